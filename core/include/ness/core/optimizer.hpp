@@ -1,0 +1,79 @@
+// Optimizers, schedules, and the space they act in.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ness/core/device.hpp"
+#include "ness/core/vector.hpp"
+
+namespace ness {
+
+/// What training does with one parameter, beside what the device allows.
+struct ParameterRule {
+  bool trainable = true;
+  Range range;           ///< device coordinates; the device's own range applies as well
+  double decay = 0;      ///< L2: adds decay * w to the gradient, w the parameter in its scale's coordinate
+  double rate = 1;       ///< factor on the learning rate
+};
+
+/// The coordinates an optimizer steps in: the logarithm where the device says the scale is logarithmic, the value elsewhere.
+/// The only place where the two are converted. Untrainable parameters keep their bits.
+class ParameterSpace {
+ public:
+  /// `rules` has one entry a parameter, or is empty (defaults). Throws std::invalid_argument naming the parameter for a
+  /// decay, rate or range that makes no sense, or a range outside the device's.
+  ParameterSpace(const DeviceInfo& info, std::vector<ParameterRule> rules = {});
+  std::size_t size() const { return scale_.size(); }
+  std::size_t trainable() const;
+  bool trains(std::size_t i) const { return rules_[i].trainable; }
+  /// dL/dw from dL/dtheta: chain rule of the scale, decay added, 0 where not trainable.
+  Vector gradient(const Vector& theta, const Vector& gradient) const;
+  /// theta after the step dw (in coordinates), projected onto all limits.
+  Vector stepped(const Vector& theta, const Vector& dw) const;
+  /// theta projected onto all limits.
+  Vector projected(const Vector& theta) const;
+  double rate(std::size_t i) const { return rules_[i].rate; }
+
+ private:
+  std::vector<ParameterRule> rules_;
+  std::vector<Scale> scale_;
+};
+
+/// Learning rate over a run: linear warm-up, then constant, cosine to `final`, or steps.
+struct Schedule {
+  enum class Kind : std::uint8_t { constant, cosine, step } kind = Kind::constant;
+  double warm_up = 0;      ///< fraction of the run
+  double final_factor = 0; ///< cosine: factor at the end
+  double step_every = 0.5; ///< step: fraction of the run after which the rate is multiplied by step_factor, again and again
+  double step_factor = 0.1;
+  std::string problem() const;
+  /// Factor on the rate at step `step` (from 0) of `total`.
+  double factor(std::uint64_t step, std::uint64_t total) const;
+};
+
+struct OptimizerOptions {
+  enum class Kind : std::uint8_t { sgd, momentum, adam } kind = Kind::adam;
+  double rate = 0.01;
+  double momentum = 0.9;             ///< momentum only
+  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;  ///< Adam only (Kingma & Ba 2015, bias corrected)
+  double clip = 0;                   ///< largest Euclidean norm of the gradient in coordinates; larger ones are scaled; 0: off
+  Schedule schedule;
+  std::string problem() const;
+};
+
+/// An optimizer with its state.
+class Optimizer {
+ public:
+  virtual ~Optimizer() = default;
+  /// The step dw for a gradient dL/dw, both [m]; `factor` multiplies the rate.
+  virtual Vector step(const Vector& gradient, double factor) = 0;
+  /// State as numbers, to save and restore bit for bit.
+  virtual Vector state() const = 0;
+  virtual void restore(const Vector& state) = 0;
+};
+std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options, const ParameterSpace& space);
+
+}  // namespace ness

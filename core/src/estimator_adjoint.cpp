@@ -1,0 +1,56 @@
+#include <stdexcept>
+#include <utility>
+
+#include "forming.hpp"
+
+namespace ness {
+namespace {
+
+class Adjoint final : public Estimator {
+ public:
+  explicit Adjoint(std::shared_ptr<const Model> model) : model_(std::move(model)) {
+    if (!model_) throw std::invalid_argument("adjoint: no model is given");
+  }
+  std::string_view name() const override { return "adjoint"; }
+  std::string unmet_needs(const DeviceInfo& info) const override { return unmet_by_model(info, *model_); }
+  std::uint64_t cost(const DeviceInfo&) const override { return 1; }
+
+  std::vector<Chain> chains(const DeviceInfo&, const Minibatch& batch, const Loss&) const override {
+    std::vector<Chain> all;
+    all.reserve(batch.samples.size());
+    for (std::size_t i = 0; i < batch.samples.size(); ++i) {
+      all.emplace_back([&batch, i](std::span<const Relaxation> so_far) -> std::optional<Drive> {
+        if (!so_far.empty()) return std::nullopt;
+        return batch.free_drive(i);
+      });
+    }
+    return all;
+  }
+
+  Gradient form(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
+                std::span<const std::vector<Relaxation>> rows) const override {
+    Forming forming(info, batch, loss, rows);
+    Contraction parts;
+    std::vector<Vector> cotangents;
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      if (!rows[i][0].quality.usable()) {
+        forming.leave_out();
+        continue;
+      }
+      parts.add(batch, i, rows[i][0]);
+      cotangents.push_back(forming.cotangent(i));
+    }
+    parts.costates.resize(parts.samples.size());
+    if (!parts.samples.empty()) model_->costates(parts.drives, parts.potentials, cotangents, parts.costates);
+    return contracted(*model_, std::move(forming), std::move(parts), info.parameters.size());
+  }
+
+ private:
+  std::shared_ptr<const Model> model_;
+};
+
+}  // namespace
+
+std::unique_ptr<Estimator> adjoint(std::shared_ptr<const Model> model) { return std::make_unique<Adjoint>(std::move(model)); }
+
+}  // namespace ness

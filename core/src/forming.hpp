@@ -1,0 +1,57 @@
+// What the estimators share when they form a gradient from rows.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "ness/core/estimator.hpp"
+
+namespace ness {
+
+/// Counts what goes into a gradient, and its loss. Samples are added in order.
+class Forming {
+ public:
+  Forming(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::span<const std::vector<Relaxation>> rows);
+
+  /// Output potentials of a relaxation.
+  Vector outputs(const Relaxation& row) const;
+  /// Loss of sample i at its relaxation `position`.
+  double loss_at(std::size_t i, std::size_t position) const { return loss_at(i, position, nullptr); }
+  /// dL/dmu of sample i at its free relaxation, [n_free]. Only where every free potential is read.
+  Vector cotangent(std::size_t i) const;
+
+  /// Sample i enters (with its loss) or is left out.
+  void use(std::size_t i);
+  void leave_out() { ++gradient_.left_out; }
+  /// The gradient with its sums divided by the samples used; NaN where none was.
+  Gradient finish(Vector sum);
+
+ private:
+  double loss_at(std::size_t i, std::size_t position, Vector* gradient) const;
+  const Minibatch& batch_;
+  const Loss& loss_;
+  std::span<const std::vector<Relaxation>> rows_;
+  std::vector<std::uint32_t> output_positions_;
+  Gradient gradient_;
+};
+
+/// A costate and where it belongs.
+struct Contraction {
+  std::vector<std::size_t> samples;
+  std::vector<Drive> drives;  ///< the free ones
+  std::vector<Vector> potentials;
+  std::vector<Vector> costates;
+
+  /// Adds sample i at its free state; its costate is to be set.
+  void add(const Minibatch& batch, std::size_t i, const Relaxation& free);
+};
+/// Contracts the costates with the model's dI/dtheta at the free states; samples whose costate is not finite are left out.
+Gradient contracted(const Model& model, Forming forming, Contraction parts, std::size_t parameters);
+
+/// Empty if the potentials that a model needs can be read and the model is of this device's size.
+std::string unmet_by_model(const DeviceInfo& info, const Model& model);
+/// Empty if every output is read.
+std::string unmet_by_outputs(const DeviceInfo& info);
+
+}  // namespace ness

@@ -1,0 +1,167 @@
+// HDF5, as the log uses it: checked calls, handles with an owner, texts and arrays that describe themselves.
+//
+// Every call is checked. A file that is written has one Calls: after its first failed call it makes no further one, not even
+// to close, since going on after a full disk was seen to destroy a column that had been whole.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <hdf5.h>
+
+namespace ness::hdf5 {
+
+/// Readies the library for this thread: no handler of its own at exit, no printing of errors. To be called before other calls.
+void ready();
+
+/// The HDF5 calls made on one file.
+class Calls {
+ public:
+  enum class Use : std::uint8_t { reading, writing };
+  Calls(std::string path, Use use) : path_(std::move(path)), use_(use) { ready(); }
+  Calls(const Calls&) = delete;
+  Calls& operator=(const Calls&) = delete;
+
+  /// Gives the result back if it is not negative; else throws LogError: the file, what was being done, HDF5's innermost reason.
+  template <class Result>
+  Result operator()(Result result, std::string_view doing) {
+    if (result < 0) {
+      fail(doing);
+    }
+    return result;
+  }
+  /// Throws LogError for a failure that is not HDF5's.
+  [[noreturn]] void fail(std::string_view doing, const std::string& reason);
+
+  const std::string& path() const { return path_; }
+  bool failed() const { return failed_; }
+  /// False once a file that is written has failed: its handles are left open on purpose.
+  bool may_close() const { return use_ == Use::reading || !failed_; }
+  /// "cannot write the log 'x.h5': .."
+  std::string complaint(std::string_view reason) const;
+
+ private:
+  [[noreturn]] void fail(std::string_view doing);
+  std::string path_;
+  Use use_;
+  bool failed_ = false;
+};
+
+/// An HDF5 identifier and who closes it.
+class Handle {
+ public:
+  using Close = herr_t (*)(hid_t);
+  Handle() = default;
+  Handle(Calls& calls, hid_t id, Close closed_by, std::string_view doing)
+      : calls_(&calls), id_(calls(id, doing)), close_(closed_by) {}
+  Handle(Handle&& other) noexcept : calls_(other.calls_), id_(std::exchange(other.id_, -1)), close_(other.close_) {}
+  Handle& operator=(Handle&& other) noexcept {
+    std::swap(calls_, other.calls_);
+    std::swap(id_, other.id_);
+    std::swap(close_, other.close_);
+    return *this;
+  }
+  ~Handle() {
+    if (id_ >= 0 && calls_->may_close()) {
+      close_(id_);
+    }
+  }
+  operator hid_t() const { return id_; }
+  explicit operator bool() const { return id_ >= 0; }
+  /// Closes now, and checks.
+  void close(std::string_view doing) {
+    if (id_ >= 0) {
+      (*calls_)(close_(std::exchange(id_, -1)), doing);
+    }
+  }
+
+ private:
+  Calls* calls_ = nullptr;
+  hid_t id_ = -1;
+  Close close_ = nullptr;
+};
+
+/// Numbers as they lie in memory and, little-endian, in the file.
+template <class T>
+hid_t memory_type() {
+  if constexpr (std::is_same_v<T, double>) {
+    return H5T_NATIVE_DOUBLE;
+  } else if constexpr (std::is_same_v<T, std::uint64_t>) {
+    return H5T_NATIVE_UINT64;
+  } else if constexpr (std::is_same_v<T, std::int64_t>) {
+    return H5T_NATIVE_INT64;
+  } else if constexpr (std::is_same_v<T, std::uint32_t>) {
+    return H5T_NATIVE_UINT32;
+  } else if constexpr (std::is_same_v<T, std::uint16_t>) {
+    return H5T_NATIVE_UINT16;
+  } else {
+    static_assert(std::is_same_v<T, std::uint8_t>);
+    return H5T_NATIVE_UINT8;
+  }
+}
+hid_t file_type(hid_t memory);
+
+/// Makes a file at `path`, which need not yet be the calls' own (a file is renamed when it is whole). Replaces one.
+Handle create_file(Calls& calls, const std::string& path);
+/// Opens for writing with the default driver.
+Handle open_to_write(Calls& calls);
+/// Opens for reading. Shares nothing with writers and readers of the same process.
+Handle open_to_read(Calls& calls);
+
+Handle create_group(Calls& calls, hid_t parent, const std::string& name, const std::string& nx_class);
+Handle open_group(Calls& calls, hid_t parent, const std::string& name);
+Handle open_dataset(Calls& calls, hid_t parent, const std::string& name);
+bool exists(Calls& calls, hid_t parent, const std::string& name);
+/// The length of a one-dimensional dataset, or the rows of a matrix.
+std::uint64_t length(Calls& calls, hid_t dataset, const std::string& name);
+
+void write_attribute(Calls& calls, hid_t object, const std::string& name, std::string_view text);
+void write_attribute(Calls& calls, hid_t object, const std::string& name, std::uint64_t number);
+bool has_attribute(Calls& calls, hid_t object, const std::string& name);
+std::string read_text_attribute(Calls& calls, hid_t object, const std::string& name);
+std::uint64_t read_number_attribute(Calls& calls, hid_t object, const std::string& name);
+
+/// A text of fixed length: of its own, or with room for `capacity` bytes, so that it can be written anew in place.
+void write_text(Calls& calls, hid_t parent, const std::string& name, std::string_view text, std::size_t capacity = 0);
+/// Writes a text anew in place; what exceeds its room is cut off between characters.
+void rewrite_text(Calls& calls, hid_t parent, const std::string& name, std::string_view text);
+std::string read_text(Calls& calls, hid_t parent, const std::string& name);
+void write_texts(Calls& calls, hid_t parent, const std::string& name, const std::vector<std::string>& texts);
+std::vector<std::string> read_texts(Calls& calls, hid_t parent, const std::string& name);
+
+/// Raw forms of the templates below; `dims` empty: one number.
+void write_numbers(Calls& calls, hid_t parent, const std::string& name, hid_t memory, const void* data, std::span<const hsize_t> dims,
+                   const std::string& unit, const std::string& meaning);
+/// Reads a dataset of exactly `count` numbers.
+void read_numbers(Calls& calls, hid_t parent, const std::string& name, hid_t memory, void* data, std::uint64_t count);
+std::uint64_t count_numbers(Calls& calls, hid_t parent, const std::string& name);
+
+template <class T>
+void write_array(Calls& calls, hid_t parent, const std::string& name, const std::vector<T>& values, const std::string& unit,
+                 const std::string& meaning = {}) {
+  const hsize_t dims[] = {values.size()};
+  write_numbers(calls, parent, name, memory_type<T>(), values.data(), dims, unit, meaning);
+}
+template <class T>
+std::vector<T> read_array(Calls& calls, hid_t parent, const std::string& name) {
+  std::vector<T> values(count_numbers(calls, parent, name));
+  read_numbers(calls, parent, name, memory_type<T>(), values.data(), values.size());
+  return values;
+}
+template <class T>
+void write_number(Calls& calls, hid_t parent, const std::string& name, T value, const std::string& unit, const std::string& meaning = {}) {
+  write_numbers(calls, parent, name, memory_type<T>(), &value, {}, unit, meaning);
+}
+template <class T>
+T read_number(Calls& calls, hid_t parent, const std::string& name) {
+  T value{};
+  read_numbers(calls, parent, name, memory_type<T>(), &value, 1);
+  return value;
+}
+
+}  // namespace ness::hdf5

@@ -1,0 +1,225 @@
+#include "ness/core/optimizer.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numbers>
+#include <stdexcept>
+#include <utility>
+
+namespace ness {
+namespace {
+
+bool positive(double x) { return x > 0 && std::isfinite(x); }
+bool not_negative(double x) { return x >= 0 && std::isfinite(x); }
+bool below_one(double x) { return x >= 0 && x < 1; }
+
+std::string range_text(const Range& range) { return "[" + std::to_string(range.low) + ", " + std::to_string(range.high) + "]"; }
+
+// What the rule leaves of the device's range.
+Range common_range(const ParameterInfo& parameter, const ParameterRule& rule) {
+  const std::string where = "rule for parameter " + parameter.name + ": ";
+  if (!not_negative(rule.decay)) throw std::invalid_argument(where + "decay " + std::to_string(rule.decay) + "; it must be finite and >= 0");
+  if (!not_negative(rule.rate)) throw std::invalid_argument(where + "rate " + std::to_string(rule.rate) + "; it must be finite and >= 0");
+  if (!(rule.range.low <= rule.range.high)) throw std::invalid_argument(where + "range " + range_text(rule.range) + " is empty");
+  const Range common{std::max(rule.range.low, parameter.range.low), std::min(rule.range.high, parameter.range.high)};
+  if (common.low <= common.high) return common;
+  throw std::invalid_argument(where + "range " + range_text(rule.range) + " lies outside the device's, " + range_text(parameter.range));
+}
+
+// What all optimizers share: clipping, and the rate of each parameter.
+class ScaledOptimizer : public Optimizer {
+ public:
+  ScaledOptimizer(const OptimizerOptions& options, const ParameterSpace& space)
+      : options_(options), rate_(static_cast<Eigen::Index>(space.size())) {
+    for (std::size_t i = 0; i < space.size(); ++i) rate_[static_cast<Eigen::Index>(i)] = options.rate * space.rate(i);
+  }
+
+  Vector step(const Vector& gradient, double factor) final {
+    if (gradient.size() != rate_.size()) {
+      throw std::invalid_argument("optimizer: gradient of " + std::to_string(gradient.size()) + " entries for " +
+                                  std::to_string(rate_.size()) + " parameters");
+    }
+    const double norm = gradient.norm();
+    const bool clipped = options_.clip > 0 && norm > options_.clip;
+    const Vector direction = clipped ? descent(gradient * (options_.clip / norm)) : descent(gradient);
+    return (-factor * rate_.array() * direction.array()).matrix();
+  }
+
+ protected:
+  /// The direction whose multiple by -rate is the step.
+  virtual Vector descent(const Vector& gradient) = 0;
+
+  void check_state(const Vector& state, Eigen::Index size) const {
+    if (state.size() == size) return;
+    throw std::invalid_argument("optimizer state of " + std::to_string(state.size()) + " numbers; " + std::to_string(size) +
+                                " are needed (a checkpoint of another optimizer or network?)");
+  }
+
+  OptimizerOptions options_;
+  Vector rate_;
+};
+
+class Sgd final : public ScaledOptimizer {
+ public:
+  using ScaledOptimizer::ScaledOptimizer;
+  Vector state() const override { return {}; }
+  void restore(const Vector& state) override { check_state(state, 0); }
+
+ protected:
+  Vector descent(const Vector& gradient) override { return gradient; }
+};
+
+class Momentum final : public ScaledOptimizer {
+ public:
+  Momentum(const OptimizerOptions& options, const ParameterSpace& space)
+      : ScaledOptimizer(options, space), velocity_(Vector::Zero(rate_.size())) {}
+  Vector state() const override { return velocity_; }
+  void restore(const Vector& state) override {
+    check_state(state, velocity_.size());
+    velocity_ = state;
+  }
+
+ protected:
+  Vector descent(const Vector& gradient) override {
+    velocity_ = options_.momentum * velocity_ + gradient;
+    return velocity_;
+  }
+
+ private:
+  Vector velocity_;
+};
+
+class Adam final : public ScaledOptimizer {
+ public:
+  Adam(const OptimizerOptions& options, const ParameterSpace& space)
+      : ScaledOptimizer(options, space), mean_(Vector::Zero(rate_.size())), square_(Vector::Zero(rate_.size())) {}
+
+  Vector state() const override {
+    Vector all(1 + 2 * mean_.size());
+    all << static_cast<double>(steps_), mean_, square_;
+    return all;
+  }
+  void restore(const Vector& state) override {
+    check_state(state, 1 + 2 * mean_.size());
+    steps_ = static_cast<std::uint64_t>(state[0]);
+    mean_ = state.segment(1, mean_.size());
+    square_ = state.tail(square_.size());
+  }
+
+ protected:
+  Vector descent(const Vector& gradient) override {
+    ++steps_;
+    mean_ = options_.beta1 * mean_ + (1 - options_.beta1) * gradient;
+    square_ = options_.beta2 * square_ + (1 - options_.beta2) * gradient.cwiseAbs2();
+    const double mean_bias = 1 - std::pow(options_.beta1, static_cast<double>(steps_));
+    const double square_bias = 1 - std::pow(options_.beta2, static_cast<double>(steps_));
+    return ((mean_.array() / mean_bias) / ((square_.array() / square_bias).sqrt() + options_.epsilon)).matrix();
+  }
+
+ private:
+  std::uint64_t steps_ = 0;
+  Vector mean_, square_;
+};
+
+}  // namespace
+
+ParameterSpace::ParameterSpace(const DeviceInfo& info, std::vector<ParameterRule> rules) : rules_(std::move(rules)) {
+  const std::size_t count = info.parameters.size();
+  if (rules_.empty()) rules_.resize(count);
+  if (rules_.size() != count) {
+    throw std::invalid_argument(std::to_string(rules_.size()) + " parameter rules; the device has " + std::to_string(count) + " parameters");
+  }
+  scale_.reserve(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    const ParameterInfo& parameter = info.parameters[i];
+    rules_[i].range = common_range(parameter, rules_[i]);
+    rules_[i].trainable = rules_[i].trainable && parameter.trainable;
+    scale_.push_back(parameter.scale);
+  }
+}
+
+std::size_t ParameterSpace::trainable() const {
+  return static_cast<std::size_t>(std::count_if(rules_.begin(), rules_.end(), [](const ParameterRule& rule) { return rule.trainable; }));
+}
+
+Vector ParameterSpace::gradient(const Vector& theta, const Vector& gradient) const {
+  Vector in_coordinates = Vector::Zero(theta.size());
+  for (std::size_t k = 0; k < size(); ++k) {
+    const auto i = static_cast<Eigen::Index>(k);
+    // An infinite parameter (no inhibition: Ki = inf) stays where it is: no step leads back from there.
+    if (!rules_[k].trainable || std::isinf(theta[i])) continue;
+    const bool log = scale_[k] == Scale::log;
+    in_coordinates[i] = log ? theta[i] * gradient[i] : gradient[i];
+    if (rules_[k].decay > 0) in_coordinates[i] += rules_[k].decay * (log ? std::log(theta[i]) : theta[i]);
+  }
+  return in_coordinates;
+}
+
+Vector ParameterSpace::stepped(const Vector& theta, const Vector& dw) const {
+  Vector moved = theta;
+  for (std::size_t k = 0; k < size(); ++k) {
+    const auto i = static_cast<Eigen::Index>(k);
+    if (!rules_[k].trainable) continue;
+    moved[i] = scale_[k] == Scale::log ? theta[i] * std::exp(dw[i]) : theta[i] + dw[i];
+  }
+  return projected(moved);
+}
+
+Vector ParameterSpace::projected(const Vector& theta) const {
+  Vector inside = theta;
+  for (std::size_t k = 0; k < size(); ++k) {
+    const auto i = static_cast<Eigen::Index>(k);
+    if (rules_[k].trainable) inside[i] = std::clamp(theta[i], rules_[k].range.low, rules_[k].range.high);
+  }
+  return inside;
+}
+
+std::string Schedule::problem() const {
+  if (!below_one(warm_up)) return "warm_up " + std::to_string(warm_up) + "; it must be a fraction of the run, 0 <= warm_up < 1";
+  if (!not_negative(final_factor)) return "final_factor " + std::to_string(final_factor) + "; it must be finite and >= 0";
+  if (!positive(step_every)) return "step_every " + std::to_string(step_every) + "; it must be a fraction of the run, > 0";
+  if (!positive(step_factor)) return "step_factor " + std::to_string(step_factor) + "; it must be finite and > 0";
+  return {};
+}
+
+double Schedule::factor(std::uint64_t step, std::uint64_t total) const {
+  if (total == 0) return 1;
+  const double now = static_cast<double>(step), all = static_cast<double>(total), warm = warm_up * all;
+  if (now < warm) return std::min(1.0, (now + 1) / warm);
+  switch (kind) {
+    case Kind::constant: return 1;
+    case Kind::cosine: {
+      const double progress = std::min(1.0, (now - warm) / (all - warm));
+      return final_factor + (1 - final_factor) * (1 + std::cos(std::numbers::pi * progress)) / 2;
+    }
+    case Kind::step: {
+      const double passed = std::floor(now / (step_every * all) + 1e-9);  // 0.3 / 0.1 is to be 3
+      return std::pow(step_factor, passed);
+    }
+  }
+  return 1;
+}
+
+std::string OptimizerOptions::problem() const {
+  if (!positive(rate)) return "rate " + std::to_string(rate) + "; it must be finite and > 0";
+  if (!below_one(momentum)) return "momentum " + std::to_string(momentum) + "; 0 <= momentum < 1 is needed";
+  if (!below_one(beta1)) return "beta1 " + std::to_string(beta1) + "; 0 <= beta1 < 1 is needed";
+  if (!below_one(beta2)) return "beta2 " + std::to_string(beta2) + "; 0 <= beta2 < 1 is needed";
+  if (!positive(epsilon)) return "epsilon " + std::to_string(epsilon) + "; it must be finite and > 0";
+  if (!not_negative(clip)) return "clip " + std::to_string(clip) + "; it must be finite and >= 0 (0: off)";
+  const std::string found = schedule.problem();
+  return found.empty() ? found : "schedule: " + found;
+}
+
+std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options, const ParameterSpace& space) {
+  if (const std::string problem = options.problem(); !problem.empty()) throw std::invalid_argument("optimizer: " + problem);
+  switch (options.kind) {
+    case OptimizerOptions::Kind::sgd: return std::make_unique<Sgd>(options, space);
+    case OptimizerOptions::Kind::momentum: return std::make_unique<Momentum>(options, space);
+    case OptimizerOptions::Kind::adam: return std::make_unique<Adam>(options, space);
+  }
+  throw std::invalid_argument("optimizer: unknown kind " + std::to_string(static_cast<int>(options.kind)));
+}
+
+}  // namespace ness

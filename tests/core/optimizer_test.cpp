@@ -1,0 +1,191 @@
+#include <catch2/catch.hpp>
+#include <cmath>
+
+#include "ness/core/optimizer.hpp"
+
+using namespace ness;
+
+namespace {
+
+DeviceInfo info_of(std::vector<ParameterInfo> parameters) {
+  DeviceInfo info;
+  info.parameters = std::move(parameters);
+  return info;
+}
+
+// a linear, k logarithmic, T constant.
+DeviceInfo three() {
+  return info_of({{"a", "a", "kT", {-5, 5}, Scale::linear, true, -1, -1},
+                  {"k", "k", "1", {0.1, 10}, Scale::log, true, -1, -1},
+                  {"T", "T", "1", {0, 10}, Scale::linear, false, -1, -1}});
+}
+
+DeviceInfo plain(int count) {
+  std::vector<ParameterInfo> all;
+  for (int i = 0; i < count; ++i) all.push_back({std::string("p").append(std::to_string(i)), "p", "1", {}, Scale::linear, true, -1, -1});
+  return info_of(std::move(all));
+}
+
+Vector of(std::initializer_list<double> values) {
+  Vector v(static_cast<Eigen::Index>(values.size()));
+  std::copy(values.begin(), values.end(), v.begin());
+  return v;
+}
+
+}  // namespace
+
+TEST_CASE("the parameter space converts between theta and coordinates", "[optimizer]") {
+  std::vector<ParameterRule> rules(3);
+  rules[0].decay = 0.1;
+  rules[1].decay = 0.5;
+  rules[1].range = {0.5, 100};
+  const ParameterSpace space(three(), rules);
+  CHECK(space.trainable() == 2);
+  CHECK_FALSE(space.trains(2));
+  const Vector theta = of({2, 4, 0.3});
+  const Vector gradient = space.gradient(theta, of({1, 1, 1}));
+  CHECK(gradient[0] == Approx(1 + 0.1 * 2));
+  CHECK(gradient[1] == Approx(4 + 0.5 * std::log(4)));  // dL/dlog k = k dL/dk
+  CHECK(gradient[2] == 0);
+  const Vector moved = space.stepped(theta, of({-0.5, std::log(2), 7}));
+  CHECK(moved[0] == 1.5);
+  CHECK(moved[1] == Approx(8).epsilon(1e-15));
+  CHECK(moved[2] == theta[2]);
+  CHECK(space.stepped(theta, of({10, 10, 0})) == of({5, 10, 0.3}));  // k: the device's limit
+  CHECK(space.stepped(theta, of({-10, -10, 0})) == of({-5, 0.5, 0.3}));  // k: the rule's limit
+  CHECK(space.projected(of({9, 0.2, 99})) == of({5, 0.5, 99}));  // what is not trained keeps its bits
+  // An infinite parameter stays, and spoils no norm.
+  const ParameterSpace infinite(info_of({{"Ki", "Ki", "1", {0, INFINITY}, Scale::log, true, 0, -1}}));
+  CHECK(infinite.gradient(of({INFINITY}), of({0}))[0] == 0);
+  CHECK(infinite.stepped(of({INFINITY}), of({0}))[0] == INFINITY);
+}
+
+TEST_CASE("rules that make no sense are refused by name", "[optimizer]") {
+  std::vector<ParameterRule> rules(3);
+  const auto said = [&] {
+    try {
+      ParameterSpace space(three(), rules);
+    } catch (const std::invalid_argument& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  rules[1].decay = -1;
+  CHECK_THAT(said(), Catch::Contains("parameter k") && Catch::Contains("decay -1"));
+  rules[1] = {};
+  rules[0].rate = NAN;
+  CHECK_THAT(said(), Catch::Contains("parameter a") && Catch::Contains("rate nan"));
+  rules[0] = {};
+  rules[0].range = {3, 1};
+  CHECK_THAT(said(), Catch::Contains("range [3") && Catch::Contains("empty"));
+  rules[0].range = {6, 7};
+  CHECK_THAT(said(), Catch::Contains("outside the device's") && Catch::Contains("[-5"));
+  rules.pop_back();
+  CHECK_THAT(said(), Catch::Contains("2 parameter rules") && Catch::Contains("3 parameters"));
+}
+
+TEST_CASE("schedules follow their formulas", "[optimizer]") {
+  Schedule schedule;
+  CHECK(schedule.factor(0, 10) == 1);
+  CHECK(schedule.factor(99, 100) == 1);
+  schedule.warm_up = 0.2;
+  CHECK(schedule.factor(0, 10) == 0.5);  // two steps of warm-up: 1/2, 2/2
+  CHECK(schedule.factor(1, 10) == 1);
+  CHECK(schedule.factor(5, 10) == 1);
+  schedule.kind = Schedule::Kind::cosine;
+  schedule.final_factor = 0.1;
+  CHECK(schedule.factor(2, 10) == Approx(1));
+  CHECK(schedule.factor(6, 10) == Approx(0.55));   // half-way: the mean of 1 and 0.1
+  CHECK(schedule.factor(10, 10) == Approx(0.1));
+  schedule = {};
+  schedule.kind = Schedule::Kind::step;
+  schedule.step_every = 0.1;
+  schedule.step_factor = 0.5;
+  CHECK(schedule.factor(9, 100) == 1);
+  CHECK(schedule.factor(10, 100) == 0.5);
+  CHECK(schedule.factor(30, 100) == 0.125);
+  CHECK(schedule.factor(29, 100) == 0.25);
+  schedule.warm_up = 1;
+  CHECK_THAT(schedule.problem(), Catch::Contains("warm_up 1"));
+}
+
+TEST_CASE("optimizers follow their formulas", "[optimizer]") {
+  std::vector<ParameterRule> rules(2);
+  rules[1].rate = 10;
+  const ParameterSpace space(plain(2), rules);
+  OptimizerOptions options;
+  options.rate = 0.1;
+  const Vector g1 = of({1, -2}), g2 = of({3, 0.5});
+  SECTION("sgd") {
+    options.kind = OptimizerOptions::Kind::sgd;
+    const auto sgd = make_optimizer(options, space);
+    CHECK(sgd->step(g1, 0.5).isApprox(of({-0.05, 1}), 1e-15));
+    CHECK(sgd->state().size() == 0);
+  }
+  SECTION("momentum") {
+    options.kind = OptimizerOptions::Kind::momentum;
+    options.momentum = 0.5;
+    const auto momentum = make_optimizer(options, space);
+    momentum->step(g1, 1);
+    CHECK(momentum->step(g2, 1).isApprox(of({-0.35, 0.5}), 1e-15));  // v = g1/2 + g2
+  }
+  SECTION("adam") {
+    // By hand for a constant gradient: m/bias = g and v/bias = g^2, so each step is -rate g / (|g| + epsilon).
+    options.epsilon = 1e-3;
+    const auto adam = make_optimizer(options, space);
+    for (int i = 0; i < 5; ++i) {
+      const Vector step = adam->step(g1, 1);
+      CHECK(step[0] == Approx(-0.1 / 1.001).epsilon(1e-12));
+      CHECK(step[1] == Approx(1.0 * 2 / 2.001).epsilon(1e-12));
+    }
+    // Two different gradients: the formulas of Kingma & Ba, algorithm 1, written out.
+    const auto fresh = make_optimizer(options, space);
+    fresh->step(g1, 1);
+    const double m = (0.9 * 0.1 * 1 + 0.1 * 3) / (1 - 0.81), v = (0.999 * 0.001 * 1 + 0.001 * 9) / (1 - 0.999 * 0.999);
+    CHECK(fresh->step(g2, 1)[0] == Approx(-0.1 * m / (std::sqrt(v) + 1e-3)).epsilon(1e-12));
+  }
+  SECTION("clipping scales, and keeps the direction") {
+    options.kind = OptimizerOptions::Kind::sgd;
+    options.clip = 1;
+    const ParameterSpace even(plain(2));
+    const auto sgd = make_optimizer(options, even);
+    CHECK(sgd->step(of({3, 4}), 1).isApprox(of({-0.06, -0.08}), 1e-14));
+    CHECK(sgd->step(of({0.3, 0.4}), 1).isApprox(of({-0.03, -0.04}), 1e-14));
+  }
+}
+
+TEST_CASE("optimizers are saved and restored bit for bit", "[optimizer]") {
+  const ParameterSpace space(plain(3));
+  for (const auto kind : {OptimizerOptions::Kind::sgd, OptimizerOptions::Kind::momentum, OptimizerOptions::Kind::adam}) {
+    OptimizerOptions options;
+    options.kind = kind;
+    const auto gone_on = make_optimizer(options, space), restored = make_optimizer(options, space);
+    for (int i = 0; i < 7; ++i) gone_on->step(Vector::Constant(3, std::sin(i)), 0.3);
+    restored->restore(gone_on->state());
+    for (int i = 0; i < 3; ++i) {
+      const Vector g = of({0.1 * i, -1, 1e-7});
+      CHECK(gone_on->step(g, 0.7) == restored->step(g, 0.7));
+    }
+    CHECK_THROWS_WITH(restored->restore(Vector::Zero(2)), Catch::Contains("2 numbers"));
+    CHECK_THROWS_WITH(restored->step(Vector::Zero(2), 1), Catch::Contains("2 entries for 3"));
+  }
+}
+
+TEST_CASE("unusable optimizer options are refused", "[optimizer]") {
+  const ParameterSpace space(plain(1));
+  OptimizerOptions options;
+  options.rate = 0;
+  CHECK_THROWS_WITH(make_optimizer(options, space), Catch::Contains("rate 0"));
+  options = {};
+  options.beta2 = 1;
+  CHECK_THROWS_WITH(make_optimizer(options, space), Catch::Contains("beta2 1"));
+  options = {};
+  options.momentum = -0.1;
+  CHECK_THAT(options.problem(), Catch::Contains("momentum"));
+  options = {};
+  options.clip = NAN;
+  CHECK_THAT(options.problem(), Catch::Contains("clip"));
+  options = {};
+  options.schedule.step_every = 0;
+  CHECK_THAT(options.problem(), Catch::Contains("schedule: step_every"));
+}
