@@ -1,0 +1,126 @@
+// A network: a graph whose edges obey laws, as described, and compiled for evaluation.
+//
+// Free node k: sum of currents in - sum out - g_k (mu_k - mu_ref_k) + u_k = C_k dmu_k/dt (Eq. 3 with leak and injection).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ness/core/device.hpp"
+#include "ness/core/graph.hpp"
+#include "ness/core/vector.hpp"
+#include "ness/sim/edge_laws.hpp"
+
+namespace ness::sim {
+
+/// Properties of a node beside its place in the graph.
+struct NodeProperties {
+  double T = 1;         ///< relative temperature, > 0
+  double g = 0;         ///< leak conductance, >= 0 (free nodes)
+  double mu_ref = 0;    ///< potential the leak leads to
+  double capacity = 1;  ///< C > 0; for a node that an enzyme edge touches the volume V, C = V c/kT (Eq. 21)
+  double mu0 = 0;       ///< potential at the reference concentration
+  double mu_init = 0;   ///< potential at rest (free nodes)
+};
+
+struct EdgeProperties {
+  Law law = Law::linear;
+  std::array<double, 4> p{};  ///< in the order of law_info(law).names
+};
+
+struct NetworkSpec {
+  Graph graph;
+  std::vector<NodeProperties> nodes;  ///< [graph.nodes]
+  std::vector<EdgeProperties> edges;  ///< [graph.edges]
+  double kT = 1;
+  double c_ref = 1;
+
+  /// Empty if usable; otherwise what is wrong, naming node or edge, value and limit: a graph problem, a number that is not finite, a
+  /// negative capacity, conductance or rate, a free node with no path to a clamped node or a leak (its potential is undetermined).
+  std::string problem() const;
+};
+
+/// What is imposed on a network while it relaxes.
+struct Boundary {
+  const double* theta = nullptr;  ///< [n_parameters]
+  Vector clamp;                   ///< [n_clamped]
+  Vector inject;                  ///< [n_free] u; empty: none
+  std::vector<std::pair<std::uint32_t, double>> held;  ///< (index among the free nodes, level)
+};
+
+/// A network compiled for evaluation. Immutable; evaluation is const and thread-safe.
+///
+/// theta is ordered by law (linear, quantum dot, enzyme: those present), in it by parameter, in it by edge; then the leaks' g and
+/// mu_ref of the free nodes. `d` of quantum dots is present only where an edge of the description has d != 0.
+class Network {
+ public:
+  /// Throws std::invalid_argument with NetworkSpec::problem().
+  explicit Network(NetworkSpec spec);
+  ~Network();
+  Network(Network&&) noexcept;
+
+  const NetworkSpec& spec() const;
+  const std::vector<std::uint32_t>& free() const;     ///< node of each free index
+  const std::vector<std::uint32_t>& clamped() const;  ///< node of each clamped index
+  std::size_t parameters() const;
+  /// Position in theta of parameter `which` of an edge; -1 where it is not in theta (d).
+  std::int64_t edge_parameter(std::size_t edge, std::size_t which) const;
+  std::size_t leak_g(std::size_t free_index) const;
+  std::size_t leak_mu_ref(std::size_t free_index) const;
+  std::vector<ParameterInfo> parameter_info() const;
+  /// theta as described.
+  Vector theta() const;
+  /// Rest potentials of the free nodes.
+  Vector rest() const;
+  /// C_k at the potentials, [n_free].
+  Vector capacity(const Vector& potential) const;
+  /// Free nodes whose capacity depends on the potential (enzymes: dC/dmu = C/kT).
+  std::vector<bool> potential_dependent_capacity() const;
+
+  struct Workspace;  ///< scratch of one thread
+  struct WorkspaceDeleter {
+    void operator()(Workspace*) const;
+  };
+  using WorkspacePtr = std::unique_ptr<Workspace, WorkspaceDeleter>;
+  WorkspacePtr workspace() const;
+
+  /// Prepares a workspace for relaxations under a boundary: everything that does not depend on the free potentials. The boundary
+  /// must outlive its use.
+  void impose(const Boundary& boundary, Workspace& work) const;
+  /// The unbalanced current F = u - I of each free node (zero at a steady state; held nodes: 0), and with `slope` dI/dmu
+  /// [n_free x n_free].
+  void evaluate(Workspace& work, const Vector& potential, Vector& unbalanced, Matrix* slope) const;
+  /// Linear algebra on matrices with the pattern of dI/dmu, in a workspace. factor: false if singular.
+  bool factor(Workspace& work, const Matrix& matrix) const;
+  void solve(const Workspace& work, const Vector& b, Vector& x) const;
+  void solve_transposed(const Workspace& work, const Vector& b, Vector& x) const;
+  /// True if the symmetric part is positive definite. Forgets a factorisation.
+  bool positive_definite(Workspace& work, const Matrix& matrix) const;
+
+  /// dI/dmu alone.
+  Matrix slope(const Boundary& boundary, const Vector& potential) const;
+
+  /// One edge by the scalar law, with all its derivatives; potentials of all nodes in node order.
+  EdgeCurrent edge(std::size_t e, const Boundary& boundary, const Vector& node_potential) const;
+  /// The current of each edge, in edge order; potentials of all nodes in node order.
+  Vector edge_currents(const Boundary& boundary, const Vector& potential) const;
+  Vector node_potentials(const Boundary& boundary, const Vector& potential) const;
+  /// -lambda^T dI/dx for each clamped level x, [n_clamped].
+  Vector clamp_gradient(const Boundary& boundary, const Vector& potential, const Vector& costate) const;
+  /// Adds -sum_i lambda_i^T dI/dtheta over samples. Sums over samples in order for every parameter: the same bits on any number of
+  /// threads. `threads` 0: all.
+  void add_gradient(std::span<const Boundary> boundaries, std::span<const Vector> potential, std::span<const Vector> costate,
+                    Eigen::Ref<Vector> gradient, unsigned threads) const;
+
+  struct Impl;
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace ness::sim

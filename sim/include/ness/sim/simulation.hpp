@@ -1,0 +1,59 @@
+// The simulated network as a device, and as a model of itself.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ness/core/device.hpp"
+#include "ness/core/model.hpp"
+#include "ness/sim/network.hpp"
+#include "ness/sim/steady_state.hpp"
+#include "ness/sim/transient.hpp"
+
+namespace ness::sim {
+
+struct SimulationOptions {
+  SteadyStateOptions steady_state;
+  TransientOptions transient;
+  unsigned threads = 0;  ///< 0: all cores. The results do not depend on it.
+};
+
+/// Network equations as a Model (exact derivatives). Safe to use from several threads.
+class NetworkModel final : public Model {
+ public:
+  explicit NetworkModel(std::shared_ptr<const Network> network, unsigned threads = 0);
+  std::size_t free_nodes() const override;
+  std::size_t parameters() const override;
+  Matrix conductance(const Drive& drive, const Vector& potential) const override;
+  void costates(std::span<const Drive> drives, std::span<const Vector> potential, std::span<const Vector> cotangent,
+                std::span<Vector> costate) const override;
+  void add_gradient(std::span<const Drive> drives, std::span<const Vector> potential, std::span<const Vector> costate,
+                    Eigen::Ref<Vector> gradient) const override;
+
+ private:
+  std::shared_ptr<const Network> network_;
+  unsigned threads_;
+};
+
+/// A simulated network. Restores states, reads every free potential, injects at and holds every free node. A batch runs on all cores;
+/// results come in index order and do not depend on the number of threads.
+class Simulation final : public Device {
+ public:
+  explicit Simulation(std::shared_ptr<const Network> network, const SimulationOptions& options = {});
+  ~Simulation() override;
+  const DeviceInfo& info() const override;
+  std::shared_ptr<const Network> network() const;
+
+ protected:
+  void do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) override;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// The boundary a drive imposes on a network; `theta` receives the full vector where the drive has overrides.
+Boundary boundary_of(const Network& network, const Drive& drive, Vector& theta);
+
+}  // namespace ness::sim

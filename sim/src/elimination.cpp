@@ -1,0 +1,114 @@
+#include "elimination.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include <Eigen/Cholesky>
+
+namespace ness::sim {
+
+namespace {
+// A pivot below this fraction of its row or column is not divided by.
+constexpr double smallest_pivot = 1e-6;
+
+bool nonsingular(const Eigen::PartialPivLU<Matrix>& lu, double scale) {
+  const auto diagonal = lu.matrixLU().diagonal().array().abs();
+  return diagonal.isFinite().all() && (diagonal.size() == 0 || diagonal.minCoeff() > 1e-14 * scale);
+}
+}  // namespace
+
+Elimination::Plan Elimination::Plan::of(const std::vector<std::vector<std::uint32_t>>& neighbours) {
+  const std::size_t n = neighbours.size();
+  std::vector<std::int32_t> order(n);
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](auto i, auto j) { return neighbours[i].size() < neighbours[j].size(); });
+  std::vector<bool> blocked(n, false), chosen(n, false);
+  for (const auto i : order) {
+    if (blocked[i]) continue;
+    chosen[i] = true;
+    for (const auto k : neighbours[i]) blocked[k] = true;
+  }
+  Plan plan;
+  for (std::size_t i = 0; i < n; ++i) (chosen[i] ? plan.first : plan.rest).push_back(static_cast<std::int32_t>(i));
+  return plan;
+}
+
+bool Elimination::factor(const Matrix& matrix, const Plan& plan) {
+  plan_ = &plan;
+  if (!matrix.allFinite()) return false;
+  const double scale = matrix.cwiseAbs().maxCoeff();
+  if (!(scale > 0)) return false;
+  const auto n_first = static_cast<Eigen::Index>(plan.first.size());
+  pivot_.resize(n_first);
+  upper_ = matrix(plan.first, plan.rest);
+  lower_ = matrix(plan.rest, plan.first);
+  dense_ = false;
+  for (Eigen::Index i = 0; i < n_first && !dense_; ++i) {
+    pivot_[i] = matrix(plan.first[i], plan.first[i]);
+    const double largest = plan.rest.empty() ? 0.0 : std::max(upper_.row(i).cwiseAbs().maxCoeff(), lower_.col(i).cwiseAbs().maxCoeff());
+    if (std::abs(pivot_[i]) <= std::max(smallest_pivot * largest, 1e-14 * scale)) dense_ = true;
+  }
+  if (dense_) {
+    lu_.compute(matrix);
+    return nonsingular(lu_, scale);
+  }
+  if (plan.rest.empty()) return true;
+  schur_ = matrix(plan.rest, plan.rest);
+  schur_.noalias() -= lower_ * pivot_.cwiseInverse().asDiagonal() * upper_;
+  lu_.compute(schur_);
+  return nonsingular(lu_, std::max(scale, schur_.cwiseAbs().maxCoeff()));
+}
+
+void Elimination::solve(const Vector& b, Vector& x) const {
+  if (dense_) {
+    x = lu_.solve(b);
+    return;
+  }
+  x.resize(b.size());
+  a_ = b(plan_->first);
+  if (!plan_->rest.empty()) {
+    b_ = b(plan_->rest);
+    b_.noalias() -= lower_ * a_.cwiseQuotient(pivot_);
+    b_ = lu_.solve(b_).eval();
+    a_.noalias() -= upper_ * b_;
+    x(plan_->rest) = b_;
+  }
+  x(plan_->first) = a_.cwiseQuotient(pivot_);
+}
+
+void Elimination::solve_transposed(const Vector& b, Vector& x) const {
+  if (dense_) {
+    x = lu_.transpose().solve(b);
+    return;
+  }
+  x.resize(b.size());
+  a_ = b(plan_->first);
+  if (!plan_->rest.empty()) {
+    b_ = b(plan_->rest);
+    b_.noalias() -= upper_.transpose() * a_.cwiseQuotient(pivot_);
+    b_ = lu_.transpose().solve(b_).eval();
+    a_.noalias() -= lower_.transpose() * b_;
+    x(plan_->rest) = b_;
+  }
+  x(plan_->first) = a_.cwiseQuotient(pivot_);
+}
+
+bool Elimination::positive_definite(const Matrix& matrix, const Plan& plan) {
+  if (!matrix.allFinite()) return false;
+  const auto n_first = static_cast<Eigen::Index>(plan.first.size());
+  pivot_.resize(n_first);
+  for (Eigen::Index i = 0; i < n_first; ++i) {
+    pivot_[i] = matrix(plan.first[i], plan.first[i]);
+    if (!(pivot_[i] > 0)) return false;
+  }
+  if (plan.rest.empty()) return true;
+  upper_ = 0.5 * (matrix(plan.first, plan.rest) + matrix(plan.rest, plan.first).transpose());
+  schur_ = matrix(plan.rest, plan.rest);
+  schur_ = (0.5 * (schur_ + schur_.transpose())).eval();
+  schur_.noalias() -= upper_.transpose() * pivot_.cwiseInverse().asDiagonal() * upper_;
+  const Eigen::LLT<Matrix> cholesky(schur_);
+  return cholesky.info() == Eigen::Success;
+}
+
+}  // namespace ness::sim

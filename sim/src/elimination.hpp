@@ -1,0 +1,42 @@
+// Linear systems with the pattern of a network, small and dense enough for a dense matrix.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include <Eigen/LU>
+
+#include "ness/core/vector.hpp"
+
+namespace ness::sim {
+
+/// Factors a matrix with a known sparsity pattern by eliminating an independent set of nodes first: among themselves they have no
+/// edges, so their block is diagonal and only the Schur complement on the rest is factored densely (regression 1-32-2-1: 2 of 35
+/// nodes remain, MNIST with 30 hidden nodes: 10 of 40). Where a pivot of the set is too small, the whole matrix is factored
+/// densely with pivoting.
+class Elimination {
+ public:
+  struct Plan {
+    std::vector<std::int32_t> first, rest;  ///< nodes eliminated first, and the others
+    /// A large independent set of the graph given by its neighbours (greedy, fewest neighbours first; ties by number).
+    static Plan of(const std::vector<std::vector<std::uint32_t>>& neighbours);
+  };
+
+  /// False if singular to working precision or not finite.
+  bool factor(const Matrix& matrix, const Plan& plan);
+  void solve(const Vector& b, Vector& x) const;             ///< M x = b
+  void solve_transposed(const Vector& b, Vector& x) const;  ///< M^T x = b
+
+  /// True if the symmetric part of the matrix is positive definite.
+  bool positive_definite(const Matrix& matrix, const Plan& plan);
+
+ private:
+  const Plan* plan_ = nullptr;
+  bool dense_ = false;
+  Matrix upper_, lower_, schur_;  // M(first, rest), M(rest, first), Schur complement
+  Vector pivot_;
+  Eigen::PartialPivLU<Matrix> lu_;
+  mutable Vector a_, b_;
+};
+
+}  // namespace ness::sim

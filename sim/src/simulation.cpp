@@ -1,0 +1,224 @@
+#include "ness/sim/simulation.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <mutex>
+#include <stdexcept>
+
+#include "ness/core/error.hpp"
+#include "ness/sim/vector_target.hpp"
+#include "network_impl.hpp"
+#include "parallel.hpp"
+
+namespace ness::sim {
+
+namespace {
+// Relaxations between two deliveries to the sink: enough to occupy the cores, few enough that a stop is answered soon.
+constexpr std::size_t delivery = 256;
+
+// Scratch for as many relaxations as run at once, handed out and taken back.
+class WorkspacePool {
+ public:
+  explicit WorkspacePool(const Network& network) : network_(network) {}
+  class Lease {
+   public:
+    explicit Lease(WorkspacePool& pool) : pool_(pool), work_(pool.take()) {}
+    ~Lease() { pool_.give(std::move(work_)); }
+    Lease(const Lease&) = delete;
+    Lease& operator=(const Lease&) = delete;
+    Network::Workspace& operator*() { return *work_; }
+
+   private:
+    WorkspacePool& pool_;
+    Network::WorkspacePtr work_;
+  };
+
+ private:
+  Network::WorkspacePtr take() {
+    const std::scoped_lock lock(mutex_);
+    if (idle_.empty()) return network_.workspace();
+    Network::WorkspacePtr work = std::move(idle_.back());
+    idle_.pop_back();
+    return work;
+  }
+  void give(Network::WorkspacePtr work) {
+    const std::scoped_lock lock(mutex_);
+    idle_.push_back(std::move(work));
+  }
+  const Network& network_;
+  std::mutex mutex_;
+  std::vector<Network::WorkspacePtr> idle_;
+};
+}  // namespace
+
+Boundary boundary_of(const Network& network, const Drive& drive, Vector& theta) {
+  Boundary boundary;
+  if (drive.theta.overrides.empty()) {
+    boundary.theta = drive.theta.base->data();
+  } else {
+    theta = drive.theta.values();
+    boundary.theta = theta.data();
+  }
+  boundary.clamp.resize(static_cast<Eigen::Index>(network.clamped().size()));
+  if (drive.clamp.set != nullptr) drive.clamp.set->levels(drive.clamp.row, boundary.clamp);
+  boundary.inject = drive.nudge;
+  for (const Hold& hold : drive.holds) {
+    const auto& free = network.free();
+    const auto at = std::lower_bound(free.begin(), free.end(), hold.terminal);
+    boundary.held.emplace_back(static_cast<std::uint32_t>(at - free.begin()), hold.level);
+  }
+  return boundary;
+}
+
+NetworkModel::NetworkModel(std::shared_ptr<const Network> network, unsigned threads) : network_(std::move(network)), threads_(threads) {}
+std::size_t NetworkModel::free_nodes() const { return network_->free().size(); }
+std::size_t NetworkModel::parameters() const { return network_->parameters(); }
+
+Matrix NetworkModel::conductance(const Drive& drive, const Vector& potential) const {
+  Vector theta;
+  return -network_->slope(boundary_of(*network_, drive, theta), potential);
+}
+
+void NetworkModel::costates(std::span<const Drive> drives, std::span<const Vector> potential, std::span<const Vector> cotangent,
+                            std::span<Vector> costate) const {
+  if (drives.size() != potential.size() || drives.size() != cotangent.size() || drives.size() != costate.size()) {
+    throw std::invalid_argument("model: costates of samples of unequal number");
+  }
+  WorkspacePool pool(*network_);
+  for_each_index(drives.size(), threads_, [&](std::size_t i) {
+    WorkspacePool::Lease work(pool);
+    Vector theta, unbalanced;
+    Matrix slope;
+    const Boundary boundary = boundary_of(*network_, drives[i], theta);
+    network_->impose(boundary, *work);
+    network_->evaluate(*work, potential[i], unbalanced, &slope);
+    if (network_->factor(*work, slope)) {
+      network_->solve_transposed(*work, cotangent[i], costate[i]);
+    } else {
+      costate[i] = Vector::Constant(potential[i].size(), std::numeric_limits<double>::quiet_NaN());
+    }
+  });
+}
+
+void NetworkModel::add_gradient(std::span<const Drive> drives, std::span<const Vector> potential, std::span<const Vector> costate,
+                                Eigen::Ref<Vector> gradient) const {
+  std::vector<Vector> thetas(drives.size());
+  std::vector<Boundary> boundaries(drives.size());
+  for_each_index(drives.size(), threads_, [&](std::size_t i) { boundaries[i] = boundary_of(*network_, drives[i], thetas[i]); });
+  network_->add_gradient(boundaries, potential, costate, gradient, threads_);
+}
+
+struct Simulation::Impl {
+  std::shared_ptr<const Network> network;
+  SimulationOptions options;
+  DeviceInfo info;
+  Vector rest, present;
+  WorkspacePool pool;
+
+  Impl(std::shared_ptr<const Network> given, const SimulationOptions& chosen)
+      : network(std::move(given)), options(chosen), rest(network->rest()), present(rest), pool(*network) {}
+
+  Vector start_of(const Drive& drive, const Boundary& boundary, double& time) const;
+  Relaxation run(const Drive& drive, Vector& end);
+};
+
+Simulation::Simulation(std::shared_ptr<const Network> network, const SimulationOptions& options) {
+  if (network == nullptr) throw std::invalid_argument("simulation: no network");
+  if (std::string p = options.steady_state.problem(); !p.empty()) throw std::invalid_argument("simulation: " + p);
+  if (std::string p = options.transient.problem(); !p.empty()) throw std::invalid_argument("simulation: " + p);
+  impl_ = std::make_unique<Impl>(std::move(network), options);
+  const NetworkSpec& spec = impl_->network->spec();
+  DeviceInfo& info = impl_->info;
+  info.identity = "simulated network: " + std::to_string(spec.graph.nodes.size()) + " nodes, " + std::to_string(spec.graph.edges.size()) + " edges";
+  for (const GraphNode& node : spec.graph.nodes) {
+    Terminal terminal;
+    terminal.name = node.name.empty() ? "node " + std::to_string(info.terminals.size()) : node.name;
+    terminal.clamped = node.clamped;
+    if (!node.clamped) {
+      terminal.can_hold = true;
+      terminal.nudge = {-std::numeric_limits<double>::infinity(), std::numeric_limits<double>::infinity()};
+    }
+    terminal.reads_potential = !node.clamped;
+    info.terminals.push_back(std::move(terminal));
+  }
+  info.outputs = spec.graph.outputs;
+  info.parameters = impl_->network->parameter_info();
+  info.restores_state = true;
+  info.deterministic = true;
+  info.arithmetic = vector_target();
+}
+
+Simulation::~Simulation() = default;
+const DeviceInfo& Simulation::info() const { return impl_->info; }
+std::shared_ptr<const Network> Simulation::network() const { return impl_->network; }
+
+// The potentials from which the drive, now complete, lets the network relax; `time` is how long it took to impose it.
+Vector Simulation::Impl::start_of(const Drive& drive, const Boundary& boundary, double& time) const {
+  time = 0;
+  if (const auto* from = std::get_if<From>(&drive.start)) return *from->potential;
+  if (std::holds_alternative<Present>(drive.start)) return present;
+  const double rate = std::get<Rest>(drive.start).rate;
+  if (std::isinf(rate) || boundary.clamp.size() == 0) return rest;
+  time = boundary.clamp.cwiseAbs().maxCoeff() / rate;
+  TransientOptions ramp = options.transient;
+  ramp.clamp_rate = rate;
+  return follow(*network, boundary, rest, std::span(&time, 1), ramp).front();
+}
+
+Relaxation Simulation::Impl::run(const Drive& drive, Vector& end) {
+  WorkspacePool::Lease work(pool);
+  Vector theta;
+  const Boundary boundary = boundary_of(*network, drive, theta);
+  Relaxation row;
+  const Vector start = start_of(drive, boundary, row.timing.start);
+  if (const auto* at = std::get_if<At>(&drive.observe)) {
+    // Readings of a noise-free simulation are equal, so one stands for the mean of all samples.
+    row.potential = follow(*network, boundary, start, std::span(&at->time, 1), options.transient).front();
+    row.timing.read = row.timing.settled = row.timing.start + at->time;
+    network->impose(boundary, *work);
+    Vector unbalanced, correction;
+    Matrix slope;
+    network->evaluate(*work, row.potential, unbalanced, &slope);
+    const bool regular = network->factor(*work, slope);
+    if (regular) network->solve(*work, unbalanced, correction);
+    row.timing.bound = regular ? correction.cwiseAbs().maxCoeff() : std::numeric_limits<double>::infinity();
+    end = row.potential;
+    return row;
+  }
+  const bool restored = !std::holds_alternative<Rest>(drive.start);
+  SteadyState state = sim::relax(*network, boundary, start, options.steady_state, restored, *work);
+  row.timing.settled = row.timing.read = row.timing.start + state.time;
+  row.timing.bound = state.bound;
+  switch (state.verdict) {
+    case Verdict::converged:
+      // A fold was passed: far from where it started, through states at which the flow does not contract.
+      if (restored && !state.contracting && state.displacement > options.steady_state.trust * network->spec().kT) row.quality.raise(Flag::other_branch);
+      break;
+    case Verdict::not_converged: row.quality.raise(Flag::not_converged); break;
+    case Verdict::limit_cycle:
+      row.quality.raise(Flag::oscillating);
+      row.quality.raise(Flag::no_stable_state);
+      break;
+    case Verdict::diverged: row.quality.raise(Flag::no_stable_state); break;
+  }
+  row.potential = std::move(state.potential);
+  end = row.potential;
+  return row;
+}
+
+void Simulation::do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) {
+  const bool sequential = std::any_of(drives.begin(), drives.end(), [](const Drive& d) { return std::holds_alternative<Present>(d.start); });
+  const std::size_t group = sequential ? 1 : delivery;
+  for (std::size_t first = 0; first < drives.size(); first += group) {
+    if (stop.stop_requested()) throw Cancelled();
+    const std::size_t count = std::min(group, drives.size() - first);
+    std::vector<Relaxation> rows(count);
+    std::vector<Vector> ends(count);
+    for_each_index(count, impl_->options.threads, [&](std::size_t i) { rows[i] = impl_->run(drives[first + i], ends[i]); });
+    impl_->present = std::move(ends.back());
+    for (std::size_t i = 0; i < count; ++i) sink(first + i, rows[i]);
+  }
+}
+
+}  // namespace ness::sim

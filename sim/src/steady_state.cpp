@@ -1,0 +1,263 @@
+#include "ness/sim/steady_state.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+#include <Eigen/Eigenvalues>
+
+#include "rosenbrock.hpp"
+
+namespace ness::sim {
+
+namespace {
+constexpr double not_known = std::numeric_limits<double>::quiet_NaN();
+
+// The eigenvalue of C^-1 G with the largest real part, and its eigenvector.
+struct Leading {
+  double real = not_known;
+  double modulus = 0;   // of the eigenvalue
+  Vector direction;     // real part of the eigenvector, largest entry 1
+};
+
+Leading leading_eigenvalue(const Network& network, const Network::Workspace& work, const Vector& potential, const Matrix& slope, bool vector) {
+  const std::vector<bool> held = held_nodes(work);
+  std::vector<Eigen::Index> moving;
+  for (Eigen::Index k = 0; k < potential.size(); ++k) {
+    if (!held[k]) moving.push_back(k);
+  }
+  Leading leading;
+  if (moving.empty()) {
+    leading.real = -std::numeric_limits<double>::infinity();
+    return leading;
+  }
+  const Vector C = network.capacity(potential)(moving);
+  const Matrix J = -(C.cwiseInverse().asDiagonal() * Matrix(slope(moving, moving)));
+  const Eigen::EigenSolver<Matrix> solver(J, vector);
+  if (solver.info() != Eigen::Success) return leading;
+  Eigen::Index worst = 0;
+  solver.eigenvalues().real().maxCoeff(&worst);
+  leading.real = solver.eigenvalues()[worst].real();
+  leading.modulus = std::abs(solver.eigenvalues()[worst]);
+  if (vector) {
+    Vector direction = solver.eigenvectors().col(worst).real();
+    Eigen::Index largest = 0;
+    direction.cwiseAbs().maxCoeff(&largest);
+    direction /= direction[largest];
+    leading.direction = Vector::Zero(potential.size());
+    leading.direction(moving) = direction;
+  }
+  return leading;
+}
+
+// One relaxation being followed.
+class Following {
+ public:
+  Following(const Network& network, const Boundary& boundary, const Vector& start, const SteadyStateOptions& options, Network::Workspace& work)
+      : network_(network), options_(options), work_(work), path_(network, work), start_(start) {
+    network.impose(boundary, work);
+    for (const auto& [k, level] : boundary.held) start_[k] = level;
+    state_.potential = start_;
+    const double kT = network.spec().kT;
+    double scale = 0;
+    if (boundary.clamp.size() > 0) scale = boundary.clamp.cwiseAbs().maxCoeff();
+    for (std::size_t k = 0; k < network.free().size(); ++k) scale = std::max(scale, std::abs(boundary.theta[network.leak_mu_ref(k)]));
+    escape_ = options.escape * kT + 10 * scale;
+  }
+
+  SteadyState run(bool restored) {
+    path_.begin(state_.potential);
+    if (restored && options_.newton_first && newton_contracting()) return finish(Verdict::converged);
+    state_.followed = true;
+    if (restored) state_.contracting = network_.positive_definite(work_, path_.slope);
+    while (state_.steps < options_.max_steps) {
+      if (!path_.step(options_.path_tolerance)) break;
+      ++state_.steps;
+      state_.potential = path_.y;
+      if (restored && state_.contracting) state_.contracting = network_.positive_definite(work_, path_.slope);
+      if (const std::optional<Verdict> verdict = arrived()) return finish(*verdict);
+    }
+    return finish(examine_for_cycle());
+  }
+
+ private:
+  // The question asked after every step: is the state at rest, or near enough that Newton may finish?
+  std::optional<Verdict> arrived() {
+    if (!path_.y.allFinite() || (path_.y - start_).cwiseAbs().maxCoeff() > escape_) return Verdict::diverged;
+    if (!network_.factor(work_, path_.slope)) return std::nullopt;
+    network_.solve(work_, path_.unbalanced, correction_);
+    const double distance = correction_.cwiseAbs().maxCoeff();
+    const double kT = network_.spec().kT;
+    if (!(distance <= 0.5 * options_.trust * kT)) return std::nullopt;
+    state_.potential = path_.y;
+    if (newton_contracting()) return Verdict::converged;
+    if (distance <= 1e-3 * kT && newton_by_eigenvalues()) return Verdict::converged;
+    return std::nullopt;
+  }
+
+  // Newton's method while every iterate is certified: there, and on the way, distances shrink along the flow.
+  bool newton_contracting() { return newton(options_.trust * network_.spec().kT, true); }
+
+  // Where the certificate fails at a state that hardly moves, the eigenvalues decide. At an unstable one the relaxation is only
+  // slow: it is moved along the unstable direction by less than any reading resolves, and followed on.
+  bool newton_by_eigenvalues() {
+    const Leading before = leading_eigenvalue(network_, work_, path_.y, path_.slope, true);
+    if (!(before.real < 0)) {
+      if (before.real > 0 && kicks_ < 8) {
+        ++kicks_;
+        path_.kick(1e-6 * network_.spec().kT * before.direction, 0.3 / before.modulus);
+      }
+      return false;
+    }
+    if (!newton(1e-2 * network_.spec().kT, false)) return false;
+    const Leading after = leading_eigenvalue(network_, work_, state_.potential, slope_, false);
+    state_.max_real_eigenvalue = after.real;
+    return after.real < 0;
+  }
+
+  bool newton(double trust, bool certified) {
+    Vector mu = state_.potential;
+    const Vector from = mu;
+    unbalanced_ = path_.unbalanced;
+    slope_ = path_.slope;
+    double before = std::numeric_limits<double>::infinity();
+    for (int iteration = 0; iteration < 25; ++iteration) {
+      if (certified && !network_.positive_definite(work_, slope_)) return false;
+      if (!network_.factor(work_, slope_)) return false;
+      network_.solve(work_, unbalanced_, correction_);
+      const double size = correction_.cwiseAbs().maxCoeff();
+      if (!(size <= trust)) return false;
+      mu += correction_;
+      if ((mu - from).cwiseAbs().maxCoeff() > trust) return false;
+      if (size <= options_.tolerance * network_.spec().kT) {
+        state_.potential = mu;
+        state_.bound = size;
+        state_.residual = unbalanced_.cwiseAbs().maxCoeff();
+        state_.max_real_eigenvalue = not_known;
+        return true;
+      }
+      if (iteration > 2 && size > 0.5 * before) return false;
+      before = size;
+      network_.evaluate(work_, mu, unbalanced_, &slope_);
+      ++state_.evaluations;
+    }
+    return false;
+  }
+
+  // The relaxation has not come to rest. Followed closely, it either still does, or it returns to a state it has been in: a limit
+  // cycle. The section is the plane through a visited state across the flow there.
+  Verdict examine_for_cycle() {
+    if (!path_.y.allFinite()) return Verdict::diverged;
+    const double close = std::min(options_.path_tolerance, 1e-4 * network_.spec().kT);
+    for (int cycle = 0; cycle < 60; ++cycle) {
+      const Vector origin = path_.y, across = path_.rate();
+      double amplitude = 0, before = 0;
+      bool left = false;
+      for (std::uint32_t k = 0; k < options_.max_steps; ++k) {
+        const Vector previous = path_.y;
+        if (!path_.step(close)) return Verdict::not_converged;
+        ++state_.steps;
+        state_.potential = path_.y;
+        if (const std::optional<Verdict> verdict = arrived()) return *verdict;
+        const double side = across.dot(path_.y - origin);
+        const double distance = (path_.y - origin).cwiseAbs().maxCoeff();
+        amplitude = std::max(amplitude, distance);
+        left = left || side < 0;
+        if (left && before < 0 && side >= 0) {
+          const Vector crossing = previous + (path_.y - previous) * (before / (before - side));
+          const double miss = (crossing - origin).cwiseAbs().maxCoeff();
+          // A chord of a step misses the curve by the step's curvature; 2 % of the amplitude allows for that.
+          if (amplitude > 1e-2 * network_.spec().kT && miss < 0.02 * amplitude) {
+            if (++returns_ >= 3) return Verdict::limit_cycle;
+          } else {
+            returns_ = 0;
+          }
+          break;
+        }
+        before = side;
+      }
+      if (!left) return Verdict::not_converged;
+    }
+    return Verdict::not_converged;
+  }
+
+  SteadyState finish(Verdict verdict) {
+    state_.verdict = verdict;
+    state_.time = path_.time;
+    state_.evaluations += path_.evaluations;
+    if (state_.potential.allFinite()) {
+      state_.displacement = (state_.potential - start_).size() == 0 ? 0 : (state_.potential - start_).cwiseAbs().maxCoeff();
+    }
+    if (verdict != Verdict::converged) {
+      state_.bound = std::numeric_limits<double>::infinity();
+      state_.residual = path_.unbalanced.size() == 0 ? 0 : path_.unbalanced.cwiseAbs().maxCoeff();
+      state_.max_real_eigenvalue = not_known;
+    }
+    if (options_.eigenvalue && state_.potential.allFinite()) {
+      network_.evaluate(work_, state_.potential, unbalanced_, &slope_);
+      state_.max_real_eigenvalue = leading_eigenvalue(network_, work_, state_.potential, slope_, false).real;
+    }
+    return std::move(state_);
+  }
+
+  const Network& network_;
+  const SteadyStateOptions& options_;
+  Network::Workspace& work_;
+  Rosenbrock path_;
+  Vector start_, unbalanced_, correction_;
+  Matrix slope_;
+  SteadyState state_;
+  double escape_ = 0;
+  int kicks_ = 0, returns_ = 0;
+};
+}  // namespace
+
+const char* to_string(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::converged: return "converged";
+    case Verdict::not_converged: return "not_converged";
+    case Verdict::limit_cycle: return "limit_cycle";
+    case Verdict::diverged: return "diverged";
+  }
+  return "?";
+}
+
+std::string SteadyStateOptions::problem() const {
+  auto positive = [](const char* name, double value) {
+    return value > 0 && std::isfinite(value) ? std::string() : std::string(name) + " is " + std::to_string(value) + ", expected a finite number > 0";
+  };
+  for (const auto& [name, value] : {std::pair{"path_tolerance", path_tolerance}, {"trust", trust}, {"tolerance", tolerance}, {"escape", escape}}) {
+    if (std::string p = positive(name, value); !p.empty()) return p;
+  }
+  if (max_steps == 0) return "max_steps is 0, expected at least 1";
+  return {};
+}
+
+SteadyState relax(const Network& network, const Boundary& boundary, const Vector& start, const SteadyStateOptions& options, bool restored,
+                  Network::Workspace& work) {
+  if (static_cast<std::size_t>(start.size()) != network.free().size()) {
+    throw std::invalid_argument("steady state: a start of " + std::to_string(start.size()) + " potentials for " + std::to_string(network.free().size()) + " free nodes");
+  }
+  return Following(network, boundary, start, options, work).run(restored);
+}
+
+SteadyState relax(const Network& network, const Boundary& boundary, const Vector& start, const SteadyStateOptions& options) {
+  if (std::string p = options.problem(); !p.empty()) throw std::invalid_argument("steady state: " + p);
+  const Network::WorkspacePtr work = network.workspace();
+  return relax(network, boundary, start, options, false, *work);
+}
+
+double max_real_eigenvalue(const Network& network, const Boundary& boundary, const Vector& potential) {
+  const Network::WorkspacePtr work = network.workspace();
+  network.impose(boundary, *work);
+  Vector unbalanced;
+  Matrix slope;
+  network.evaluate(*work, potential, unbalanced, &slope);
+  return leading_eigenvalue(network, *work, potential, slope, false).real;
+}
+
+}  // namespace ness::sim
