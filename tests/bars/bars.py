@@ -1,0 +1,187 @@
+"""Measures the README's table of bars: each row runs its commands on real input and is compared with its bar.
+
+   bars.py --build BUILD_DIRECTORY [--out FILE.json] [ROW ...]      (tools/test --bars [ROW ...])
+
+Rows: xor regression mnist truth solver ep log replay bad-input. Prints a table; the exit code is the number of rows that fall short.
+"""
+import argparse
+import json
+import os
+import pathlib
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+root = pathlib.Path(__file__).resolve().parents[2]
+experiments = root / "tools" / "experiments"
+python = "/usr/bin/python3"
+
+
+class Bars:
+    def __init__(self, build, data):
+        self.build, self.data = build, data
+        self.ness = build / "tools" / "ness"
+        self.tests = build / "tests"
+        self.scratch = pathlib.Path(tempfile.mkdtemp(prefix="ness-bars-"))
+        self.rows = []
+
+    def report(self, row, what, bar, figure, met):
+        self.rows.append({"row": row, "what": what, "bar": bar, "figure": figure, "met": bool(met)})
+        print(f"{'met  ' if met else 'SHORT'} | {row} | {what} | {bar} | {figure}", flush=True)
+
+    def run(self, *command, check=True):
+        done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
+        if check and done.returncode != 0:
+            raise RuntimeError(f"{' '.join(map(str, command))}: exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+        return done
+
+    def seeds(self, experiment, n, *settings, first=0):
+        command = [self.tests / "ness-seeds", experiments / experiment, "--seeds", n, "--first", first]
+        for setting in settings:
+            command += ["--set", setting]
+        return sorted((json.loads(line) for line in self.run(*command).stdout.splitlines()), key=lambda r: r["seed"])
+
+    def xor(self):
+        def losses(lines):
+            return [line["train"]["loss"] if line["train"]["loss"] is not None and line["train"]["failures"] == 0 else float("inf") for line in lines]
+
+        free = losses(self.seeds("xor.toml", 100))
+        solved = sum(x < 1e-3 for x in free)
+        self.report("xor", "all parameters, 100 seeds, cold starts", "loss < 1e-3 on >= 95", f"{solved} solved, median {statistics.median(free):.2g}", solved >= 95)
+        cooperative = self.seeds("xor.toml", 100, "parameters.b.value=0", "parameters.b.trainable=false", "training.target_loss=0", "training.epochs=2000")
+        c = losses(cooperative)
+        bound = cooperative[0]["isotonic_bound"]
+        within = statistics.median(c) <= 1.02 * bound
+        self.report("xor", "cooperative (b = 0), 100 seeds", "0 solved, never below 1/6, median within 2 %",
+                    f"{sum(x < 1e-3 for x in c)} solved, least {min(c):.6f} (bound {bound:.6f}), median {statistics.median(c):.6f}",
+                    sum(x < 1e-3 for x in c) == 0 and min(c) >= bound * (1 - 1e-12) and within)
+        one = self.seeds("xor.toml", 100, "parameters.b.value=0", "parameters.b.trainable=false", "parameters.b.edge-4.normal=[0,1]",
+                         "parameters.b.edge-4.trainable=true", "training.epochs=2000")
+        o = losses(one)
+        self.report("xor", "one hidden-to-output NDC edge, 100 seeds", ">= 75",
+                    f"{sum(x < 1e-3 for x in o)} solved, one NDC edge in {sum(line['ndc_edges'] == 1 for line in one)}", sum(x < 1e-3 for x in o) >= 75)
+        bench = losses(self.seeds("xor.toml", 100, "parameters.b.value=0", "parameters.b.trainable=false", "parameters.b.layer-2.value=-1",
+                                  "parameters.g.trainable=false", "training.epochs=2000"))
+        self.report("xor", "a, gamma, leak levels trained; b = 0 and -1, 100 seeds", ">= 95", f"{sum(x < 1e-3 for x in bench)} solved", sum(x < 1e-3 for x in bench) >= 95)
+
+    def regression(self):
+        for name, bar in (("quantum-dot", 5e-4), ("enzyme", 3e-3)):
+            started = time.time()
+            lines = self.seeds(f"regression-{name}.toml", 8)
+            test = [line["test"]["loss"] for line in lines]
+            failures = sum(line[s]["failures"] for line in lines for s in ("train", "test"))
+            self.report("regression", f"{name}, seeds 0..7, test MSE", f"median <= {bar:g}",
+                        f"median {statistics.median(test):.2e}, min {min(test):.2e}, max {max(test):.2e}, {failures} failures, {time.time() - started:.0f} s",
+                        statistics.median(test) <= bar and failures == 0)
+        lines = self.seeds("regression-quantum-dot.toml", 8, "parameters.b.value=0", "parameters.b.trainable=false", "parameters.a.layer-1.uniform=[-18,18]",
+                           "training.epochs=3000")
+        train, bound = [line["train"]["loss"] for line in lines], lines[0]["isotonic_bound"]
+        self.report("regression", "cooperative (b = 0), seeds 0..7, train MSE", "never below its isotonic bound", f"least {min(train):.4f}, bound {bound:.4f}", min(train) >= bound * (1 - 1e-12))
+
+    def mnist(self):
+        def train(label, bar, *settings):
+            log = self.scratch / f"mnist-{label.replace(' ', '-')}.h5"
+            command = [self.ness, "train", experiments / "mnist.toml", "--log", log, "--json"]
+            for setting in settings:
+                command += ["--set", setting]
+            started = time.time()
+            self.run(*command)
+            seconds = time.time() - started
+            result = json.loads(self.run(self.ness, "evaluate", log, "--json").stdout)
+            accuracy, failures = result["test"]["accuracy"], result["test"]["failures"]
+            met = True if bar is None else accuracy >= bar and seconds <= 600
+            self.report("mnist", f"n_h = 30, {label}, 60,000/10,000 images, logged", "beside it" if bar is None else f"test accuracy >= {bar} in <= 600 s",
+                        f"test accuracy {accuracy:.4f}, {failures} of {result['test']['samples']} images failed, {seconds:.0f} s, log {os.path.getsize(log) / 1e6:.0f} MB", met)
+            if bar is not None:
+                self.report("solver", "the 10,000 test images, cold", "0 failures", f"{failures} failures", failures == 0)
+                self.mnist_log = log
+            else:
+                log.unlink()
+
+        train("NDC", 0.965)
+        train("linear", None, *self.linear())
+        train("cooperative", None, "parameters.b.value=0", "parameters.b.trainable=false", "training.epochs=12")
+
+    @staticmethod
+    def linear():
+        return ("network.law=linear", "parameters.gamma=remove", "parameters.a=remove", "parameters.b=remove", "parameters.G.log-normal=[-4,0.5]",
+                "parameters.G.layer-2.log-normal=[-1,0.5]", "parameters.G.range=[3.4e-4,400]", "training.epochs=12")
+
+    def truth(self):
+        done = self.run(python, root / "tests" / "truth.py", self.ness, "--networks", 100, check=False)
+        worst = max((float(m) for m in re.findall(r"worst (\S+)", done.stdout)), default=float("nan"))
+        self.report("truth", "100 networks against 40 digits, all blocks", "1e-10 of each block's largest entry", f"worst {worst:.1e}", done.returncode == 0)
+
+    def solver(self):
+        lines = [json.loads(line) for line in self.run(self.tests / "ness-bar-solver", 100000, check=False).stdout.splitlines()]
+        total = sum(line["relaxations"] for line in lines)
+        count = {key: sum(line[key] for line in lines) for key in ("converged", "dishonest", "other_branch", "not_converged", "no_stable_state", "undecided_reference")}
+        share = max(line["other_branch"] / line["relaxations"] for line in lines)
+        self.report("solver", f"{total} cold relaxations of random NDC networks", "0 dishonest; <= 0.5 % on another branch",
+                    ", ".join(f"{v} {k.replace('_', ' ')}" for k, v in count.items()) + f"; at most {100 * share:.3f} % elsewhere; residuals <= {max(line['largest_residual'] for line in lines):.0e}",
+                    count["dishonest"] == 0 and share <= 0.005 and count["not_converged"] == 0)
+
+    def ep(self):
+        for line in (json.loads(line) for line in self.run(self.tests / "ness-bar-ep").stdout.splitlines()):
+            kind, centred, errors, slope = line["network"], line["estimator"] == "centred", line["relative_error"], line["slope"]
+            what = f"{kind}, {line['estimator']}: error at beta {line['beta']}"
+            figure = ", ".join(f"{e:.1e}" for e in errors)
+            if kind.startswith("reciprocal"):
+                order = 2 if centred else 1
+                self.report("ep", what, f"falls as beta^{order}", f"{figure}; slope {slope:.2f}", abs(slope - order) < 0.15)
+            elif kind.startswith("linear"):
+                self.report("ep", what, "round-off", figure, max(errors) < 1e-9)
+            else:
+                self.report("ep", what, "bias measured", f"{figure}; cosine {line['cosine'][-1]:.4f}", True)
+
+    def log(self):
+        done = self.run(python, root / "tests" / "kill" / "log_kill.py", "--ness", self.ness, "--experiment", experiments / "xor.toml", "--kills", 100, check=False)
+        last = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr[-300:]
+        self.report("log", "100 SIGKILLs of a training run", "every file opens, every acknowledged row is whole", last, done.returncode == 0)
+
+    def replay(self):
+        for name in ("xor", "regression-quantum-dot", "mnist"):
+            log = self.scratch / f"replay-{name}.h5"
+            shorter = {"mnist": ["training.epochs=2"], "regression-quantum-dot": ["training.epochs=2000"], "xor": []}[name]
+            command = [self.ness, "train", experiments / f"{name}.toml", "--log", log, "--json"]
+            for setting in shorter:
+                command += ["--set", setting]
+            self.run(*command)
+            for threads in (1, 2):
+                done = self.run(self.ness, "replay", log, "--threads", threads, "--json", check=False)
+                self.report("replay", f"{name} {' '.join(shorter)}, {threads} thread{'s' if threads > 1 else ''}", "bit-equal", done.stdout.strip()[:160] or done.stderr.strip()[:160], done.returncode == 0)
+            log.unlink()
+
+    def bad_input(self):
+        done = self.run(python, root / "tests" / "cli_test.py", self.ness, check=False)
+        last = (done.stderr.strip().splitlines() or done.stdout.strip().splitlines() or ["nothing printed"])[-1]
+        self.report("bad input", "tests/cli_test.py", "one clear error each, non-zero exit, no half file that looks whole", last, done.returncode == 0)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--build", type=pathlib.Path, required=True)
+    parser.add_argument("--out", type=pathlib.Path)
+    parser.add_argument("rows", nargs="*")
+    options = parser.parse_args()
+    names = ["xor", "regression", "truth", "solver", "ep", "log", "replay", "bad-input", "mnist"]
+    for row in options.rows:
+        if row not in names:
+            parser.error(f"no row '{row}': there are {', '.join(names)}")
+    bars = Bars(options.build.resolve(), None)
+    for name in options.rows or names:
+        try:
+            getattr(bars, name.replace("-", "_"))()
+        except Exception as error:  # a row that cannot be measured is not met; the others still are
+            bars.report(name, "could not be measured", "", str(error)[:400], False)
+    if options.out:
+        options.out.write_text(json.dumps(bars.rows, indent=1))
+    short = sum(not row["met"] for row in bars.rows)
+    print(f"{len(bars.rows)} figures, {short} short of their bars")
+    return min(short, 100)
+
+
+sys.exit(main())

@@ -1,0 +1,108 @@
+// Trains an experiment with many seeds, side by side, and prints one line of JSON a seed: how it ended and the losses from cold starts.
+//   ness-seeds EXPERIMENT.toml --seeds N [--first K] [--set key=value]... [--data DIR]
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstdio>
+#include <exception>
+#include <iostream>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "experiment.hpp"
+#include "run.hpp"
+
+namespace {
+using nlohmann::json;
+
+json number(double x) { return std::isfinite(x) ? json(x) : json(nullptr); }
+
+json evaluated(ness::Device& device, const ness::Vector& theta, const ness::Dataset& data, const ness::Task& task, ness::Label::Purpose purpose) {
+  const ness::Evaluation e = ness::evaluate(device, ness::Parameters::of(theta), data, *task.loss, ness::Rest{}, purpose, 0);
+  return {{"loss", number(e.loss)}, {"accuracy", number(e.accuracy)}, {"failures", e.failures}, {"samples", e.samples}};
+}
+
+// Edges with a negative differential conductance, source or drain side, at one of the training states: NDC in the sense of Eq. 9.
+std::size_t ndc_edges(const ness::Run& run, ness::Device& device, const ness::Vector& theta, const ness::Task& task) {
+  std::vector<bool> ndc(run.network->spec().edges.size(), false);
+  ness::Drive drive;
+  drive.theta = ness::Parameters::of(theta);
+  for (std::uint64_t i = 0; i < task.train.size(); ++i) {
+    drive.clamp = task.train.pattern(i);
+    const ness::Relaxation row = device.relax(drive);
+    ness::Vector scratch;
+    const ness::sim::Boundary boundary = ness::sim::boundary_of(*run.network, drive, scratch);
+    const ness::Vector mu = run.network->node_potentials(boundary, row.potential);
+    for (std::size_t e = 0; e < ndc.size(); ++e) {
+      const ness::sim::EdgeCurrent I = run.network->edge(e, boundary, mu);
+      if (I.by_source < 0 || I.by_target > 0) ndc[e] = true;
+    }
+  }
+  return static_cast<std::size_t>(std::count(ndc.begin(), ndc.end(), true));
+}
+
+json one_seed(ness::Experiment experiment, std::uint64_t seed) {
+  experiment.seed = seed;
+  experiment.simulation.threads = 1;
+  ness::Run run = ness::prepare(experiment);
+  const ness::Task& task = *experiment.task;
+  ness::Trainer trainer(run.device(), *run.estimator, task, *run.space, experiment.optimizer, run.training);
+  const ness::TrainingSummary summary = trainer.run(run.theta);
+  const bool validated = task.validation.size() > 0;
+  json line = {{"seed", seed}, {"epochs", summary.epochs}, {"relaxations", summary.relaxations}, {"left_out", summary.left_out}};
+  line["train"] = evaluated(run.device(), summary.theta, task.train, task, ness::Label::Purpose::probe);
+  if (validated) line["validation"] = evaluated(run.device(), summary.theta, task.validation, task, ness::Label::Purpose::validation);
+  if (task.test.size() > 0) line["test"] = evaluated(run.device(), summary.theta, task.test, task, ness::Label::Purpose::test);
+  if (task.train.size() <= 64) line["ndc_edges"] = ndc_edges(run, run.device(), summary.theta, task);
+  if (task.train.targets.cols() == 1 && !task.loss->classifies() && task.train.inputs->width() <= 2) line["isotonic_bound"] = ness::isotonic_bound(task.train);
+  return line;
+}
+}  // namespace
+
+int main(int argc, char** argv) try {
+  ness::LoadOptions load;
+  std::string path;
+  std::uint64_t seeds = 8, first = 0;
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    auto value = [&]() -> std::string {
+      if (i + 1 >= argc) throw std::invalid_argument(word + " needs a value");
+      return argv[++i];
+    };
+    if (word == "--seeds") seeds = std::stoull(value());
+    else if (word == "--first") first = std::stoull(value());
+    else if (word == "--set") load.set.push_back(value());
+    else if (word == "--data") load.data = value();
+    else path = word;
+  }
+  const ness::Experiment experiment = ness::load_experiment(path, load);
+  std::atomic<std::uint64_t> next{0};
+  std::mutex printing;
+  std::exception_ptr failed;
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < std::max(1U, std::thread::hardware_concurrency()); ++t) {
+    threads.emplace_back([&] {
+      for (std::uint64_t i = next++; i < seeds; i = next++) {
+        try {
+          const std::string line = one_seed(experiment, first + i).dump();
+          const std::scoped_lock lock(printing);
+          std::cout << line << std::endl;
+        } catch (...) {
+          const std::scoped_lock lock(printing);
+          failed = std::current_exception();
+          next = seeds;
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  if (failed) std::rethrow_exception(failed);
+  return 0;
+} catch (const std::exception& error) {
+  std::cerr << "ness-seeds: " << error.what() << "\n";
+  return 1;
+}

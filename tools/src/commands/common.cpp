@@ -1,0 +1,34 @@
+#include <filesystem>
+
+#include "commands.hpp"
+#include "ness/core/error.hpp"
+
+namespace ness {
+
+void CommonOptions::add_set(CLI::App& app) {
+  // One value an option, so that a key never swallows the next argument.
+  app.add_option("--set", set, "set any key of the experiment, as in --set optimizer.rate=0.01; may be given again and again")
+      ->type_name("KEY=VALUE")
+      ->allow_extra_args(false);
+  app.add_option("--seed", seed, "seed of initial parameters, order of samples and noise, instead of the file's")->type_name("N");
+}
+
+void CommonOptions::add_data(CLI::App& app) {
+  app.add_option("--data", data, "where data directories such as mnist/ are; else $NESS_DATA, ./data, ../shared/data")->type_name("DIR");
+}
+
+void CommonOptions::add_threads(CLI::App& app) {
+  app.add_option("--threads", threads, "threads to compute with; default: all cores. The results do not depend on it")
+      ->type_name("N")
+      ->check(CLI::Range(1u, 4096u));
+}
+
+void CommonOptions::add_json(CLI::App& app) { app.add_flag("--json", json, "results as one JSON object on standard output"); }
+
+void refuse_existing_log(const std::string& path, const std::string& advice) {
+  if (std::filesystem::exists(std::filesystem::symlink_status(path))) {
+    throw LogError(path + ": exists already, and is not overwritten; " + advice);
+  }
+}
+
+}  // namespace ness

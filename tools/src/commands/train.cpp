@@ -1,0 +1,205 @@
+// ness train: trains, and logs every relaxation; continues a run that was stopped.
+#include <cstdio>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include "commands.hpp"
+#include "logged_run.hpp"
+#include "messages.hpp"
+#include "ness/core/digest.hpp"
+#include "ness/core/error.hpp"
+#include "ness/core/recorder.hpp"
+#include "ness/core/replay.hpp"
+#include "session.hpp"
+
+namespace ness {
+
+namespace {
+
+struct TrainOptions : CommonOptions {
+  std::string experiment, log, resume;
+  bool quiet = false;
+};
+
+constexpr std::chrono::milliseconds safe_budget{5000};
+
+std::string shell_word(const std::string& path) {
+  return path.find_first_of(" \t'\"\\$&|;<>()*?") == std::string::npos ? path : "'" + path + "'";
+}
+
+/// Runs `body`, then closes the log with how it ended. Whatever goes wrong, the device is made safe and the log says so, unless it is
+/// the log itself that failed: then no further call is made on it.
+Outcome closing(LogWriter& log, Device& device, const std::function<Outcome()>& body) {
+  try {
+    Outcome outcome = body();
+    device.make_safe(safe_budget);
+    log.close(outcome.cancelled() ? ExitStatus::cancelled : ExitStatus::finished, outcome.summary.message());
+    return outcome;
+  } catch (const LogError&) {
+    device.make_safe(safe_budget);
+    throw;
+  } catch (const Cancelled& cancelled) {
+    device.make_safe(safe_budget);
+    log.close(ExitStatus::cancelled, "stopped on request while evaluating, after training had ended");
+    throw;
+  } catch (const std::exception& error) {
+    device.make_safe(safe_budget);
+    log.close(ExitStatus::failed, error.what());
+    throw;
+  }
+}
+
+nlohmann::ordered_json json_of(const Outcome& outcome, const std::string& log, std::uint64_t seed, double seconds) {
+  using End = TrainingSummary::End;
+  const TrainingSummary& summary = outcome.summary;
+  nlohmann::ordered_json result;
+  result["log"] = log;
+  result["seed"] = seed;
+  result["status"] = outcome.cancelled() ? "cancelled" : "finished";
+  result["end"] = summary.end == End::epochs     ? "epochs"
+                  : summary.end == End::target   ? "target"
+                  : summary.end == End::patience ? "patience"
+                  : summary.end == End::relaxations ? "relaxations"
+                                                    : "cancelled";
+  result["epochs"] = summary.epochs;
+  result["steps"] = summary.steps;
+  result["relaxations"] = summary.relaxations;
+  result["left_out"] = summary.left_out;
+  result["skipped"] = summary.skipped;
+  result["loss"] = json_number(summary.loss);
+  result["best_validation_loss"] = json_number(summary.best_validation_loss);
+  result["theta_digest"] = digest_text(digest(summary.theta));
+  result["seconds"] = seconds;
+  result.update(json_of(outcome.evaluations));
+  return result;
+}
+
+void tell(const Outcome& outcome, const std::string& log, std::uint64_t seed, double seconds, bool json) {
+  if (json) {
+    std::printf("%s\n", json_of(outcome, log, seed, seconds).dump().c_str());
+    return;
+  }
+  const std::string word = shell_word(log);
+  std::printf("%s\n%s", outcome.summary.message().c_str(), text_of(outcome.evaluations).c_str());
+  std::printf("%s, every relaxation is in %s\n", duration_text(seconds).c_str(), log.c_str());
+  if (outcome.cancelled()) {
+    std::printf("continue: ness train --resume %s\n", word.c_str());
+  } else {
+    std::printf("next: ness inspect %s    ness evaluate %s    ness replay %s\n", word.c_str(), word.c_str(), word.c_str());
+  }
+}
+
+int exit_code(const Outcome& outcome) { return outcome.cancelled() ? ExitCode::cancelled : ExitCode::success; }
+
+int train(const TrainOptions& options, const Command& command) {
+  const std::string path = options.log.empty() ? std::filesystem::path(options.experiment).stem().string() + ".h5" : options.log;
+  refuse_existing_log(path, "choose another name with --log FILE, or continue that run: ness train --resume " + shell_word(path));
+  const Experiment experiment = options.with_threads(load_experiment(options.experiment, options.load()));
+  Run run = prepare(experiment);
+  Progress progress(experiment.training.epochs, steps_per_epoch(*experiment.task, experiment.training), options.quiet);
+  // Whatever does not fit is found here, before there is a log.
+  Session(run.device(), run, experiment, progress);
+
+  LogWriter log(path, log_header(experiment, run, command.line), experiment.log);
+  Recorder recorder(run.device(), log);
+  Session session(recorder, run, experiment, progress);
+  session.trainer().observe(recorder);
+  session.trainer().observe(progress);
+  const Outcome outcome = closing(log, recorder, [&] { return session.run(std::nullopt, command.stop); });
+  progress.end();
+  tell(outcome, path, experiment.seed, progress.seconds(), options.json);
+  return exit_code(outcome);
+}
+
+/// What stands against continuing a log; throws LogError.
+void check_resumable(const LogReader& log, const Experiment& experiment, std::uint64_t first_row) {
+  if (log.outputs_only() && (log.rows() > first_row || experiment.training.start == TrainingOptions::StartFrom::last)) {
+    throw LogError(log.path() + ": its rows hold the outputs alone (log.rows = \"outputs\"), from which the steps since the last checkpoint cannot be formed again: this run cannot be continued");
+  }
+}
+
+int tell_finished(const LogReader& log, const TrainOptions& options) {
+  const std::string message = log.path() + " is of a run that has finished (" + log.reason() + "): there is nothing to continue";
+  if (options.json) {
+    std::printf("%s\n", nlohmann::ordered_json{{"log", log.path()}, {"status", "finished"}, {"message", message}}.dump().c_str());
+  } else {
+    std::printf("%s\n", message.c_str());
+  }
+  return ExitCode::success;
+}
+
+/// From the last checkpoint: what was done after it is done again from the recorded rows, and where they end, the device goes on.
+int resume(const TrainOptions& options, const Command& command) {
+  const std::string& path = options.resume;
+  std::optional<Experiment> experiment;
+  std::optional<Checkpoint> checkpoint;
+  {
+    const LogReader log(path);
+    if (log.status() == ExitStatus::finished) return tell_finished(log, options);
+    if (const std::string doubt = use_recorded_target(log); !doubt.empty()) warn(doubt);
+    LoadOptions load;
+    load.data = options.data;
+    experiment = options.with_threads(experiment_of(log, load));
+    if (log.checkpoints() > 0) checkpoint = log.checkpoint(log.checkpoints() - 1);
+    check_resumable(log, *experiment, checkpoint ? checkpoint->relaxations : 0);
+  }
+  if (experiment->training.start == TrainingOptions::StartFrom::present) {
+    warn("training.start = \"present\": the device's state of then is gone, so the continued run is not bit for bit what it would have been");
+  }
+  Run run = prepare(*experiment);
+  const std::uint64_t first_row = checkpoint ? checkpoint->relaxations : 0, first_step = checkpoint ? checkpoint->step : 0;
+  Progress progress(experiment->training.epochs, steps_per_epoch(*experiment->task, experiment->training), options.quiet, first_step);
+
+  // The writer first: it trims the log to what is counted, and that is what the reader then sees.
+  LogWriter log(path, LogWriter::Continue{}, experiment->log);
+  const LogReader recorded(path);
+  Recorder recorder(run.device(), log);
+  Replay replay(recorded, pattern_sets(*experiment->task), first_row, &recorder);
+  ReplayCheck check(recorded, first_step, &recorder);
+  Session session(replay, run, *experiment, progress);
+  session.trainer().observe(check);
+  session.trainer().observe(progress);
+  progress.say("continuing " + path + " after " + grouped(first_step) + " steps");
+  const Outcome outcome = closing(log, recorder, [&] {
+    if (experiment->training.start == TrainingOptions::StartFrom::last) {
+      remember_from(recorded, first_step, experiment->task->train.size(), session.trainer());
+    }
+    return session.run(checkpoint, command.stop);
+  });
+  progress.end();
+  tell(outcome, path, experiment->seed, progress.seconds(), options.json);
+  return exit_code(outcome);
+}
+
+}  // namespace
+
+void add_train(CLI::App& app, Command& command) {
+  CLI::App& trainer = *app.add_subcommand("train", "train a network as an experiment file says, with every relaxation in a log");
+  auto options = std::make_shared<TrainOptions>();
+  auto* experiment = trainer.add_option("EXPERIMENT", options->experiment, "experiment file (TOML)")->type_name("FILE");
+  auto* log = trainer.add_option("--log", options->log, "the log to write; default: the experiment's name with .h5, here")->type_name("FILE");
+  auto* resumed = trainer.add_option("--resume", options->resume, "continue the run of this log where it stopped")->type_name("LOG");
+  options->add_set(trainer);
+  options->add_data(trainer);
+  options->add_threads(trainer);
+  options->add_json(trainer);
+  trainer.add_flag("--quiet,-q", options->quiet, "no progress");
+  resumed->excludes(experiment)->excludes(log)->excludes("--set")->excludes("--seed");
+  trainer.footer(
+      "Ctrl-C ends the run cleanly: the log is closed, and the run can be continued with --resume, bit for bit as if it had not been\n"
+      "interrupted. So can a run whose process was killed. A second Ctrl-C leaves at once.\n"
+      "\n"
+      "Examples:\n"
+      "  ness train xor.toml\n"
+      "  ness train mnist.toml --data ~/data --set training.epochs=3 --log short.h5 --json\n"
+      "  ness train --resume short.h5");
+  trainer.callback([options, &command] {
+    if (options->resume.empty() && options->experiment.empty()) {
+      throw CLI::RequiredError("an experiment file, or --resume LOG");
+    }
+    command.run = [options, &command] { return options->resume.empty() ? train(*options, command) : resume(*options, command); };
+  });
+}
+
+}  // namespace ness

@@ -1,0 +1,68 @@
+#include "evaluations.hpp"
+
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "progress.hpp"
+
+namespace ness {
+
+std::vector<SetEvaluation> evaluate_sets(Device& device, const Vector& theta, const Experiment& experiment, bool train, std::uint64_t step,
+                                         std::stop_token stop, const std::function<void(const std::string&)>& says) {
+  using Purpose = Label::Purpose;
+  const Task& task = *experiment.task;
+  const Parameters parameters = Parameters::of(theta);
+  const Start start = Rest{experiment.training.rest_rate};
+  std::vector<SetEvaluation> results;
+  const auto one = [&](const std::string& name, const Dataset& set, Purpose purpose) {
+    if (set.size() == 0) return;
+    if (says) says("evaluating the " + grouped(set.size()) + " samples of the " + name + " set from cold starts");
+    results.push_back({name, task.loss->classifies(), evaluate(device, parameters, set, *task.loss, start, purpose, step, stop)});
+  };
+  if (train) one("train", task.train, Purpose::none);
+  one("validation", task.validation, Purpose::validation);
+  one("test", task.test, Purpose::test);
+  return results;
+}
+
+nlohmann::ordered_json json_number(double number) {
+  return std::isfinite(number) ? nlohmann::ordered_json(number) : nlohmann::ordered_json(nullptr);
+}
+
+nlohmann::ordered_json json_vector(const Vector& values) {
+  auto array = nlohmann::ordered_json::array();
+  for (const double value : values) array.push_back(json_number(value));
+  return array;
+}
+
+nlohmann::ordered_json json_of(const std::vector<SetEvaluation>& evaluations) {
+  auto object = nlohmann::ordered_json::object();
+  for (const SetEvaluation& set : evaluations) {
+    nlohmann::ordered_json& entry = object[set.name];
+    entry["loss"] = json_number(set.evaluation.loss);
+    if (set.classifies) entry["accuracy"] = json_number(set.evaluation.accuracy);
+    entry["samples"] = set.evaluation.samples;
+    entry["failures"] = set.evaluation.failures;
+  }
+  return object;
+}
+
+std::string text_of(const std::vector<SetEvaluation>& evaluations) {
+  std::string text;
+  for (const SetEvaluation& set : evaluations) {
+    char name[32], accuracy[64];
+    std::snprintf(name, sizeof name, "  %-11s", set.name.c_str());
+    text += name + std::string("loss ") + short_number(set.evaluation.loss);
+    if (set.classifies) {
+      std::snprintf(accuracy, sizeof accuracy, "  accuracy %.4f", set.evaluation.accuracy);
+      text += accuracy;
+    }
+    text += "  (" + grouped(set.evaluation.samples + set.evaluation.failures) + " samples";
+    if (set.evaluation.failures > 0) text += ", " + grouped(set.evaluation.failures) + " without a steady state";
+    text += ")\n";
+  }
+  return text;
+}
+
+}  // namespace ness

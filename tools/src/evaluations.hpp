@@ -1,0 +1,34 @@
+// Evaluations of a task's sets, and how they are told.
+#pragma once
+
+#include <functional>
+#include <nlohmann/json_fwd.hpp>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "experiment.hpp"
+#include "ness/core/trainer.hpp"
+
+namespace ness {
+
+struct SetEvaluation {
+  std::string name;  ///< "train", "validation", "test"
+  bool classifies = false;
+  Evaluation evaluation;
+};
+
+/// Evaluates every set of the task that is not empty, from cold starts; the training set only where `train`. `says` is told before
+/// each. Rows are labelled with the set and with `step`; those of the training set are labelled `none`, for they are not training.
+std::vector<SetEvaluation> evaluate_sets(Device& device, const Vector& theta, const Experiment& experiment, bool train, std::uint64_t step,
+                                         std::stop_token stop, const std::function<void(const std::string&)>& says = {});
+
+/// A number, or null where it is none: JSON has no NaN.
+nlohmann::ordered_json json_number(double number);
+nlohmann::ordered_json json_vector(const Vector& values);
+/// {"train": {"loss": .., "accuracy": .., "samples": .., "failures": ..}, ..}; accuracy for classifying losses only.
+nlohmann::ordered_json json_of(const std::vector<SetEvaluation>& evaluations);
+/// The same for people, a line a set.
+std::string text_of(const std::vector<SetEvaluation>& evaluations);
+
+}  // namespace ness

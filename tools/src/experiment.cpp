@@ -1,0 +1,331 @@
+#include "experiment.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <functional>
+#include <stdexcept>
+
+#include "bind_task.hpp"
+#include "nearest.hpp"
+#include "ness/core/error.hpp"
+#include "network_file.hpp"
+#include "text_file.hpp"
+
+namespace ness {
+
+namespace {
+
+// ---- the network -------------------------------------------------------------------------------------------------------------------
+
+void read_node_properties(Table& table, const std::function<void(const std::function<void(sim::NodeProperties&)>&)>& apply) {
+  const auto bind = [&](const std::string& key, double sim::NodeProperties::* member, Number must_be) {
+    double value = 0;
+    if (table.number(key, value, must_be)) apply([&](sim::NodeProperties& node) { node.*member = value; });
+  };
+  bind("capacity", &sim::NodeProperties::capacity, Number::positive);
+  bind("T", &sim::NodeProperties::T, Number::positive);
+  bind("mu0", &sim::NodeProperties::mu0, Number::finite);
+  bind("mu_init", &sim::NodeProperties::mu_init, Number::finite);
+}
+
+/// [network.nodes]: properties of all nodes, refined in [network.nodes.layer-1] and [network.nodes.node-3].
+void read_nodes(Table& network, sim::NetworkSpec& spec) {
+  std::optional<Table> table = network.table("nodes");
+  if (!table) return;
+  read_node_properties(*table, [&](const auto& change) {
+    for (sim::NodeProperties& node : spec.nodes) change(node);
+  });
+  const std::vector<std::string> refinements = table->other_tables();
+  // Layers before nodes, so that the narrower one has the last word.
+  for (const std::string prefix : {"layer-", "node-"}) {
+    for (const std::string& name : refinements) {
+      if (!name.starts_with(prefix)) continue;
+      Table inner = *table->table(name);
+      bool any = false;
+      read_node_properties(inner, [&](const auto& change) {
+        for (std::size_t k = 0; k < spec.nodes.size(); ++k) {
+          if (name == prefix + std::to_string(prefix == "layer-" ? spec.graph.nodes[k].layer : k)) {
+            change(spec.nodes[k]);
+            any = true;
+          }
+        }
+      });
+      inner.finish();
+      if (!any) inner.fail("", "names no " + prefix.substr(0, prefix.size() - 1) + " of this network, or says nothing of it");
+    }
+  }
+  table->finish();
+}
+
+std::vector<sim::Law> read_laws(Table& network, std::size_t edge_layers) {
+  std::vector<std::string> names;
+  if (!network.texts("law", names)) network.fail("", "expected law = 'linear', 'quantum-dot' or 'enzyme'");
+  if (names.size() != 1 && names.size() != edge_layers) {
+    network.fail("law", "expected one law, or one for each of the " + std::to_string(edge_layers) + " layers of edges, found " +
+                            std::to_string(names.size()));
+  }
+  std::vector<sim::Law> laws;
+  for (std::size_t i = 0; i < edge_layers; ++i) {
+    try {
+      laws.push_back(sim::law_of(names[names.size() == 1 ? 0 : i]));
+    } catch (const std::invalid_argument& error) {
+      network.fail("law", error.what());
+    }
+  }
+  return laws;
+}
+
+sim::NetworkSpec layered_network(Table& network, const std::vector<std::uint32_t>& layers) {
+  sim::NetworkSpec spec;
+  try {
+    spec.graph = layered(layers);
+  } catch (const std::invalid_argument& error) {
+    network.fail("layers", error.what());
+  }
+  spec.nodes.resize(spec.graph.nodes.size());
+  spec.edges.resize(spec.graph.edges.size());
+  const std::vector<sim::Law> laws = read_laws(network, layers.size() - 1);
+  for (std::size_t e = 0; e < spec.edges.size(); ++e) {
+    spec.edges[e].law = laws[spec.graph.edges[e].layer - 1];
+    spec.edges[e].p = sim::law_info(spec.edges[e].law).defaults;
+  }
+  return spec;
+}
+
+sim::NetworkSpec read_network(Table& root, const std::string& directory, Document& document) {
+  std::optional<Table> network = root.table("network");
+  if (!network) root.fail("", "expected a table [network] with 'layers' and 'law', or 'file'");
+  std::vector<std::uint32_t> layers;
+  std::string file, json;
+  const bool has_layers = network->wholes("layers", layers), has_file = network->text("file", file), has_json = network->text("json", json);
+  if (has_layers + has_file + has_json != 1) network->fail("", "expected either 'layers' (with 'law') or 'file', the name of a network file (JSON)");
+  sim::NetworkSpec spec;
+  if (has_layers) {
+    spec = layered_network(*network, layers);
+  } else {
+    const std::string path = has_file ? path_from(directory, file) : network->dotted("json");
+    if (has_file) {
+      json = text_of_file(path, "a network file (JSON)");
+      // So that the text in the log is the whole experiment.
+      document.erase("network.file");
+      document.set_text("network.json", json);
+    }
+    spec = network_from_json(json, path);
+  }
+  network->number("kT", spec.kT, Number::positive);
+  network->number("c_ref", spec.c_ref, Number::positive);
+  read_nodes(*network, spec);
+  network->finish();
+  return spec;
+}
+
+void check_shapes(Table& root, const Experiment& experiment) {
+  std::size_t inputs = 0;
+  for (const GraphNode& node : experiment.network.graph.nodes) inputs += node.clamped;
+  const Dataset& train = experiment.task->train;
+  const std::size_t outputs = experiment.network.graph.outputs.size();
+  if (train.inputs && train.inputs->width() != inputs) {
+    root.table("network")->fail("layers", "the network has " + std::to_string(inputs) + " clamped nodes, but the patterns of task '" +
+                                              experiment.task->name + "' have " + std::to_string(train.inputs->width()) + " levels");
+  }
+  const std::size_t target = experiment.task->loss->target_size(outputs);
+  bool fits = static_cast<std::size_t>(train.targets.cols()) == target;
+  std::string wanted = std::to_string(train.targets.cols());
+  if (fits && experiment.task->loss->classifies() && train.targets.size() > 0) {
+    const auto classes = static_cast<std::size_t>(train.targets.maxCoeff()) + 1;
+    fits = classes <= outputs;
+    wanted = "at least " + std::to_string(classes);
+  }
+  if (!fits) {
+    root.table("network")->fail("layers", "the network has " + std::to_string(outputs) + " outputs, but the targets of task '" +
+                                              experiment.task->name + "' need " + wanted);
+  }
+}
+
+// ---- options: one function a table -----------------------------------------------------------------------------------------------------
+
+void read_estimator(Table& table, EstimatorOptions& options) {
+  table.choice<EstimatorOptions::Kind>("kind", options.kind, estimator_names());
+  table.number("beta", options.beta, Number::positive);
+  table.number("step", options.step, Number::positive);
+}
+
+void read_optimizer(Table& table, OptimizerOptions& options) {
+  using Kind = OptimizerOptions::Kind;
+  table.choice<Kind>("kind", options.kind, {{"sgd", Kind::sgd}, {"momentum", Kind::momentum}, {"adam", Kind::adam}});
+  table.number("rate", options.rate, Number::positive);
+  table.number("momentum", options.momentum, Number::fraction);
+  table.number("beta1", options.beta1, Number::fraction);
+  table.number("beta2", options.beta2, Number::fraction);
+  table.number("epsilon", options.epsilon, Number::positive);
+  table.number("clip", options.clip, Number::not_negative);
+  if (auto schedule = table.table("schedule")) {
+    using Shape = Schedule::Kind;
+    schedule->choice<Shape>("kind", options.schedule.kind, {{"constant", Shape::constant}, {"cosine", Shape::cosine}, {"step", Shape::step}});
+    schedule->number("warm_up", options.schedule.warm_up, Number::fraction);
+    schedule->number("final_factor", options.schedule.final_factor, Number::not_negative);
+    schedule->number("step_every", options.schedule.step_every, Number::positive);
+    schedule->number("step_factor", options.schedule.step_factor, Number::positive);
+    schedule->finish();
+    schedule->require(options.schedule.problem());
+  }
+  table.require(options.problem());
+}
+
+void read_training(Table& table, TrainingOptions& options) {
+  using Start = TrainingOptions::StartFrom;
+  table.whole("epochs", options.epochs);
+  table.whole("batch", options.batch);
+  table.choice<Start>("start", options.start, {{"rest", Start::rest}, {"last", Start::last}, {"present", Start::present}});
+  table.whole("restart_every", options.restart_every);
+  table.number("rest_rate", options.rest_rate, Number::or_infinite);
+  table.whole("validate_every", options.validate_every);
+  table.whole("patience", options.patience);
+  table.number("target_loss", options.target_loss, Number::not_negative);
+  table.whole("max_relaxations", options.max_relaxations);
+  table.whole("checkpoint_every", options.checkpoint_every, 1);
+  table.number("max_left_out", options.max_left_out, Number::fraction);
+  table.require(options.problem());
+}
+
+void read_device(Table& table, Experiment& experiment) {
+  NoiseOptions& noise = experiment.noise;
+  experiment.noise_has_seed = table.whole("noise_seed", noise.seed);
+  table.number("read_noise", noise.read, Number::not_negative);
+  table.number("write_noise", noise.write, Number::not_negative);
+  table.number("variation", noise.variation, Number::not_negative);
+  table.number("drift", noise.drift, Number::not_negative);
+  table.number("resolution", noise.resolution, Number::not_negative);
+  table.whole("threads", experiment.simulation.threads);
+  table.require(noise.problem());
+}
+
+void read_solver(Table& table, sim::SimulationOptions& options) {
+  sim::SteadyStateOptions& steady = options.steady_state;
+  table.number("path_tolerance", steady.path_tolerance, Number::positive);
+  table.number("trust", steady.trust, Number::positive);
+  table.number("tolerance", steady.tolerance, Number::positive);
+  table.whole("max_steps", steady.max_steps, 1);
+  table.number("escape", steady.escape, Number::positive);
+  table.flag("newton_first", steady.newton_first);
+  table.flag("eigenvalue", steady.eigenvalue);
+  if (auto transient = table.table("transient")) {
+    transient->number("relative_tolerance", options.transient.relative_tolerance, Number::positive);
+    transient->number("absolute_tolerance", options.transient.absolute_tolerance, Number::positive);
+    std::uint64_t steps = static_cast<std::uint64_t>(options.transient.max_steps);
+    if (transient->whole("max_steps", steps, 1)) options.transient.max_steps = static_cast<long>(steps);
+    transient->finish();
+    transient->require(options.transient.problem());
+  }
+  table.require(steady.problem());
+}
+
+void read_log(Table& table, LogOptions& options) {
+  table.choice<bool>("rows", options.outputs_only, {{"all", false}, {"outputs", true}});
+  table.whole("group_rows", options.group_rows, 1);
+  double seconds = 0;
+  if (table.number("group_age", seconds, Number::positive)) {
+    if (seconds > 1e6) table.fail("group_age", "expected seconds, at most 1e6");
+    options.group_age = std::chrono::milliseconds(static_cast<std::int64_t>(std::ceil(seconds * 1000)));
+  }
+  table.whole("full_theta", options.full_theta);
+}
+
+/// An initial value set on the command line replaces the file's, whatever rule that is given by.
+void remove_rivals(Document& document, const std::string& assignment) {
+  const std::string key = assignment.substr(0, assignment.find_first_of(" ="));
+  const auto dot = key.rfind('.');
+  const std::vector<std::string>& rules = initial_value_keys();
+  if (!key.starts_with("parameters.") || std::find(rules.begin(), rules.end(), key.substr(dot + 1)) == rules.end()) return;
+  for (const std::string& rule : rules) document.erase(key.substr(0, dot + 1) + rule);
+}
+
+template <typename Read>
+void read_section(Table& root, const std::string& name, const Read& read) {
+  if (auto table = root.table(name)) {
+    read(*table);
+    table->finish();
+  }
+}
+
+Experiment bind(Document document, const std::string& path, const LoadOptions& options) {
+  Experiment experiment;
+  experiment.path = path;
+  Table root = document.root();
+  DataPlaces places{std::filesystem::absolute(path).parent_path().string(), options.data, options.recorded_data};
+  root.text("title", experiment.title);
+  root.whole("seed", experiment.seed);
+  if (experiment.title.empty()) experiment.title = std::filesystem::path(path).stem().string();
+  // First the names of the tables, so that a misspelt one is not reported as missing.
+  for (const char* name : {"network", "parameters", "task", "loss", "estimator", "optimizer", "training", "device", "solver", "log", "evaluation"}) {
+    root.table(name);
+  }
+  root.finish();
+  read_section(root, "estimator", [&](Table& table) { read_estimator(table, experiment.estimator); });
+  read_section(root, "optimizer", [&](Table& table) { read_optimizer(table, experiment.optimizer); });
+  read_section(root, "training", [&](Table& table) { read_training(table, experiment.training); });
+  read_section(root, "device", [&](Table& table) { read_device(table, experiment); });
+  read_section(root, "solver", [&](Table& table) { read_solver(table, experiment.simulation); });
+  read_section(root, "log", [&](Table& table) { read_log(table, experiment.log); });
+  read_section(root, "evaluation", [&](Table& table) { table.flag("train", experiment.evaluate_train); });
+  experiment.network = read_network(root, places.directory, document);
+  experiment.parameters = read_parameter_rules(root, experiment.network);
+  if (const std::string problem = drawn(experiment.network, experiment.parameters, experiment.seed).problem(); !problem.empty()) {
+    root.table("network")->fail("", problem);
+  }
+  experiment.task = read_task(root, places, document);
+  check_shapes(root, experiment);
+  experiment.text = document.text();
+  return experiment;
+}
+
+}  // namespace
+
+const std::vector<std::pair<std::string, EstimatorOptions::Kind>>& estimator_names() {
+  using Kind = EstimatorOptions::Kind;
+  static const std::vector<std::pair<std::string, Kind>> names{
+      {"adjoint", Kind::adjoint},
+      {"finite-differences-forward", Kind::finite_differences_forward},
+      {"finite-differences-central", Kind::finite_differences_central},
+      {"equilibrium-propagation-one-sided", Kind::equilibrium_propagation_one_sided},
+      {"equilibrium-propagation-centred", Kind::equilibrium_propagation_centred},
+      {"fd-forward", Kind::finite_differences_forward},
+      {"fd-central", Kind::finite_differences_central},
+      {"ep-one-sided", Kind::equilibrium_propagation_one_sided},
+      {"ep-centred", Kind::equilibrium_propagation_centred},
+  };
+  return names;
+}
+
+EstimatorOptions::Kind estimator_of(const std::string& name) {
+  std::vector<std::string> known;
+  for (const auto& [candidate, kind] : estimator_names()) {
+    if (candidate == name) return kind;
+    known.push_back(candidate);
+  }
+  throw std::invalid_argument("no estimator '" + name + "': expected " + one_of(known));
+}
+
+const std::string& to_string(EstimatorOptions::Kind kind) {
+  for (const auto& [name, meaning] : estimator_names()) {
+    if (meaning == kind) return name;
+  }
+  throw std::invalid_argument("an estimator without a name");
+}
+
+Experiment load_experiment(const std::string& path, const LoadOptions& options) {
+  return experiment_from_text(text_of_file(path, "an experiment file (TOML)"), path, options);
+}
+
+Experiment experiment_from_text(const std::string& text, const std::string& path, const LoadOptions& options) {
+  Document document(text, path);
+  for (const std::string& assignment : options.set) {
+    remove_rivals(document, assignment);
+    document.set(assignment);
+  }
+  if (options.seed) document.set("seed=" + std::to_string(*options.seed));
+  return bind(std::move(document), path, options);
+}
+
+}  // namespace ness

@@ -1,0 +1,90 @@
+// The `ness` command.
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include "commands/commands.hpp"
+#include "messages.hpp"
+#include "ness/core/error.hpp"
+#include "signals.hpp"
+
+namespace {
+
+std::string quoted_line(int argc, char** argv) {
+  std::string line;
+  for (int i = 0; i < argc; ++i) {
+    const std::string word = argv[i];
+    const bool plain = !word.empty() && word.find_first_of(" \t\n'\"\\$&|;<>()*?[]{}~#`") == std::string::npos;
+    line += (i > 0 ? " " : "") + (plain ? word : "'" + word + "'");
+  }
+  return line;
+}
+
+constexpr const char* examples =
+    "Examples:\n"
+    "  ness train xor.toml                          train, and log every relaxation to xor.h5\n"
+    "  ness train xor.toml --seed 7 --set optimizer.rate=0.05 --log fast.h5\n"
+    "  ness train --resume xor.h5                   continue a run that was stopped or cut short\n"
+    "  ness evaluate xor.h5                         loss on every set, from cold starts\n"
+    "  ness replay xor.h5                           re-execute the training from its log, bit for bit\n"
+    "  ness inspect xor.h5                          what the log holds, and whether it is whole\n"
+    "  ness check-gradient xor.toml --estimator ep-centred\n"
+    "  ness solve net.json --clamp 0,3 --json       one steady state, with 17 digits\n"
+    "\n"
+    "`ness SUBCOMMAND --help` says more. Progress and messages go to standard error, results to standard output.\n"
+    "Exit codes: 0 done, 1 failed, 2 the command line or an input file is wrong, 130 stopped by a signal.";
+
+int run(int argc, char** argv) {
+  using namespace ness;
+  const StopOnSignal signals;
+  Command command;
+  command.stop = signals.token();
+  command.line = quoted_line(argc, argv);
+
+  CLI::App app("Ness trains physical networks in place: it imposes inputs, waits until the network has settled, reads it, learns, and\n"
+               "writes every relaxation to an HDF5 log. Here the network is simulated; an experiment is described by a TOML file.",
+               "ness");
+  app.set_version_flag("--version", std::string("ness ") + NESS_VERSION);
+  app.require_subcommand(1);
+  app.footer(examples);
+  app.get_formatter()->column_width(34);
+  add_train(app, command);
+  add_evaluate(app, command);
+  add_replay(app, command);
+  add_check_gradient(app, command);
+  add_inspect(app, command);
+  add_solve(app, command);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    std::string subcommand;
+    for (const CLI::App* chosen : app.get_subcommands()) subcommand = " " + chosen->get_name();
+    complain(std::string(error.what()) + " (ness" + subcommand + " --help)");
+    return ExitCode::misuse;
+  }
+  try {
+    return command.run();
+  } catch (const Cancelled&) {
+    complain("stopped on request");
+    return ExitCode::cancelled;
+  } catch (const FileError& error) {
+    complain(error.what());
+    return ExitCode::misuse;
+  } catch (const std::invalid_argument& error) {
+    complain(error.what());
+    return ExitCode::misuse;
+  } catch (const std::bad_alloc&) {
+    complain("out of memory");
+    return ExitCode::failure;
+  } catch (const std::exception& error) {
+    complain(error.what());
+    return ExitCode::failure;
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  ness::start_messages();
+  return run(argc, argv);
+}

@@ -1,0 +1,15 @@
+// Messages to the person at the terminal: on standard error, each beginning with "ness: ".
+#pragma once
+
+#include <string>
+
+namespace ness {
+
+/// Call once, first.
+void start_messages();
+void inform(const std::string& message);
+void warn(const std::string& message);
+/// An error, on one line.
+void complain(const std::string& message);
+
+}  // namespace ness

@@ -1,0 +1,255 @@
+#include "parameter_rules.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+
+#include "ness/core/random.hpp"
+
+namespace ness {
+
+namespace {
+
+using Kind = InitialValue::Kind;
+
+// Streams of the seed from which initial values are drawn: one a parameter. The number of a kind is part of what a seed means: new
+// kinds go to the end.
+const std::array<std::string, 11> numbered_kinds{"gamma", "a", "b", "d", "G", "Vf", "Ka", "Kb", "Ki", "g", "mu_ref"};
+constexpr std::uint64_t draw_streams = 0x64726100;  // high half; Random's other users have theirs elsewhere
+
+Random stream_of(std::uint64_t seed, const std::string& kind, std::uint32_t item) {
+  const auto number = std::find(numbered_kinds.begin(), numbered_kinds.end(), kind) - numbered_kinds.begin();
+  return Random(seed, (draw_streams + static_cast<std::uint64_t>(number)) << 32 | item);
+}
+
+struct KindInfo {
+  bool leak = false;
+  bool positive = false;
+  bool may_be_infinite = false;
+  bool required = false;  // has no default
+};
+
+std::map<std::string, KindInfo> kinds_of(const sim::NetworkSpec& spec) {
+  std::map<std::string, KindInfo> kinds{{"g", {true, true, false, false}}, {"mu_ref", {true, false, false, false}}};
+  for (const sim::EdgeProperties& edge : spec.edges) {
+    const sim::LawInfo& law = sim::law_info(edge.law);
+    for (std::size_t i = 0; i < law.parameters; ++i) {
+      KindInfo& kind = kinds[std::string(law.names[i])];
+      kind.positive = law.positive[i];
+      kind.may_be_infinite = std::isinf(law.defaults[i]);
+      kind.required = kind.required || std::isnan(edge.p[i]);
+    }
+  }
+  return kinds;
+}
+
+std::optional<InitialValue> read_initial(Table& table, const std::string& name, const KindInfo& kind) {
+  std::optional<InitialValue> initial;
+  std::string first_key;
+  const auto take = [&](const std::string& key, Kind rule) {
+    double value = 0;
+    std::pair<double, double> pair;
+    if (rule == Kind::value) {
+      const Number must_be = kind.may_be_infinite ? Number::or_infinite : kind.positive ? Number::not_negative : Number::finite;
+      if (!table.number(key, value, must_be)) return;
+      pair = {value, 0};
+    } else if (!table.pair(key, pair)) {
+      return;
+    }
+    if (initial) table.fail(key, "an initial value is given by one rule, and '" + first_key + "' is here too");
+    const bool interval = rule == Kind::uniform || rule == Kind::fold;
+    if (interval && !(pair.first < pair.second)) table.fail(key, "expected [low, high] with low < high");
+    if (!interval && pair.second < 0) table.fail(key, "expected [mean, standard deviation] with a standard deviation >= 0");
+    if (kind.positive && rule == Kind::normal) table.fail(key, "'" + name + "' is positive: expected 'log-normal', 'uniform' or 'value'");
+    if (kind.positive && rule == Kind::uniform && pair.first < 0) table.fail(key, "'" + name + "' is positive: expected low >= 0");
+    if (rule == Kind::fold && name != "a") table.fail(key, "places the fold of a quantum dot: expected under [parameters.a] alone");
+    if (!kind.positive && rule == Kind::log_normal) table.fail(key, "'" + name + "' has either sign: expected 'normal', 'uniform' or 'value'");
+    initial = InitialValue{rule, pair.first, pair.second};
+    first_key = key;
+  };
+  const std::array<Kind, 5> rules{Kind::value, Kind::normal, Kind::uniform, Kind::log_normal, Kind::fold};
+  for (std::size_t i = 0; i < rules.size(); ++i) take(initial_value_keys()[i], rules[i]);
+  return initial;
+}
+
+ParameterRefinement read_refinement(Table& table, const std::string& name, const KindInfo& kind) {
+  ParameterRefinement refinement;
+  refinement.initial = read_initial(table, name, kind);
+  std::pair<double, double> range;
+  if (table.pair("range", range)) {
+    if (!(range.first < range.second)) table.fail("range", "expected [low, high] with low < high");
+    if (kind.positive && range.first < 0) table.fail("range", "'" + name + "' is positive: expected low >= 0");
+    refinement.range = Range{range.first, range.second};
+  }
+  bool trainable = true;
+  if (table.flag("trainable", trainable)) refinement.trainable = trainable;
+  double number = 0;
+  if (table.number("decay", number, Number::not_negative)) refinement.decay = number;
+  if (table.number("rate", number, Number::not_negative)) refinement.rate = number;
+  return refinement;
+}
+
+/// The number in "layer-2"; nothing where the name is of another form.
+std::optional<std::uint32_t> numbered(const std::string& name, const std::string& prefix) {
+  if (!name.starts_with(prefix + "-")) return std::nullopt;
+  std::uint32_t number = 0;
+  const char* begin = name.data() + prefix.size() + 1;
+  const auto [end, error] = std::from_chars(begin, name.data() + name.size(), number);
+  if (error != std::errc{} || end != name.data() + name.size()) return std::nullopt;
+  return number;
+}
+
+KindRules read_kind(Table& table, const std::string& name, const KindInfo& kind, const sim::NetworkSpec& spec) {
+  KindRules rules;
+  rules.base = read_refinement(table, name, kind);
+  const std::string item_name = kind.leak ? "node" : "edge";
+  for (const std::string& refined : table.other_tables()) {
+    Table inner = *table.table(refined);
+    const auto layer = numbered(refined, "layer"), item = numbered(refined, item_name);
+    if (layer) {
+      const bool any = kind.leak ? std::any_of(spec.graph.nodes.begin(), spec.graph.nodes.end(),
+                                               [&](const GraphNode& node) { return !node.clamped && node.layer == *layer; })
+                                 : std::any_of(spec.graph.edges.begin(), spec.graph.edges.end(),
+                                               [&](const GraphEdge& edge) { return edge.layer == *layer; });
+      if (!any) inner.fail("", kind.leak ? "no free node is in layer " + std::to_string(*layer) + " (the input is layer 0)"
+                                         : "no edge leads into layer " + std::to_string(*layer) + " (the input is layer 0)");
+      rules.layers[*layer] = read_refinement(inner, name, kind);
+    } else if (item) {
+      const std::size_t count = kind.leak ? spec.graph.nodes.size() : spec.graph.edges.size();
+      if (*item >= count) inner.fail("", "expected " + item_name + "-0 to " + item_name + "-" + std::to_string(count - 1));
+      if (kind.leak && spec.graph.nodes[*item].clamped) inner.fail("", "node " + std::to_string(*item) + " is clamped: it has no leak");
+      rules.items[*item] = read_refinement(inner, name, kind);
+    } else {
+      inner.fail("", "unknown refinement; expected layer-N or " + item_name + "-N");
+    }
+    inner.finish();
+  }
+  table.finish();
+  return rules;
+}
+
+bool has_parameter(const sim::EdgeProperties& edge, const std::string& kind, std::size_t& index) {
+  const sim::LawInfo& law = sim::law_info(edge.law);
+  const auto end = law.names.begin() + static_cast<std::ptrdiff_t>(law.parameters);
+  const auto found = std::find(law.names.begin(), end, kind);
+  index = static_cast<std::size_t>(found - law.names.begin());
+  return found != end;
+}
+
+double clipped(double value, const std::optional<Range>& range) {
+  return range && std::isfinite(value) ? std::clamp(value, range->low, range->high) : value;
+}
+
+/// `other` is the edge's b, for folds.
+double draw(const InitialValue& rule, Random random, double other) {
+  switch (rule.kind) {
+    case Kind::value: return rule.first;
+    case Kind::normal: return rule.first + rule.second * random.normal();
+    case Kind::uniform: return random.uniform(rule.first, rule.second);
+    case Kind::log_normal: return std::exp(rule.first + rule.second * random.normal());
+    case Kind::fold: return -other * random.uniform(rule.first, rule.second);
+  }
+  return 0;
+}
+
+}  // namespace
+
+const std::vector<std::string>& initial_value_keys() {
+  static const std::vector<std::string> keys{"value", "normal", "uniform", "log-normal", "fold"};
+  return keys;
+}
+
+ParameterRefinement KindRules::of(std::uint32_t item, std::uint32_t layer) const {
+  ParameterRefinement all = base;
+  const auto refine = [&all](const ParameterRefinement& by) {
+    if (by.initial) all.initial = by.initial;
+    if (by.range) all.range = by.range;
+    if (by.trainable) all.trainable = by.trainable;
+    if (by.decay) all.decay = by.decay;
+    if (by.rate) all.rate = by.rate;
+  };
+  if (const auto it = layers.find(layer); it != layers.end()) refine(it->second);
+  if (const auto it = items.find(item); it != items.end()) refine(it->second);
+  return all;
+}
+
+ParameterRules read_parameter_rules(Table& root, const sim::NetworkSpec& spec) {
+  ParameterRules rules;
+  const auto kinds = kinds_of(spec);
+  std::optional<Table> parameters = root.table("parameters");
+  for (const auto& [name, kind] : kinds) {
+    if (parameters) {
+      if (auto table = parameters->table(name)) rules[name] = read_kind(*table, name, kind, spec);
+    }
+  }
+  if (parameters) parameters->finish();
+  for (std::size_t e = 0; e < spec.edges.size(); ++e) {
+    const sim::LawInfo& law = sim::law_info(spec.edges[e].law);
+    for (std::size_t i = 0; i < law.parameters; ++i) {
+      const std::string name(law.names[i]);
+      if (!std::isnan(spec.edges[e].p[i]) || rules[name].of(static_cast<std::uint32_t>(e), spec.graph.edges[e].layer).initial) continue;
+      const std::string message = "no initial value for '" + name + "' of edge " + std::to_string(e) + ", a " + std::string(law.name) +
+                                  " edge; expected [parameters." + name + "] with 'value', 'normal', 'uniform', 'log-normal' or 'fold'";
+      if (parameters) parameters->fail("", message);
+      root.fail("", message);
+    }
+  }
+  return rules;
+}
+
+sim::NetworkSpec drawn(const sim::NetworkSpec& spec, const ParameterRules& rules, std::uint64_t seed) {
+  sim::NetworkSpec result = spec;
+  const auto draw_edges = [&](const std::string& kind, const KindRules& kind_rules) {
+    for (std::uint32_t e = 0; e < result.edges.size(); ++e) {
+      sim::EdgeProperties& edge = result.edges[e];
+      std::size_t index = 0, b = 0;
+      if (!has_parameter(edge, kind, index)) continue;
+      const ParameterRefinement rule = kind_rules.of(e, result.graph.edges[e].layer);
+      const double other = has_parameter(edge, "b", b) ? edge.p[b] : 0;
+      if (rule.initial) edge.p[index] = draw(*rule.initial, stream_of(seed, kind, e), other);
+      edge.p[index] = clipped(edge.p[index], rule.range);
+    }
+  };
+  const auto draw_leaks = [&](const std::string& kind, const KindRules& kind_rules, double sim::NodeProperties::* member) {
+    for (std::uint32_t k = 0; k < result.nodes.size(); ++k) {
+      if (result.graph.nodes[k].clamped) continue;
+      const ParameterRefinement rule = kind_rules.of(k, result.graph.nodes[k].layer);
+      if (rule.initial) result.nodes[k].*member = draw(*rule.initial, stream_of(seed, kind, k), 0);
+      result.nodes[k].*member = clipped(result.nodes[k].*member, rule.range);
+    }
+  };
+  for (const auto& [kind, kind_rules] : rules) {
+    if (kind == "g") draw_leaks(kind, kind_rules, &sim::NodeProperties::g);
+    else if (kind == "mu_ref") draw_leaks(kind, kind_rules, &sim::NodeProperties::mu_ref);
+    else if (kind != "a") draw_edges(kind, kind_rules);
+  }
+  // Last, because a fold is placed with the edge's b.
+  if (const auto a = rules.find("a"); a != rules.end()) draw_edges("a", a->second);
+  return result;
+}
+
+std::vector<ParameterRule> training_rules(const std::vector<ParameterInfo>& parameters, const Vector& theta, const Graph& graph,
+                                          const ParameterRules& rules) {
+  std::vector<ParameterRule> all(parameters.size());
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    const ParameterInfo& parameter = parameters[i];
+    const auto kind = rules.find(parameter.kind);
+    if (kind != rules.end()) {
+      const std::int64_t item = parameter.edge >= 0 ? parameter.edge : parameter.node;
+      const std::uint32_t layer = parameter.edge >= 0 ? graph.edges[static_cast<std::size_t>(parameter.edge)].layer
+                                                      : graph.nodes[static_cast<std::size_t>(parameter.node)].layer;
+      const ParameterRefinement rule = kind->second.of(static_cast<std::uint32_t>(item), layer);
+      all[i].trainable = rule.trainable.value_or(true);
+      if (rule.range) all[i].range = *rule.range;
+      all[i].decay = rule.decay.value_or(0);
+      all[i].rate = rule.rate.value_or(1);
+    }
+    const double value = theta[static_cast<Eigen::Index>(i)];
+    const bool steppable = parameter.scale == Scale::linear || (value > 0 && std::isfinite(value));
+    all[i].trainable = all[i].trainable && parameter.trainable && steppable;
+  }
+  return all;
+}
+
+}  // namespace ness

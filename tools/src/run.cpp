@@ -1,0 +1,54 @@
+#include "run.hpp"
+
+#include <algorithm>
+#include <stdexcept>
+
+namespace ness {
+
+Run prepare(const Experiment& experiment) {
+  Run run;
+  run.network = std::make_shared<sim::Network>(drawn(experiment.network, experiment.parameters, experiment.seed));
+  run.simulation = std::make_unique<sim::Simulation>(run.network, experiment.simulation);
+  if (experiment.noise.any()) {
+    NoiseOptions noise = experiment.noise;
+    if (!experiment.noise_has_seed) noise.seed = experiment.seed;
+    run.noisy = std::make_unique<Noisy>(*run.simulation, noise);
+  }
+  run.model = std::make_shared<sim::NetworkModel>(run.network, experiment.simulation.threads);
+  run.estimator = make_estimator(experiment.estimator, run.model);
+  const DeviceInfo& info = run.device().info();
+  run.theta = run.network->theta();
+  run.space = std::make_unique<ParameterSpace>(
+      info, training_rules(info.parameters, run.theta, experiment.network.graph, experiment.parameters));
+  run.theta = run.space->projected(run.theta);
+  run.training = experiment.training;
+  run.training.seed = experiment.seed;
+  return run;
+}
+
+std::unique_ptr<Estimator> make_estimator(const EstimatorOptions& options, std::shared_ptr<const Model> model) {
+  using Kind = EstimatorOptions::Kind;
+  switch (options.kind) {
+    case Kind::adjoint: return adjoint(std::move(model));
+    case Kind::finite_differences_forward: return finite_differences({false, options.step, options.parameters});
+    case Kind::finite_differences_central: return finite_differences({true, options.step, options.parameters});
+    case Kind::equilibrium_propagation_one_sided: return equilibrium_propagation(std::move(model), {options.beta, false});
+    case Kind::equilibrium_propagation_centred: return equilibrium_propagation(std::move(model), {options.beta, true});
+  }
+  throw std::invalid_argument("an estimator that cannot be made");
+}
+
+std::vector<std::shared_ptr<const PatternSet>> pattern_sets(const Task& task) {
+  std::vector<std::shared_ptr<const PatternSet>> sets;
+  for (const Dataset* data : {&task.train, &task.validation, &task.test}) {
+    if (data->inputs && std::find(sets.begin(), sets.end(), data->inputs) == sets.end()) sets.push_back(data->inputs);
+  }
+  return sets;
+}
+
+std::uint64_t steps_per_epoch(const Task& task, const TrainingOptions& options) {
+  const std::uint64_t size = task.train.size(), batch = options.batch == 0 ? size : std::min(options.batch, size);
+  return batch == 0 ? 0 : (size + batch - 1) / batch;
+}
+
+}  // namespace ness

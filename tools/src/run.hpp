@@ -1,0 +1,47 @@
+// An experiment made ready to run.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "experiment.hpp"
+#include "ness/core/estimator.hpp"
+#include "ness/core/noisy.hpp"
+#include "ness/core/optimizer.hpp"
+#include "ness/core/trainer.hpp"
+#include "ness/sim/simulation.hpp"
+
+namespace ness {
+
+/// The device, and all that training needs beside the task: a run's own, so that runs of several seeds can go on side by side.
+struct Run {
+  std::shared_ptr<const sim::Network> network;
+  std::unique_ptr<sim::Simulation> simulation;
+  std::unique_ptr<Noisy> noisy;               ///< null without noise
+  std::shared_ptr<const Model> model;
+  std::unique_ptr<Estimator> estimator;
+  std::unique_ptr<ParameterSpace> space;
+  TrainingOptions training;                   ///< with the seed
+  Vector theta;                               ///< initial, within all limits
+
+  /// What the trainer sees, before a recorder.
+  Device& device() {
+    if (noisy) return *noisy;
+    return *simulation;
+  }
+};
+
+/// Draws the initial parameters with experiment.seed and builds everything. Throws std::invalid_argument for a network or options
+/// that cannot be.
+Run prepare(const Experiment& experiment);
+
+std::unique_ptr<Estimator> make_estimator(const EstimatorOptions& options, std::shared_ptr<const Model> model);
+
+/// The pattern sets of a task, each once, in the order in which a log lists them.
+std::vector<std::shared_ptr<const PatternSet>> pattern_sets(const Task& task);
+
+/// Steps of an epoch of the training set.
+std::uint64_t steps_per_epoch(const Task& task, const TrainingOptions& options);
+
+}  // namespace ness

@@ -1,0 +1,27 @@
+// Signals, turned into stop requests.
+#pragma once
+
+#include <atomic>
+#include <stop_token>
+#include <thread>
+
+namespace ness {
+
+/// Turns SIGINT, SIGTERM, SIGHUP and SIGQUIT into a request to stop; the second one leaves the process at once (exit code 130).
+/// A broken pipe and a file beyond its size limit are answered by the failing call instead. Make it before any other thread: threads
+/// inherit the blocked signals. One a process.
+class StopOnSignal {
+ public:
+  StopOnSignal();
+  ~StopOnSignal();
+  StopOnSignal(const StopOnSignal&) = delete;
+  StopOnSignal& operator=(const StopOnSignal&) = delete;
+  std::stop_token token() const { return source_.get_token(); }
+
+ private:
+  std::stop_source source_;
+  std::atomic<bool> ending_ = false;
+  std::thread waiting_;
+};
+
+}  // namespace ness

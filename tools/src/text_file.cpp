@@ -1,0 +1,21 @@
+#include "text_file.hpp"
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "ness/core/error.hpp"
+
+namespace ness {
+
+std::string text_of_file(const std::string& path, const std::string& expected) {
+  if (std::filesystem::is_directory(path)) throw FileError(path + ": is a directory; expected " + expected);
+  errno = 0;
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw FileError(path + ": cannot be read (" + std::strerror(errno) + "); expected " + expected);
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+}  // namespace ness

@@ -1,0 +1,94 @@
+// TOML, read strictly: every key is asked for once by the one place that knows its meaning; a key nobody asks for is an error.
+//
+// Errors are FileError, "FILE:LINE: key 'training.batch': expected .., found ..". toml++ stays in the source file.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace ness {
+
+/// What a number must be. All but `or_infinite` refuse NaN and infinities; `or_infinite` allows +infinity beside positive numbers.
+enum class Number : std::uint8_t { finite, positive, not_negative, fraction, or_infinite };
+
+/// A table of a document. Each reader leaves the value alone and returns false where the key is absent; throws FileError where it
+/// is of another kind.
+class Table {
+ public:
+  bool number(const std::string& key, double& value, Number must_be = Number::finite);
+  bool flag(const std::string& key, bool& value);
+  bool text(const std::string& key, std::string& value);
+  /// A whole number in [low, high].
+  bool whole(const std::string& key, std::uint64_t& value, std::uint64_t low = 0,
+             std::uint64_t high = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()));
+  bool whole(const std::string& key, std::uint32_t& value, std::uint32_t low = 0);
+  /// Two finite numbers, [low, high] or [mean, deviation].
+  bool pair(const std::string& key, std::pair<double, double>& value);
+  bool wholes(const std::string& key, std::vector<std::uint32_t>& values);
+  bool texts(const std::string& key, std::vector<std::string>& values);
+  /// One of the named values.
+  template <typename T>
+  bool choice(const std::string& key, T& value, const std::vector<std::pair<std::string, T>>& named) {
+    std::vector<std::string> names;
+    for (const auto& [name, meaning] : named) names.push_back(name);
+    const std::optional<std::size_t> index = choice_index(key, names);
+    if (index) value = named[*index].second;
+    return index.has_value();
+  }
+  /// The sub-table, if there is one.
+  std::optional<Table> table(const std::string& key);
+  /// Names of the sub-tables not asked for yet, in the order of the file.
+  std::vector<std::string> other_tables() const;
+
+  bool has(const std::string& key) const;
+  /// "training.batch".
+  std::string dotted(const std::string& key) const;
+  /// Throws FileError at the key (or at the table, where the key is absent or empty).
+  [[noreturn]] void fail(const std::string& key, const std::string& message) const;
+  /// Throws where `problem` is not empty.
+  void require(const std::string& problem) const {
+    if (!problem.empty()) fail("", problem);
+  }
+  /// Throws for the first key that nobody asked for, naming the nearest one known.
+  void finish() const;
+
+ private:
+  friend class Document;
+  struct Impl;
+  explicit Table(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+  std::optional<std::size_t> choice_index(const std::string& key, const std::vector<std::string>& names);
+  std::shared_ptr<Impl> impl_;
+};
+
+/// A TOML document.
+class Document {
+ public:
+  /// Throws FileError with file and line where the text is no TOML. `path` names it in messages.
+  Document(const std::string& text, const std::string& path);
+  /// Throws FileError where the file cannot be read.
+  static Document read(const std::string& path);
+
+  /// Sets a key: "optimizer.rate=0.01". The value is TOML; what is no TOML is taken as a string. Tables are made as needed. Throws
+  /// FileError where that cannot be.
+  void set(const std::string& assignment);
+  /// Sets a key to a string.
+  void set_text(const std::string& key, const std::string& value);
+  /// Removes a key, if it is there.
+  void erase(const std::string& key);
+
+  Table root() const;
+  /// The document as TOML: as it was read, or written anew where keys were set.
+  std::string text() const;
+
+ private:
+  friend class Table;
+  struct Impl;
+  std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace ness
