@@ -15,8 +15,8 @@ namespace ness::contract {
 struct ContractOptions {
   /// After seek(n) the same drive from rest gives the same bits (also with noise). False for hardware.
   bool repeatable_after_seek = true;
-  /// Also stops a call half-way. How many rows a device then still delivers is its own affair, so that a recording of this cannot
-  /// be replayed: false there.
+  /// Also stops a call half-way. How many rows a device then still delivers is its own affair, so that a recording of this
+  /// cannot be replayed: false there.
   bool cancels = true;
   /// Largest difference (kT) between a state and where the device settles when it starts from there under the same drive; only
   /// where states are restored. Negative: not tested (noise).

@@ -12,22 +12,15 @@
 #include <filesystem>
 #include <fstream>
 #include <limits>
-#include <sstream>
 #include <string_view>
 #include <utility>
 
 #include "ness/core/digest.hpp"
 #include "ness/core/error.hpp"
+#include "number_text.hpp"
 
 namespace ness {
 namespace {
-
-std::string number(double x) {
-  std::ostringstream text;
-  text.precision(15);
-  text << x;
-  return text.str();
-}
 
 std::string hex(std::uint8_t byte) {
   constexpr const char* digits = "0123456789abcdef";
@@ -90,9 +83,11 @@ std::string shape_text(const std::vector<std::uint32_t>& shape) {
 std::vector<std::uint32_t> read_idx_shape(GzipReader& file, const std::string& path) {
   std::array<std::uint8_t, 4> magic{};
   const std::size_t got = file.read(magic.data(), magic.size());
-  if (got < magic.size()) throw FileError(path + ": not an IDX file: " + std::to_string(got) + " bytes long; a header has at least 8");
+  if (got < magic.size())
+    throw FileError(path + ": not an IDX file: " + std::to_string(got) + " bytes long; a header has at least 8");
   if (magic[0] != 0 || magic[1] != 0) {
-    throw FileError(path + ": not an IDX file: begins with the bytes " + hex(magic[0]) + " " + hex(magic[1]) + "; expected 00 00");
+    throw FileError(path + ": not an IDX file: begins with the bytes " + hex(magic[0]) + " " + hex(magic[1]) +
+                    "; expected 00 00");
   }
   if (magic[2] != 0x08) {
     throw FileError(path + ": IDX element type 0x" + hex(magic[2]) + "; expected 0x08 (unsigned bytes)");
@@ -110,7 +105,8 @@ std::vector<std::uint32_t> read_idx_shape(GzipReader& file, const std::string& p
 std::uint64_t value_count(const std::vector<std::uint32_t>& shape, const std::string& path) {
   std::uint64_t count = 1;
   for (const std::uint32_t size : shape) {
-    if (size != 0 && count > (std::uint64_t{1} << 40) / size) throw FileError(path + ": impossible IDX sizes " + shape_text(shape));
+    if (size != 0 && count > (std::uint64_t{1} << 40) / size)
+      throw FileError(path + ": impossible IDX sizes " + shape_text(shape));
     count *= size;
   }
   return count;
@@ -123,7 +119,8 @@ class ByteImages final : public PatternSet {
       : name_(std::move(name)), images_(std::move(images)), encoding_(encoding), shifts_(shifts) {
     const std::string& path = images_.path;
     if (!std::isfinite(encoding.low) || !std::isfinite(encoding.high)) {
-      throw std::invalid_argument("byte images: levels " + number(encoding.low) + " to " + number(encoding.high) + "; they must be finite");
+      throw std::invalid_argument("byte images: levels " + number_text(encoding.low) + " to " + number_text(encoding.high) +
+                                  "; they must be finite");
     }
     const std::size_t dimensions = images_.shape.size();
     if (dimensions < 2 || (shifts && dimensions != 3)) {
@@ -162,8 +159,8 @@ class ByteImages final : public PatternSet {
   std::optional<Source> source() const override {
     if (images_.path.empty()) return std::nullopt;
     if (sha256_.empty()) sha256_ = sha256_of_file(images_.path);
-    std::string encoding = "byte p of an IDX file: level = low + (high - low) p / 255, low = " + number(encoding_.low) +
-                           ", high = " + number(encoding_.high);
+    std::string encoding = "byte p of an IDX file: level = low + (high - low) p / 255, low = " + number_text(encoding_.low) +
+                           ", high = " + number_text(encoding_.high);
     if (shifts_) encoding += "; 9 variants, shifted by -1, 0, 1 pixels both ways, empty pixels 0";
     return Source{std::filesystem::absolute(images_.path).lexically_normal().string(), sha256_, std::move(encoding)};
   }
@@ -201,8 +198,8 @@ Dataset labelled_images(const std::string& name, const std::string& images_path,
     throw FileError(labels_path + ": shape " + shape_text(labels.shape) + "; labels have one dimension (are these images?)");
   }
   if (images.shape[0] != labels.shape[0]) {
-    throw FileError(labels_path + ": " + std::to_string(labels.shape[0]) + " labels for the " + std::to_string(images.shape[0]) +
-                    " images of " + images_path);
+    throw FileError(labels_path + ": " + std::to_string(labels.shape[0]) + " labels for the " +
+                    std::to_string(images.shape[0]) + " images of " + images_path);
   }
   for (std::size_t i = 0; i < labels.values.size(); ++i) {
     if (labels.values[i] < options.classes) continue;
@@ -325,15 +322,15 @@ Dataset csv_dataset(const std::string& name, const std::string& path, const CsvO
     for (std::size_t i = 0; i < inputs; ++i) {
       const double level = options.input_offset + options.input_scale * values[i];
       if (!std::isfinite(level)) {
-        throw FileError(file.here() + ": column '" + columns[i] + "': " + number(values[i]) + "; its level is not finite");
+        throw FileError(file.here() + ": column '" + columns[i] + "': " + number_text(values[i]) + "; its level is not finite");
       }
       input_values.push_back(level);
     }
     for (std::size_t i = inputs; i < values.size(); ++i) {
       const double target = values[i];
       if (classes > 0 && !(target >= 0 && target < classes && target == std::floor(target))) {
-        throw FileError(file.here() + ": column '" + columns[i] + "': " + number(target) + "; expected a class, a whole number below " +
-                        std::to_string(classes));
+        throw FileError(file.here() + ": column '" + columns[i] + "': " + number_text(target) +
+                        "; expected a class, a whole number below " + std::to_string(classes));
       }
       target_values.push_back(target);
     }
@@ -384,14 +381,16 @@ std::shared_ptr<const PatternSet> byte_images(std::string name, IdxFile images, 
 }
 
 Task image_task(const ImageTaskOptions& options, double readout_scale) {
-  if (options.classes < 2) throw std::invalid_argument("image task: " + std::to_string(options.classes) + " classes; at least 2 are needed");
+  if (options.classes < 2)
+    throw std::invalid_argument("image task: " + std::to_string(options.classes) + " classes; at least 2 are needed");
   if (options.test_images.empty() != options.test_labels.empty()) {
     throw std::invalid_argument("image task: test images and test labels are given together or not at all");
   }
   Task task;
   task.name = "images";
   task.loss = std::make_shared<CrossEntropy>(readout_scale);
-  task.train = labelled_images("train", options.train_images, options.train_labels, options, options.shifts, options.train_limit);
+  task.train =
+      labelled_images("train", options.train_images, options.train_labels, options, options.shifts, options.train_limit);
   if (options.test_images.empty()) return task;
   task.test = labelled_images("test", options.test_images, options.test_labels, options, false, options.test_limit);
   if (task.test.inputs->width() != task.train.inputs->width()) {
@@ -406,7 +405,8 @@ Task csv_task(const CsvOptions& options, std::uint32_t classes, double readout_s
     throw std::invalid_argument("csv task: at least one input column and one target column must be named");
   }
   if (classes > 0 && options.targets.size() != 1) {
-    throw std::invalid_argument("csv task: " + std::to_string(options.targets.size()) + " target columns; a classification has one");
+    throw std::invalid_argument("csv task: " + std::to_string(options.targets.size()) +
+                                " target columns; a classification has one");
   }
   if (!std::isfinite(options.input_scale) || !std::isfinite(options.input_offset)) {
     throw std::invalid_argument("csv task: input_scale and input_offset must be finite");

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "ness/core/random.hpp"
+#include "number_text.hpp"
 
 namespace ness {
 namespace {
@@ -75,7 +76,8 @@ std::vector<double> pool_adjacent_violators(const std::vector<Point>& points) {
 // upper set that exceeds the block's mean the most; where none does, the mean is the block's value. Upper sets are enumerated.
 class PartialOrder {
  public:
-  explicit PartialOrder(const std::vector<Point>& points) : points_(points), above_(points.size(), 0), values_(points.size(), 0) {
+  explicit PartialOrder(const std::vector<Point>& points)
+      : points_(points), above_(points.size(), 0), values_(points.size(), 0) {
     for (std::size_t i = 0; i < points.size(); ++i) {
       for (std::size_t j = 0; j < points.size(); ++j) {
         if ((points[j].input.array() >= points[i].input.array()).all()) above_[i] |= std::uint32_t{1} << j;
@@ -161,7 +163,7 @@ Task xor_task(double low, double high, double target_low, double target_high) {
 
 std::string RegressionOptions::problem() const {
   if (!std::isfinite(low) || !std::isfinite(high) || !(low < high)) {
-    return "the domain [" + std::to_string(low) + ", " + std::to_string(high) + "] must be finite, low below high";
+    return "the domain [" + number_text(low) + ", " + number_text(high) + "] must be finite, low below high";
   }
   if (points < 2) return std::to_string(points) + " points; at least 2 are needed";
   if (hold_out_every == 1) return "hold_out_every = 1 holds out every point; use 2 or more, or 0 for none";
@@ -187,7 +189,8 @@ Task regression_task(const std::function<double(double)>& f, const RegressionOpt
     for (std::size_t i = 0; i < xs.size(); ++i) {
       const double y = f(xs[i]);
       if (!std::isfinite(y)) {
-        throw std::invalid_argument("regression: f(" + std::to_string(xs[i]) + ") is " + std::to_string(y) + "; it must be finite");
+        throw std::invalid_argument("regression: f(" + number_text(xs[i]) + ") is " + number_text(y) +
+                                    "; it must be finite");
       }
       inputs(static_cast<Eigen::Index>(i), 0) = options.input_scale * xs[i];
       targets(static_cast<Eigen::Index>(i), 0) = options.target_scale * y;

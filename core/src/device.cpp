@@ -1,31 +1,16 @@
 #include "ness/core/device.hpp"
 
 #include <cmath>
-#include <cstdlib>
 #include <exception>
-#include <sstream>
 #include <stdexcept>
 #include <unordered_set>
 #include <utility>
 
 #include "ness/core/error.hpp"
+#include "number_text.hpp"
 
 namespace ness {
 namespace {
-
-std::string number(double x) {
-  std::ostringstream brief, exact;
-  brief << x;
-  exact.precision(17);
-  exact << x;
-  // 17 digits only where 6 would name another number.
-  return std::strtod(brief.str().c_str(), nullptr) == x || std::isnan(x) ? brief.str() : exact.str();
-}
-
-std::string range_text(const Range& range) {
-  std::string text = "[";
-  return text.append(number(range.low)).append(", ").append(number(range.high)).append("]");
-}
 
 std::string terminal_text(const DeviceInfo& info, std::uint32_t terminal) {
   return "terminal " + std::to_string(terminal) + " (" + info.terminals[terminal].name + ")";
@@ -37,7 +22,8 @@ bool unbounded(const Range& range) { return std::isinf(range.low) && std::isinf(
 class DriveCheck {
  public:
   explicit DriveCheck(const DeviceInfo& info) : info_(info), clamped_(info.clamped()), nudgeable_(info.nudgeable()) {
-    for (const std::uint32_t terminal : clamped_) levels_bounded_ = levels_bounded_ || !unbounded(info.terminals[terminal].level);
+    for (const std::uint32_t terminal : clamped_)
+      levels_bounded_ = levels_bounded_ || !unbounded(info.terminals[terminal].level);
   }
 
   void operator()(const Drive& drive, const std::string& where) {
@@ -47,19 +33,24 @@ class DriveCheck {
     nudge(drive.nudge, where);
     start(drive.start, where);
     if (const At* at = std::get_if<At>(&drive.observe)) {
-      if (!(at->time > 0) || std::isinf(at->time)) refuse(where, "read at time " + number(at->time) + "; a finite time > 0 is needed");
+      if (!(at->time > 0) || std::isinf(at->time))
+        refuse(where, "read at time " + number_text(at->time) + "; a finite time > 0 is needed");
       if (at->samples == 0) refuse(where, "read as the mean of 0 samples; at least 1 is needed");
     }
   }
 
  private:
-  [[noreturn]] static void refuse(const std::string& where, const std::string& why) { throw std::invalid_argument(where + ": " + why); }
-  [[noreturn]] static void unsupported(const std::string& where, const std::string& why) { throw Unsupported(where + ": " + why); }
+  [[noreturn]] static void refuse(const std::string& where, const std::string& why) {
+    throw std::invalid_argument(where + ": " + why);
+  }
+  [[noreturn]] static void unsupported(const std::string& where, const std::string& why) {
+    throw Unsupported(where + ": " + why);
+  }
 
   void parameter(std::size_t index, double value, const std::string& where) const {
     const ParameterInfo& parameter = info_.parameters[index];
     if (parameter.range.contains(value)) return;
-    refuse(where, "parameter " + std::to_string(index) + " (" + parameter.name + ") is " + number(value) +
+    refuse(where, "parameter " + std::to_string(index) + " (" + parameter.name + ") is " + number_text(value) +
                       ", outside its range " + range_text(parameter.range));
   }
 
@@ -98,8 +89,9 @@ class DriveCheck {
       const Range& range = info_.terminals[clamped_[i]].level;
       const double level = levels_[static_cast<Eigen::Index>(i)];
       if (range.contains(level)) continue;
-      refuse(where, "level " + number(level) + " for " + terminal_text(info_, clamped_[i]) + " (row " + std::to_string(pattern.row) +
-                        " of pattern set '" + pattern.set->name() + "'), outside its range " + range_text(range));
+      refuse(where, "level " + number_text(level) + " for " + terminal_text(info_, clamped_[i]) + " (row " +
+                        std::to_string(pattern.row) + " of pattern set '" + pattern.set->name() + "'), outside its range " +
+                        range_text(range));
     }
     known_set_ = pattern.set.get();
     known_row_ = pattern.row;
@@ -113,11 +105,12 @@ class DriveCheck {
                           std::to_string(info_.terminals.size()) + " terminals");
       }
       const Terminal& terminal = info_.terminals[hold.terminal];
-      if (terminal.clamped) refuse(where, terminal_text(info_, hold.terminal) + " is clamped already; it cannot be held as well");
+      if (terminal.clamped)
+        refuse(where, terminal_text(info_, hold.terminal) + " is clamped already; it cannot be held as well");
       if (!terminal.can_hold) unsupported(where, terminal_text(info_, hold.terminal) + " cannot be held");
       if (!std::isfinite(hold.level) || !terminal.level.contains(hold.level)) {
-        refuse(where, "hold level " + number(hold.level) + " for " + terminal_text(info_, hold.terminal) + ", outside its range " +
-                          range_text(terminal.level));
+        refuse(where, "hold level " + number_text(hold.level) + " for " + terminal_text(info_, hold.terminal) +
+                          ", outside its range " + range_text(terminal.level));
       }
       for (std::size_t j = 0; j < i; ++j) {
         if (holds[j].terminal == hold.terminal) refuse(where, terminal_text(info_, hold.terminal) + " is held twice");
@@ -137,14 +130,14 @@ class DriveCheck {
       const Range& range = info_.terminals[nudgeable_[i]].nudge;
       // Zero is always possible: it is the free phase, also where the range is one-signed.
       if (current == 0 || (std::isfinite(current) && range.contains(current))) continue;
-      refuse(where, "nudge " + number(current) + " at " + terminal_text(info_, nudgeable_[i]) + ", outside its range " +
+      refuse(where, "nudge " + number_text(current) + " at " + terminal_text(info_, nudgeable_[i]) + ", outside its range " +
                         range_text(range));
     }
   }
 
   void start(const Start& start, const std::string& where) const {
     if (const Rest* rest = std::get_if<Rest>(&start)) {
-      if (!(rest->rate > 0)) refuse(where, "rest rate " + number(rest->rate) + "; it must be > 0 (infinite: a step)");
+      if (!(rest->rate > 0)) refuse(where, "rest rate " + number_text(rest->rate) + "; it must be > 0 (infinite: a step)");
       return;
     }
     const From* from = std::get_if<From>(&start);
@@ -158,7 +151,8 @@ class DriveCheck {
     }
     for (Eigen::Index i = 0; i < from->potential->size(); ++i) {
       if (std::isfinite((*from->potential)[i])) continue;
-      refuse(where, "potential " + std::to_string(i) + " of the start is " + number((*from->potential)[i]) + "; it must be finite");
+      refuse(where, "potential " + std::to_string(i) + " of the start is " + number_text((*from->potential)[i]) +
+                        "; it must be finite");
     }
   }
 

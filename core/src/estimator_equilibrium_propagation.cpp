@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "forming.hpp"
+#include "number_text.hpp"
 
 namespace ness {
 namespace {
@@ -14,7 +15,8 @@ class EquilibriumPropagation final : public Estimator {
       : model_(std::move(model)), options_(options) {
     if (!model_) throw std::invalid_argument("equilibrium propagation: no model is given");
     if (!(options.beta > 0) || std::isinf(options.beta)) {
-      throw std::invalid_argument("equilibrium propagation: beta " + std::to_string(options.beta) + "; it must be finite and > 0");
+      throw std::invalid_argument("equilibrium propagation: beta " + number_text(options.beta) +
+                                  "; it must be finite and > 0");
     }
   }
 
@@ -29,7 +31,8 @@ class EquilibriumPropagation final : public Estimator {
       const Terminal& terminal = info.terminals[output];
       const std::string who = "output terminal " + std::to_string(output) + " (" + terminal.name + ")";
       if (terminal.nudge.empty()) return who + " cannot be nudged";
-      if (!(terminal.nudge.low < 0 && terminal.nudge.high > 0)) return who + " can be nudged one way only; both signs are needed";
+      if (!(terminal.nudge.low < 0 && terminal.nudge.high > 0))
+        return who + " can be nudged one way only; both signs are needed";
     }
     return {};
   }
@@ -101,13 +104,15 @@ class EquilibriumPropagation final : public Estimator {
       return largest;
     }
 
-    Vector currents(double sign, double wanted, const Loss& loss, std::span<const double> target, const Relaxation& free) const {
+    Vector currents(double sign, double wanted, const Loss& loss, std::span<const double> target,
+                    const Relaxation& free) const {
       const double strength = beta(wanted, loss, target, free);
       const Vector c = cotangent(loss, target, free);
       Vector u = Vector::Zero(size_);
       for (std::size_t k = 0; k < places_.size(); ++k) {
         const double current = sign * strength * c[static_cast<Eigen::Index>(k)];
-        u[places_[k]] = std::clamp(current, ranges_[k].low, ranges_[k].high);  // room / pull * pull may exceed room by a rounding
+        u[places_[k]] =
+            std::clamp(current, ranges_[k].low, ranges_[k].high);  // room / pull * pull may exceed room by a rounding
       }
       return u;
     }
@@ -145,7 +150,8 @@ class EquilibriumPropagation final : public Estimator {
 
 }  // namespace
 
-std::unique_ptr<Estimator> equilibrium_propagation(std::shared_ptr<const Model> model, const EquilibriumPropagationOptions& options) {
+std::unique_ptr<Estimator> equilibrium_propagation(std::shared_ptr<const Model> model,
+                                                   const EquilibriumPropagationOptions& options) {
   return std::make_unique<EquilibriumPropagation>(std::move(model), options);
 }
 

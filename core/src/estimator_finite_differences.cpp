@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "forming.hpp"
+#include "number_text.hpp"
 
 namespace ness {
 namespace {
@@ -19,19 +20,23 @@ class FiniteDifferences final : public Estimator {
  public:
   explicit FiniteDifferences(const FiniteDifferenceOptions& options) : options_(options) {
     if (!(options.step > 0) || std::isinf(options.step)) {
-      throw std::invalid_argument("finite differences: step " + std::to_string(options.step) + "; it must be finite and > 0");
+      throw std::invalid_argument("finite differences: step " + number_text(options.step) + "; it must be finite and > 0");
     }
   }
 
-  std::string_view name() const override { return options_.central ? "finite-differences-central" : "finite-differences-forward"; }
+  std::string_view name() const override {
+    return options_.central ? "finite-differences-central" : "finite-differences-forward";
+  }
 
   std::string unmet_needs(const DeviceInfo& info) const override {
     for (const std::uint32_t parameter : options_.parameters) {
       if (parameter >= info.parameters.size()) {
-        return "parameter " + std::to_string(parameter) + " is to be differenced; the device has " + std::to_string(info.parameters.size());
+        return "parameter " + std::to_string(parameter) + " is to be differenced; the device has " +
+               std::to_string(info.parameters.size());
       }
       if (!info.parameters[parameter].trainable) {
-        return "parameter " + std::to_string(parameter) + " (" + info.parameters[parameter].name + ") is a constant of the device";
+        return "parameter " + std::to_string(parameter) + " (" + info.parameters[parameter].name +
+               ") is a constant of the device";
       }
     }
     return unmet_by_outputs(info);
@@ -71,7 +76,8 @@ class FiniteDifferences final : public Estimator {
       const double free = forming.loss_at(i, 0);
       for (std::size_t k = 0; k < probes.size(); ++k) {
         const std::size_t at = 1 + k * per_parameter();
-        sum[probes[k].parameter] += slope(probes[k], free, forming.loss_at(i, at), options_.central ? forming.loss_at(i, at + 1) : 0);
+        sum[probes[k].parameter] +=
+            slope(probes[k], free, forming.loss_at(i, at), options_.central ? forming.loss_at(i, at + 1) : 0);
       }
       forming.use(i);
     }
@@ -93,15 +99,16 @@ class FiniteDifferences final : public Estimator {
   std::vector<Probe> probes_of(const DeviceInfo& info, const Parameters& theta) const {
     const Vector values = theta.values();
     std::vector<Probe> probes;
-    for (const std::uint32_t parameter : chosen(info)) probes.push_back(probe(info.parameters[parameter], parameter, values[parameter]));
+    for (const std::uint32_t parameter : chosen(info))
+      probes.push_back(probe(info.parameters[parameter], parameter, values[parameter]));
     return probes;
   }
 
   Probe probe(const ParameterInfo& info, std::uint32_t parameter, double here) const {
     const double step = info.scale == Scale::log ? options_.step * std::abs(here) : options_.step;
     if (!std::isfinite(here) || here + step == here) {
-      throw std::invalid_argument("finite differences: parameter " + info.name + " = " + std::to_string(here) +
-                                  " cannot be stepped by " + std::to_string(step));
+      throw std::invalid_argument("finite differences: parameter " + info.name + " = " + number_text(here) +
+                                  " cannot be stepped by " + number_text(step));
     }
     const auto reached = [&](double first, double second) { return info.range.contains(first) && info.range.contains(second); };
     // One-sided ones of central differences are at h and 2 h: the error stays of the order of h^2.
@@ -114,9 +121,9 @@ class FiniteDifferences final : public Estimator {
       if (reached(up, up)) return {parameter, here, up, up};
       if (reached(down, down)) return {parameter, here, down, down};
     }
-    throw std::invalid_argument("finite differences: the range [" + std::to_string(info.range.low) + ", " +
-                                std::to_string(info.range.high) + "] of parameter " + info.name + " has no room for a step of " +
-                                std::to_string(step));
+    throw std::invalid_argument("finite differences: the range " + range_text(info.range) +
+                                " of parameter " + info.name +
+                                " has no room for a step of " + number_text(step));
   }
 
   // dL/dtheta from the parabola through the three points, or from the line through two.

@@ -9,7 +9,8 @@
 
 namespace ness {
 
-Forming::Forming(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::span<const std::vector<Relaxation>> rows)
+Forming::Forming(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
+                 std::span<const std::vector<Relaxation>> rows)
     : batch_(batch), loss_(loss), rows_(rows), output_positions_(info.output_positions()) {
   if (rows.size() != batch.samples.size()) {
     throw std::invalid_argument("gradient: rows of " + std::to_string(rows.size()) + " samples for a minibatch of " +
@@ -21,9 +22,9 @@ Forming::Forming(const DeviceInfo& info, const Minibatch& batch, const Loss& los
     for (const Relaxation& row : rows[i]) {
       gradient_.worst = static_cast<std::uint16_t>(gradient_.worst | row.quality.all());
       if (row.potential.size() == read) continue;
-      throw std::invalid_argument("gradient: a row of sample " + std::to_string(i) + " has " + std::to_string(row.potential.size()) +
-                                  " potentials; the device reads " + std::to_string(read) +
-                                  " (rows of outputs only cannot form a gradient)");
+      throw std::invalid_argument("gradient: a row of sample " + std::to_string(i) + " has " +
+                                  std::to_string(row.potential.size()) + " potentials; the device reads " +
+                                  std::to_string(read) + " (rows of outputs only cannot form a gradient)");
     }
     gradient_.relaxations += rows[i].size();
   }
@@ -31,7 +32,8 @@ Forming::Forming(const DeviceInfo& info, const Minibatch& batch, const Loss& los
 
 Vector Forming::outputs(const Relaxation& row) const {
   Vector values(static_cast<Eigen::Index>(output_positions_.size()));
-  for (std::size_t k = 0; k < output_positions_.size(); ++k) values[static_cast<Eigen::Index>(k)] = row.potential[output_positions_[k]];
+  for (std::size_t k = 0; k < output_positions_.size(); ++k)
+    values[static_cast<Eigen::Index>(k)] = row.potential[output_positions_[k]];
   return values;
 }
 
@@ -43,7 +45,8 @@ Vector Forming::cotangent(std::size_t i) const {
   Vector at_outputs;
   loss_at(i, 0, &at_outputs);
   Vector everywhere = Vector::Zero(rows_[i][0].potential.size());
-  for (std::size_t k = 0; k < output_positions_.size(); ++k) everywhere[output_positions_[k]] = at_outputs[static_cast<Eigen::Index>(k)];
+  for (std::size_t k = 0; k < output_positions_.size(); ++k)
+    everywhere[output_positions_[k]] = at_outputs[static_cast<Eigen::Index>(k)];
   return everywhere;
 }
 
@@ -113,10 +116,12 @@ std::string unmet_by_model(const DeviceInfo& info, const Model& model) {
            ") has no potential reading; every free potential is needed";
   }
   if (model.free_nodes() != info.free().size()) {
-    return "the model has " + std::to_string(model.free_nodes()) + " free nodes, the device " + std::to_string(info.free().size());
+    return "the model has " + std::to_string(model.free_nodes()) + " free nodes, the device " +
+           std::to_string(info.free().size());
   }
   if (model.parameters() != info.parameters.size()) {
-    return "the model has " + std::to_string(model.parameters()) + " parameters, the device " + std::to_string(info.parameters.size());
+    return "the model has " + std::to_string(model.parameters()) + " parameters, the device " +
+           std::to_string(info.parameters.size());
   }
   return {};
 }

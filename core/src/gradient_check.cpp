@@ -97,7 +97,8 @@ GradientCheck check_gradient(Device& device, const Estimator& estimator, const M
 
   // All needs are looked at before the first relaxation.
   for (const Estimator* one : {&estimator, static_cast<const Estimator*>(small.get())}) {
-    if (const std::string unmet = one->unmet_needs(info); !unmet.empty()) throw Unsupported(std::string(one->name()) + ": " + unmet);
+    if (const std::string unmet = one->unmet_needs(info); !unmet.empty())
+      throw Unsupported(std::string(one->name()) + ": " + unmet);
   }
   const SampleGradients estimates(device, estimator, batch, loss, stop);
   const SampleGradients at_small(device, *small, batch, loss, stop);

@@ -51,8 +51,8 @@ std::string Graph::problem() const {
 
 std::vector<std::uint32_t> Graph::floating(const std::vector<bool>& grounded) const {
   if (grounded.size() != nodes.size()) {
-    throw std::invalid_argument("floating: " + std::to_string(grounded.size()) + " grounds for " + std::to_string(nodes.size()) +
-                                " nodes");
+    throw std::invalid_argument("floating: " + std::to_string(grounded.size()) + " grounds for " +
+                                std::to_string(nodes.size()) + " nodes");
   }
   std::vector<std::vector<std::uint32_t>> neighbours(nodes.size());
   for (const GraphEdge& edge : edges) {
@@ -85,14 +85,18 @@ std::vector<std::uint32_t> Graph::floating(const std::vector<bool>& grounded) co
 
 Graph layered(const std::vector<std::uint32_t>& layers) {
   if (layers.size() < 2) {
-    throw std::invalid_argument("layered: " + std::to_string(layers.size()) + " layers; at least 2 are needed, inputs and outputs");
+    throw std::invalid_argument("layered: " + std::to_string(layers.size()) +
+                                " layers; at least 2 are needed, inputs and outputs");
   }
   Graph graph;
   std::vector<std::uint32_t> first;  // node with which each layer begins
   for (std::uint32_t layer = 0; layer < layers.size(); ++layer) {
     if (layers[layer] == 0) throw std::invalid_argument("layered: layer " + std::to_string(layer) + " is empty");
     const bool input = layer == 0, output = layer + 1 == layers.size();
-    const std::string prefix = input ? "in" : output ? "out" : layers.size() == 3 ? "hidden" : "hidden" + std::to_string(layer) + "_";
+    const std::string prefix = input                ? "in"
+                               : output             ? "out"
+                               : layers.size() == 3 ? "hidden"
+                                                    : "hidden" + std::to_string(layer) + "_";
     first.push_back(static_cast<std::uint32_t>(graph.nodes.size()));
     for (std::uint32_t i = 0; i < layers[layer]; ++i) graph.nodes.push_back({prefix + std::to_string(i), input, layer});
   }

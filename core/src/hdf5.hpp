@@ -135,8 +135,8 @@ void write_texts(Calls& calls, hid_t parent, const std::string& name, const std:
 std::vector<std::string> read_texts(Calls& calls, hid_t parent, const std::string& name);
 
 /// Raw forms of the templates below; `dims` empty: one number.
-void write_numbers(Calls& calls, hid_t parent, const std::string& name, hid_t memory, const void* data, std::span<const hsize_t> dims,
-                   const std::string& unit, const std::string& meaning);
+void write_numbers(Calls& calls, hid_t parent, const std::string& name, hid_t memory, const void* data,
+                   std::span<const hsize_t> dims, const std::string& unit, const std::string& meaning);
 /// Reads a dataset of exactly `count` numbers.
 void read_numbers(Calls& calls, hid_t parent, const std::string& name, hid_t memory, void* data, std::uint64_t count);
 std::uint64_t count_numbers(Calls& calls, hid_t parent, const std::string& name);
@@ -154,7 +154,8 @@ std::vector<T> read_array(Calls& calls, hid_t parent, const std::string& name) {
   return values;
 }
 template <class T>
-void write_number(Calls& calls, hid_t parent, const std::string& name, T value, const std::string& unit, const std::string& meaning = {}) {
+void write_number(Calls& calls, hid_t parent, const std::string& name, T value, const std::string& unit,
+                  const std::string& meaning = {}) {
   write_numbers(calls, parent, name, memory_type<T>(), &value, {}, unit, meaning);
 }
 template <class T>

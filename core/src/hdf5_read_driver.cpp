@@ -65,7 +65,8 @@ haddr_t size(const H5FD_t* common, H5FD_mem_t) { return file_of(common).size; }
 herr_t read(H5FD_t* common, H5FD_mem_t, hid_t, haddr_t address, std::size_t count, void* buffer) {
   auto* out = static_cast<char*>(buffer);
   while (count > 0) {
-    const ssize_t n = ::pread(file_of(common).descriptor, out, std::min(count, std::size_t{1} << 30), static_cast<off_t>(address));
+    const ssize_t n = ::pread(file_of(common).descriptor, out, std::min(count, std::size_t{1} << 30),
+                              static_cast<off_t>(address));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return fail(H5E_READERROR, std::strerror(errno));
     if (n == 0) {  // allocated, but never written

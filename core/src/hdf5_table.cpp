@@ -71,7 +71,8 @@ void create_column(Calls& calls, hid_t group, const Column& column, std::uint64_
   calls(H5Pset_obj_track_times(list, false), doing);
   calls(H5Pset_chunk(list, rank, chunk), doing);
   calls(H5Pset_fill_value(list, column.memory, column.blank.data()), doing);
-  const Handle dataset(calls, H5Dcreate2(group, column.name.c_str(), file_type(column.memory), space, H5P_DEFAULT, list, H5P_DEFAULT),
+  const Handle dataset(calls,
+                       H5Dcreate2(group, column.name.c_str(), file_type(column.memory), space, H5P_DEFAULT, list, H5P_DEFAULT),
                        H5Dclose, doing);
   write_attribute(calls, dataset, "units", column.unit);
   write_attribute(calls, dataset, "long_name", column.meaning);
@@ -111,8 +112,8 @@ void check_column(Calls& calls, hid_t dataset, const Column& column, std::uint64
     calls.fail("use column '" + column.name + "'", "it has another shape than the device implies");
   }
   if (dims[0] < rows) {
-    calls.fail("use column '" + column.name + "'", "it holds " + std::to_string(dims[0]) + " rows where " + std::to_string(rows) +
-                                                       " are counted: the file is damaged, and a repair cannot restore them");
+    const std::string found = std::to_string(dims[0]) + " rows where " + std::to_string(rows) + " are counted";
+    calls.fail("use column '" + column.name + "'", "it holds " + found + ": the file is damaged, and a repair cannot restore them");
   }
 }
 
@@ -137,7 +138,8 @@ void clip_column(Calls& calls, hid_t group, const Column& column, std::uint64_t 
 
 void TableShape::finish() {
   std::uint32_t crc = 0;
-  scalar("crc32", "1", "CRC-32 (zlib) of the row: its bytes in the columns and then in the lists that `covers` names, in order", crc);
+  scalar("crc32", "1",
+         "CRC-32 (zlib) of the row: its bytes in the columns and then in the lists that `covers` names, in order", crc);
   for (const Column& column : columns) {
     offsets.push_back(stride);
     stride += column.bytes();
@@ -147,7 +149,8 @@ void TableShape::finish() {
 void create_table(Calls& calls, hid_t group, const TableShape& shape, const Chunking& chunking) {
   std::string covers;
   for (const Column& column : shape.columns) {
-    create_column(calls, group, column, std::clamp<std::uint64_t>(chunking.bytes / column.bytes(), 64, std::max<std::uint64_t>(chunking.rows, 64)));
+    create_column(calls, group, column,
+                  std::clamp<std::uint64_t>(chunking.bytes / column.bytes(), 64, std::max<std::uint64_t>(chunking.rows, 64)));
     covers += column.name == "crc32" ? "" : column.name + " ";
   }
   for (const Column& list : shape.lists) {
@@ -306,7 +309,7 @@ std::uint64_t TableReader::list_length(std::string_view list) const {
 bool TableReader::seek(std::uint64_t index) {
   if (index < block_first_ || index >= block_first_ + block_rows_) {
     const bool in_order = index == block_first_ + block_rows_;
-    next_block_ = in_order ? std::min(std::max<std::uint64_t>(4 * next_block_, 64), largest_block_) : std::min<std::uint64_t>(16, largest_block_);
+    next_block_ = std::min<std::uint64_t>(in_order ? std::max<std::uint64_t>(4 * next_block_, 64) : 16, largest_block_);
     load(index, std::min(next_block_, rows_ - index));
   }
   const std::uint64_t row = index - block_first_;

@@ -96,7 +96,8 @@ class TableWriter {
   }
   template <class Values>
   void list(const char*, std::string_view, const char*, const Values& values) {
-    put_list(values.data(), static_cast<std::size_t>(values.size()) * sizeof(values[0]), static_cast<std::uint64_t>(values.size()));
+    put_list(values.data(), static_cast<std::size_t>(values.size()) * sizeof(values[0]),
+             static_cast<std::uint64_t>(values.size()));
   }
   /// Around the fields of a row.
   void begin_row();

@@ -18,8 +18,8 @@ namespace {
 
 void check_size(const char* field, Eigen::Index size, std::size_t expected) {
   if (static_cast<std::size_t>(size) != expected) {
-    throw std::invalid_argument(std::string(field) + " of a relaxation has " + std::to_string(size) + " entries, the device of the log has " +
-                                std::to_string(expected));
+    throw std::invalid_argument(std::string(field) + " of a relaxation has " + std::to_string(size) +
+                                " entries, the device of the log has " + std::to_string(expected));
   }
 }
 
@@ -78,8 +78,8 @@ void write_counts(Calls& calls, hid_t committed, const Counts& counts) {
   calls(H5Dwrite(committed, H5T_NATIVE_UINT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()), "write '/committed'");
 }
 
-void fill(RelaxationRecord& record, const Layout& layout, const Drive& drive, std::uint32_t pattern_set, const Relaxation& relaxation,
-          const std::string& fault) {
+void fill(RelaxationRecord& record, const Layout& layout, const Drive& drive, std::uint32_t pattern_set,
+          const Relaxation& relaxation, const std::string& fault) {
   const std::size_t n_read = layout.device_reads;
   check_size("potential", relaxation.potential.size(), n_read);
   if (relaxation.sigma.size() > 0) check_size("sigma", relaxation.sigma.size(), n_read);
@@ -175,7 +175,8 @@ StoredEnd stored_end(const std::string& path) {
   constexpr std::array<unsigned char, 8> signature{0x89, 'H', 'D', 'F', '\r', '\n', 0x1A, '\n'};
   StoredEnd found;
   found.size = static_cast<std::uint64_t>(status.st_size);
-  if (file.gcount() < static_cast<std::streamsize>(head.size()) || !std::equal(signature.begin(), signature.end(), head.begin())) {
+  if (file.gcount() < static_cast<std::streamsize>(head.size()) ||
+      !std::equal(signature.begin(), signature.end(), head.begin())) {
     throw LogError("'" + path + "' (" + std::to_string(found.size) + " bytes) is not an HDF5 file, and so no Ness log");
   }
   // Superblock versions 0 and 1, with 8-byte addresses.
@@ -201,7 +202,8 @@ void mend_end(const std::string& path, const StoredEnd& found) {
   const int descriptor = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
   bool mended = descriptor >= 0;
   if (mended) {
-    mended = found.missing() > 0 ? ::ftruncate(descriptor, static_cast<off_t>(found.end)) == 0 : store_end(descriptor, found, found.size);
+    mended = found.missing() > 0 ? ::ftruncate(descriptor, static_cast<off_t>(found.end)) == 0
+                                 : store_end(descriptor, found, found.size);
   }
   const int reason = errno;
   if (descriptor >= 0) ::close(descriptor);

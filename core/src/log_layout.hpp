@@ -104,8 +104,8 @@ struct RelaxationRecord {
 };
 
 /// Writes drive and relaxation into `record`. Throws std::invalid_argument where the relaxation does not fit the device.
-void fill(RelaxationRecord& record, const Layout& layout, const Drive& drive, std::uint32_t pattern_set, const Relaxation& relaxation,
-          const std::string& fault);
+void fill(RelaxationRecord& record, const Layout& layout, const Drive& drive, std::uint32_t pattern_set,
+          const Relaxation& relaxation, const std::string& fault);
 LogRow row_of(RelaxationRecord&& record);
 
 template <class Archive>
@@ -121,7 +121,8 @@ void describe(Archive& a, RelaxationRecord& r, const Layout& layout) {
   a.scalar("pattern_row", "1", "its row", r.pattern_row);
   a.list("hold_terminal", "1", "free terminals held in this relaxation", r.hold_terminal);
   a.list("hold_level", potential, "their levels", r.hold_level);
-  a.list("nudge", current, "injected currents, into the network positive, in the order of the nudgeable terminals; none: zero", r.nudge);
+  a.list("nudge", current, "injected currents, into the network positive, in the order of the nudgeable terminals; none: zero",
+         r.nudge);
   a.scalar("start", "1", "0 from rest, 1 from the present state, 2 from a restored state", r.start);
   a.scalar("rest_rate", layout.rate_unit, "rate at which clamped levels move from rest; inf: a step", r.rest_rate,
            std::numeric_limits<double>::infinity());
@@ -133,14 +134,15 @@ void describe(Archive& a, RelaxationRecord& r, const Layout& layout) {
   a.scalar("position", "1", "position in its chain; 0: the free relaxation", r.position);
   a.scalar("step", "1", "training step it belongs to", r.step);
   a.scalar("sample", "1", "sample of its data set", r.sample);
-  a.row("potential", potential, "settled potentials of the terminals /entry/relaxations/potential_terminal", r.potential, layout.read_width);
+  a.row("potential", potential, "settled potentials of the terminals /entry/relaxations/potential_terminal", r.potential,
+        layout.read_width);
   a.list("sigma", potential, "their standard errors, where measured", r.sigma);
   a.list("current", current, "measured currents into the network, of all terminals, where measured", r.current);
   a.list("clamp_readback", potential, "measured levels of the clamped terminals, where measured", r.clamp_readback);
   a.list("theta_readback", per_parameter, "measured parameters, where measured", r.theta_readback);
   a.scalar("flags", "1",
-           "quality, bits: 0 settled, 1 drifting, 2 timed out, 4 in compliance, 8 over range, 16 invalid, 32 oscillating, 64 other branch, "
-           "128 no stable state, 256 not converged",
+           "quality, bits: 0 settled, 1 drifting, 2 timed out, 4 in compliance, 8 over range, 16 invalid, 32 oscillating, "
+           "64 other branch, 128 no stable state, 256 not converged",
            r.flags);
   a.list("terminal_flags", "1", "flags of each potential; none: all settled", r.terminal_flags);
   a.scalar("time_start", time, "device time at which the drive was complete", r.time_start);
@@ -164,7 +166,8 @@ void describe(Archive& a, StepRecord& r, const Layout& layout) {
   a.scalar("epoch", "1", "its epoch", s.epoch);
   a.scalar("loss", "1", "loss", s.loss);
   a.scalar("correct", "1", "fraction of samples classified correctly", s.correct);
-  a.scalar("gradient_norm", "1", "Euclidean norm of the gradient in the optimizer's coordinates, before clipping", s.gradient_norm);
+  a.scalar("gradient_norm", "1", "Euclidean norm of the gradient in the optimizer's coordinates, before clipping",
+           s.gradient_norm);
   a.scalar("rate", "1", "learning rate", s.rate);
   a.scalar("relaxations", "1", "relaxations made so far", s.relaxations);
   a.scalar("left_out", "1", "samples left out", s.left_out);

@@ -45,7 +45,8 @@ class StoredPatterns final : public PatternSet {
   std::uint32_t width() const override { return static_cast<std::uint32_t>(levels_.cols()); }
   void levels(std::uint64_t row, Eigen::Ref<Vector> out) const override {
     if (row >= rows()) {
-      throw std::invalid_argument("row " + std::to_string(row) + " of pattern set '" + name_ + "', which has " + std::to_string(rows()));
+      throw std::invalid_argument("row " + std::to_string(row) + " of pattern set '" + name_ + "', which has " +
+                                  std::to_string(rows()));
     }
     out = levels_.row(static_cast<Eigen::Index>(row)).transpose();
   }
@@ -71,7 +72,8 @@ void write_terminals(Calls& calls, hid_t device, const DeviceInfo& info) {
   number("level_high", info.potential_unit, "highest level it may be held at", [](const Terminal& x) { return x.level.high; });
   flag("can_hold", "1: a free terminal that can be held", [](const Terminal& x) { return x.can_hold; });
   number("nudge_low", info.current_unit, "lowest current that may be injected", [](const Terminal& x) { return x.nudge.low; });
-  number("nudge_high", info.current_unit, "highest current that may be injected", [](const Terminal& x) { return x.nudge.high; });
+  number("nudge_high", info.current_unit, "highest current that may be injected",
+         [](const Terminal& x) { return x.nudge.high; });
   flag("reads_potential", "1: its potential is read", [](const Terminal& x) { return x.reads_potential; });
   flag("reads_current", "1: its current is read", [](const Terminal& x) { return x.reads_current; });
 }
@@ -83,8 +85,10 @@ void read_terminals(Calls& calls, hid_t device, DeviceInfo& info) {
   const auto can_hold = read_array<std::uint8_t>(calls, group, "can_hold");
   const auto reads_potential = read_array<std::uint8_t>(calls, group, "reads_potential");
   const auto reads_current = read_array<std::uint8_t>(calls, group, "reads_current");
-  const auto level_low = read_array<double>(calls, group, "level_low"), level_high = read_array<double>(calls, group, "level_high");
-  const auto nudge_low = read_array<double>(calls, group, "nudge_low"), nudge_high = read_array<double>(calls, group, "nudge_high");
+  const auto level_low = read_array<double>(calls, group, "level_low"),
+             level_high = read_array<double>(calls, group, "level_high");
+  const auto nudge_low = read_array<double>(calls, group, "nudge_low"),
+             nudge_high = read_array<double>(calls, group, "nudge_high");
   for (std::size_t i = 0; i < names.size(); ++i) {
     info.terminals.push_back({names[i], clamped.at(i) != 0, {level_low.at(i), level_high.at(i)}, can_hold.at(i) != 0,
                               {nudge_low.at(i), nudge_high.at(i)}, reads_potential.at(i) != 0, reads_current.at(i) != 0});
@@ -98,21 +102,27 @@ void write_parameters(Calls& calls, hid_t device, const DeviceInfo& info) {
   write_texts(calls, group, "name", texts(p, [](const ParameterInfo& x) { return x.name; }));
   write_texts(calls, group, "kind", texts(p, [](const ParameterInfo& x) { return x.kind; }));
   write_texts(calls, group, "unit", texts(p, [](const ParameterInfo& x) { return x.unit; }));
-  write_array(calls, group, "low", column<double>(p, [](const ParameterInfo& x) { return x.range.low; }), own_unit, "lowest value");
-  write_array(calls, group, "high", column<double>(p, [](const ParameterInfo& x) { return x.range.high; }), own_unit, "highest value");
+  write_array(calls, group, "low", column<double>(p, [](const ParameterInfo& x) { return x.range.low; }), own_unit,
+              "lowest value");
+  write_array(calls, group, "high", column<double>(p, [](const ParameterInfo& x) { return x.range.high; }), own_unit,
+              "highest value");
   write_array(calls, group, "scale", column<std::uint8_t>(p, [](const ParameterInfo& x) { return x.scale; }), "1",
               "0: stepped on its value, 1: on its logarithm");
   write_array(calls, group, "trainable", column<std::uint8_t>(p, [](const ParameterInfo& x) { return x.trainable; }), "1",
               "0: a constant of the device");
-  write_array(calls, group, "edge", column<std::int64_t>(p, [](const ParameterInfo& x) { return x.edge; }), "1", "edge it belongs to, or -1");
-  write_array(calls, group, "node", column<std::int64_t>(p, [](const ParameterInfo& x) { return x.node; }), "1", "node it belongs to, or -1");
+  write_array(calls, group, "edge", column<std::int64_t>(p, [](const ParameterInfo& x) { return x.edge; }), "1",
+              "edge it belongs to, or -1");
+  write_array(calls, group, "node", column<std::int64_t>(p, [](const ParameterInfo& x) { return x.node; }), "1",
+              "node it belongs to, or -1");
 }
 
 void read_parameters(Calls& calls, hid_t device, DeviceInfo& info) {
   const Handle group = open_group(calls, device, "parameters");
-  const auto names = read_texts(calls, group, "name"), kinds = read_texts(calls, group, "kind"), units = read_texts(calls, group, "unit");
+  const auto names = read_texts(calls, group, "name"), kinds = read_texts(calls, group, "kind"),
+             units = read_texts(calls, group, "unit");
   const auto low = read_array<double>(calls, group, "low"), high = read_array<double>(calls, group, "high");
-  const auto scale = read_array<std::uint8_t>(calls, group, "scale"), trainable = read_array<std::uint8_t>(calls, group, "trainable");
+  const auto scale = read_array<std::uint8_t>(calls, group, "scale"),
+             trainable = read_array<std::uint8_t>(calls, group, "trainable");
   const auto edge = read_array<std::int64_t>(calls, group, "edge"), node = read_array<std::int64_t>(calls, group, "node");
   for (std::size_t i = 0; i < names.size(); ++i) {
     info.parameters.push_back({names[i], kinds.at(i), units.at(i), {low.at(i), high.at(i)}, static_cast<Scale>(scale.at(i)),
@@ -126,8 +136,10 @@ void write_device(Calls& calls, hid_t entry, const DeviceInfo& info) {
   write_terminals(calls, group, info);
   write_array(calls, group, "outputs", info.outputs, "1", "terminals whose potentials are the result");
   write_parameters(calls, group, info);
-  hdf5::write_number(calls, group, "restores_state", std::uint8_t{info.restores_state}, "1", "1: it can start from a given state");
-  hdf5::write_number(calls, group, "deterministic", std::uint8_t{info.deterministic}, "1", "1: the same drive and start give the same bits");
+  hdf5::write_number(calls, group, "restores_state", std::uint8_t{info.restores_state}, "1",
+                     "1: it can start from a given state");
+  hdf5::write_number(calls, group, "deterministic", std::uint8_t{info.deterministic}, "1",
+                     "1: the same drive and start give the same bits");
   write_text(calls, group, "potential_unit", info.potential_unit);
   write_text(calls, group, "current_unit", info.current_unit);
   write_text(calls, group, "time_unit", info.time_unit);
@@ -211,13 +223,24 @@ void create_tables(Calls& calls, hid_t entry, const Layout& layout, const LogOpt
   hdf5::create_table(calls, checkpoints, shape<Checkpoint>(layout), {256 * 1024, 64, entries});
 }
 
+// Written in place while the run lasts: a kill must not divide the write, as it could where two pages meet.
+void create_counts(Calls& calls, hid_t file) {
+  write_array(calls, file, "committed", std::vector<std::uint64_t>(4), "1",
+              "rows that exist: relaxations, steps, epochs, checkpoints");
+  constexpr haddr_t page = 4096, size = 4 * sizeof(std::uint64_t);
+  const haddr_t place = H5Dget_offset(hdf5::open_dataset(calls, file, "committed"));
+  if (place == HADDR_UNDEF || place % page + size > page) {
+    calls.fail("make '/committed'", "it lies across two pages, at byte " + std::to_string(place));
+  }
+}
+
 }  // namespace
 
 void create(Calls& calls, hid_t file, const LogHeader& header, const Layout& layout, const LogOptions& options) {
   hdf5::write_attribute(calls, file, "NX_class", "NXroot");
   hdf5::write_attribute(calls, file, "default", "entry");
   hdf5::write_attribute(calls, file, "ness_log_format", format);
-  write_array(calls, file, "committed", std::vector<std::uint64_t>(4), "1", "rows that exist: relaxations, steps, epochs, checkpoints");
+  create_counts(calls, file);
 
   const Handle entry = create_group(calls, file, "entry", "NXentry");
   hdf5::write_attribute(calls, entry, "default", "training");
@@ -245,8 +268,8 @@ void check_format(Calls& calls, hid_t file) {
     throw LogError("'" + calls.path() + "' is an HDF5 file, but not a Ness log");
   }
   if (const std::uint64_t found = hdf5::read_number_attribute(calls, file, "ness_log_format"); found != format) {
-    throw LogError("the log '" + calls.path() + "' has format version " + std::to_string(found) + ", this program reads version " +
-                   std::to_string(format));
+    throw LogError("the log '" + calls.path() + "' has format version " + std::to_string(found) +
+                   ", this program reads version " + std::to_string(format));
   }
 }
 

@@ -58,8 +58,8 @@ struct LogReader::Impl {
   template <class Record>
   Record read(TableReader& table, std::uint64_t index, const char* what) {
     if (index >= table.rows()) {
-      throw std::invalid_argument(std::string(what) + " " + std::to_string(index) + " of the log '" + calls.path() + "', which has " +
-                                  std::to_string(table.rows()));
+      throw std::invalid_argument(std::string(what) + " " + std::to_string(index) + " of the log '" + calls.path() +
+                                  "', which has " + std::to_string(table.rows()));
     }
     hdf5::ready();
     if (!table.seek(index)) {
@@ -83,7 +83,8 @@ struct LogReader::Impl {
       const Counts counts = count(path);
       return std::make_unique<Impl>(path, counts);
     } catch (const std::out_of_range&) {  // columns of the header differ in length
-      throw LogError("the log '" + path + "' is damaged: columns of its header differ in length, and a repair cannot restore them");
+      throw LogError("the log '" + path +
+                     "' is damaged: columns of its header differ in length, and a repair cannot restore them");
     }
   }
 
@@ -175,7 +176,8 @@ LogReader::Ragged LogReader::ragged() const {
   const auto beyond = [&](const char* group, const hdf5::TableShape& shape, std::uint64_t counted) {
     return hdf5::stored_rows(log.calls, hdf5::open_group(log.calls, log.file, group), shape) - counted;
   };
-  return {beyond(log_layout::relaxations_group, log_layout::shape<log_layout::RelaxationRecord>(log.layout), log.counts.relaxations),
+  return {beyond(log_layout::relaxations_group, log_layout::shape<log_layout::RelaxationRecord>(log.layout),
+                 log.counts.relaxations),
           beyond(log_layout::training_group, log_layout::shape<log_layout::StepRecord>(log.layout), log.counts.steps)};
 }
 

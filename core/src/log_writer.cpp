@@ -55,7 +55,8 @@ Handle create_whole(Calls& calls, const LogHeader& header, const LogOptions& opt
   const std::string part = calls.path() + ".part";
   try {
     Handle file = hdf5::create_file(calls, part);
-    log_layout::create(calls, file, header, log_layout::layout_of(header.info, options.outputs_only, options.full_theta), options);
+    log_layout::create(calls, file, header, log_layout::layout_of(header.info, options.outputs_only, options.full_theta),
+                       options);
     calls(H5Fflush(file, H5F_SCOPE_GLOBAL), "flush the new file");
     refuse_existing(calls.path());  // since rename replaces
     if (::rename(part.c_str(), calls.path().c_str()) != 0) {
@@ -160,8 +161,8 @@ struct LogWriter::Impl {
     return record.recorded;
   }
 
-  // HDF5 extends the file, and stores its new end, after writing what refers to it: a kill in between would leave a file that is
-  // refused, or whose index of chunks leads nowhere. So both are done ahead.
+  // HDF5 extends the file, and stores its new end, after writing what refers to it: a kill in between would leave a file that
+  // is refused, or whose index of chunks leads nowhere. So both are done ahead.
   void flush() {
     hsize_t end = 0;
     calls(H5Fget_filesize(file, &end), "size the file");
@@ -175,7 +176,9 @@ struct LogWriter::Impl {
     calls(H5Fflush(file, H5F_SCOPE_GLOBAL), "flush the file");
   }
 
-  std::uint64_t pending() const { return relaxations.pending() + training.pending() + epochs.pending() + checkpoints.pending(); }
+  std::uint64_t pending() const {
+    return relaxations.pending() + training.pending() + epochs.pending() + checkpoints.pending();
+  }
 
   void commit() {
     if (pending() == 0) return;
@@ -189,7 +192,8 @@ struct LogWriter::Impl {
   void tick() {
     const std::uint64_t waiting = pending();
     if (waiting == 0) return;
-    if (waiting >= options.group_rows || Clock::now() - oldest >= options.group_age || relaxations.pending_bytes() >= most_pending_bytes) {
+    if (waiting >= options.group_rows || Clock::now() - oldest >= options.group_age ||
+        relaxations.pending_bytes() >= most_pending_bytes) {
       commit();
     }
   }
@@ -209,7 +213,9 @@ struct LogWriter::Impl {
     file.close("close the file");
     // HDF5 has stored an end before what was extended ahead; a file of that length shows the loss of its last byte.
     const log_layout::StoredEnd end = log_layout::stored_end(calls.path());
-    if (end.end < end.size && ::ftruncate(descriptor, static_cast<off_t>(end.end)) != 0) calls.fail("end the file", std::strerror(errno));
+    if (end.end < end.size && ::ftruncate(descriptor, static_cast<off_t>(end.end)) != 0) {
+      calls.fail("end the file", std::strerror(errno));
+    }
   }
 
   void remember(const std::shared_ptr<const PatternSet>& set, std::uint32_t index) {
@@ -226,7 +232,8 @@ struct LogWriter::Impl {
         return static_cast<std::uint32_t>(i);
       }
     }
-    throw std::invalid_argument("pattern set '" + set->name() + "' is none of those that the log '" + calls.path() + "' was made with");
+    throw std::invalid_argument("pattern set '" + set->name() + "' is none of those that the log '" + calls.path() +
+                                "' was made with");
   }
 
   template <class Record>
@@ -306,8 +313,8 @@ void LogWriter::append(const Drive& drive, const Relaxation& relaxation, const s
 void LogWriter::append(const StepReport& step, const Vector& theta) {
   impl_->guarded([&] {
     if (const std::uint64_t width = impl_->layout.theta_width; width > 0 && static_cast<std::uint64_t>(theta.size()) != width) {
-      throw std::invalid_argument("a step's theta has " + std::to_string(theta.size()) + " entries, the device of the log has " +
-                                  std::to_string(width) + " parameters");
+      throw std::invalid_argument("a step's theta has " + std::to_string(theta.size()) +
+                                  " entries, the device of the log has " + std::to_string(width) + " parameters");
     }
     impl_->step_record.report = step;
     impl_->step_record.theta = theta;

@@ -3,17 +3,20 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "number_text.hpp"
+
 namespace ness {
 namespace {
 
 // The class a target names.
 Eigen::Index class_of(std::span<const double> target, Eigen::Index outputs) {
   if (target.size() != 1) {
-    throw std::invalid_argument("cross-entropy: a target of " + std::to_string(target.size()) + " numbers; one is needed, the class");
+    throw std::invalid_argument("cross-entropy: a target of " + std::to_string(target.size()) +
+                                " numbers; one is needed, the class");
   }
   const double label = target[0];
   if (!(label >= 0) || !(label < static_cast<double>(outputs)) || label != std::floor(label)) {
-    throw std::invalid_argument("cross-entropy: class " + std::to_string(label) + "; a whole number from 0 to " +
+    throw std::invalid_argument("cross-entropy: class " + number_text(label) + "; a whole number from 0 to " +
                                 std::to_string(outputs - 1) + " is needed, one for each output");
   }
   return static_cast<Eigen::Index>(label);
@@ -35,7 +38,7 @@ double SquaredError::value(const VectorView& output, std::span<const double> tar
 
 CrossEntropy::CrossEntropy(double scale) : scale_(scale) {
   if (!(scale > 0) || std::isinf(scale)) {
-    throw std::invalid_argument("cross-entropy: readout scale " + std::to_string(scale) + "; it must be finite and > 0");
+    throw std::invalid_argument("cross-entropy: readout scale " + number_text(scale) + "; it must be finite and > 0");
   }
 }
 

@@ -23,9 +23,9 @@ Vector solve_transposed(const Matrix& conductance, const Vector& cotangent) {
 void Model::costates(std::span<const Drive> drives, std::span<const Vector> potential, std::span<const Vector> cotangent,
                      std::span<Vector> costate) const {
   if (potential.size() != drives.size() || cotangent.size() != drives.size() || costate.size() != drives.size()) {
-    throw std::invalid_argument("costates of " + std::to_string(drives.size()) + " drives: " + std::to_string(potential.size()) +
-                                " potentials, " + std::to_string(cotangent.size()) + " cotangents, room for " +
-                                std::to_string(costate.size()));
+    throw std::invalid_argument("costates of " + std::to_string(drives.size()) +
+                                " drives: " + std::to_string(potential.size()) + " potentials, " +
+                                std::to_string(cotangent.size()) + " cotangents, room for " + std::to_string(costate.size()));
   }
   for (std::size_t i = 0; i < drives.size(); ++i) {
     costate[i] = solve_transposed(conductance(drives[i], potential[i]), cotangent[i]);

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "ness/core/random.hpp"
+#include "number_text.hpp"
 
 namespace ness {
 namespace {
@@ -24,7 +25,8 @@ std::string NoiseOptions::problem() const {
   const std::pair<const char*, double> all[] = {
       {"read", read}, {"write", write}, {"variation", variation}, {"drift", drift}, {"resolution", resolution}};
   for (const auto& [name, value] : all) {
-    if (!(value >= 0) || std::isinf(value)) return std::string(name) + " " + std::to_string(value) + "; it must be finite and >= 0";
+    if (!(value >= 0) || std::isinf(value))
+      return std::string(name) + " " + number_text(value) + "; it must be finite and >= 0";
   }
   return {};
 }

@@ -7,6 +7,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "number_text.hpp"
+
 namespace ness {
 namespace {
 
@@ -14,17 +16,19 @@ bool positive(double x) { return x > 0 && std::isfinite(x); }
 bool not_negative(double x) { return x >= 0 && std::isfinite(x); }
 bool below_one(double x) { return x >= 0 && x < 1; }
 
-std::string range_text(const Range& range) { return "[" + std::to_string(range.low) + ", " + std::to_string(range.high) + "]"; }
-
 // What the rule leaves of the device's range.
 Range common_range(const ParameterInfo& parameter, const ParameterRule& rule) {
   const std::string where = "rule for parameter " + parameter.name + ": ";
-  if (!not_negative(rule.decay)) throw std::invalid_argument(where + "decay " + std::to_string(rule.decay) + "; it must be finite and >= 0");
-  if (!not_negative(rule.rate)) throw std::invalid_argument(where + "rate " + std::to_string(rule.rate) + "; it must be finite and >= 0");
-  if (!(rule.range.low <= rule.range.high)) throw std::invalid_argument(where + "range " + range_text(rule.range) + " is empty");
+  if (!not_negative(rule.decay))
+    throw std::invalid_argument(where + "decay " + number_text(rule.decay) + "; it must be finite and >= 0");
+  if (!not_negative(rule.rate))
+    throw std::invalid_argument(where + "rate " + number_text(rule.rate) + "; it must be finite and >= 0");
+  if (!(rule.range.low <= rule.range.high))
+    throw std::invalid_argument(where + "range " + range_text(rule.range) + " is empty");
   const Range common{std::max(rule.range.low, parameter.range.low), std::min(rule.range.high, parameter.range.high)};
   if (common.low <= common.high) return common;
-  throw std::invalid_argument(where + "range " + range_text(rule.range) + " lies outside the device's, " + range_text(parameter.range));
+  throw std::invalid_argument(where + "range " + range_text(rule.range) + " lies outside the device's, " +
+                              range_text(parameter.range));
 }
 
 // What all optimizers share: clipping, and the rate of each parameter.
@@ -128,7 +132,8 @@ ParameterSpace::ParameterSpace(const DeviceInfo& info, std::vector<ParameterRule
   const std::size_t count = info.parameters.size();
   if (rules_.empty()) rules_.resize(count);
   if (rules_.size() != count) {
-    throw std::invalid_argument(std::to_string(rules_.size()) + " parameter rules; the device has " + std::to_string(count) + " parameters");
+    throw std::invalid_argument(std::to_string(rules_.size()) + " parameter rules; the device has " + std::to_string(count) +
+                                " parameters");
   }
   scale_.reserve(count);
   for (std::size_t i = 0; i < count; ++i) {
@@ -140,7 +145,8 @@ ParameterSpace::ParameterSpace(const DeviceInfo& info, std::vector<ParameterRule
 }
 
 std::size_t ParameterSpace::trainable() const {
-  return static_cast<std::size_t>(std::count_if(rules_.begin(), rules_.end(), [](const ParameterRule& rule) { return rule.trainable; }));
+  return static_cast<std::size_t>(
+      std::count_if(rules_.begin(), rules_.end(), [](const ParameterRule& rule) { return rule.trainable; }));
 }
 
 Vector ParameterSpace::gradient(const Vector& theta, const Vector& gradient) const {
@@ -176,10 +182,10 @@ Vector ParameterSpace::projected(const Vector& theta) const {
 }
 
 std::string Schedule::problem() const {
-  if (!below_one(warm_up)) return "warm_up " + std::to_string(warm_up) + "; it must be a fraction of the run, 0 <= warm_up < 1";
-  if (!not_negative(final_factor)) return "final_factor " + std::to_string(final_factor) + "; it must be finite and >= 0";
-  if (!positive(step_every)) return "step_every " + std::to_string(step_every) + "; it must be a fraction of the run, > 0";
-  if (!positive(step_factor)) return "step_factor " + std::to_string(step_factor) + "; it must be finite and > 0";
+  if (!below_one(warm_up)) return "warm_up " + number_text(warm_up) + "; it must be a fraction of the run, 0 <= warm_up < 1";
+  if (!not_negative(final_factor)) return "final_factor " + number_text(final_factor) + "; it must be finite and >= 0";
+  if (!positive(step_every)) return "step_every " + number_text(step_every) + "; it must be a fraction of the run, > 0";
+  if (!positive(step_factor)) return "step_factor " + number_text(step_factor) + "; it must be finite and > 0";
   return {};
 }
 
@@ -202,12 +208,12 @@ double Schedule::factor(std::uint64_t step, std::uint64_t total) const {
 }
 
 std::string OptimizerOptions::problem() const {
-  if (!positive(rate)) return "rate " + std::to_string(rate) + "; it must be finite and > 0";
-  if (!below_one(momentum)) return "momentum " + std::to_string(momentum) + "; 0 <= momentum < 1 is needed";
-  if (!below_one(beta1)) return "beta1 " + std::to_string(beta1) + "; 0 <= beta1 < 1 is needed";
-  if (!below_one(beta2)) return "beta2 " + std::to_string(beta2) + "; 0 <= beta2 < 1 is needed";
-  if (!positive(epsilon)) return "epsilon " + std::to_string(epsilon) + "; it must be finite and > 0";
-  if (!not_negative(clip)) return "clip " + std::to_string(clip) + "; it must be finite and >= 0 (0: off)";
+  if (!positive(rate)) return "rate " + number_text(rate) + "; it must be finite and > 0";
+  if (!below_one(momentum)) return "momentum " + number_text(momentum) + "; 0 <= momentum < 1 is needed";
+  if (!below_one(beta1)) return "beta1 " + number_text(beta1) + "; 0 <= beta1 < 1 is needed";
+  if (!below_one(beta2)) return "beta2 " + number_text(beta2) + "; 0 <= beta2 < 1 is needed";
+  if (!positive(epsilon)) return "epsilon " + number_text(epsilon) + "; it must be finite and > 0";
+  if (!not_negative(clip)) return "clip " + number_text(clip) + "; it must be finite and >= 0 (0: off)";
   const std::string found = schedule.problem();
   return found.empty() ? found : "schedule: " + found;
 }

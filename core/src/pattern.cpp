@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "ness/core/digest.hpp"
+#include "number_text.hpp"
 
 namespace ness {
 
@@ -34,7 +35,7 @@ DensePatterns::DensePatterns(std::string name, RowMatrix levels) : name_(std::mo
     for (Eigen::Index j = 0; j < levels_.cols(); ++j) {
       if (std::isfinite(levels_(i, j))) continue;
       throw std::invalid_argument("pattern set '" + name_ + "': level " + std::to_string(j) + " of row " + std::to_string(i) +
-                                  " is " + std::to_string(levels_(i, j)) + "; levels must be finite");
+                                  " is " + number_text(levels_(i, j)) + "; levels must be finite");
     }
   }
 }

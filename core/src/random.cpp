@@ -54,8 +54,8 @@ double normal_at(std::uint64_t seed, std::uint64_t ordinal, std::uint32_t channe
 }
 
 std::uint64_t Random::next() {
-  const auto words =
-      philox({low_word(counter_), high_word(counter_), low_word(stream_), high_word(stream_)}, {low_word(seed_), high_word(seed_)});
+  const auto words = philox({low_word(counter_), high_word(counter_), low_word(stream_), high_word(stream_)},
+                            {low_word(seed_), high_word(seed_)});
   ++counter_;
   return joined(words[1], words[0]);
 }

@@ -62,7 +62,8 @@ class Comparison {
     if (is != recorded) differ(field, is, recorded);
   }
   void vector(const char* field, const Vector& is, const Vector& recorded) const {
-    count("the number of entries of " + std::string(field), static_cast<std::uint64_t>(is.size()), static_cast<std::uint64_t>(recorded.size()));
+    count("the number of entries of " + std::string(field), static_cast<std::uint64_t>(is.size()),
+          static_cast<std::uint64_t>(recorded.size()));
     for (Eigen::Index i = 0; i < is.size(); ++i) {
       if (!same_bits(is[i], recorded[i])) differ(field + ("[" + std::to_string(i) + "]"), text_of(is[i]), text_of(recorded[i]));
     }
@@ -120,15 +121,17 @@ void compare_label(const Comparison& same, const Label& label, const Label& reco
 void check_sets(const LogReader& log, const std::vector<std::shared_ptr<const PatternSet>>& sets) {
   const auto& recorded = log.pattern_sets();
   if (sets.size() != recorded.size()) {
-    throw LogError("the log '" + log.path() + "' was recorded with " + std::to_string(recorded.size()) + " pattern sets, the experiment has " +
-                   std::to_string(sets.size()));
+    throw LogError("the log '" + log.path() + "' was recorded with " + std::to_string(recorded.size()) +
+                   " pattern sets, the experiment has " + std::to_string(sets.size()));
   }
   for (std::size_t i = 0; i < sets.size(); ++i) {
     if (!sets[i]) throw std::invalid_argument("pattern set " + std::to_string(i) + " of a replay is null");
     if (sets[i]->digest() != recorded[i].digest || sets[i]->rows() != recorded[i].rows) {
-      throw LogError("pattern set '" + sets[i]->name() + "' (digest " + hexadecimal(sets[i]->digest()) + ", " + std::to_string(sets[i]->rows()) +
-                     " rows) is not the one the log '" + log.path() + "' was recorded with: '" + recorded[i].name + "' (digest " +
-                     hexadecimal(recorded[i].digest) + ", " + std::to_string(recorded[i].rows) + " rows)" +
+      const auto named = [](const std::string& name, std::uint64_t digest, std::uint64_t rows) {
+        return "'" + name + "' (digest " + hexadecimal(digest) + ", " + std::to_string(rows) + " rows)";
+      };
+      throw LogError("pattern set " + named(sets[i]->name(), sets[i]->digest(), sets[i]->rows()) + " is not the one the log '" +
+                     log.path() + "' was recorded with: " + named(recorded[i].name, recorded[i].digest, recorded[i].rows) +
                      (recorded[i].path.empty() ? "" : " from " + recorded[i].path + " with SHA-256 " + recorded[i].sha256));
     }
   }
@@ -179,14 +182,16 @@ std::uint32_t Replay::index_of(const Pattern& pattern) const {
     if (sets_[i] == pattern.set) return static_cast<std::uint32_t>(i);
   }
   for (std::size_t i = 0; i < sets_.size(); ++i) {
-    if (sets_[i]->name() == pattern.set->name() && sets_[i]->digest() == pattern.set->digest()) return static_cast<std::uint32_t>(i);
+    const bool equal = sets_[i]->name() == pattern.set->name() && sets_[i]->digest() == pattern.set->digest();
+    if (equal) return static_cast<std::uint32_t>(i);
   }
-  throw ReplayMismatch("row " + std::to_string(row_) + ": the pattern set '" + pattern.set->name() + "' is none of the recorded ones");
+  throw ReplayMismatch("row " + std::to_string(row_) + ": the pattern set '" + pattern.set->name() +
+                       "' is none of the recorded ones");
 }
 
 void Replay::compare(const Drive& drive, const LogRow& row) const {
-  const Comparison same("row", row_,
-                        log_.outputs_only() ? " (the log holds the outputs alone: what is computed from other potentials cannot be replayed)" : "");
+  const char* remark = " (the log holds the outputs alone: what is computed from other potentials cannot be replayed)";
+  const Comparison same("row", row_, log_.outputs_only() ? remark : "");
   const std::uint32_t set = index_of(drive.clamp);
   const auto pattern = [&](std::uint64_t index, std::uint64_t of_row) {
     return "row " + std::to_string(of_row) + " of '" + (index < sets_.size() ? sets_[index]->name() : "?") + "'";
@@ -214,7 +219,8 @@ void Replay::do_relax(std::span<const Drive> drives, const Sink& sink, std::stop
 
 void Replay::go_on(std::span<const Drive> drives, std::size_t answered, const Sink& sink, std::stop_token stop) {
   if (then_ == nullptr) {
-    const std::string failure = failed_.empty() || failed_.back() + 1 != log_.rows() ? "" : "; the last attempt failed: " + log_.row(failed_.back()).fault;
+    const bool ends_failed = !failed_.empty() && failed_.back() + 1 == log_.rows();
+    const std::string failure = ends_failed ? "; the last attempt failed: " + log_.row(failed_.back()).fault : "";
     throw ReplayMismatch("the log '" + log_.path() + "' ends after " + std::to_string(log_.rows()) + " rows; relaxation " +
                          std::to_string(ordinal_) + " is not recorded" + failure);
   }
@@ -231,7 +237,9 @@ void Replay::go_on(std::span<const Drive> drives, std::size_t answered, const Si
       stop);
 }
 
-SafeReport Replay::do_make_safe(std::chrono::milliseconds budget) { return then_ == nullptr ? SafeReport{} : then_->make_safe(budget); }
+SafeReport Replay::do_make_safe(std::chrono::milliseconds budget) {
+  return then_ == nullptr ? SafeReport{} : then_->make_safe(budget);
+}
 
 ReplayCheck::ReplayCheck(const LogReader& log, std::uint64_t first_step, TrainingObserver* then)
     : log_(log), first_step_(first_step), then_(then) {}

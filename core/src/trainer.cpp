@@ -9,6 +9,7 @@
 
 #include "ness/core/error.hpp"
 #include "ness/core/random.hpp"
+#include "number_text.hpp"
 
 namespace ness {
 namespace {
@@ -24,10 +25,10 @@ void check_set(const Dataset& set, const std::string& name, const DeviceInfo& in
   }
   const std::size_t wanted = loss.target_size(info.outputs.size());
   if (static_cast<std::uint64_t>(set.targets.rows()) != set.size() || static_cast<std::size_t>(set.targets.cols()) != wanted) {
-    throw std::invalid_argument(name + " set: targets [" + std::to_string(set.targets.rows()) + " x " + std::to_string(set.targets.cols()) +
-                                "]; " + loss.name() + " of " + std::to_string(set.size()) + " samples at " +
-                                std::to_string(info.outputs.size()) + " outputs needs [" + std::to_string(set.size()) + " x " +
-                                std::to_string(wanted) + "]");
+    throw std::invalid_argument(name + " set: targets [" + std::to_string(set.targets.rows()) + " x " +
+                                std::to_string(set.targets.cols()) + "]; " + loss.name() + " of " + std::to_string(set.size()) +
+                                " samples at " + std::to_string(info.outputs.size()) + " outputs needs [" +
+                                std::to_string(set.size()) + " x " + std::to_string(wanted) + "]");
   }
   for (std::uint64_t i = 0; i < set.size(); ++i) {
     if (set.rows[i] < set.inputs->base_rows()) continue;
@@ -53,10 +54,13 @@ std::string count_text(std::uint64_t count, const std::string& what) {
 
 std::string TrainingOptions::problem() const {
   if (epochs == 0) return "epochs 0; at least 1 is needed";
-  if (!(rest_rate > 0)) return "rest_rate " + std::to_string(rest_rate) + "; it must be > 0 (infinite: a step)";
-  if (!(target_loss >= 0) || std::isinf(target_loss)) return "target_loss " + std::to_string(target_loss) + "; it must be finite and >= 0";
-  if (!(max_left_out >= 0 && max_left_out <= 1)) return "max_left_out " + std::to_string(max_left_out) + "; it must be in [0, 1]";
-  if (patience > 0 && validate_every == 0) return "patience " + std::to_string(patience) + " counts validations; set validate_every too";
+  if (!(rest_rate > 0)) return "rest_rate " + number_text(rest_rate) + "; it must be > 0 (infinite: a step)";
+  if (!(target_loss >= 0) || std::isinf(target_loss))
+    return "target_loss " + number_text(target_loss) + "; it must be finite and >= 0";
+  if (!(max_left_out >= 0 && max_left_out <= 1))
+    return "max_left_out " + number_text(max_left_out) + "; it must be in [0, 1]";
+  if (patience > 0 && validate_every == 0)
+    return "patience " + std::to_string(patience) + " counts validations; set validate_every too";
   return {};
 }
 
@@ -69,7 +73,8 @@ std::string TrainingSummary::message() const {
     case End::relaxations: text << "stopped at the limit of relaxations"; break;
     case End::cancelled: text << "stopped on request"; break;
   }
-  text << " after " << count_text(epochs, "epoch") << ", " << count_text(steps, "step") << ", " << count_text(relaxations, "relaxation");
+  text << " after " << count_text(epochs, "epoch") << ", " << count_text(steps, "step") << ", "
+       << count_text(relaxations, "relaxation");
   if (!std::isnan(loss)) text << "; loss " << loss;
   if (!std::isnan(best_validation_loss)) text << "; best validation loss " << best_validation_loss;
   if (left_out > 0) text << "; " << count_text(left_out, "sample") << " left out";
@@ -269,6 +274,13 @@ class Trainer::Loop {
     report.gradient_norm = in_coordinates.norm();
     const auto size = static_cast<double>(gradient.used + gradient.left_out);
     const bool usable = gradient.used > 0 && static_cast<double>(gradient.left_out) <= options_.max_left_out * size;
+    // A full batch below the target was measured at this very theta: a further step could only lose it (over a fold, say).
+    const bool reached =
+        steps_per_epoch_ == 1 && gradient.left_out == 0 && options_.target_loss > 0 && gradient.loss < options_.target_loss;
+    if (reached) {
+      report.theta_after = state_.theta.digest;
+      return report;
+    }
     if (usable && std::isfinite(report.gradient_norm)) {
       state_.theta = Parameters::of(space.stepped(theta, state_.optimizer->step(in_coordinates, factor)));
     } else {
@@ -382,11 +394,13 @@ Trainer::Trainer(Device& device, const Estimator& estimator, const Task& task, c
   check_set(task.train, "training", info, *task.loss);
   if (task.validation.size() > 0) check_set(task.validation, "validation", info, *task.loss);
   if (options.patience > 0 && task.validation.size() == 0) {
-    throw std::invalid_argument("training: patience " + std::to_string(options.patience) + " needs a validation set; there is none");
+    throw std::invalid_argument("training: patience " + std::to_string(options.patience) +
+                                " needs a validation set; there is none");
   }
   if (options.start != TrainingOptions::StartFrom::last) return;
   if (!info.restores_state) throw Unsupported("training: starting from the last state needs a device that restores states");
-  if (!info.reads_every_free_potential()) throw Unsupported("training: starting from the last state needs every free potential read");
+  if (!info.reads_every_free_potential())
+    throw Unsupported("training: starting from the last state needs every free potential read");
   last_.resize(task.train.size());
 }
 
@@ -447,8 +461,9 @@ TrainingSummary Trainer::resume(const Checkpoint& from, std::stop_token stop) {
   const std::uint64_t batch = options_.batch == 0 ? size : std::min(options_.batch, size);
   const std::uint64_t steps_per_epoch = (size + batch - 1) / batch;
   if (from.step < from.epoch * steps_per_epoch || from.step > (from.epoch + 1) * steps_per_epoch) {
-    throw std::invalid_argument("checkpoint: step " + std::to_string(from.step) + " is not in epoch " + std::to_string(from.epoch) +
-                                " of " + std::to_string(steps_per_epoch) + " steps (another batch size or data set?)");
+    throw std::invalid_argument("checkpoint: step " + std::to_string(from.step) + " is not in epoch " +
+                                std::to_string(from.epoch) + " of " + std::to_string(steps_per_epoch) +
+                                " steps (another batch size or data set?)");
   }
   return run_from(state, std::move(stop));
 }

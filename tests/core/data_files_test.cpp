@@ -1,12 +1,10 @@
 #include <catch2/catch.hpp>
-#include <zlib.h>
-
-#include <array>
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <numeric>
 #include <optional>
+#include <span>
 
 #include "ness/core/data_files.hpp"
 #include "ness/core/digest.hpp"
@@ -29,19 +27,21 @@ class Directory {
     std::ofstream(path / name, std::ios::binary) << content;
     return (path / name).string();
   }
-  std::string compress(const std::string& name, const std::string& content) const {
-    const std::string full = (path / name).string();
-    gzFile file = gzopen(full.c_str(), "wb");
-    gzwrite(file, content.data(), static_cast<unsigned>(content.size()));
-    gzclose(file);
-    return full;
-  }
   fs::path path;
 };
 
-std::string content_of(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
+// A gzip member (RFC 1952) of one stored block (RFC 1951); at most 65,535 bytes.
+std::string gzip(const std::string& content) {
+  const auto little_endian = [](std::uint32_t x, int count) {
+    std::string text;
+    for (int i = 0; i < count; ++i) text += static_cast<char>(x >> 8 * i & 255);
+    return text;
+  };
+  const auto size = static_cast<std::uint32_t>(content.size());
+  const std::string header = std::string("\x1f\x8b\x08", 3) + std::string(6, '\0') + '\x03';
+  const std::uint32_t check = crc32(std::as_bytes(std::span<const char>(content)));
+  return header + '\x01' + little_endian(size, 2) + little_endian(~size, 2) + content + little_endian(check, 4) +
+         little_endian(size, 4);
 }
 
 // An IDX file's bytes by the format's definition.
@@ -74,7 +74,7 @@ std::string error_of(Call call) {
 TEST_CASE("IDX files are read, plain and compressed", "[idx]") {
   const Directory directory;
   const std::string content = idx({2, 1, 3}, bytes({0, 1, 2, 253, 254, 255}));
-  for (const std::string& path : {directory.write("a.idx", content), directory.compress("a.idx.gz", content)}) {
+  for (const std::string& path : {directory.write("a.idx", content), directory.write("a.idx.gz", gzip(content))}) {
     const IdxFile file = read_idx(path);
     CHECK(file.shape == std::vector<std::uint32_t>{2, 1, 3});
     CHECK(file.values == std::vector<std::uint8_t>{0, 1, 2, 253, 254, 255});
@@ -84,7 +84,9 @@ TEST_CASE("IDX files are read, plain and compressed", "[idx]") {
 
 TEST_CASE("a bad IDX file is answered with what was expected and found", "[idx]") {
   const Directory directory;
-  const auto said = [&](const std::string& content) { return error_of([&] { read_idx(directory.write("bad.idx", content)); }); };
+  const auto said = [&](const std::string& content) {
+    return error_of([&] { read_idx(directory.write("bad.idx", content)); });
+  };
   const std::string good = idx({2, 3}, "abcdef");
   CHECK_THAT(said(good.substr(0, good.size() - 2)),
              Catch::Contains("bad.idx: truncated: expected 6 bytes of values (2 x 3), found 4"));
@@ -98,17 +100,20 @@ TEST_CASE("a bad IDX file is answered with what was expected and found", "[idx]"
   CHECK_THAT(said(idx({4000000000u, 4000000000u}, "")), Catch::Contains("impossible IDX sizes 4000000000 x 4000000000"));
   // A header that lies costs no memory for what is not there.
   CHECK_THAT(said(idx({1u << 20, 1u << 18}, "abc")), Catch::Contains("found 3"));
-  CHECK_THAT(error_of([&] { read_idx((directory.path / "none").string()); }), Catch::Contains("none: cannot be opened: No such file"));
-  CHECK_THAT(error_of([&] { read_idx(directory.path.string()); }), Catch::Contains("cannot be read") || Catch::Contains("cannot be opened"));
+  CHECK_THAT(error_of([&] { read_idx((directory.path / "none").string()); }),
+             Catch::Contains("none: cannot be opened: No such file"));
+  CHECK_THAT(error_of([&] { read_idx(directory.path.string()); }),
+             Catch::Contains("cannot be read") || Catch::Contains("cannot be opened"));
 }
 
 TEST_CASE("damaged gzip data are found", "[idx]") {
   const Directory directory;
   std::string values(5000, ' ');
   for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<char>(i * i % 251);
-  const std::string good = content_of(directory.compress("good.gz", idx({50, 100}, values)));
+  const std::string good = gzip(idx({50, 100}, values));
   const auto said = [&](const std::string& content) { return error_of([&] { read_idx(directory.write("bad.gz", content)); }); };
-  CHECK_THAT(said(good.substr(0, good.size() / 2)), Catch::Contains("bad.gz: damaged gzip data: the compressed stream ends early"));
+  CHECK_THAT(said(good.substr(0, good.size() / 2)),
+             Catch::Contains("bad.gz: damaged gzip data: the compressed stream ends early"));
   std::string wrong = good;
   wrong[wrong.size() - 6] = static_cast<char>(wrong[wrong.size() - 6] ^ 1);  // in the check sum
   CHECK_THAT(said(wrong), Catch::Contains("damaged gzip data") && Catch::Contains("incorrect data check"));
@@ -137,8 +142,9 @@ TEST_CASE("bytes become levels, and shifts move images", "[images]") {
     seen.emplace_back(image.begin(), image.end());
   }
   // All nine shifts of [1 2 3; 4 5 6], each once.
-  const std::vector<std::vector<double>> all{{1, 2, 3, 4, 5, 6}, {2, 3, 0, 5, 6, 0}, {0, 1, 2, 0, 4, 5}, {0, 0, 0, 1, 2, 3}, {4, 5, 6, 0, 0, 0},
-                                             {0, 0, 0, 2, 3, 0}, {0, 0, 0, 0, 1, 2}, {5, 6, 0, 0, 0, 0}, {0, 4, 5, 0, 0, 0}};
+  const std::vector<std::vector<double>> all{{1, 2, 3, 4, 5, 6}, {2, 3, 0, 5, 6, 0}, {0, 1, 2, 0, 4, 5},
+                                             {0, 0, 0, 1, 2, 3}, {4, 5, 6, 0, 0, 0}, {0, 0, 0, 2, 3, 0},
+                                             {0, 0, 0, 0, 1, 2}, {5, 6, 0, 0, 0, 0}, {0, 4, 5, 0, 0, 0}};
   for (const auto& image : all) CHECK(std::count(seen.begin(), seen.end(), image) == 1);
   CHECK_THROWS_WITH(shifted->levels(18), Catch::Contains("row 18 of 18"));
 
@@ -194,7 +200,8 @@ TEST_CASE("an image task fits images to labels", "[images]") {
 TEST_CASE("CSV columns become a task", "[csv]") {
   const Directory directory;
   CsvOptions options;
-  options.train = directory.write("train.csv", "\xef\xbb\xbfname, x ,y,unused\r\nfirst,1.5,-2e-1,text\r\n\r\n  \nsecond, 2 ,7,\n");
+  options.train =
+      directory.write("train.csv", "\xef\xbb\xbfname, x ,y,unused\r\nfirst,1.5,-2e-1,text\r\n\r\n  \nsecond, 2 ,7,\n");
   options.inputs = {"x"};
   options.targets = {"y"};
   options.input_scale = 2;
@@ -237,8 +244,9 @@ TEST_CASE("a data directory is looked for where it was given", "[data]") {
   const Directory directory;
   fs::create_directory(directory.path / "digits");
   CHECK(find_data("digits", directory.path.string()) == (directory.path / "digits").string());
-  CHECK_THAT(error_of([&] { find_data("letters", directory.path.string()); }),
-             Catch::Contains("'letters'") && Catch::Contains((directory.path / "letters").string()) && !Catch::Contains("./data"));
+  CHECK_THAT(
+      error_of([&] { find_data("letters", directory.path.string()); }),
+      Catch::Contains("'letters'") && Catch::Contains((directory.path / "letters").string()) && !Catch::Contains("./data"));
   CHECK_THAT(error_of([&] { find_data("no-such-data-set", ""); }),
              Catch::Contains("./data/no-such-data-set") && Catch::Contains("../shared/data/no-such-data-set"));
 }

@@ -49,7 +49,8 @@ TEST_CASE("regression holds out every fifth point", "[dataset]") {
   }
   CHECK(task.train.pattern(0).levels()[0] == -18);
   CHECK(task.train.pattern(47).levels()[0] == 18);
-  CHECK_THROWS_WITH(regression_task([](double x) { return 1 / (x - x); }, options), Catch::Contains("f(-3") && Catch::Contains("finite"));
+  CHECK_THROWS_WITH(regression_task([](double x) { return 1 / (x - x); }, options),
+                    Catch::Contains("f(-3") && Catch::Contains("finite"));
   options.low = 4;
   CHECK_THROWS_WITH(regression_task([](double x) { return x; }, options), Catch::Contains("low below high"));
   options = {};
@@ -99,7 +100,8 @@ TEST_CASE("the isotonic bound of exclusive or is one sixth", "[isotonic]") {
 
 TEST_CASE("the isotonic bound on a line agrees with closed forms", "[isotonic]") {
   CHECK(isotonic_bound(on_a_line({3, 1, 2}, {30, 10, 20})) == 0);          // increasing: no loss
-  CHECK(isotonic_bound(on_a_line({1, 2, 3}, {3, 2, 1})) == Approx(2.0 / 3));  // decreasing: the mean is best, the variance remains
+  CHECK(isotonic_bound(on_a_line({1, 2, 3}, {3, 2, 1})) ==
+        Approx(2.0 / 3));  // decreasing: the mean is best, the variance remains
   CHECK(isotonic_bound(on_a_line({1, 2, 3, 4}, {1, 3, 2, 4})) == Approx(0.5 / 4));
   // Equal inputs must have one value: 0 and 2 at x = 1 give 1 there, a loss of 2 over 3 samples; 5 at x = 2 fits.
   CHECK(isotonic_bound(on_a_line({1, 1, 2}, {0, 2, 5})) == Approx(2.0 / 3));
@@ -166,7 +168,8 @@ TEST_CASE("isotonic regression over a partial order agrees with that of a line, 
 }
 
 TEST_CASE("the isotonic bound refuses what it cannot do", "[isotonic]") {
-  CHECK_THROWS_WITH(isotonic_bound(dataset_of(RowMatrix::Random(17, 2), std::vector<double>(17, 0.0))), Catch::Contains("at most 16"));
+  CHECK_THROWS_WITH(isotonic_bound(dataset_of(RowMatrix::Random(17, 2), std::vector<double>(17, 0.0))),
+                    Catch::Contains("at most 16"));
   CHECK_THROWS_WITH(isotonic_bound(Dataset{}), Catch::Contains("empty"));
   Dataset two = on_a_line({1, 2}, {1, 2});
   two.targets = RowMatrix::Zero(2, 2);

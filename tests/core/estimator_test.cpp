@@ -55,7 +55,8 @@ TEST_CASE("a single linear node has the gradient of the closed form", "[estimato
   const Minibatch batch = all_of(set, (Vector(5) << k, 0, g, r, 1).finished());
   const double mu = (k * x + g * r) / (k + g), c = 2 * (mu - y), s = k + g, d = x - mu;
   // dmu/dtheta by the quotient rule; alpha: the cubic current k d^3 flows into the node.
-  const Vector exact = c * (Vector(5) << g * (x - r) / (s * s), k * d * d * d / s, k * (r - x) / (s * s), g / s, k * d / s).finished();
+  const Vector exact =
+      c * (Vector(5) << g * (x - r) / (s * s), k * d * d * d / s, k * (r - x) / (s * s), g / s, k * d / s).finished();
   const Gradient adjoint_gradient = estimate(network, *adjoint(toy::model_of(network)), batch, squared);
   CHECK(adjoint_gradient.loss == Approx((mu - y) * (mu - y)).epsilon(1e-13));
   CHECK(error_of(adjoint_gradient, exact) < 1e-13);  // a few roundings
@@ -98,7 +99,9 @@ TEST_CASE("finite differences converge with their order", "[estimator]") {
   const Dataset set = small_set();
   const Minibatch batch = all_of(set, network.example_theta());
   const Vector exact = trainable_part(estimate(network, *adjoint(toy::model_of(network)), batch, squared).value);
-  const auto error = [&](bool central, double step) { return error_of(estimate(network, *finite_differences({central, step, {}}), batch, squared), exact); };
+  const auto error = [&](bool central, double step) {
+    return error_of(estimate(network, *finite_differences({central, step, {}}), batch, squared), exact);
+  };
   // Errors halve or quarter with the step; the next order changes the ratio by a few per cent.
   CHECK(std::log2(error(false, 2e-3) / error(false, 1e-3)) == Approx(1).margin(0.05));
   CHECK(std::log2(error(true, 2e-2) / error(true, 1e-2)) == Approx(2).margin(0.05));
@@ -139,7 +142,8 @@ TEST_CASE("equilibrium propagation on a reciprocal network errs as beta and as b
   const Minibatch batch = all_of(set, network.example_theta(1.0));
   const Vector exact = estimate(network, *adjoint(toy::model_of(network)), batch, squared).value;
   const auto error = [&](double beta, bool centred) {
-    return error_of(estimate(network, *equilibrium_propagation(toy::model_of(network), {beta, centred}), batch, squared), exact);
+    return error_of(estimate(network, *equilibrium_propagation(toy::model_of(network), {beta, centred}), batch, squared),
+                    exact);
   };
   // Error a beta^p (1 + b beta): measured over a factor of 4 the slope is off by a few per cent.
   const double one_sided = std::log(error(0.02, false) / error(0.005, false)) / std::log(4.0);
@@ -156,7 +160,9 @@ TEST_CASE("equilibrium propagation on a non-reciprocal network keeps a bias that
   const Dataset set = small_set();
   const Minibatch batch = all_of(set, network.example_theta());
   const Vector exact = estimate(network, *adjoint(toy::model_of(network)), batch, squared).value;
-  const auto error = [&](double beta) { return error_of(estimate(network, *equilibrium_propagation(toy::model_of(network), {beta, true}), batch, squared), exact); };
+  const auto error = [&](double beta) {
+    return error_of(estimate(network, *equilibrium_propagation(toy::model_of(network), {beta, true}), batch, squared), exact);
+  };
   CHECK(error(1e-3) > 1e-3);
   CHECK(error(1e-3) == Approx(error(1e-2)).epsilon(1e-2));
 }
@@ -180,7 +186,8 @@ TEST_CASE("nudges stay within the range of the outputs", "[estimator]") {
   const Vector exact = estimate(network, *adjoint(toy::model_of(network)), batch, squared).value;
   // beta 1 asks for currents of order 1; what is imposed is 1e-4, and the shift is divided by that.
   for (const bool centred : {true, false}) {
-    CHECK(error_of(estimate(network, *equilibrium_propagation(toy::model_of(network), {1, centred}), batch, squared), exact) < 1e-3);
+    CHECK(error_of(estimate(network, *equilibrium_propagation(toy::model_of(network), {1, centred}), batch, squared), exact) <
+          1e-3);
   }
 }
 
@@ -192,9 +199,11 @@ TEST_CASE("samples that do not settle are left out and counted", "[estimator]") 
   const Minibatch batch = all_of(set, network.example_theta());
   Minibatch without = batch;
   without.samples = {0, 2};
-  for (const auto& estimator : {equilibrium_propagation(toy::model_of(network), {1e-2, true}), finite_differences({true, 1e-4, {0, 1}})}) {
+  for (const auto& estimator :
+       {equilibrium_propagation(toy::model_of(network), {1e-2, true}), finite_differences({true, 1e-4, {0, 1}})}) {
     INFO(estimator->name());
-    const Gradient gradient = estimate(network, *estimator, batch, squared), reference = estimate(sound, *estimator, without, squared);
+    const Gradient gradient = estimate(network, *estimator, batch, squared),
+                   reference = estimate(sound, *estimator, without, squared);
     CHECK(gradient.used == 2);
     CHECK(gradient.left_out == 1);
     CHECK(gradient.worst == bit(Flag::not_converged));
@@ -244,7 +253,8 @@ TEST_CASE("a singular model leaves the sample out", "[estimator]") {
   };
   toy::Network network;
   const Dataset set = small_set();
-  const Gradient gradient = estimate(network, *adjoint(std::make_shared<Singular>()), all_of(set, network.example_theta()), squared);
+  const Gradient gradient =
+      estimate(network, *adjoint(std::make_shared<Singular>()), all_of(set, network.example_theta()), squared);
   CHECK(gradient.used == 2);
   CHECK(gradient.left_out == 1);
   CHECK(gradient.value[0] == 2);  // samples 0 and 2: (1 + 3) / 2
@@ -270,14 +280,16 @@ TEST_CASE("unmet needs are said, naming the terminal", "[estimator]") {
   info = network.info();
   info.parameters.pop_back();
   CHECK_THAT(exact->unmet_needs(info), Catch::Contains("19 parameters, the device 18"));
-  CHECK_THAT(finite_differences({true, 1e-4, {18}})->unmet_needs(network.info()), Catch::Contains("scale") && Catch::Contains("constant"));
+  CHECK_THAT(finite_differences({true, 1e-4, {18}})->unmet_needs(network.info()),
+             Catch::Contains("scale") && Catch::Contains("constant"));
   CHECK_THAT(finite_differences({true, 1e-4, {40}})->unmet_needs(network.info()), Catch::Contains("parameter 40"));
 
   toy::Options options;
   options.nudge = {0, 0};
   toy::Network mute(options);
   const Dataset set = small_set();
-  CHECK_THROWS_AS(estimate(mute, *equilibrium_propagation(toy::model_of(mute), {}), all_of(set, mute.example_theta()), squared), Unsupported);
+  CHECK_THROWS_AS(estimate(mute, *equilibrium_propagation(toy::model_of(mute), {}), all_of(set, mute.example_theta()), squared),
+                  Unsupported);
   CHECK_THROWS_WITH(adjoint(nullptr), Catch::Contains("no model"));
   CHECK_THROWS_WITH(equilibrium_propagation(model, {0, true}), Catch::Contains("beta 0"));
   CHECK_THROWS_WITH(finite_differences({true, -1, {}}), Catch::Contains("step -1"));
@@ -290,7 +302,8 @@ TEST_CASE("rows that cannot form a gradient are refused", "[estimator]") {
   const auto exact = adjoint(toy::model_of(network));
   auto rows = relax_chains(network, exact->chains(network.info(), batch, squared));
   rows[1][0].potential = Vector::Zero(1);
-  CHECK_THROWS_WITH(exact->form(network.info(), batch, squared, rows), Catch::Contains("sample 1") && Catch::Contains("1 potentials") && Catch::Contains("outputs only"));
+  CHECK_THROWS_WITH(exact->form(network.info(), batch, squared, rows),
+                    Catch::Contains("sample 1") && Catch::Contains("1 potentials") && Catch::Contains("outputs only"));
   rows[1].clear();
   CHECK_THROWS_WITH(exact->form(network.info(), batch, squared, rows), Catch::Contains("no free relaxation"));
   rows.pop_back();

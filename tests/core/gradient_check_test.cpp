@@ -30,7 +30,8 @@ class Turned final : public Estimator {
     return right_.chains(info, batch, loss);
   }
   // Twice as long, and turned by 90 degrees between parameters 0 and 2.
-  Gradient form(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::span<const std::vector<Relaxation>> rows) const override {
+  Gradient form(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
+                std::span<const std::vector<Relaxation>> rows) const override {
     Gradient gradient = right_.form(info, batch, loss, rows);
     gradient.value *= 2;
     const double first = gradient.value[0];
@@ -91,6 +92,7 @@ TEST_CASE("the gradient check refuses an estimator that the device cannot serve"
   options.nudge = {0, 0};
   toy::Network network(options);
   Case c(network);
-  CHECK_THROWS_AS(check_gradient(network, *equilibrium_propagation(toy::model_of(network), {}), c.batch, c.loss, {}), Unsupported);
+  CHECK_THROWS_AS(check_gradient(network, *equilibrium_propagation(toy::model_of(network), {}), c.batch, c.loss, {}),
+                  Unsupported);
   CHECK(network.solved == 0);
 }

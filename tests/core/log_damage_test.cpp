@@ -31,8 +31,8 @@ std::size_t place_of(const std::string& file, const std::string& bytes) {
   return place;
 }
 
-// Runs `act` in a process whose files cannot grow beyond `bytes`, as on a full disk. It leaves by exit(), so that what libraries
-// do at exit is done. True if it came to its end.
+// Runs `act` in a process whose files cannot grow beyond `bytes`, as on a full disk. It leaves by exit(), so that what
+// libraries do at exit is done. True if it came to its end.
 bool with_file_size(rlim_t bytes, const std::function<void()>& act) {
   std::fflush(nullptr);
   const pid_t child = fork();
@@ -60,9 +60,10 @@ TEST_CASE("a log that lost its last byte is refused, and repaired without loss")
   const std::string path = folder / "run.h5";
   make_log(path);
   fs::resize_file(path, fs::file_size(path) - 1);
-  for (const std::string& message : {message_of([&] { LogReader reader(path); }), message_of([&] { LogWriter(path, LogWriter::Continue{}, {}); })}) {
-    CHECK_THAT(message, Catch::Contains(path) && Catch::Contains("1 byte is missing") && Catch::Contains("ness inspect --repair " + path));
-  }
+  const std::string unread = message_of([&] { LogReader reader(path); });
+  CHECK_THAT(unread, Catch::Contains(path) && Catch::Contains("1 byte is missing"));
+  CHECK_THAT(unread, Catch::Contains("ness inspect --repair " + path));
+  CHECK(message_of([&] { LogWriter(path, LogWriter::Continue{}, {}); }) == unread);
   const RepairReport report = repair_log(path);
   CHECK(report.was_truncated);
   CHECK(report.padded_bytes == 1);
@@ -145,7 +146,8 @@ TEST_CASE("a flipped bit is found, by row, and the row is not handed out") {
   write_bytes(path, file);
   const LogReader log(path);
   CHECK(log.damaged_rows() == std::vector<std::uint64_t>{row});
-  CHECK_THAT(message_of([&] { log.row(row); }), Catch::Contains(path) && Catch::Contains("the CRC of row " + std::to_string(row) + " fails"));
+  CHECK_THAT(message_of([&] { log.row(row); }),
+             Catch::Contains(path) && Catch::Contains("the CRC of row " + std::to_string(row) + " fails"));
   CHECK(repair_log(path).damaged == std::vector<std::uint64_t>{row});
   check_row(log.row(42), drive_of(42, small_set()), relaxation_of(42));
 }

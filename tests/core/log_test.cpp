@@ -8,8 +8,8 @@ using namespace log_test;
 namespace {
 
 Checkpoint checkpoint_of(std::uint64_t i) {
-  return {i, i + 1, i + 2, vector_of({1, odd_nan(), static_cast<double>(i)}), Vector::LinSpaced(static_cast<Eigen::Index>(i), 0, 1),
-          vector_of({-0.0})};
+  const Vector optimizer = Vector::LinSpaced(static_cast<Eigen::Index>(i), 0, 1);
+  return {i, i + 1, i + 2, vector_of({1, odd_nan(), static_cast<double>(i)}), optimizer, vector_of({-0.0})};
 }
 
 // Where the file says that it ends: superblock version 1, byte 44.
@@ -171,10 +171,10 @@ TEST_CASE("steps, epochs and checkpoints come back") {
   REQUIRE(log.steps() == 100);
   for (std::uint64_t i = 0; i < 100; ++i) {
     const StepReport is = log.step(i), was = step_of(i);
-    CHECK(std::tie(is.step, is.epoch, is.loss, is.correct, is.gradient_norm, is.rate, is.relaxations, is.left_out, is.skipped, is.worst,
-                   is.theta_before, is.theta_after) ==
-          std::tie(was.step, was.epoch, was.loss, was.correct, was.gradient_norm, was.rate, was.relaxations, was.left_out, was.skipped,
-                   was.worst, was.theta_before, was.theta_after));
+    CHECK(std::tie(is.step, is.epoch, is.loss, is.correct, is.gradient_norm, is.rate, is.relaxations, is.left_out, is.skipped,
+                   is.worst, is.theta_before, is.theta_after) ==
+          std::tie(was.step, was.epoch, was.loss, was.correct, was.gradient_norm, was.rate, was.relaxations, was.left_out,
+                   was.skipped, was.worst, was.theta_before, was.theta_after));
     CHECK(same_bits(log.theta(i), vector_of({1, static_cast<double>(i), odd_nan()})));
   }
   REQUIRE(log.epochs() == 2);
@@ -416,7 +416,8 @@ TEST_CASE("a lock file left by a killed process keeps nobody out") {
 TEST_CASE("a path that cannot be written is refused with the reason") {
   const Folder folder;
   const std::string path = folder / "no/such/folder/run.h5";
-  CHECK_THAT(message_of([&] { LogWriter(path, small_header(), {}); }), Catch::Contains(path) && Catch::Contains("No such file or directory"));
+  CHECK_THAT(message_of([&] { LogWriter(path, small_header(), {}); }),
+             Catch::Contains(path) && Catch::Contains("No such file or directory"));
 }
 
 TEST_CASE("misuse of a log is refused, and leaves it as it was") {
@@ -429,12 +430,15 @@ TEST_CASE("misuse of a log is refused, and leaves it as it was") {
 
   Relaxation short_one = relaxation_of(1);
   short_one.potential.conservativeResize(1);
-  CHECK_THAT(misuse([&] { log.append(drive_of(1, set), short_one); }), Catch::Contains("potential") && Catch::Contains("1 entries") && Catch::Contains("has 2"));
+  CHECK_THAT(misuse([&] { log.append(drive_of(1, set), short_one); }),
+             Catch::Contains("potential") && Catch::Contains("1 entries") && Catch::Contains("has 2"));
   Relaxation odd_sigma = relaxation_of(1);
   odd_sigma.sigma = vector_of({1, 2, 3});
-  CHECK_THAT(misuse([&] { log.append(drive_of(1, set), odd_sigma); }), Catch::Contains("sigma") && Catch::Contains("3 entries"));
+  CHECK_THAT(misuse([&] { log.append(drive_of(1, set), odd_sigma); }),
+             Catch::Contains("sigma") && Catch::Contains("3 entries"));
   CHECK_THAT(misuse([&] { log.append(drive_of(1, small_set("other")), relaxation_of(1)); }), Catch::Contains("'other'"));
-  CHECK_THAT(misuse([&] { log.append(step_of(0), vector_of({1})); }), Catch::Contains("theta has 1 entries") && Catch::Contains("3 parameters"));
+  CHECK_THAT(misuse([&] { log.append(step_of(0), vector_of({1})); }),
+             Catch::Contains("theta has 1 entries") && Catch::Contains("3 parameters"));
 
   append_rows(log, set, 1, 2);
   log.close(ExitStatus::finished, "");
@@ -447,7 +451,8 @@ TEST_CASE("misuse of a log is refused, and leaves it as it was") {
   CHECK_THAT(misuse([&] { reader.step(0); }), Catch::Contains("step 0") && Catch::Contains("which has 0"));
 
   header.pattern_sets.push_back(nullptr);
-  CHECK_THAT(misuse([&] { LogWriter(folder / "b.h5", header, {}); }), Catch::Contains("pattern set 1") && Catch::Contains("null"));
+  CHECK_THAT(misuse([&] { LogWriter(folder / "b.h5", header, {}); }),
+             Catch::Contains("pattern set 1") && Catch::Contains("null"));
   LogOptions options;
   options.group_rows = 0;
   CHECK_THAT(misuse([&] { LogWriter(folder / "b.h5", small_header(), options); }), Catch::Contains("group_rows is 0"));

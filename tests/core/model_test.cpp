@@ -13,7 +13,8 @@ class Given final : public Model {
   std::size_t free_nodes() const override { return static_cast<std::size_t>(g_.rows()); }
   std::size_t parameters() const override { return 0; }
   Matrix conductance(const Drive&, const Vector&) const override { return g_; }
-  void add_gradient(std::span<const Drive>, std::span<const Vector>, std::span<const Vector>, Eigen::Ref<Vector>) const override {}
+  void add_gradient(std::span<const Drive>, std::span<const Vector>, std::span<const Vector>,
+                    Eigen::Ref<Vector>) const override {}
   Vector costate(const Vector& cotangent) const {
     const Drive drive;
     const Vector potential = Vector::Zero(cotangent.size());

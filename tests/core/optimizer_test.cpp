@@ -22,7 +22,8 @@ DeviceInfo three() {
 
 DeviceInfo plain(int count) {
   std::vector<ParameterInfo> all;
-  for (int i = 0; i < count; ++i) all.push_back({std::string("p").append(std::to_string(i)), "p", "1", {}, Scale::linear, true, -1, -1});
+  for (int i = 0; i < count; ++i)
+    all.push_back({std::string("p").append(std::to_string(i)), "p", "1", {}, Scale::linear, true, -1, -1});
   return info_of(std::move(all));
 }
 

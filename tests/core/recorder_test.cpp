@@ -7,7 +7,8 @@ using namespace log_test;
 namespace {
 
 struct Bench {
-  explicit Bench(std::uint64_t group_rows = 1) : log(folder / "run.h5", small_header(set), options(group_rows)), recorder(device, log) {}
+  explicit Bench(std::uint64_t group_rows = 1)
+      : log(folder / "run.h5", small_header(set), options(group_rows)), recorder(device, log) {}
   static LogOptions options(std::uint64_t group_rows) {
     LogOptions result;
     result.group_rows = group_rows;
@@ -45,7 +46,8 @@ TEST_CASE("a recorder logs what the device answers, and forwards it") {
 
 TEST_CASE("with groups of one a row is committed before it is forwarded") {
   Bench bench;
-  bench.recorder.relax(drives_of(0, 3, bench.set), [&](std::size_t index, const Relaxation&) { CHECK(bench.counted() == index + 1); });
+  bench.recorder.relax(drives_of(0, 3, bench.set),
+                       [&](std::size_t index, const Relaxation&) { CHECK(bench.counted() == index + 1); });
   CHECK(bench.counted() == 3);
 }
 

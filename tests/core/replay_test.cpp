@@ -108,7 +108,8 @@ TEST_CASE("a drive that differs from the recorded one is refused with the row an
   const std::uint64_t recorded = drive.theta.digest;
   drive.theta = Parameters::of(vector_of({1, 17.5, 3}));
   drive.theta.overrides = drive_of(17, set).theta.overrides;
-  CHECK(mismatch(replay, drive) == "row 17: theta digest is " + hexadecimal(drive.theta.digest) + ", recorded " + hexadecimal(recorded));
+  CHECK(mismatch(replay, drive) == "row 17: theta digest is " + hexadecimal(drive.theta.digest) + ", recorded " +
+        hexadecimal(recorded));
 
   drive = at(6);
   drive.nudge[2] = 0.5;
@@ -181,7 +182,8 @@ TEST_CASE("a replay ends with the log") {
   Noted noted;
   const std::string message = message_of<ReplayMismatch>([&] { replay.relax(drives_of(0, 12, set), noted.sink()); });
   CHECK(noted.relaxations.size() == 10);
-  CHECK_THAT(message, Catch::Contains(folder / "run.h5") && Catch::Contains("ends after 10 rows") && Catch::Contains("relaxation 10"));
+  CHECK_THAT(message,
+             Catch::Contains(folder / "run.h5") && Catch::Contains("ends after 10 rows") && Catch::Contains("relaxation 10"));
   CHECK(replay.make_safe(std::chrono::milliseconds(1)).safe);
 }
 
@@ -298,8 +300,10 @@ TEST_CASE("a replay with other pattern sets is refused") {
   levels << 0, 0.0, 1, 2, 0.1, 5;  // recorded with -0
   const auto other = std::make_shared<DensePatterns>("train", levels);
   CHECK_THAT(message_of([&] { Replay(log, {other}); }),
-             Catch::Contains(hexadecimal(other->digest())) && Catch::Contains(hexadecimal(small_set()->digest())) && Catch::Contains("'train'"));
-  CHECK_THAT(message_of([&] { Replay(log, {}); }), Catch::Contains("with 1 pattern sets") && Catch::Contains("the experiment has 0"));
+             Catch::Contains(hexadecimal(other->digest())) && Catch::Contains(hexadecimal(small_set()->digest())) &&
+             Catch::Contains("'train'"));
+  CHECK_THAT(message_of([&] { Replay(log, {}); }),
+             Catch::Contains("with 1 pattern sets") && Catch::Contains("the experiment has 0"));
 }
 
 TEST_CASE("the replay of a log of outputs alone reads the outputs alone, and a difference is explained by that") {
@@ -317,12 +321,14 @@ TEST_CASE("the replay of a log of outputs alone reads the outputs alone, and a d
   replay.relax(drives_of(0, 12, set), noted.sink());  // the last two from the device, which reads more
   for (std::uint64_t i = 0; i < 12; ++i) {
     CHECK(same_bits(noted.relaxations[i].potential, relaxation_of(i).potential.tail(1)));
-    CHECK(same_bits(noted.relaxations[i].sigma, relaxation_of(i).sigma.tail(std::min<Eigen::Index>(relaxation_of(i).sigma.size(), 1))));
+    CHECK(same_bits(noted.relaxations[i].sigma,
+                    relaxation_of(i).sigma.tail(std::min<Eigen::Index>(relaxation_of(i).sigma.size(), 1))));
   }
   replay.seek(1);
   Drive drive = drive_of(1, set);
   drive.label.sample = 9;
-  CHECK_THAT(mismatch(replay, drive), Catch::Contains("row 1: label sample is 9, recorded 1") && Catch::Contains("outputs alone"));
+  CHECK_THAT(mismatch(replay, drive),
+             Catch::Contains("row 1: label sample is 9, recorded 1") && Catch::Contains("outputs alone"));
 }
 
 TEST_CASE("a replay check compares the steps") {
@@ -339,14 +345,17 @@ TEST_CASE("a replay check compares the steps") {
 
   StepReport report = recorded_step(3);
   report.loss = std::nextafter(report.loss, 0);
-  CHECK_THAT(difference(check, report, theta(3)), Catch::Contains("step 3: loss is 0.249999") && Catch::Contains("recorded 0.25"));
+  CHECK_THAT(difference(check, report, theta(3)),
+             Catch::Contains("step 3: loss is 0.249999") && Catch::Contains("recorded 0.25"));
   report = recorded_step(3);
   report.theta_before = 1;
-  CHECK(difference(check, report, theta(3)) == "step 3: theta digest before is " + hexadecimal(1) + ", recorded " + hexadecimal(10));
+  CHECK(difference(check, report, theta(3)) == "step 3: theta digest before is " + hexadecimal(1) + ", recorded " +
+        hexadecimal(10));
   report = recorded_step(3);
   report.theta_after = 1;
   CHECK_THAT(difference(check, report, theta(3)), Catch::Contains("step 3: theta digest after is " + hexadecimal(1)));
-  CHECK_THAT(difference(check, recorded_step(3), theta(4)), Catch::Contains("step 3: the digest of theta is " + hexadecimal(digest(theta(4)))));
+  CHECK_THAT(difference(check, recorded_step(3), theta(4)),
+             Catch::Contains("step 3: the digest of theta is " + hexadecimal(digest(theta(4)))));
   report = recorded_step(3);
   report.relaxations = 13;
   CHECK(difference(check, report, theta(3)) == "step 3: relaxations is 13, recorded 12");

@@ -78,7 +78,10 @@ class Network : public Device, public Model {
     for (std::size_t i = 0; i < info_.parameters.size(); ++i) {
       const double wave = std::sin(1.0 + 2.3 * static_cast<double>(i));  // spreads values without a pattern
       const std::string& kind = info_.parameters[i].kind;
-      theta[i] = kind == "k" ? std::exp(0.5 * wave) : kind == "alpha" ? alpha * (1 + 0.5 * wave) : kind == "g" ? 0.5 + 0.2 * wave : wave;
+      theta[i] = kind == "k"       ? std::exp(0.5 * wave)
+                 : kind == "alpha" ? alpha * (1 + 0.5 * wave)
+                 : kind == "g"     ? 0.5 + 0.2 * wave
+                                   : wave;
     }
     theta[theta.size() - 1] = 1;
     return theta;
@@ -167,7 +170,8 @@ class Network : public Device, public Model {
       const auto [s, t, layer] = graph_.edges[e];
       const double d = at(s) - at(t), sum = at(s) + at(t), k = scale * theta[2 * e];
       const double steepness = 1 + 3 * theta[2 * e + 1] * d * d;
-      const double by_source = k * (steepness + options_.skew * (sum + d)), by_target = k * (-steepness + options_.skew * (d - sum));
+      const double by_source = k * (steepness + options_.skew * (sum + d)),
+                   by_target = k * (-steepness + options_.skew * (d - sum));
       for (const auto& [node, sign] : {std::pair{s, 1.0}, std::pair{t, -1.0}}) {
         if (node < inputs_) continue;
         if (s >= inputs_) j(node - inputs_, s - inputs_) += sign * by_source;

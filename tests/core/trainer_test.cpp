@@ -111,8 +111,12 @@ struct Setting {
   Vector theta;
 };
 
+// A step without a usable sample has no loss: NaN, alike on both sides.
+bool alike(double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); }
+
 bool same(const StepReport& a, const StepReport& b) {
-  return a.step == b.step && a.epoch == b.epoch && a.loss == b.loss && a.gradient_norm == b.gradient_norm && a.rate == b.rate &&
+  return a.step == b.step && a.epoch == b.epoch && alike(a.loss, b.loss) && alike(a.correct, b.correct) &&
+         alike(a.gradient_norm, b.gradient_norm) && a.rate == b.rate &&
          a.relaxations == b.relaxations && a.left_out == b.left_out && a.skipped == b.skipped && a.worst == b.worst &&
          a.theta_before == b.theta_before && a.theta_after == b.theta_after;
 }
@@ -165,8 +169,9 @@ TEST_CASE("full-batch gradient descent follows its formula", "[trainer]") {
 }
 
 TEST_CASE("training learns, with each optimizer", "[trainer]") {
-  for (const auto& optimizer : {optimizer_of(OptimizerOptions::Kind::sgd, 0.1), optimizer_of(OptimizerOptions::Kind::momentum, 0.02),
-                                optimizer_of(OptimizerOptions::Kind::adam, 0.02)}) {
+  for (const auto& optimizer :
+       {optimizer_of(OptimizerOptions::Kind::sgd, 0.1), optimizer_of(OptimizerOptions::Kind::momentum, 0.02),
+        optimizer_of(OptimizerOptions::Kind::adam, 0.02)}) {
     Setting s;
     s.optimizer = optimizer;
     s.training.epochs = 150;
@@ -391,7 +396,8 @@ void check_resume(const Setting& like, toy::Options device, OptimizerOptions::Ki
   INFO("optimizer " << static_cast<int>(kind) << ", stopped after row " << stop_after);
   Setting whole(device), cut(device);
   for (Setting* s : {&whole, &cut}) {
-    s->task.validation = smooth_task(5).train;
+    s->task = like.task;
+    s->task.validation = like.task.train.subset(std::vector<std::uint64_t>{0, 1, 2, 3, 4});
     s->training = like.training;
     s->optimizer = like.optimizer;
     s->optimizer.kind = kind;
@@ -405,14 +411,14 @@ void check_resume(const Setting& like, toy::Options device, OptimizerOptions::Ki
 
   // Another process: a new device, the rows and reports before the checkpoint from the log.
   Setting resumed(device);
-  resumed.task.validation = cut.task.validation;
+  resumed.task = cut.task;
   resumed.training = cut.training;
   resumed.optimizer = cut.optimizer;
   Trainer trainer = resumed.trainer();
   trainer.observe(resumed.record);
   for (std::uint64_t i = 0; i < from.relaxations; ++i) {
     const Label& label = cut.record.drives[i].label;
-    if (label.purpose != Label::Purpose::train || label.position != 0) continue;
+    if (label.purpose != Label::Purpose::train || label.position != 0 || !cut.record.rows[i].quality.usable()) continue;
     trainer.remember(label.sample, std::make_shared<const Vector>(cut.record.rows[i].potential));
   }
   const TrainingSummary summary = trainer.resume(from);
@@ -422,16 +428,20 @@ void check_resume(const Setting& like, toy::Options device, OptimizerOptions::Ki
   CHECK(same_bits(summary.theta, expected.theta));
   CHECK(same_bits(summary.best_theta, expected.best_theta));
   CHECK(summary.relaxations == expected.relaxations);
+  CHECK(summary.left_out == expected.left_out);
+  CHECK(summary.skipped == expected.skipped);
   CHECK(summary.loss == expected.loss);
   CHECK(summary.best_validation_loss == expected.best_validation_loss);
   REQUIRE(from.step + resumed.record.steps.size() == whole.record.steps.size());
-  for (std::size_t i = 0; i < resumed.record.steps.size(); ++i) CHECK(same(resumed.record.steps[i], whole.record.steps[from.step + i]));
+  for (std::size_t i = 0; i < resumed.record.steps.size(); ++i)
+    CHECK(same(resumed.record.steps[i], whole.record.steps[from.step + i]));
   REQUIRE(from.relaxations + resumed.record.rows.size() == whole.record.rows.size());
   for (std::size_t i = 0; i < resumed.record.rows.size(); ++i) {
     CHECK(same_bits(resumed.record.rows[i].potential, whole.record.rows[from.relaxations + i].potential));
   }
   REQUIRE(from.epoch + resumed.record.epochs.size() == whole.record.epochs.size());
-  for (std::size_t i = 0; i < resumed.record.epochs.size(); ++i) CHECK(same(resumed.record.epochs[i], whole.record.epochs[from.epoch + i]));
+  for (std::size_t i = 0; i < resumed.record.epochs.size(); ++i)
+    CHECK(same(resumed.record.epochs[i], whole.record.epochs[from.epoch + i]));
   CHECK(same(resumed.record.checkpoints.back(), whole.record.checkpoints.back()));
 }
 
@@ -452,8 +462,45 @@ TEST_CASE("a resumed training has the bits of an uninterrupted one", "[trainer][
   // 7 rows an epoch, 5 a validation (epochs 1, 3 and 4): within a step, at its end, at an epoch's end, within a validation and
   // between a validation and what follows.
   for (const auto kind : {OptimizerOptions::Kind::sgd, OptimizerOptions::Kind::momentum, OptimizerOptions::Kind::adam}) {
-    for (const std::size_t stop_after : {1, 3, 5, 7, 12, 14, 16, 19, 20, 28, 35, 37}) check_resume(like, loose, kind, stop_after);
+    for (const std::size_t stop_after : {1, 3, 5, 7, 12, 14, 16, 19, 20, 28, 35, 37})
+      check_resume(like, loose, kind, stop_after);
   }
+}
+
+TEST_CASE("patience and the best parameters survive a resumption", "[trainer][resume]") {
+  Setting like;
+  like.training.epochs = 60;
+  like.training.validate_every = 1;
+  like.training.patience = 4;
+  like.optimizer.rate = 0.3;  // too fast: the best is soon left behind
+  Setting whole;
+  whole.task.validation = like.task.train.subset(std::vector<std::uint64_t>{0, 1, 2, 3, 4});
+  whole.training = like.training;
+  whole.optimizer = like.optimizer;
+  whole.optimizer.kind = OptimizerOptions::Kind::momentum;
+  REQUIRE(whole.run().end == TrainingSummary::End::patience);
+  // Four validations came after the best one; an epoch makes 7 rows and its validation 5. Stopped within the epochs between.
+  const std::size_t epochs = whole.record.epochs.size();
+  for (const std::size_t before_the_end : {1, 2, 3}) {
+    check_resume(like, {}, OptimizerOptions::Kind::momentum, 12 * (epochs - before_the_end) + 4);
+  }
+}
+
+TEST_CASE("what was skipped, left out and correct survives a resumption", "[trainer][resume]") {
+  toy::Options classes;
+  classes.layers = {2, 2, 2};
+  // Steps 1, 4, 7, .. have no loss, steps 2, 5, 8, .. leave samples out.
+  classes.fails = [](const Drive& drive) {
+    if (drive.label.purpose != Label::Purpose::train) return false;
+    return drive.label.step % 3 == 1 || (drive.label.step % 3 == 2 && drive.label.sample < 3);
+  };
+  Setting like;
+  like.task.loss = std::make_shared<CrossEntropy>(2);
+  for (int i = 0; i < 7; ++i) like.task.train.targets(i, 0) = i % 2;
+  like.training.batch = 2;  // 2 + 2 + 2 + 1
+  like.training.start = TrainingOptions::StartFrom::last;
+  for (const std::size_t stop_after : {3, 6, 7, 11, 18, 27})
+    check_resume(like, classes, OptimizerOptions::Kind::adam, stop_after);
 }
 
 TEST_CASE("the start matters to the bits that the resume test compares", "[trainer][resume]") {

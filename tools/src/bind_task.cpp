@@ -23,9 +23,9 @@ LossOptions read_loss(Table& root) {
   LossOptions options;
   if (auto table = root.table("loss")) {
     LossKind kind = LossKind::squared_error;
-    if (table->choice<LossKind>("kind", kind, {{"squared-error", LossKind::squared_error}, {"cross-entropy", LossKind::cross_entropy}})) {
-      options.kind = kind;
-    }
+    const std::vector<std::pair<std::string, LossKind>> kinds{{"squared-error", LossKind::squared_error},
+                                                              {"cross-entropy", LossKind::cross_entropy}};
+    if (table->choice("kind", kind, kinds)) options.kind = kind;
     if (table->number("scale", options.scale, Number::positive) && options.kind == LossKind::squared_error) {
       table->fail("scale", "belongs to kind = 'cross-entropy' (softmax of scale x potential), not to 'squared-error'");
     }
@@ -38,8 +38,9 @@ LossOptions read_loss(Table& root) {
 void check_loss(Table& root, const LossOptions& loss, const std::string& task, LossKind fits) {
   if (!loss.kind || *loss.kind == fits) return;
   const bool classes = fits == LossKind::cross_entropy;
-  root.table("loss")->fail("kind", "the targets of this " + task + " task are " + (classes ? "classes" : "potentials") + ": expected '" +
-                                       (classes ? "cross-entropy" : "squared-error") + "'");
+  root.table("loss")->fail("kind",
+                           "the targets of this " + task + " task are " +
+                               (classes ? "classes: expected 'cross-entropy'" : "potentials: expected 'squared-error'"));
 }
 
 Task read_xor(Table& table) {
@@ -77,7 +78,8 @@ Task read_regression(Table& table) {
 std::string data_directory(Table& table, const std::string& name, const DataPlaces& places) {
   std::error_code ignored;
   if (std::filesystem::path(name).is_absolute()) return name;
-  if (places.data.empty() && !places.recorded.empty() && std::filesystem::is_directory(places.recorded, ignored)) return places.recorded;
+  const bool recorded = places.data.empty() && !places.recorded.empty();
+  if (recorded && std::filesystem::is_directory(places.recorded, ignored)) return places.recorded;
   try {
     return std::filesystem::absolute(find_data(name, places.data)).lexically_normal().string();
   } catch (const std::runtime_error& error) {
@@ -123,8 +125,9 @@ Task read_csv(Table& root, Table& table, const LossOptions& loss, const DataPlac
   std::uint32_t classes = 0;
   if (!table.text("train", options.train)) table.fail("", "expected 'train', the name of a CSV file");
   table.text("test", options.test);
-  if (!table.texts("inputs", options.inputs) || options.inputs.empty()) table.fail("inputs", "expected the names of the input columns");
-  if (!table.texts("targets", options.targets) || options.targets.empty()) table.fail("targets", "expected the names of the target columns");
+  for (const auto& [key, names] : {std::pair{"inputs", &options.inputs}, std::pair{"targets", &options.targets}}) {
+    if (!table.texts(key, *names) || names->empty()) table.fail(key, "expected names of columns of the CSV file");
+  }
   table.number("input_scale", options.input_scale);
   table.number("input_offset", options.input_offset);
   table.whole("classes", classes);
@@ -145,7 +148,8 @@ Task read_csv(Table& root, Table& table, const LossOptions& loss, const DataPlac
 }  // namespace
 
 std::string path_from(const std::string& directory, const std::string& path) {
-  return std::filesystem::path(path).is_absolute() ? path : (std::filesystem::path(directory) / path).lexically_normal().string();
+  if (std::filesystem::path(path).is_absolute()) return path;
+  return (std::filesystem::path(directory) / path).lexically_normal().string();
 }
 
 std::shared_ptr<const Task> read_task(Table& root, const DataPlaces& places, Document& document) {
@@ -153,9 +157,11 @@ std::shared_ptr<const Task> read_task(Table& root, const DataPlaces& places, Doc
   std::optional<Table> table = root.table("task");
   if (!table) root.fail("", "expected a table [task] with kind = 'xor', 'regression', 'images' or 'csv'");
   TaskKind kind = TaskKind::exclusive_or;
-  const bool known = table->choice<TaskKind>(
-      "kind", kind,
-      {{"xor", TaskKind::exclusive_or}, {"regression", TaskKind::regression}, {"images", TaskKind::images}, {"csv", TaskKind::csv}});
+  const bool known = table->choice<TaskKind>("kind", kind,
+                                             {{"xor", TaskKind::exclusive_or},
+                                              {"regression", TaskKind::regression},
+                                              {"images", TaskKind::images},
+                                              {"csv", TaskKind::csv}});
   if (!known) table->fail("", "expected kind = 'xor', 'regression', 'images' or 'csv'");
   std::uint64_t validation = 0, validation_seed = 0;
   table->whole("validation", validation);

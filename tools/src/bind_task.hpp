@@ -15,8 +15,8 @@ struct DataPlaces {
   std::string recorded;   ///< LoadOptions::recorded_data
 };
 
-/// Reads the task and its data. Throws FileError. Relative names of CSV files become absolute in `document`, so that its text can be
-/// read again from anywhere.
+/// Reads the task and its data. Throws FileError. Relative names of CSV files become absolute in `document`, so that its text
+/// can be read again from anywhere.
 std::shared_ptr<const Task> read_task(Table& root, const DataPlaces& places, Document& document);
 
 /// The path from the directory, unless it is absolute.

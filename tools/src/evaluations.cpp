@@ -8,8 +8,9 @@
 
 namespace ness {
 
-std::vector<SetEvaluation> evaluate_sets(Device& device, const Vector& theta, const Experiment& experiment, bool train, std::uint64_t step,
-                                         std::stop_token stop, const std::function<void(const std::string&)>& says) {
+std::vector<SetEvaluation> evaluate_sets(Device& device, const Vector& theta, const Experiment& experiment, bool train,
+                                         std::uint64_t step, std::stop_token stop,
+                                         const std::function<void(const std::string&)>& says) {
   using Purpose = Label::Purpose;
   const Task& task = *experiment.task;
   const Parameters parameters = Parameters::of(theta);
@@ -18,7 +19,8 @@ std::vector<SetEvaluation> evaluate_sets(Device& device, const Vector& theta, co
   const auto one = [&](const std::string& name, const Dataset& set, Purpose purpose) {
     if (set.size() == 0) return;
     if (says) says("evaluating the " + grouped(set.size()) + " samples of the " + name + " set from cold starts");
-    results.push_back({name, task.loss->classifies(), evaluate(device, parameters, set, *task.loss, start, purpose, step, stop)});
+    results.push_back(
+        {name, task.loss->classifies(), evaluate(device, parameters, set, *task.loss, start, purpose, step, stop)});
   };
   if (train) one("train", task.train, Purpose::none);
   one("validation", task.validation, Purpose::validation);

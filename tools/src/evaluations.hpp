@@ -18,10 +18,12 @@ struct SetEvaluation {
   Evaluation evaluation;
 };
 
-/// Evaluates every set of the task that is not empty, from cold starts; the training set only where `train`. `says` is told before
-/// each. Rows are labelled with the set and with `step`; those of the training set are labelled `none`, for they are not training.
-std::vector<SetEvaluation> evaluate_sets(Device& device, const Vector& theta, const Experiment& experiment, bool train, std::uint64_t step,
-                                         std::stop_token stop, const std::function<void(const std::string&)>& says = {});
+/// Evaluates every set of the task that is not empty, from cold starts; the training set only where `train`. `says` is told
+/// before each. Rows are labelled with the set and with `step`; those of the training set are labelled `none`, for they are not
+/// training.
+std::vector<SetEvaluation> evaluate_sets(Device& device, const Vector& theta, const Experiment& experiment, bool train,
+                                         std::uint64_t step, std::stop_token stop,
+                                         const std::function<void(const std::string&)>& says = {});
 
 /// A number, or null where it is none: JSON has no NaN.
 nlohmann::ordered_json json_number(double number);

@@ -16,9 +16,12 @@ namespace ness {
 
 namespace {
 
-// ---- the network -------------------------------------------------------------------------------------------------------------------
+// ---- the network ---------------------------------------------------------------------------------------------------------
 
-void read_node_properties(Table& table, const std::function<void(const std::function<void(sim::NodeProperties&)>&)>& apply) {
+using NodeChange = std::function<void(sim::NodeProperties&)>;
+
+/// `apply` makes a change to every node the table speaks of.
+void read_node_properties(Table& table, const std::function<void(const NodeChange&)>& apply) {
   const auto bind = [&](const std::string& key, double sim::NodeProperties::* member, Number must_be) {
     double value = 0;
     if (table.number(key, value, must_be)) apply([&](sim::NodeProperties& node) { node.*member = value; });
@@ -98,8 +101,11 @@ sim::NetworkSpec read_network(Table& root, const std::string& directory, Documen
   if (!network) root.fail("", "expected a table [network] with 'layers' and 'law', or 'file'");
   std::vector<std::uint32_t> layers;
   std::string file, json;
-  const bool has_layers = network->wholes("layers", layers), has_file = network->text("file", file), has_json = network->text("json", json);
-  if (has_layers + has_file + has_json != 1) network->fail("", "expected either 'layers' (with 'law') or 'file', the name of a network file (JSON)");
+  const bool has_layers = network->wholes("layers", layers);
+  const bool has_file = network->text("file", file), has_json = network->text("json", json);
+  if (has_layers + has_file + has_json != 1) {
+    network->fail("", "expected either 'layers' (with 'law') or 'file', the name of a network file (JSON)");
+  }
   sim::NetworkSpec spec;
   if (has_layers) {
     spec = layered_network(*network, layers);
@@ -125,9 +131,10 @@ void check_shapes(Table& root, const Experiment& experiment) {
   for (const GraphNode& node : experiment.network.graph.nodes) inputs += node.clamped;
   const Dataset& train = experiment.task->train;
   const std::size_t outputs = experiment.network.graph.outputs.size();
+  const std::string of_task = "of task '" + experiment.task->name + "'";
   if (train.inputs && train.inputs->width() != inputs) {
-    root.table("network")->fail("layers", "the network has " + std::to_string(inputs) + " clamped nodes, but the patterns of task '" +
-                                              experiment.task->name + "' have " + std::to_string(train.inputs->width()) + " levels");
+    root.table("network")->fail("layers", "the network has " + std::to_string(inputs) + " clamped nodes, but the patterns " +
+                                              of_task + " have " + std::to_string(train.inputs->width()) + " levels");
   }
   const std::size_t target = experiment.task->loss->target_size(outputs);
   bool fits = static_cast<std::size_t>(train.targets.cols()) == target;
@@ -138,12 +145,12 @@ void check_shapes(Table& root, const Experiment& experiment) {
     wanted = "at least " + std::to_string(classes);
   }
   if (!fits) {
-    root.table("network")->fail("layers", "the network has " + std::to_string(outputs) + " outputs, but the targets of task '" +
-                                              experiment.task->name + "' need " + wanted);
+    root.table("network")->fail(
+        "layers", "the network has " + std::to_string(outputs) + " outputs, but the targets " + of_task + " need " + wanted);
   }
 }
 
-// ---- options: one function a table -----------------------------------------------------------------------------------------------------
+// ---- options: one function a table -----------------------------------------------------------------------------------
 
 void read_estimator(Table& table, EstimatorOptions& options) {
   table.choice<EstimatorOptions::Kind>("kind", options.kind, estimator_names());
@@ -162,7 +169,8 @@ void read_optimizer(Table& table, OptimizerOptions& options) {
   table.number("clip", options.clip, Number::not_negative);
   if (auto schedule = table.table("schedule")) {
     using Shape = Schedule::Kind;
-    schedule->choice<Shape>("kind", options.schedule.kind, {{"constant", Shape::constant}, {"cosine", Shape::cosine}, {"step", Shape::step}});
+    schedule->choice<Shape>("kind", options.schedule.kind,
+                            {{"constant", Shape::constant}, {"cosine", Shape::cosine}, {"step", Shape::step}});
     schedule->number("warm_up", options.schedule.warm_up, Number::fraction);
     schedule->number("final_factor", options.schedule.final_factor, Number::not_negative);
     schedule->number("step_every", options.schedule.step_every, Number::positive);
@@ -175,7 +183,7 @@ void read_optimizer(Table& table, OptimizerOptions& options) {
 
 void read_training(Table& table, TrainingOptions& options) {
   using Start = TrainingOptions::StartFrom;
-  table.whole("epochs", options.epochs);
+  table.whole("epochs", options.epochs, 1);
   table.whole("batch", options.batch);
   table.choice<Start>("start", options.start, {{"rest", Start::rest}, {"last", Start::last}, {"present", Start::present}});
   table.whole("restart_every", options.restart_every);
@@ -258,7 +266,8 @@ Experiment bind(Document document, const std::string& path, const LoadOptions& o
   root.whole("seed", experiment.seed);
   if (experiment.title.empty()) experiment.title = std::filesystem::path(path).stem().string();
   // First the names of the tables, so that a misspelt one is not reported as missing.
-  for (const char* name : {"network", "parameters", "task", "loss", "estimator", "optimizer", "training", "device", "solver", "log", "evaluation"}) {
+  for (const char* name : {"network", "parameters", "task", "loss", "estimator", "optimizer", "training", "device", "solver",
+                           "log", "evaluation"}) {
     root.table(name);
   }
   root.finish();
@@ -271,7 +280,8 @@ Experiment bind(Document document, const std::string& path, const LoadOptions& o
   read_section(root, "evaluation", [&](Table& table) { table.flag("train", experiment.evaluate_train); });
   experiment.network = read_network(root, places.directory, document);
   experiment.parameters = read_parameter_rules(root, experiment.network);
-  if (const std::string problem = drawn(experiment.network, experiment.parameters, experiment.seed).problem(); !problem.empty()) {
+  if (const std::string problem = drawn(experiment.network, experiment.parameters, experiment.seed).problem();
+      !problem.empty()) {
     root.table("network")->fail("", problem);
   }
   experiment.task = read_task(root, places, document);

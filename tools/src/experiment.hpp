@@ -43,9 +43,11 @@ const std::string& to_string(EstimatorOptions::Kind kind);
 /// An experiment as its file describes it.
 struct Experiment {
   std::string path;   ///< where it was read from, for messages
-  std::string text;   ///< the whole, as TOML, with everything that was set on the command line, and no reference to a network file
+  /// The whole, as TOML, with everything that was set on the command line, and no reference to a network file.
+  std::string text;
   std::string title;
-  std::uint64_t seed = 0;  ///< of initial parameters, the order of samples, and noise. May be changed; `text` then no longer fits.
+  /// Of initial parameters, the order of samples, and noise. May be changed; `text` then no longer fits.
+  std::uint64_t seed = 0;
 
   sim::NetworkSpec network;        ///< as described, initial values not drawn (NaN where a rule gives them)
   ParameterRules parameters;

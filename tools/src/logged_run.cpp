@@ -29,10 +29,11 @@ LogHeader log_header(const Experiment& experiment, Run& run, const std::string& 
 
 Experiment experiment_of(const LogReader& log, LoadOptions options) {
   for (const LogReader::SetInfo& set : log.pattern_sets()) {
-    if (!set.path.empty() && options.recorded_data.empty()) options.recorded_data = std::filesystem::path(set.path).parent_path().string();
+    if (set.path.empty() || !options.recorded_data.empty()) continue;
+    options.recorded_data = std::filesystem::path(set.path).parent_path().string();
   }
   if (log.header().experiment.empty()) {
-    throw LogError(log.path() + ": holds no experiment text: it was not made by `ness train`, and the run cannot be rebuilt from it");
+    throw LogError(log.path() + ": holds no experiment text: it was not made by `ness train`, and its run cannot be rebuilt");
   }
   return experiment_from_text(log.header().experiment, log.path() + " (its experiment)", options);
 }
@@ -41,14 +42,16 @@ LoggedTheta logged_theta(const LogReader& log, std::optional<std::uint64_t> chec
   const std::uint64_t count = log.checkpoints();
   if (count == 0) throw LogError(log.path() + ": holds no checkpoint, so no parameters to use");
   if (checkpoint && *checkpoint >= count) {
-    throw LogError(log.path() + ": has no checkpoint " + std::to_string(*checkpoint) + "; expected 0 to " + std::to_string(count - 1));
+    throw LogError(log.path() + ": has no checkpoint " + std::to_string(*checkpoint) + "; expected 0 to " +
+                   std::to_string(count - 1));
   }
   const std::uint64_t index = checkpoint.value_or(count - 1);
   Checkpoint found = log.checkpoint(index);
+  const std::string step = std::to_string(found.step), steps = std::to_string(log.steps());
   const bool last = found.step == log.steps();
   return {std::move(found.theta), found.step,
-          last ? "after the last of " + std::to_string(found.step) + " steps"
-               : "checkpoint " + std::to_string(index) + ", after " + std::to_string(found.step) + " of " + std::to_string(log.steps()) + " steps"};
+          last ? "after the last of " + step + " steps"
+               : "checkpoint " + std::to_string(index) + ", after " + step + " of " + steps + " steps"};
 }
 
 LoggedTheta best_logged_theta(const LogReader& log, const Experiment& experiment) {
@@ -56,15 +59,19 @@ LoggedTheta best_logged_theta(const LogReader& log, const Experiment& experiment
   for (std::uint64_t i = 0; i < log.epochs(); ++i) {
     if (const EpochReport epoch = log.epoch(i); epoch.best) best = epoch;
   }
-  if (!best) throw LogError(log.path() + ": nothing was validated in this run, so there is no best epoch (set task.validation and training.validate_every)");
+  if (!best) {
+    throw LogError(log.path() + ": nothing was validated in this run, so there is no best epoch (set task.validation and "
+                                "training.validate_every)");
+  }
+  const std::string what = "best validation loss, after epoch " + std::to_string(best->epoch + 1);
   const std::uint64_t step = (best->epoch + 1) * steps_per_epoch(*experiment.task, experiment.training);
   for (std::uint64_t i = log.checkpoints(); i-- > 0;) {
     Checkpoint found = log.checkpoint(i);
-    if (found.step == step) return {std::move(found.theta), step, "best validation loss, after epoch " + std::to_string(best->epoch + 1)};
+    if (found.step == step) return {std::move(found.theta), step, what};
     if (found.step < step) break;
   }
   if (step <= log.steps()) {
-    if (Vector theta = log.theta(step - 1); theta.size() > 0) return {std::move(theta), step, "best validation loss, after epoch " + std::to_string(best->epoch + 1)};
+    if (Vector theta = log.theta(step - 1); theta.size() > 0) return {std::move(theta), step, what};
   }
   throw LogError(log.path() + ": the validation loss was best after epoch " + std::to_string(best->epoch + 1) +
                  ", but no checkpoint was made then (training.checkpoint_every)");
@@ -73,7 +80,8 @@ LoggedTheta best_logged_theta(const LogReader& log, const Experiment& experiment
 void remember_from(const LogReader& log, std::uint64_t step, std::uint64_t samples, Trainer& trainer) {
   if (step == 0) return;
   if (log.outputs_only()) {
-    throw LogError(log.path() + ": its rows hold the outputs alone (log.rows = \"outputs\"), so the states from which training continues are not in it");
+    throw LogError(log.path() + ": its rows hold the outputs alone (log.rows = \"outputs\"), so the states from which training "
+                                "continues are not in it");
   }
   std::vector<std::shared_ptr<const Vector>> last(samples);
   std::uint64_t missing = samples, end = log.rows();
@@ -84,9 +92,10 @@ void remember_from(const LogReader& log, std::uint64_t step, std::uint64_t sampl
     std::vector<std::shared_ptr<const Vector>> here(samples);
     for (std::uint64_t i = begin; i < end; ++i) {
       LogRow row = log.row(i);
-      const bool free_state = row.label.purpose == Label::Purpose::train && row.label.position == 0 && row.label.step < step;
-      if (!free_state || !row.fault.empty() || !row.relaxation.quality.usable() || row.label.sample >= samples) continue;
-      here[row.label.sample] = std::make_shared<const Vector>(std::move(row.relaxation.potential));
+      const Label& label = row.label;
+      const bool free_state = label.purpose == Label::Purpose::train && label.position == 0 && label.step < step;
+      if (!free_state || !row.fault.empty() || !row.relaxation.quality.usable() || label.sample >= samples) continue;
+      here[label.sample] = std::make_shared<const Vector>(std::move(row.relaxation.potential));
     }
     for (std::uint64_t s = 0; s < samples; ++s) {
       if (last[s] || !here[s]) continue;

@@ -14,8 +14,8 @@ namespace ness {
 
 LogHeader log_header(const Experiment& experiment, Run& run, const std::string& command);
 
-/// The experiment a log was made by, from the text in it. Data are looked for where `options` says, else where the log found them.
-/// Throws FileError or LogError, naming the log.
+/// The experiment a log was made by, from the text in it. Data are looked for where `options` says, else where the log found
+/// them. Throws FileError or LogError, naming the log.
 Experiment experiment_of(const LogReader& log, LoadOptions options = {});
 
 /// A parameter vector that a log holds, and the step it stands before.

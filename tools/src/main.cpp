@@ -1,9 +1,10 @@
 // The `ness` command.
-#include <nlohmann/json.hpp>
+#include <cstdio>
 #include <stdexcept>
 
 #include "commands/commands.hpp"
 #include "messages.hpp"
+#include "nearest.hpp"
 #include "ness/core/error.hpp"
 #include "signals.hpp"
 
@@ -17,6 +18,27 @@ std::string quoted_line(int argc, char** argv) {
     line += (i > 0 ? " " : "") + (plain ? word : "'" + word + "'");
   }
   return line;
+}
+
+/// A mistake on the command line, with the word that was probably meant.
+std::string explained(const CLI::App& app, const CLI::ParseError& error) {
+  const std::vector<const CLI::App*> all = app.get_subcommands([](const CLI::App*) { return true; });
+  const std::vector<const CLI::App*> chosen = app.get_subcommands([](const CLI::App* sub) { return sub->parsed(); });
+  const std::string help = " (ness " + (chosen.empty() ? std::string() : chosen.front()->get_name() + " ") + "--help)";
+  std::vector<std::string> known;
+  if (chosen.empty()) {
+    for (const CLI::App* sub : all) known.push_back(sub->get_name());
+  } else {
+    for (const CLI::Option* option : chosen.front()->get_options()) known.push_back(option->get_single_name());
+    for (std::string& name : known) name.insert(0, "--");
+  }
+  for (const std::string& word : app.remaining(true)) {
+    if (chosen.empty() || word.starts_with("--")) {
+      const std::string name = word.substr(0, word.find('=')), what = chosen.empty() ? "subcommand" : "option";
+      return "unknown " + what + " '" + name + "'; " + ness::suggestion(name, known) + help;
+    }
+  }
+  return error.what() + help;
 }
 
 constexpr const char* examples =
@@ -35,14 +57,15 @@ constexpr const char* examples =
 
 int run(int argc, char** argv) {
   using namespace ness;
-  const StopOnSignal signals;
+  StopOnSignal signals;
   Command command;
   command.stop = signals.token();
   command.line = quoted_line(argc, argv);
 
-  CLI::App app("Ness trains physical networks in place: it imposes inputs, waits until the network has settled, reads it, learns, and\n"
-               "writes every relaxation to an HDF5 log. Here the network is simulated; an experiment is described by a TOML file.",
-               "ness");
+  CLI::App app(
+      "Ness trains physical networks in place: it imposes inputs, waits until the network has settled, reads it, learns,\n"
+      "and writes every relaxation to an HDF5 log. Here the network is simulated; a TOML file describes an experiment.",
+      "ness");
   app.set_version_flag("--version", std::string("ness ") + NESS_VERSION);
   app.require_subcommand(1);
   app.footer(examples);
@@ -57,11 +80,14 @@ int run(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-    std::string subcommand;
-    for (const CLI::App* chosen : app.get_subcommands()) subcommand = " " + chosen->get_name();
-    complain(std::string(error.what()) + " (ness" + subcommand + " --help)");
+    if (argc == 1) {
+      std::printf("%s", app.help().c_str());
+      return ExitCode::misuse;
+    }
+    complain(explained(app, error));
     return ExitCode::misuse;
   }
+  if (!command.heeds_stop) signals.leave_at_first();
   try {
     return command.run();
   } catch (const Cancelled&) {

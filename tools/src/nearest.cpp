@@ -25,7 +25,7 @@ std::size_t edits(std::string_view a, std::string_view b) {
 
 std::string nearest_name(std::string_view name, const std::vector<std::string>& known) {
   std::string best;
-  std::size_t fewest = std::max<std::size_t>(1, name.size() / 3) + 1;
+  std::size_t fewest = (name.size() <= 3 ? name.size() / 2 : std::max<std::size_t>(2, name.size() / 3)) + 1;
   for (const std::string& candidate : known) {
     const std::size_t distance = edits(name, candidate);
     if (distance < fewest) {

@@ -38,9 +38,12 @@ class Fields {
     const Json* found = find(name);
     if (!found) return false;
     const double number = found->is_number() ? found->get<double>() : std::numeric_limits<double>::quiet_NaN();
-    const bool good = std::isfinite(number) && (must == Must::finite || number > 0 || (must == Must::not_negative && number == 0));
+    const bool good =
+        std::isfinite(number) && (must == Must::finite || number > 0 || (must == Must::not_negative && number == 0));
     if (!good) {
-      const char* expected = must == Must::finite ? "a finite number" : must == Must::positive ? "a number > 0" : "a number >= 0";
+      const char* expected = must == Must::finite     ? "a finite number"
+                             : must == Must::positive ? "a number > 0"
+                                                      : "a number >= 0";
       fail(name, std::string("expected ") + expected + ", found " + shown(*found));
     }
     value = number;
@@ -96,7 +99,8 @@ void read_node(Fields fields, GraphNode& node, sim::NodeProperties& properties) 
   fields.finish();
 }
 
-void read_edge(Fields fields, std::size_t nodes, GraphEdge& edge, sim::EdgeProperties& properties) {
+std::array<bool, 4> read_edge(Fields fields, std::size_t nodes, GraphEdge& edge, sim::EdgeProperties& properties) {
+  std::array<bool, 4> all_given{};
   edge.source = fields.index("source", nodes);
   edge.target = fields.index("target", nodes);
   const Json& law = fields.need("law", "'linear', 'quantum-dot' or 'enzyme'");
@@ -111,13 +115,15 @@ void read_edge(Fields fields, std::size_t nodes, GraphEdge& edge, sim::EdgePrope
     const std::string name(info.names[i]);
     properties.p[i] = info.defaults[i];
     // JSON has no infinity: no inhibition is a Ki that is absent, null or "inf".
-    if (const Json* found = fields.find(name); found && std::isinf(info.defaults[i]) && (found->is_null() || *found == "inf")) continue;
-    const bool given = fields.number(name, properties.p[i], info.positive[i] ? Fields::Must::not_negative : Fields::Must::finite);
-    if (!given && std::isnan(info.defaults[i])) {
+    const Json* found = fields.find(name);
+    if (found && std::isinf(info.defaults[i]) && (found->is_null() || *found == "inf")) continue;
+    all_given[i] = fields.number(name, properties.p[i], info.positive[i] ? Fields::Must::not_negative : Fields::Must::finite);
+    if (!all_given[i] && std::isnan(info.defaults[i])) {
       fields.fail(name, "missing; a " + std::string(info.name) + " edge needs it");
     }
   }
   fields.finish();
+  return all_given;
 }
 
 Json parsed(const std::string& text, const std::string& path) {
@@ -140,7 +146,8 @@ const Json& array_of(Fields& fields, const std::string& name, const std::string&
 
 }  // namespace
 
-sim::NetworkSpec network_from_json(const std::string& text, const std::string& path) {
+sim::NetworkSpec network_from_json(const std::string& text, const std::string& path,
+                                   std::vector<std::array<bool, 4>>* given) {
   const Json root = parsed(text, path);
   Fields fields(root, path);
   sim::NetworkSpec spec;
@@ -156,7 +163,9 @@ sim::NetworkSpec network_from_json(const std::string& text, const std::string& p
     read_node(Fields(nodes[k], path + ": nodes[" + std::to_string(k) + "]"), spec.graph.nodes[k], spec.nodes[k]);
   }
   for (std::size_t e = 0; e < edges.size(); ++e) {
-    read_edge(Fields(edges[e], path + ": edges[" + std::to_string(e) + "]"), nodes.size(), spec.graph.edges[e], spec.edges[e]);
+    Fields edge(edges[e], path + ": edges[" + std::to_string(e) + "]");
+    const auto of_edge = read_edge(std::move(edge), nodes.size(), spec.graph.edges[e], spec.edges[e]);
+    if (given) given->push_back(of_edge);
   }
   for (const Json& output : outputs) spec.graph.outputs.push_back(fields.index_of(output, "outputs", nodes.size()));
   fields.number("kT", spec.kT, Fields::Must::positive);

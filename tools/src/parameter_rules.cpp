@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "nearest.hpp"
 #include "ness/core/random.hpp"
 
 namespace ness {
@@ -13,8 +14,8 @@ namespace {
 
 using Kind = InitialValue::Kind;
 
-// Streams of the seed from which initial values are drawn: one a parameter. The number of a kind is part of what a seed means: new
-// kinds go to the end.
+// Streams of the seed from which initial values are drawn: one a parameter. The number of a kind is part of what a seed means:
+// new kinds go to the end.
 const std::array<std::string, 11> numbered_kinds{"gamma", "a", "b", "d", "G", "Vf", "Ka", "Kb", "Ki", "g", "mu_ref"};
 constexpr std::uint64_t draw_streams = 0x64726100;  // high half; Random's other users have theirs elsewhere
 
@@ -44,6 +45,23 @@ std::map<std::string, KindInfo> kinds_of(const sim::NetworkSpec& spec) {
   return kinds;
 }
 
+/// Empty if the rule can be used for the kind; otherwise what was expected.
+std::string problem_of(Kind rule, std::pair<double, double> numbers, const std::string& name, const KindInfo& kind) {
+  const bool interval = rule == Kind::uniform || rule == Kind::log_uniform || rule == Kind::fold;
+  const bool logarithmic = rule == Kind::log_normal || rule == Kind::log_uniform;
+  const std::string is_positive = "'" + name + "' is positive: expected ";
+  if (interval && !(numbers.first < numbers.second)) return "expected [low, high] with low < high";
+  if (!interval && numbers.second < 0) return "expected [mean, standard deviation] with a standard deviation >= 0";
+  if (kind.positive && rule == Kind::normal) return is_positive + "'log-normal', 'log-uniform', 'uniform' or 'value'";
+  if (kind.positive && rule == Kind::uniform && numbers.first < 0) return is_positive + "low >= 0";
+  if (!kind.positive && logarithmic) return "'" + name + "' has either sign: expected 'normal', 'uniform' or 'value'";
+  if (rule == Kind::fold && name != "a") return "places the fold of a quantum dot: expected under [parameters.a] alone";
+  if (rule == Kind::ratio && name != "Kb" && name != "Ki") {
+    return "is relative to an enzyme's Ka: expected under [parameters.Kb] and [parameters.Ki] alone";
+  }
+  return {};
+}
+
 std::optional<InitialValue> read_initial(Table& table, const std::string& name, const KindInfo& kind) {
   std::optional<InitialValue> initial;
   std::string first_key;
@@ -58,17 +76,12 @@ std::optional<InitialValue> read_initial(Table& table, const std::string& name, 
       return;
     }
     if (initial) table.fail(key, "an initial value is given by one rule, and '" + first_key + "' is here too");
-    const bool interval = rule == Kind::uniform || rule == Kind::fold;
-    if (interval && !(pair.first < pair.second)) table.fail(key, "expected [low, high] with low < high");
-    if (!interval && pair.second < 0) table.fail(key, "expected [mean, standard deviation] with a standard deviation >= 0");
-    if (kind.positive && rule == Kind::normal) table.fail(key, "'" + name + "' is positive: expected 'log-normal', 'uniform' or 'value'");
-    if (kind.positive && rule == Kind::uniform && pair.first < 0) table.fail(key, "'" + name + "' is positive: expected low >= 0");
-    if (rule == Kind::fold && name != "a") table.fail(key, "places the fold of a quantum dot: expected under [parameters.a] alone");
-    if (!kind.positive && rule == Kind::log_normal) table.fail(key, "'" + name + "' has either sign: expected 'normal', 'uniform' or 'value'");
+    if (const std::string problem = problem_of(rule, pair, name, kind); !problem.empty()) table.fail(key, problem);
     initial = InitialValue{rule, pair.first, pair.second};
     first_key = key;
   };
-  const std::array<Kind, 5> rules{Kind::value, Kind::normal, Kind::uniform, Kind::log_normal, Kind::fold};
+  const std::array<Kind, 7> rules{Kind::value,       Kind::normal, Kind::uniform, Kind::log_normal,
+                                  Kind::log_uniform, Kind::fold,   Kind::ratio};
   for (std::size_t i = 0; i < rules.size(); ++i) take(initial_value_keys()[i], rules[i]);
   return initial;
 }
@@ -108,17 +121,20 @@ KindRules read_kind(Table& table, const std::string& name, const KindInfo& kind,
     Table inner = *table.table(refined);
     const auto layer = numbered(refined, "layer"), item = numbered(refined, item_name);
     if (layer) {
-      const bool any = kind.leak ? std::any_of(spec.graph.nodes.begin(), spec.graph.nodes.end(),
-                                               [&](const GraphNode& node) { return !node.clamped && node.layer == *layer; })
-                                 : std::any_of(spec.graph.edges.begin(), spec.graph.edges.end(),
-                                               [&](const GraphEdge& edge) { return edge.layer == *layer; });
-      if (!any) inner.fail("", kind.leak ? "no free node is in layer " + std::to_string(*layer) + " (the input is layer 0)"
-                                         : "no edge leads into layer " + std::to_string(*layer) + " (the input is layer 0)");
+      const auto& nodes = spec.graph.nodes;
+      const auto& edges = spec.graph.edges;
+      const bool leaks =
+          std::any_of(nodes.begin(), nodes.end(), [&](const auto& node) { return !node.clamped && node.layer == *layer; });
+      const bool joined = std::any_of(edges.begin(), edges.end(), [&](const auto& edge) { return edge.layer == *layer; });
+      const std::string none = kind.leak ? "no free node is in layer " : "no edge leads into layer ";
+      if (!(kind.leak ? leaks : joined)) inner.fail("", none + std::to_string(*layer) + " (the input is layer 0)");
       rules.layers[*layer] = read_refinement(inner, name, kind);
     } else if (item) {
       const std::size_t count = kind.leak ? spec.graph.nodes.size() : spec.graph.edges.size();
       if (*item >= count) inner.fail("", "expected " + item_name + "-0 to " + item_name + "-" + std::to_string(count - 1));
-      if (kind.leak && spec.graph.nodes[*item].clamped) inner.fail("", "node " + std::to_string(*item) + " is clamped: it has no leak");
+      if (kind.leak && spec.graph.nodes[*item].clamped) {
+        inner.fail("", "node " + std::to_string(*item) + " is clamped: it has no leak");
+      }
       rules.items[*item] = read_refinement(inner, name, kind);
     } else {
       inner.fail("", "unknown refinement; expected layer-N or " + item_name + "-N");
@@ -141,13 +157,15 @@ double clipped(double value, const std::optional<Range>& range) {
   return range && std::isfinite(value) ? std::clamp(value, range->low, range->high) : value;
 }
 
-/// `other` is the edge's b, for folds.
+/// `other` is what the rule refers to: the edge's b for folds, its Ka for ratios.
 double draw(const InitialValue& rule, Random random, double other) {
   switch (rule.kind) {
     case Kind::value: return rule.first;
     case Kind::normal: return rule.first + rule.second * random.normal();
     case Kind::uniform: return random.uniform(rule.first, rule.second);
     case Kind::log_normal: return std::exp(rule.first + rule.second * random.normal());
+    case Kind::log_uniform: return std::exp(random.uniform(rule.first, rule.second));
+    case Kind::ratio: return other * std::exp(rule.first + rule.second * random.normal());
     case Kind::fold: return -other * random.uniform(rule.first, rule.second);
   }
   return 0;
@@ -156,7 +174,7 @@ double draw(const InitialValue& rule, Random random, double other) {
 }  // namespace
 
 const std::vector<std::string>& initial_value_keys() {
-  static const std::vector<std::string> keys{"value", "normal", "uniform", "log-normal", "fold"};
+  static const std::vector<std::string> keys{"value", "normal", "uniform", "log-normal", "log-uniform", "fold", "ratio"};
   return keys;
 }
 
@@ -188,9 +206,11 @@ ParameterRules read_parameter_rules(Table& root, const sim::NetworkSpec& spec) {
     const sim::LawInfo& law = sim::law_info(spec.edges[e].law);
     for (std::size_t i = 0; i < law.parameters; ++i) {
       const std::string name(law.names[i]);
-      if (!std::isnan(spec.edges[e].p[i]) || rules[name].of(static_cast<std::uint32_t>(e), spec.graph.edges[e].layer).initial) continue;
-      const std::string message = "no initial value for '" + name + "' of edge " + std::to_string(e) + ", a " + std::string(law.name) +
-                                  " edge; expected [parameters." + name + "] with 'value', 'normal', 'uniform', 'log-normal' or 'fold'";
+      const bool ruled = rules[name].of(static_cast<std::uint32_t>(e), spec.graph.edges[e].layer).initial.has_value();
+      if (!std::isnan(spec.edges[e].p[i]) || ruled) continue;
+      const std::string message = "no initial value for '" + name + "' of edge " + std::to_string(e) + ", a " +
+                                  std::string(law.name) + " edge; expected [parameters." + name + "] with " +
+                                  one_of(initial_value_keys());
       if (parameters) parameters->fail("", message);
       root.fail("", message);
     }
@@ -203,10 +223,10 @@ sim::NetworkSpec drawn(const sim::NetworkSpec& spec, const ParameterRules& rules
   const auto draw_edges = [&](const std::string& kind, const KindRules& kind_rules) {
     for (std::uint32_t e = 0; e < result.edges.size(); ++e) {
       sim::EdgeProperties& edge = result.edges[e];
-      std::size_t index = 0, b = 0;
+      std::size_t index = 0, reference = 0;
       if (!has_parameter(edge, kind, index)) continue;
       const ParameterRefinement rule = kind_rules.of(e, result.graph.edges[e].layer);
-      const double other = has_parameter(edge, "b", b) ? edge.p[b] : 0;
+      const double other = has_parameter(edge, kind == "a" ? "b" : "Ka", reference) ? edge.p[reference] : 0;
       if (rule.initial) edge.p[index] = draw(*rule.initial, stream_of(seed, kind, e), other);
       edge.p[index] = clipped(edge.p[index], rule.range);
     }
@@ -224,7 +244,7 @@ sim::NetworkSpec drawn(const sim::NetworkSpec& spec, const ParameterRules& rules
     else if (kind == "mu_ref") draw_leaks(kind, kind_rules, &sim::NodeProperties::mu_ref);
     else if (kind != "a") draw_edges(kind, kind_rules);
   }
-  // Last, because a fold is placed with the edge's b.
+  // Last, because a fold is placed with the edge's b. (Ka comes before Kb and Ki by its name.)
   if (const auto a = rules.find("a"); a != rules.end()) draw_edges("a", a->second);
   return result;
 }

@@ -8,7 +8,11 @@
 namespace ness {
 
 Progress::Progress(std::uint64_t epochs, std::uint64_t steps_per_epoch, bool quiet, std::uint64_t first_step)
-    : quiet_(quiet), terminal_(isatty(STDERR_FILENO) == 1), epochs_(epochs), steps_per_epoch_(steps_per_epoch), first_step_(first_step) {
+    : quiet_(quiet),
+      terminal_(isatty(STDERR_FILENO) == 1),
+      epochs_(epochs),
+      steps_per_epoch_(steps_per_epoch),
+      first_step_(first_step) {
   shown_ = started_;
 }
 
@@ -54,7 +58,10 @@ void Progress::show(bool now) {
   const double left = static_cast<double>(epochs_ * steps_per_epoch_ - last_.step - 1) * elapsed / done;
   const double rate = static_cast<double>(last_.relaxations - first_relaxations_) / elapsed;
   std::string line = "epoch " + std::to_string(last_.epoch + 1) + "/" + std::to_string(epochs_);
-  if (steps_per_epoch_ > 1) line += "  step " + std::to_string(last_.step - last_.epoch * steps_per_epoch_ + 1) + "/" + std::to_string(steps_per_epoch_);
+  if (steps_per_epoch_ > 1) {
+    line +=
+        "  step " + std::to_string(last_.step - last_.epoch * steps_per_epoch_ + 1) + "/" + std::to_string(steps_per_epoch_);
+  }
   line += "  loss " + short_number(last_.loss) + validation_ + "  " + grouped(static_cast<std::uint64_t>(std::llround(rate))) +
           " relaxations/s  " + duration_text(left) + " left";
   if (terminal_) {
@@ -78,7 +85,9 @@ std::string duration_text(double seconds) {
 
 std::string grouped(std::uint64_t number) {
   std::string text = std::to_string(number);
-  for (std::ptrdiff_t i = static_cast<std::ptrdiff_t>(text.size()) - 3; i > 0; i -= 3) text.insert(static_cast<std::size_t>(i), 1, ',');
+  for (std::ptrdiff_t i = static_cast<std::ptrdiff_t>(text.size()) - 3; i > 0; i -= 3) {
+    text.insert(static_cast<std::size_t>(i), 1, ',');
+  }
   return text;
 }
 

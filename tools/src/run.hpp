@@ -32,8 +32,8 @@ struct Run {
   }
 };
 
-/// Draws the initial parameters with experiment.seed and builds everything. Throws std::invalid_argument for a network or options
-/// that cannot be.
+/// Draws the initial parameters with experiment.seed and builds everything. Throws std::invalid_argument for a network or
+/// options that cannot be.
 Run prepare(const Experiment& experiment);
 
 std::unique_ptr<Estimator> make_estimator(const EstimatorOptions& options, std::shared_ptr<const Model> model);

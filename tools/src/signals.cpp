@@ -27,7 +27,7 @@ StopOnSignal::StopOnSignal() {
       int received = 0;
       if (sigwait(&set, &received) != 0) continue;
       if (ending_) return;
-      if (source_.stop_requested()) _exit(130);
+      if (at_first_ || source_.stop_requested()) _exit(130);
       source_.request_stop();
     }
   });

@@ -8,8 +8,8 @@
 namespace ness {
 
 /// Turns SIGINT, SIGTERM, SIGHUP and SIGQUIT into a request to stop; the second one leaves the process at once (exit code 130).
-/// A broken pipe and a file beyond its size limit are answered by the failing call instead. Make it before any other thread: threads
-/// inherit the blocked signals. One a process.
+/// A broken pipe and a file beyond its size limit are answered by the failing call instead. Make it before any other thread:
+/// threads inherit the blocked signals. One a process.
 class StopOnSignal {
  public:
   StopOnSignal();
@@ -17,10 +17,12 @@ class StopOnSignal {
   StopOnSignal(const StopOnSignal&) = delete;
   StopOnSignal& operator=(const StopOnSignal&) = delete;
   std::stop_token token() const { return source_.get_token(); }
+  /// From now on the first signal leaves at once: for work that has nothing to end cleanly.
+  void leave_at_first() { at_first_ = true; }
 
  private:
   std::stop_source source_;
-  std::atomic<bool> ending_ = false;
+  std::atomic<bool> ending_ = false, at_first_ = false;
   std::thread waiting_;
 };
 

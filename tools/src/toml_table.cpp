@@ -49,7 +49,8 @@ std::string written(double value) {
 }
 
 std::string written(const std::string& value) {
-  const bool plain = std::none_of(value.begin(), value.end(), [](unsigned char c) { return (c < 32 && c != '\n') || c == 127; });
+  const bool plain =
+      std::none_of(value.begin(), value.end(), [](unsigned char c) { return (c < 32 && c != '\n') || c == 127; });
   if (plain && value.find('\n') != std::string::npos && value.find("'''") == std::string::npos && value.back() != '\'') {
     return "'''\n" + value + "'''";
   }
@@ -68,7 +69,8 @@ std::string written(const std::string& value) {
 }
 
 std::string written_key(std::string_view key) {
-  const bool bare = !key.empty() && std::all_of(key.begin(), key.end(), [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '_'; });
+  const auto plain = [](unsigned char c) { return std::isalnum(c) || c == '-' || c == '_'; };
+  const bool bare = !key.empty() && std::all_of(key.begin(), key.end(), plain);
   return bare ? std::string(key) : written(std::string(key));
 }
 
@@ -83,7 +85,8 @@ std::string written(const toml::node& node) {
   }
   std::ostringstream text;
   if (const auto* table = node.as_table()) {
-    for (auto&& [key, entry] : *table) text << (text.tellp() > 0 ? ", " : "") << written_key(key.str()) << " = " << written(entry);
+    for (auto&& [key, entry] : *table)
+      text << (text.tellp() > 0 ? ", " : "") << written_key(key.str()) << " = " << written(entry);
     return "{" + text.str() + "}";
   }
   node.visit([&text](const auto& value) {
@@ -106,13 +109,16 @@ void write(std::ostream& out, const toml::table& table, const std::string& name)
     if (const toml::node& node = *table.get(key); !node.is_table()) out << written_key(key) << " = " << written(node) << "\n";
   }
   for (const auto& [line, key] : order) {
-    if (const toml::table* inner = table.get(key)->as_table()) write(out, *inner, (name.empty() ? "" : name + ".") + written_key(key));
+    const toml::table* inner = table.get(key)->as_table();
+    if (inner) write(out, *inner, (name.empty() ? "" : name + ".") + written_key(key));
   }
 }
 
 std::string shown(const toml::node& node) {
   if (node.is_table()) return "a table";
-  if (const auto* array = node.as_array()) return "an array of " + std::to_string(array->size()) + (array->size() == 1 ? " value" : " values");
+  if (const auto* array = node.as_array()) {
+    return "an array of " + std::to_string(array->size()) + (array->size() == 1 ? " value" : " values");
+  }
   if (const auto* string = node.as_string()) return "the string \"" + string->get() + "\"";
   return written(node);
 }
@@ -168,7 +174,7 @@ toml::table* holder(toml::table& root, const std::vector<std::string>& parts, bo
 
 }  // namespace
 
-// ---- Table -----------------------------------------------------------------------------------------------------------------------
+// ---- Table --------------------------------------------------------------------------------------------------------
 
 std::string Table::dotted(const std::string& key) const {
   if (key.empty()) return impl_->name;
@@ -179,15 +185,13 @@ void Table::fail(const std::string& key, const std::string& message) const {
   const toml::node* node = key.empty() ? nullptr : impl_->table->get(key);
   const std::string name = dotted(key);
   std::string where;
-  // The longest assigned key that is this one or holds it says where the value came from.
+  const auto line = node ? node->source().begin.line : impl_->table->source().begin.line;
+  // A value set on the command line, one in it, or a table that was made for one.
   for (const auto& [assigned, command] : impl_->document->assigned) {
-    if (name == assigned || name.starts_with(assigned + ".")) where = command;
+    if (name == assigned || name.starts_with(assigned + ".") || (line == 0 && assigned.starts_with(name + ".")))
+      where = command;
   }
-  if (where.empty()) {
-    where = impl_->document->path;
-    auto line = node ? node->source().begin.line : impl_->table->source().begin.line;
-    if (line > 0) where += ":" + std::to_string(line);
-  }
+  if (where.empty()) where = impl_->document->path + (line > 0 ? ":" + std::to_string(line) : "");
   const std::string what = name.empty() ? "" : key.empty() ? "[" + name + "]: " : "key '" + name + "': ";
   throw FileError(where + ": " + what + message);
 }
@@ -332,7 +336,7 @@ void Table::finish() const {
   }
 }
 
-// ---- Document --------------------------------------------------------------------------------------------------------------------
+// ---- Document --------------------------------------------------------------------------------------------------------
 
 Document::Document(const std::string& text, const std::string& path) : impl_(std::make_shared<Impl>()) {
   impl_->text = text;

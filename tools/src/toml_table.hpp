@@ -13,11 +13,12 @@
 
 namespace ness {
 
-/// What a number must be. All but `or_infinite` refuse NaN and infinities; `or_infinite` allows +infinity beside positive numbers.
+/// What a number must be. All but `or_infinite` refuse NaN and infinities; `or_infinite` allows +infinity beside positive
+/// numbers.
 enum class Number : std::uint8_t { finite, positive, not_negative, fraction, or_infinite };
 
-/// A table of a document. Each reader leaves the value alone and returns false where the key is absent; throws FileError where it
-/// is of another kind.
+/// A table of a document. Each reader leaves the value alone and returns false where the key is absent; throws FileError where
+/// it is of another kind.
 class Table {
  public:
   bool number(const std::string& key, double& value, Number must_be = Number::finite);
@@ -73,8 +74,8 @@ class Document {
   /// Throws FileError where the file cannot be read.
   static Document read(const std::string& path);
 
-  /// Sets a key: "optimizer.rate=0.01". The value is TOML; what is no TOML is taken as a string. Tables are made as needed. Throws
-  /// FileError where that cannot be.
+  /// Sets a key: "optimizer.rate=0.01". The value is TOML; what is no TOML is taken as a string. Tables are made as needed.
+  /// Throws FileError where that cannot be.
   void set(const std::string& assignment);
   /// Sets a key to a string.
   void set_text(const std::string& key, const std::string& value);

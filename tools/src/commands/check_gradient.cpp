@@ -36,7 +36,8 @@ std::vector<T> chosen(std::vector<T> all, std::uint64_t count, Random& random) {
   return some;
 }
 
-GradientCheck check(Device& device, Run& run, const Experiment& experiment, const CheckOptions& options, const Vector& theta, std::stop_token stop) {
+GradientCheck check(Device& device, Run& run, const Experiment& experiment, const CheckOptions& options, const Vector& theta,
+                    std::stop_token stop) {
   Random random(experiment.seed, choice_stream);
   std::vector<std::uint64_t> samples(experiment.task->train.size());
   for (std::size_t i = 0; i < samples.size(); ++i) samples[i] = i;
@@ -81,8 +82,12 @@ void tell(const GradientCheck& result, const std::string& name, bool json) {
               grouped(result.parameters).c_str());
   std::printf("  cosine          %.12g   (an angle of %.3g degrees)\n", result.cosine, result.angle * 180 / std::numbers::pi);
   std::printf("  relative error  %.3g   (of a gradient of norm %.6g)\n", result.relative_error, result.reference_norm);
-  std::printf("  relaxations     %s, the reference %s\n", grouped(result.relaxations).c_str(), grouped(result.reference_relaxations).c_str());
-  if (result.estimate.left_out > 0) std::printf("  %s samples were left out: a relaxation of theirs found no steady state\n", grouped(result.estimate.left_out).c_str());
+  std::printf("  relaxations     %s, the reference %s\n", grouped(result.relaxations).c_str(),
+              grouped(result.reference_relaxations).c_str());
+  if (result.estimate.left_out > 0) {
+    std::printf("  %s samples were left out: a relaxation of theirs found no steady state\n",
+                grouped(result.estimate.left_out).c_str());
+  }
 }
 
 int check_estimator(const CheckOptions& options, const Command& command) {
@@ -93,8 +98,8 @@ int check_estimator(const CheckOptions& options, const Command& command) {
   if (!options.from.empty()) {
     theta = logged_theta(LogReader(options.from)).theta;
     if (theta.size() != run.theta.size()) {
-      throw std::invalid_argument(options.from + ": holds " + std::to_string(theta.size()) + " parameters; the network of " + options.experiment +
-                                  " has " + std::to_string(run.theta.size()));
+      throw std::invalid_argument(options.from + ": holds " + std::to_string(theta.size()) + " parameters; the network of " +
+                                  options.experiment + " has " + std::to_string(run.theta.size()));
     }
   }
   GradientCheck result;
@@ -106,24 +111,32 @@ int check_estimator(const CheckOptions& options, const Command& command) {
     result = check(recorder, run, experiment, options, theta, command.stop);
     log.close(ExitStatus::finished, "checked a gradient");
   }
-  tell(result, to_string(options.estimator.empty() ? experiment.estimator.kind : estimator_of(options.estimator)), options.json);
+  tell(result, to_string(options.estimator.empty() ? experiment.estimator.kind : estimator_of(options.estimator)),
+       options.json);
   return ExitCode::success;
 }
 
 }  // namespace
 
 void add_check_gradient(CLI::App& app, Command& command) {
-  CLI::App& checker = *app.add_subcommand("check-gradient", "angle and error of a gradient estimator against central differences, and its cost");
+  CLI::App& checker = *app.add_subcommand("check-gradient",
+                                          "angle and error of a gradient estimator against central differences, and its cost");
   auto options = std::make_shared<CheckOptions>();
   checker.add_option("EXPERIMENT", options->experiment, "experiment file (TOML)")->required()->type_name("FILE");
   checker.add_option("--estimator", options->estimator, "the estimator to check; default: the experiment's")->type_name("NAME");
-  checker.add_option("--samples", options->samples, "training samples, chosen by the seed; default: 8, or all if fewer")->type_name("N")->check(CLI::PositiveNumber);
-  checker.add_option("--parameters", options->parameters, "parameters compared, chosen by the seed; default: all trainable ones")
+  checker.add_option("--samples", options->samples, "training samples, chosen by the seed; default: 8, or all if fewer")
       ->type_name("N")
       ->check(CLI::PositiveNumber);
-  checker.add_option("--beta", options->beta, "nudge strength of equilibrium propagation")->type_name("X")->check(CLI::PositiveNumber);
+  checker
+      .add_option("--parameters", options->parameters, "parameters compared, chosen by the seed; default: all trainable ones")
+      ->type_name("N")
+      ->check(CLI::PositiveNumber);
+  checker.add_option("--beta", options->beta, "nudge strength of equilibrium propagation")
+      ->type_name("X")
+      ->check(CLI::PositiveNumber);
   checker.add_option("--step", options->step, "step of the differences")->type_name("X")->check(CLI::PositiveNumber);
-  checker.add_option("--from", options->from, "check at the last parameters of this log; default: at the initial ones")->type_name("LOG");
+  checker.add_option("--from", options->from, "check at the last parameters of this log; default: at the initial ones")
+      ->type_name("LOG");
   checker.add_option("--log", options->log, "log the relaxations")->type_name("FILE");
   options->add_set(checker);
   options->add_data(checker);

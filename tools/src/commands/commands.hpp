@@ -24,6 +24,7 @@ struct ExitCode {
 struct Command {
   std::function<int()> run;
   std::stop_token stop;
+  bool heeds_stop = true;  ///< false: nothing is imposed or written, and the first signal may leave at once
   std::string line;  ///< as it was typed, for the log
 };
 

@@ -10,11 +10,17 @@ void CommonOptions::add_set(CLI::App& app) {
   app.add_option("--set", set, "set any key of the experiment, as in --set optimizer.rate=0.01; may be given again and again")
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
-  app.add_option("--seed", seed, "seed of initial parameters, order of samples and noise, instead of the file's")->type_name("N");
+  app.add_option("--seed", seed, "seed of initial parameters, order of samples and noise, instead of the file's")
+      ->type_name("N")
+      ->check([](const std::string& text) {
+        const bool whole = !text.empty() && text.size() <= 18 && text.find_first_not_of("0123456789") == std::string::npos;
+        return whole ? std::string() : "expected a whole number >= 0, found " + text;
+      });
 }
 
 void CommonOptions::add_data(CLI::App& app) {
-  app.add_option("--data", data, "where data directories such as mnist/ are; else $NESS_DATA, ./data, ../shared/data")->type_name("DIR");
+  app.add_option("--data", data, "where data directories such as mnist/ are; else $NESS_DATA, ./data, ../shared/data")
+      ->type_name("DIR");
 }
 
 void CommonOptions::add_threads(CLI::App& app) {

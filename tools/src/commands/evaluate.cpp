@@ -28,8 +28,8 @@ int evaluate_log(const EvaluateOptions& options, const Command& command) {
   const LoggedTheta theta = options.best ? best_logged_theta(trained, experiment) : logged_theta(trained, options.checkpoint);
   Run run = prepare(experiment);
   if (theta.theta.size() != run.theta.size()) {
-    throw std::invalid_argument(options.trained + ": holds " + std::to_string(theta.theta.size()) + " parameters; the network as set now has " +
-                                std::to_string(run.theta.size()));
+    throw std::invalid_argument(options.trained + ": holds " + std::to_string(theta.theta.size()) +
+                                " parameters; the network as set now has " + std::to_string(run.theta.size()));
   }
   Progress progress(1, 1, options.json);
   std::vector<SetEvaluation> evaluations;
@@ -57,18 +57,22 @@ int evaluate_log(const EvaluateOptions& options, const Command& command) {
 }  // namespace
 
 void add_evaluate(CLI::App& app, Command& command) {
-  CLI::App& evaluator = *app.add_subcommand("evaluate", "loss and accuracy of trained parameters on every set, from cold starts");
+  CLI::App& evaluator =
+      *app.add_subcommand("evaluate", "loss and accuracy of trained parameters on every set, from cold starts");
   auto options = std::make_shared<EvaluateOptions>();
   evaluator.add_option("LOG", options->trained, "log of a training run")->required()->type_name("LOG");
   auto* best = evaluator.add_flag("--best", options->best, "the parameters with the best validation loss; default: the last");
-  evaluator.add_option("--checkpoint", options->checkpoint, "the parameters of this checkpoint, from 0")->type_name("K")->excludes(best);
+  evaluator.add_option("--checkpoint", options->checkpoint, "the parameters of this checkpoint, from 0")
+      ->type_name("K")
+      ->excludes(best);
   evaluator.add_option("--log", options->log, "log the relaxations of this evaluation too")->type_name("FILE");
   options->add_set(evaluator);
   options->add_data(evaluator);
   options->add_threads(evaluator);
   options->add_json(evaluator);
   evaluator.footer(
-      "The experiment is rebuilt from the text in the log; --set changes it, so that trained parameters can be tried on another device.\n"
+      "The experiment is rebuilt from the text in the log; --set changes it, so that trained parameters can be tried on\n"
+      "another device.\n"
       "Samples without a steady state count as wrong in the accuracy, are left out of the loss, and are told as \"failures\".\n"
       "\n"
       "Examples:\n"

@@ -96,8 +96,9 @@ Json row_json(const LogRow& row, std::uint64_t index) {
 }
 
 Json repair_json(const RepairReport& report) {
-  return {{"was_truncated", report.was_truncated}, {"padded_bytes", report.padded_bytes}, {"rows_kept", report.rows_kept},
-          {"rows_clipped", report.rows_clipped},   {"steps_kept", report.steps_kept},     {"steps_clipped", report.steps_clipped},
+  return {{"was_truncated", report.was_truncated}, {"padded_bytes", report.padded_bytes},
+          {"rows_kept", report.rows_kept},         {"rows_clipped", report.rows_clipped},
+          {"steps_kept", report.steps_kept},       {"steps_clipped", report.steps_clipped},
           {"damaged_rows", report.damaged}};
 }
 
@@ -120,7 +121,8 @@ Json inspected(const LogReader& log, const InspectOptions& options) {
   result["outputs_only"] = log.outputs_only();
   result["pattern_sets"] = Json::array();
   for (const auto& set : log.pattern_sets()) {
-    result["pattern_sets"].push_back({{"name", set.name}, {"rows", set.rows}, {"width", set.width}, {"path", set.path}, {"sha256", set.sha256}});
+    result["pattern_sets"].push_back(
+        {{"name", set.name}, {"rows", set.rows}, {"width", set.width}, {"path", set.path}, {"sha256", set.sha256}});
   }
   result["rows"] = log.rows();
   result["steps"] = log.steps();
@@ -154,23 +156,29 @@ void print_for_people(const Json& log) {
   if (log["cut_short"].get<bool>()) {
     std::printf("  status       cut short: no end was recorded (or it is being written now); what is counted is whole\n");
   } else {
-    std::printf("  status       %s: %s\n", text("status").c_str(), text("reason").c_str());
+    const std::string status = text("status"), reason = text("reason");
+    std::printf("  status       %s\n", reason.starts_with(status) ? reason.c_str() : (status + ": " + reason).c_str());
   }
   std::printf("  command      %s\n", text("command").c_str());
-  std::printf("  device       %s; %s terminals, %s parameters; vector target %s\n", text("device").c_str(), count("terminals").c_str(),
-              count("parameters").c_str(), text("vector_target").c_str());
+  std::printf("  device       %s; %s terminals, %s parameters; vector target %s\n", text("device").c_str(),
+              count("terminals").c_str(), count("parameters").c_str(), text("vector_target").c_str());
   for (const Json& set : log["pattern_sets"]) {
-    std::printf("  patterns     %s: %s rows of %s levels, %s\n", set["name"].get<std::string>().c_str(), set["rows"].dump().c_str(),
-                set["width"].dump().c_str(), set["path"].get<std::string>().empty() ? "stored here" : set["path"].get<std::string>().c_str());
+    std::printf("  patterns     %s: %s rows of %s levels, %s\n", set["name"].get<std::string>().c_str(),
+                set["rows"].dump().c_str(), set["width"].dump().c_str(),
+                set["path"].get<std::string>().empty() ? "stored here" : set["path"].get<std::string>().c_str());
   }
-  std::printf("  counted      %s relaxations, %s steps, %s epochs, %s checkpoints%s\n", count("rows").c_str(), count("steps").c_str(),
-              count("epochs").c_str(), count("checkpoints").c_str(), log["outputs_only"].get<bool>() ? "; rows hold the outputs alone" : "");
+  std::printf("  counted      %s relaxations, %s steps, %s epochs, %s checkpoints%s\n", count("rows").c_str(),
+              count("steps").c_str(), count("epochs").c_str(), count("checkpoints").c_str(),
+              log["outputs_only"].get<bool>() ? "; rows hold the outputs alone" : "");
   if (!log["loss"].empty()) {
-    std::printf("  loss         first %s, last %s, best %s (step %s)\n", number_text(log["loss"]["first"]).c_str(), number_text(log["loss"]["last"]).c_str(),
-                number_text(log["loss"]["best"]).c_str(), log["loss"]["best_step"].dump().c_str());
+    std::printf("  loss         first %s, last %s, best %s (step %s)\n", number_text(log["loss"]["first"]).c_str(),
+                number_text(log["loss"]["last"]).c_str(), number_text(log["loss"]["best"]).c_str(),
+                log["loss"]["best_step"].dump().c_str());
   }
   if (log.contains("qualities")) {
-    for (const auto& [flags, number] : log["qualities"].items()) std::printf("  quality      %s: %s rows\n", flags.c_str(), grouped(number.get<std::uint64_t>()).c_str());
+    for (const auto& [flags, number] : log["qualities"].items()) {
+      std::printf("  quality      %s: %s rows\n", flags.c_str(), grouped(number.get<std::uint64_t>()).c_str());
+    }
     const Json& damaged = log["damaged_rows"];
     if (damaged.empty()) std::printf("  check        the CRC of every counted row is right\n");
     else std::printf("  check        %zu DAMAGED rows: the first is row %s\n", damaged.size(), damaged[0].dump().c_str());
@@ -197,9 +205,10 @@ int inspect(const InspectOptions& options) {
   } else {
     if (options.repair) {
       std::printf("repaired: %s; %s rows and %s steps kept, %s rows and %s steps beyond the counts removed\n",
-                  repair["was_truncated"].get<bool>() ? (repair["padded_bytes"].dump() + " missing bytes were padded").c_str() : "the file was not truncated",
-                  repair["rows_kept"].dump().c_str(), repair["steps_kept"].dump().c_str(), repair["rows_clipped"].dump().c_str(),
-                  repair["steps_clipped"].dump().c_str());
+                  repair["was_truncated"].get<bool>() ? (repair["padded_bytes"].dump() + " missing bytes were padded").c_str()
+                                                      : "the file was not truncated",
+                  repair["rows_kept"].dump().c_str(), repair["steps_kept"].dump().c_str(),
+                  repair["rows_clipped"].dump().c_str(), repair["steps_clipped"].dump().c_str());
     }
     print_for_people(result);
   }
@@ -212,7 +221,8 @@ void add_inspect(CLI::App& app, Command& command) {
   CLI::App& inspector = *app.add_subcommand("inspect", "what a log holds, how the run ended, and whether every row is whole");
   auto options = std::make_shared<InspectOptions>();
   inspector.add_option("LOG", options->log, "the log; it may be in the making")->required()->type_name("LOG");
-  inspector.add_flag("--repair", options->repair, "pad a truncated file to its stored end, and remove what lies beyond the counts");
+  inspector.add_flag("--repair", options->repair,
+                     "pad a truncated file to its stored end, and remove what lies beyond the counts");
   inspector.add_option("--steps", options->steps, "show the last N training steps")->type_name("N");
   inspector.add_option("--rows", options->rows, "show the last N relaxations")->type_name("N");
   inspector.add_flag("--experiment", options->experiment, "show the experiment's text");
@@ -224,7 +234,10 @@ void add_inspect(CLI::App& app, Command& command) {
       "Examples:\n"
       "  ness inspect xor.h5 --steps 3\n"
       "  ness inspect broken.h5 --repair");
-  inspector.callback([options, &command] { command.run = [options] { return inspect(*options); }; });
+  inspector.callback([options, &command] {
+    command.heeds_stop = options->repair;
+    command.run = [options] { return inspect(*options); };
+  });
 }
 
 }  // namespace ness

@@ -49,8 +49,8 @@ ReplayResult replay_log(const LogReader& log, const Experiment& experiment, bool
   result.rows = device.next_row();
   if (result.equal && (result.steps != log.steps() || result.rows != log.rows())) {
     result.equal = false;
-    result.message = "re-executed " + grouped(result.steps) + " of " + grouped(log.steps()) + " steps and " + grouped(result.rows) + " of " +
-                     grouped(log.rows()) + " rows: the log holds more than its experiment does";
+    result.message = "re-executed " + grouped(result.steps) + " of " + grouped(log.steps()) + " steps and " +
+                     grouped(result.rows) + " of " + grouped(log.rows()) + " rows: the log holds more than its experiment does";
   }
   if (result.equal) result.message.clear();
   return result;
@@ -59,7 +59,9 @@ ReplayResult replay_log(const LogReader& log, const Experiment& experiment, bool
 int replay(const ReplayOptions& options, const Command& command) {
   const LogReader log(options.log);
   if (log.outputs_only()) {
-    throw LogError(options.log + ": its rows hold the potentials of the outputs alone (log.rows = \"outputs\"), and the gradients cannot be formed again from them: nothing can be replayed");
+    throw LogError(options.log +
+                   ": its rows hold the potentials of the outputs alone (log.rows = \"outputs\"), and the gradients cannot be "
+                   "formed again from them: nothing can be replayed");
   }
   if (const std::string doubt = use_recorded_target(log); !doubt.empty()) warn(doubt);
   LoadOptions load;
@@ -67,18 +69,18 @@ int replay(const ReplayOptions& options, const Command& command) {
   const Experiment experiment = options.with_threads(experiment_of(log, load));
   const ReplayResult result = replay_log(log, experiment, options.json, command.stop);
   if (options.json) {
-    nlohmann::ordered_json json{{"log", options.log},           {"equal", result.equal},      {"status", to_string(log.status())},
-                                {"steps", result.steps},        {"rows", result.rows},        {"logged_steps", log.steps()},
-                                {"logged_rows", log.rows()},    {"message", result.message}};
+    nlohmann::ordered_json json{{"log", options.log},        {"equal", result.equal},    {"status", to_string(log.status())},
+                                {"steps", result.steps},     {"rows", result.rows},      {"logged_steps", log.steps()},
+                                {"logged_rows", log.rows()}, {"message", result.message}};
     std::printf("%s\n", json.dump().c_str());
   } else if (result.equal) {
-    std::printf("%s: %s steps re-executed from %s rows; every parameter vector is bit-equal\n", options.log.c_str(), grouped(result.steps).c_str(),
-                grouped(result.rows).c_str());
+    std::printf("%s: %s steps re-executed from %s rows; every parameter vector is bit-equal\n", options.log.c_str(),
+                grouped(result.steps).c_str(), grouped(result.rows).c_str());
     if (log.status() != ExitStatus::finished) std::printf("(the run itself did not finish: %s)\n", to_string(log.status()));
   }
   if (!result.equal) {
-    complain(options.log + ": the replay differs after " + grouped(result.steps) + " bit-equal steps, at row " + std::to_string(result.rows) + ": " +
-             result.message);
+    complain(options.log + ": the replay differs after " + grouped(result.steps) + " bit-equal steps, at row " +
+             std::to_string(result.rows) + ": " + result.message);
   }
   return result.equal ? ExitCode::success : ExitCode::failure;
 }
@@ -86,7 +88,8 @@ int replay(const ReplayOptions& options, const Command& command) {
 }  // namespace
 
 void add_replay(CLI::App& app, Command& command) {
-  CLI::App& replayer = *app.add_subcommand("replay", "re-execute the training of a log from what was recorded, and compare bit for bit");
+  CLI::App& replayer =
+      *app.add_subcommand("replay", "re-execute the training of a log from what was recorded, and compare bit for bit");
   auto options = std::make_shared<ReplayOptions>();
   replayer.add_option("LOG", options->log, "log of a training run")->required()->type_name("LOG");
   options->add_data(replayer);

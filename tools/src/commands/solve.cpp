@@ -1,5 +1,6 @@
 // ness solve: the steady state of one network, and its gradients.
 #include <Eigen/LU>
+#include <array>
 #include <cmath>
 #include <cstdio>
 #include <limits>
@@ -50,7 +51,9 @@ std::pair<std::uint32_t, double> assignment(const std::string& text, const std::
 /// A network, what is imposed on it, and where it came to rest.
 class Solution {
  public:
-  Solution(const sim::NetworkSpec& spec, const SolveOptions& options) : network_(spec), theta_(network_.theta()) {
+  /// `given`: the parameters of each edge that the file names, and whose gradients are told.
+  Solution(const sim::NetworkSpec& spec, std::vector<std::array<bool, 4>> given, const SolveOptions& options)
+      : network_(spec), given_(std::move(given)), theta_(network_.theta()) {
     impose(options);
     Vector start = network_.rest();
     if (std::isfinite(options.ramp)) {
@@ -80,7 +83,8 @@ class Solution {
     result["edge_currents"] = json_vector(network_.edge_currents(boundary_, state_.potential));
     const Matrix slope = moving_slope();
     result["conductance_matrix"] = Json::array();
-    for (Eigen::Index k = 0; k < slope.rows(); ++k) result["conductance_matrix"].push_back(json_vector(-slope.row(k).transpose()));
+    for (Eigen::Index k = 0; k < slope.rows(); ++k)
+      result["conductance_matrix"].push_back(json_vector(-slope.row(k).transpose()));
     result["max_real_eigenvalue"] = json_number(sim::max_real_eigenvalue(network_, boundary_, state_.potential));
     if (!options.target.empty()) add_gradients(result, options.target, slope);
     result["residual"] = json_number(state_.residual);
@@ -104,6 +108,9 @@ class Solution {
     boundary_.theta = theta_.data();
     boundary_.clamp = Eigen::Map<const Vector>(options.clamp.data(), static_cast<Eigen::Index>(options.clamp.size()));
     if (!boundary_.clamp.allFinite()) throw std::invalid_argument("--clamp: levels must be finite");
+    for (const double target : options.target) {
+      if (!std::isfinite(target)) throw std::invalid_argument("--target: potentials must be finite");
+    }
     for (const std::string& text : options.hold) {
       const auto [node, level] = assignment(text, "--hold");
       boundary_.held.emplace_back(free_index(node, "--hold " + text), level);
@@ -146,7 +153,8 @@ class Solution {
     }
     // Costates of clamped and held nodes are zero: no balance is imposed there.
     Vector c(static_cast<Eigen::Index>(moving_.size()));
-    for (Eigen::Index k = 0; k < c.size(); ++k) c[k] = by_potential[network_.free()[static_cast<std::size_t>(moving_[static_cast<std::size_t>(k)])]];
+    for (Eigen::Index k = 0; k < c.size(); ++k)
+      c[k] = by_potential[network_.free()[static_cast<std::size_t>(moving_[static_cast<std::size_t>(k)])]];
     const Vector solved = c.size() > 0 ? Vector(slope.transpose().partialPivLu().solve(c)) : c;
     Vector lambda = Vector::Zero(mu.size()), free_lambda = Vector::Zero(static_cast<Eigen::Index>(held_.size()));
     for (Eigen::Index k = 0; k < c.size(); ++k) {
@@ -161,7 +169,8 @@ class Solution {
     gradients["leaks"] = Json::array();
     for (const std::uint32_t k : network_.free()) {
       const sim::NodeProperties& node = spec.nodes[k];
-      gradients["leaks"].push_back({{"node", k}, {"g", json_number(-lambda[k] * (mu[k] - node.mu_ref))}, {"mu_ref", json_number(lambda[k] * node.g)}});
+      gradients["leaks"].push_back(
+          {{"node", k}, {"g", json_number(-lambda[k] * (mu[k] - node.mu_ref))}, {"mu_ref", json_number(lambda[k] * node.g)}});
     }
     gradients["clamps"] = json_vector(network_.clamp_gradient(boundary_, state_.potential, free_lambda));
   }
@@ -176,13 +185,14 @@ class Solution {
     const sim::LawInfo& law = sim::law_info(properties.law);
     Json gradient = Json::object();
     for (std::size_t i = 0; i < law.parameters; ++i) {
-      if (!std::isfinite(properties.p[i])) continue;  // no inhibition
+      if (!given_[e][i]) continue;
       gradient[std::string(law.names[i])] = json_number(-(lambda[edge.source] - lambda[edge.target]) * current.by_parameter[i]);
     }
     return gradient;
   }
 
   sim::Network network_;
+  std::vector<std::array<bool, 4>> given_;
   Vector theta_;
   sim::Boundary boundary_;
   std::vector<std::int64_t> free_index_;   // by node; -1: clamped
@@ -198,23 +208,29 @@ void print_for_people(const Json& result) {
     std::printf("No steady state was established, so none is printed.\n");
     return;
   }
+  const auto list = [&](const char* what, const Json& values) {
+    for (std::size_t i = 0; i < values.size(); ++i) std::printf("  %s %-4zu %.17g\n", what, i, number(values[i]));
+  };
   std::printf("potentials (kT):\n");
-  for (std::size_t k = 0; k < result["potentials"].size(); ++k) std::printf("  node %-4zu %.17g\n", k, number(result["potentials"][k]));
+  list("node", result["potentials"]);
   std::printf("currents (source to target):\n");
-  for (std::size_t e = 0; e < result["edge_currents"].size(); ++e) std::printf("  edge %-4zu %.17g\n", e, number(result["edge_currents"][e]));
+  list("edge", result["edge_currents"]);
   std::printf("largest real part of the eigenvalues of C^-1 G: %.17g\n", number(result["max_real_eigenvalue"]));
   if (result.contains("loss")) {
     std::printf("loss: %.17g\n", number(result["loss"]));
     std::printf("gradients:\n");
-    for (std::size_t e = 0; e < result["gradients"]["edges"].size(); ++e) std::printf("  edge %-4zu %s\n", e, result["gradients"]["edges"][e].dump().c_str());
+    const Json& edges = result["gradients"]["edges"];
+    for (std::size_t e = 0; e < edges.size(); ++e) std::printf("  edge %-4zu %s\n", e, edges[e].dump().c_str());
     for (const Json& leak : result["gradients"]["leaks"]) std::printf("  leak      %s\n", leak.dump().c_str());
     std::printf("  clamps    %s\n", result["gradients"]["clamps"].dump().c_str());
   }
 }
 
 int solve(const SolveOptions& options) {
-  const sim::NetworkSpec spec = network_from_json(text_of_file(options.network, "a network file (JSON)"), options.network);
-  const Solution solution(spec, options);
+  std::vector<std::array<bool, 4>> given;
+  const sim::NetworkSpec spec =
+      network_from_json(text_of_file(options.network, "a network file (JSON)"), options.network, &given);
+  const Solution solution(spec, std::move(given), options);
   const Json result = solution.json(options);
   if (options.json) std::printf("%s\n", result.dump().c_str());
   else print_for_people(result);
@@ -227,16 +243,29 @@ void add_solve(CLI::App& app, Command& command) {
   CLI::App& solver = *app.add_subcommand("solve", "the steady state of one network, its currents, conductances and gradients");
   auto options = std::make_shared<SolveOptions>();
   solver.add_option("NETWORK", options->network, "network file (JSON)")->required()->type_name("FILE");
-  solver.add_option("--clamp", options->clamp, "levels of the clamped nodes, in file order (kT)")->delimiter(',')->allow_extra_args(false)->type_name("X1,X2,..");
-  solver.add_option("--target", options->target, "targets of the outputs: prints loss and gradients too")->delimiter(',')->allow_extra_args(false)->type_name("T1,..");
-  solver.add_option("--hold", options->hold, "hold a free node at a level; may be repeated")->type_name("NODE=LEVEL")->allow_extra_args(false);
-  solver.add_option("--inject", options->inject, "inject a current at a free node; may be repeated")->type_name("NODE=CURRENT")->allow_extra_args(false);
-  solver.add_option("--ramp", options->ramp, "raise the clamped levels from 0 at this rate (kT per unit time) instead of stepping them")
+  solver.add_option("--clamp", options->clamp, "levels of the clamped nodes, in file order (kT)")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->type_name("X1,X2,..");
+  solver.add_option("--target", options->target, "targets of the outputs: prints loss and gradients too")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->type_name("T1,..");
+  solver.add_option("--hold", options->hold, "hold a free node at a level; may be repeated")
+      ->type_name("NODE=LEVEL")
+      ->allow_extra_args(false);
+  solver.add_option("--inject", options->inject, "inject a current at a free node; may be repeated")
+      ->type_name("NODE=CURRENT")
+      ->allow_extra_args(false);
+  solver
+      .add_option("--ramp", options->ramp,
+                  "raise the clamped levels from 0 at this rate (kT per unit time) instead of stepping them")
       ->type_name("RATE")
       ->check(CLI::PositiveNumber);
   solver.add_flag("--json", options->json, "one JSON object on standard output; numbers read back bit for bit");
   solver.footer(
-      "The steady state is the one that the relaxation from every node's mu_init reaches when the clamped levels step to --clamp.\n"
+      "The steady state is the one that the relaxation from every node's mu_init reaches when the clamped levels step to "
+      "--clamp.\n"
       "Exit code 0 only if that is a stable steady state: \"status\" is converged, not_converged, limit_cycle or diverged.\n"
       "\n"
       "A network file:\n"
@@ -248,7 +277,10 @@ void add_solve(CLI::App& app, Command& command) {
       "\n"
       "Example:\n"
       "  ness solve net.json --clamp 3 --target 0.5 --json");
-  solver.callback([options, &command] { command.run = [options] { return solve(*options); }; });
+  solver.callback([options, &command] {
+    command.heeds_stop = false;
+    command.run = [options] { return solve(*options); };
+  });
 }
 
 }  // namespace ness

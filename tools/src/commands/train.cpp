@@ -28,9 +28,9 @@ std::string shell_word(const std::string& path) {
   return path.find_first_of(" \t'\"\\$&|;<>()*?") == std::string::npos ? path : "'" + path + "'";
 }
 
-/// Runs `body`, then closes the log with how it ended. Whatever goes wrong, the device is made safe and the log says so, unless it is
-/// the log itself that failed: then no further call is made on it.
-Outcome closing(LogWriter& log, Device& device, const std::function<Outcome()>& body) {
+/// Runs `body`, then closes the log with how it ended. Whatever goes wrong, the device is made safe and the log says so, unless
+/// it is the log itself that failed: then no further call is made on it.
+Outcome closing(LogWriter& log, const std::string& path, Device& device, const std::function<Outcome()>& body) {
   try {
     Outcome outcome = body();
     device.make_safe(safe_budget);
@@ -39,9 +39,10 @@ Outcome closing(LogWriter& log, Device& device, const std::function<Outcome()>& 
   } catch (const LogError&) {
     device.make_safe(safe_budget);
     throw;
-  } catch (const Cancelled& cancelled) {
+  } catch (const Cancelled&) {
     device.make_safe(safe_budget);
     log.close(ExitStatus::cancelled, "stopped on request while evaluating, after training had ended");
+    inform("training has ended, its evaluation has not; continue: ness train --resume " + shell_word(path));
     throw;
   } catch (const std::exception& error) {
     device.make_safe(safe_budget);
@@ -93,8 +94,10 @@ void tell(const Outcome& outcome, const std::string& log, std::uint64_t seed, do
 int exit_code(const Outcome& outcome) { return outcome.cancelled() ? ExitCode::cancelled : ExitCode::success; }
 
 int train(const TrainOptions& options, const Command& command) {
-  const std::string path = options.log.empty() ? std::filesystem::path(options.experiment).stem().string() + ".h5" : options.log;
-  refuse_existing_log(path, "choose another name with --log FILE, or continue that run: ness train --resume " + shell_word(path));
+  const std::string path =
+      options.log.empty() ? std::filesystem::path(options.experiment).stem().string() + ".h5" : options.log;
+  refuse_existing_log(path,
+                      "choose another name with --log FILE, or continue that run: ness train --resume " + shell_word(path));
   const Experiment experiment = options.with_threads(load_experiment(options.experiment, options.load()));
   Run run = prepare(experiment);
   Progress progress(experiment.training.epochs, steps_per_epoch(*experiment.task, experiment.training), options.quiet);
@@ -106,7 +109,7 @@ int train(const TrainOptions& options, const Command& command) {
   Session session(recorder, run, experiment, progress);
   session.trainer().observe(recorder);
   session.trainer().observe(progress);
-  const Outcome outcome = closing(log, recorder, [&] { return session.run(std::nullopt, command.stop); });
+  const Outcome outcome = closing(log, path, recorder, [&] { return session.run(std::nullopt, command.stop); });
   progress.end();
   tell(outcome, path, experiment.seed, progress.seconds(), options.json);
   return exit_code(outcome);
@@ -115,21 +118,25 @@ int train(const TrainOptions& options, const Command& command) {
 /// What stands against continuing a log; throws LogError.
 void check_resumable(const LogReader& log, const Experiment& experiment, std::uint64_t first_row) {
   if (log.outputs_only() && (log.rows() > first_row || experiment.training.start == TrainingOptions::StartFrom::last)) {
-    throw LogError(log.path() + ": its rows hold the outputs alone (log.rows = \"outputs\"), from which the steps since the last checkpoint cannot be formed again: this run cannot be continued");
+    throw LogError(log.path() +
+                   ": its rows hold the outputs alone (log.rows = \"outputs\"), from which the steps since the last checkpoint "
+                   "cannot be formed again: this run cannot be continued");
   }
 }
 
 int tell_finished(const LogReader& log, const TrainOptions& options) {
-  const std::string message = log.path() + " is of a run that has finished (" + log.reason() + "): there is nothing to continue";
+  const std::string message =
+      log.path() + " is of a run that has finished (" + log.reason() + "): there is nothing to continue";
   if (options.json) {
-    std::printf("%s\n", nlohmann::ordered_json{{"log", log.path()}, {"status", "finished"}, {"message", message}}.dump().c_str());
+    std::printf("%s\n",
+                nlohmann::ordered_json{{"log", log.path()}, {"status", "finished"}, {"message", message}}.dump().c_str());
   } else {
     std::printf("%s\n", message.c_str());
   }
   return ExitCode::success;
 }
 
-/// From the last checkpoint: what was done after it is done again from the recorded rows, and where they end, the device goes on.
+/// From the last checkpoint: what was done after it is done again from the recorded rows; where they end, the device goes on.
 int resume(const TrainOptions& options, const Command& command) {
   const std::string& path = options.resume;
   std::optional<Experiment> experiment;
@@ -145,11 +152,13 @@ int resume(const TrainOptions& options, const Command& command) {
     check_resumable(log, *experiment, checkpoint ? checkpoint->relaxations : 0);
   }
   if (experiment->training.start == TrainingOptions::StartFrom::present) {
-    warn("training.start = \"present\": the device's state of then is gone, so the continued run is not bit for bit what it would have been");
+    warn("training.start = \"present\": the device's state of then is gone, so the continued run is not bit for bit what it "
+         "would have been");
   }
   Run run = prepare(*experiment);
   const std::uint64_t first_row = checkpoint ? checkpoint->relaxations : 0, first_step = checkpoint ? checkpoint->step : 0;
-  Progress progress(experiment->training.epochs, steps_per_epoch(*experiment->task, experiment->training), options.quiet, first_step);
+  Progress progress(experiment->training.epochs, steps_per_epoch(*experiment->task, experiment->training), options.quiet,
+                    first_step);
 
   // The writer first: it trims the log to what is counted, and that is what the reader then sees.
   LogWriter log(path, LogWriter::Continue{}, experiment->log);
@@ -161,7 +170,7 @@ int resume(const TrainOptions& options, const Command& command) {
   session.trainer().observe(check);
   session.trainer().observe(progress);
   progress.say("continuing " + path + " after " + grouped(first_step) + " steps");
-  const Outcome outcome = closing(log, recorder, [&] {
+  const Outcome outcome = closing(log, path, recorder, [&] {
     if (experiment->training.start == TrainingOptions::StartFrom::last) {
       remember_from(recorded, first_step, experiment->task->train.size(), session.trainer());
     }
@@ -175,11 +184,14 @@ int resume(const TrainOptions& options, const Command& command) {
 }  // namespace
 
 void add_train(CLI::App& app, Command& command) {
-  CLI::App& trainer = *app.add_subcommand("train", "train a network as an experiment file says, with every relaxation in a log");
+  CLI::App& trainer =
+      *app.add_subcommand("train", "train a network as an experiment file says, with every relaxation in a log");
   auto options = std::make_shared<TrainOptions>();
   auto* experiment = trainer.add_option("EXPERIMENT", options->experiment, "experiment file (TOML)")->type_name("FILE");
-  auto* log = trainer.add_option("--log", options->log, "the log to write; default: the experiment's name with .h5, here")->type_name("FILE");
-  auto* resumed = trainer.add_option("--resume", options->resume, "continue the run of this log where it stopped")->type_name("LOG");
+  auto* log = trainer.add_option("--log", options->log, "the log to write; default: the experiment's name with .h5, here")
+                  ->type_name("FILE");
+  auto* resumed =
+      trainer.add_option("--resume", options->resume, "continue the run of this log where it stopped")->type_name("LOG");
   options->add_set(trainer);
   options->add_data(trainer);
   options->add_threads(trainer);
@@ -187,8 +199,8 @@ void add_train(CLI::App& app, Command& command) {
   trainer.add_flag("--quiet,-q", options->quiet, "no progress");
   resumed->excludes(experiment)->excludes(log)->excludes("--set")->excludes("--seed");
   trainer.footer(
-      "Ctrl-C ends the run cleanly: the log is closed, and the run can be continued with --resume, bit for bit as if it had not been\n"
-      "interrupted. So can a run whose process was killed. A second Ctrl-C leaves at once.\n"
+      "Ctrl-C ends the run cleanly: the log is closed, and the run can be continued with --resume, bit for bit as if it had\n"
+      "not been interrupted. So can a run whose process was killed. A second Ctrl-C leaves at once.\n"
       "\n"
       "Examples:\n"
       "  ness train xor.toml\n"
@@ -198,7 +210,9 @@ void add_train(CLI::App& app, Command& command) {
     if (options->resume.empty() && options->experiment.empty()) {
       throw CLI::RequiredError("an experiment file, or --resume LOG");
     }
-    command.run = [options, &command] { return options->resume.empty() ? train(*options, command) : resume(*options, command); };
+    command.run = [options, &command] {
+      return options->resume.empty() ? train(*options, command) : resume(*options, command);
+    };
   });
 }
 

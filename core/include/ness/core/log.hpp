@@ -92,8 +92,8 @@ struct LogRow {
   std::string fault;
 };
 
-/// Reads a log, clipped to its counted rows. Throws LogError: not a log, damaged (says whether `ness inspect --repair` can help),
-/// another version. May read a log that is being written.
+/// Reads a log, clipped to its counted rows. Throws LogError: not a log, damaged (says whether `ness inspect --repair` can
+/// help), another version. May read a log that is being written.
 class LogReader {
  public:
   explicit LogReader(const std::string& path);

@@ -21,7 +21,8 @@ class Replay final : public Device {
   /// `sets` are the pattern sets of the experiment, in the header's order. Throws LogError where their digests differ from the
   /// recorded ones. Begins with relaxation number `first_row` (Checkpoint::relaxations). Keeps references to the log and to
   /// `then`.
-  Replay(const LogReader& log, std::vector<std::shared_ptr<const PatternSet>> sets, std::uint64_t first_row = 0, Device* then = nullptr);
+  Replay(const LogReader& log, std::vector<std::shared_ptr<const PatternSet>> sets, std::uint64_t first_row = 0,
+         Device* then = nullptr);
   /// As recorded; of an outputs-only log, only the outputs are readable.
   const DeviceInfo& info() const override { return info_; }
   /// The row of the log that answers next; that of `then` when it is log.rows().

@@ -27,7 +27,8 @@ struct TrainingOptions {
   double rest_rate = std::numeric_limits<double>::infinity();  ///< Rest::rate
   std::uint64_t validate_every = 0;  ///< epochs between validations (from rest); 0: only at the end, if there is a set
   std::uint64_t patience = 0;        ///< validations without a better loss before stopping early; 0: off
-  double target_loss = 0;            ///< stop after an epoch whose mean training loss is below; 0: off
+  /// Stop after an epoch whose mean training loss is below; 0: off. With one step an epoch the theta that was measured is kept.
+  double target_loss = 0;
   std::uint64_t max_relaxations = 0; ///< stop before a step that would exceed it; 0: no limit
   std::uint64_t checkpoint_every = 1;///< epochs
   double max_left_out = 0.5;         ///< a step in which a larger fraction of samples is unusable is skipped
