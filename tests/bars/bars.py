@@ -33,7 +33,7 @@ class Bars:
         print(f"{'met  ' if met else 'SHORT'} | {row} | {what} | {bar} | {figure}", flush=True)
 
     def run(self, *command, check=True):
-        done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
+        done = subprocess.run([str(c) for c in command], capture_output=True, text=True, cwd=root)
         if check and done.returncode != 0:
             raise RuntimeError(f"{' '.join(map(str, command))}: exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
         return done

@@ -1,0 +1,29 @@
+// Random damage to valid input: what a parser must answer with a result or its own error, and with nothing else.
+#pragma once
+
+#include <algorithm>
+#include <string>
+
+#include "ness/core/random.hpp"
+
+namespace fuzz {
+
+/// `text` with 1 to 8 changes: a byte replaced, removed, doubled, or a run cut out, moved or repeated; sometimes cut short.
+inline std::string damaged(std::string text, ness::Random& random) {
+  const std::uint64_t changes = 1 + random.below(8);
+  for (std::uint64_t k = 0; k < changes && !text.empty(); ++k) {
+    const std::size_t at = random.below(text.size()), length = 1 + random.below(std::min<std::size_t>(16, text.size() - at));
+    switch (random.below(7)) {
+      case 0: text[at] = static_cast<char>(random.below(256)); break;
+      case 1: text[at] = "[]{}\"=,.:-+e019\n\0\xff"[random.below(18)]; break;
+      case 2: text.erase(at, 1); break;
+      case 3: text.insert(at, 1, text[at]); break;
+      case 4: text.erase(at, length); break;
+      case 5: text.insert(random.below(text.size()), text.substr(at, length)); break;
+      default: text.resize(at); break;
+    }
+  }
+  return text;
+}
+
+}  // namespace fuzz
