@@ -1,13 +1,18 @@
 #include <catch2/catch.hpp>
 
 #include <cmath>
+#include <filesystem>
 
 #include "ness/core/chain.hpp"
 #include "ness/core/dataset.hpp"
 #include "ness/core/error.hpp"
 #include "ness/core/estimator.hpp"
 #include "ness/core/gradient_check.hpp"
+#include "ness/core/log.hpp"
+#include "ness/core/recorder.hpp"
+#include "ness/core/replay.hpp"
 #include "ness/sim/simulation.hpp"
+#include "device_contract.hpp"
 #include "networks.hpp"
 
 using namespace networks;
@@ -47,6 +52,39 @@ Minibatch whole(const Dataset& data, const Network& network) {
 
 double relative(const Vector& estimate, const Vector& truth) { return (estimate - truth).norm() / truth.norm(); }
 }  // namespace
+
+TEST_CASE("the simulated network keeps the device contract, all laws together") {
+  const auto network = shared(mixed());
+  Simulation device(network);
+  contract::check_device(device, drive_of(*network, Vector{{1.2, -0.4}}));
+}
+
+TEST_CASE("the simulated network keeps the contract behind a recorder, and the replay of that log keeps it too") {
+  const auto network = shared(random_dots({2, 3, 1}, 31, 1.5));
+  Simulation device(network);
+  const Drive good = drive_of(*network, Vector{{1.2, -0.4}});
+  std::string directory = (std::filesystem::temp_directory_path() / "ness-contract-XXXXXX").string();
+  REQUIRE(::mkdtemp(directory.data()) != nullptr);
+  const std::string path = directory + "/run.h5";
+  contract::ContractOptions options;
+  // The replay must meet the calls of the recording: none that stops half-way, none that goes back to an earlier row.
+  options.cancels = false;
+  options.repeatable_after_seek = false;
+  LogHeader header;
+  header.info = device.info();
+  header.pattern_sets = {good.clamp.set};
+  {
+    LogWriter log(path, header, {});
+    Recorder recorder(device, log);
+    contract::check_device(recorder, good, options);
+    log.close(ExitStatus::finished, "contract");
+  }
+  const LogReader log(path);
+  CHECK(log.rows() > 3);
+  Replay replay(log, header.pattern_sets);
+  contract::check_device(replay, good, options);
+  std::filesystem::remove_all(directory);
+}
 
 TEST_CASE("a batch gives the same bits on one thread and on two, and as single relaxations") {
   const auto network = shared(random_dots({4, 6, 2}, 3, 2, 0, true));

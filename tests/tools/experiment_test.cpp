@@ -202,6 +202,40 @@ TEST_CASE("a fold is placed with the edge's own b") {
   }
 }
 
+TEST_CASE("logarithms are drawn from an interval, and an enzyme's constants relative to its Ka") {
+  const std::string enzyme = R"([network]
+law = "enzyme"
+layers = [2, 50, 1]
+[parameters.Vf]
+value = 1
+[parameters.Ka]
+log-uniform = [-3.0, 2.0]
+[parameters.Kb]
+ratio = [1.5, 0.0]
+[parameters.Ki]
+ratio = [0.0, 0.5]
+[task]
+kind = "xor"
+)";
+  const Run run = prepare(load(enzyme));
+  double low = 9, high = -9, sum = 0;
+  for (int e = 0; e < 150; ++e) {
+    const std::string edge = std::to_string(e) + "]";
+    const double Ka = value(run, "Ka[" + edge);
+    low = std::min(low, std::log(Ka));
+    high = std::max(high, std::log(Ka));
+    sum += std::log(value(run, "Ki[" + edge) / Ka);
+    // One exponential and one product: a few roundings.
+    CHECK(value(run, "Kb[" + edge) / Ka == Approx(std::exp(1.5)).epsilon(1e-14));
+  }
+  CHECK(low >= -3);
+  CHECK(high <= 2);
+  CHECK(high - low > 4.5);  // the largest and smallest of 150 draws cover 90 % of the interval but for one time in 10^6
+  CHECK(sum / 150 == Approx(0).margin(5 * 0.5 / std::sqrt(150)));  // five standard errors
+  CHECK(refusal(enzyme, {"parameters.Vf.ratio=[0,1]"}).find("relative to an enzyme's Ka") != std::string::npos);
+  CHECK(refusal(enzyme, {"parameters.mu_ref.log-uniform=[0,1]"}).find("either sign") != std::string::npos);
+}
+
 TEST_CASE("the seed decides, wherever it is given") {
   Experiment experiment = load(base);
   const std::uint64_t four = digest(prepare(experiment).theta);
