@@ -111,4 +111,13 @@ bool Elimination::positive_definite(const Matrix& matrix, const Plan& plan) {
   return cholesky.info() == Eigen::Success;
 }
 
+bool Elimination::dominated_by_diagonal(const Matrix& matrix, const Plan& plan) {
+  if (!(matrix.diagonal().array() > 0).all()) return false;  // NaN too
+  comparison_ = -matrix.cwiseAbs();
+  comparison_.diagonal() = matrix.diagonal();
+  if (!factor(comparison_, plan)) return false;
+  solve(Vector::Ones(matrix.rows()), scaling_);
+  return (scaling_.array() > 0).all();
+}
+
 }  // namespace ness::sim

@@ -29,10 +29,15 @@ class Elimination {
 
   /// True if the symmetric part of the matrix is positive definite.
   bool positive_definite(const Matrix& matrix, const Plan& plan);
+  /// True if the diagonal is positive and, after scaling the columns by some positive vector, strictly dominates each row: the
+  /// comparison matrix M (diagonal as it is, -|a_ij| elsewhere) is an M-matrix, which M d = 1 shows by a positive d. Forgets a factorisation.
+  bool dominated_by_diagonal(const Matrix& matrix, const Plan& plan);
 
  private:
   const Plan* plan_ = nullptr;
   bool dense_ = false;
+  Matrix comparison_;
+  Vector scaling_;
   Matrix upper_, lower_, schur_;  // M(first, rest), M(rest, first), Schur complement
   Vector pivot_;
   Eigen::PartialPivLU<Matrix> lu_;

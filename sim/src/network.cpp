@@ -301,7 +301,9 @@ Network::WorkspacePtr Network::workspace() const { return WorkspacePtr(new Works
 bool Network::factor(Workspace& work, const Matrix& matrix) const { return work.elimination.factor(matrix, impl_->plan); }
 void Network::solve(const Workspace& work, const Vector& b, Vector& x) const { work.elimination.solve(b, x); }
 void Network::solve_transposed(const Workspace& work, const Vector& b, Vector& x) const { work.elimination.solve_transposed(b, x); }
-bool Network::positive_definite(Workspace& work, const Matrix& matrix) const { return work.elimination.positive_definite(matrix, impl_->plan); }
+bool Network::contracting(Workspace& work, const Matrix& slope) const {
+  return work.elimination.positive_definite(slope, impl_->plan) || work.elimination.dominated_by_diagonal(slope, impl_->plan);
+}
 
 void fill_nodes(const Network::Impl& impl, const std::vector<std::uint32_t>& nodes, NodeState& state) {
   const double kT = impl.spec.kT;

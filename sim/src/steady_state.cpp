@@ -73,12 +73,12 @@ class Following {
     path_.begin(state_.potential);
     if (restored && options_.newton_first && newton_contracting()) return finish(Verdict::converged);
     state_.followed = true;
-    if (restored) state_.contracting = network_.positive_definite(work_, path_.slope);
+    if (restored) state_.contracting = network_.contracting(work_, path_.slope);
     while (state_.steps < options_.max_steps) {
       if (!path_.step(options_.path_tolerance)) break;
       ++state_.steps;
       state_.potential = path_.y;
-      if (restored && state_.contracting) state_.contracting = network_.positive_definite(work_, path_.slope);
+      if (restored && state_.contracting) state_.contracting = network_.contracting(work_, path_.slope);
       if (const std::optional<Verdict> verdict = arrived()) return finish(*verdict);
     }
     return finish(examine_for_cycle());
@@ -126,7 +126,7 @@ class Following {
     slope_ = path_.slope;
     double before = std::numeric_limits<double>::infinity();
     for (int iteration = 0; iteration < 25; ++iteration) {
-      if (certified && !network_.positive_definite(work_, slope_)) return false;
+      if (certified && !network_.contracting(work_, slope_)) return false;
       if (!network_.factor(work_, slope_)) return false;
       network_.solve(work_, unbalanced_, correction_);
       const double size = correction_.cwiseAbs().maxCoeff();

@@ -99,8 +99,10 @@ class Network {
   bool factor(Workspace& work, const Matrix& matrix) const;
   void solve(const Workspace& work, const Vector& b, Vector& x) const;
   void solve_transposed(const Workspace& work, const Vector& b, Vector& x) const;
-  /// True if the symmetric part is positive definite. Forgets a factorisation.
-  bool positive_definite(Workspace& work, const Matrix& matrix) const;
+  /// True if the flow contracts at a state with this dI/dmu, for any capacities: the symmetric part is positive definite (distances
+  /// shrink in the norm of the capacities), or the diagonal dominates after a positive scaling (they shrink in a scaled largest-entry
+  /// norm). Either proves that all eigenvalues of C^-1 G have negative real parts. Forgets a factorisation.
+  bool contracting(Workspace& work, const Matrix& slope) const;
 
   /// dI/dmu alone.
   Matrix slope(const Boundary& boundary, const Vector& potential) const;

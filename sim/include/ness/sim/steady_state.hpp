@@ -4,10 +4,9 @@
 // stability has been established, and an iterate is never called a steady state.
 //
 // The relaxation is followed in time by RODAS3 (Sandu et al. 1997: four stages, order 3(2), L-stable) under error control, with the
-// true, also potential-dependent, capacities. Newton's method takes over only where the flow contracts: at every iterate the
-// symmetric part of G is negative definite, so that distances (in the capacity norm) shrink along the flow, and the total
-// displacement stays below a trust radius. Where that certificate fails at the end (strongly non-reciprocal networks) the eigenvalues of
-// C^-1 G decide. A relaxation that does not come to rest is examined for a limit cycle before it is called one.
+// true, also potential-dependent, capacities. Newton's method takes over only where the flow contracts: at every iterate distances
+// shrink along the flow (Network::contracting: the symmetric part of G is negative definite, or its diagonal dominates), and the total
+// displacement stays below a trust radius. Where that certificate fails at the end the eigenvalues of C^-1 G decide. A relaxation that does not come to rest is examined for a limit cycle before it is called one.
 #pragma once
 
 #include <cstdint>
