@@ -212,6 +212,7 @@ const NetworkSpec& Network::spec() const { return impl_->spec; }
 const std::vector<std::uint32_t>& Network::free() const { return impl_->free; }
 const std::vector<std::uint32_t>& Network::clamped() const { return impl_->clamped; }
 std::size_t Network::parameters() const { return impl_->n_parameters; }
+bool Network::linear() const { return !impl_->any_dot && !impl_->any_enzyme; }
 
 std::int64_t Network::edge_parameter(std::size_t edge, std::size_t which) const {
   const std::int64_t offset = impl_->laws[impl_->law_of_edge[edge]].offset[which];

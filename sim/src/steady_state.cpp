@@ -72,6 +72,7 @@ class Following {
   SteadyState run(bool restored) {
     path_.begin(state_.potential);
     if (restored && options_.newton_first && newton_contracting()) return finish(Verdict::converged);
+    if (network_.linear() && newton(std::numeric_limits<double>::infinity(), true)) return finish(Verdict::converged);
     state_.followed = true;
     if (restored) state_.contracting = network_.contracting(work_, path_.slope);
     while (state_.steps < options_.max_steps) {

@@ -68,6 +68,8 @@ class Network {
   const std::vector<std::uint32_t>& free() const;     ///< node of each free index
   const std::vector<std::uint32_t>& clamped() const;  ///< node of each clamped index
   std::size_t parameters() const;
+  /// True if every edge is linear: then the relaxation from any start ends in the one steady state.
+  bool linear() const;
   /// Position in theta of parameter `which` of an edge; -1 where it is not in theta (d).
   std::int64_t edge_parameter(std::size_t edge, std::size_t which) const;
   std::size_t leak_g(std::size_t free_index) const;
