@@ -1,5 +1,7 @@
 #include "messages.hpp"
 
+#include <cstdlib>
+
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
@@ -23,6 +25,11 @@ void complain(const std::string& message) {
     if (c == '\n') c = ' ';
   }
   spdlog::error("{}", line);
+}
+
+std::string called() {
+  const char* name = std::getenv("NESS_COMMAND");
+  return name != nullptr && *name != '\0' ? name : "ness";
 }
 
 }  // namespace ness

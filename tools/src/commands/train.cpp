@@ -42,7 +42,7 @@ Outcome closing(LogWriter& log, const std::string& path, Device& device, const s
   } catch (const Cancelled&) {
     device.make_safe(safe_budget);
     log.close(ExitStatus::cancelled, "stopped on request while evaluating, after training had ended");
-    inform("training has ended, its evaluation has not; continue: ness train --resume " + shell_word(path));
+    inform("training has ended, its evaluation has not; continue: " + called() + " train --resume " + shell_word(path));
     throw;
   } catch (const std::exception& error) {
     device.make_safe(safe_budget);
@@ -79,15 +79,20 @@ nlohmann::ordered_json json_of(const Outcome& outcome, const std::string& log, s
 void tell(const Outcome& outcome, const std::string& log, std::uint64_t seed, double seconds, bool json) {
   if (json) {
     std::printf("%s\n", json_of(outcome, log, seed, seconds).dump().c_str());
+    if (outcome.cancelled()) inform("continue: " + called() + " train --resume " + shell_word(log));
     return;
   }
   const std::string word = shell_word(log);
   std::printf("%s\n%s", outcome.summary.message().c_str(), text_of(outcome.evaluations).c_str());
   std::printf("%s, every relaxation is in %s\n", duration_text(seconds).c_str(), log.c_str());
   if (outcome.cancelled()) {
-    std::printf("continue: ness train --resume %s\n", word.c_str());
+    std::printf("continue: %s train --resume %s\n", called().c_str(), word.c_str());
   } else {
-    std::printf("next: ness inspect %s    ness evaluate %s    ness replay %s\n", word.c_str(), word.c_str(), word.c_str());
+    std::printf("next:\n");
+    for (const auto& [subcommand, what] : {std::pair{"inspect", "what the log holds"}, {"evaluate", "loss on every set, from cold starts"},
+                                           {"replay", "the training again from its log, bit for bit"}}) {
+      std::printf("  %s %-8s %s    # %s\n", called().c_str(), subcommand, word.c_str(), what);
+    }
   }
 }
 
@@ -97,7 +102,7 @@ int train(const TrainOptions& options, const Command& command) {
   const std::string path =
       options.log.empty() ? std::filesystem::path(options.experiment).stem().string() + ".h5" : options.log;
   refuse_existing_log(path,
-                      "choose another name with --log FILE, or continue that run: ness train --resume " + shell_word(path));
+                      "choose another name with --log FILE, or continue that run: " + called() + " train --resume " + shell_word(path));
   const Experiment experiment = options.with_threads(load_experiment(options.experiment, options.load()));
   Run run = prepare(experiment);
   Progress progress(experiment.training.epochs, steps_per_epoch(*experiment.task, experiment.training), options.quiet);
