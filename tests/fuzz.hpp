@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <string>
 
+#include "ness/core/error.hpp"
 #include "ness/core/random.hpp"
 
 namespace fuzz {
@@ -24,6 +25,16 @@ inline std::string damaged(std::string text, ness::Random& random) {
     }
   }
   return text;
+}
+
+/// Runs a parser and counts its refusals; anything but a result or a FileError fails the test.
+template <class Parse>
+void answered(Parse parse, int& refused) {
+  try {
+    parse();
+  } catch (const ness::FileError&) {
+    ++refused;
+  }
 }
 
 }  // namespace fuzz

@@ -6,7 +6,6 @@
 #include <fstream>
 
 #include "ness/core/data_files.hpp"
-#include "ness/core/error.hpp"
 
 using namespace ness;
 
@@ -23,16 +22,6 @@ struct Scratch {
     return (path / name).string();
   }
 };
-
-// Runs a parser; anything but a result or a FileError fails the test.
-template <class Parse>
-void answered(Parse parse, int& refused) {
-  try {
-    parse();
-  } catch (const FileError&) {
-    ++refused;
-  }
-}
 }  // namespace
 
 TEST_CASE("damaged IDX files are read or refused, and nothing else") {
@@ -44,7 +33,7 @@ TEST_CASE("damaged IDX files are read or refused, and nothing else") {
   int refused = 0;
   for (int i = 0; i < 3000; ++i) {
     const std::string path = scratch.write("damaged.idx", fuzz::damaged(valid, random));
-    answered([&] { read_idx(path); }, refused);
+    fuzz::answered([&] { read_idx(path); }, refused);
   }
   CHECK(refused > 1000);  // most damage is to sizes or lengths
 }
@@ -61,7 +50,7 @@ TEST_CASE("damaged CSV files are read or refused, and nothing else") {
   int refused = 0;
   for (int i = 0; i < 3000; ++i) {
     options.train = scratch.write("damaged.csv", fuzz::damaged(valid, random));
-    answered([&] { csv_task(options, 0, 1); }, refused);
+    fuzz::answered([&] { csv_task(options, 0, 1); }, refused);
   }
   CHECK(refused > 500);
 }

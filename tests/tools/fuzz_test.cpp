@@ -3,21 +3,9 @@
 #include <catch2/catch.hpp>
 
 #include "experiment.hpp"
-#include "ness/core/error.hpp"
 #include "network_file.hpp"
 
 using namespace ness;
-
-namespace {
-template <class Parse>
-void answered(Parse parse, int& refused) {
-  try {
-    parse();
-  } catch (const FileError&) {
-    ++refused;
-  }
-}
-}  // namespace
 
 TEST_CASE("damaged network files are read or refused, and nothing else") {
   const std::string valid = R"({"nodes": [{"clamped": true, "T": 1}, {"g": 0.25, "mu_ref": -1, "capacity": 1, "mu0": 0, "mu_init": 0}],
@@ -27,7 +15,7 @@ TEST_CASE("damaged network files are read or refused, and nothing else") {
   int refused = 0;
   for (int i = 0; i < 3000; ++i) {
     const std::string text = fuzz::damaged(valid, random);
-    answered([&] { network_from_json(text, "damaged.json"); }, refused);
+    fuzz::answered([&] { network_from_json(text, "damaged.json"); }, refused);
   }
   CHECK(refused > 2000);
 }
@@ -64,7 +52,7 @@ epochs = 6
   for (int i = 0; i < 1500; ++i) {
     const std::string text = fuzz::damaged(valid, random);
     // Sizes that damage made astronomical are refused by their limits, not tried.
-    answered([&] { experiment_from_text(text, "damaged.toml"); }, refused);
+    fuzz::answered([&] { experiment_from_text(text, "damaged.toml"); }, refused);
   }
   CHECK(refused > 700);
 }
