@@ -102,7 +102,7 @@ TEST_CASE("what is no TOML is refused with its line") {
   CHECK(message.starts_with("file.toml:2: no TOML: "));
 }
 
-TEST_CASE("--set changes keys, makes tables, and is named where its value is wrong") {
+TEST_CASE("set on the command line changes keys, makes tables, and is named where its value is wrong") {
   Document document("seed = 1\n[a]\nx = 1\n", "file.toml");
   document.set("a.x=2.5");
   document.set("b.layer-2.word = last");
