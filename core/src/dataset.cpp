@@ -170,19 +170,22 @@ std::string RegressionOptions::problem() const {
   if (hold_out_every > 0 && hold_out_first >= points) {
     return "hold_out_first = " + std::to_string(hold_out_first) + " of " + std::to_string(points) + " points holds out none";
   }
+  if (validate_every == 1) return "validate_every = 1 leaves no point to train on; use 2 or more, or 0 for none";
   if (!std::isfinite(input_scale) || input_scale == 0) return "input_scale must be finite and not 0";
+  if (!std::isfinite(input_offset)) return "input_offset must be finite";
   if (!std::isfinite(target_scale) || target_scale == 0) return "target_scale must be finite and not 0";
   return {};
 }
 
 Task regression_task(const std::function<double(double)>& f, const RegressionOptions& options) {
   if (const std::string problem = options.problem(); !problem.empty()) throw std::invalid_argument("regression: " + problem);
-  std::vector<double> train_x, test_x;
+  std::vector<double> train_x, validation_x, test_x;
+  const auto is_of = [](std::uint32_t k, std::uint32_t first, std::uint32_t every) { return every > 0 && k >= first && (k - first) % every == 0; };
   for (std::uint32_t k = 0; k < options.points; ++k) {
     const double x = options.low + (options.high - options.low) * k / (options.points - 1);
-    const bool held_out = options.hold_out_every > 0 && k >= options.hold_out_first &&
-                          (k - options.hold_out_first) % options.hold_out_every == 0;
-    (held_out ? test_x : train_x).push_back(x);
+    if (is_of(k, options.hold_out_first, options.hold_out_every)) test_x.push_back(x);
+    else if (is_of(k, options.validate_first, options.validate_every)) validation_x.push_back(x);
+    else train_x.push_back(x);
   }
   const auto sampled = [&](const char* name, const std::vector<double>& xs) {
     RowMatrix inputs(static_cast<Eigen::Index>(xs.size()), 1), targets(static_cast<Eigen::Index>(xs.size()), 1);
@@ -192,14 +195,16 @@ Task regression_task(const std::function<double(double)>& f, const RegressionOpt
         throw std::invalid_argument("regression: f(" + number_text(xs[i]) + ") is " + number_text(y) +
                                     "; it must be finite");
       }
-      inputs(static_cast<Eigen::Index>(i), 0) = options.input_scale * xs[i];
+      inputs(static_cast<Eigen::Index>(i), 0) = options.input_offset + options.input_scale * xs[i];
       targets(static_cast<Eigen::Index>(i), 0) = options.target_scale * y;
     }
     return dense_dataset(name, std::move(inputs), std::move(targets));
   };
   Task task;
   task.name = "regression";
+  if (train_x.empty()) throw std::invalid_argument("regression: no point is left to train on");
   task.train = sampled("train", train_x);
+  if (!validation_x.empty()) task.validation = sampled("validation", validation_x);
   task.test = sampled("test", test_x);
   task.loss = std::make_shared<SquaredError>();
   return task;

@@ -49,8 +49,25 @@ TEST_CASE("regression holds out every fifth point", "[dataset]") {
   }
   CHECK(task.train.pattern(0).levels()[0] == -18);
   CHECK(task.train.pattern(47).levels()[0] == 18);
+  options.input_offset = 20;
+  CHECK(regression_task([](double x) { return x * x; }, options).train.pattern(0).levels()[0] == 2);
+  options.input_offset = std::numeric_limits<double>::infinity();
+  CHECK_THAT(options.problem(), Catch::Contains("input_offset must be finite"));
+  options.input_offset = 0;
   CHECK_THROWS_WITH(regression_task([](double x) { return 1 / (x - x); }, options),
                     Catch::Contains("f(-3") && Catch::Contains("finite"));
+  options.validate_first = 5;
+  options.validate_every = 5;  // k = 5, 10, .., 55: never a test point
+  const Task split = regression_task([](double x) { return x; }, options);
+  CHECK(split.test.size() == 12);
+  REQUIRE(split.validation.size() == 11);
+  CHECK(split.train.size() == 37);
+  CHECK(split.validation.pattern(0).levels()[0] == Approx(6 * (-3 + 6.0 * 5 / 59)).epsilon(1e-15));
+  options.validate_first = 2;  // those of the test set stay there
+  CHECK(regression_task([](double x) { return x; }, options).validation.size() == 0);
+  options.validate_every = 1;
+  CHECK_THAT(options.problem(), Catch::Contains("validate_every"));
+  options.validate_every = 0;
   options.low = 4;
   CHECK_THROWS_WITH(regression_task([](double x) { return x; }, options), Catch::Contains("low below high"));
   options = {};

@@ -232,6 +232,19 @@ kind = "xor"
   CHECK(high <= 2);
   CHECK(high - low > 4.5);  // the largest and smallest of 150 draws cover 90 % of the interval but for one time in 10^6
   CHECK(sum / 150 == Approx(0).margin(5 * 0.5 / std::sqrt(150)));  // five standard errors
+
+  // Stratified: the edges into layer 1 are 0 to 99, those into layer 2 the other 50; each has its own part of the interval.
+  const Run even = prepare(load(enzyme, {"parameters.Ka.stratified=true"}));
+  bool centred = true;
+  for (int e = 0; e < 150; ++e) {
+    const double n = e < 100 ? 100 : 50, k = e < 100 ? e : e - 100;
+    const double fraction = (std::log(value(even, "Ka[" + std::to_string(e) + "]")) + 3) / 5 * n;
+    CHECK(fraction >= k - 1e-12 * n);  // roundings of exp and log
+    CHECK(fraction <= k + 1 + 1e-12 * n);
+    centred = centred && std::abs(fraction - k - 0.5) < 0.1;
+  }
+  CHECK_FALSE(centred);  // and where in it is drawn
+  CHECK(refusal(enzyme, {"parameters.Kb.stratified=true"}).find("beside 'uniform'") != std::string::npos);
   CHECK(refusal(enzyme, {"parameters.Vf.ratio=[0,1]"}).find("relative to an enzyme's Ka") != std::string::npos);
   CHECK(refusal(enzyme, {"parameters.mu_ref.log-uniform=[0,1]"}).find("either sign") != std::string::npos);
 }

@@ -64,7 +64,10 @@ Task read_regression(Table& table) {
   table.whole("points", options.points, 2);
   table.whole("hold_out_first", options.hold_out_first);
   table.whole("hold_out_every", options.hold_out_every);
+  table.whole("validate_first", options.validate_first);
+  table.whole("validate_every", options.validate_every);
   table.number("input_scale", options.input_scale);
+  table.number("input_offset", options.input_offset);
   table.number("target_scale", options.target_scale);
   table.finish();
   table.require(options.problem());
@@ -184,6 +187,9 @@ std::shared_ptr<const Task> read_task(Table& root, const DataPlaces& places, Doc
     case TaskKind::csv:
       *task = read_csv(root, *table, loss, places, document);
       break;
+  }
+  if (validation > 0 && task->validation.size() > 0) {
+    table->fail("validation", "the validation points are chosen by 'validate_every' here: expected one of the two");
   }
   if (validation > 0) {
     if (validation >= task->train.size()) {

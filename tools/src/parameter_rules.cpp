@@ -45,10 +45,12 @@ std::map<std::string, KindInfo> kinds_of(const sim::NetworkSpec& spec) {
   return kinds;
 }
 
+bool is_interval(Kind rule) { return rule == Kind::uniform || rule == Kind::log_uniform || rule == Kind::fold; }
+
 /// Empty if the rule can be used for the kind; otherwise what was expected.
 std::string problem_of(Kind rule, std::pair<double, double> numbers, const std::string& name, const KindInfo& kind) {
-  const bool interval = rule == Kind::uniform || rule == Kind::log_uniform || rule == Kind::fold;
   const bool logarithmic = rule == Kind::log_normal || rule == Kind::log_uniform;
+  const bool interval = is_interval(rule);
   const std::string is_positive = "'" + name + "' is positive: expected ";
   if (interval && !(numbers.first < numbers.second)) return "expected [low, high] with low < high";
   if (!interval && numbers.second < 0) return "expected [mean, standard deviation] with a standard deviation >= 0";
@@ -83,6 +85,11 @@ std::optional<InitialValue> read_initial(Table& table, const std::string& name, 
   const std::array<Kind, 7> rules{Kind::value,       Kind::normal, Kind::uniform, Kind::log_normal,
                                   Kind::log_uniform, Kind::fold,   Kind::ratio};
   for (std::size_t i = 0; i < rules.size(); ++i) take(initial_value_keys()[i], rules[i]);
+  bool stratified = false;
+  if (table.flag("stratified", stratified) && stratified) {
+    if (!initial || !is_interval(initial->kind)) table.fail("stratified", "expected beside 'uniform', 'log-uniform' or 'fold'");
+    initial->stratified = true;
+  }
   return initial;
 }
 
@@ -153,20 +160,48 @@ bool has_parameter(const sim::EdgeProperties& edge, const std::string& kind, std
   return found != end;
 }
 
+/// What a rule may refer to.
+struct Place {
+  double other = 0;                       // the edge's b for folds, its Ka for ratios
+  std::uint32_t stratum = 0, strata = 1;  // which of how many edges into its layer, or leaks of its layer
+};
+
+/// The place of each edge among those into its layer, and of each free node among those of its layer.
+struct Places {
+  std::vector<Place> edges, nodes;
+};
+
+Places places_in(const Graph& graph) {
+  Places places{std::vector<Place>(graph.edges.size()), std::vector<Place>(graph.nodes.size())};
+  std::map<std::uint32_t, std::uint32_t> edges_into, nodes_of;
+  for (std::size_t e = 0; e < graph.edges.size(); ++e) places.edges[e].stratum = edges_into[graph.edges[e].layer]++;
+  for (std::size_t k = 0; k < graph.nodes.size(); ++k) {
+    if (!graph.nodes[k].clamped) places.nodes[k].stratum = nodes_of[graph.nodes[k].layer]++;
+  }
+  for (std::size_t e = 0; e < graph.edges.size(); ++e) places.edges[e].strata = edges_into[graph.edges[e].layer];
+  for (std::size_t k = 0; k < graph.nodes.size(); ++k) {
+    if (!graph.nodes[k].clamped) places.nodes[k].strata = nodes_of[graph.nodes[k].layer];
+  }
+  return places;
+}
+
 double clipped(double value, const std::optional<Range>& range) {
   return range && std::isfinite(value) ? std::clamp(value, range->low, range->high) : value;
 }
 
-/// `other` is what the rule refers to: the edge's b for folds, its Ka for ratios.
-double draw(const InitialValue& rule, Random random, double other) {
+double draw(const InitialValue& rule, Random random, const Place& place) {
+  const auto within = [&] {
+    if (!rule.stratified) return random.uniform(rule.first, rule.second);
+    return rule.first + (rule.second - rule.first) * (place.stratum + random.uniform(0, 1)) / place.strata;
+  };
   switch (rule.kind) {
     case Kind::value: return rule.first;
     case Kind::normal: return rule.first + rule.second * random.normal();
-    case Kind::uniform: return random.uniform(rule.first, rule.second);
+    case Kind::uniform: return within();
     case Kind::log_normal: return std::exp(rule.first + rule.second * random.normal());
-    case Kind::log_uniform: return std::exp(random.uniform(rule.first, rule.second));
-    case Kind::ratio: return other * std::exp(rule.first + rule.second * random.normal());
-    case Kind::fold: return -other * random.uniform(rule.first, rule.second);
+    case Kind::log_uniform: return std::exp(within());
+    case Kind::ratio: return place.other * std::exp(rule.first + rule.second * random.normal());
+    case Kind::fold: return -place.other * within();
   }
   return 0;
 }
@@ -220,14 +255,16 @@ ParameterRules read_parameter_rules(Table& root, const sim::NetworkSpec& spec) {
 
 sim::NetworkSpec drawn(const sim::NetworkSpec& spec, const ParameterRules& rules, std::uint64_t seed) {
   sim::NetworkSpec result = spec;
+  const Places places = places_in(spec.graph);
   const auto draw_edges = [&](const std::string& kind, const KindRules& kind_rules) {
     for (std::uint32_t e = 0; e < result.edges.size(); ++e) {
       sim::EdgeProperties& edge = result.edges[e];
       std::size_t index = 0, reference = 0;
       if (!has_parameter(edge, kind, index)) continue;
       const ParameterRefinement rule = kind_rules.of(e, result.graph.edges[e].layer);
-      const double other = has_parameter(edge, kind == "a" ? "b" : "Ka", reference) ? edge.p[reference] : 0;
-      if (rule.initial) edge.p[index] = draw(*rule.initial, stream_of(seed, kind, e), other);
+      Place place = places.edges[e];
+      if (has_parameter(edge, kind == "a" ? "b" : "Ka", reference)) place.other = edge.p[reference];
+      if (rule.initial) edge.p[index] = draw(*rule.initial, stream_of(seed, kind, e), place);
       edge.p[index] = clipped(edge.p[index], rule.range);
     }
   };
@@ -235,7 +272,7 @@ sim::NetworkSpec drawn(const sim::NetworkSpec& spec, const ParameterRules& rules
     for (std::uint32_t k = 0; k < result.nodes.size(); ++k) {
       if (result.graph.nodes[k].clamped) continue;
       const ParameterRefinement rule = kind_rules.of(k, result.graph.nodes[k].layer);
-      if (rule.initial) result.nodes[k].*member = draw(*rule.initial, stream_of(seed, kind, k), 0);
+      if (rule.initial) result.nodes[k].*member = draw(*rule.initial, stream_of(seed, kind, k), places.nodes[k]);
       result.nodes[k].*member = clipped(result.nodes[k].*member, rule.range);
     }
   };

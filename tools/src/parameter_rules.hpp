@@ -20,6 +20,9 @@ struct InitialValue {
   enum class Kind : std::uint8_t { value, normal, uniform, log_normal, log_uniform, fold, ratio } kind = Kind::value;
   double first = 0;   ///< the value, the mean, or the lower end (log_normal, log_uniform, ratio: of the logarithm)
   double second = 0;  ///< the standard deviation, or the upper end
+  /// Of an interval's rules: each of the n edges into a layer (or leaks of a layer) has its own n-th part of the interval, in
+  /// order, so that no part of it stays empty.
+  bool stratified = false;
 };
 
 /// What is said of some parameters. What is not said is inherited: from their layer, then from their kind.
@@ -48,7 +51,7 @@ const std::vector<std::string>& initial_value_keys();
 /// value at all.
 ParameterRules read_parameter_rules(Table& root, const sim::NetworkSpec& spec);
 
-/// `spec` with initial values drawn. Each is a function of (seed, kind, edge or node) alone, so that refining one parameter
+/// `spec` with initial values drawn. Each is a function of (seed, kind, edge or node) and of the graph alone, so that refining one parameter
 /// shifts no other. Values are clipped to their range.
 sim::NetworkSpec drawn(const sim::NetworkSpec& spec, const ParameterRules& rules, std::uint64_t seed);
 

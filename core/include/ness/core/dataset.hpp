@@ -46,12 +46,15 @@ struct RegressionOptions {
   std::uint32_t points = 60;         ///< evenly spaced, both ends included
   std::uint32_t hold_out_first = 2;  ///< test points are k = first, first + every, ..
   std::uint32_t hold_out_every = 5;  ///< 0: none held out
+  std::uint32_t validate_first = 0;  ///< validation points are those of k = first, first + every, .. that are not test points
+  std::uint32_t validate_every = 0;  ///< 0: none
   double input_scale = 1;            ///< kT per unit of x
+  double input_offset = 0;           ///< kT at x = 0
   double target_scale = 1;           ///< kT per unit of f(x)
   /// Empty if usable; otherwise the reason.
   std::string problem() const;
 };
-/// Regression of f: input potential input_scale * x, target target_scale * f(x). Squared error. Throws std::invalid_argument
+/// Regression of f: input potential input_offset + input_scale * x, target target_scale * f(x). Squared error. Throws std::invalid_argument
 /// for unusable options or where f(x) is not finite.
 Task regression_task(const std::function<double(double)>& f, const RegressionOptions& options);
 
