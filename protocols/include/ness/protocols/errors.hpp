@@ -1,0 +1,42 @@
+// Errors of links and instruments.
+//
+// Misuse (a malformed resource name, a limit) is std::invalid_argument. What goes wrong between here and an instrument has a
+// type of its own and says where: the address, the command and the reply.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+
+namespace ness {
+
+/// The connection to an instrument failed: refused, reset, closed, not a terminal, no such host.
+class LinkError : public std::runtime_error {
+ public:
+  LinkError(std::string address, const std::string& what) : std::runtime_error(address + ": " + what), address_(std::move(address)) {}
+  const std::string& address() const noexcept { return address_; }
+
+ private:
+  std::string address_;
+};
+
+/// Nothing, or not all, came in time. A session closes its link after one: a late reply must never answer the next query.
+class Timeout : public LinkError {
+ public:
+  using LinkError::LinkError;
+};
+
+/// The instrument answered, and the answer is an error of its own or cannot be understood.
+class InstrumentError : public std::runtime_error {
+ public:
+  InstrumentError(std::string address, std::string command, std::string reply, const std::string& what)
+      : std::runtime_error(address + ": '" + command + "': " + what + (reply.empty() ? "" : "; the reply was '" + reply + "'")),
+        address_(std::move(address)), command_(std::move(command)), reply_(std::move(reply)) {}
+  const std::string& address() const noexcept { return address_; }
+  const std::string& command() const noexcept { return command_; }
+  const std::string& reply() const noexcept { return reply_; }
+
+ private:
+  std::string address_, command_, reply_;
+};
+
+}  // namespace ness

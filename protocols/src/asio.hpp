@@ -1,0 +1,5 @@
+// Boost 1.74's asio.hpp uses std::exchange without including <utility>, which C++20 mode needs: both come from here.
+#pragma once
+#include <utility>
+
+#include <boost/asio.hpp>
