@@ -10,16 +10,21 @@ namespace ness::sim {
 
 std::vector<bool> held_nodes(const Network::Workspace& work) { return work.held; }
 
-Rosenbrock::Rosenbrock(const Network& network, Network::Workspace& work)
-    : network_(network), work_(work), enzyme_(network.potential_dependent_capacity()), longest_(std::numeric_limits<double>::infinity()) {
+Rosenbrock::Rosenbrock(const Network& network, Network::Workspace& work, Extra extra)
+    : network_(network), work_(work), extra_(std::move(extra)), enzyme_(network.potential_dependent_capacity()), longest_(std::numeric_limits<double>::infinity()) {
   any_enzyme_ = std::find(enzyme_.begin(), enzyme_.end(), true) != enzyme_.end();
+}
+
+void Rosenbrock::evaluate(const Vector& state, Vector& flow, Matrix* by) {
+  network_.evaluate(work_, state, flow, by);
+  if (extra_) extra_(state, flow, by);
+  ++evaluations;
 }
 
 void Rosenbrock::begin(const Vector& start) {
   y = start;
   time = 0;
-  network_.evaluate(work_, y, unbalanced, &slope);
-  ++evaluations;
+  evaluate(y, unbalanced, &slope);
   C_ = network_.capacity(y);
   // The first step would move no node by more than a tenth of kT at the present rate.
   const double fastest = unbalanced.cwiseQuotient(C_).cwiseAbs().maxCoeff();
@@ -30,8 +35,7 @@ void Rosenbrock::kick(const Vector& by, double longest) {
   y += by;
   longest_ = std::min(longest_, longest);
   h_ = std::min(h_, longest_);
-  network_.evaluate(work_, y, unbalanced, &slope);
-  ++evaluations;
+  evaluate(y, unbalanced, &slope);
   C_ = network_.capacity(y);
 }
 
@@ -58,8 +62,7 @@ bool Rosenbrock::step(double tolerance) {
       continue;
     }
     auto flow_at = [&](const Vector& state) {  // C(y) f(state)
-      network_.evaluate(work_, state, flow_, nullptr);
-      ++evaluations;
+      evaluate(state, flow_, nullptr);
       if (any_enzyme_) flow_.array() *= C_.array() / network_.capacity(state).array();
     };
     const Vector C_h = C_ / h_;
@@ -85,8 +88,7 @@ bool Rosenbrock::step(double tolerance) {
     }
     time += h_;
     h_ *= std::clamp(0.9 / std::cbrt(std::max(error, 1e-6)), 0.2, 6.0);
-    network_.evaluate(work_, y, unbalanced, &slope);
-    ++evaluations;
+    evaluate(y, unbalanced, &slope);
     C_ = network_.capacity(y);
     return y.allFinite();
   }

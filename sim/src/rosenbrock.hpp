@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "ness/sim/network.hpp"
@@ -14,7 +15,9 @@ std::vector<bool> held_nodes(const Network::Workspace& work);
 
 class Rosenbrock {
  public:
-  Rosenbrock(const Network& network, Network::Workspace& work);
+  /// What flows besides the network's own currents: adds to F (units of current), and to dI/dmu where it is asked for.
+  using Extra = std::function<void(const Vector& state, Vector& unbalanced, Matrix* slope)>;
+  Rosenbrock(const Network& network, Network::Workspace& work, Extra extra = {});
 
   /// Starts at a state; the boundary has been imposed on the workspace.
   void begin(const Vector& start);
@@ -23,6 +26,8 @@ class Rosenbrock {
   bool step(double tolerance);
   /// Adds to the state, and steps no longer than `longest` from now on.
   void kick(const Vector& by, double longest);
+  /// Steps no longer than `longest` from now on, whatever was said before.
+  void limit(double longest) { longest_ = longest; }
   /// dmu/dt at the state.
   Vector rate() const;
 
@@ -33,8 +38,10 @@ class Rosenbrock {
   std::uint32_t evaluations = 0;
 
  private:
+  void evaluate(const Vector& state, Vector& unbalanced, Matrix* slope);
   const Network& network_;
   Network::Workspace& work_;
+  Extra extra_;
   std::vector<bool> enzyme_;
   bool any_enzyme_ = false;
   double h_ = 0, longest_ = 0;
