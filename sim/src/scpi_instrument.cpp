@@ -273,9 +273,7 @@ void EmulatedBench::advance(double t) {
     const double next = std::max(next_event(), circuit_->time());
     if (next > t) break;
     circuit_->advance(next);
-    for (const auto& instrument : instruments_) {
-      if (instrument->next_event() <= next) instrument->run(next);
-    }
+    for (const auto& instrument : instruments_) instrument->run(next);
   }
   circuit_->advance(t);
   for (const auto& instrument : instruments_) instrument->run(t);

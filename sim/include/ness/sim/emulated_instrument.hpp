@@ -102,4 +102,8 @@ struct DacChannel {
 /// QDevil QDAC-II, 24 channels.
 std::unique_ptr<EmulatedInstrument> emulated_qdac2(Circuit& circuit, const std::vector<Gate>& gates, const std::vector<DacChannel>& channels, const Imperfection& imperfection);
 
+/// A Prologix GPIB-ETHERNET controller in front of instruments at primary addresses 0 to 30. Add it to the bench after them; their
+/// messages pass through it alone.
+std::unique_ptr<EmulatedInstrument> emulated_prologix(const std::vector<std::pair<std::uint8_t, EmulatedInstrument*>>& instruments);
+
 }  // namespace ness::sim
