@@ -50,6 +50,9 @@ constexpr const char* examples =
     "  ness replay xor.h5                           re-execute the training from its log, bit for bit\n"
     "  ness inspect xor.h5                          what the log holds, and whether it is whole\n"
     "  ness check-gradient xor.toml --estimator ep-centred\n"
+    "  ness emulate bench.toml                      the instruments of a bench, emulated on TCP ports and pseudo-terminals\n"
+    "  ness idn TCPIP::10.0.0.7::5025::SOCKET       who is there\n"
+    "  ness query ASRL/dev/ttyUSB0 ':READ?'         one message, its reply, the error queue\n"
     "  ness solve net.json --clamp 0,3 --json       one steady state, with 17 digits\n"
     "\n"
     "`ness SUBCOMMAND --help` says more. Progress and messages go to standard error, results to standard output.\n"
@@ -76,6 +79,10 @@ int run(int argc, char** argv) {
   add_check_gradient(app, command);
   add_inspect(app, command);
   add_solve(app, command);
+  add_emulate(app, command);
+  add_idn(app, command);
+  add_query(app, command);
+  add_list(app, command);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

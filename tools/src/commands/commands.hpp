@@ -34,6 +34,10 @@ void add_replay(CLI::App& app, Command& command);
 void add_check_gradient(CLI::App& app, Command& command);
 void add_inspect(CLI::App& app, Command& command);
 void add_solve(CLI::App& app, Command& command);
+void add_emulate(CLI::App& app, Command& command);
+void add_idn(CLI::App& app, Command& command);
+void add_query(CLI::App& app, Command& command);
+void add_list(CLI::App& app, Command& command);
 
 /// Options that several subcommands share, worded once.
 struct CommonOptions {

@@ -1,0 +1,202 @@
+#include "bench_file.hpp"
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+
+#include "bind_task.hpp"
+#include "experiment.hpp"
+#include "nearest.hpp"
+#include "ness/core/error.hpp"
+#include "network_file.hpp"
+#include "parameter_rules.hpp"
+#include "text_file.hpp"
+#include "toml_table.hpp"
+
+namespace ness {
+
+namespace {
+
+bool many_channels(InstrumentModel model) {
+  return model == InstrumentModel::keysight_34970a || model == InstrumentModel::keysight_daq970a || model == InstrumentModel::qdac2;
+}
+
+// Channels a model has: [low, high], by slot for scanners.
+bool has_channel(InstrumentModel model, std::uint32_t channel) {
+  switch (model) {
+    case InstrumentModel::keysight_34970a:
+    case InstrumentModel::keysight_daq970a: return channel / 100 >= 1 && channel / 100 <= 3 && channel % 100 >= 1 && channel % 100 <= 20;
+    case InstrumentModel::qdac2: return channel >= 1 && channel <= 24;
+    default: return channel == 1;
+  }
+}
+
+const char* channels_of(InstrumentModel model) {
+  switch (model) {
+    case InstrumentModel::keysight_34970a:
+    case InstrumentModel::keysight_daq970a: return "101 to 120, 201 to 220 or 301 to 320";
+    case InstrumentModel::qdac2: return "1 to 24";
+    default: return "1";
+  }
+}
+
+sim::CircuitScale read_scale(Table& root) {
+  sim::CircuitScale scale;
+  if (auto table = root.table("scale")) {
+    table->number("volts_per_kT", scale.volts_per_kT, Number::positive);
+    table->number("amperes_per_unit", scale.amperes_per_unit, Number::positive);
+    double carrier = scale.carrier;
+    if (table->number("carrier", carrier)) {
+      if (carrier != 1 && carrier != -1) table->fail("carrier", "expected 1, or -1 where the voltage rises as the potential falls");
+      scale.carrier = static_cast<int>(carrier);
+    }
+    table->finish();
+  }
+  return scale;
+}
+
+std::vector<BenchInstrument> read_instruments(Table& root) {
+  std::optional<Table> tables = root.table("instruments");
+  if (!tables || tables->other_tables().empty()) root.fail("", "expected at least one table [instruments.NAME]");
+  std::vector<BenchInstrument> instruments;
+  std::map<std::string, std::string> addresses;
+  for (const std::string& name : tables->other_tables()) {
+    Table table = *tables->table(name);
+    BenchInstrument instrument{name, {}, {}};
+    if (!table.choice("model", instrument.model, instrument_models())) table.fail("", "expected model = one of the instruments' names");
+    std::string address;
+    if (table.text("address", address)) {
+      try {
+        instrument.address = protocols::parse_resource_name(address);
+      } catch (const std::invalid_argument& error) {
+        table.fail("address", error.what());
+      }
+      const auto [earlier, is_new] = addresses.emplace(to_string(*instrument.address), name);
+      if (!is_new) table.fail("address", "instrument '" + earlier->second + "' is at this address");
+    }
+    table.finish();
+    instruments.push_back(std::move(instrument));
+  }
+  tables->finish();
+  return instruments;
+}
+
+std::vector<BenchWire> read_wiring(Table& root, const std::vector<BenchInstrument>& instruments) {
+  std::optional<Table> tables = root.table("wiring");
+  if (!tables || tables->other_tables().empty()) root.fail("", "expected at least one table [wiring.NAME]");
+  std::vector<BenchWire> wiring;
+  std::map<std::pair<std::size_t, std::uint32_t>, std::string> taken;
+  for (const std::string& name : tables->other_tables()) {
+    Table table = *tables->table(name);
+    BenchWire wire;
+    wire.name = name;
+    std::string instrument;
+    if (!table.text("instrument", instrument)) table.fail("", "expected instrument = the name of one in [instruments]");
+    const auto found = std::find_if(instruments.begin(), instruments.end(), [&](const BenchInstrument& i) { return i.name == instrument; });
+    if (found == instruments.end()) {
+      std::vector<std::string> known;
+      for (const BenchInstrument& i : instruments) known.push_back(i.name);
+      table.fail("instrument", "there is no instrument '" + instrument + "'; expected " + one_of(known));
+    }
+    wire.instrument = static_cast<std::size_t>(found - instruments.begin());
+    const bool numbered = table.whole("channel", wire.channel, 1);
+    if (!numbered && many_channels(found->model)) table.fail("", "expected channel = " + std::string(channels_of(found->model)) + " of the " + to_string(found->model));
+    if (!has_channel(found->model, wire.channel)) {
+      table.fail("channel", "a " + to_string(found->model) + " has no channel " + std::to_string(wire.channel) + "; expected " + channels_of(found->model));
+    }
+    const auto [earlier, is_new] = taken.emplace(std::pair{wire.instrument, wire.channel}, name);
+    if (!is_new) table.fail(numbered ? "channel" : "instrument", "this channel is wired already, in [wiring." + earlier->second + "]");
+    std::uint32_t node = 0;
+    const bool to_node = table.whole("node", node), to_parameter = table.text("parameter", wire.parameter);
+    if (to_node == to_parameter) table.fail("", "expected either node = a node's number, or parameter = a parameter's name such as \"a[0]\"");
+    if (to_node) {
+      wire.node = node;
+      table.number("lead", wire.lead, Number::positive);
+    } else {
+      if (found->model != InstrumentModel::qdac2) table.fail("parameter", "a " + to_string(found->model) + " sets no parameters; expected the channel of a qdac-ii");
+      if (!table.number("per_volt", wire.per_volt)) table.fail("", "expected per_volt: by how much a volt changes " + wire.parameter);
+      if (wire.per_volt == 0) table.fail("per_volt", "expected a number other than 0");
+      table.number("offset", wire.offset);
+    }
+    table.finish();
+    wiring.push_back(std::move(wire));
+  }
+  tables->finish();
+  for (std::size_t i = 0; i < instruments.size(); ++i) {
+    const bool wired = std::any_of(wiring.begin(), wiring.end(), [&](const BenchWire& w) { return w.instrument == i; });
+    if (!wired) root.fail("", "nothing is wired to instrument '" + instruments[i].name + "'");
+  }
+  return wiring;
+}
+
+std::optional<EmulationOptions> read_emulation(Table& root, const std::string& directory) {
+  std::optional<Table> table = root.table("emulation");
+  if (!table) return std::nullopt;
+  EmulationOptions options;
+  std::string network, experiment;
+  const bool edge_by_edge = table->text("network", network), drawn_from = table->text("experiment", experiment);
+  if (edge_by_edge == drawn_from) table->fail("", "expected either network = a network file (JSON), or experiment = an experiment file, whose network stands in for the sample");
+  options.imperfection.line_frequency = 50;
+  table->number("capacity", options.capacity, Number::positive);
+  table->flag("noise", options.imperfection.noise);
+  table->flag("errors", options.imperfection.errors);
+  table->flag("quantised", options.imperfection.quantised);
+  table->whole("seed", options.imperfection.seed);
+  table->number("line_frequency", options.imperfection.line_frequency, Number::positive);
+  table->finish();
+  if (edge_by_edge) {
+    const std::string file = path_from(directory, network);
+    options.network = network_from_json(text_of_file(file, "a network file (JSON)"), file);
+  } else {
+    const Experiment described = load_experiment(path_from(directory, experiment));
+    options.network = drawn(described.network, described.parameters, described.seed);
+  }
+  return options;
+}
+
+// What is wired has to be there.
+void check(Table& root, const BenchFile& bench) {
+  if (!bench.emulation) return;
+  const sim::NetworkSpec& spec = bench.emulation->network;
+  const sim::Circuit circuit(spec, bench.scale, std::vector<double>(spec.nodes.size(), bench.emulation->capacity));
+  Table tables = *root.table("wiring");
+  for (const BenchWire& wire : bench.wiring) {
+    const Table table = *tables.table(wire.name);
+    if (wire.node && *wire.node >= spec.nodes.size()) table.fail("node", "expected a node from 0 to " + std::to_string(spec.nodes.size() - 1) + ", found " + std::to_string(*wire.node));
+    if (wire.parameter.empty()) continue;
+    std::vector<std::string> names;
+    for (const ParameterInfo& parameter : circuit.network().parameter_info()) names.push_back(parameter.name);
+    if (std::find(names.begin(), names.end(), wire.parameter) == names.end()) table.fail("parameter", "the network has no parameter '" + wire.parameter + "'; " + suggestion(wire.parameter, names));
+  }
+}
+
+}  // namespace
+
+const std::vector<std::pair<std::string, InstrumentModel>>& instrument_models() {
+  static const std::vector<std::pair<std::string, InstrumentModel>> models{
+      {"keithley-2400", InstrumentModel::keithley_2400},   {"keysight-34970a", InstrumentModel::keysight_34970a}, {"keysight-daq970a", InstrumentModel::keysight_daq970a},
+      {"agilent-34401a", InstrumentModel::agilent_34401a}, {"keysight-34461a", InstrumentModel::keysight_34461a}, {"qdac-ii", InstrumentModel::qdac2}};
+  return models;
+}
+
+const std::string& to_string(InstrumentModel model) {
+  return std::find_if(instrument_models().begin(), instrument_models().end(), [&](const auto& named) { return named.second == model; })->first;
+}
+
+BenchFile load_bench(const std::string& path, const std::vector<std::string>& set) {
+  Document document = Document::read(path);
+  for (const std::string& assignment : set) document.set(assignment);
+  Table root = document.root();
+  BenchFile bench;
+  bench.path = path;
+  root.text("title", bench.title);
+  bench.scale = read_scale(root);
+  bench.instruments = read_instruments(root);
+  bench.wiring = read_wiring(root, bench.instruments);
+  bench.emulation = read_emulation(root, std::filesystem::path(path).parent_path().string());
+  check(root, bench);
+  root.finish();
+  return bench;
+}
+
+}  // namespace ness

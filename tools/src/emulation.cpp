@@ -1,0 +1,247 @@
+#include "emulation.hpp"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <pty.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <map>
+
+#include "ness/core/error.hpp"
+
+namespace ness {
+
+Emulation emulate(const BenchFile& file) {
+  if (!file.emulation) throw FileError(file.path + ": expected a table [emulation] that says which network stands in for the sample");
+  const EmulationOptions& options = *file.emulation;
+  Emulation emulation;
+  emulation.bench = std::make_shared<sim::EmulatedBench>(
+      std::make_unique<sim::Circuit>(options.network, file.scale, std::vector<double>(options.network.nodes.size(), options.capacity)));
+  sim::Circuit& circuit = emulation.bench->circuit();
+  std::map<std::string, std::size_t> parameters;
+  for (const ParameterInfo& info : circuit.network().parameter_info()) parameters.emplace(info.name, parameters.size());
+
+  std::map<std::uint32_t, std::vector<std::pair<std::uint8_t, sim::EmulatedInstrument*>>> boards;
+  for (std::size_t i = 0; i < file.instruments.size(); ++i) {
+    const BenchInstrument& described = file.instruments[i];
+    sim::Imperfection imperfection = options.imperfection;
+    imperfection.number = static_cast<std::uint32_t>(i);
+    std::vector<sim::ScannerChannel> scanned;
+    std::vector<sim::DacChannel> driven;
+    std::vector<sim::Gate> gates;
+    std::size_t port = 0;
+    for (const BenchWire& wire : file.wiring) {
+      if (wire.instrument != i) continue;
+      if (wire.node) {
+        port = circuit.attach(*wire.node, wire.lead);
+        scanned.push_back({wire.channel, port});
+        driven.push_back({wire.channel, port});
+      } else {
+        gates.push_back({wire.channel, parameters.at(wire.parameter), wire.per_volt, wire.offset});
+      }
+    }
+    const auto make = [&]() -> std::unique_ptr<sim::EmulatedInstrument> {
+      switch (described.model) {
+        case InstrumentModel::keithley_2400: return sim::emulated_keithley_2400(circuit, port, imperfection);
+        case InstrumentModel::keysight_34970a: return sim::emulated_scanner(sim::Scanner::keysight_34970a, circuit, scanned, imperfection);
+        case InstrumentModel::keysight_daq970a: return sim::emulated_scanner(sim::Scanner::keysight_daq970a, circuit, scanned, imperfection);
+        case InstrumentModel::agilent_34401a: return sim::emulated_multimeter(sim::Multimeter::agilent_34401a, circuit, port, imperfection);
+        case InstrumentModel::keysight_34461a: return sim::emulated_multimeter(sim::Multimeter::keysight_34461a, circuit, port, imperfection);
+        default: return sim::emulated_qdac2(circuit, gates, driven, imperfection);
+      }
+    };
+    sim::EmulatedInstrument& instrument = emulation.bench->add(make());
+    emulation.instruments.push_back(&instrument);
+    if (described.address) {
+      if (const auto* gpib = std::get_if<protocols::GpibName>(&*described.address)) boards[gpib->board].emplace_back(gpib->primary, &instrument);
+    }
+  }
+  for (const auto& [board, instruments] : boards) emulation.controllers.emplace_back(board, &emulation.bench->add(sim::emulated_prologix(instruments)));
+  return emulation;
+}
+
+namespace {
+
+[[noreturn]] void fail(const std::string& what) { throw std::runtime_error("ness emulate: " + what + ": " + std::strerror(errno)); }
+
+// A descriptor, closed at the end.
+class Descriptor {
+ public:
+  explicit Descriptor(int number = -1) : number_(number) {}
+  Descriptor(Descriptor&& other) noexcept : number_(std::exchange(other.number_, -1)) {}
+  Descriptor& operator=(Descriptor&& other) noexcept {
+    std::swap(number_, other.number_);
+    return *this;
+  }
+  ~Descriptor() {
+    if (number_ >= 0) ::close(number_);
+  }
+  int get() const { return number_; }
+
+ private:
+  int number_;
+};
+
+void no_waiting(int descriptor) { ::fcntl(descriptor, F_SETFL, ::fcntl(descriptor, F_GETFL) | O_NONBLOCK); }
+
+// Where one instrument is reached: a listening socket and its clients, or a pseudo-terminal.
+struct Place {
+  sim::EmulatedInstrument* instrument = nullptr;
+  Descriptor listener;               // TCP
+  Descriptor line_end;               // the client's end of a pseudo-terminal, kept open so that a client may come and go
+  std::vector<Descriptor> clients;   // TCP clients, or the one end of the pseudo-terminal
+  std::size_t asking = 0;            // the client that sent last: what is said goes there
+  std::string unsent;
+  bool terminal() const { return line_end.get() >= 0; }
+};
+
+constexpr std::size_t most_clients = 8, most_unsent = 1 << 22;
+
+}  // namespace
+
+struct EmulationServer::Impl {
+  Emulation emulation;
+  std::vector<Place> places;
+  std::vector<Listening> listening;
+  std::chrono::steady_clock::time_point began;
+
+  double now() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count(); }
+
+  std::uint16_t listen(sim::EmulatedInstrument* instrument) {
+    Place place;
+    place.instrument = instrument;
+    place.listener = Descriptor(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t length = sizeof address;
+    auto* general = reinterpret_cast<sockaddr*>(&address);
+    if (::bind(place.listener.get(), general, length) != 0 || ::listen(place.listener.get(), 8) != 0 || ::getsockname(place.listener.get(), general, &length) != 0) fail("no port to listen on");
+    places.push_back(std::move(place));
+    return ntohs(address.sin_port);
+  }
+
+  std::string open_terminal(sim::EmulatedInstrument* instrument) {
+    int master = -1, slave = -1;
+    std::array<char, 256> name{};
+    if (::openpty(&master, &slave, name.data(), nullptr, nullptr) != 0) fail("no pseudo-terminal");
+    Place place;
+    place.instrument = instrument;
+    place.line_end = Descriptor(slave);
+    place.clients.emplace_back(master);
+    no_waiting(master);
+    termios settings{};
+    ::tcgetattr(slave, &settings);
+    ::cfmakeraw(&settings);
+    ::tcsetattr(slave, TCSANOW, &settings);
+    places.push_back(std::move(place));
+    return name.data();
+  }
+
+  void accept(Place& place) {
+    Descriptor client(::accept4(place.listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (client.get() < 0 || place.clients.size() >= most_clients) return;  // refused: it sees the connection close
+    const int on = 1;
+    ::setsockopt(client.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    place.clients.push_back(std::move(client));
+  }
+
+  // Bytes from a client, at the time they came. False where it has gone.
+  bool hear(Place& place, std::size_t client) {
+    std::array<char, 65536> bytes;
+    const ssize_t n = ::read(place.clients[client].get(), bytes.data(), bytes.size());
+    if (n < 0) return errno == EAGAIN || errno == EINTR || place.terminal();
+    if (n == 0) return place.terminal();
+    place.asking = client;
+    emulation.bench->advance(std::max(emulation.bench->time(), now()));
+    place.instrument->receive({bytes.data(), static_cast<std::size_t>(n)}, emulation.bench->time());
+    emulation.bench->advance(emulation.bench->time());
+    return true;
+  }
+
+  void leave(Place& place, std::size_t client) {
+    place.clients.erase(place.clients.begin() + static_cast<std::ptrdiff_t>(client));
+    if (place.asking == client) {
+      place.unsent.clear();  // nobody else asked for it
+      place.instrument->take_output();
+    }
+    if (place.asking >= client && place.asking > 0) --place.asking;
+  }
+
+  void speak(Place& place) {
+    place.unsent += place.instrument->take_output();
+    if (place.unsent.size() > most_unsent) place.unsent.clear();
+    if (place.unsent.empty() || place.asking >= place.clients.size()) return;
+    const ssize_t n = ::write(place.clients[place.asking].get(), place.unsent.data(), place.unsent.size());
+    if (n > 0) place.unsent.erase(0, static_cast<std::size_t>(n));
+  }
+
+  void run(std::stop_token stop) {
+    const Descriptor waker(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+    const std::stop_callback wake(stop, [&] { ::eventfd_write(waker.get(), 1); });
+    began = std::chrono::steady_clock::now() - std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(emulation.bench->time()));
+    std::vector<pollfd> waiting;
+    while (!stop.stop_requested()) {
+      waiting.assign(1, {waker.get(), POLLIN, 0});
+      for (const Place& place : places) {
+        if (!place.terminal()) waiting.push_back({place.listener.get(), POLLIN, 0});
+        for (std::size_t c = 0; c < place.clients.size(); ++c) {
+          const bool writing = !place.unsent.empty() && c == place.asking;
+          waiting.push_back({place.clients[c].get(), static_cast<short>(POLLIN | (writing ? POLLOUT : 0)), 0});
+        }
+      }
+      const double next = emulation.bench->next_event();
+      const double wait = std::clamp(next - now(), 0.0, 3600.0);
+      timespec patience{};
+      patience.tv_sec = static_cast<time_t>(wait);
+      patience.tv_nsec = static_cast<long>((wait - std::floor(wait)) * 1e9);
+      if (::ppoll(waiting.data(), waiting.size(), &patience, nullptr) < 0 && errno != EINTR) fail("waiting failed");
+      std::size_t w = 1;
+      for (Place& place : places) {
+        const std::size_t clients = place.clients.size();
+        const bool knocked = !place.terminal() && (waiting[w++].revents & POLLIN) != 0;
+        std::vector<std::size_t> gone;
+        for (std::size_t c = 0; c < clients; ++c, ++w) {
+          if ((waiting[w].revents & (POLLIN | POLLHUP | POLLERR)) != 0 && !hear(place, c)) gone.push_back(c);
+        }
+        for (auto c = gone.rbegin(); c != gone.rend(); ++c) leave(place, *c);
+        if (knocked) accept(place);
+      }
+      emulation.bench->advance(std::max(emulation.bench->time(), now()));
+      for (Place& place : places) speak(place);
+    }
+  }
+};
+
+EmulationServer::EmulationServer(const BenchFile& file, Emulation emulation) : impl_(std::make_unique<Impl>()) {
+  impl_->emulation = std::move(emulation);
+  for (const auto& [board, controller] : impl_->emulation.controllers) {
+    const std::uint16_t port = impl_->listen(controller);
+    impl_->listening.push_back({"GPIB" + std::to_string(board), "prologix", to_string(protocols::ResourceName(protocols::PrologixName{board, false, "127.0.0.1", port}))});
+  }
+  for (std::size_t i = 0; i < file.instruments.size(); ++i) {
+    const BenchInstrument& described = file.instruments[i];
+    sim::EmulatedInstrument* instrument = impl_->emulation.instruments[i];
+    Listening entry{described.name, to_string(described.model), {}};
+    if (described.address && std::holds_alternative<protocols::GpibName>(*described.address)) entry.resource = to_string(*described.address);
+    else if (described.address && std::holds_alternative<protocols::SerialName>(*described.address)) entry.resource = to_string(protocols::ResourceName(protocols::SerialName{impl_->open_terminal(instrument)}));
+    else entry.resource = to_string(protocols::ResourceName(protocols::SocketName{0, "127.0.0.1", impl_->listen(instrument)}));
+    impl_->listening.push_back(std::move(entry));
+  }
+}
+EmulationServer::~EmulationServer() = default;
+const std::vector<Listening>& EmulationServer::listening() const { return impl_->listening; }
+void EmulationServer::run(std::stop_token stop) { impl_->run(stop); }
+
+}  // namespace ness

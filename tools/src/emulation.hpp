@@ -1,0 +1,51 @@
+// An emulated bench: built from a bench file, and served in real time to whoever connects.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "bench_file.hpp"
+
+namespace ness {
+
+/// A bench whose instruments and circuit are emulated.
+struct Emulation {
+  std::shared_ptr<sim::EmulatedBench> bench;
+  std::vector<sim::EmulatedInstrument*> instruments;  ///< as in the file
+  /// Prologix controllers, by the GPIB board they are.
+  std::vector<std::pair<std::uint32_t, sim::EmulatedInstrument*>> controllers;
+};
+
+/// Throws FileError where the file has no [emulation].
+Emulation emulate(const BenchFile& file);
+
+/// One thing that listens.
+struct Listening {
+  std::string name;      ///< the instrument's, or the controller's board
+  std::string model;
+  std::string resource;  ///< what to connect to
+};
+
+/// Instruments behind TCP ports and pseudo-terminals of this machine, in real time. Sockets where the file's address is a
+/// TCPIP one or none, pseudo-terminals for ASRL, Prologix controllers on TCP for GPIB.
+class EmulationServer {
+ public:
+  /// Listens from here on, on loopback and ports the system chooses. Throws std::runtime_error.
+  EmulationServer(const BenchFile& file, Emulation emulation);
+  ~EmulationServer();
+  EmulationServer(const EmulationServer&) = delete;
+  EmulationServer& operator=(const EmulationServer&) = delete;
+
+  const std::vector<Listening>& listening() const;
+  /// Serves until a stop is requested.
+  void run(std::stop_token stop);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace ness
