@@ -1,0 +1,55 @@
+// Instruments from the laboratory's side: what they have in common.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "ness/protocols/errors.hpp"
+#include "ness/protocols/session.hpp"
+
+namespace ness::drivers {
+
+using protocols::Milliseconds;
+
+/// An instrument behind a session. A driver writes what was asked, reads back what matters, and never believes that a setting was
+/// taken because it was sent.
+class Instrument {
+ public:
+  virtual ~Instrument() = default;
+  Instrument(const Instrument&) = delete;
+  Instrument& operator=(const Instrument&) = delete;
+
+  const std::string& address() const { return session_->address(); }
+  protocols::Session& session() { return *session_; }
+
+  /// Opens the link and asks who is there. Throws InstrumentError unless it is the model expected; nothing else was sent.
+  void connect();
+  const std::string& identity() const { return identity_; }
+
+  /// Reads the error queue to its end. Throws InstrumentError with every entry that was in it.
+  void check();
+
+  /// What the model is called, "Keithley 2400".
+  virtual std::string model() const = 0;
+
+ protected:
+  explicit Instrument(std::unique_ptr<protocols::Session> session);
+  /// True for the answer to *IDN? of this model.
+  virtual bool recognises(const std::string& maker, const std::string& model) const = 0;
+
+  /// Asks for a number and compares: throws InstrumentError unless it is within `tolerance` of what was sent.
+  void confirm(const std::string& query, double sent, double tolerance);
+  /// The same for a word or a switch.
+  void confirm(const std::string& query, const std::string& sent);
+
+  std::unique_ptr<protocols::Session> session_;
+
+ private:
+  std::string identity_;
+};
+
+/// The session's transport fails: the link was lost and opened again since `openings`, so that settings may be lost too.
+void require_same_link(const protocols::Session& session, std::uint64_t openings);
+
+}  // namespace ness::drivers

@@ -1,0 +1,203 @@
+// Agilent and Keysight voltmeters and scanners, direct voltage: 34401A user's guide, Truevolt operating and service guide, 34970A/34972A user's
+// guide. They differ in ranges, integration times, and how a setting names its channels.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <stdexcept>
+
+#include "ness/drivers/meters.hpp"
+#include "number.hpp"
+
+namespace ness::drivers {
+
+namespace {
+
+/// A row a model: adding one touches this table and a factory.
+struct MeterModel {
+  const char* name;
+  std::array<const char*, 4> makers;  // it has had several names
+  const char* identity;
+  std::array<double, 5> ranges;
+  std::vector<double> cycles;
+  bool channel_lists;                 // settings name their channels
+};
+
+const MeterModel& model_34401a() {
+  static const MeterModel model{"Agilent 34401A", {"HEWLETT-PACKARD", "Agilent Technologies", "AGILENT TECHNOLOGIES", "Keysight Technologies"}, "34401A", {0.1, 1, 10, 100, 1000}, {0.02, 0.2, 1, 10, 100}, false};
+  return model;
+}
+const MeterModel& model_34461a() {
+  static const MeterModel model{"Keysight 34461A", {"Keysight Technologies", "Agilent Technologies", "", ""}, "34461A", {0.1, 1, 10, 100, 1000}, {0.02, 0.2, 1, 10, 100}, false};
+  return model;
+}
+const MeterModel& model_34970a() {
+  static const MeterModel model{"Keysight 34970A", {"HEWLETT-PACKARD", "Agilent Technologies", "AGILENT TECHNOLOGIES", "Keysight Technologies"}, "34970A", {0.1, 1, 10, 100, 300}, {0.02, 0.2, 1, 2, 10, 20, 100, 200}, true};
+  return model;
+}
+const MeterModel& model_daq970a() {
+  // Its set of integration times was not seen in a source that could be opened: those sure to be there.
+  static const MeterModel model{"Keysight DAQ970A", {"Keysight Technologies", "", "", ""}, "DAQ970A", {0.1, 1, 10, 100, 300}, {0.02, 0.2, 1, 10, 100}, true};
+  return model;
+}
+
+bool is(const MeterModel& model, const std::string& maker, const std::string& name) {
+  return name == model.identity && std::find(model.makers.begin(), model.makers.end(), maker) != model.makers.end();
+}
+
+std::string listed(const std::vector<std::uint32_t>& channels) {
+  std::string text = "(@";
+  for (std::size_t i = 0; i < channels.size(); ++i) text += (i > 0 ? "," : "") + std::to_string(channels[i]);
+  return text + ')';
+}
+
+/// Settings as the model takes them.
+struct Chosen {
+  double range, cycles;
+};
+
+Chosen chosen(const MeterModel& model, const MeterSettings& settings, const std::string& where) {
+  const auto refuse = [&](const std::string& reason) { throw std::invalid_argument(where + ": " + model.name + ": " + reason); };
+  const auto range = std::find_if(model.ranges.begin(), model.ranges.end(), [&](double r) { return std::abs(settings.range) <= r; });
+  if (range == model.ranges.end() || !(std::abs(settings.range) > 0)) refuse("a range of " + number(settings.range) + " V; expected up to " + number(model.ranges.back()) + " V");
+  const auto cycles = std::find_if(model.cycles.begin(), model.cycles.end(), [&](double c) { return std::abs(c - settings.cycles) <= 1e-9 * c; });
+  if (cycles == model.cycles.end()) {
+    std::string all;
+    for (const double c : model.cycles) all += (all.empty() ? "" : ", ") + number(c);
+    refuse(number(settings.cycles) + " NPLC; expected one of " + all);
+  }
+  if (settings.delay > 60) refuse("a delay of " + number(settings.delay) + " s; expected at most 60 s");
+  return {*range, *cycles};
+}
+
+MeterReading reading_of(double value) { return {measured(value), is_overflow(value)}; }
+
+double one_measurement(const MeterSettings& settings, double own_delay) {
+  return settings.cycles / settings.line_frequency * (settings.autozero ? 2 : 1) + (settings.delay < 0 ? own_delay : settings.delay);
+}
+
+class KeysightVoltmeter final : public Voltmeter {
+ public:
+  KeysightVoltmeter(std::unique_ptr<protocols::Session> session, const MeterModel& model) : Voltmeter(std::move(session)), model_(model) {}
+  std::string model() const override { return model_.name; }
+
+  void configure(const MeterSettings& settings) override {
+    const Chosen as = chosen(model_, settings, address());
+    auto& link = *session_;
+    link.write("CONF:VOLT:DC " + number(as.range));
+    link.write("VOLT:DC:NPLC " + number(as.cycles));
+    const std::string zero = model_.identity == std::string("34401A") ? "ZERO:AUTO" : "VOLT:DC:ZERO:AUTO";
+    const std::string input = model_.identity == std::string("34401A") ? "INP:IMP:AUTO" : "VOLT:DC:IMP:AUTO";
+    link.write(zero + (settings.autozero ? " ON" : " OFF"));
+    link.write(input + (settings.high_input ? " ON" : " OFF"));
+    link.write(settings.delay < 0 ? "TRIG:DEL:AUTO ON" : "TRIG:DEL " + number(settings.delay));
+    link.write("TRIG:SOUR IMM;:TRIG:COUN 1;:SAMP:COUN 1");
+    confirm("VOLT:DC:RANG?", as.range, 1e-3 * as.range);
+    confirm("VOLT:DC:NPLC?", as.cycles, 1e-3 * as.cycles);
+    confirm(input + '?', settings.high_input ? "1" : "0");
+    check();
+    settings_ = settings;
+    openings_ = link.openings();
+  }
+
+  void arm() override {
+    require_same_link(*session_, openings_);
+    session_->ask("READ?");
+  }
+  MeterReading fetch() override {
+    const std::string reply = session_->receive(Milliseconds(static_cast<std::int64_t>(std::ceil(measurement_time() * 1e3))));
+    try {
+      return reading_of(protocols::parse_number(reply));
+    } catch (const std::invalid_argument& error) {
+      throw InstrumentError(address(), "READ?", reply, error.what());
+    }
+  }
+  double measurement_time() const override { return one_measurement(settings_, 1.5e-3); }
+
+ private:
+  bool recognises(const std::string& maker, const std::string& name) const override { return is(model_, maker, name); }
+  const MeterModel& model_;
+  MeterSettings settings_;
+  std::uint64_t openings_ = 0;
+};
+
+class KeysightScanner final : public Scanner {
+ public:
+  KeysightScanner(std::unique_ptr<protocols::Session> session, const MeterModel& model) : Scanner(std::move(session)), model_(model) {}
+  std::string model() const override { return model_.name; }
+
+  void configure(const std::vector<std::uint32_t>& channels, const MeterSettings& settings) override {
+    const Chosen as = chosen(model_, settings, address());
+    if (channels.empty()) throw std::invalid_argument(address() + ": no channel to scan");
+    for (const std::uint32_t channel : channels) {
+      if (channel / 100 < 1 || channel / 100 > 3 || channel % 100 < 1 || channel % 100 > 40) {
+        throw std::invalid_argument(address() + ": channel " + std::to_string(channel) + "; expected slot (1 to 3) x 100 + channel");
+      }
+    }
+    auto& link = *session_;
+    const std::string list = listed(channels);
+    link.write("CONF:VOLT:DC " + number(as.range) + ",DEF," + list);
+    link.write("SENS:VOLT:DC:NPLC " + number(as.cycles) + ',' + list);
+    link.write(std::string("INP:IMP:AUTO ") + (settings.high_input ? "ON," : "OFF,") + list);
+    if (settings.delay >= 0) link.write("ROUT:CHAN:DEL " + number(settings.delay) + ',' + list);
+    else link.write("ROUT:CHAN:DEL:AUTO ON," + list);
+    link.write("ROUT:SCAN " + list + ";:TRIG:SOUR IMM;:TRIG:COUN 1");
+    link.write("FORM:READ:UNIT OFF;:FORM:READ:TIME OFF;:FORM:READ:CHAN OFF;:FORM:READ:ALAR OFF");
+    const auto each = [&](const std::string& query, double sent) {
+      const auto back = link.query_numbers(query + ' ' + list, channels.size());
+      for (std::size_t i = 0; i < back.size(); ++i) {
+        if (std::abs(back[i] - sent) > 1e-3 * std::abs(sent)) {
+          throw InstrumentError(address(), query, number(back[i]), "the setting of channel " + std::to_string(channels[i]) + " was not taken: " + number(sent) + " was sent");
+        }
+      }
+    };
+    each("SENS:VOLT:DC:RANG?", as.range);
+    each("SENS:VOLT:DC:NPLC?", as.cycles);
+    const std::string scanned = link.query_block("ROUT:SCAN?");
+    if (scanned != list) throw InstrumentError(address(), "ROUT:SCAN?", scanned, "the scan list was not taken: " + list + " was sent");
+    check();
+    channels_ = channels;
+    settings_ = settings;
+    openings_ = link.openings();
+  }
+
+  void arm() override {
+    if (channels_.empty()) throw std::logic_error(address() + ": configure() comes first");
+    require_same_link(*session_, openings_);
+    session_->ask("READ?");
+  }
+  std::vector<MeterReading> fetch() override {
+    const std::string reply = session_->receive(Milliseconds(static_cast<std::int64_t>(std::ceil(measurement_time() * 1e3))));
+    std::vector<MeterReading> readings;
+    try {
+      for (const double value : protocols::parse_numbers(reply)) readings.push_back(reading_of(value));
+    } catch (const std::invalid_argument& error) {
+      throw InstrumentError(address(), "READ?", reply, error.what());
+    }
+    if (readings.size() != channels_.size()) {
+      throw InstrumentError(address(), "READ?", reply, "expected " + std::to_string(channels_.size()) + " readings, " + std::to_string(readings.size()) + " came");
+    }
+    return readings;
+  }
+  // A relay's time, the channel's delay, and the conversion, for each; the scanner's autozero is always on.
+  double measurement_time() const override {
+    MeterSettings with_zero = settings_;
+    with_zero.autozero = true;
+    return static_cast<double>(channels_.size()) * (one_measurement(with_zero, 2e-3) + 5e-3);
+  }
+
+ private:
+  bool recognises(const std::string& maker, const std::string& name) const override { return is(model_, maker, name); }
+  const MeterModel& model_;
+  std::vector<std::uint32_t> channels_;
+  MeterSettings settings_;
+  std::uint64_t openings_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Voltmeter> agilent_34401a(std::unique_ptr<protocols::Session> session) { return std::make_unique<KeysightVoltmeter>(std::move(session), model_34401a()); }
+std::unique_ptr<Voltmeter> keysight_34461a(std::unique_ptr<protocols::Session> session) { return std::make_unique<KeysightVoltmeter>(std::move(session), model_34461a()); }
+std::unique_ptr<Scanner> keysight_34970a(std::unique_ptr<protocols::Session> session) { return std::make_unique<KeysightScanner>(std::move(session), model_34970a()); }
+std::unique_ptr<Scanner> keysight_daq970a(std::unique_ptr<protocols::Session> session) { return std::make_unique<KeysightScanner>(std::move(session), model_daq970a()); }
+
+}  // namespace ness::drivers

@@ -1,0 +1,22 @@
+// Numbers to and from instruments' text.
+#pragma once
+
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <string>
+
+namespace ness::drivers {
+
+/// As few digits as tell the number from its neighbours: "0.1", "1e-06".
+inline std::string number(double value) {
+  std::array<char, 40> text{};
+  return {text.data(), std::to_chars(text.data(), text.data() + text.size(), value).ptr};
+}
+
+/// 9.9E37 and 9.91E37 stand for overflow and for no number, in manuals that do not agree which is which: both are invalid.
+inline bool is_overflow(double value) { return std::abs(std::abs(value) - 9.9e37) < 1e34; }
+inline double measured(double value) { return std::abs(value) > 9e37 ? std::numeric_limits<double>::quiet_NaN() : value; }
+
+}  // namespace ness::drivers

@@ -1,0 +1,120 @@
+// QDevil QDAC-II: the command tree its public drivers use.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <map>
+#include <stdexcept>
+
+#include "ness/drivers/dac.hpp"
+#include "number.hpp"
+
+namespace ness::drivers {
+
+namespace {
+
+constexpr std::uint32_t channel_count = 24;
+constexpr double low_range = 2, high_range = 10;
+constexpr double steps_of_range = 1 << 25;  // 25 bits of twice the range
+
+std::string listed(const std::vector<std::uint32_t>& channels) {
+  std::string text = "(@";
+  for (std::size_t i = 0; i < channels.size(); ++i) text += (i > 0 ? "," : "") + std::to_string(channels[i]);
+  return text + ')';
+}
+
+class Qdac2 final : public Dac {
+ public:
+  explicit Qdac2(std::unique_ptr<protocols::Session> session) : Dac(std::move(session)) {}
+  std::string model() const override { return "QDevil QDAC-II"; }
+
+  void configure(const std::vector<std::uint32_t>& channels, const DacSettings& settings) override {
+    const auto refuse = [&](const std::string& reason) { throw std::invalid_argument(address() + ": " + model() + ": " + reason); };
+    require_channels(channels);
+    if (!(settings.range > 0 && settings.range <= high_range)) refuse("a range of " + number(settings.range) + " V; expected up to " + number(high_range) + " V");
+    if (!(settings.slew >= 20 && settings.slew <= 2e7)) refuse("a slew of " + number(settings.slew) + " V/s; expected 20 to 2e7 V/s");
+    const double range = settings.range <= low_range ? low_range : high_range;
+    const std::string list = listed(channels), word = range == low_range ? "LOW" : "HIGH";
+    auto& link = *session_;
+    // A change of range or filter moves the output: it has to be at rest at 0 V.
+    const auto now = levels(channels);
+    for (std::size_t i = 0; i < channels.size(); ++i) {
+      if (std::abs(now[i]) > 1e-3) refuse("channel " + std::to_string(channels[i]) + " is at " + number(now[i]) + " V; bring it to 0 V before it is configured");
+    }
+    link.write("sour:volt:mode fix," + list);
+    link.write("sour:rang " + word + ',' + list);
+    link.write("sour:filt dc," + list);
+    link.write("sour:volt:slew " + number(settings.slew) + ',' + list);
+    const auto ranges = protocols::split_reply(link.query("sour:rang? " + list));
+    if (ranges.size() != channels.size() || std::any_of(ranges.begin(), ranges.end(), [&](std::string r) {
+          std::transform(r.begin(), r.end(), r.begin(), [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+          return r != word;
+        })) {
+      throw InstrumentError(address(), "sour:rang? " + list, {}, "the range was not taken: " + word + " was sent");
+    }
+    for (const double slew : link.query_numbers("sour:volt:slew? " + list, channels.size())) {
+      if (std::abs(slew - settings.slew) > 1e-3 * settings.slew) throw InstrumentError(address(), "sour:volt:slew? " + list, number(slew), "the slew was not taken: " + number(settings.slew) + " was sent");
+    }
+    check();
+    for (const std::uint32_t channel : channels) ranges_[channel] = range;
+    openings_ = link.openings();
+  }
+
+  void set(std::span<const std::pair<std::uint32_t, double>> levels) override {
+    require_same_link(*session_, openings_);
+    for (const auto& [channel, level] : levels) {
+      const auto range = ranges_.find(channel);
+      if (range == ranges_.end()) throw std::logic_error(address() + ": channel " + std::to_string(channel) + " was not configured");
+      if (!(std::abs(level) <= range->second)) {
+        throw std::invalid_argument(address() + ": channel " + std::to_string(channel) + ": a level of " + number(level) + " V; its range goes to " + number(range->second) + " V");
+      }
+    }
+    // Units of one message are done one after another without a round trip between them.
+    std::string message;
+    for (const auto& [channel, level] : levels) {
+      const std::string unit = ":sour" + std::to_string(channel) + ":volt " + number(level);
+      if (!message.empty() && message.size() + unit.size() + 1 > longest_message) {
+        session_->write(message);
+        message.clear();
+      }
+      message += (message.empty() ? "" : ";") + unit;
+    }
+    if (!message.empty()) session_->write(message);
+  }
+
+  std::vector<double> levels(const std::vector<std::uint32_t>& channels) override { return ask("sour:volt? ", channels); }
+  std::vector<double> targets(const std::vector<std::uint32_t>& channels) override { return ask("sour:volt:last? ", channels); }
+  std::vector<double> currents(const std::vector<std::uint32_t>& channels) override {
+    auto amperes = ask("read? ", channels);
+    for (double& I : amperes) I = measured(I);
+    return amperes;
+  }
+  double resolution(std::uint32_t channel) const override {
+    const auto range = ranges_.find(channel);
+    return range == ranges_.end() ? 0 : 2 * range->second / steps_of_range;
+  }
+
+ private:
+  static constexpr std::size_t longest_message = 1000;
+
+  bool recognises(const std::string& maker, const std::string& name) const override { return maker == "QDevil" && name == "QDAC-II"; }
+
+  void require_channels(const std::vector<std::uint32_t>& channels) const {
+    if (channels.empty()) throw std::invalid_argument(address() + ": no channel is named");
+    for (const std::uint32_t channel : channels) {
+      if (channel < 1 || channel > channel_count) throw std::invalid_argument(address() + ": channel " + std::to_string(channel) + "; expected 1 to " + std::to_string(channel_count));
+    }
+  }
+  std::vector<double> ask(const std::string& query, const std::vector<std::uint32_t>& channels) {
+    require_channels(channels);
+    return session_->query_numbers(query + listed(channels), channels.size());
+  }
+
+  std::map<std::uint32_t, double> ranges_;
+  std::uint64_t openings_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Dac> qdac2(std::unique_ptr<protocols::Session> session) { return std::make_unique<Qdac2>(std::move(session)); }
+
+}  // namespace ness::drivers

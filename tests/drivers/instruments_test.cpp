@@ -1,0 +1,261 @@
+// Drivers against emulated instruments, in virtual time. What they share is the manuals, and nothing else.
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <map>
+
+#include "ness/drivers/dac.hpp"
+#include "ness/drivers/meters.hpp"
+#include "ness/drivers/source_meter.hpp"
+#include "ness/sim/paced.hpp"
+
+using namespace ness;
+using namespace ness::drivers;
+using protocols::Session;
+using sim::EmulatedInstrument;
+
+namespace {
+
+// 40 kohm between two nodes of 1 nF.
+struct Bench {
+  std::shared_ptr<sim::EmulatedBench> bench;
+  std::vector<std::string> said;  // by any client
+
+  Bench() {
+    sim::NetworkSpec spec;
+    spec.graph.nodes = {{"a", true, 0}, {"b", false, 1}};
+    spec.graph.edges = {{0, 1, 1}};
+    spec.graph.outputs = {1};
+    spec.nodes.resize(2);
+    spec.edges = {{sim::Law::linear, {1}}};
+    bench = std::make_shared<sim::EmulatedBench>(std::make_unique<sim::Circuit>(spec, sim::CircuitScale{0.1, 2.5e-6, 1}, std::vector<double>{1e-9, 1e-9}));
+  }
+  sim::Circuit& circuit() { return bench->circuit(); }
+  std::unique_ptr<Session> session(std::unique_ptr<EmulatedInstrument> instrument, const std::string& address) {
+    protocols::SessionOptions options;
+    options.transcript = [this](const protocols::Exchange& e) {
+      if (e.kind == protocols::Exchange::Kind::sent) said.emplace_back(e.text);
+    };
+    return std::make_unique<Session>(sim::paced_transport(bench, bench->add(std::move(instrument)), address), options);
+  }
+  std::unique_ptr<SourceMeter> smu(std::uint32_t node) {
+    return keithley_2400(session(sim::emulated_keithley_2400(circuit(), circuit().attach(node, 1), sim::Imperfection::none()), "smu" + std::to_string(node)));
+  }
+};
+
+// A 488.2 instrument that takes everything and answers what it is told to.
+struct Liar final : protocols::MemoryPeer {
+  std::map<std::string, std::string> answers;
+  std::string out;
+  void receive(std::string_view bytes) override {
+    const std::string text(bytes.substr(0, bytes.size() - 1));
+    if (text.find('?') == std::string::npos) return;
+    const auto found = answers.find(text);
+    out += (found == answers.end() ? "0" : found->second) + '\n';
+  }
+  std::string send() override { return std::exchange(out, ""); }
+};
+
+}  // namespace
+
+TEST_CASE("a 2400 is configured, read back, and measures", "[drivers][2400]") {
+  Bench b;
+  const auto source = b.smu(0), drain = b.smu(1);
+  for (SourceMeter* smu : {source.get(), drain.get()}) {
+    smu->connect();
+    CHECK(smu->identity().find("MODEL 2400") != std::string::npos);
+    SourceMeterSettings settings;
+    settings.range = 2;
+    settings.compliance = 1e-3;
+    settings.autozero = false;
+    smu->configure(settings);
+    CHECK_FALSE(smu->output());
+    smu->set_output(true);
+  }
+  source->set_level(1.0);
+  CHECK(source->level() == 1.0);
+  source->arm();
+  drain->arm();
+  const double begin = b.bench->time();
+  const SourceReading in = source->fetch(), out = drain->fetch();
+  CHECK(b.bench->time() - begin < 1.1 * source->measurement_time());  // side by side
+  const double I = 1 / 40002.0;                                      // and two leads
+  CHECK(in.amperes == Approx(I).epsilon(1e-5));
+  CHECK(out.amperes == Approx(-I).epsilon(1e-5));
+  CHECK(in.volts == Approx(1).margin(1e-6));
+  CHECK_FALSE(in.in_compliance);
+  CHECK(source->resolution() == 50e-6);
+  CHECK(source->accuracy(1) == Approx(2e-4 + 600e-6));
+  // Into compliance: 40 kohm at 100 uA are 4 V.
+  SourceMeterSettings settings;
+  settings.range = 20;
+  settings.compliance = 1e-4;
+  source->configure(settings);
+  CHECK(source->level() == 0);
+  source->set_output(true);
+  source->set_level(10);
+  source->arm();
+  const SourceReading limited = source->fetch();
+  CHECK(limited.in_compliance);
+  CHECK(limited.amperes == Approx(1e-4).epsilon(1e-4));
+  CHECK(limited.volts == Approx(1e-4 * 40002).epsilon(1e-3));
+  source->set_output(false);
+  CHECK_FALSE(source->output());
+  source->check();
+  // As a current source.
+  SourceMeterSettings current;
+  current.sourced = Sourced::current;
+  current.range = 1e-5;
+  current.compliance = 5;
+  source->configure(current);
+  source->set_output(true);
+  source->set_level(1e-5);
+  source->arm();
+  CHECK(source->fetch().volts == Approx(1e-5 * 40002).epsilon(1e-5));
+}
+
+TEST_CASE("a 2400 refuses what it cannot do before a word is sent", "[drivers][2400]") {
+  Bench b;
+  const auto smu = b.smu(0);
+  smu->connect();
+  const std::size_t said = b.said.size();
+  const auto refusal = [&](auto change) {
+    SourceMeterSettings settings;
+    change(settings);
+    try {
+      smu->configure(settings);
+    } catch (const std::invalid_argument& error) {
+      return std::string(error.what());
+    }
+    return std::string("accepted");
+  };
+  CHECK_THAT(refusal([](auto& s) { s.range = 300; }), Catch::Contains("300 V") && Catch::Contains("200 V"));
+  CHECK_THAT(refusal([](auto& s) { s.compliance = 0; }), Catch::Contains("more than 0"));
+  CHECK_THAT(refusal([](auto& s) { s.compliance = 2; }), Catch::Contains("1.05 A"));
+  CHECK_THAT(refusal([](auto& s) { s.compliance = 1e-6, s.measure_range = 1e-2; }), Catch::Contains("0.1 % of the measure range"));
+  CHECK_THAT(refusal([](auto& s) { s.compliance = 1e-4, s.measure_range = 1e-2; }), Catch::Contains("exceeds that of the compliance"));
+  CHECK_THAT(refusal([](auto& s) { s.range = 200, s.compliance = 1; }), Catch::Contains("22 W"));
+  CHECK_THAT(refusal([](auto& s) { s.cycles = 20; }), Catch::Contains("0.01 to 10"));
+  CHECK_THAT(refusal([](auto& s) { s.source_delay = 1e5; }), Catch::Contains("999.9999"));
+  CHECK(b.said.size() == said);
+  CHECK_THROWS_AS(smu->set_level(0.1), std::logic_error);
+  CHECK_THROWS_AS(smu->set_output(true), std::logic_error);
+  smu->set_output(false);  // always possible
+  smu->configure({});
+  CHECK_THROWS_WITH(smu->set_level(2.2), Catch::Contains("2.2") && Catch::Contains("2.1"));
+  // A link that was lost takes its settings with it.
+  smu->session().close();
+  CHECK_THROWS_WITH(smu->set_level(0.1), Catch::Contains("the link was lost"));
+}
+
+TEST_CASE("a setting an instrument does not take is found by reading it back", "[drivers][2400]") {
+  auto liar = std::make_shared<Liar>();
+  liar->answers = {{"*IDN?", "KEITHLEY INSTRUMENTS INC.,MODEL 2400,1,C30"}, {":OUTP?", "0"}, {":SOUR:FUNC?", "VOLT"}, {":OUTP:SMOD?", "NORM"}, {":SYST:RSEN?", "0"},
+                   {":SOUR:VOLT:RANG?", "+2.0E+00"}, {":SENS:CURR:PROT?", "+1.05E-04"}, {":SENS:CURR:RANG?", "+1.0E-04"}, {":SENS:CURR:NPLC?", "1.00"}, {"SYST:ERR?", "0,\"No error\""}};
+  const auto smu = keithley_2400(std::make_unique<Session>(protocols::memory_transport("LIAR", liar), protocols::SessionOptions{}));
+  smu->connect();
+  SourceMeterSettings settings;
+  settings.compliance = 5e-5;
+  settings.measure_range = 1e-5;
+  liar->answers[":SENS:CURR:RANG?"] = "+1.0E-05";
+  CHECK_THROWS_WITH(smu->configure(settings), Catch::Contains("LIAR") && Catch::Contains(":SENS:CURR:PROT?") && Catch::Contains("was not taken"));
+  liar->answers[":SENS:CURR:PROT?"] = "+5.0E-05";
+  CHECK_NOTHROW(smu->configure(settings));
+  liar->answers[":OUTP?"] = "1";
+  CHECK_THROWS_AS(smu->set_output(false), InstrumentError);
+}
+
+TEST_CASE("the wrong instrument at an address is found before anything else is sent", "[drivers]") {
+  Bench b;
+  const auto meter = keysight_34461a(b.session(sim::emulated_keithley_2400(b.circuit(), b.circuit().attach(0, 1), sim::Imperfection::none()), "swapped"));
+  CHECK_THROWS_WITH(meter->connect(), Catch::Contains("swapped") && Catch::Contains("expected a Keysight 34461A") && Catch::Contains("MODEL 2400"));
+  CHECK(b.said == std::vector<std::string>{"*IDN?"});
+}
+
+TEST_CASE("voltmeters read the node they are wired to", "[drivers][meters]") {
+  for (const auto model : {sim::Multimeter::agilent_34401a, sim::Multimeter::keysight_34461a}) {
+    Bench b;
+    const auto source = b.circuit().attach(0, 1);
+    b.circuit().drive(source, {sim::PortState::Kind::voltage, 0.7});
+    auto session = b.session(sim::emulated_multimeter(model, b.circuit(), b.circuit().attach(1, 1), sim::Imperfection::none()), "meter");
+    const auto meter = model == sim::Multimeter::agilent_34401a ? agilent_34401a(std::move(session)) : keysight_34461a(std::move(session));
+    meter->connect();
+    MeterSettings settings;
+    settings.range = 1;
+    meter->configure(settings);
+    meter->arm();
+    const MeterReading reading = meter->fetch();
+    CHECK(reading.volts == Approx(0.7 * 1e10 / (1e10 + 40e3)).epsilon(1e-6));
+    CHECK_FALSE(reading.over_range);
+    settings.high_input = false;
+    meter->configure(settings);
+    meter->arm();
+    CHECK(meter->fetch().volts == Approx(0.7 * 10e6 / (10e6 + 40002)).epsilon(1e-6));
+    settings.range = 0.1;
+    meter->configure(settings);
+    meter->arm();
+    const MeterReading over = meter->fetch();
+    CHECK(over.over_range);
+    CHECK(std::isnan(over.volts));
+    settings.cycles = 3;
+    CHECK_THROWS_WITH(meter->configure(settings), Catch::Contains("3 NPLC") && Catch::Contains("0.02"));
+    settings = {};
+    settings.range = 2000;
+    CHECK_THROWS_WITH(meter->configure(settings), Catch::Contains("1000 V"));
+  }
+}
+
+TEST_CASE("scanners read their channels in the order configured", "[drivers][meters]") {
+  for (const auto model : {sim::Scanner::keysight_34970a, sim::Scanner::keysight_daq970a}) {
+    Bench b;
+    const auto source = b.circuit().attach(0, 1), far = b.circuit().attach(1, 1), near = b.circuit().attach(0, 1);
+    b.circuit().drive(source, {sim::PortState::Kind::voltage, -0.3});
+    auto session = b.session(sim::emulated_scanner(model, b.circuit(), {{101, near}, {102, far}}, sim::Imperfection::none()), "scanner");
+    const auto scanner = model == sim::Scanner::keysight_34970a ? keysight_34970a(std::move(session)) : keysight_daq970a(std::move(session));
+    scanner->connect();
+    MeterSettings settings;
+    settings.range = 1;
+    scanner->configure({102, 103, 101}, settings);
+    scanner->arm();
+    const double begin = b.bench->time();
+    const auto readings = scanner->fetch();
+    CHECK(b.bench->time() - begin <= scanner->measurement_time());
+    REQUIRE(readings.size() == 3);
+    CHECK(readings[0].volts == Approx(-0.3).epsilon(1e-5));
+    CHECK(readings[1].volts == Approx(0).margin(1e-9));
+    CHECK(readings[2].volts == Approx(-0.3).epsilon(1e-6));
+    scanner->check();
+    CHECK_THROWS_WITH(scanner->configure({99}, settings), Catch::Contains("channel 99"));
+    CHECK_THROWS_AS(scanner->configure({}, settings), std::invalid_argument);
+  }
+}
+
+TEST_CASE("a QDAC-II moves its channels together and says where they are", "[drivers][dac]") {
+  Bench b;
+  const auto left = b.circuit().attach(0, 1), right = b.circuit().attach(1, 1);
+  const auto dac = qdac2(b.session(sim::emulated_qdac2(b.circuit(), {}, {{1, left}, {2, right}}, sim::Imperfection::none()), "dac"));
+  dac->connect();
+  DacSettings settings;
+  settings.slew = 100;
+  dac->configure({1, 2}, settings);
+  CHECK(dac->resolution(1) == Approx(4.0 / (1 << 25)));
+  const std::vector<std::pair<std::uint32_t, double>> levels{{1, 1.0}, {2, -1.0}};
+  const double begin = b.bench->time();
+  dac->set(levels);
+  CHECK(dac->targets({2, 1}) == std::vector<double>{-1, 1});
+  const auto moving = dac->levels({1, 2});
+  CHECK(moving[0] < 1);
+  sim::pass_time(*b.bench, 0.02 - (b.bench->time() - begin));  // 1 V at 100 V/s are 10 ms
+  CHECK(dac->levels({1, 2}) == std::vector<double>{1, -1});
+  const auto amperes = dac->currents({1, 2});
+  CHECK(amperes[0] == Approx(2 / 40002.0).epsilon(1e-5));
+  CHECK(amperes[1] == Approx(-2 / 40002.0).epsilon(1e-5));
+  const std::vector<std::pair<std::uint32_t, double>> far{{1, 0.5}, {2, 2.5}}, other{{3, 0}};
+  CHECK_THROWS_WITH(dac->set(far), Catch::Contains("channel 2") && Catch::Contains("2.5 V"));
+  CHECK(dac->targets({1}) == std::vector<double>{1});  // nothing of it was sent
+  CHECK_THROWS_AS(dac->set(other), std::logic_error);
+  CHECK_THROWS_WITH(dac->configure({1}, settings), Catch::Contains("bring it to 0 V"));
+  CHECK_THROWS_WITH(dac->configure({25}, settings), Catch::Contains("1 to 24"));
+  settings.slew = 1;
+  CHECK_THROWS_WITH(dac->configure({3}, settings), Catch::Contains("20 to 2e"));
+  dac->check();
+}
