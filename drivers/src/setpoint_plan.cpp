@@ -1,0 +1,156 @@
+#include "ness/drivers/setpoint_plan.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "number.hpp"
+
+namespace ness::drivers {
+
+double SetpointPlanner::Bound::value(std::span<const double> levels) const {
+  double sum = 0;
+  for (const auto& [channel, factor] : terms) sum += factor * levels[channel];
+  return sum;
+}
+
+// Rounding of sums of a few levels: what is no violation.
+double SetpointPlanner::slack(const Bound& bound) const {
+  double size = std::abs(bound.limit);
+  for (const auto& [channel, factor] : bound.terms) size = std::max(size, std::abs(factor) * std::max(std::abs(channels_[channel].limits.low), std::abs(channels_[channel].limits.high)));
+  return 1e-12 * size;
+}
+
+SetpointPlanner::SetpointPlanner(std::vector<PlannedChannel> channels, std::vector<CrossLimit> cross_limits)
+    : channels_(std::move(channels)), cross_limits_(std::move(cross_limits)) {
+  for (std::size_t c = 0; c < channels_.size(); ++c) {
+    const PlannedChannel& channel = channels_[c];
+    const auto refuse = [&](const std::string& reason) { throw std::invalid_argument("channel '" + channel.name + "': " + reason); };
+    if (!(channel.limits.low <= channel.limits.high) || !std::isfinite(channel.limits.low) || !std::isfinite(channel.limits.high)) refuse("its limits must be finite, low below high");
+    if (!(channel.largest_step > 0)) refuse("the largest step is " + number(channel.largest_step) + "; expected more than 0");
+    if (!(channel.rate > 0)) refuse("the rate is " + number(channel.rate) + "; expected more than 0");
+    if (!(channel.resolution >= 0)) refuse("the resolution is " + number(channel.resolution) + "; expected 0 or more");
+    bounds_.push_back({"the upper limit of '" + channel.name + "'", {{c, 1.0}}, channel.limits.high});
+    bounds_.push_back({"the lower limit of '" + channel.name + "'", {{c, -1.0}}, -channel.limits.low});
+  }
+  for (const CrossLimit& limit : cross_limits_) {
+    const auto refuse = [&](const std::string& reason) { throw std::invalid_argument("cross-limit '" + limit.name + "': " + reason); };
+    if (limit.terms.empty()) refuse("it names no channel");
+    if (!(limit.limits.low <= limit.limits.high)) refuse("low must not exceed high");
+    std::vector<std::pair<std::size_t, double>> negative;
+    for (const auto& [channel, factor] : limit.terms) {
+      if (channel >= channels_.size()) refuse("there is no channel " + std::to_string(channel));
+      if (!std::isfinite(factor) || factor == 0) refuse("a factor must be finite and not 0");
+      negative.emplace_back(channel, -factor);
+    }
+    if (std::isfinite(limit.limits.high)) bounds_.push_back({"the upper bound of '" + limit.name + "'", limit.terms, limit.limits.high});
+    if (std::isfinite(limit.limits.low)) bounds_.push_back({"the lower bound of '" + limit.name + "'", negative, -limit.limits.low});
+  }
+}
+
+std::string SetpointPlanner::broken(std::span<const double> levels) const {
+  for (const Bound& bound : bounds_) {
+    const double value = bound.value(levels);
+    if (value <= bound.limit + slack(bound)) continue;
+    std::string where;
+    for (const auto& [channel, factor] : bound.terms) where += (where.empty() ? "" : ", ") + channels_[channel].name + " at " + number(levels[channel]);
+    const double sign = bound.name.find("lower") == std::string::npos ? 1 : -1;
+    return where + ": " + number(sign * value) + " is beyond " + bound.name + ", " + number(sign * bound.limit);
+  }
+  return {};
+}
+
+std::vector<RampStep> SetpointPlanner::plan(std::span<const double> from, std::span<const double> to) const {
+  if (from.size() != channels_.size() || to.size() != channels_.size()) throw std::invalid_argument("a plan for " + std::to_string(channels_.size()) + " channels was given " + std::to_string(from.size()) + " levels and " + std::to_string(to.size()) + " targets");
+  for (std::size_t c = 0; c < channels_.size(); ++c) {
+    if (!std::isfinite(from[c]) || !std::isfinite(to[c])) throw std::invalid_argument("channel '" + channels_[c].name + "': its level or target is not finite");
+  }
+  if (const std::string problem = broken(to); !problem.empty()) throw PlanRefused("the target breaks a limit: " + problem);
+
+  std::vector<double> now(from.begin(), from.end());
+  std::vector<RampStep> steps;
+  for (;;) {
+    // What each bound can reach in this step, whatever mixture of old and new levels there is: it starts from the old ones, and
+    // every move that raises it counts, while those that lower it do not.
+    std::vector<double> reached(bounds_.size());
+    for (std::size_t b = 0; b < bounds_.size(); ++b) reached[b] = bounds_[b].value(now);
+    RampStep step;
+    std::vector<double> next = now;
+    const Bound* in_the_way = nullptr;
+    for (std::size_t c = 0; c < channels_.size(); ++c) {
+      if (now[c] == to[c]) continue;
+      const double whole = std::clamp(to[c] - now[c], -channels_[c].largest_step, channels_[c].largest_step);
+      double share = 1;
+      for (std::size_t b = 0; b < bounds_.size(); ++b) {
+        for (const auto& [channel, factor] : bounds_[b].terms) {
+          const double raises = channel == c ? factor * whole : 0;
+          if (raises <= 0) continue;
+          const double room = bounds_[b].limit - reached[b];
+          if (raises * share <= room + slack(bounds_[b]) / 2) continue;  // a target on its limit is reached, whatever the rounding
+          // A bound that is broken already must not be raised at all.
+          share = std::max(0.0, room) / raises;
+          in_the_way = &bounds_[b];
+        }
+      }
+      const double move = share * whole;
+      const bool arrives = share >= 1 && whole == to[c] - now[c];
+      if (std::abs(move) <= 0 || (!arrives && std::abs(move) < channels_[c].resolution)) continue;
+      next[c] = arrives ? to[c] : now[c] + move;
+      if (next[c] == now[c]) continue;
+      for (std::size_t b = 0; b < bounds_.size(); ++b) {
+        for (const auto& [channel, factor] : bounds_[b].terms) {
+          if (channel == c) reached[b] += std::max(0.0, factor * (next[c] - now[c]));
+        }
+      }
+      step.writes.emplace_back(c, next[c]);
+      step.wait = std::max(step.wait, std::abs(next[c] - now[c]) / channels_[c].rate);
+    }
+    if (step.writes.empty()) {
+      const auto left = std::find_if(channels_.begin(), channels_.end(), [&](const PlannedChannel& channel) {
+        const auto c = static_cast<std::size_t>(&channel - channels_.data());
+        return now[c] != to[c];
+      });
+      if (left == channels_.end()) return steps;
+      const auto c = static_cast<std::size_t>(left - channels_.begin());
+      throw PlanRefused("no way leads from " + number(now[c]) + " to " + number(to[c]) + " on '" + left->name + "': it is held back by " + (in_the_way == nullptr ? "its resolution" : in_the_way->name));
+    }
+    now = std::move(next);
+    steps.push_back(std::move(step));
+  }
+}
+
+// Dykstra's alternating projections onto the half-spaces of the bounds.
+std::vector<double> SetpointPlanner::nearest(std::span<const double> wanted, const std::vector<bool>& stuck) const {
+  if (wanted.size() != channels_.size() || stuck.size() != channels_.size()) throw std::invalid_argument("nearest levels of " + std::to_string(channels_.size()) + " channels were asked with " + std::to_string(wanted.size()));
+  std::vector<double> levels(wanted.begin(), wanted.end());
+  std::vector<double> correction(bounds_.size(), 0);
+  // Each is kept with a hair's breadth to spare, so that what is found satisfies the bound itself.
+  const auto projected = [&](std::size_t b) {
+    const Bound& bound = bounds_[b];
+    double norm = 0;
+    for (const auto& [channel, factor] : bound.terms) norm += stuck[channel] ? 0 : factor * factor;
+    if (norm == 0) return 0.0;
+    const double over = (bound.value(levels) - bound.limit) / norm + correction[b];
+    const double now = std::max(0.0, over);
+    for (const auto& [channel, factor] : bound.terms) {
+      if (!stuck[channel]) levels[channel] -= (now - correction[b]) * factor;
+    }
+    const double moved = std::abs(now - correction[b]) * std::sqrt(norm);
+    correction[b] = now;
+    return moved;
+  };
+  for (int round = 0; round < 100000; ++round) {
+    double moved = 0;
+    for (std::size_t b = 0; b < bounds_.size(); ++b) moved = std::max(moved, projected(b));
+    if (moved < 1e-14) break;
+  }
+  for (const Bound& bound : bounds_) {
+    const bool fixed = std::all_of(bound.terms.begin(), bound.terms.end(), [&](const auto& term) { return stuck[term.first]; });
+    if (fixed) continue;  // nothing that can move has a part in it
+    if (bound.value(levels) > bound.limit + std::max(slack(bound), 1e-9 * std::max(1.0, std::abs(bound.limit)))) {
+      throw PlanRefused("with the stuck channels where they are no levels of the others keep " + bound.name);
+    }
+  }
+  return levels;
+}
+
+}  // namespace ness::drivers
