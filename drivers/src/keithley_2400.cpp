@@ -82,6 +82,16 @@ class Keithley2400 final : public SourceMeter {
     openings_ = link.openings();
   }
 
+  void adopt() override {
+    const std::string function = session_->query(":SOUR:FUNC?");
+    if (function != "VOLT" && function != "CURR") throw InstrumentError(address(), ":SOUR:FUNC?", function, "expected VOLT or CURR");
+    settings_.sourced = function == "VOLT" ? Sourced::voltage : Sourced::current;
+    const double full = session_->query_number(function == "VOLT" ? ":SOUR:VOLT:RANG?" : ":SOUR:CURR:RANG?");
+    range_ = holding(ranges(settings_.sourced), full, 1);
+    if (range_ == nullptr) throw InstrumentError(address(), ":SOUR:" + function + ":RANG?", number(full), "the model has no such range");
+    openings_ = session_->openings();
+  }
+
   void set_level(double level) override {
     require_configured();
     if (!(std::abs(level) <= range_->full * reach)) {

@@ -59,6 +59,15 @@ class Qdac2 final : public Dac {
     openings_ = link.openings();
   }
 
+  void adopt(const std::vector<std::uint32_t>& channels) override {
+    require_channels(channels);
+    const std::string list = listed(channels), reply = session_->query("sour:rang? " + list);
+    const auto ranges = protocols::split_reply(reply);
+    if (ranges.size() != channels.size()) throw InstrumentError(address(), "sour:rang? " + list, reply, "expected " + std::to_string(channels.size()) + " ranges");
+    for (std::size_t i = 0; i < channels.size(); ++i) ranges_[channels[i]] = ranges[i] == "LOW" || ranges[i] == "low" ? low_range : high_range;
+    openings_ = session_->openings();
+  }
+
   void set(std::span<const std::pair<std::uint32_t, double>> levels) override {
     require_same_link(*session_, openings_);
     for (const auto& [channel, level] : levels) {

@@ -77,6 +77,24 @@ std::unique_ptr<protocols::Transport> paced_transport(std::shared_ptr<EmulatedBe
   return std::make_unique<Paced>(std::move(bench), instrument, std::move(address), bytes_per_second);
 }
 
+namespace {
+
+class PacedClock final : public Clock {
+ public:
+  explicit PacedClock(std::shared_ptr<EmulatedBench> bench) : bench_(std::move(bench)) {}
+  double now() const override { return bench_->time(); }
+  void wait(double seconds, std::stop_token) override {
+    if (seconds > 0) bench_->advance(bench_->time() + seconds);
+  }
+
+ private:
+  std::shared_ptr<EmulatedBench> bench_;
+};
+
+}  // namespace
+
+std::shared_ptr<Clock> paced_clock(std::shared_ptr<EmulatedBench> bench) { return std::make_shared<PacedClock>(std::move(bench)); }
+
 void pass_time(EmulatedBench& bench, double seconds) { bench.advance(bench.time() + seconds); }
 
 }  // namespace ness::sim

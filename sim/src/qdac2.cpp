@@ -29,6 +29,7 @@ class Qdac2 final : public ScpiInstrument {
   struct Channel {
     double target = 0, present = 0, from = 0, slew = 2e7;  // V, V, V, V/s
     double began = 0;                                      // of the slew under way
+    int stair = 0;                                         // stairs of it done
     bool slewing = false, low = false, low_current = false;
     Filter filter = Filter::high;
     double nplc = 1, triggered = 0;
@@ -93,9 +94,15 @@ class Qdac2 final : public ScpiInstrument {
     channel.target = volts;
     channel.from = channel.present;
     channel.began = now();
+    channel.stair = 0;
     channel.slewing = std::abs(volts - channel.from) / channel.slew > 1e-6;
     if (!channel.slewing) put(number, volts);
     schedule();
+  }
+
+  // Stairs are counted: a time that rounds to the present one must not be waited for again.
+  static double next_stair(const Channel& channel) {
+    return channel.began + std::abs(channel.target - channel.from) / channel.slew * (channel.stair + 1) / slew_stairs;
   }
 
   // Slewing channels move on in stairs; measuring ones read at the end of their aperture.
@@ -103,9 +110,7 @@ class Qdac2 final : public ScpiInstrument {
     double next = never;
     for (const Channel& channel : channels_) {
       if (!channel.slewing) continue;
-      const double duration = std::abs(channel.target - channel.from) / channel.slew;
-      const double done = std::floor((now() - channel.began) / duration * slew_stairs + 1e-9);
-      next = std::min(next, channel.began + duration * std::min<double>(slew_stairs, done + 1) / slew_stairs);
+      next = std::min(next, next_stair(channel));
     }
     if (next == never) {
       abort_operation();
@@ -117,11 +122,10 @@ class Qdac2 final : public ScpiInstrument {
   double slew() {
     for (std::uint32_t number = 1; number <= channel_count; ++number) {
       Channel& channel = at(number);
-      if (!channel.slewing) continue;
-      const double duration = std::abs(channel.target - channel.from) / channel.slew;
-      const double share = std::min(1.0, (now() - channel.began) / duration + 1e-9);
-      channel.slewing = share < 1;
-      put(number, channel.slewing ? channel.from + share * (channel.target - channel.from) : channel.target);
+      if (!channel.slewing || next_stair(channel) > now()) continue;
+      ++channel.stair;
+      channel.slewing = channel.stair < slew_stairs;
+      put(number, channel.slewing ? channel.from + (channel.target - channel.from) * channel.stair / slew_stairs : channel.target);
     }
     schedule();
     return never;  // schedule() said when

@@ -20,6 +20,8 @@ class Dac : public Instrument {
  public:
   /// Range and slew of channels, which have to be at 0 V; each read back. Throws as SourceMeter::configure.
   virtual void configure(const std::vector<std::uint32_t>& channels, const DacSettings& settings) = 0;
+  /// Takes channels as they are, after a lost link or another program: asks for their ranges, and changes nothing.
+  virtual void adopt(const std::vector<std::uint32_t>& channels) = 0;
   /// Levels of channels, in one message where the model has room; they move side by side, at their slew. Throws
   /// std::invalid_argument beyond the range configured, before anything is sent.
   virtual void set(std::span<const std::pair<std::uint32_t, double>> levels) = 0;

@@ -36,6 +36,9 @@ class SourceMeter : public Instrument {
   /// With the output off: function, range, compliance, integration, each read back. The level is 0 afterwards. Throws
   /// std::invalid_argument for what the model cannot do (before anything is sent), InstrumentError for what it did not take.
   virtual void configure(const SourceMeterSettings& settings) = 0;
+  /// Takes the instrument as it is, after a lost link or another program: asks for what it sources and in which range, changes
+  /// nothing, and goes on from there.
+  virtual void adopt() = 0;
   /// The level, V or A. With the output on it applies at once. Throws std::invalid_argument beyond the range configured.
   virtual void set_level(double level) = 0;
   /// The level the instrument says it has: the programmed one, never an echo of what was sent.

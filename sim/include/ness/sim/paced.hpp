@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "ness/core/clock.hpp"
 #include "ness/protocols/transport.hpp"
 #include "ness/sim/emulated_instrument.hpp"
 
@@ -18,6 +19,9 @@ namespace ness::sim {
 /// one thread.
 std::unique_ptr<protocols::Transport> paced_transport(std::shared_ptr<EmulatedBench> bench, EmulatedInstrument& instrument, std::string address,
                                                       double bytes_per_second = 0);
+
+/// The bench's virtual time as a clock: waiting moves it.
+std::shared_ptr<Clock> paced_clock(std::shared_ptr<EmulatedBench> bench);
 
 /// What the client does between messages: `seconds` of virtual time pass.
 void pass_time(EmulatedBench& bench, double seconds);
