@@ -321,3 +321,10 @@ TEST_CASE("two cables swapped between instruments are found by who answers", "[b
   const auto smu = keithley_2400(std::make_unique<protocols::Session>(sim::paced_transport(bench, meter, "swapped"), protocols::SessionOptions{}));
   CHECK_THROWS_AS(smu->connect(), InstrumentError);
 }
+
+TEST_CASE("a bench keeps the device contract", "[bench]") {
+  Fixture f;
+  contract::ContractOptions options;
+  options.repeatable_after_seek = false;
+  contract::check_device(*f.bench, f.drive(1), options);
+}
