@@ -55,6 +55,83 @@ sim::CircuitScale read_scale(Table& root) {
   return scale;
 }
 
+void read_link(Table& table, BenchInstrument& instrument) {
+  table.whole("baud", instrument.serial.baud, 1);
+  table.number("timeout", instrument.timeout, Number::positive);
+  table.choice<std::string>("terminator", instrument.terminator, {{"lf", "\n"}, {"cr", "\r"}, {"crlf", "\r\n"}});
+}
+
+void read_role(Table& table, BenchInstrument& instrument) {
+  switch (instrument.model) {
+    case InstrumentModel::keithley_2400: {
+      drivers::SourceMeterSettings& s = instrument.source;
+      table.number("range", s.range, Number::positive);
+      table.number("compliance", s.compliance, Number::positive);
+      table.number("measure_range", s.measure_range, Number::positive);
+      table.number("nplc", s.cycles, Number::positive);
+      table.number("source_delay", s.source_delay, Number::not_negative);
+      table.number("line_frequency", s.line_frequency, Number::positive);
+      table.flag("four_wire", s.four_wire);
+      table.flag("autozero", s.autozero);
+      table.choice<drivers::OffState>("off", s.off, {{"normal", drivers::OffState::normal}, {"high-impedance", drivers::OffState::high_impedance}, {"zero", drivers::OffState::zero}, {"guard", drivers::OffState::guard}});
+      break;
+    }
+    case InstrumentModel::qdac2:
+      table.number("range", instrument.dac.range, Number::positive);
+      table.number("slew", instrument.dac.slew, Number::positive);
+      break;
+    default: {
+      drivers::MeterSettings& s = instrument.meter;
+      table.number("range", s.range, Number::positive);
+      table.number("nplc", s.cycles, Number::positive);
+      table.number("delay", s.delay, Number::not_negative);
+      table.number("line_frequency", s.line_frequency, Number::positive);
+      table.flag("high_input", s.high_input);
+      table.flag("autozero", s.autozero);
+      break;
+    }
+  }
+}
+
+std::vector<BenchDifference> read_differences(Table& root, const std::vector<BenchWire>& wiring) {
+  std::vector<BenchDifference> differences;
+  std::optional<Table> tables = root.table("limits");
+  if (!tables) return differences;
+  for (const std::string& name : tables->other_tables()) {
+    Table table = *tables->table(name);
+    BenchDifference difference{name, {}, {}, {}};
+    std::vector<std::string> wires;
+    table.texts("difference", wires);
+    if (wires.size() != 2) table.fail("difference", "expected the names of two wires, [\"a\", \"b\"]");
+    for (const std::string& wire : wires) {
+      if (std::none_of(wiring.begin(), wiring.end(), [&](const BenchWire& w) { return w.name == wire; })) table.fail("difference", "there is no [wiring." + wire + "]");
+    }
+    difference.first = wires[0];
+    difference.second = wires[1];
+    std::pair<double, double> range;
+    if (!table.pair("range", range) || !(range.first <= range.second)) table.fail("range", "expected [low, high] in volts, low not above high");
+    difference.range = {range.first, range.second};
+    table.finish();
+    differences.push_back(std::move(difference));
+  }
+  tables->finish();
+  return differences;
+}
+
+void read_settling(Table& root, BenchFile& bench) {
+  bench.settle.tolerance = 2e-2;
+  std::optional<Table> table = root.table("settle");
+  if (!table) return;
+  table->number("tolerance", bench.settle.tolerance, Number::positive);
+  table->number("tau_max", bench.settle.tau_max, Number::not_negative);
+  table->number("noise", bench.settle.noise, Number::not_negative);
+  std::uint64_t least = bench.settle.least;
+  if (table->whole("readings", least, 4)) bench.settle.least = static_cast<std::size_t>(least);
+  table->number("timeout", bench.settle_timeout, Number::positive);
+  table->number("rest", bench.rest, Number::not_negative);
+  table->finish();
+}
+
 std::vector<BenchInstrument> read_instruments(Table& root) {
   std::optional<Table> tables = root.table("instruments");
   if (!tables || tables->other_tables().empty()) root.fail("", "expected at least one table [instruments.NAME]");
@@ -74,6 +151,8 @@ std::vector<BenchInstrument> read_instruments(Table& root) {
       const auto [earlier, is_new] = addresses.emplace(to_string(*instrument.address), name);
       if (!is_new) table.fail("address", "instrument '" + earlier->second + "' is at this address");
     }
+    read_link(table, instrument);
+    read_role(table, instrument);
     table.finish();
     instruments.push_back(std::move(instrument));
   }
@@ -117,6 +196,23 @@ std::vector<BenchWire> read_wiring(Table& root, const std::vector<BenchInstrumen
       if (!table.number("per_volt", wire.per_volt)) table.fail("", "expected per_volt: by how much a volt changes " + wire.parameter);
       if (wire.per_volt == 0) table.fail("per_volt", "expected a number other than 0");
       table.number("offset", wire.offset);
+    }
+    table.number("gain", wire.gain);
+    if (wire.gain == 0) table.fail("gain", "expected a number other than 0");
+    table.number("volts", wire.volts);
+    std::pair<double, double> pair;
+    if (table.pair("limits", pair)) {
+      if (!(pair.first <= pair.second)) table.fail("limits", "expected [low, high] in volts, low not above high");
+      wire.limits = Range{pair.first, pair.second};
+    }
+    table.number("step", wire.step, Number::positive);
+    table.number("rate", wire.rate, Number::positive);
+    table.number("safe", wire.safe);
+    table.whole("order", wire.order);
+    if (table.pair("nudge", pair)) {
+      if (!wire.parameter.starts_with("mu_ref[")) table.fail("nudge", "expected on the wire of a leak reference, parameter = \"mu_ref[..]\"");
+      if (!(pair.first < pair.second)) table.fail("nudge", "expected [low, high] in units of current, low below high");
+      wire.nudge = Range{pair.first, pair.second};
     }
     table.finish();
     wiring.push_back(std::move(wire));
@@ -193,6 +289,8 @@ BenchFile load_bench(const std::string& path, const std::vector<std::string>& se
   bench.scale = read_scale(root);
   bench.instruments = read_instruments(root);
   bench.wiring = read_wiring(root, bench.instruments);
+  bench.differences = read_differences(root, bench.wiring);
+  read_settling(root, bench);
   bench.emulation = read_emulation(root, std::filesystem::path(path).parent_path().string());
   check(root, bench);
   root.finish();

@@ -6,7 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "ness/core/settling.hpp"
+#include "ness/drivers/bench.hpp"
 #include "ness/protocols/resource_name.hpp"
+#include "ness/protocols/transport.hpp"
 #include "ness/sim/circuit.hpp"
 #include "ness/sim/emulated_instrument.hpp"
 
@@ -23,6 +26,13 @@ struct BenchInstrument {
   InstrumentModel model = InstrumentModel::keithley_2400;
   /// Where it is. None: only emulated, on a TCP port.
   std::optional<protocols::ResourceName> address;
+  protocols::SerialSettings serial;
+  std::string terminator = "\n";
+  double timeout = 2;  ///< s to wait for a reply, beside what a measurement takes
+  // Of the role its model has, the others unused.
+  drivers::SourceMeterSettings source;
+  drivers::MeterSettings meter;
+  drivers::DacSettings dac;
 };
 
 /// [wiring.NAME]: one channel of one instrument, and the node it leads to, or the parameter its voltage sets.
@@ -34,6 +44,18 @@ struct BenchWire {
   double lead = 1;                 ///< ohms
   std::string parameter;           ///< "a[0]"; empty: a node
   double per_volt = 1, offset = 0; ///< parameter = offset + per_volt x voltage
+  double gain = 1, volts = 0;      ///< of what stands between node and instrument: V at the node = volts + gain x level (or reading: x 1/gain)
+  std::optional<Range> limits;     ///< V, of a level
+  double step = 0.1, rate = 10;    ///< V a ramp step, V/s
+  double safe = 0;                 ///< V
+  std::uint32_t order = 0;         ///< in which it is made safe
+  std::optional<Range> nudge;      ///< currents to inject through this leak reference, in units
+};
+
+/// [limits.NAME]: low <= V of the first wire - V of the second <= high.
+struct BenchDifference {
+  std::string name, first, second;
+  Range range;
 };
 
 /// [emulation]: the circuit that stands in for the sample, and how far the instruments are from ideal ones.
@@ -48,6 +70,9 @@ struct BenchFile {
   sim::CircuitScale scale;
   std::vector<BenchInstrument> instruments;
   std::vector<BenchWire> wiring;
+  std::vector<BenchDifference> differences;
+  SettleOptions settle;             ///< kT
+  double settle_timeout = 60, rest = 0;  ///< s
   std::optional<EmulationOptions> emulation;
 };
 

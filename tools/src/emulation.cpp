@@ -22,9 +22,10 @@
 
 namespace ness {
 
-Emulation emulate(const BenchFile& file) {
+Emulation emulate(const BenchFile& file, const sim::NetworkSpec* network) {
   if (!file.emulation) throw FileError(file.path + ": expected a table [emulation] that says which network stands in for the sample");
-  const EmulationOptions& options = *file.emulation;
+  EmulationOptions options = *file.emulation;
+  if (network != nullptr) options.network = *network;
   Emulation emulation;
   emulation.bench = std::make_shared<sim::EmulatedBench>(
       std::make_unique<sim::Circuit>(options.network, file.scale, std::vector<double>(options.network.nodes.size(), options.capacity)));

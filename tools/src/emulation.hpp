@@ -19,8 +19,9 @@ struct Emulation {
   std::vector<std::pair<std::uint32_t, sim::EmulatedInstrument*>> controllers;
 };
 
-/// Throws FileError where the file has no [emulation].
-Emulation emulate(const BenchFile& file);
+/// Throws FileError where the file has no [emulation]. `network` stands in for the file's own, where it is given: the experiment's,
+/// with a run's own initial values.
+Emulation emulate(const BenchFile& file, const sim::NetworkSpec* network = nullptr);
 
 /// One thing that listens.
 struct Listening {

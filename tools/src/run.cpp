@@ -5,7 +5,9 @@
 
 namespace ness {
 
-Run prepare(const Experiment& experiment) {
+namespace {
+
+Run simulated(const Experiment& experiment) {
   Run run;
   run.network = std::make_shared<sim::Network>(drawn(experiment.network, experiment.parameters, experiment.seed));
   run.simulation = std::make_unique<sim::Simulation>(run.network, experiment.simulation);
@@ -16,13 +18,40 @@ Run prepare(const Experiment& experiment) {
   }
   run.model = std::make_shared<sim::NetworkModel>(run.network, experiment.simulation.threads);
   run.estimator = make_estimator(experiment.estimator, run.model);
-  const DeviceInfo& info = run.device().info();
+  run.training = experiment.training;
+  run.training.seed = experiment.seed;
+  return run;
+}
+
+// Initial parameters, within what the device can impose.
+void fit(Run& run, const Experiment& experiment, const DeviceInfo& info) {
   run.theta = run.network->theta();
   run.space = std::make_unique<ParameterSpace>(
       info, training_rules(info.parameters, run.theta, experiment.network.graph, experiment.parameters));
   run.theta = run.space->projected(run.theta);
-  run.training = experiment.training;
-  run.training.seed = experiment.seed;
+}
+
+}  // namespace
+
+Run prepare(const Experiment& experiment) {
+  Run run = simulated(experiment);
+  fit(run, experiment, run.device().info());
+  return run;
+}
+
+Run prepare(const Experiment& experiment, const BenchFile& bench, DeviceKind kind) {
+  Run run = simulated(experiment);
+  if (kind != DeviceKind::simulation) {
+    if (run.noisy) throw std::invalid_argument("[device] read_noise and its like belong to the simulation: a bench has its own");
+    run.bench = make_bench(bench, kind, *run.network, run.simulation->info());
+  }
+  fit(run, experiment, run.device().info());
+  return run;
+}
+
+Run prepare(const Experiment& experiment, const DeviceInfo& recorded) {
+  Run run = simulated(experiment);
+  fit(run, experiment, recorded);
   return run;
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "bench_device.hpp"
 #include "experiment.hpp"
 #include "ness/core/estimator.hpp"
 #include "ness/core/noisy.hpp"
@@ -18,6 +19,7 @@ namespace ness {
 struct Run {
   std::shared_ptr<const sim::Network> network;
   std::unique_ptr<sim::Simulation> simulation;
+  BenchDevice bench;                          ///< empty in simulation
   std::unique_ptr<Noisy> noisy;               ///< null without noise
   std::shared_ptr<const Model> model;
   std::unique_ptr<Estimator> estimator;
@@ -27,6 +29,7 @@ struct Run {
 
   /// What the trainer sees, before a recorder.
   Device& device() {
+    if (bench.bench) return *bench.bench;
     if (noisy) return *noisy;
     return *simulation;
   }
@@ -35,6 +38,10 @@ struct Run {
 /// Draws the initial parameters with experiment.seed and builds everything. Throws std::invalid_argument for a network or
 /// options that cannot be.
 Run prepare(const Experiment& experiment);
+/// The same on another device than the simulation: the bench of a file, real or emulated. Nothing is sent yet.
+Run prepare(const Experiment& experiment, const BenchFile& bench, DeviceKind kind);
+/// The same for a device that is not here, as a log describes it: for replays.
+Run prepare(const Experiment& experiment, const DeviceInfo& recorded);
 
 std::unique_ptr<Estimator> make_estimator(const EstimatorOptions& options, std::shared_ptr<const Model> model);
 

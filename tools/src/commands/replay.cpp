@@ -29,7 +29,7 @@ bool at_the_end(const LogReader& log, std::uint64_t next_row, std::uint64_t step
 }
 
 ReplayResult replay_log(const LogReader& log, const Experiment& experiment, bool quiet, std::stop_token stop) {
-  Run run = prepare(experiment);
+  Run run = prepare(experiment, log.header().info);
   Progress progress(experiment.training.epochs, steps_per_epoch(*experiment.task, experiment.training), quiet);
   Replay device(log, pattern_sets(*experiment.task));
   ReplayCheck check(log);

@@ -18,7 +18,8 @@ namespace ness {
 namespace {
 
 struct TrainOptions : CommonOptions {
-  std::string experiment, log, resume;
+  std::string experiment, log, resume, bench;
+  DeviceKind device = DeviceKind::simulation;
   bool quiet = false;
 };
 
@@ -104,7 +105,9 @@ int train(const TrainOptions& options, const Command& command) {
   refuse_existing_log(path,
                       "choose another name with --log FILE, or continue that run: " + called() + " train --resume " + shell_word(path));
   const Experiment experiment = options.with_threads(load_experiment(options.experiment, options.load()));
-  Run run = prepare(experiment);
+  const bool simulated = options.device == DeviceKind::simulation;
+  if (simulated != options.bench.empty()) throw std::invalid_argument(simulated ? "--bench belongs to --device bench or emulated" : "--device bench and emulated need --bench FILE, which says what is wired to what");
+  Run run = simulated ? prepare(experiment) : prepare(experiment, load_bench(options.bench), options.device);
   Progress progress(experiment.training.epochs, steps_per_epoch(*experiment.task, experiment.training), options.quiet);
   // Whatever does not fit is found here, before there is a log.
   Session(run.device(), run, experiment, progress);
@@ -149,6 +152,7 @@ int resume(const TrainOptions& options, const Command& command) {
   {
     const LogReader log(path);
     if (log.status() == ExitStatus::finished) return tell_finished(log, options);
+    if (log.header().info.identity.find("bench: ") != std::string::npos) throw LogError(path + ": was recorded on a bench; continuing there is not possible yet");
     if (const std::string doubt = use_recorded_target(log); !doubt.empty()) warn(doubt);
     LoadOptions load;
     load.data = options.data;
@@ -197,6 +201,10 @@ void add_train(CLI::App& app, Command& command) {
                   ->type_name("FILE");
   auto* resumed =
       trainer.add_option("--resume", options->resume, "continue the run of this log where it stopped")->type_name("LOG");
+  trainer.add_option("--device", options->device, "simulation, bench (real instruments), emulated (the same, emulated, in virtual time)")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, DeviceKind>{{"simulation", DeviceKind::simulation}, {"bench", DeviceKind::bench}, {"emulated", DeviceKind::emulated}}).description(""))
+      ->type_name("KIND");
+  trainer.add_option("--bench", options->bench, "the bench file of --device bench or emulated")->type_name("FILE");
   options->add_set(trainer);
   options->add_data(trainer);
   options->add_threads(trainer);
@@ -209,6 +217,7 @@ void add_train(CLI::App& app, Command& command) {
       "\n"
       "Examples:\n"
       "  ness train xor.toml\n"
+      "  ness train xor-bench.toml --device emulated --bench bench-emulated.toml\n"
       "  ness train mnist.toml --data ~/data --set training.epochs=3 --log short.h5 --json\n"
       "  ness train --resume short.h5");
   trainer.callback([options, &command] {

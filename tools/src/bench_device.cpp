@@ -1,0 +1,125 @@
+#include "bench_device.hpp"
+
+#include <algorithm>
+#include <map>
+
+#include "ness/core/error.hpp"
+#include "ness/sim/paced.hpp"
+
+namespace ness {
+
+namespace {
+
+bool is_source(InstrumentModel model) { return model == InstrumentModel::keithley_2400; }
+bool is_scanner(InstrumentModel model) { return model == InstrumentModel::keysight_34970a || model == InstrumentModel::keysight_daq970a; }
+
+}  // namespace
+
+BenchDevice make_bench(const BenchFile& file, DeviceKind kind, const sim::Network& network, const DeviceInfo& info) {
+  const auto refuse = [&](const std::string& where, const std::string& reason) { throw FileError(file.path + ": [" + where + "]: " + reason); };
+  BenchDevice device;
+  std::vector<sim::EmulatedInstrument*> emulated;
+  if (kind == DeviceKind::emulated) {
+    Emulation emulation = emulate(file, &network.spec());
+    device.emulated = emulation.bench;
+    device.clock = sim::paced_clock(device.emulated);
+    emulated = emulation.instruments;
+  } else {
+    device.clock = wall_clock();
+    device.connections = std::make_unique<protocols::Connections>();
+  }
+
+  drivers::BenchInstruments instruments;
+  drivers::BenchSettings settings;
+  settings.scale = {file.scale.volts_per_kT, file.scale.amperes_per_unit, file.scale.carrier};
+  settings.settle = file.settle;
+  settings.settle_timeout = file.settle_timeout;
+  settings.rest_time = file.rest;
+
+  std::vector<std::size_t> place(file.instruments.size());  // of each instrument among those of its role
+  for (std::size_t i = 0; i < file.instruments.size(); ++i) {
+    const BenchInstrument& described = file.instruments[i];
+    const std::string where = "instruments." + described.name;
+    protocols::SessionOptions options;
+    options.terminator = described.terminator;
+    options.timeouts.first_reply = protocols::Milliseconds(static_cast<std::int64_t>(described.timeout * 1e3));
+    std::unique_ptr<protocols::Transport> transport;
+    if (kind == DeviceKind::emulated) {
+      const bool serial = described.address && std::holds_alternative<protocols::SerialName>(*described.address);
+      transport = sim::paced_transport(device.emulated, *emulated[i], described.name + " (emulated)", serial ? described.serial.baud / 10.0 : 0);
+    } else {
+      if (!described.address) refuse(where, "has no address; a real instrument needs one");
+      transport = device.connections->to(*described.address, described.serial);
+    }
+    auto session = std::make_unique<protocols::Session>(std::move(transport), std::move(options));
+    if (is_source(described.model)) {
+      place[i] = instruments.sources.size();
+      instruments.sources.push_back(drivers::keithley_2400(std::move(session)));
+      settings.sources.push_back(described.source);
+    } else if (is_scanner(described.model)) {
+      place[i] = instruments.scanners.size();
+      instruments.scanners.push_back(described.model == InstrumentModel::keysight_34970a ? drivers::keysight_34970a(std::move(session)) : drivers::keysight_daq970a(std::move(session)));
+      settings.scanners.push_back(described.meter);
+    } else if (described.model == InstrumentModel::qdac2) {
+      place[i] = instruments.dacs.size();
+      instruments.dacs.push_back(drivers::qdac2(std::move(session)));
+      settings.dacs.push_back(described.dac);
+    } else {
+      refuse(where, "a " + to_string(described.model) + " has no part in a bench that trains yet; expected a source-meter, a scanner or a DAC");
+    }
+  }
+
+  std::map<std::string, std::uint32_t> parameters;
+  for (const ParameterInfo& parameter : info.parameters) parameters.emplace(parameter.name, static_cast<std::uint32_t>(parameters.size()));
+  const Vector constants = network.theta();
+  std::map<std::string, std::size_t> channel_of;  // of each wire that has a level
+  for (const BenchWire& wire : file.wiring) {
+    const BenchInstrument& instrument = file.instruments[wire.instrument];
+    const std::string where = "wiring." + wire.name;
+    if (is_scanner(instrument.model)) {
+      settings.readings.push_back({place[wire.instrument], wire.channel, *wire.node, 1 / wire.gain, -wire.volts / wire.gain});
+      continue;
+    }
+    if (!wire.limits) refuse(where, "has no limits = [low, high] in volts: nothing is moved without");
+    drivers::BenchChannel channel;
+    channel.kind = is_source(instrument.model) ? drivers::BenchChannel::Kind::source : drivers::BenchChannel::Kind::dac;
+    channel.instrument = place[wire.instrument];
+    channel.channel = wire.channel;
+    const double resolution = is_source(instrument.model) ? 5e-5 : 1e-6;
+    channel.plan = {wire.name, *wire.limits, wire.step, wire.rate, resolution};
+    channel.safe = wire.safe;
+    channel.safe_order = wire.order;
+    channel.gain = wire.gain;
+    channel.offset = wire.volts;
+    channel.per_volt = wire.per_volt;
+    channel.zero = wire.offset;
+    if (wire.node) {
+      channel.terminal = *wire.node;
+    } else {
+      const auto found = parameters.find(wire.parameter);
+      if (found == parameters.end()) refuse(where, "the experiment's network has no parameter '" + wire.parameter + "'");
+      channel.parameter = found->second;
+      if (wire.nudge) {
+        const std::uint32_t node = static_cast<std::uint32_t>(info.parameters[found->second].node);
+        const auto g = parameters.find("g[" + std::to_string(node) + "]");
+        settings.nudges.push_back({node, found->second, constants[static_cast<Eigen::Index>(g->second)], *wire.nudge});
+      }
+    }
+    channel_of.emplace(wire.name, settings.channels.size());
+    settings.channels.push_back(channel);
+  }
+  for (const BenchDifference& difference : file.differences) {
+    const auto first = channel_of.find(difference.first), second = channel_of.find(difference.second);
+    if (first == channel_of.end() || second == channel_of.end()) refuse("limits." + difference.name, "expected wires whose levels are set; '" + (first == channel_of.end() ? difference.first : difference.second) + "' is read");
+    settings.cross_limits.push_back({difference.name, {{first->second, 1.0}, {second->second, -1.0}}, difference.range});
+  }
+  DeviceInfo described = info;
+  described.identity = (kind == DeviceKind::emulated ? "emulated bench: " : "bench: ") + file.path;
+  for (const BenchInstrument& instrument : file.instruments) {
+    described.identity += "; " + instrument.name + " = " + to_string(instrument.model) + (instrument.address ? " at " + to_string(*instrument.address) : std::string());
+  }
+  device.bench = std::make_unique<drivers::Bench>(described, constants, std::move(instruments), std::move(settings), device.clock);
+  return device;
+}
+
+}  // namespace ness
