@@ -233,6 +233,10 @@ Bench::Bench(const DeviceInfo& network, const Vector& constants, BenchInstrument
   if (!(settings.settle_timeout > 0)) refuse("the settle timeout must be more than 0");
   if (!(settings.scale.volts_per_kT > 0) || !(settings.scale.amperes_per_unit > 0)) refuse("volts per kT and amperes per unit must be more than 0");
 
+  for (std::size_t i = 0; i < instruments.sources.size(); ++i) instruments.sources[i]->require(settings.sources[i]);
+  for (std::size_t i = 0; i < instruments.dacs.size(); ++i) instruments.dacs[i]->require(settings.dacs[i]);
+  for (std::size_t i = 0; i < instruments.scanners.size(); ++i) instruments.scanners[i]->require(settings.scanners[i]);
+
   info_.restores_state = false;
   info_.deterministic = false;
   info_.time_unit = "s";

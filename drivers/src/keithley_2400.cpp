@@ -33,25 +33,12 @@ class Keithley2400 final : public SourceMeter {
 
   std::string model() const override { return "Keithley 2400"; }
 
+  void require(const SourceMeterSettings& settings) const override { chosen(settings); }
+
   void configure(const SourceMeterSettings& settings) override {
-    const auto refuse = [&](const std::string& reason) { throw std::invalid_argument(address() + ": " + model() + ": " + reason); };
+    const auto [source, measure] = chosen(settings);
     const bool voltage = settings.sourced == Sourced::voltage;
-    const auto sources = ranges(settings.sourced), limits = ranges(voltage ? Sourced::current : Sourced::voltage);
-    const std::string unit = voltage ? " V" : " A", other = voltage ? " A" : " V";
-    const SourceRange* source = holding(sources, settings.range, 1);
-    if (source == nullptr) refuse("a source range of " + number(settings.range) + unit + "; expected at most " + number(sources.back().full) + unit);
-    if (!(settings.compliance > 0)) refuse("a compliance of " + number(settings.compliance) + other + "; expected more than 0");
-    const SourceRange* measure = holding(limits, settings.measure_range > 0 ? settings.measure_range : settings.compliance, reach);
-    const SourceRange* compliance = holding(limits, settings.compliance, reach);
-    if (measure == nullptr || compliance == nullptr) refuse("a compliance of " + number(settings.compliance) + other + " and a measure range of " + number(settings.measure_range) + other + "; expected at most " + number(limits.back().full * reach) + other);
-    if (settings.compliance < 1e-3 * measure->full) {
-      refuse("a compliance of " + number(settings.compliance) + other + " is below 0.1 % of the measure range of " + number(measure->full) + other + ": the instrument would ignore it");
-    }
-    if (measure->full > compliance->full) refuse("the measure range of " + number(measure->full) + other + " exceeds that of the compliance, " + number(compliance->full) + other);
-    const double volts = voltage ? source->full : settings.compliance, amperes = voltage ? settings.compliance : source->full;
-    if (volts > 20 * reach && amperes > 0.1 * reach) refuse(number(volts) + " V and " + number(amperes) + " A exceed its 22 W");
-    if (!(settings.cycles >= 0.01 && settings.cycles <= 10)) refuse(number(settings.cycles) + " NPLC; expected 0.01 to 10");
-    if (settings.source_delay > 999.9999) refuse("a source delay of " + number(settings.source_delay) + " s; expected at most 999.9999 s");
+    const auto limits = ranges(voltage ? Sourced::current : Sourced::voltage);
 
     const std::string s = voltage ? ":SOUR:VOLT" : ":SOUR:CURR", m = voltage ? ":SENS:CURR" : ":SENS:VOLT";
     const std::array<const char*, 4> off{"NORM", "HIMP", "ZERO", "GUAR"};
@@ -141,6 +128,32 @@ class Keithley2400 final : public SourceMeter {
   double accuracy(double level) const override { return range_ == nullptr ? 0 : range_->gain * std::abs(level) + range_->offset; }
 
  private:
+  // The source range and the measure range that settings come to.
+  struct Chosen {
+    const SourceRange *source, *measure;
+  };
+  Chosen chosen(const SourceMeterSettings& settings) const {
+    const auto refuse = [&](const std::string& reason) { throw std::invalid_argument(address() + ": " + model() + ": " + reason); };
+    const bool voltage = settings.sourced == Sourced::voltage;
+    const auto sources = ranges(settings.sourced), limits = ranges(voltage ? Sourced::current : Sourced::voltage);
+    const std::string unit = voltage ? " V" : " A", other = voltage ? " A" : " V";
+    const SourceRange* source = holding(sources, settings.range, 1);
+    if (source == nullptr) refuse("a source range of " + number(settings.range) + unit + "; expected at most " + number(sources.back().full) + unit);
+    if (!(settings.compliance > 0)) refuse("a compliance of " + number(settings.compliance) + other + "; expected more than 0");
+    const SourceRange* measure = holding(limits, settings.measure_range > 0 ? settings.measure_range : settings.compliance, reach);
+    const SourceRange* compliance = holding(limits, settings.compliance, reach);
+    if (measure == nullptr || compliance == nullptr) refuse("a compliance of " + number(settings.compliance) + other + " and a measure range of " + number(settings.measure_range) + other + "; expected at most " + number(limits.back().full * reach) + other);
+    if (settings.compliance < 1e-3 * measure->full) {
+      refuse("a compliance of " + number(settings.compliance) + other + " is below 0.1 % of the measure range of " + number(measure->full) + other + ": the instrument would ignore it");
+    }
+    if (measure->full > compliance->full) refuse("the measure range of " + number(measure->full) + other + " exceeds that of the compliance, " + number(compliance->full) + other);
+    const double volts = voltage ? source->full : settings.compliance, amperes = voltage ? settings.compliance : source->full;
+    if (volts > 20 * reach && amperes > 0.1 * reach) refuse(number(volts) + " V and " + number(amperes) + " A exceed its 22 W");
+    if (!(settings.cycles >= 0.01 && settings.cycles <= 10)) refuse(number(settings.cycles) + " NPLC; expected 0.01 to 10");
+    if (settings.source_delay > 999.9999) refuse("a source delay of " + number(settings.source_delay) + " s; expected at most 999.9999 s");
+    return {source, measure};
+  }
+
   bool recognises(const std::string& maker, const std::string& name) const override { return maker.starts_with("KEITHLEY") && name == "MODEL 2400"; }
 
   static std::span<const SourceRange> ranges(Sourced what) {

@@ -80,6 +80,8 @@ class KeysightVoltmeter final : public Voltmeter {
   KeysightVoltmeter(std::unique_ptr<protocols::Session> session, const MeterModel& model) : Voltmeter(std::move(session)), model_(model) {}
   std::string model() const override { return model_.name; }
 
+  void require(const MeterSettings& settings) const override { chosen(model_, settings, address()); }
+
   void configure(const MeterSettings& settings) override {
     const Chosen as = chosen(model_, settings, address());
     auto& link = *session_;
@@ -124,6 +126,8 @@ class KeysightScanner final : public Scanner {
  public:
   KeysightScanner(std::unique_ptr<protocols::Session> session, const MeterModel& model) : Scanner(std::move(session)), model_(model) {}
   std::string model() const override { return model_.name; }
+
+  void require(const MeterSettings& settings) const override { chosen(model_, settings, address()); }
 
   void configure(const std::vector<std::uint32_t>& channels, const MeterSettings& settings) override {
     const Chosen as = chosen(model_, settings, address());

@@ -27,11 +27,16 @@ class Qdac2 final : public Dac {
   explicit Qdac2(std::unique_ptr<protocols::Session> session) : Dac(std::move(session)) {}
   std::string model() const override { return "QDevil QDAC-II"; }
 
+  void require(const DacSettings& settings) const override {
+    const auto refuse = [&](const std::string& reason) { throw std::invalid_argument(address() + ": " + model() + ": " + reason); };
+    if (!(settings.range > 0 && settings.range <= high_range)) refuse("a range of " + number(settings.range) + " V; expected up to " + number(high_range) + " V");
+    if (!(settings.slew >= 20 && settings.slew <= 2e7)) refuse("a slew of " + number(settings.slew) + " V/s; expected 20 to 2e7 V/s");
+  }
+
   void configure(const std::vector<std::uint32_t>& channels, const DacSettings& settings) override {
     const auto refuse = [&](const std::string& reason) { throw std::invalid_argument(address() + ": " + model() + ": " + reason); };
     require_channels(channels);
-    if (!(settings.range > 0 && settings.range <= high_range)) refuse("a range of " + number(settings.range) + " V; expected up to " + number(high_range) + " V");
-    if (!(settings.slew >= 20 && settings.slew <= 2e7)) refuse("a slew of " + number(settings.slew) + " V/s; expected 20 to 2e7 V/s");
+    require(settings);
     const double range = settings.range <= low_range ? low_range : high_range;
     const std::string list = listed(channels), word = range == low_range ? "LOW" : "HIGH";
     auto& link = *session_;

@@ -139,7 +139,8 @@ std::vector<BenchInstrument> read_instruments(Table& root) {
   std::map<std::string, std::string> addresses;
   for (const std::string& name : tables->other_tables()) {
     Table table = *tables->table(name);
-    BenchInstrument instrument{name, {}, {}};
+    BenchInstrument instrument;
+    instrument.name = name;
     if (!table.choice("model", instrument.model, instrument_models())) table.fail("", "expected model = one of the instruments' names");
     std::string address;
     if (table.text("address", address)) {

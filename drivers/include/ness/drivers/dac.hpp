@@ -18,6 +18,8 @@ struct DacSettings {
 
 class Dac : public Instrument {
  public:
+  /// Throws std::invalid_argument for what the model cannot do, with the reason; sends nothing.
+  virtual void require(const DacSettings& settings) const = 0;
   /// Range and slew of channels, which have to be at 0 V; each read back. Throws as SourceMeter::configure.
   virtual void configure(const std::vector<std::uint32_t>& channels, const DacSettings& settings) = 0;
   /// Takes channels as they are, after a lost link or another program: asks for their ranges, and changes nothing.

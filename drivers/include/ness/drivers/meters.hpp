@@ -25,6 +25,8 @@ struct MeterReading {
 
 class Voltmeter : public Instrument {
  public:
+  /// Throws std::invalid_argument for what the model cannot do, with the reason; sends nothing.
+  virtual void require(const MeterSettings& settings) const = 0;
   /// Direct voltage. Each setting is read back. Throws as SourceMeter::configure.
   virtual void configure(const MeterSettings& settings) = 0;
   virtual void arm() = 0;
@@ -38,6 +40,8 @@ class Voltmeter : public Instrument {
 /// A multiplexer with a voltmeter behind it.
 class Scanner : public Instrument {
  public:
+  /// Throws std::invalid_argument for what the model cannot do, with the reason; sends nothing.
+  virtual void require(const MeterSettings& settings) const = 0;
   /// Channels are read in the order given. Each setting is read back. Throws as SourceMeter::configure.
   virtual void configure(const std::vector<std::uint32_t>& channels, const MeterSettings& settings) = 0;
   virtual void arm() = 0;

@@ -33,6 +33,8 @@ struct SourceReading {
 
 class SourceMeter : public Instrument {
  public:
+  /// Throws std::invalid_argument for what the model cannot do, with the reason; sends nothing.
+  virtual void require(const SourceMeterSettings& settings) const = 0;
   /// With the output off: function, range, compliance, integration, each read back. The level is 0 afterwards. Throws
   /// std::invalid_argument for what the model cannot do (before anything is sent), InstrumentError for what it did not take.
   virtual void configure(const SourceMeterSettings& settings) = 0;

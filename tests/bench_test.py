@@ -1,0 +1,71 @@
+"""The training loop on an emulated bench, from the command line: logged, replayed bit for bit, refused where it should be.
+
+Usage: bench_test.py NESS EXPERIMENTS"""
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+ness, experiments = sys.argv[1], pathlib.Path(sys.argv[2]).resolve()
+experiment, bench = experiments / "xor-bench.toml", experiments / "bench-emulated.toml"
+
+
+def run(*words, expect=0):
+    done = subprocess.run([ness, *map(str, words)], capture_output=True, text=True, timeout=600)
+    if done.returncode != expect:
+        raise SystemExit(f"FAILED: ness {' '.join(map(str, words))} ended with {done.returncode}, expected {expect}: {done.stdout}{done.stderr}")
+    return done
+
+
+with tempfile.TemporaryDirectory() as directory:
+    scratch = pathlib.Path(directory)
+    on_bench = ("--device", "emulated", "--bench", bench)
+    for estimator in ("ep-centred", "fd-central"):
+        log = scratch / f"{estimator}.h5"
+        settings = ("--set", f"estimator.kind={estimator}", "--set", "estimator.step=0.05", "--set", "training.epochs=25", "--json", "-q")
+        measured = json.loads(run("train", experiment, *on_bench, "--log", log, *settings).stdout)
+        simulated = json.loads(run("train", experiment, "--log", scratch / f"{estimator}-simulated.h5", *settings).stdout)
+        assert measured["left_out"] == 0, measured
+        # The same loop from the same start: the losses on the way differ by what the instruments' errors make of them (600 uV of an
+        # input are 6e-3 kT), and both have learned.
+        assert abs(measured["loss"] - simulated["loss"]) < 0.05, (measured["loss"], simulated["loss"])
+        replayed = json.loads(run("replay", log, "--json").stdout)
+        assert replayed["equal"] and replayed["steps"] == 25, replayed
+        inspected = run("inspect", log).stdout
+        assert "emulated bench" in inspected and "keithley-2400" in inspected, inspected
+    # The same seed gives the same run.
+    again = json.loads(run("train", experiment, *on_bench, "--log", scratch / "again.h5", *settings).stdout)
+    assert again["theta_digest"] == measured["theta_digest"]
+
+    # Refused before anything is switched on, with one line that says what was expected.
+    def refused(message, *words):
+        said = run("train", experiment, "--log", scratch / "refused.h5", *words, expect=2).stderr
+        assert message in said, said
+        assert not (scratch / "refused.h5").exists()
+
+    refused("need --bench", "--device", "emulated")
+    refused("belongs to --device", "--bench", bench)
+    refused("--device", "--device", "lab", "--bench", bench)
+
+    def without(text, table):
+        begin = text.index(table)
+        return text[:begin] + text[text.index("\n[", begin) + 1:]
+
+    def wrong(name, message, change, expect=2):
+        text = bench.read_text()
+        changed = change(text)
+        assert changed != text, name
+        path = scratch / "wrong.toml"
+        path.write_text(changed.replace('experiment = "xor-bench.toml"', f'experiment = "{experiment}"'))
+        said = run("train", experiment, "--device", "emulated", "--bench", path, "--log", scratch / "wrong.h5", expect=expect).stderr
+        assert message in said, (name, said)
+
+    wrong("unknown model", "keithley-2400", lambda t: t.replace("keithley-2400", "keithley-2450", 1))
+    wrong("channel wired twice", "wired already", lambda t: t.replace("channel = 2\n", "channel = 1\n", 1))
+    wrong("terminal unwired", "nothing holds the input terminal 0", lambda t: without(without(t, "[wiring.input-0]"), "[instruments.input-0]"))
+    wrong("limit beyond the range", "beyond the instrument's range", lambda t: t.replace("limits = [-0.5, 0.5]", "limits = [-2.5, 2.5]", 1))
+    wrong("no limits", "has no limits", lambda t: t.replace("limits = [-0.5, 0.5]      # V\n", "", 1))
+    wrong("compliance below its minimum", "0.1 % of the measure range", lambda t: t.replace("compliance = 1e-4         # A", "compliance = 1e-8\nmeasure_range = 1e-4", 1))
+    wrong("safe level outside its limits", "outside its limits", lambda t: t.replace("safe = -1.9", "safe = -1.999", 1))
+print("trained, logged and replayed on an emulated bench; wrong benches refused")
