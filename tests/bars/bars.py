@@ -2,9 +2,10 @@
 
    bars.py --build BUILD_DIRECTORY [--out FILE.json] [ROW ...]      (tools/test --bars [ROW ...])
 
-Rows: xor regression mnist truth solver ep log replay bad-input. Prints a table; the exit code is the number of rows that fall short.
+Rows: xor regression mnist truth solver ep log replay bad-input bench. Prints a table; the exit code is the number of rows that fall short.
 """
 import argparse
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -177,6 +178,26 @@ class Bars:
                 self.report("replay", f"{name} {' '.join(shorter)}, {threads} thread{'s' if threads > 1 else ''}", "bit-equal", done.stdout.strip()[:160] or done.stderr.strip()[:160], done.returncode == 0)
             log.unlink()
 
+    def bench(self):
+        # XOR through emulated instruments in virtual time, 20 seeds, as many at once as there are cores.
+        def one(estimator, seed):
+            log = self.scratch / f"bench-{estimator}-{seed}.h5"
+            started = time.time()
+            done = json.loads(self.run(self.ness, "train", experiments / "xor-bench.toml", "--device", "emulated", "--bench", experiments / "bench-emulated.toml", "--seed", seed,
+                                       "--set", f"estimator.kind={estimator}", "--set", "estimator.step=0.05", "--log", log, "--json", "-q").stdout)
+            seconds = time.time() - started
+            replayed = self.run(self.ness, "replay", log, "--json", check=False).returncode == 0
+            log.unlink()
+            return done["train"]["loss"], done["relaxations"], replayed, seconds
+
+        for estimator in ("ep-centred", "fd-central"):
+            with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+                runs = list(pool.map(lambda seed: one(estimator, seed), range(20)))
+            solved, replayed = sum(loss < 1e-3 for loss, *_ in runs), sum(run[2] for run in runs)
+            self.report("bench", f"XOR on the emulated bench, {estimator}, 20 seeds", ">= 18 solved, all replayed bit for bit",
+                        f"{solved} solved, {replayed} replayed, median {statistics.median(run[1] for run in runs):.0f} relaxations, {statistics.median(run[3] for run in runs):.0f} s",
+                        solved >= 18 and replayed == 20)
+
     def bad_input(self):
         done = self.run(python, root / "tests" / "cli_test.py", self.ness, root, check=False)
         last = (done.stderr.strip().splitlines() or done.stdout.strip().splitlines() or ["nothing printed"])[-1]
@@ -189,7 +210,7 @@ def main():
     parser.add_argument("--out", type=pathlib.Path)
     parser.add_argument("rows", nargs="*")
     options = parser.parse_args()
-    names = ["xor", "regression", "truth", "solver", "ep", "log", "replay", "bad-input", "mnist"]
+    names = ["xor", "regression", "truth", "solver", "ep", "log", "replay", "bad-input", "bench", "mnist"]
     for row in options.rows:
         if row not in names:
             parser.error(f"no row '{row}': there are {', '.join(names)}")
