@@ -3,9 +3,11 @@
 Usage: bench_test.py NESS EXPERIMENTS"""
 import json
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 ness, experiments = sys.argv[1], pathlib.Path(sys.argv[2]).resolve()
 experiment, bench = experiments / "xor-bench.toml", experiments / "bench-emulated.toml"
@@ -34,6 +36,21 @@ with tempfile.TemporaryDirectory() as directory:
         assert replayed["equal"] and replayed["steps"] == 25, replayed
         inspected = run("inspect", log).stdout
         assert "emulated bench" in inspected and "keithley-2400" in inspected, inspected
+    # Stopped under way and continued, on the bench again.
+    log = scratch / "stopped.h5"
+    trainer = subprocess.Popen([ness, "train", experiment, *map(str, on_bench), "--log", str(log), "--json", "-q", "--set", "training.epochs=400", "--set", "training.target_loss=0"],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not log.exists() or log.stat().st_size < 200000:  # some steps are in it
+        assert trainer.poll() is None, trainer.stderr.read()
+        time.sleep(0.05)
+    trainer.send_signal(signal.SIGINT)
+    said, progress = trainer.communicate(timeout=60)
+    assert trainer.returncode == 130 and json.loads(said)["status"] == "cancelled", (trainer.returncode, said, progress)
+    assert f"--resume {log} --device emulated --bench {bench}" in progress, progress
+    assert "as it was begun with" in run("train", "--resume", log, expect=2).stderr
+    finished = json.loads(run("train", "--resume", log, *on_bench, "--json", "-q").stdout)
+    assert finished["status"] == "finished" and finished["epochs"] == 400, finished
+
     # The same seed gives the same run.
     again = json.loads(run("train", experiment, *on_bench, "--log", scratch / "again.h5", *settings).stdout)
     assert again["theta_digest"] == measured["theta_digest"]

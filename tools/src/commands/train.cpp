@@ -77,17 +77,26 @@ nlohmann::ordered_json json_of(const Outcome& outcome, const std::string& log, s
   return result;
 }
 
-void tell(const Outcome& outcome, const std::string& log, std::uint64_t seed, double seconds, bool json) {
-  if (json) {
+/// The command that continues a run.
+std::string continuation(const std::string& log, const TrainOptions& options) {
+  std::string command = called() + " train --resume " + shell_word(log);
+  if (options.device != DeviceKind::simulation) {
+    command += std::string(" --device ") + (options.device == DeviceKind::bench ? "bench" : "emulated") + " --bench " + shell_word(options.bench);
+  }
+  return command;
+}
+
+void tell(const Outcome& outcome, const std::string& log, std::uint64_t seed, double seconds, const TrainOptions& options) {
+  if (options.json) {
     std::printf("%s\n", json_of(outcome, log, seed, seconds).dump().c_str());
-    if (outcome.cancelled()) inform("continue: " + called() + " train --resume " + shell_word(log));
+    if (outcome.cancelled()) inform("continue: " + continuation(log, options));
     return;
   }
   const std::string word = shell_word(log);
   std::printf("%s\n%s", outcome.summary.message().c_str(), text_of(outcome.evaluations).c_str());
   std::printf("%s, every relaxation is in %s\n", duration_text(seconds).c_str(), log.c_str());
   if (outcome.cancelled()) {
-    std::printf("continue: %s train --resume %s\n", called().c_str(), word.c_str());
+    std::printf("continue: %s\n", continuation(log, options).c_str());
   } else {
     std::printf("next:\n");
     for (const auto& [subcommand, what] : {std::pair{"inspect", "what the log holds"}, {"evaluate", "loss on every set, from cold starts"},
@@ -99,15 +108,21 @@ void tell(const Outcome& outcome, const std::string& log, std::uint64_t seed, do
 
 int exit_code(const Outcome& outcome) { return outcome.cancelled() ? ExitCode::cancelled : ExitCode::success; }
 
+Run prepared(const Experiment& experiment, const TrainOptions& options) {
+  const bool simulated = options.device == DeviceKind::simulation;
+  if (simulated != options.bench.empty()) {
+    throw std::invalid_argument(simulated ? "--bench belongs to --device bench or emulated" : "--device bench and emulated need --bench FILE, which says what is wired to what");
+  }
+  return simulated ? prepare(experiment) : prepare(experiment, load_bench(options.bench), options.device);
+}
+
 int train(const TrainOptions& options, const Command& command) {
   const std::string path =
       options.log.empty() ? std::filesystem::path(options.experiment).stem().string() + ".h5" : options.log;
   refuse_existing_log(path,
                       "choose another name with --log FILE, or continue that run: " + called() + " train --resume " + shell_word(path));
   const Experiment experiment = options.with_threads(load_experiment(options.experiment, options.load()));
-  const bool simulated = options.device == DeviceKind::simulation;
-  if (simulated != options.bench.empty()) throw std::invalid_argument(simulated ? "--bench belongs to --device bench or emulated" : "--device bench and emulated need --bench FILE, which says what is wired to what");
-  Run run = simulated ? prepare(experiment) : prepare(experiment, load_bench(options.bench), options.device);
+  Run run = prepared(experiment, options);
   Progress progress(experiment.training.epochs, steps_per_epoch(*experiment.task, experiment.training), options.quiet);
   // Whatever does not fit is found here, before there is a log.
   Session(run.device(), run, experiment, progress);
@@ -119,7 +134,7 @@ int train(const TrainOptions& options, const Command& command) {
   session.trainer().observe(progress);
   const Outcome outcome = closing(log, path, recorder, [&] { return session.run(std::nullopt, command.stop); });
   progress.end();
-  tell(outcome, path, experiment.seed, progress.seconds(), options.json);
+  tell(outcome, path, experiment.seed, progress.seconds(), options);
   return exit_code(outcome);
 }
 
@@ -152,7 +167,10 @@ int resume(const TrainOptions& options, const Command& command) {
   {
     const LogReader log(path);
     if (log.status() == ExitStatus::finished) return tell_finished(log, options);
-    if (log.header().info.identity.find("bench: ") != std::string::npos) throw LogError(path + ": was recorded on a bench; continuing there is not possible yet");
+    const bool on_bench = log.header().info.identity.find("bench: ") != std::string::npos;
+    if (on_bench != (options.device != DeviceKind::simulation)) {
+      throw std::invalid_argument(path + " was recorded " + (on_bench ? "on a bench: expected --device and --bench, as it was begun with" : "in simulation: expected no --device and --bench"));
+    }
     if (const std::string doubt = use_recorded_target(log); !doubt.empty()) warn(doubt);
     LoadOptions load;
     load.data = options.data;
@@ -164,7 +182,10 @@ int resume(const TrainOptions& options, const Command& command) {
     warn("training.start = \"present\": the device's state of then is gone, so the continued run is not bit for bit what it "
          "would have been");
   }
-  Run run = prepare(*experiment);
+  if (options.device != DeviceKind::simulation) {
+    warn("a bench has no state to restore: the continued run goes on from the last checkpoint's parameters, and is not bit for bit what it would have been");
+  }
+  Run run = prepared(*experiment, options);
   const std::uint64_t first_row = checkpoint ? checkpoint->relaxations : 0, first_step = checkpoint ? checkpoint->step : 0;
   Progress progress(experiment->training.epochs, steps_per_epoch(*experiment->task, experiment->training), options.quiet,
                     first_step);
@@ -186,7 +207,7 @@ int resume(const TrainOptions& options, const Command& command) {
     return session.run(checkpoint, command.stop);
   });
   progress.end();
-  tell(outcome, path, experiment->seed, progress.seconds(), options.json);
+  tell(outcome, path, experiment->seed, progress.seconds(), options);
   return exit_code(outcome);
 }
 
