@@ -44,12 +44,6 @@ bool is(const MeterModel& model, const std::string& maker, const std::string& na
   return name == model.identity && std::find(model.makers.begin(), model.makers.end(), maker) != model.makers.end();
 }
 
-std::string listed(const std::vector<std::uint32_t>& channels) {
-  std::string text = "(@";
-  for (std::size_t i = 0; i < channels.size(); ++i) text += (i > 0 ? "," : "") + std::to_string(channels[i]);
-  return text + ')';
-}
-
 /// Settings as the model takes them.
 struct Chosen {
   double range, cycles;

@@ -4,8 +4,10 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 #include <string>
+#include <vector>
 
 namespace ness::drivers {
 
@@ -13,6 +15,13 @@ namespace ness::drivers {
 inline std::string number(double value) {
   std::array<char, 40> text{};
   return {text.data(), std::to_chars(text.data(), text.data() + text.size(), value).ptr};
+}
+
+/// "(@101,103)".
+inline std::string listed(const std::vector<std::uint32_t>& channels) {
+  std::string text = "(@";
+  for (std::size_t i = 0; i < channels.size(); ++i) text += (i > 0 ? "," : "") + std::to_string(channels[i]);
+  return text + ')';
 }
 
 /// 9.9E37 and 9.91E37 stand for overflow and for no number, in manuals that do not agree which is which: both are invalid.

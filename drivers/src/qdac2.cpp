@@ -16,12 +16,6 @@ constexpr std::uint32_t channel_count = 24;
 constexpr double low_range = 2, high_range = 10;
 constexpr double steps_of_range = 1 << 25;  // 25 bits of twice the range
 
-std::string listed(const std::vector<std::uint32_t>& channels) {
-  std::string text = "(@";
-  for (std::size_t i = 0; i < channels.size(); ++i) text += (i > 0 ? "," : "") + std::to_string(channels[i]);
-  return text + ')';
-}
-
 class Qdac2 final : public Dac {
  public:
   explicit Qdac2(std::unique_ptr<protocols::Session> session) : Dac(std::move(session)) {}
