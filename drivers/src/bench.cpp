@@ -82,7 +82,7 @@ struct Bench::Impl {
         moved.insert(c);
       }
       // A ramp under way is finished to its step, whatever is asked: levels between are allowed levels.
-      if (&step != &steps.back() || step.wait > 1e-4) clock->wait(step.wait);
+      clock->wait(step.wait);
       if (stop.stop_requested()) throw Cancelled();
     }
     read_back({moved.begin(), moved.end()});
@@ -162,6 +162,7 @@ struct Bench::Impl {
     double bound = 0;
     for (std::size_t k = 0; k < read.size(); ++k) {
       const SettleVerdict& verdict = judges[k].verdict();
+      if (verdict.window == 0 && flags[k] == 0) flags[k] = bit(Flag::invalid);  // another's reading ended the scan too early
       row.potential[static_cast<Eigen::Index>(k)] = verdict.window > 0 ? verdict.mean : std::nan("");
       row.sigma[static_cast<Eigen::Index>(k)] = verdict.standard_error;
       bound = std::max(bound, verdict.bound);
@@ -427,9 +428,9 @@ SafeReport Bench::do_make_safe(std::chrono::milliseconds budget) {
   // By order, and again from the start when a channel is lost on the way: the others' nearest levels change with it.
   std::set<std::uint32_t> orders;
   for (const BenchChannel& channel : bench.settings.channels) orders.insert(channel.safe_order);
+  std::vector<double> wanted(n);
   for (bool again = true; again;) {
     again = false;
-    std::vector<double> wanted(n);
     for (std::size_t c = 0; c < n; ++c) wanted[c] = stuck[c] ? bench.present[c] : bench.channel(c).safe;
     try {
       wanted = bench.planner.nearest(wanted, stuck);
@@ -474,6 +475,10 @@ SafeReport Bench::do_make_safe(std::chrono::milliseconds budget) {
       }
       break;
     }
+  }
+  // Where no plan led, the channel is not safe, and the report must not say so.
+  for (std::size_t c = 0; c < n; ++c) {
+    if (!stuck[c] && !same_level(wanted[c], bench.present[c], bench.planner.channels()[c].resolution)) give_up(c, "no way within the limits leads to its safe level");
   }
   for (std::size_t c = 0; c < n; ++c) {
     if (stuck[c] || bench.channel(c).kind != BenchChannel::Kind::source) continue;

@@ -64,7 +64,11 @@ std::vector<RampStep> SetpointPlanner::plan(std::span<const double> from, std::s
   for (std::size_t c = 0; c < channels_.size(); ++c) {
     if (!std::isfinite(from[c]) || !std::isfinite(to[c])) throw std::invalid_argument("channel '" + channels_[c].name + "': its level or target is not finite");
   }
-  if (const std::string problem = broken(to); !problem.empty()) throw PlanRefused("the target breaks a limit: " + problem);
+  // What no move is asked of may be beyond a limit: a channel that is stuck there must not keep the others from moving.
+  for (const Bound& bound : bounds_) {
+    const bool moves = std::any_of(bound.terms.begin(), bound.terms.end(), [&](const auto& term) { return from[term.first] != to[term.first]; });
+    if (moves && bound.value(to) > bound.limit + slack(bound)) throw PlanRefused("the target breaks a limit: " + broken(to));
+  }
 
   std::vector<double> now(from.begin(), from.end());
   std::vector<RampStep> steps;
@@ -123,13 +127,17 @@ std::vector<double> SetpointPlanner::nearest(std::span<const double> wanted, con
   if (wanted.size() != channels_.size() || stuck.size() != channels_.size()) throw std::invalid_argument("nearest levels of " + std::to_string(channels_.size()) + " channels were asked with " + std::to_string(wanted.size()));
   std::vector<double> levels(wanted.begin(), wanted.end());
   std::vector<double> correction(bounds_.size(), 0);
-  // Each is kept with a hair's breadth to spare, so that what is found satisfies the bound itself.
+  const auto may_break = [&](const Bound& bound) {  // something that can move has a part in it
+    return std::any_of(bound.terms.begin(), bound.terms.end(), [&](const auto& term) { return !stuck[term.first]; });
+  };
+  if (std::none_of(bounds_.begin(), bounds_.end(), [&](const Bound& bound) { return may_break(bound) && bound.value(levels) > bound.limit; })) return levels;
+  // Bounds are kept with a hair's breadth to spare, so that what is found satisfies them, whatever the rounding.
   const auto projected = [&](std::size_t b) {
     const Bound& bound = bounds_[b];
     double norm = 0;
     for (const auto& [channel, factor] : bound.terms) norm += stuck[channel] ? 0 : factor * factor;
     if (norm == 0) return 0.0;
-    const double over = (bound.value(levels) - bound.limit) / norm + correction[b];
+    const double over = (bound.value(levels) - bound.limit + 100 * slack(bound)) / norm + correction[b];
     const double now = std::max(0.0, over);
     for (const auto& [channel, factor] : bound.terms) {
       if (!stuck[channel]) levels[channel] -= (now - correction[b]) * factor;
@@ -144,9 +152,7 @@ std::vector<double> SetpointPlanner::nearest(std::span<const double> wanted, con
     if (moved < 1e-14) break;
   }
   for (const Bound& bound : bounds_) {
-    const bool fixed = std::all_of(bound.terms.begin(), bound.terms.end(), [&](const auto& term) { return stuck[term.first]; });
-    if (fixed) continue;  // nothing that can move has a part in it
-    if (bound.value(levels) > bound.limit + std::max(slack(bound), 1e-9 * std::max(1.0, std::abs(bound.limit)))) {
+    if (may_break(bound) && bound.value(levels) > bound.limit + slack(bound)) {
       throw PlanRefused("with the stuck channels where they are no levels of the others keep " + bound.name);
     }
   }

@@ -120,6 +120,11 @@ TEST_CASE("when a channel is stuck the others go to the nearest point that is al
   CHECK(levels[0] == 5);
   CHECK(levels[1] == Approx(3).margin(1e-9));
   CHECK(levels[2] == Approx(1).margin(1e-9));
+  // A plan leads there, also where the stuck channel is beyond its own limit.
+  CHECK_FALSE(planner.plan(std::vector<double>{5, 4, 3}, levels).empty());
+  const auto beyond = planner.nearest(std::vector<double>{5.5, 0, 0}, {true, false, false});
+  CHECK(beyond[1] == Approx(3.5).margin(1e-9));
+  CHECK_FALSE(planner.plan(std::vector<double>{5.5, 4.5, 3}, beyond).empty());
   // Nothing stuck and nothing broken: what was wanted.
   CHECK(planner.nearest(std::vector<double>{1, 0, 0}, {false, false, false}) == std::vector<double>{1, 0, 0});
   const SetpointPlanner impossible({{"a", {-9, 9}, 1, 1, 0}, {"b", {-1, 1}, 1, 1, 0}}, {{"a - b", {{0, 1}, {1, -1}}, {-2, 2}}});
