@@ -20,8 +20,8 @@ double SetpointPlanner::slack(const Bound& bound) const {
   return 1e-12 * size;
 }
 
-SetpointPlanner::SetpointPlanner(std::vector<PlannedChannel> channels, std::vector<CrossLimit> cross_limits)
-    : channels_(std::move(channels)), cross_limits_(std::move(cross_limits)) {
+SetpointPlanner::SetpointPlanner(std::vector<PlannedChannel> channels, const std::vector<CrossLimit>& cross_limits)
+    : channels_(std::move(channels)) {
   for (std::size_t c = 0; c < channels_.size(); ++c) {
     const PlannedChannel& channel = channels_[c];
     const auto refuse = [&](const std::string& reason) { throw std::invalid_argument("channel '" + channel.name + "': " + reason); };
@@ -32,7 +32,7 @@ SetpointPlanner::SetpointPlanner(std::vector<PlannedChannel> channels, std::vect
     bounds_.push_back({"the upper limit of '" + channel.name + "'", {{c, 1.0}}, channel.limits.high});
     bounds_.push_back({"the lower limit of '" + channel.name + "'", {{c, -1.0}}, -channel.limits.low});
   }
-  for (const CrossLimit& limit : cross_limits_) {
+  for (const CrossLimit& limit : cross_limits) {
     const auto refuse = [&](const std::string& reason) { throw std::invalid_argument("cross-limit '" + limit.name + "': " + reason); };
     if (limit.terms.empty()) refuse("it names no channel");
     if (!(limit.limits.low <= limit.limits.high)) refuse("low must not exceed high");

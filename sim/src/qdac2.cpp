@@ -35,8 +35,6 @@ class Qdac2 final : public ScpiInstrument {
     double nplc = 1, triggered = 0;
     std::size_t trigger = 0;  // of a direct-current generator: immediate, bus, hold
     bool armed = false;
-    int count = 1;
-    std::vector<double> currents;
   };
 
   // As many digits as tell the number from its neighbours.
@@ -75,7 +73,7 @@ class Qdac2 final : public ScpiInstrument {
   void put(std::uint32_t number, double volts) {
     Channel& channel = at(number);
     channel.present = volts;
-    const double full = channel.low ? low_range : high_range;
+    const double full = volts_of(channel);
     double real = volts;
     if (imperfection_.quantised) {
       const double step = 2 * full / (1 << 25);  // 25 bits
@@ -132,13 +130,12 @@ class Qdac2 final : public ScpiInstrument {
   }
 
   void commands() {
-    const auto volts = [](const Channel& channel) { return channel.low ? low_range : high_range; };
-    const auto level = [this, volts](const Call& call) {
+    const auto level = [this](const Call& call) {
       call.arguments.expect(1, 2);
       const auto list = addressed(call, 1);
       const double value = call.number(0, {-high_range, high_range, 0.0, "V"});
       for (const std::uint32_t c : list) {
-        if (std::abs(value) > volts(at(c))) throw scpi::Fault(-222);
+        if (std::abs(value) > volts_of(at(c))) throw scpi::Fault(-222);
       }
       for (const std::uint32_t c : list) go(c, value);
     };

@@ -49,7 +49,7 @@ class Instrument {
   std::string identity_;
 };
 
-/// The session's transport fails: the link was lost and opened again since `openings`, so that settings may be lost too.
+/// Throws LinkError unless the link is the one that was open at its `openings`-th opening: settings made then may be lost.
 void require_same_link(const protocols::Session& session, std::uint64_t openings);
 
 }  // namespace ness::drivers

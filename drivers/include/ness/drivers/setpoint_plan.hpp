@@ -45,14 +45,14 @@ class PlanRefused : public std::invalid_argument {
 class SetpointPlanner {
  public:
   /// Throws std::invalid_argument for limits that cannot be: empty ranges, steps or rates not positive, unknown channels.
-  SetpointPlanner(std::vector<PlannedChannel> channels, std::vector<CrossLimit> cross_limits);
+  SetpointPlanner(std::vector<PlannedChannel> channels, const std::vector<CrossLimit>& cross_limits);
 
   const std::vector<PlannedChannel>& channels() const { return channels_; }
 
   /// Empty if the levels keep every limit; otherwise the first that is broken, with its values.
   std::string broken(std::span<const double> levels) const;
 
-  /// From the levels read back to the targets, [channels]. Each channel moves towards its target only. A start that breaks a limit
+  /// From the levels read back to the targets, [channels], in volts or amperes of each channel. Each channel moves towards its target only. A start that breaks a limit
   /// (a reading within its error beyond it, a limit that was tightened) may be left, and never made worse. Throws PlanRefused.
   /// Where the cross-limits are on differences (factors 1 and -1), a way is always found between two states that keep them.
   std::vector<RampStep> plan(std::span<const double> from, std::span<const double> to) const;
@@ -70,7 +70,6 @@ class SetpointPlanner {
   };
   double slack(const Bound& bound) const;
   std::vector<PlannedChannel> channels_;
-  std::vector<CrossLimit> cross_limits_;
   std::vector<Bound> bounds_;  // all of them, one-sided
 };
 
