@@ -5,6 +5,7 @@
 
 #include "ness/core/error.hpp"
 #include "ness/sim/paced.hpp"
+#include "paced_links.hpp"
 
 namespace ness {
 
@@ -18,12 +19,12 @@ bool is_scanner(InstrumentModel model) { return model == InstrumentModel::keysig
 BenchDevice make_bench(const BenchFile& file, DeviceKind kind, const sim::Network& network, const DeviceInfo& info) {
   const auto refuse = [&](const std::string& where, const std::string& reason) { throw FileError(file.path + ": [" + where + "]: " + reason); };
   BenchDevice device;
-  std::vector<sim::EmulatedInstrument*> emulated;
+  Emulation emulation;
+  PacedLinks links(file, emulation);
   if (kind == DeviceKind::emulated) {
-    Emulation emulation = emulate(file, &network.spec());
+    emulation = emulate(file, &network.spec());
     device.emulated = emulation.bench;
     device.clock = sim::paced_clock(device.emulated);
-    emulated = emulation.instruments;
   } else {
     device.clock = wall_clock();
     device.connections = std::make_unique<protocols::Connections>();
@@ -45,8 +46,7 @@ BenchDevice make_bench(const BenchFile& file, DeviceKind kind, const sim::Networ
     options.timeouts.first_reply = protocols::Milliseconds(static_cast<std::int64_t>(described.timeout * 1e3));
     std::unique_ptr<protocols::Transport> transport;
     if (kind == DeviceKind::emulated) {
-      const bool serial = described.address && std::holds_alternative<protocols::SerialName>(*described.address);
-      transport = sim::paced_transport(device.emulated, *emulated[i], described.name + " (emulated)", serial ? described.serial.baud / 10.0 : 0);
+      transport = links.to(i);
     } else {
       if (!described.address) refuse(where, "has no address; a real instrument needs one");
       transport = device.connections->to(*described.address, described.serial);
