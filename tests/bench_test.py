@@ -54,6 +54,11 @@ with tempfile.TemporaryDirectory() as directory:
     # The same seed gives the same run.
     again = json.loads(run("train", experiment, *on_bench, "--log", scratch / "again.h5", *settings).stdout)
     assert again["theta_digest"] == measured["theta_digest"]
+    # So does handing the bytes over in the process, without sockets and pseudo-terminals between.
+    without_links = scratch / "without-links.toml"
+    without_links.write_text(bench.read_text().replace('experiment = "xor-bench.toml"', f'experiment = "{experiment}"\nlinks = false'))
+    handed_over = json.loads(run("train", experiment, "--device", "emulated", "--bench", without_links, "--log", scratch / "handed-over.h5", *settings).stdout)
+    assert handed_over["theta_digest"] == measured["theta_digest"]
 
     # Refused before anything is switched on, with one line that says what was expected.
     def refused(message, *words):

@@ -136,6 +136,10 @@ struct Circuit::Impl {
   // At rest: within the integrator's error of a steady state that attracts. Then the state is made that steady state, by Newton's
   // method, since an error of nanovolts is a large current through a lead of milliohms.
   bool rests() {
+    // Newton's step is at least as long as any row of F = (dI/dmu) x step demands: far from rest that is seen without solving.
+    for (Eigen::Index k = 0; k < state.size(); ++k) {
+      if (std::abs(motion.unbalanced[k]) > motion.slope.row(k).cwiseAbs().sum() * 4.1 * tolerance) return false;
+    }
     for (int i = 0; i < 8; ++i) {
       if (!network.factor(*work, motion.slope)) return false;
       network.solve(*work, motion.unbalanced, newton);

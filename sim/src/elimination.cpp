@@ -55,7 +55,10 @@ bool Elimination::factor(const Matrix& matrix, const Plan& plan) {
   }
   if (plan.rest.empty()) return true;
   schur_ = matrix(plan.rest, plan.rest);
-  schur_.noalias() -= lower_ * pivot_.cwiseInverse().asDiagonal() * upper_;
+  // Products of products go through buffers of their own: a circuit factors and solves a hundred times a millisecond of work, and
+  // what its small matrices would otherwise cost is memory fetched and given back.
+  scaled_ = lower_ * pivot_.cwiseInverse().asDiagonal();
+  schur_.noalias() -= scaled_ * upper_;
   lu_.compute(schur_);
   return nonsingular(lu_, std::max(scale, schur_.cwiseAbs().maxCoeff()));
 }
@@ -69,10 +72,11 @@ void Elimination::solve(const Vector& b, Vector& x) const {
   a_ = b(plan_->first);
   if (!plan_->rest.empty()) {
     b_ = b(plan_->rest);
-    b_.noalias() -= lower_ * a_.cwiseQuotient(pivot_);
-    b_ = lu_.solve(b_).eval();
-    a_.noalias() -= upper_ * b_;
-    x(plan_->rest) = b_;
+    c_ = a_.cwiseQuotient(pivot_);
+    b_.noalias() -= lower_ * c_;
+    c_ = lu_.solve(b_);
+    a_.noalias() -= upper_ * c_;
+    x(plan_->rest) = c_;
   }
   x(plan_->first) = a_.cwiseQuotient(pivot_);
 }

@@ -361,6 +361,7 @@ std::optional<EmulationOptions> read_emulation(Table& root, const std::string& d
   table->flag("noise", options.imperfection.noise);
   table->flag("errors", options.imperfection.errors);
   table->flag("quantised", options.imperfection.quantised);
+  table->flag("links", options.links);
   table->whole("seed", options.imperfection.seed);
   table->number("line_frequency", options.imperfection.line_frequency, Number::positive);
   table->finish();

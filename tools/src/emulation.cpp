@@ -1,13 +1,7 @@
 #include "emulation.hpp"
 
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
-#include <pty.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,7 +11,9 @@
 #include <cmath>
 #include <cstring>
 #include <map>
+#include <optional>
 
+#include "endpoints.hpp"
 #include "ness/core/error.hpp"
 
 namespace ness {
@@ -76,35 +72,15 @@ namespace {
 
 [[noreturn]] void fail(const std::string& what) { throw std::runtime_error("ness emulate: " + what + ": " + std::strerror(errno)); }
 
-// A descriptor, closed at the end.
-class Descriptor {
- public:
-  explicit Descriptor(int number = -1) : number_(number) {}
-  Descriptor(Descriptor&& other) noexcept : number_(std::exchange(other.number_, -1)) {}
-  Descriptor& operator=(Descriptor&& other) noexcept {
-    std::swap(number_, other.number_);
-    return *this;
-  }
-  ~Descriptor() {
-    if (number_ >= 0) ::close(number_);
-  }
-  int get() const { return number_; }
-
- private:
-  int number_;
-};
-
-void no_waiting(int descriptor) { ::fcntl(descriptor, F_SETFL, ::fcntl(descriptor, F_GETFL) | O_NONBLOCK); }
-
 // Where one instrument is reached: a listening socket and its clients, or a pseudo-terminal.
 struct Place {
   sim::EmulatedInstrument* instrument = nullptr;
-  Descriptor listener;               // TCP
-  Descriptor line_end;               // the client's end of a pseudo-terminal, kept open so that a client may come and go
+  std::optional<ListeningSocket> listener;
+  std::optional<PseudoTerminal> line;
   std::vector<Descriptor> clients;   // TCP clients, or the one end of the pseudo-terminal
   std::size_t asking = 0;            // the client that sent last: what is said goes there
   std::string unsent;
-  bool terminal() const { return line_end.get() >= 0; }
+  bool terminal() const { return line.has_value(); }
 };
 
 constexpr std::size_t most_clients = 8, most_unsent = 1 << 22;
@@ -122,39 +98,23 @@ struct EmulationServer::Impl {
   std::uint16_t listen(sim::EmulatedInstrument* instrument) {
     Place place;
     place.instrument = instrument;
-    place.listener = Descriptor(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t length = sizeof address;
-    auto* general = reinterpret_cast<sockaddr*>(&address);
-    if (::bind(place.listener.get(), general, length) != 0 || ::listen(place.listener.get(), 8) != 0 || ::getsockname(place.listener.get(), general, &length) != 0) fail("no port to listen on");
+    const std::uint16_t port = place.listener.emplace().port();
     places.push_back(std::move(place));
-    return ntohs(address.sin_port);
+    return port;
   }
 
   std::string open_terminal(sim::EmulatedInstrument* instrument) {
-    int master = -1, slave = -1;
-    std::array<char, 256> name{};
-    if (::openpty(&master, &slave, name.data(), nullptr, nullptr) != 0) fail("no pseudo-terminal");
     Place place;
     place.instrument = instrument;
-    place.line_end = Descriptor(slave);
-    place.clients.emplace_back(master);
-    no_waiting(master);
-    termios settings{};
-    ::tcgetattr(slave, &settings);
-    ::cfmakeraw(&settings);
-    ::tcsetattr(slave, TCSANOW, &settings);
+    std::string path = place.line.emplace().path;
+    place.clients.push_back(std::move(place.line->end));
     places.push_back(std::move(place));
-    return name.data();
+    return path;
   }
 
   void accept(Place& place) {
-    Descriptor client(::accept4(place.listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    Descriptor client = place.listener->accept();
     if (client.get() < 0 || place.clients.size() >= most_clients) return;  // refused: it sees the connection close
-    const int on = 1;
-    ::setsockopt(client.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     place.clients.push_back(std::move(client));
   }
 
@@ -196,7 +156,7 @@ struct EmulationServer::Impl {
     while (!stop.stop_requested()) {
       waiting.assign(1, {waker.get(), POLLIN, 0});
       for (const Place& place : places) {
-        if (!place.terminal()) waiting.push_back({place.listener.get(), POLLIN, 0});
+        if (!place.terminal()) waiting.push_back({place.listener->descriptor(), POLLIN, 0});
         for (std::size_t c = 0; c < place.clients.size(); ++c) {
           const bool writing = !place.unsent.empty() && c == place.asking;
           waiting.push_back({place.clients[c].get(), static_cast<short>(POLLIN | (writing ? POLLOUT : 0)), 0});
