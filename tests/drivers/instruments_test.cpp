@@ -256,7 +256,16 @@ TEST_CASE("a QDAC-II moves its channels together and says where they are", "[dri
   CHECK_THROWS_WITH(dac->set(far), Catch::Contains("channel 2") && Catch::Contains("2.5 V"));
   CHECK(dac->targets({1}) == std::vector<double>{1});  // nothing of it was sent
   CHECK_THROWS_AS(dac->set(other), std::logic_error);
-  CHECK_THROWS_WITH(dac->configure({1}, settings), Catch::Contains("bring it to 0 V"));
+  CHECK(dac->to_rest({1, 2}, settings).empty());
+  CHECK_NOTHROW(dac->configure({1}, settings));  // it is as it should be, and stays where it is
+  DacSettings wider = settings;
+  wider.range = 10;
+  CHECK(dac->to_rest({1, 2, 3}, wider) == std::vector<std::uint32_t>{1, 2, 3});
+  CHECK_THROWS_WITH(dac->configure({1}, wider), Catch::Contains("bring it to 0 V"));
+  DacSettings filtered = settings;
+  filtered.filter = DacFilter::medium;
+  CHECK_THROWS_WITH(dac->configure({1}, filtered), Catch::Contains("bring it to 0 V"));
+  CHECK(dac->targets({1}) == std::vector<double>{1});
   CHECK_THROWS_WITH(dac->configure({25}, settings), Catch::Contains("1 to 24"));
   settings.slew = 1;
   CHECK_THROWS_WITH(dac->configure({3}, settings), Catch::Contains("20 to 2e"));

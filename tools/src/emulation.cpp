@@ -45,7 +45,13 @@ Emulation emulate(const BenchFile& file, const sim::NetworkSpec* network) {
         scanned.push_back({wire.channel, port});
         driven.push_back({wire.channel, port});
       } else {
-        gates.push_back({wire.channel, parameters.at(wire.parameter), wire.per_volt, wire.offset});
+        gates.push_back({wire.channel, parameters.at(wire.parameter), wire.per_volt, wire.offset, {}});
+        for (const BenchTalk& talk : file.cross_talk) {
+          if (talk.to != wire.name) continue;
+          const auto from = std::find_if(file.wiring.begin(), file.wiring.end(), [&](const BenchWire& w) { return w.name == talk.from; });
+          if (from->instrument != i) throw FileError(file.path + ": [cross-talk." + talk.name + "]: is emulated between channels of one instrument only, and '" + talk.from + "' is of another");
+          gates.back().talk.emplace_back(from->channel, talk.per_volt);
+        }
       }
     }
     const auto make = [&]() -> std::unique_ptr<sim::EmulatedInstrument> {

@@ -88,11 +88,12 @@ enum class Multimeter : std::uint8_t { agilent_34401a, keysight_34461a };
 /// A bench multimeter at a port, measuring direct voltage.
 std::unique_ptr<EmulatedInstrument> emulated_multimeter(Multimeter model, Circuit& circuit, std::size_t port, const Imperfection& imperfection);
 
-/// What a gate channel's voltage does to a parameter: value = offset + per_volt x voltage.
+/// What a gate channel's voltage does to a parameter: value = offset + per_volt x voltage + what other channels contribute.
 struct Gate {
   std::uint32_t channel = 1;
   std::size_t parameter = 0;
   double per_volt = 10, offset = 0;
+  std::vector<std::pair<std::uint32_t, double>> talk;  ///< cross-talk: (another channel, its per_volt)
 };
 /// A DAC channel that leads to a port instead.
 struct DacChannel {
