@@ -291,6 +291,7 @@ Levels& Bench::levels() { return impl_->levels; }
 void Bench::start(std::stop_token stop) {
   Impl& bench = *impl_;
   if (bench.levels.started()) return;
+  bench.last_safe = {};
   // Everyone is asked who they are before anyone is told to do anything.
   bench.levels.connect();
   for (const auto& instrument : bench.scanners) instrument->connect();
@@ -347,8 +348,9 @@ void Bench::do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_
 }
 
 SafeReport Bench::do_make_safe(std::chrono::milliseconds budget, SafeProfile profile) {
-  if (!impl_->levels.started()) return {};  // nothing was switched on
-  return impl_->levels.make_safe(budget, profile);
+  // Nothing was switched on since: what was stuck then is stuck.
+  if (!impl_->levels.started()) return impl_->last_safe;
+  return impl_->last_safe = impl_->levels.make_safe(budget, profile);
 }
 
 }  // namespace ness::drivers

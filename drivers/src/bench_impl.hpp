@@ -40,6 +40,8 @@ struct Bench::Impl {
   std::vector<std::pair<std::size_t, Place>> sensed;     // (source, place)
   std::vector<std::optional<std::size_t>> reading_of;    // of each position in `read`: index of its reading
 
+  SafeReport last_safe;
+
   // What changed since the last verdict: how long it takes differs.
   bool input_moved = true, gate_moved = true;
   std::map<std::uint32_t, double> last_volts;            // of terminals, as last read

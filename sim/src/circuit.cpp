@@ -63,6 +63,7 @@ struct Circuit::Impl {
   Vector state;
   std::vector<Port> ports;
   std::vector<std::size_t> free_of_node;
+  std::function<void(const CircuitChange&)> watcher;
   double time = 0;
   bool resting = false;  // since the boundary last changed
   bool changed = true;
@@ -206,6 +207,7 @@ void Circuit::drive(std::size_t port, const PortState& state) {
   }
   if (p.state == state) return;
   p.state = state;
+  if (impl_->watcher) impl_->watcher({impl_->time, false, port, state, 0});
   impl_->changed = true;
 }
 
@@ -218,8 +220,11 @@ void Circuit::set_parameter(std::size_t index, double value) {
   double& own = impl_->own[static_cast<Eigen::Index>(index)];
   if (own == value) return;
   own = value;
+  if (impl_->watcher) impl_->watcher({impl_->time, true, index, {}, value});
   impl_->changed = true;
 }
+
+void Circuit::watch(std::function<void(const CircuitChange&)> watcher) { impl_->watcher = std::move(watcher); }
 
 double Circuit::parameter(std::size_t index) const { return impl_->own[static_cast<Eigen::Index>(index)]; }
 

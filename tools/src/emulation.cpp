@@ -42,10 +42,12 @@ Emulation emulate(const BenchFile& file, const sim::NetworkSpec* network) {
       if (wire.instrument != i) continue;
       if (wire.node) {
         port = circuit.attach(*wire.node, wire.lead);
+        emulation.wire_of_port.emplace(port, wire.name);
         scanned.push_back({wire.channel, port});
         driven.push_back({wire.channel, port});
       } else {
         gates.push_back({wire.channel, parameters.at(wire.parameter), wire.per_volt, wire.offset, {}});
+        emulation.wire_of_parameter.emplace(parameters.at(wire.parameter), wire);
         for (const BenchTalk& talk : file.cross_talk) {
           if (talk.to != wire.name) continue;
           const auto from = std::find_if(file.wiring.begin(), file.wiring.end(), [&](const BenchWire& w) { return w.name == talk.from; });
@@ -72,6 +74,26 @@ Emulation emulate(const BenchFile& file, const sim::NetworkSpec* network) {
   }
   for (const auto& [board, instruments] : boards) emulation.controllers.emplace_back(board, &emulation.bench->add(sim::emulated_prologix(instruments)));
   return emulation;
+}
+
+void trace(const Emulation& emulation, std::shared_ptr<std::ostream> out) {
+  *out << "time,wire,what,level,limit\n" << std::flush;
+  emulation.bench->circuit().watch([out, ports = emulation.wire_of_port, gates = emulation.wire_of_parameter](const sim::CircuitChange& change) {
+    const auto line = [&](const std::string& wire, const std::string& what, double level, double limit) {
+      std::array<char, 256> text{};
+      std::snprintf(text.data(), text.size(), "%.9f,%s,%s,%.9g,%.9g\n", change.time, wire.c_str(), what.c_str(), level, limit);
+      *out << text.data() << std::flush;
+    };
+    if (change.parameter) {
+      const auto gate = gates.find(change.index);
+      if (gate != gates.end()) line(gate->second.name, gate->second.parameter, (change.value - gate->second.offset) / gate->second.per_volt, 0);
+      return;
+    }
+    const auto port = ports.find(change.index);
+    if (port == ports.end()) return;
+    using Kind = sim::PortState::Kind;
+    line(port->second, change.state.kind == Kind::voltage ? "voltage" : change.state.kind == Kind::current ? "current" : "open", change.state.level, change.state.limit);
+  });
 }
 
 namespace {
