@@ -2,7 +2,7 @@
 
    bars.py --build BUILD_DIRECTORY [--out FILE.json] [ROW ...]      (tools/test --bars [ROW ...])
 
-Rows: xor regression mnist truth solver ep log replay bad-input bench. Prints a table; the exit code is the number of rows that fall short.
+Rows: xor regression mnist truth solver ep log replay bad-input bench same-loop. Prints a table; the exit code is the number of rows that fall short.
 """
 import argparse
 import concurrent.futures
@@ -198,6 +198,21 @@ class Bars:
                         f"{solved} solved, {replayed} replayed, median {statistics.median(run[1] for run in runs):.0f} relaxations, {statistics.median(run[3] for run in runs):.0f} s",
                         solved >= 18 and replayed == 20)
 
+    def same_loop(self):
+        done = self.run(python, root / "tests" / "same_loop_test.py", self.ness, experiments, "--whole")
+        figures = [json.loads(line) for line in done.stdout.splitlines()]
+        for f in figures:
+            if f["figure"] == "gradients":
+                self.report("same-loop", f"first 10 gradients of both devices, {f['estimator']}, quantised instruments; resolution propagated by {f['runs']} runs of the simulation",
+                            "differences of 0.6 to 1.5 sigma rms, none beyond 5", f"rms {f['rms_z']:.2f} sigma, largest {f['largest_z']:.1f} sigma = {f['largest_difference']:.1e} of gradients up to {f['largest_gradient']:.2f}",
+                            0.6 < f["rms_z"] < 1.5 and f["largest_z"] < 5)
+            elif f["figure"] == "parameters":
+                self.report("same-loop", f"parameters after {f['steps']} SGD steps, {f['estimator']}, ideal instruments", "agree to 1e-6",
+                            f"{f['largest_difference']:.1e}, having moved by {f['moved']:.2f}", f["largest_difference"] < 1e-6)
+        solved = [f for f in figures if f["figure"] == "solved"]
+        self.report("same-loop", f"the same file solves XOR on both devices, {len(solved)} seeds", "loss < 1e-3 on both",
+                    "; ".join(f"seed {f['seed']}: {f['simulation']:.1e} and {f['emulated']:.1e}" for f in solved), all(f["simulation"] < 1e-3 and f["emulated"] < 1e-3 for f in solved))
+
     def bad_input(self):
         done = self.run(python, root / "tests" / "cli_test.py", self.ness, root, check=False)
         last = (done.stderr.strip().splitlines() or done.stdout.strip().splitlines() or ["nothing printed"])[-1]
@@ -210,7 +225,7 @@ def main():
     parser.add_argument("--out", type=pathlib.Path)
     parser.add_argument("rows", nargs="*")
     options = parser.parse_args()
-    names = ["xor", "regression", "truth", "solver", "ep", "log", "replay", "bad-input", "bench", "mnist"]
+    names = ["xor", "regression", "truth", "solver", "ep", "log", "replay", "bad-input", "bench", "same-loop", "mnist"]
     for row in options.rows:
         if row not in names:
             parser.error(f"no row '{row}': there are {', '.join(names)}")

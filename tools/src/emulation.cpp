@@ -18,6 +18,13 @@
 
 namespace ness {
 
+namespace {
+
+// Ohms: 10 nV at the compliance of a bench, and still a circuit that can be followed.
+constexpr double no_lead = 1e-4;
+
+}  // namespace
+
 Emulation emulate(const BenchFile& file, const sim::NetworkSpec* network) {
   if (!file.emulation) throw FileError(file.path + ": expected a table [emulation] that says which network stands in for the sample");
   EmulationOptions options = *file.emulation;
@@ -41,7 +48,7 @@ Emulation emulate(const BenchFile& file, const sim::NetworkSpec* network) {
     for (const BenchWire& wire : file.wiring) {
       if (wire.instrument != i) continue;
       if (wire.node) {
-        port = circuit.attach(*wire.node, wire.lead);
+        port = circuit.attach(*wire.node, options.leads ? wire.lead : no_lead);
         scanned.push_back({wire.channel, port});
         driven.push_back({wire.channel, port});
       } else {
