@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <set>
 #include <stdexcept>
@@ -70,6 +71,7 @@ Levels::Levels(LevelInstruments instruments, std::vector<LevelChannel> channels,
       safe_planners_{safe_planner(channels_, cross_limits, SafeProfile::stop), safe_planner(channels_, cross_limits, SafeProfile::cancel),
                      safe_planner(channels_, cross_limits, SafeProfile::emergency)},
       present_(channels_.size(), 0),
+      told_(channels_.size(), std::numeric_limits<double>::quiet_NaN()),
       on_(channels_.size(), false) {
   if (!clock_) throw std::invalid_argument("bench: levels need a clock");
 }
@@ -139,6 +141,7 @@ void Levels::adopt() {
 
 void Levels::start(std::stop_token stop) {
   if (started_) return;
+  told_.assign(told_.size(), std::numeric_limits<double>::quiet_NaN());
   adopt();
   started_ = true;  // from here on there may be something to make safe
   // What is live comes down by its ramp: sources to 0, and the channels of a DAC whose range or filter has to change.
@@ -188,7 +191,12 @@ void Levels::start(std::stop_token stop) {
   check_queues();
 }
 
-std::vector<std::size_t> Levels::go(std::span<const double> targets, std::stop_token stop) {
+std::vector<std::size_t> Levels::go(std::span<const double> wanted, std::stop_token stop) {
+  // What was told the same before, and took it, stays, though its answer has fewer digits.
+  std::vector<double> targets(wanted.begin(), wanted.end());
+  for (std::size_t c = 0; c < targets.size(); ++c) {
+    if (wanted[c] == told_[c]) targets[c] = present_[c];
+  }
   const auto steps = planner_.plan(present_, targets);
   if (steps.empty()) return {};
   std::set<std::size_t> moved;
@@ -196,6 +204,7 @@ std::vector<std::size_t> Levels::go(std::span<const double> targets, std::stop_t
     write(step);
     for (const auto& [c, level] : step.writes) {
       present_[c] = level;  // until it is read back: what a stop on the way has to start from
+      told_[c] = std::numeric_limits<double>::quiet_NaN();
       moved.insert(c);
     }
     clock_->wait(step.wait);
@@ -204,7 +213,10 @@ std::vector<std::size_t> Levels::go(std::span<const double> targets, std::stop_t
   std::vector<std::size_t> which(moved.begin(), moved.end());
   read_back(which);
   for (const std::size_t c : which) {
-    if (same_level(targets[c], present_[c], planner_.channels()[c].resolution)) continue;
+    if (same_level(targets[c], present_[c], planner_.channels()[c].resolution)) {
+      told_[c] = targets[c];
+      continue;
+    }
     throw InstrumentError(address(c), "level of '" + planner_.channels()[c].name + "'", number(present_[c]), "the level was not taken: " + number(targets[c]) + " was sent");
   }
   return which;
@@ -214,6 +226,7 @@ void Levels::switch_on(std::size_t c, double level) {
   if (on_[c]) return;
   SourceMeter& source = *instruments_.sources[channels_[c].instrument];
   const Range& limits = channels_[c].plan.limits;
+  told_[c] = std::numeric_limits<double>::quiet_NaN();
   source.set_level(std::clamp(level, limits.low, limits.high));
   read_back({c});
   source.set_output(true);
@@ -370,6 +383,7 @@ struct Levels::Safing {
 };
 
 SafeReport Levels::make_safe(std::chrono::milliseconds budget, SafeProfile profile) {
+  told_.assign(told_.size(), std::numeric_limits<double>::quiet_NaN());
   Safing safing(*this, profile, std::chrono::duration<double>(budget).count());
   safing.meet();
   std::vector<double> target;

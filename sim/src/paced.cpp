@@ -23,9 +23,12 @@ class Paced : public protocols::Transport {
   void open(Milliseconds limit) override {
     connect(limit);
     unread_.clear();
-    instrument_.take_output();
+    // A serial line is flushed when it is opened, and late replies still come to it.
+    if (keeps_late_replies()) instrument_.take_output();
+    else instrument_.drop_replies();
     open_ = true;
   }
+  bool keeps_late_replies() const override { return pace_ > 0; }
   void close() noexcept override {
     open_ = false;
     disconnect();

@@ -361,6 +361,8 @@ std::optional<EmulationOptions> read_emulation(Table& root, const std::string& d
   table->flag("noise", options.imperfection.noise);
   table->flag("errors", options.imperfection.errors);
   table->flag("quantised", options.imperfection.quantised);
+  table->flag("loading", options.imperfection.loading);
+  table->flag("leads", options.leads);
   table->flag("links", options.links);
   table->whole("seed", options.imperfection.seed);
   table->number("line_frequency", options.imperfection.line_frequency, Number::positive);

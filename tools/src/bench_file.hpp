@@ -80,6 +80,7 @@ struct EmulationOptions {
   sim::NetworkSpec network;
   double capacity = 1e-9;          ///< F, of every node
   sim::Imperfection imperfection;  ///< of all; each has its own number
+  bool leads = true;               ///< false: wires of 0.1 mohm, whatever they say
   bool links = true;               ///< virtual time too goes through sockets and pseudo-terminals
 };
 

@@ -18,6 +18,13 @@
 
 namespace ness {
 
+namespace {
+
+// Ohms: 10 nV at the compliance of a bench, and still a circuit that can be followed.
+constexpr double no_lead = 1e-4;
+
+}  // namespace
+
 Emulation emulate(const BenchFile& file, const sim::NetworkSpec* network) {
   if (!file.emulation) throw FileError(file.path + ": expected a table [emulation] that says which network stands in for the sample");
   EmulationOptions options = *file.emulation;
@@ -41,7 +48,7 @@ Emulation emulate(const BenchFile& file, const sim::NetworkSpec* network) {
     for (const BenchWire& wire : file.wiring) {
       if (wire.instrument != i) continue;
       if (wire.node) {
-        port = circuit.attach(*wire.node, wire.lead);
+        port = circuit.attach(*wire.node, options.leads ? wire.lead : no_lead);
         emulation.wire_of_port.emplace(port, wire.name);
         scanned.push_back({wire.channel, port});
         driven.push_back({wire.channel, port});
@@ -163,7 +170,7 @@ struct EmulationServer::Impl {
     place.clients.erase(place.clients.begin() + static_cast<std::ptrdiff_t>(client));
     if (place.asking == client) {
       place.unsent.clear();  // nobody else asked for it
-      place.instrument->take_output();
+      place.instrument->drop_replies();
     }
     if (place.asking >= client && place.asking > 0) --place.asking;
   }

@@ -105,6 +105,7 @@ class Levels {
   SetpointPlanner planner_;
   std::array<SetpointPlanner, 3> safe_planners_;  // by SafeProfile
   std::vector<double> present_;
+  std::vector<double> told_;  // what each was last sent and took, NaN where that is not known
   std::vector<bool> on_;
   bool started_ = false;
 };
