@@ -297,7 +297,7 @@ with tempfile.TemporaryDirectory() as directory:
         refused("unreachable address", "no connection", lambda t: t.replace(f"127.0.0.1::{gates.port}", f"127.0.0.1::{free}"))
         refused("the wrong instrument at an address", "expected a QDevil QDAC-II",
                 lambda t: t.replace(f"127.0.0.1::{gates.port}", "127.0.0.1::X").replace(f"127.0.0.1::{scanner.port}", f"127.0.0.1::{gates.port}").replace("127.0.0.1::X", f"127.0.0.1::{scanner.port}"))
-        refused("no such line", "cannot be opened", lambda t: t.replace(resources["input-0"], "ASRL/dev/pts/9999::INSTR")) if False else None
+        refused("no such line", "/dev/pts/99999", lambda t: t.replace(resources["input-0"], "ASRL/dev/pts/99999::INSTR"))
         refused("a scale at which errors are large", "error_share", lambda t: t.replace("volts_per_kT = 0.1", "volts_per_kT = 1e-5"), code=2)
 
         emulator.send_signal(signal.SIGTERM)

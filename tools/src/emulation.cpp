@@ -63,6 +63,10 @@ Emulation emulate(const BenchFile& file, const sim::NetworkSpec* network) {
         }
       }
     }
+    const bool many = described.model == InstrumentModel::keysight_34970a || described.model == InstrumentModel::keysight_daq970a || described.model == InstrumentModel::qdac2;
+    if (!many && std::none_of(file.wiring.begin(), file.wiring.end(), [&](const BenchWire& w) { return w.instrument == i; })) {
+      throw FileError(file.path + ": [instruments." + described.name + "]: leads to no node, and surroundings are not emulated; in a rehearsal read them by a scanner's channel, which then reads 0 V");
+    }
     const auto make = [&]() -> std::unique_ptr<sim::EmulatedInstrument> {
       switch (described.model) {
         case InstrumentModel::keithley_2400: return sim::emulated_keithley_2400(circuit, port, imperfection);
