@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "line_elements.hpp"
 #include "ness/core/error.hpp"
 #include "ness/sim/paced.hpp"
 
@@ -76,8 +77,9 @@ BenchDevice make_bench(const BenchFile& file, DeviceKind kind, const sim::Networ
   for (const BenchWire& wire : file.wiring) {
     const BenchInstrument& instrument = file.instruments[wire.instrument];
     const std::string where = "wiring." + wire.name;
+    const LineScale line = line_scale(wire, instrument.model);
     if (is_scanner(instrument.model)) {
-      settings.readings.push_back({place[wire.instrument], wire.channel, *wire.node, 1 / wire.gain, -wire.volts / wire.gain});
+      settings.readings.push_back({place[wire.instrument], wire.channel, *wire.node, 1 / line.gain, -line.volts / line.gain});
       continue;
     }
     if (!wire.limits) refuse(where, "has no limits = [low, high] in volts: nothing is moved without");
@@ -89,8 +91,8 @@ BenchDevice make_bench(const BenchFile& file, DeviceKind kind, const sim::Networ
     channel.plan = {wire.name, *wire.limits, wire.step, wire.rate, resolution};
     channel.safe = wire.safe;
     channel.safe_order = wire.order;
-    channel.gain = wire.gain;
-    channel.offset = wire.volts;
+    channel.gain = line.gain;
+    channel.offset = line.volts;
     channel.per_volt = wire.per_volt;
     channel.zero = wire.offset;
     if (wire.node) {
