@@ -66,6 +66,7 @@ class Keithley2400 final : public SourceMeter {
     check();
     settings_ = settings;
     range_ = source;
+    measure_ = measure;
     openings_ = link.openings();
   }
 
@@ -125,6 +126,12 @@ class Keithley2400 final : public SourceMeter {
     return 2 * conversion + (settings_.source_delay < 0 ? 3e-3 : settings_.source_delay);  // volts and amperes
   }
   double resolution() const override { return range_ == nullptr ? 0 : range_->step; }
+  // In every range a fifth of the step its source has (SPEC-2400: 1 uV beside 5 uV, 10 pA beside 50 pA).
+  SourceReading display() const override {
+    if (range_ == nullptr || measure_ == nullptr) return {};
+    const bool voltage = settings_.sourced == Sourced::voltage;
+    return {(voltage ? range_ : measure_)->step / 5, (voltage ? measure_ : range_)->step / 5, false, false};
+  }
   double accuracy(double level) const override { return range_ == nullptr ? 0 : range_->gain * std::abs(level) + range_->offset; }
 
  private:
@@ -169,7 +176,7 @@ class Keithley2400 final : public SourceMeter {
   }
 
   SourceMeterSettings settings_;
-  const SourceRange* range_ = nullptr;
+  const SourceRange *range_ = nullptr, *measure_ = nullptr;
   std::uint64_t openings_ = 0;
 };
 

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <map>
 
+#include "bench_links.hpp"
 #include "line_elements.hpp"
 #include "ness/core/error.hpp"
-#include "ness/sim/paced.hpp"
 
 namespace ness {
 
@@ -19,16 +19,9 @@ bool is_scanner(InstrumentModel model) { return model == InstrumentModel::keysig
 BenchDevice make_bench(const BenchFile& file, DeviceKind kind, const sim::Network& network, const DeviceInfo& info) {
   const auto refuse = [&](const std::string& where, const std::string& reason) { throw FileError(file.path + ": [" + where + "]: " + reason); };
   BenchDevice device;
-  std::vector<sim::EmulatedInstrument*> emulated;
-  if (kind == DeviceKind::emulated) {
-    Emulation emulation = emulate(file, &network.spec());
-    device.emulated = emulation.bench;
-    device.clock = sim::paced_clock(device.emulated);
-    emulated = emulation.instruments;
-  } else {
-    device.clock = wall_clock();
-    device.connections = std::make_unique<protocols::Connections>();
-  }
+  BenchLinks links = bench_links(file, kind == DeviceKind::emulated, &network.spec());
+  device.emulated = links.emulated;
+  device.clock = links.clock;
 
   drivers::BenchInstruments instruments;
   drivers::BenchSettings settings;
@@ -41,18 +34,7 @@ BenchDevice make_bench(const BenchFile& file, DeviceKind kind, const sim::Networ
   for (std::size_t i = 0; i < file.instruments.size(); ++i) {
     const BenchInstrument& described = file.instruments[i];
     const std::string where = "instruments." + described.name;
-    protocols::SessionOptions options;
-    options.terminator = described.terminator;
-    options.timeouts.first_reply = protocols::Milliseconds(static_cast<std::int64_t>(described.timeout * 1e3));
-    std::unique_ptr<protocols::Transport> transport;
-    if (kind == DeviceKind::emulated) {
-      const bool serial = described.address && std::holds_alternative<protocols::SerialName>(*described.address);
-      transport = sim::paced_transport(device.emulated, *emulated[i], described.name + " (emulated)", serial ? described.serial.baud / 10.0 : 0);
-    } else {
-      if (!described.address) refuse(where, "has no address; a real instrument needs one");
-      transport = device.connections->to(*described.address, described.serial);
-    }
-    auto session = std::make_unique<protocols::Session>(std::move(transport), std::move(options));
+    auto session = links.session(file, i);
     if (is_source(described.model)) {
       place[i] = instruments.sources.size();
       instruments.sources.push_back(drivers::keithley_2400(std::move(session)));
@@ -69,6 +51,8 @@ BenchDevice make_bench(const BenchFile& file, DeviceKind kind, const sim::Networ
       refuse(where, "a " + to_string(described.model) + " has no part in a bench that trains yet; expected a source-meter, a scanner or a DAC");
     }
   }
+
+  device.connections = std::move(links.connections);
 
   std::map<std::string, std::uint32_t> parameters;
   for (const ParameterInfo& parameter : info.parameters) parameters.emplace(parameter.name, static_cast<std::uint32_t>(parameters.size()));

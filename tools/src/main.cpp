@@ -53,6 +53,7 @@ constexpr const char* examples =
     "  ness emulate bench.toml                      the instruments of a bench, emulated on TCP ports and pseudo-terminals\n"
     "  ness idn TCPIP::10.0.0.7::5025::SOCKET       who is there\n"
     "  ness query ASRL/dev/ttyUSB0 ':READ?'         one message, its reply, the error queue\n"
+    "  ness sweep bench.toml --from a --to b --range -0.5 0.5   the I-V curve of an edge, and its NDC\n"
     "  ness solve net.json --clamp 0,3 --json       one steady state, with 17 digits\n"
     "\n"
     "`ness SUBCOMMAND --help` says more. Progress and messages go to standard error, results to standard output.\n"
@@ -83,6 +84,7 @@ int run(int argc, char** argv) {
   add_idn(app, command);
   add_query(app, command);
   add_list(app, command);
+  add_sweep(app, command);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -54,6 +54,8 @@ class SourceMeter : public Instrument {
   virtual double measurement_time() const = 0;
   /// Smallest step of the level in the range configured.
   virtual double resolution() const = 0;
+  /// Smallest steps of its readings as configured, V and A.
+  virtual SourceReading display() const = 0;
   /// Largest error of the level at `level`, one year after calibration.
   virtual double accuracy(double level) const = 0;
 
