@@ -2,6 +2,7 @@
 #include "sweep.hpp"
 
 #include <charconv>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
@@ -115,8 +116,12 @@ int sweep_edge(const SweepCommand& command, std::stop_token stop) {
     for (const std::string& stuck : sweep.safe().stuck) complain("not safe: " + stuck);
   };
   try {
+    auto told = std::chrono::steady_clock::time_point::min();
     sweep.run([&](const SweepPoint& point) {
-      if (!command.json) inform(std::to_string(sweep.points().size()) + "/" + std::to_string(options.points) + ": " + std::to_string(point.volts) + " V");
+      const auto now = std::chrono::steady_clock::now();
+      if (sweep.points().size() > 1 && now - told < std::chrono::seconds(1)) return;
+      told = now;
+      inform("point " + std::to_string(sweep.points().size()) + "/" + std::to_string(options.points) + " at " + std::to_string(point.volts) + " V");
     }, stop);
   } catch (const Cancelled&) {
     status = "cancelled";
