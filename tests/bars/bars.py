@@ -2,7 +2,7 @@
 
    bars.py --build BUILD_DIRECTORY [--out FILE.json] [ROW ...]      (tools/test --bars [ROW ...])
 
-Rows: xor regression mnist truth solver ep log replay bad-input bench same-loop settling safe overlap raw-speed. Prints a table; the exit code is the number of rows that fall short.
+Rows: xor regression mnist truth solver ep log replay bad-input bench same-loop settling safe wire overlap raw-speed. Prints a table; the exit code is the number of rows that fall short.
 """
 import argparse
 import concurrent.futures
@@ -292,6 +292,13 @@ print(sorted(rates)[2])
         self.report("raw-speed", f"queries a second, to an echo server in another process; {f['rounds']} interleaved pairs of {f['queries']}", ">= 0.8 of a bare socket's ping-pong",
                     f"{f['ratio']:.2f}: session {f['session_per_s']:.0f}, bare socket {f['socket_per_s']:.0f}, PyVISA-py {theirs:.0f}", f["ratio"] >= 0.8)
 
+    def wire(self):
+        # Every seed draws other gains and offsets within the one-year accuracy, which nothing may exceed.
+        runs = [json.loads(self.run(python, root / "tests" / "wire_physics_test.py", self.ness, root / "tests" / "wire", "--seed", seed, "--json").stdout) for seed in range(1, 6)]
+        what, worst = max(((what, share) for run in runs for what, share in run["shares"].items()), key=lambda pair: pair[1])
+        self.report("wire", f"{len(runs[0]['shares'])} laws through sockets and pseudo-terminals, {len(runs)} seeds of instruments", "within the one-year accuracy; a diode over >= 4 decades",
+                    f"at worst {worst:.2f} of it ({what}); {min(run['decades'] for run in runs):.1f} decades", worst <= 1 and min(run["decades"] for run in runs) >= 4)
+
     def bad_input(self):
         done = self.run(python, root / "tests" / "cli_test.py", self.ness, root, check=False)
         last = (done.stderr.strip().splitlines() or done.stdout.strip().splitlines() or ["nothing printed"])[-1]
@@ -304,7 +311,7 @@ def main():
     parser.add_argument("--out", type=pathlib.Path)
     parser.add_argument("rows", nargs="*")
     options = parser.parse_args()
-    names = ["xor", "regression", "truth", "solver", "ep", "log", "replay", "bad-input", "bench", "same-loop", "settling", "safe", "overlap", "raw-speed", "mnist"]
+    names = ["xor", "regression", "truth", "solver", "ep", "log", "replay", "bad-input", "bench", "same-loop", "settling", "safe", "wire", "overlap", "raw-speed", "mnist"]
     for row in options.rows:
         if row not in names:
             parser.error(f"no row '{row}': there are {', '.join(names)}")

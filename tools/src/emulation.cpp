@@ -14,6 +14,7 @@
 #include <optional>
 
 #include "endpoints.hpp"
+#include "line_elements.hpp"
 #include "ness/core/error.hpp"
 
 namespace ness {
@@ -29,9 +30,18 @@ Emulation emulate(const BenchFile& file, const sim::NetworkSpec* network) {
   if (!file.emulation) throw FileError(file.path + ": expected a table [emulation] that says which network stands in for the sample");
   EmulationOptions options = *file.emulation;
   if (network != nullptr) options.network = *network;
+  // A port for every wire to a node, in the order of the file.
+  std::vector<sim::Line> lines;
+  std::vector<std::size_t> ports(file.wiring.size());
+  for (std::size_t w = 0; w < file.wiring.size(); ++w) {
+    const BenchWire& wire = file.wiring[w];
+    if (!wire.node) continue;
+    ports[w] = lines.size();
+    lines.push_back({*wire.node, options.leads ? wire.lead : no_lead, is_meter(file.instruments[wire.instrument].model), wire.elements});
+  }
   Emulation emulation;
   emulation.bench = std::make_shared<sim::EmulatedBench>(
-      std::make_unique<sim::Circuit>(options.network, file.scale, std::vector<double>(options.network.nodes.size(), options.capacity)));
+      std::make_unique<sim::Circuit>(options.network, file.scale, std::vector<double>(options.network.nodes.size(), options.capacity), lines));
   sim::Circuit& circuit = emulation.bench->circuit();
   std::map<std::string, std::size_t> parameters;
   for (const ParameterInfo& info : circuit.network().parameter_info()) parameters.emplace(info.name, parameters.size());
@@ -45,10 +55,11 @@ Emulation emulate(const BenchFile& file, const sim::NetworkSpec* network) {
     std::vector<sim::DacChannel> driven;
     std::vector<sim::Gate> gates;
     std::size_t port = 0;
-    for (const BenchWire& wire : file.wiring) {
+    for (std::size_t w = 0; w < file.wiring.size(); ++w) {
+      const BenchWire& wire = file.wiring[w];
       if (wire.instrument != i) continue;
       if (wire.node) {
-        port = circuit.attach(*wire.node, options.leads ? wire.lead : no_lead);
+        port = ports[w];
         emulation.wire_of_port.emplace(port, wire.name);
         scanned.push_back({wire.channel, port});
         driven.push_back({wire.channel, port});
