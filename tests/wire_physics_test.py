@@ -128,6 +128,7 @@ def source(link, compliance, measure, volts=2):
     """A 2400 that holds a voltage, both quantities measured in fixed ranges at 1 NPLC."""
     link.write("*RST", f":SOUR:FUNC VOLT;:SOUR:VOLT:RANG {volts};:SOUR:VOLT 0", ":SENS:FUNC:CONC ON", ":SENS:FUNC 'VOLT','CURR'", f":SENS:CURR:PROT {compliance}",
                f":SENS:CURR:RANG {measure}", ":SENS:CURR:NPLC 1;:SYST:AZER:STAT 0;:FORM:ELEM VOLT,CURR,STAT", ":OUTP ON")
+    check("the output is on", link.query(":OUTP?") == "1")  # and everything before it is done, before another instrument measures
 
 
 def reads(link, level=None):
