@@ -107,12 +107,16 @@ class Check {
   }
 
   WiringReport run() {
-    at_rest();
+    relax(levels_.drive(safe_));
+    step_options_.noise = single_readings().noise;
+    // Whatever is below the noise of a row says nothing.
+    options_.visible = std::max(options_.visible, 5 * step_options_.noise.maxCoeff() * std::sqrt(1.5 * static_cast<double>(R_) * static_cast<double>(options_.points) / averaged));
     const Design design = choose_points(twin_, options_, stop_);
     if (design.points.empty()) throw std::invalid_argument("wiring check: no operating point within the tiny limits keeps every limit and has a steady state");
     points_ = design.points;
     usual_ = twin_.rows(World::right(options_.channels.size(), report_.readings.size()), points_);
     time_constants();
+    at_rest();
     measure();
     relax(levels_.drive(safe_));
     judge();
@@ -156,51 +160,52 @@ class Check {
     }
   }
 
+  // Readings one after another at rest: their scatter from one to the next, in which a slow drift does not show; their mean; and what the sources measured.
+  struct Singles {
+    Vector noise, mean, inputs;
+  };
+  Singles single_readings() {
+    Drive drive = levels_.drive(safe_);
+    drive.observe = At{options_.shortest, 1};
+    Singles singles;
+    Vector last;
+    const double n = static_cast<double>(options_.noise_readings);
+    for (std::size_t i = 0; i < options_.noise_readings; ++i) {
+      const Relaxation row = relax(drive);
+      if (i == 0) {
+        singles.noise = singles.mean = Vector::Zero(R_);
+        singles.inputs = Vector::Zero(row.clamp_readback.size());
+      } else {
+        singles.noise += (row.potential - last).cwiseAbs2() / (2 * (n - 1));
+      }
+      last = row.potential;
+      singles.mean += row.potential / n;
+      singles.inputs += row.clamp_readback / n;
+      current_ = row.current;
+    }
+    singles.noise = singles.noise.cwiseSqrt();
+    return singles;
+  }
+
   void at_rest() {
     Drive drive = levels_.drive(safe_);
-    const Relax once = [this](const Drive& d) { return relax(d); };
-    // What counts as still is known when the noise is: from readings one after another, in which a drift would show as noise too.
-    const auto noise_of = [&](Vector& mean, Vector& inputs) {
-      drive.observe = At{options_.shortest, 1};
-      std::vector<Vector> readings;
-      mean = Vector::Zero(R_);
-      for (std::size_t i = 0; i < options_.noise_readings; ++i) {
-        const Relaxation row = relax(drive);
-        readings.push_back(row.potential);
-        mean += row.potential;
-        if (i == 0) inputs = row.clamp_readback;
-        else if (inputs.size() > 0) inputs += row.clamp_readback;
-        current_ = row.current;
-      }
-      const double n = static_cast<double>(readings.size());
-      mean /= n;
-      inputs /= n;
-      Vector squares = Vector::Zero(R_);
-      for (std::size_t i = 1; i < readings.size(); ++i) squares += (readings[i] - readings[i - 1]).cwiseAbs2();
-      return Vector((squares / (2 * (n - 1))).cwiseSqrt());
-    };
-    Vector mean, inputs;
+    drive.observe = At{std::max(wait_, options_.shortest), 1};
     relax(drive);
-    step_options_.noise = noise_of(mean, inputs);
-    wait_ = rest(once, drive, 4 * step_options_.noise, step_options_).waited;
-    const Vector noise = noise_of(mean, inputs);
-    step_options_.noise = noise;
-
+    const Singles singles = single_readings();
+    step_options_.noise = singles.noise;
     // The twin at the levels the sources say they have: what a source is off by is no reading's offset.
     Drive as_read = levels_.drive(safe_);
-    if (inputs.size() > 0 && inputs.allFinite()) as_read.clamp = pattern_of(inputs);
+    if (singles.inputs.size() > 0 && singles.inputs.allFinite()) as_read.clamp = pattern_of(singles.inputs);
     const Vector expected = twin_.read({&as_read, 1}).front();
     for (Eigen::Index r = 0; r < R_; ++r) {
       ReadingReport& reading = report_.readings[static_cast<std::size_t>(r)];
-      reading.noise = noise[r];
-      reading.offset = mean[r] - expected[r];
-      reading.offset_error = noise[r] / std::sqrt(static_cast<double>(options_.noise_readings));
+      reading.noise = singles.noise[r];
+      reading.offset = singles.mean[r] - expected[r];
+      reading.offset_error = singles.noise[r] / std::sqrt(static_cast<double>(options_.noise_readings));
     }
     // Where all is at one potential no current flows; elsewhere the twin's currents are not known here.
     const Vector asked = as_read.clamp.levels();
     still_ = expected.allFinite() && (asked.size() == 0 || ((expected.array() - asked[0]).abs().maxCoeff() < 0.1 && (asked.array() - asked[0]).abs().maxCoeff() < 0.1));
-    // Whatever is below the noise of a row says nothing.
-    options_.visible = std::max(options_.visible, 5 * noise.maxCoeff() * std::sqrt(1.5 * static_cast<double>(R_) * static_cast<double>(options_.points) / averaged));
   }
 
   // A source's and a gate's step, each where the twin expects most of it. Where nothing comes of it the next one is tried: it may be the one
@@ -221,7 +226,7 @@ class Check {
         Vector up = points_[p], down = points_[p];
         up[c] += twin_.step()[c];
         down[c] -= twin_.step()[c];
-        const Followed followed = follow_step(once, levels_.drive(down), levels_.drive(up), step_options_);
+        const Followed followed = follow_step(once, levels_.drive(down), levels_.drive(up), strength[k].first, step_options_);
         wait_ = std::max(wait_, 1.5 * followed.end);
         bool any = false;
         for (Eigen::Index r = 0; r < R_; ++r) {
@@ -296,7 +301,6 @@ class Check {
   void fail(const std::string& line) { report_.failures.push_back(line); }
 
   void judge() {
-    constexpr double nothing = 0.1;  // of what is expected
     measured_.channel.assign(static_cast<std::size_t>(C_), true);
     measured_.reading.assign(static_cast<std::size_t>(R_), true);
     bool hidden = false;  // something is so wrong that what others answer is not what the twin says, whatever their wiring

@@ -185,11 +185,11 @@ double share_of(const Misfit& misfit, const Mistake& mistake, Eigen::Index R) {
   return sum;
 }
 
-// The factor by which these entries are larger than expected, where it lies beyond the tolerance.
+// The factor by which these entries are larger than expected, where it lies beyond the tolerance; not one that leaves nothing of them.
 std::optional<double> odd_factor(double re, double ee, double gain_tolerance) {
   if (!(ee > 0)) return std::nullopt;
   const double factor = re / ee;
-  if (factor == 0 || (factor > 0 && std::abs(std::log(factor)) <= std::log1p(gain_tolerance))) return std::nullopt;
+  if (std::abs(factor) < nothing || (factor > 0 && std::abs(std::log(factor)) <= std::log1p(gain_tolerance))) return std::nullopt;
   return factor;
 }
 
@@ -279,20 +279,35 @@ World explain(const Twin& twin, const WiringCheckOptions& options, std::span<con
     // A mistake has to explain most of what it is about, more than the twin's own error, and not at the cost of others. The first is
     // asked of all, what all rows say to it only of those that did best.
     std::vector<std::pair<double, Mistake>> likely;
-    for (Mistake& mistake : mistakes(world, options, measured, expected, now)) {
-      const Matrix rows = about(twin, mistake, there, points);
+    const std::vector<Mistake> all = mistakes(world, options, measured, expected, now);
+    const auto consider = [&](const Matrix& rows, const Mistake& mistake) {
       const double before = share_of(now, mistake, R), after = share_of(misfit(measured, seen(rows, mistake.world), usual, options), mistake, R);
-      if (4 * after < before && before - after > options.roughness * options.roughness) likely.emplace_back(before - after, std::move(mistake));
+      if (4 * after < before && before - after > options.roughness * options.roughness) likely.emplace_back(after / before, mistake);
+    };
+    for (const Mistake& mistake : all) {
+      const Matrix rows = about(twin, mistake, there, points);
+      consider(rows, mistake);
+      if (mistake.rows.empty()) continue;
+      // A cable's and a meter's mistake together may hide one another.
+      for (const Mistake& meter : all) {
+        if (!meter.rows.empty()) continue;
+        Mistake both = mistake;
+        both.world.meter = meter.world.meter;
+        both.world.meter_factor = meter.world.meter_factor;
+        consider(rows, both);
+      }
     }
-    std::stable_sort(likely.begin(), likely.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+    std::stable_sort(likely.begin(), likely.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
     if (likely.size() > most_asked) likely.resize(most_asked);
     std::optional<Mistake> best;
     Matrix best_there;
     double best_total = now.total;
-    for (auto& [explained, mistake] : likely) {
+    for (auto& [left, mistake] : likely) {
       Matrix rows = mistake.rows.empty() ? there : twin.rows(mistake.world, points);
       const double total = misfit(measured, seen(rows, mistake.world), usual, options).total;
-      if (!(total < best_total)) continue;
+      // Two mistakes are believed where one leaves more than the twin's own error.
+      const bool two = !mistake.rows.empty() && (mistake.world.meter != world.meter || mistake.world.meter_factor != world.meter_factor);
+      if (!(total + (two ? options.roughness * options.roughness : 0) < best_total)) continue;
       best = std::move(mistake);
       best_there = std::move(rows);
       best_total = total;

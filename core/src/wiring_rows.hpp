@@ -9,6 +9,8 @@
 
 namespace ness::wiring {
 
+constexpr double nothing = 0.1;  ///< of what is expected: less is no answer at all
+
 /// Which cable leads where: the place of channel j carries factor[j] times the level of channel source[j]; reading r shows
 /// meter_factor[r] times the node of reading meter[r].
 struct World {

@@ -13,36 +13,34 @@ struct Sample {
   Vector rest;        // what is still to come, [n_read]
 };
 
-// Decay of a remainder, from its logarithm over time. Samples at which it exceeds `least`; where there are enough, the later ones
-// alone, in which faster decays have died away.
+// Decay of a remainder: least squares of A exp(-t/tau). Where the noise allows from where a fifth is left, so that faster decays have died away;
+// readings in which nothing is left are part of it, for what stands out of the noise by chance alone would make it slower.
 std::optional<double> decay(const std::vector<Sample>& samples, Eigen::Index r, double least) {
-  std::vector<std::pair<double, double>> points;
   double largest = 0;
-  for (const Sample& sample : samples) {
-    if (std::abs(sample.rest[r]) > least) largest = std::max(largest, std::abs(sample.rest[r]));
-  }
-  for (const double upper : {0.2 * largest, 1.01 * largest}) {
-    points.clear();
-    for (const Sample& sample : samples) {
-      const double rest = std::abs(sample.rest[r]);
-      if (rest > least && rest <= upper) points.emplace_back(sample.time, rest);
+  for (const Sample& sample : samples) largest = std::max(largest, std::abs(sample.rest[r]));
+  const double from = 0.2 * largest > 10 * least ? 0.2 * largest : largest;
+  const auto begin = std::find_if(samples.begin(), samples.end(), [&](const Sample& sample) { return std::abs(sample.rest[r]) <= from; });
+  if (std::count_if(begin, samples.end(), [&](const Sample& sample) { return std::abs(sample.rest[r]) > least; }) < 3) return std::nullopt;
+  const auto left = [&](double log_tau) {
+    const double tau = std::exp(log_tau);
+    double ee = 0, er = 0, rr = 0;
+    for (auto sample = begin; sample != samples.end(); ++sample) {
+      const double e = std::exp(-(sample->time - begin->time) / tau), rest = sample->rest[r];
+      ee += e * e;
+      er += e * rest;
+      rr += rest * rest;
     }
-    if (points.size() >= 4) break;
+    return rr - er * er / ee;
+  };
+  const double span = samples.back().time - begin->time;
+  double low = std::log(1e-3 * span), high = std::log(3 * span);
+  const double golden = (std::sqrt(5.0) - 1) / 2;
+  while (high - low > 1e-6) {
+    const double a = high - golden * (high - low), b = low + golden * (high - low);
+    if (left(a) < left(b)) high = b;
+    else low = a;
   }
-  if (points.size() < 3) return std::nullopt;
-  // An error of the remainder by one unit is one of its logarithm by 1/remainder.
-  double w = 0, wt = 0, wy = 0, wtt = 0, wty = 0;
-  for (const auto& [t, rest] : points) {
-    const double weight = rest * rest, y = std::log(rest);
-    w += weight;
-    wt += weight * t;
-    wy += weight * y;
-    wtt += weight * t * t;
-    wty += weight * t * y;
-  }
-  const double slope = (w * wty - wt * wy) / (w * wtt - wt * wt);
-  if (!(slope < 0) || !std::isfinite(slope)) return std::nullopt;
-  return -1 / slope;
+  return std::exp((low + high) / 2);
 }
 
 // A decay that leaves `rest` at one time and less than can be seen later is no slower than this. At the step itself all of the change
@@ -57,23 +55,26 @@ double bound(const std::vector<Sample>& samples, Eigen::Index r, double change, 
 
 }  // namespace
 
-Rested rest(const Relax& relax, Drive drive, const Vector& least, const StepOptions& options) {
+Rested rest(const Relax& relax, Drive drive, const Vector& from, double far, const Vector& least, const StepOptions& options) {
   drive.observe = At{options.shortest, options.samples};
   Relaxation row = relax(drive);
   Rested rested{row.potential, options.shortest};
   for (double wait = std::max(options.shortest, row.timing.read - row.timing.start);; wait *= 2) {
     drive.observe = At{wait, options.samples};
     const Vector later = relax(drive).potential;
-    const bool still = ((later - rested.potential).array().abs() <= least.array()).all();
+    // Over as long as all that went before: what has come part of the way moves visibly.
+    const bool still = ((later - rested.potential).array().abs() <= least.array()).all() && (later - from).norm() >= far;
     rested.potential = later;
     if (still || wait >= options.longest) return rested;
     rested.waited += wait;
   }
 }
 
-Followed follow_step(const Relax& relax, const Drive& before, const Drive& after, const StepOptions& options) {
+Followed follow_step(const Relax& relax, const Drive& before, const Drive& after, double expected, const StepOptions& options) {
   const Vector noise = 4 * options.noise;
-  const Rested first = rest(relax, before, noise, options), last = rest(relax, after, noise, options);
+  // There and back, so that both ends are known to have been reached from the other.
+  const Rested begin = rest(relax, before, noise, 0, noise, options);
+  const Rested last = rest(relax, after, begin.potential, 0.3 * expected, noise, options), first = rest(relax, before, last.potential, 0.3 * expected, noise, options);
   Followed followed;
   followed.reading.resize(static_cast<std::size_t>(noise.size()));
   followed.end = std::max(first.waited, last.waited);

@@ -27,19 +27,20 @@ struct Follow {
 /// One relaxation.
 using Relax = std::function<Relaxation(const Drive&)>;
 
-/// Relaxes until waiting twice as long changes nothing beyond `least`, [n_read], or takes longer than `longest`: a network's time constants are not known
-/// before they are measured, and no settle rule is better than the one it was given. The last reading, and how long was waited.
+/// Relaxes until the readings have moved by `far` (a length, kT) from `from`, and waiting twice as long changes none by more than `least`, [n_read]; or until that takes
+/// longer than `longest`. A network's time constants are not known before they are measured: no settle rule helps, and what does not move may only be slow.
 struct Rested {
   Vector potential;
   double waited = 0;
 };
-Rested rest(const Relax& relax, Drive drive, const Vector& least, const StepOptions& options);
+Rested rest(const Relax& relax, Drive drive, const Vector& from, double far, const Vector& least, const StepOptions& options);
 
 struct Followed {
   std::vector<Follow> reading;  ///< [n_read]
   double end = 0;               ///< read so long after a change, and nothing of it is left
 };
-/// Steps from `before` to `after` (from the present state), again and again, reading at ever later times after it.
-Followed follow_step(const Relax& relax, const Drive& before, const Drive& after, const StepOptions& options);
+/// Steps from `before` to `after` (from the present state), again and again, reading at ever later times after it. `expected`: how far the step should move
+/// the readings, kT; where it does not, `longest` is waited.
+Followed follow_step(const Relax& relax, const Drive& before, const Drive& after, double expected, const StepOptions& options);
 
 }  // namespace ness::wiring
