@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "ness/core/settling.hpp"
+#include "ness/core/wiring_check.hpp"
 #include "ness/drivers/bench.hpp"
 #include "ness/protocols/resource_name.hpp"
 #include "ness/protocols/transport.hpp"
@@ -63,6 +64,19 @@ struct EmulationOptions {
   sim::NetworkSpec network;
   double capacity = 1e-9;          ///< F, of every node
   sim::Imperfection imperfection;  ///< of all; each has its own number
+  // Mistakes to rehearse: at the sample cables are not where [wiring] says. Indices of wires.
+  std::vector<std::pair<std::size_t, std::size_t>> swapped;  ///< pairs whose cables are exchanged
+  std::vector<std::size_t> open;                             ///< leads that lead nowhere
+  std::vector<std::size_t> shorted;                          ///< leads, with their nodes, that touch ground
+};
+
+/// [check]: how `ness check` moves and judges; levels in V.
+struct CheckSettings {
+  double share = 0.05;             ///< of its limits a level may move from its safe value, either way
+  double leakage = 5e-7;           ///< A
+  double short_circuit = 400;      ///< ohms: a source that sees less is shorted
+  double longest = 0;              ///< s a step is followed at most; 0: the settle timeout
+  WiringCheckOptions options;      ///< seed, tolerances and counts; no channels
 };
 
 struct BenchFile {
@@ -73,6 +87,7 @@ struct BenchFile {
   std::vector<BenchDifference> differences;
   SettleOptions settle;             ///< kT
   double settle_timeout = 60, rest = 0;  ///< s
+  CheckSettings check;
   std::optional<EmulationOptions> emulation;
 };
 

@@ -22,6 +22,35 @@
 
 namespace ness {
 
+namespace {
+
+constexpr double open_lead = 1e15, touch = 1e-2;  // ohms
+
+bool is_shorted(const EmulationOptions& options, std::size_t wire) { return std::find(options.shorted.begin(), options.shorted.end(), wire) != options.shorted.end(); }
+
+// The wires as they are at the sample, with the mistakes of [emulation]. A cable is an instrument's channel; where it leads is the sample's.
+std::vector<BenchWire> as_miswired(const BenchFile& file, sim::Circuit& circuit) {
+  std::vector<BenchWire> wiring = file.wiring;
+  for (const auto& [a, b] : file.emulation->swapped) {
+    std::swap(wiring[a].instrument, wiring[b].instrument);
+    std::swap(wiring[a].channel, wiring[b].channel);
+  }
+  for (const std::size_t w : file.emulation->shorted) {
+    if (wiring[w].node) {
+      sim::PortState ground;
+      ground.kind = sim::PortState::Kind::voltage;
+      circuit.drive(circuit.attach(*wiring[w].node, touch), ground);
+    } else {
+      const std::vector<ParameterInfo> parameters = circuit.network().parameter_info();
+      const auto found = std::find_if(parameters.begin(), parameters.end(), [&](const ParameterInfo& p) { return p.name == wiring[w].parameter; });
+      circuit.set_parameter(static_cast<std::size_t>(found - parameters.begin()), std::clamp(wiring[w].offset, found->range.low, found->range.high));
+    }
+  }
+  return wiring;
+}
+
+}  // namespace
+
 Emulation emulate(const BenchFile& file, const sim::NetworkSpec* network) {
   if (!file.emulation) throw FileError(file.path + ": expected a table [emulation] that says which network stands in for the sample");
   EmulationOptions options = *file.emulation;
@@ -33,6 +62,9 @@ Emulation emulate(const BenchFile& file, const sim::NetworkSpec* network) {
   std::map<std::string, std::size_t> parameters;
   for (const ParameterInfo& info : circuit.network().parameter_info()) parameters.emplace(info.name, parameters.size());
 
+  const std::vector<BenchWire> wiring = as_miswired(file, circuit);
+  const auto is_open = [&](std::size_t wire) { return std::find(options.open.begin(), options.open.end(), wire) != options.open.end(); };
+
   std::map<std::uint32_t, std::vector<std::pair<std::uint8_t, sim::EmulatedInstrument*>>> boards;
   for (std::size_t i = 0; i < file.instruments.size(); ++i) {
     const BenchInstrument& described = file.instruments[i];
@@ -42,13 +74,15 @@ Emulation emulate(const BenchFile& file, const sim::NetworkSpec* network) {
     std::vector<sim::DacChannel> driven;
     std::vector<sim::Gate> gates;
     std::size_t port = 0;
-    for (const BenchWire& wire : file.wiring) {
+    for (std::size_t w = 0; w < wiring.size(); ++w) {
+      const BenchWire& wire = wiring[w];
       if (wire.instrument != i) continue;
       if (wire.node) {
-        port = circuit.attach(*wire.node, wire.lead);
+        port = circuit.attach(*wire.node, is_open(w) ? open_lead : wire.lead);
+        if (is_open(w) && described.model != InstrumentModel::keithley_2400) continue;
         scanned.push_back({wire.channel, port});
         driven.push_back({wire.channel, port});
-      } else {
+      } else if (!is_open(w) && !is_shorted(options, w)) {
         gates.push_back({wire.channel, parameters.at(wire.parameter), wire.per_volt, wire.offset});
       }
     }
