@@ -54,6 +54,21 @@ with tempfile.TemporaryDirectory() as directory:
     # The same seed gives the same run.
     again = json.loads(run("train", experiment, *on_bench, "--log", scratch / "again.h5", *settings).stdout)
     assert again["theta_digest"] == measured["theta_digest"]
+    # So does handing the bytes over in the process, without sockets and pseudo-terminals between.
+    without_links = scratch / "without-links.toml"
+    without_links.write_text(bench.read_text().replace('experiment = "xor-bench.toml"', f'experiment = "{experiment}"\nlinks = false'))
+    handed_over = json.loads(run("train", experiment, "--device", "emulated", "--bench", without_links, "--log", scratch / "handed-over.h5", *settings).stdout)
+    assert handed_over["theta_digest"] == measured["theta_digest"]
+
+    # The source-meters on GPIB: behind one emulated Prologix, on a socket.
+    behind_prologix = scratch / "prologix.toml"
+    text = bench.read_text().replace('experiment = "xor-bench.toml"', f'experiment = "{experiment}"').replace("baud = 57600\n", "")
+    for line, primary in (("ASRL/dev/ttyUSB0::INSTR", 24), ("ASRL/dev/ttyUSB1::INSTR", 25)):
+        assert line in text
+        text = text.replace(line, f"GPIB0::{primary}::INSTR")
+    behind_prologix.write_text(text)
+    on_gpib = json.loads(run("train", experiment, "--device", "emulated", "--bench", behind_prologix, "--log", scratch / "prologix.h5", "--set", "training.epochs=10", "--json", "-q").stdout)
+    assert on_gpib["left_out"] == 0 and on_gpib["steps"] == 10 and on_gpib["loss"] < 0.3, on_gpib
 
     # Refused before anything is switched on, with one line that says what was expected.
     def refused(message, *words):

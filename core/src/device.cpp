@@ -249,11 +249,27 @@ Relaxation Device::relax(const Drive& drive) {
   return result;
 }
 
-SafeReport Device::make_safe(std::chrono::milliseconds budget) noexcept {
+const char* to_string(SafeProfile profile) {
+  switch (profile) {
+    case SafeProfile::stop: return "stop";
+    case SafeProfile::cancel: return "cancel";
+    case SafeProfile::emergency: return "emergency";
+  }
+  return "unknown";
+}
+
+std::string SafeReport::message() const {
+  if (safe && stuck.empty()) return "safe";
+  std::string all = "NOT SAFE";
+  for (std::size_t i = 0; i < stuck.size(); ++i) all += (i == 0 ? ": " : "; ") + stuck[i];
+  return all;
+}
+
+SafeReport Device::make_safe(std::chrono::milliseconds budget, SafeProfile profile) noexcept {
   SafeReport failed;
   failed.safe = false;
   try {
-    return do_make_safe(budget);
+    return do_make_safe(budget, profile);
   } catch (const std::exception& error) {
     try {
       failed.stuck.push_back(std::string("making safe failed: ") + error.what());
@@ -268,6 +284,6 @@ SafeReport Device::make_safe(std::chrono::milliseconds budget) noexcept {
   return failed;
 }
 
-SafeReport Device::do_make_safe(std::chrono::milliseconds) { return {}; }
+SafeReport Device::do_make_safe(std::chrono::milliseconds, SafeProfile) { return {}; }
 
 }  // namespace ness

@@ -120,6 +120,7 @@ void fill(RelaxationRecord& record, const Layout& layout, const Drive& drive, st
   record.current = relaxation.current;
   record.clamp_readback = relaxation.clamp_readback;
   record.theta_readback = relaxation.theta_readback;
+  record.environment = relaxation.environment;
   record.flags = relaxation.quality.whole;
   select(record.terminal_flags, relaxation.quality.terminal, layout);
   record.time_start = relaxation.timing.start;
@@ -152,6 +153,7 @@ LogRow row_of(RelaxationRecord&& record) {
   row.relaxation.current = std::move(record.current);
   row.relaxation.clamp_readback = std::move(record.clamp_readback);
   row.relaxation.theta_readback = std::move(record.theta_readback);
+  row.relaxation.environment = std::move(record.environment);
   row.relaxation.quality = {record.flags, std::move(record.terminal_flags)};
   row.relaxation.timing = {record.time_start, record.time_settled, record.time_read, record.time_bound};
   row.fault = std::move(record.fault);

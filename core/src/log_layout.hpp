@@ -26,7 +26,7 @@ namespace ness::log_layout {
 using hdf5::Calls;
 using hdf5::Handle;
 
-constexpr std::uint64_t format = 1;
+constexpr std::uint64_t format = 2;  // 2: the environment
 
 /// The counts in /committed.
 struct Counts {
@@ -95,7 +95,7 @@ struct RelaxationRecord {
   std::uint8_t purpose = 0;
   std::uint32_t position = 0;
   std::uint64_t step = 0, sample = 0;
-  Vector potential, sigma, current, clamp_readback, theta_readback;
+  Vector potential, sigma, current, clamp_readback, theta_readback, environment;
   std::uint16_t flags = 0;
   std::vector<std::uint16_t> terminal_flags;
   double time_start = 0, time_settled = 0, time_read = 0, time_bound = 0;
@@ -140,6 +140,7 @@ void describe(Archive& a, RelaxationRecord& r, const Layout& layout) {
   a.list("current", current, "measured currents into the network, of all terminals, where measured", r.current);
   a.list("clamp_readback", potential, "measured levels of the clamped terminals, where measured", r.clamp_readback);
   a.list("theta_readback", per_parameter, "measured parameters, where measured", r.theta_readback);
+  a.list("environment", "as /entry/device/environment/unit", "of the surroundings, where measured", r.environment);
   a.scalar("flags", "1",
            "quality, bits: 0 settled, 1 drifting, 2 timed out, 4 in compliance, 8 over range, 16 invalid, 32 oscillating, "
            "64 other branch, 128 no stable state, 256 not converged",

@@ -130,12 +130,27 @@ void read_parameters(Calls& calls, hid_t device, DeviceInfo& info) {
   }
 }
 
+void write_environment(Calls& calls, hid_t device, const DeviceInfo& info) {
+  const Handle group = create_group(calls, device, "environment", "NXcollection");
+  if (info.environment.empty()) return;
+  write_texts(calls, group, "name", texts(info.environment, [](const EnvironmentInfo& x) { return x.name; }));
+  write_texts(calls, group, "unit", texts(info.environment, [](const EnvironmentInfo& x) { return x.unit; }));
+}
+
+void read_environment(Calls& calls, hid_t device, DeviceInfo& info) {
+  const Handle group = open_group(calls, device, "environment");
+  if (!hdf5::exists(calls, group, "name")) return;
+  const auto names = read_texts(calls, group, "name"), units = read_texts(calls, group, "unit");
+  for (std::size_t i = 0; i < names.size(); ++i) info.environment.push_back({names[i], units.at(i)});
+}
+
 void write_device(Calls& calls, hid_t entry, const DeviceInfo& info) {
   const Handle group = create_group(calls, entry, "device", "NXcollection");
   write_text(calls, group, "identity", info.identity);
   write_terminals(calls, group, info);
   write_array(calls, group, "outputs", info.outputs, "1", "terminals whose potentials are the result");
   write_parameters(calls, group, info);
+  write_environment(calls, group, info);
   hdf5::write_number(calls, group, "restores_state", std::uint8_t{info.restores_state}, "1",
                      "1: it can start from a given state");
   hdf5::write_number(calls, group, "deterministic", std::uint8_t{info.deterministic}, "1",
@@ -153,6 +168,7 @@ DeviceInfo read_device(Calls& calls, hid_t entry) {
   read_terminals(calls, group, info);
   info.outputs = read_array<std::uint32_t>(calls, group, "outputs");
   read_parameters(calls, group, info);
+  read_environment(calls, group, info);
   info.restores_state = hdf5::read_number<std::uint8_t>(calls, group, "restores_state") != 0;
   info.deterministic = hdf5::read_number<std::uint8_t>(calls, group, "deterministic") != 0;
   info.potential_unit = read_text(calls, group, "potential_unit");

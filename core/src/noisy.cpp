@@ -124,6 +124,6 @@ void Noisy::do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_
       stop);
 }
 
-SafeReport Noisy::do_make_safe(std::chrono::milliseconds budget) { return device_.make_safe(budget); }
+SafeReport Noisy::do_make_safe(std::chrono::milliseconds budget, SafeProfile profile) { return device_.make_safe(budget, profile); }
 
 }  // namespace ness

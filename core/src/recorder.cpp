@@ -54,7 +54,7 @@ void Recorder::do_relax(std::span<const Drive> drives, const Sink& sink, std::st
   }
 }
 
-SafeReport Recorder::do_make_safe(std::chrono::milliseconds budget) { return device_.make_safe(budget); }
+SafeReport Recorder::do_make_safe(std::chrono::milliseconds budget, SafeProfile profile) { return device_.make_safe(budget, profile); }
 
 void Recorder::on_step(const StepReport& report, const Vector& theta) {
   log_.append(report, theta);

@@ -237,8 +237,8 @@ void Replay::go_on(std::span<const Drive> drives, std::size_t answered, const Si
       stop);
 }
 
-SafeReport Replay::do_make_safe(std::chrono::milliseconds budget) {
-  return then_ == nullptr ? SafeReport{} : then_->make_safe(budget);
+SafeReport Replay::do_make_safe(std::chrono::milliseconds budget, SafeProfile profile) {
+  return then_ == nullptr ? SafeReport{} : then_->make_safe(budget, profile);
 }
 
 ReplayCheck::ReplayCheck(const LogReader& log, std::uint64_t first_step, TrainingObserver* then)

@@ -22,6 +22,7 @@ constexpr std::array<SourceRange, 7> current_ranges{{{1e-6, 50e-12, 3.5e-4, 600e
                                                      {1e-2, 500e-9, 4.5e-4, 2e-6},
                                                      {0.1, 5e-6, 6.6e-4, 20e-6},
                                                      {1, 50e-6, 2.7e-3, 900e-6}}};
+constexpr std::array<const char*, 4> off_states{"NORM", "HIMP", "ZERO", "GUAR"};  // by OffState
 constexpr double reach = 1.05;  // a range is programmable to 105 %
 
 // Status bits of a reading (table 15-3 of the manual).
@@ -41,8 +42,7 @@ class Keithley2400 final : public SourceMeter {
     const auto limits = ranges(voltage ? Sourced::current : Sourced::voltage);
 
     const std::string s = voltage ? ":SOUR:VOLT" : ":SOUR:CURR", m = voltage ? ":SENS:CURR" : ":SENS:VOLT";
-    const std::array<const char*, 4> off{"NORM", "HIMP", "ZERO", "GUAR"};
-    const std::string off_state = off[static_cast<std::size_t>(settings.off)];
+    const std::string off_state = off_states[static_cast<std::size_t>(settings.off)];
     auto& link = *session_;
     link.write(":OUTP 0");
     link.write(":OUTP:SMOD " + off_state + ";:SYST:RSEN " + (settings.four_wire ? "1" : "0"));
@@ -77,6 +77,11 @@ class Keithley2400 final : public SourceMeter {
     range_ = holding(ranges(settings_.sourced), full, 1);
     if (range_ == nullptr) throw InstrumentError(address(), ":SOUR:" + function + ":RANG?", number(full), "the model has no such range");
     openings_ = session_->openings();
+  }
+
+  void set_off_state(OffState state) override {
+    session_->write(":OUTP:SMOD " + std::string(off_states[static_cast<std::size_t>(state)]));
+    confirm(":OUTP:SMOD?", off_states[static_cast<std::size_t>(state)]);
   }
 
   void set_level(double level) override {
@@ -124,8 +129,11 @@ class Keithley2400 final : public SourceMeter {
     const double conversion = settings_.cycles / settings_.line_frequency * (settings_.autozero ? 3 : 1);
     return 2 * conversion + (settings_.source_delay < 0 ? 3e-3 : settings_.source_delay);  // volts and amperes
   }
-  double resolution() const override { return range_ == nullptr ? 0 : range_->step; }
-  double accuracy(double level) const override { return range_ == nullptr ? 0 : range_->gain * std::abs(level) + range_->offset; }
+  double resolution(const SourceMeterSettings& settings) const override { return chosen(settings).source->step; }
+  double level_error(const SourceMeterSettings& settings, double level) const override {
+    const SourceRange& range = *chosen(settings).source;
+    return range.gain * std::abs(level) + range.offset;
+  }
 
  private:
   // The source range and the measure range that settings come to.

@@ -31,39 +31,45 @@ class Qdac2 final : public Dac {
     const auto refuse = [&](const std::string& reason) { throw std::invalid_argument(address() + ": " + model() + ": " + reason); };
     require_channels(channels);
     require(settings);
-    const double range = settings.range <= low_range ? low_range : high_range;
-    const std::string list = listed(channels), word = range == low_range ? "LOW" : "HIGH";
+    const std::string range = range_word(settings), filter = filter_word(settings), list = listed(channels);
     auto& link = *session_;
-    // A change of range or filter moves the output: it has to be at rest at 0 V.
-    const auto now = levels(channels);
-    for (std::size_t i = 0; i < channels.size(); ++i) {
-      if (std::abs(now[i]) > 1e-3) refuse("channel " + std::to_string(channels[i]) + " is at " + number(now[i]) + " V; bring it to 0 V before it is configured");
+    // A change of range or filter moves the output: it has to be at rest at 0 V. What is as it should be is left alone.
+    const auto changing = to_rest(channels, settings);
+    if (!changing.empty()) {
+      const auto now = levels(changing);
+      for (std::size_t i = 0; i < changing.size(); ++i) {
+        if (std::abs(now[i]) > 1e-3) refuse("channel " + std::to_string(changing[i]) + " is at " + number(now[i]) + " V; bring it to 0 V before it is configured");
+      }
+      link.write("sour:rang " + range + ',' + listed(changing));
+      link.write("sour:filt " + filter + ',' + listed(changing));
     }
     link.write("sour:volt:mode fix," + list);
-    link.write("sour:rang " + word + ',' + list);
-    link.write("sour:filt dc," + list);
     link.write("sour:volt:slew " + number(settings.slew) + ',' + list);
-    const auto ranges = protocols::split_reply(link.query("sour:rang? " + list));
-    if (ranges.size() != channels.size() || std::any_of(ranges.begin(), ranges.end(), [&](std::string r) {
-          std::transform(r.begin(), r.end(), r.begin(), [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
-          return r != word;
-        })) {
-      throw InstrumentError(address(), "sour:rang? " + list, {}, "the range was not taken: " + word + " was sent");
+    if (const auto left = to_rest(channels, settings); !left.empty()) {
+      throw InstrumentError(address(), "sour:rang?, sour:filt?", {}, "the setting of channel " + std::to_string(left.front()) + " was not taken: " + range + " and " + filter + " were sent");
     }
     for (const double slew : link.query_numbers("sour:volt:slew? " + list, channels.size())) {
       if (std::abs(slew - settings.slew) > 1e-3 * settings.slew) throw InstrumentError(address(), "sour:volt:slew? " + list, number(slew), "the slew was not taken: " + number(settings.slew) + " was sent");
     }
     check();
-    for (const std::uint32_t channel : channels) ranges_[channel] = range;
+    for (const std::uint32_t channel : channels) ranges_[channel] = range == "LOW" ? low_range : high_range;
     openings_ = link.openings();
+  }
+
+  std::vector<std::uint32_t> to_rest(const std::vector<std::uint32_t>& channels, const DacSettings& settings) override {
+    require_channels(channels);
+    const auto ranges = words("sour:rang? ", channels), filters = words("sour:filt? ", channels);
+    std::vector<std::uint32_t> changing;
+    for (std::size_t i = 0; i < channels.size(); ++i) {
+      if (ranges[i] != range_word(settings) || filters[i] != filter_word(settings)) changing.push_back(channels[i]);
+    }
+    return changing;
   }
 
   void adopt(const std::vector<std::uint32_t>& channels) override {
     require_channels(channels);
-    const std::string list = listed(channels), reply = session_->query("sour:rang? " + list);
-    const auto ranges = protocols::split_reply(reply);
-    if (ranges.size() != channels.size()) throw InstrumentError(address(), "sour:rang? " + list, reply, "expected " + std::to_string(channels.size()) + " ranges");
-    for (std::size_t i = 0; i < channels.size(); ++i) ranges_[channels[i]] = ranges[i] == "LOW" || ranges[i] == "low" ? low_range : high_range;
+    const auto ranges = words("sour:rang? ", channels);
+    for (std::size_t i = 0; i < channels.size(); ++i) ranges_[channels[i]] = ranges[i] == "LOW" ? low_range : high_range;
     openings_ = session_->openings();
   }
 
@@ -96,10 +102,7 @@ class Qdac2 final : public Dac {
     for (double& I : amperes) I = measured(I);
     return amperes;
   }
-  double resolution(std::uint32_t channel) const override {
-    const auto range = ranges_.find(channel);
-    return range == ranges_.end() ? 0 : 2 * range->second / steps_of_range;
-  }
+  double resolution(const DacSettings& settings) const override { return 2 * (settings.range <= low_range ? low_range : high_range) / steps_of_range; }
 
  private:
   static constexpr std::size_t longest_message = 1000;
@@ -111,6 +114,16 @@ class Qdac2 final : public Dac {
     for (const std::uint32_t channel : channels) {
       if (channel < 1 || channel > channel_count) throw std::invalid_argument(address() + ": channel " + std::to_string(channel) + "; expected 1 to " + std::to_string(channel_count));
     }
+  }
+  static std::string range_word(const DacSettings& settings) { return settings.range <= low_range ? "LOW" : "HIGH"; }
+  static std::string filter_word(const DacSettings& settings) { return std::array{"DC", "MED", "HIGH"}[static_cast<std::size_t>(settings.filter)]; }
+  // One word a channel, in capitals.
+  std::vector<std::string> words(const std::string& query, const std::vector<std::uint32_t>& channels) {
+    const std::string reply = session_->query(query + listed(channels));
+    auto all = protocols::split_reply(reply);
+    if (all.size() != channels.size()) throw InstrumentError(address(), query + listed(channels), reply, "expected " + std::to_string(channels.size()) + " words");
+    for (std::string& word : all) std::transform(word.begin(), word.end(), word.begin(), [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+    return all;
   }
   std::vector<double> ask(const std::string& query, const std::vector<std::uint32_t>& channels) {
     require_channels(channels);

@@ -69,6 +69,7 @@ class AsioSerial final : public Transport {
     port_.close(ignored);
   }
   bool is_open() const override { return port_.is_open(); }
+  bool keeps_late_replies() const override { return true; }
 
   void write(std::string_view message, Milliseconds limit) override {
     check();
@@ -132,6 +133,7 @@ class LibSerialPort final : public Transport {
     free_port();
   }
   bool is_open() const override { return open_; }
+  bool keeps_late_replies() const override { return true; }
 
   void write(std::string_view message, Milliseconds limit) override {
     require_open();
@@ -190,6 +192,7 @@ class EitherSerial final : public Transport {
     if (line_) line_->close();
   }
   bool is_open() const override { return line_ && line_->is_open(); }
+  bool keeps_late_replies() const override { return true; }
   void write(std::string_view message, Milliseconds limit) override { line().write(message, limit); }
   std::size_t read(std::span<char> into, Milliseconds limit) override { return line().read(into, limit); }
 

@@ -1,6 +1,8 @@
 #include "ness/protocols/session.hpp"
 
+#include <algorithm>
 #include <array>
+#include <cctype>
 #include <charconv>
 #include <cmath>
 #include <stdexcept>
@@ -125,10 +127,37 @@ void Session::open() {
   transport_->open(options_.timeouts.connect);
   ++openings_;
   say(Exchange::Kind::opened, {});
+  if (lost_ > 0 && transport_->keeps_late_replies()) drop_late_replies();
+  lost_ = 0;
+}
+
+// Instruments answer in the order they were asked: once the answer to *IDN? has come, nothing of before can. It is told from
+// late replies by its four fields that begin with a letter.
+void Session::drop_late_replies() {
+  const auto is_identity = [](std::string_view line) {
+    return std::count(line.begin(), line.end(), ',') >= 3 && std::isalpha(static_cast<unsigned char>(line.front())) != 0;
+  };
+  std::string line;
+  std::array<char, 4096> piece;
+  say(Exchange::Kind::sent, "*IDN?");
+  transport_->write("*IDN?" + options_.terminator, options_.timeouts.write);
+  for (std::size_t read = 0; read <= options_.longest_reply;) {
+    const std::size_t n = transport_->read(piece, options_.timeouts.first_reply + longest_extra_);
+    read += n;
+    line.append(piece.data(), n);
+    for (std::size_t end = line.find('\n'); end != std::string::npos; end = line.find('\n')) {
+      const std::string_view reply = trimmed(std::string_view(line).substr(0, end));
+      say(Exchange::Kind::received, reply);
+      if (!reply.empty() && is_identity(reply)) return;
+      line.erase(0, end + 1);
+    }
+  }
+  throw LinkError(address(), "no answer to *IDN? among " + std::to_string(options_.longest_reply) + " bytes of late replies");
 }
 
 void Session::close() noexcept {
   if (!transport_->is_open()) return;
+  lost_ += asked_.size();
   transport_->close();
   buffer_.clear();
   asked_.clear();
@@ -180,6 +209,7 @@ std::string Session::receive(Milliseconds extra) { return read_reply(extra, 0); 
 
 std::string Session::read_reply(Milliseconds extra, std::size_t expected) {
   if (asked_.empty()) throw std::logic_error(address() + ": no reply is due");
+  longest_extra_ = std::max(longest_extra_, extra);
   return guarded([&] {
     Milliseconds limit = options_.timeouts.first_reply + extra;
     std::size_t searched = 0;

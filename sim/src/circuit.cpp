@@ -63,6 +63,7 @@ struct Circuit::Impl {
   Vector state;
   std::vector<Port> ports;
   std::vector<std::size_t> free_of_node;
+  std::function<void(const CircuitChange&)> watcher;
   double time = 0;
   bool resting = false;  // since the boundary last changed
   bool changed = true;
@@ -136,6 +137,10 @@ struct Circuit::Impl {
   // At rest: within the integrator's error of a steady state that attracts. Then the state is made that steady state, by Newton's
   // method, since an error of nanovolts is a large current through a lead of milliohms.
   bool rests() {
+    // Newton's step is at least as long as any row of F = (dI/dmu) x step demands: far from rest that is seen without solving.
+    for (Eigen::Index k = 0; k < state.size(); ++k) {
+      if (std::abs(motion.unbalanced[k]) > motion.slope.row(k).cwiseAbs().sum() * 4.1 * tolerance) return false;
+    }
     for (int i = 0; i < 8; ++i) {
       if (!network.factor(*work, motion.slope)) return false;
       network.solve(*work, motion.unbalanced, newton);
@@ -202,6 +207,7 @@ void Circuit::drive(std::size_t port, const PortState& state) {
   }
   if (p.state == state) return;
   p.state = state;
+  if (impl_->watcher) impl_->watcher({impl_->time, false, port, state, 0});
   impl_->changed = true;
 }
 
@@ -214,8 +220,11 @@ void Circuit::set_parameter(std::size_t index, double value) {
   double& own = impl_->own[static_cast<Eigen::Index>(index)];
   if (own == value) return;
   own = value;
+  if (impl_->watcher) impl_->watcher({impl_->time, true, index, {}, value});
   impl_->changed = true;
 }
+
+void Circuit::watch(std::function<void(const CircuitChange&)> watcher) { impl_->watcher = std::move(watcher); }
 
 double Circuit::parameter(std::size_t index) const { return impl_->own[static_cast<Eigen::Index>(index)]; }
 

@@ -16,6 +16,21 @@ bool nonsingular(const Eigen::PartialPivLU<Matrix>& lu, double scale) {
   const auto diagonal = lu.matrixLU().diagonal().array().abs();
   return diagonal.isFinite().all() && (diagonal.size() == 0 || diagonal.minCoeff() > 1e-14 * scale);
 }
+// Eigen's views by index copy the indices, which costs more than what small matrices do with them.
+using Places = std::vector<std::int32_t>;
+void gather(const Vector& from, const Places& places, Vector& into) {
+  into.resize(static_cast<Eigen::Index>(places.size()));
+  for (std::size_t i = 0; i < places.size(); ++i) into[static_cast<Eigen::Index>(i)] = from[places[i]];
+}
+void gather(const Matrix& from, const Places& rows, const Places& columns, Matrix& into) {
+  into.resize(static_cast<Eigen::Index>(rows.size()), static_cast<Eigen::Index>(columns.size()));
+  for (std::size_t j = 0; j < columns.size(); ++j) {
+    for (std::size_t i = 0; i < rows.size(); ++i) into(static_cast<Eigen::Index>(i), static_cast<Eigen::Index>(j)) = from(rows[i], columns[j]);
+  }
+}
+void scatter(const Vector& from, const Places& places, Vector& into) {
+  for (std::size_t i = 0; i < places.size(); ++i) into[places[i]] = from[static_cast<Eigen::Index>(i)];
+}
 }  // namespace
 
 Elimination::Plan Elimination::Plan::of(const std::vector<std::vector<std::uint32_t>>& neighbours) {
@@ -41,8 +56,8 @@ bool Elimination::factor(const Matrix& matrix, const Plan& plan) {
   if (!(scale > 0)) return false;
   const auto n_first = static_cast<Eigen::Index>(plan.first.size());
   pivot_.resize(n_first);
-  upper_ = matrix(plan.first, plan.rest);
-  lower_ = matrix(plan.rest, plan.first);
+  gather(matrix, plan.first, plan.rest, upper_);
+  gather(matrix, plan.rest, plan.first, lower_);
   dense_ = false;
   for (Eigen::Index i = 0; i < n_first && !dense_; ++i) {
     pivot_[i] = matrix(plan.first[i], plan.first[i]);
@@ -54,8 +69,10 @@ bool Elimination::factor(const Matrix& matrix, const Plan& plan) {
     return nonsingular(lu_, scale);
   }
   if (plan.rest.empty()) return true;
-  schur_ = matrix(plan.rest, plan.rest);
-  schur_.noalias() -= lower_ * pivot_.cwiseInverse().asDiagonal() * upper_;
+  gather(matrix, plan.rest, plan.rest, schur_);
+  // Products of products go through buffers of their own: with small matrices most of the time would go into memory fetched and given back.
+  scaled_ = lower_ * pivot_.cwiseInverse().asDiagonal();
+  schur_.noalias() -= scaled_ * upper_;
   lu_.compute(schur_);
   return nonsingular(lu_, std::max(scale, schur_.cwiseAbs().maxCoeff()));
 }
@@ -66,15 +83,17 @@ void Elimination::solve(const Vector& b, Vector& x) const {
     return;
   }
   x.resize(b.size());
-  a_ = b(plan_->first);
+  gather(b, plan_->first, a_);
   if (!plan_->rest.empty()) {
-    b_ = b(plan_->rest);
-    b_.noalias() -= lower_ * a_.cwiseQuotient(pivot_);
-    b_ = lu_.solve(b_).eval();
-    a_.noalias() -= upper_ * b_;
-    x(plan_->rest) = b_;
+    gather(b, plan_->rest, b_);
+    c_ = a_.cwiseQuotient(pivot_);
+    b_.noalias() -= lower_ * c_;
+    c_ = lu_.solve(b_);
+    a_.noalias() -= upper_ * c_;
+    scatter(c_, plan_->rest, x);
   }
-  x(plan_->first) = a_.cwiseQuotient(pivot_);
+  c_ = a_.cwiseQuotient(pivot_);
+  scatter(c_, plan_->first, x);
 }
 
 void Elimination::solve_transposed(const Vector& b, Vector& x) const {

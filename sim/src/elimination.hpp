@@ -41,7 +41,8 @@ class Elimination {
   Matrix upper_, lower_, schur_;  // M(first, rest), M(rest, first), Schur complement
   Vector pivot_;
   Eigen::PartialPivLU<Matrix> lu_;
-  mutable Vector a_, b_;
+  Matrix scaled_;                 // lower x 1/pivot
+  mutable Vector a_, b_, c_;
 };
 
 }  // namespace ness::sim

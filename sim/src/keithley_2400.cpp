@@ -130,7 +130,7 @@ class Keithley2400 final : public ScpiInstrument {
 
   void apply() {
     PortState state;
-    state.shunt = 1e-10;  // input above 10 Gohm
+    if (imperfection_.loading) state.shunt = 1e-10;  // input above 10 Gohm
     if (output_on_) {
       state.kind = function_ == volts ? PortState::Kind::voltage : PortState::Kind::current;
       state.level = real_level();

@@ -63,8 +63,9 @@ HWY_INLINE Window window(D d, const QuantumDots& q, std::size_t i, V xt_one, V e
 // Edges are taken a whole vector at a time; the last, incomplete one is computed in copies padded with harmless edges.
 constexpr std::size_t kMost = 64;  // doubles in the longest vector of any target here
 struct Tail {
-  double gamma[kMost] = {}, a[kMost] = {}, b[kMost] = {}, d[kMost] = {}, xs[kMost] = {}, xt[kMost] = {}, es[kMost] = {}, et[kMost] = {},
-         is[kMost] = {}, it[kMost] = {}, weight[kMost] = {};
+  // Only a vector's length of each is written, and read: small networks are tails and little else, and clearing all would cost more
+  // than their edges.
+  double gamma[kMost], a[kMost], b[kMost], d[kMost], xs[kMost], xt[kMost], es[kMost], et[kMost], is[kMost], it[kMost];
   QuantumDots q;
   Tail(const QuantumDots& all, std::size_t from) {
     q = all;
@@ -143,7 +144,7 @@ void each_as(const QuantumDots& edges, double* current, double* by_source, doubl
       hn::StoreU(s, d, by_source + out);
       hn::StoreU(t, d, by_target + out);
     } else {
-      double lanes[3][kMost] = {};
+      double lanes[3][kMost];
       hn::StoreU(I, d, lanes[0]);
       hn::StoreU(s, d, lanes[1]);
       hn::StoreU(t, d, lanes[2]);
@@ -213,8 +214,8 @@ void exp_minus_all(std::size_t n, const double* x, const double* inverse, double
   std::size_t i = 0;
   for (; i + lanes <= n; i += lanes) hn::StoreU(value(hn::Mul(hn::LoadU(d, x + i), hn::LoadU(d, inverse + i))), d, out + i);
   if (i < n) {
-    double argument[kMost] = {};
-    for (std::size_t k = i; k < n; ++k) argument[k - i] = x[k] * inverse[k];
+    double argument[kMost];
+    for (std::size_t k = 0; k < lanes; ++k) argument[k] = i + k < n ? x[i + k] * inverse[i + k] : 0;
     hn::StoreU(value(hn::LoadU(d, argument)), d, argument);
     for (std::size_t k = i; k < n; ++k) out[k] = argument[k - i];
   }

@@ -34,7 +34,7 @@ class KeysightMultimeter final : public ScpiInstrument {
 
   void load() {
     PortState state;
-    state.shunt = 1 / setting_.input(dmm_);
+    if (imperfection_.loading) state.shunt = 1 / setting_.input(dmm_);
     circuit_.drive(port_, state);
   }
 

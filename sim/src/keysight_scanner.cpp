@@ -42,7 +42,7 @@ class KeysightScanner final : public ScpiInstrument {
   void settle() {
     for (const auto& [channel, port] : ports_) {
       PortState state;
-      if (closed_ && *closed_ == channel) state.shunt = 1 / settings_.at(channel).input(dmm_);
+      if (imperfection_.loading && closed_ && *closed_ == channel) state.shunt = 1 / settings_.at(channel).input(dmm_);
       circuit_.drive(port, state);
     }
   }

@@ -1,6 +1,7 @@
 #include "ness/sim/paced.hpp"
 
 #include <algorithm>
+#include <stdexcept>
 
 #include "ness/protocols/errors.hpp"
 
@@ -10,18 +11,28 @@ namespace {
 
 using protocols::Milliseconds;
 
-class Paced final : public protocols::Transport {
+// Of a real link, by the wall's clock: what it waits for was sent before, so that only a machine at a standstill needs it.
+constexpr Milliseconds patience{10000};
+
+class Paced : public protocols::Transport {
  public:
   Paced(std::shared_ptr<EmulatedBench> bench, EmulatedInstrument& instrument, std::string address, double bytes_per_second)
       : bench_(std::move(bench)), instrument_(instrument), address_(std::move(address)), pace_(bytes_per_second) {}
 
   const std::string& address() const override { return address_; }
-  void open(Milliseconds) override {
+  void open(Milliseconds limit) override {
+    connect(limit);
     unread_.clear();
-    instrument_.take_output();
+    // A serial line is flushed when it is opened, and late replies still come to it.
+    if (keeps_late_replies()) instrument_.take_output();
+    else instrument_.drop_replies();
     open_ = true;
   }
-  void close() noexcept override { open_ = false; }
+  bool keeps_late_replies() const override { return pace_ > 0; }
+  void close() noexcept override {
+    open_ = false;
+    disconnect();
+  }
   bool is_open() const override { return open_; }
 
   void write(std::string_view message, Milliseconds limit) override {
@@ -35,7 +46,7 @@ class Paced final : public protocols::Transport {
       bench_->advance(bench_->time() + needed);
     }
     bench_->advance(bench_->time());  // what is due now comes before what arrives now
-    instrument_.receive(message, bench_->time());
+    instrument_.receive(carried(message), bench_->time());
   }
 
   std::size_t read(std::span<char> into, Milliseconds limit) override {
@@ -53,11 +64,18 @@ class Paced final : public protocols::Transport {
       bench_->advance(std::max(next, bench_->time()));
     }
     const std::size_t n = std::min(into.size(), unread_.size());
-    std::copy_n(unread_.begin(), n, into.begin());
+    carry({unread_.data(), n}, into);
     unread_.erase(0, n);
     if (pace_ > 0) bench_->advance(bench_->time() + static_cast<double>(n) / pace_);
     return n;
   }
+
+ protected:
+  // What the bytes pass through on their way: here nothing.
+  virtual void connect(Milliseconds) {}
+  virtual void disconnect() noexcept {}
+  virtual std::string_view carried(std::string_view message) { return message; }
+  virtual void carry(std::string_view reply, std::span<char> into) { std::copy(reply.begin(), reply.end(), into.begin()); }
 
  private:
   void check() const {
@@ -71,10 +89,55 @@ class Paced final : public protocols::Transport {
   bool open_ = false;
 };
 
+class PacedLink final : public Paced {
+ public:
+  PacedLink(std::shared_ptr<EmulatedBench> bench, EmulatedInstrument& instrument, std::string address, std::unique_ptr<protocols::Transport> link, std::unique_ptr<FarEnd> far,
+            double bytes_per_second)
+      : Paced(std::move(bench), instrument, std::move(address), bytes_per_second), link_(std::move(link)), far_(std::move(far)) {}
+  ~PacedLink() override { link_->close(); }
+
+ private:
+  void connect(Milliseconds limit) override {
+    link_->open(limit);
+    far_->accept();
+  }
+  void disconnect() noexcept override { link_->close(); }
+
+  std::string_view carried(std::string_view message) override {
+    heard_.clear();
+    for (; !message.empty(); message.remove_prefix(std::min(message.size(), FarEnd::piece))) {
+      const std::string_view part = message.substr(0, FarEnd::piece);
+      link_->write(part, patience);
+      far_->hear(part.size(), heard_);
+    }
+    return heard_;
+  }
+
+  // What is said is read before more is: nothing is left on the link when this returns.
+  void carry(std::string_view reply, std::span<char> into) override {
+    std::size_t had = 0;
+    while (had < reply.size()) {
+      const std::string_view part = reply.substr(had, FarEnd::piece);
+      far_->say(part);
+      for (const std::size_t end = had + part.size(); had < end;) had += link_->read(into.subspan(had, end - had), patience);
+    }
+  }
+
+  std::unique_ptr<protocols::Transport> link_;
+  std::unique_ptr<FarEnd> far_;
+  std::string heard_;
+};
+
 }  // namespace
 
 std::unique_ptr<protocols::Transport> paced_transport(std::shared_ptr<EmulatedBench> bench, EmulatedInstrument& instrument, std::string address, double bytes_per_second) {
   return std::make_unique<Paced>(std::move(bench), instrument, std::move(address), bytes_per_second);
+}
+
+std::unique_ptr<protocols::Transport> paced_transport(std::shared_ptr<EmulatedBench> bench, EmulatedInstrument& instrument, std::string address, std::unique_ptr<protocols::Transport> link,
+                                                      std::unique_ptr<FarEnd> far, double bytes_per_second) {
+  if (!link || !far) throw std::invalid_argument("a paced link needs both of its ends");
+  return std::make_unique<PacedLink>(std::move(bench), instrument, std::move(address), std::move(link), std::move(far), bytes_per_second);
 }
 
 namespace {

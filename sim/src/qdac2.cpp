@@ -28,6 +28,7 @@ class Qdac2 final : public ScpiInstrument {
   enum class Filter : std::uint8_t { dc, medium, high };
   struct Channel {
     double target = 0, present = 0, from = 0, slew = 2e7;  // V, V, V, V/s
+    double real = 0;                                       // V at the output, errors and all
     double began = 0;                                      // of the slew under way
     int stair = 0;                                         // stairs of it done
     bool slewing = false, low = false, low_current = false;
@@ -52,6 +53,7 @@ class Qdac2 final : public ScpiInstrument {
 
   void reset() override {
     for (Channel& channel : channels_) channel = {};
+    // All are at 0 before the first moves a gate.
     for (std::uint32_t c = 1; c <= channel_count; ++c) put(c, 0);
   }
 
@@ -81,8 +83,13 @@ class Qdac2 final : public ScpiInstrument {
     }
     // Gain and offset within what such a source reaches between calibrations (its own figures are not in the public documents).
     real = real * (1 + 1e-4 * error(number)) + 2e-5 * full * error(100 + number);
+    channel.real = real;
     for (const Gate& gate : gates_) {
-      if (gate.channel == number) circuit_.set_parameter(gate.parameter, gate.offset + gate.per_volt * real);
+      const bool talks = std::any_of(gate.talk.begin(), gate.talk.end(), [&](const auto& other) { return other.first == number; });
+      if (gate.channel != number && !talks) continue;
+      double value = gate.offset + gate.per_volt * at(gate.channel).real;
+      for (const auto& [other, per_volt] : gate.talk) value += per_volt * at(other).real;
+      circuit_.set_parameter(gate.parameter, value);
     }
     if (const auto port = ports_.find(number); port != ports_.end()) circuit_.drive(port->second, {PortState::Kind::voltage, real, 10e-3, 0});
   }

@@ -178,7 +178,7 @@ void ScpiInstrument::work() {
       if (!unit) {
         reader_.reset();
         messages_.pop_front();
-        finish_unit();
+        finish_message();
         return;
       }
       free_at_ = now_ + settings_.command_time;
@@ -199,7 +199,12 @@ void ScpiInstrument::execute(const scpi::Unit& unit) {
 }
 
 // The end of a message: what it answered leaves as one line.
-void ScpiInstrument::finish_unit() {
+void ScpiInstrument::finish_message() {
+  if (unanswered_ > 0) {
+    --unanswered_;
+    response_.clear();
+    responding_ = false;
+  }
   if (!responding_) return;
   output_ += response_ + '\n';
   response_.clear();
@@ -234,7 +239,14 @@ void ScpiInstrument::abort_operation() {
 
 std::string ScpiInstrument::take_output() { return std::exchange(output_, std::string()); }
 
+void ScpiInstrument::drop_replies() {
+  input_.clear();  // half a message is none
+  output_.clear();
+  unanswered_ = messages_.size();
+}
+
 void ScpiInstrument::device_clear() {
+  unanswered_ = 0;
   input_.clear();
   output_.clear();
   response_.clear();

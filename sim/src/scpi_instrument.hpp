@@ -22,6 +22,7 @@ class ScpiInstrument : public EmulatedInstrument {
   double next_event() const override;
   void run(double now) override;
   std::string take_output() override;
+  void drop_replies() override;
   void device_clear() override;
   std::uint8_t serial_poll() override { return status_byte(); }
   void talk_without_query() override { status.push(-420); }
@@ -92,7 +93,7 @@ class ScpiInstrument : public EmulatedInstrument {
   double foreground() const;
   void work();
   void execute(const scpi::Unit& unit);
-  void finish_unit();
+  void finish_message();
 
   struct Message {
     double arrival = 0;
@@ -104,6 +105,7 @@ class ScpiInstrument : public EmulatedInstrument {
   std::string input_, output_, response_;
   bool responding_ = false;  // the message under way has answered something
   std::deque<Message> messages_;
+  std::size_t unanswered_ = 0;  // how many of them, from the front, nobody waits for any more
   std::optional<scpi::MessageReader> reader_;  // of messages_.front()
   std::function<void()> then_;
   bool waits_idle_ = false;

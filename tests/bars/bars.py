@@ -2,10 +2,11 @@
 
    bars.py --build BUILD_DIRECTORY [--out FILE.json] [ROW ...]      (tools/test --bars [ROW ...])
 
-Rows: xor regression mnist truth solver ep log replay bad-input bench. Prints a table; the exit code is the number of rows that fall short.
+Rows: xor regression mnist truth solver ep log replay bad-input bench same-loop overlap raw-speed. Prints a table; the exit code is the number of rows that fall short.
 """
 import argparse
 import concurrent.futures
+import contextlib
 import json
 import os
 import pathlib
@@ -198,6 +199,87 @@ class Bars:
                         f"{solved} solved, {replayed} replayed, median {statistics.median(run[1] for run in runs):.0f} relaxations, {statistics.median(run[3] for run in runs):.0f} s",
                         solved >= 18 and replayed == 20)
 
+    def same_loop(self):
+        done = self.run(python, root / "tests" / "same_loop_test.py", self.ness, experiments, "--whole")
+        figures = [json.loads(line) for line in done.stdout.splitlines()]
+        for f in figures:
+            if f["figure"] == "gradients":
+                self.report("same-loop", f"first 10 gradients of both devices, {f['estimator']}, quantised instruments; resolution propagated by {f['runs']} runs of the simulation",
+                            "differences of 0.6 to 1.5 sigma rms, none beyond 5", f"rms {f['rms_z']:.2f} sigma, largest {f['largest_z']:.1f} sigma = {f['largest_difference']:.1e} of gradients up to {f['largest_gradient']:.2f}",
+                            0.6 < f["rms_z"] < 1.5 and f["largest_z"] < 5)
+            elif f["figure"] == "parameters":
+                self.report("same-loop", f"parameters after {f['steps']} SGD steps, {f['estimator']}, ideal instruments", "agree to 1e-6",
+                            f"{f['largest_difference']:.1e}, having moved by {f['moved']:.2f}", f["largest_difference"] < 1e-6)
+        solved = [f for f in figures if f["figure"] == "solved"]
+        self.report("same-loop", f"the same file solves XOR on both devices, {len(solved)} seeds", "loss < 1e-3 on both",
+                    "; ".join(f"seed {f['seed']}: {f['simulation']:.1e} and {f['emulated']:.1e}" for f in solved), all(f["simulation"] < 1e-3 and f["emulated"] < 1e-3 for f in solved))
+
+    @contextlib.contextmanager
+    def emulated(self, bench):
+        """`ness emulate` of a bench file, in real time: the resource of each instrument, by its name."""
+        server = subprocess.Popen([str(self.ness), "emulate", str(bench), "--json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=root)
+        try:
+            names = re.findall(r"^\[instruments\.([^\]]+)\]", bench.read_text(), re.M)
+            resources = {}
+            while len(resources) < len(names):
+                line = json.loads(server.stdout.readline() or "null")
+                if line is None:
+                    raise RuntimeError(f"ness emulate {bench} ended with {server.wait()}")
+                resources[line["name"]] = line["resource"]
+            yield resources
+        finally:
+            server.terminate()
+            server.wait()
+
+    def overlap(self):
+        models = ["keithley-2400", "agilent-34401a", "keysight-34461a", "keysight-34970a", "keysight-daq970a", "keithley-2400", "agilent-34401a", "keysight-34461a"]
+        (self.scratch / "star.json").write_text(json.dumps({"nodes": [{"clamped": True}] + [{"g": 1}] * len(models), "edges": [{"source": 0, "target": k, "law": "linear", "G": 1} for k in range(1, len(models) + 1)], "outputs": [1]}))
+        bench = self.scratch / "eight.toml"
+        bench.write_text("".join(f'[instruments.i{k}]\nmodel = "{model}"\n' + ('address = "ASRL/dev/ttyUSB0::INSTR"\n' if k == 0 else "") + f'[wiring.w{k}]\ninstrument = "i{k}"\nnode = {k + 1}\n'
+                                 + ("channel = 101\n" if "970a" in model else "") for k, model in enumerate(models)) + '[emulation]\nnetwork = "star.json"\n')
+        with self.emulated(bench) as resources:
+            f = json.loads(self.run(self.tests / "ness-bar-links", "overlap", 50, *(f"{model}={resources[f'i{k}']}" for k, model in enumerate(models))).stdout)
+        self.report("overlap", f"{len(models)} instruments in another process, 10 ms each, one reading each (sockets and a pseudo-terminal, real pace), {f['rounds']} rounds", "< 1.3 x the slowest alone",
+                    f"{f['ratio']:.2f}: {f['together_ms']:.1f} ms, the slowest {f['slowest_ms']:.1f} ms, one after another {f['sum_ms']:.0f} ms", f["ratio"] < 1.3)
+
+        # A relaxation takes what its instruments take, which virtual time tells, and what software adds: the client's work, messages, waking up. On sockets,
+        # since a real serial line's pace is no software.
+        base = re.sub(r"^(address|baud) = .*\n", "", (experiments / "bench-emulated.toml").read_text(), flags=re.M).replace('experiment = "xor-bench.toml"', f'experiment = "{experiments / "xor-bench.toml"}"\nlinks = false')
+        served, real = self.scratch / "served.toml", self.scratch / "real.toml"
+        served.write_text(base)
+        with self.emulated(served) as resources:
+            text = base
+            for name, resource in resources.items():
+                text = text.replace(f"[instruments.{name}]\n", f'[instruments.{name}]\naddress = "{resource}"\n')
+            real.write_text(text)
+            f = json.loads(self.run(self.tests / "ness-bar-links", "relaxations", 40, experiments / "xor-bench.toml", real, served).stdout)
+        self.report("overlap", f"software's share of a relaxation at 1 NPLC (3 nodes, 4 readings each), {f['n']} relaxations at real pace", "<= 1 % beyond what it takes in virtual time",
+                    f"{100 * f['beyond_instruments']:.2f} % of {f['relaxation_ms']:.0f} ms, the client's processor time {100 * f['client_processor']:.2f} %", f["beyond_instruments"] <= 0.01 and f["client_processor"] <= 0.01)
+
+    def raw_speed(self):
+        links = self.tests / "ness-bar-links"
+        pyvisa = """
+import sys, time, pyvisa
+link = pyvisa.ResourceManager("@py").open_resource(f"TCPIP0::127.0.0.1::{sys.argv[1]}::SOCKET", read_termination="\\n", write_termination="\\n")
+rates = []
+for _ in range(5):
+    begin = time.perf_counter()
+    for _ in range(1000):
+        assert link.query("*IDN?") == "*IDN?"
+    rates.append(1000 / (time.perf_counter() - begin))
+print(sorted(rates)[2])
+"""
+        server = subprocess.Popen([str(links), "echo"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            port = server.stdout.readline().strip()
+            f = json.loads(self.run(links, "speed", port, 40, 2000).stdout)
+            theirs = float(self.run(python, "-c", pyvisa, port).stdout)
+        finally:
+            server.stdin.close()
+            server.wait()
+        self.report("raw-speed", f"queries a second, to an echo server in another process; {f['rounds']} interleaved pairs of {f['queries']}", ">= 0.8 of a bare socket's ping-pong",
+                    f"{f['ratio']:.2f}: session {f['session_per_s']:.0f}, bare socket {f['socket_per_s']:.0f}, PyVISA-py {theirs:.0f}", f["ratio"] >= 0.8)
+
     def bad_input(self):
         done = self.run(python, root / "tests" / "cli_test.py", self.ness, root, check=False)
         last = (done.stderr.strip().splitlines() or done.stdout.strip().splitlines() or ["nothing printed"])[-1]
@@ -210,7 +292,7 @@ def main():
     parser.add_argument("--out", type=pathlib.Path)
     parser.add_argument("rows", nargs="*")
     options = parser.parse_args()
-    names = ["xor", "regression", "truth", "solver", "ep", "log", "replay", "bad-input", "bench", "mnist"]
+    names = ["xor", "regression", "truth", "solver", "ep", "log", "replay", "bad-input", "bench", "same-loop", "overlap", "raw-speed", "mnist"]
     for row in options.rows:
         if row not in names:
             parser.error(f"no row '{row}': there are {', '.join(names)}")

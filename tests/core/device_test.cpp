@@ -25,7 +25,7 @@ class Careless final : public Device {
   void do_relax(std::span<const Drive>, const Sink& sink, std::stop_token) override {
     for (const std::size_t index : indices_) sink(index, Relaxation{});
   }
-  SafeReport do_make_safe(std::chrono::milliseconds) override { throw std::runtime_error("relay 3 does not answer"); }
+  SafeReport do_make_safe(std::chrono::milliseconds, SafeProfile) override { throw std::runtime_error("relay 3 does not answer"); }
 
  private:
   std::vector<std::size_t> indices_;

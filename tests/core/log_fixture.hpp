@@ -87,6 +87,7 @@ inline DeviceInfo small_info() {
   info.parameters = {{"gamma[0]", "gamma", "1", {1e-3, 1e3}, Scale::log, true, 0, -1},
                      {"a[0]", "a", "kT", {}, Scale::linear, true, 0, -1},
                      {"g[2]", "g", "1", {0, 4}, Scale::linear, false, -1, 2}};
+  info.environment = {{"temperature", "K"}, {"leakage", "A"}};
   info.restores_state = true;
   info.deterministic = true;
   info.current_unit = "nA";
@@ -154,6 +155,7 @@ inline Relaxation relaxation_of(std::uint64_t i) {
   if (i % 3 == 0) relaxation.current = vector_of({1, 2, x, odd_nan(), 5});
   if (i % 4 == 0) relaxation.clamp_readback = vector_of({x, 1});
   if (i % 5 == 0) relaxation.theta_readback = vector_of({1, 2, x});
+  if (i % 7 != 0) relaxation.environment = vector_of({0.1 + x, odd_nan()});
   if (i % 4 == 3) relaxation.quality.terminal = {0, bit(Flag::over_range)};
   if (i % 7 == 6) relaxation.quality.raise(Flag::other_branch);
   relaxation.timing = {x, x + 1, x + 2, 1e-9 * x};
@@ -189,6 +191,7 @@ inline void check_row(const LogRow& row, const Drive& drive, const Relaxation& r
   CHECK(same_bits(row.relaxation.current, relaxation.current));
   CHECK(same_bits(row.relaxation.clamp_readback, relaxation.clamp_readback));
   CHECK(same_bits(row.relaxation.theta_readback, relaxation.theta_readback));
+  CHECK(same_bits(row.relaxation.environment, relaxation.environment));
   CHECK(row.relaxation.quality.whole == relaxation.quality.whole);
   CHECK(row.relaxation.quality.terminal == relaxation.quality.terminal);
   CHECK(same_bits(row.relaxation.timing.start, relaxation.timing.start));

@@ -76,6 +76,7 @@ TEST_CASE("a log gives back its header") {
   const DeviceInfo &info = log.header().info, &expected = header.info;
   CHECK(info.identity == expected.identity);
   CHECK(info.outputs == expected.outputs);
+  CHECK(info.environment == expected.environment);
   CHECK(info.restores_state);
   CHECK(info.deterministic);
   CHECK(info.potential_unit == "kT");

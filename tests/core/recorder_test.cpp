@@ -127,7 +127,9 @@ TEST_CASE("a recorder is the device it records in everything else") {
   CHECK(&bench.recorder.info() == &bench.device.info());
   bench.recorder.seek(7);
   CHECK(bench.device.next == 7);
-  const SafeReport report = bench.recorder.make_safe(std::chrono::milliseconds(250));
+  const SafeReport report = bench.recorder.make_safe(std::chrono::milliseconds(250), SafeProfile::cancel);
+  CHECK(bench.device.safe_profile == SafeProfile::cancel);
+  CHECK_THAT(report.message(), Catch::Contains("NOT SAFE") && Catch::Contains("gate 3 at 0.2 V"));
   CHECK_FALSE(report.safe);
   CHECK(report.stuck == std::vector<std::string>{"gate 3 at 0.2 V"});
   CHECK(bench.device.safe_budget == std::chrono::milliseconds(250));

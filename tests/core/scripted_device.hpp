@@ -18,6 +18,7 @@ class Scripted final : public Device {
   std::uint64_t made = 0;                        ///< relaxations
   std::map<std::uint64_t, std::string> failing;  ///< attempts that fail once, and why
   std::chrono::milliseconds safe_budget{0};
+  SafeProfile safe_profile = SafeProfile::stop;
 
  protected:
   void do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) override {
@@ -28,8 +29,9 @@ class Scripted final : public Device {
       sink(i, relaxation_of(next++));
     }
   }
-  SafeReport do_make_safe(std::chrono::milliseconds budget) override {
+  SafeReport do_make_safe(std::chrono::milliseconds budget, SafeProfile profile) override {
     safe_budget = budget;
+    safe_profile = profile;
     return {false, {"gate 3 at 0.2 V"}};
   }
 

@@ -68,13 +68,24 @@ struct Fixture {
   Vector theta;
   std::shared_ptr<const PatternSet> inputs;
 
-  explicit Fixture(const sim::Imperfection& imperfection = sim::Imperfection::none(), const std::function<void(BenchSettings&)>& change = {}) {
+  std::vector<std::string> said;  // to any instrument: "address> message"
+  std::vector<sim::EmulatedInstrument*> emulators;  // two source-meters and the DAC
+  double talk = 0;                // of the DAC's channel 2 into what channel 1 sets, per volt
+  std::size_t probe = 0;          // a port at a node of its own, which no instrument drives
+
+  explicit Fixture(const sim::Imperfection& imperfection = sim::Imperfection::none(), const std::function<void(BenchSettings&, BenchInstruments&)>& change = {},
+                   const std::function<void(Fixture&, BenchSettings&, BenchInstruments&)>& extend = {}, double cross_talk = 0)
+      : talk(cross_talk) {
     auto network = std::make_shared<sim::Network>(xor_network());
     theta = network->theta();
     simulation = std::make_unique<sim::Simulation>(network, sim::SimulationOptions{});
-    emulated = std::make_shared<sim::EmulatedBench>(std::make_unique<sim::Circuit>(xor_network(), sim::CircuitScale{}, std::vector<double>(5, 1e-9)));
+    sim::NetworkSpec sample = xor_network();
+    sample.graph.nodes.push_back({"surroundings", false, 2});
+    sample.nodes.emplace_back().g = 0;
+    emulated = std::make_shared<sim::EmulatedBench>(std::make_unique<sim::Circuit>(sample, sim::CircuitScale{}, std::vector<double>(6, 1e-9)));
     clock = sim::paced_clock(emulated);
     sim::Circuit& circuit = emulated->circuit();
+    probe = circuit.attach(5, 1);
     // Two source-meters at the inputs, a scanner at the free nodes, the DAC's channels at levels a, and leak references.
     std::vector<sim::ScannerChannel> scanned;
     BenchInstruments instruments;
@@ -83,23 +94,24 @@ struct Fixture {
       own.number = i;
       ports.push_back(circuit.attach(i, 1));
       auto& smu = emulated->add(sim::emulated_keithley_2400(circuit, ports.back(), own));
+      emulators.push_back(&smu);
       instruments.sources.push_back(keithley_2400(session(smu, "smu" + std::to_string(i), source_cable)));
       SourceMeterSettings source;
       source.range = 2;
       source.compliance = 1e-4;
       source.autozero = false;
-      settings.sources.push_back(source);
+      instruments.source_settings.push_back(source);
       BenchChannel channel;
-      channel.kind = BenchChannel::Kind::source;
+      channel.kind = LevelChannel::Kind::source;
       channel.instrument = i;
-      channel.plan = {"input" + std::to_string(i), {-0.5, 0.5}, 0.2, 10, 50e-6};
+      channel.plan = {"input" + std::to_string(i), {-0.5, 0.5}, 0.2, 10};
       channel.terminal = i;
-      channel.safe_order = 0;
+      channel.safe_at(0, 0);
       settings.channels.push_back(channel);
     }
     for (std::uint32_t k = 2; k < 5; ++k) {
       scanned.push_back({99 + k, circuit.attach(k, 1)});
-      settings.readings.push_back({0, 99 + k, k, 1, 0});
+      settings.readings.push_back({{BenchMeter::Kind::scanner, 0, 99 + k}, k});
     }
     own.number = 2;
     auto& daq = emulated->add(sim::emulated_scanner(sim::Scanner::keysight_daq970a, circuit, scanned, own));
@@ -118,12 +130,12 @@ struct Fixture {
       const auto number = static_cast<std::uint32_t>(gates.size() + 1);
       gates.push_back({number, at(circuit.network().parameter_info()), per_volt, 0});
       BenchChannel channel;
-      channel.kind = BenchChannel::Kind::dac;
+      channel.kind = LevelChannel::Kind::dac;
       channel.channel = number;
-      channel.plan = {name, {-2, 2}, 4, 1e4, 2.4e-7};
+      channel.plan = {name, {-2, 2}, 4, 1e4};
       channel.parameter = static_cast<std::uint32_t>(at(network->parameter_info()));
       channel.per_volt = per_volt;
-      channel.safe_order = 1;
+      channel.safe_at(0, 1);
       settings.channels.push_back(channel);
       return *channel.parameter;
     };
@@ -133,21 +145,30 @@ struct Fixture {
       settings.nudges.push_back({static_cast<std::uint32_t>(k), reference, 0.37, {-0.5, 0.5}});
     }
     own.number = 3;
+    if (talk != 0) gates[0].talk = {{2, talk}};
     auto& dac = emulated->add(sim::emulated_qdac2(circuit, gates, {}, own));
+    emulators.push_back(&dac);
     instruments.dacs.push_back(qdac2(session(dac, "dac", dac_cable)));
     DacSettings dacs;
     dacs.slew = 1e5;
-    settings.dacs.push_back(dacs);
+    instruments.dac_settings.push_back(dacs);
     settings.settle.tolerance = 2e-3;
     settings.settle.tau_max = 1e-4;  // 40 kohm x 1 nF, and to spare
     settings.settle.least = 4;
-    if (change) change(settings);
+    if (change) change(settings, instruments);
+    if (extend) extend(*this, settings, instruments);
     bench = std::make_unique<Bench>(simulation->info(), theta, std::move(instruments), settings, clock);
     inputs = xor_task().train.inputs;  // 00, 01, 10, 11 at 0 and 3 kT
   }
 
+  ~Fixture() { bench.reset(); }  // while what it speaks to, and is overheard by, is still there
+
   std::unique_ptr<protocols::Session> session(sim::EmulatedInstrument& instrument, const std::string& address, std::shared_ptr<Cable> cable) {
-    return std::make_unique<protocols::Session>(std::make_unique<Pulled>(sim::paced_transport(emulated, instrument, address), std::move(cable)), protocols::SessionOptions{});
+    protocols::SessionOptions options;
+    options.transcript = [this](const protocols::Exchange& e) {
+      if (e.kind == protocols::Exchange::Kind::sent) said.push_back(std::string(e.address) + "> " + std::string(e.text));
+    };
+    return std::make_unique<protocols::Session>(std::make_unique<Pulled>(sim::paced_transport(emulated, instrument, address), std::move(cable)), options);
   }
 
   Drive drive(std::uint64_t row) const {
@@ -225,13 +246,13 @@ TEST_CASE("what a bench cannot impose is refused before anything moves", "[bench
 }
 
 TEST_CASE("compliance and range are flags of the reading, not surprises", "[bench]") {
-  Fixture f({}, [](BenchSettings& s) {
-    for (SourceMeterSettings& source : s.sources) source.compliance = 5e-9;  // the network draws some 0.1 units, 0.25 uA
+  Fixture f({}, [](BenchSettings&, BenchInstruments& i) {
+    for (SourceMeterSettings& source : i.source_settings) source.compliance = 5e-9;  // the network draws some 0.1 units, 0.25 uA
   });
   const Relaxation row = f.bench->relax(f.drive(3));
   CHECK(row.quality.has(Flag::in_compliance));
   CHECK_FALSE(row.quality.usable());
-  Fixture g({}, [](BenchSettings& s) { s.scanners[0].range = 0.1; });
+  Fixture g({}, [](BenchSettings& s, BenchInstruments&) { s.scanners[0].range = 0.1; });
   Drive driven = g.drive(3);
   for (std::uint32_t i = 0; i < 3; ++i) driven.theta = driven.theta.with(g.settings.nudges[i].mu_ref, 5.0);  // the nodes rise beyond 1.2 kT, 0.12 V
   const Relaxation over = g.bench->relax(driven);
@@ -242,11 +263,11 @@ TEST_CASE("compliance and range are flags of the reading, not surprises", "[benc
 TEST_CASE("noise is averaged until the bound is met, or the time is up", "[bench]") {
   sim::Imperfection noisy;
   noisy.errors = false;
-  Fixture f(noisy, [](BenchSettings& s) { s.settle.tolerance = 1e-3; });
+  Fixture f(noisy, [](BenchSettings& s, BenchInstruments&) { s.settle.tolerance = 1e-3; });
   const Relaxation row = f.bench->relax(f.drive(2));
   CHECK(row.quality.usable());
   CHECK((row.potential - f.simulation->relax(f.drive(2)).potential).cwiseAbs().maxCoeff() < 1e-3 + 2e-4 + 0.01);
-  Fixture g(noisy, [](BenchSettings& s) {
+  Fixture g(noisy, [](BenchSettings& s, BenchInstruments&) {
     s.settle.tolerance = 1e-9;
     s.settle_timeout = 5;
   });
@@ -292,7 +313,7 @@ TEST_CASE("safe is every channel at its safe level and the outputs off, also aft
 }
 
 TEST_CASE("wiring that cannot be is refused before anything is sent", "[bench]") {
-  const auto refusal = [](const std::function<void(BenchSettings&)>& change) -> std::string {
+  const auto refusal = [](const std::function<void(BenchSettings&, BenchInstruments&)>& change) -> std::string {
     try {
       const Fixture f({}, change);
       CHECK(f.clock->now() == 0);
@@ -302,15 +323,15 @@ TEST_CASE("wiring that cannot be is refused before anything is sent", "[bench]")
     return "accepted";
   };
   CHECK(refusal({}) == "accepted");
-  CHECK_THAT(refusal([](BenchSettings& s) { s.channels.erase(s.channels.begin()); }), Catch::Contains("nothing holds the input terminal 0"));
-  CHECK_THAT(refusal([](BenchSettings& s) { s.readings.pop_back(); }), Catch::Contains("nothing reads the output terminal 4"));
-  CHECK_THAT(refusal([](BenchSettings& s) { s.channels[1].instrument = 0; }), Catch::Contains("wired already, as 'input0'"));
-  CHECK_THAT(refusal([](BenchSettings& s) { s.channels[0].plan.limits = {-3, 3}; }), Catch::Contains("beyond the instrument's range of 2.1 V"));
-  CHECK_THAT(refusal([](BenchSettings& s) { s.channels[0].safe = 1; }), Catch::Contains("safe level of 1 V is outside"));
-  CHECK_THAT(refusal([](BenchSettings& s) { s.channels[2].per_volt = 0; }), Catch::Contains("changes nothing"));
-  CHECK_THAT(refusal([](BenchSettings& s) { s.channels[3].parameter = s.channels[2].parameter; }), Catch::Contains("set twice"));
-  CHECK_THAT(refusal([](BenchSettings& s) { s.nudges[0].conductance = 0; }), Catch::Contains("no conductance"));
-  CHECK_THAT(refusal([](BenchSettings& s) { s.settle_timeout = 0; }), Catch::Contains("settle timeout"));
+  CHECK_THAT(refusal([](BenchSettings& s, BenchInstruments&) { s.channels.erase(s.channels.begin()); }), Catch::Contains("nothing holds the input terminal 0"));
+  CHECK_THAT(refusal([](BenchSettings& s, BenchInstruments&) { s.readings.pop_back(); }), Catch::Contains("nothing reads the output terminal 4"));
+  CHECK_THAT(refusal([](BenchSettings& s, BenchInstruments&) { s.channels[1].instrument = 0; }), Catch::Contains("wired already, as 'input0'"));
+  CHECK_THAT(refusal([](BenchSettings& s, BenchInstruments&) { s.channels[0].plan.limits = {-3, 3}; }), Catch::Contains("beyond the instrument's range of 2.1 V"));
+  CHECK_THAT(refusal([](BenchSettings& s, BenchInstruments&) { s.channels[0].safe_at(1); }), Catch::Contains("safe level of 1 V (stop) is outside"));
+  CHECK_THAT(refusal([](BenchSettings& s, BenchInstruments&) { s.channels[2].per_volt = 0; }), Catch::Contains("changes nothing"));
+  CHECK_THAT(refusal([](BenchSettings& s, BenchInstruments&) { s.channels[3].parameter = s.channels[2].parameter; }), Catch::Contains("set twice"));
+  CHECK_THAT(refusal([](BenchSettings& s, BenchInstruments&) { s.nudges[0].conductance = 0; }), Catch::Contains("no conductance"));
+  CHECK_THAT(refusal([](BenchSettings& s, BenchInstruments&) { s.settle_timeout = 0; }), Catch::Contains("settle timeout"));
 }
 
 TEST_CASE("two cables swapped between instruments are found by who answers", "[bench]") {
@@ -327,4 +348,281 @@ TEST_CASE("a bench keeps the device contract", "[bench]") {
   contract::ContractOptions options;
   options.repeatable_after_seek = false;
   contract::check_device(*f.bench, f.drive(1), options);
+}
+
+// --- what a bench can be made of ----------------------------------------------------------------------------------------------------
+
+namespace {
+
+// A message to an emulated instrument from some other program.
+void tell(Fixture& f, sim::EmulatedInstrument& instrument, const std::string& message) {
+  instrument.receive(message + '\n', f.emulated->time());
+  sim::pass_time(*f.emulated, 0.1);
+  instrument.take_output();
+}
+
+std::size_t count(const std::vector<std::string>& said, const std::string& text) {
+  return static_cast<std::size_t>(std::count_if(said.begin(), said.end(), [&](const std::string& s) { return s.find(text) != std::string::npos; }));
+}
+
+}  // namespace
+
+TEST_CASE("instruments found live are brought down by their ramps before they are configured", "[bench][levels]") {
+  Fixture f;
+  // What a program that crashed left behind: an input at 0.45 V with its output on, a gate at 1.5 V on the high range.
+  tell(f, *f.emulators[0], ":SOUR:VOLT:RANG 2;:SOUR:VOLT 0.45;:SENS:CURR:PROT 1e-4;:OUTP 1");
+  tell(f, *f.emulators[2], "sour1:volt 1.5");
+  CHECK(f.emulated->circuit().node_voltage(0) == Approx(0.45).margin(1e-3));
+  f.bench->start();
+  // 0.45 V in steps of 0.2 V, read back, and only then off.
+  std::vector<double> levels;
+  for (const std::string& said : f.said) {
+    if (said.starts_with("smu0> :OUTP 0")) break;
+    if (said.starts_with("smu0> :SOUR:VOLT ")) levels.push_back(std::stod(said.substr(17)));
+  }
+  REQUIRE(levels.size() == 3);
+  CHECK(levels[0] == Approx(0.25));
+  CHECK(levels[1] == Approx(0.05));
+  CHECK(levels[2] == 0);
+  // The other source was off: nobody ramps it. The gate's range changes, so it went to 0; its step is 4 V.
+  CHECK(count(f.said, "dac> :sour1:volt 0") >= 1);
+  CHECK(f.bench->relax(f.drive(3)).quality.usable());
+  // Left as they are by this program, the gates are taken over where they are: nothing changes their range again.
+  f.bench->make_safe(std::chrono::seconds(1));
+  f.said.clear();
+  f.bench->start();
+  CHECK(count(f.said, "sour:rang LOW") == 0);
+  CHECK(f.bench->relax(f.drive(3)).quality.usable());
+}
+
+TEST_CASE("stop, cancel and emergency are profiles of their own", "[bench][levels]") {
+  const auto prepared = [](BenchSettings& s, BenchInstruments&) {
+    s.channels[0].safe[static_cast<std::size_t>(SafeProfile::cancel)] = {0.1, 0, 1, LastAct::stay};
+    for (std::size_t c = 0; c < 2; ++c) s.channels[c].safe[static_cast<std::size_t>(SafeProfile::emergency)] = {0, 0, 1000, LastAct::high_impedance};
+    s.channels[2].safe[static_cast<std::size_t>(SafeProfile::cancel)] = {-0.5, 1, 1, LastAct::off};
+  };
+  Fixture f(sim::Imperfection::none(), prepared);
+  f.bench->relax(f.drive(3));
+  const sim::Circuit& circuit = f.emulated->circuit();
+  CHECK(f.bench->make_safe(std::chrono::seconds(1), SafeProfile::cancel).safe);
+  CHECK(circuit.driven(f.ports[0]).level == Approx(0.1).margin(1e-9));  // it stays on, at its level
+  CHECK(circuit.parameter(*f.settings.channels[2].parameter) == Approx(2.5 * -0.5).margin(1e-6));
+  f.bench->relax(f.drive(3));
+  const double before = f.clock->now();
+  CHECK(f.bench->make_safe(std::chrono::seconds(1), SafeProfile::emergency).safe);
+  const double took = f.clock->now() - before;
+  CHECK(circuit.driven(f.ports[0]).kind == sim::PortState::Kind::open);
+  f.bench->relax(f.drive(3));
+  const double again = f.clock->now();
+  CHECK(f.bench->make_safe(std::chrono::seconds(1), SafeProfile::stop).safe);
+  // 0.3 V in steps of 0.2 V at 10 V/s are 30 ms for each input, at the same time.
+  // but for those, the same commands: the emergency has one more a source, of 2 ms and its answer.
+  CHECK(f.clock->now() - again > took + 0.03 - 0.016);
+  CHECK(circuit.driven(f.ports[0]).level == 0);
+  CHECK(circuit.driven(f.ports[0]).limit < 1e-5);  // off, normal: 0 V behind a small limit
+}
+
+TEST_CASE("a bench that goes out of scope leaves its instruments safe", "[bench][levels]") {
+  Fixture f;
+  f.bench->relax(f.drive(3));
+  f.bench.reset();
+  CHECK(f.emulated->circuit().driven(f.ports[0]).level == 0);
+  CHECK(f.emulated->circuit().driven(f.ports[0]).limit < 1e-5);
+}
+
+TEST_CASE("cross-talk is taken off, and its ranges are what is sure to be reached", "[bench]") {
+  const double per_volt = 0.8;  // of channel 2 into a[0], whose own is 2.5
+  const auto aware = [&](BenchSettings& s, BenchInstruments&) { s.cross_talk.push_back({*s.channels[2].parameter, 3, per_volt}); };
+  Fixture known(sim::Imperfection::none(), aware, {}, per_volt), unknown(sim::Imperfection::none(), {}, {}, per_volt);
+  const std::uint32_t a0 = *known.settings.channels[2].parameter, a1 = *known.settings.channels[3].parameter;
+  Drive drive = known.drive(3);
+  drive.theta = drive.theta.with(a0, 1.0).with(a1, 2.0);
+  const Relaxation expected = known.simulation->relax(drive), with = known.bench->relax(drive), without = unknown.bench->relax(drive);
+  CHECK((with.potential - expected.potential).cwiseAbs().maxCoeff() < 2e-4);
+  CHECK(with.theta_readback[a0] == Approx(1).margin(1e-6));
+  CHECK((without.potential - expected.potential).cwiseAbs().maxCoeff() > 1e-3);
+  // 2 V x 2.5, less what 2 V of the other can take away.
+  CHECK(known.bench->info().parameters[a0].range.high == Approx(5 - 1.6));
+  CHECK(known.bench->info().parameters[a0].range.low == Approx(-5 + 1.6));
+}
+
+TEST_CASE("a source of current injects, a voltmeter reads, and both may be at one terminal", "[bench]") {
+  const auto extend = [](Fixture& f, BenchSettings& s, BenchInstruments& i) {
+    sim::Circuit& circuit = f.emulated->circuit();
+    sim::Imperfection own = sim::Imperfection::none();
+    own.number = 7;
+    auto& smu = f.emulated->add(sim::emulated_keithley_2400(circuit, circuit.attach(4, 1), own));
+    i.sources.push_back(keithley_2400(f.session(smu, "injector", std::make_shared<Cable>())));
+    SourceMeterSettings source;
+    source.sourced = Sourced::current;
+    source.range = 1e-6;
+    source.compliance = 1;
+    i.source_settings.push_back(source);
+    BenchChannel channel;
+    channel.instrument = 2;
+    channel.plan = {"inject-4", {-1e-6, 1e-6}, 1e-6, 1};
+    channel.terminal = 4;
+    channel.safe_at(0, 0);
+    s.channels.push_back(channel);
+    s.nudges.pop_back();  // of terminal 4, by its leak reference
+    s.readings.back().meter = {BenchMeter::Kind::source_volts, 2, 1};
+  };
+  const auto with_meter = [&](Fixture& f, BenchSettings& s, BenchInstruments& i) {
+    extend(f, s, i);
+    sim::Circuit& circuit = f.emulated->circuit();
+    sim::Imperfection own = sim::Imperfection::none();
+    own.number = 8;
+    auto& dmm = f.emulated->add(sim::emulated_multimeter(sim::Multimeter::keysight_34461a, circuit, circuit.attach(4, 1), own));
+    i.voltmeters.push_back(keysight_34461a(f.session(dmm, "dmm", std::make_shared<Cable>())));
+    MeterSettings meter;
+    meter.range = 1;
+    s.voltmeters.push_back(meter);
+    s.readings.back().meter = {BenchMeter::Kind::voltmeter, 0, 1};
+  };
+  Fixture f(sim::Imperfection::none(), {}, with_meter);
+  CHECK(f.bench->info().terminals[4].nudge.low == Approx(-0.4));
+  CHECK(f.bench->info().terminals[4].nudge.high == Approx(0.4));
+  CHECK(f.bench->info().terminals[4].reads_current);
+  Drive drive = f.drive(2);
+  const Relaxation free = f.bench->relax(drive), expected_free = f.simulation->relax(drive);
+  CHECK((free.potential - expected_free.potential).cwiseAbs().maxCoeff() < 2e-4);
+  drive.nudge = Vector::Zero(3);
+  drive.nudge[0] = -0.1;  // by the leak reference
+  drive.nudge[2] = 0.2;   // by the source: 0.5 uA
+  drive.start = Present{};
+  const Relaxation nudged = f.bench->relax(drive), expected = f.simulation->relax(drive);
+  CHECK(nudged.quality.usable());
+  CHECK((nudged.potential - expected.potential).cwiseAbs().maxCoeff() < 2e-4);
+  CHECK(nudged.current[4] == Approx(0.2).margin(1e-6));
+  drive.nudge[2] = 0.41;
+  CHECK_THROWS_AS(f.bench->relax(drive), std::invalid_argument);
+  // Its own sense instead of another meter, which would load the node by its 10 Mohm until it is told not to.
+  Fixture g(sim::Imperfection::none(), {}, extend);
+  CHECK((g.bench->relax(g.drive(2)).potential - expected_free.potential).cwiseAbs().maxCoeff() < 2e-4);
+}
+
+TEST_CASE("a free terminal is held where a drive asks for it, and let go again", "[bench]") {
+  Fixture f(sim::Imperfection::none(), {}, [](Fixture& fixture, BenchSettings& s, BenchInstruments& i) {
+    sim::Circuit& circuit = fixture.emulated->circuit();
+    sim::Imperfection own = sim::Imperfection::none();
+    own.number = 7;
+    auto& smu = fixture.emulated->add(sim::emulated_keithley_2400(circuit, circuit.attach(3, 1), own));
+    i.sources.push_back(keithley_2400(fixture.session(smu, "holder", std::make_shared<Cable>())));
+    SourceMeterSettings source;
+    source.off = OffState::high_impedance;
+    i.source_settings.push_back(source);
+    BenchChannel channel;
+    channel.instrument = 2;
+    channel.plan = {"hold-3", {-0.5, 0.5}, 0.2, 10};
+    channel.terminal = 3;
+    channel.on_demand = true;
+    s.channels.push_back(channel);
+  });
+  CHECK(f.bench->info().terminals[3].can_hold);
+  Drive drive = f.drive(2);
+  const Relaxation free = f.bench->relax(drive), expected_free = f.simulation->relax(drive);
+  CHECK((free.potential - expected_free.potential).cwiseAbs().maxCoeff() < 2e-4);
+  Drive held = drive;
+  held.holds = {{3, 0.7}};
+  held.start = Present{};
+  const Relaxation there = f.bench->relax(held), expected = f.simulation->relax(held);
+  CHECK((there.potential - expected.potential).cwiseAbs().maxCoeff() < 2e-4);
+  CHECK(there.potential[1] == Approx(0.7).margin(2e-4));
+  // What has to be injected to hold it there: the simulation's imbalance of the node.
+  if (expected.current.size() > 0) CHECK(there.current[3] == Approx(expected.current[3]).margin(1e-3));
+  CHECK(std::isfinite(there.current[3]));
+  const Relaxation let_go = f.bench->relax(drive);
+  CHECK((let_go.potential - expected_free.potential).cwiseAbs().maxCoeff() < 2e-4);
+  CHECK(f.bench->make_safe(std::chrono::seconds(1)).safe);
+}
+
+TEST_CASE("surroundings are read beside every relaxation, and the run waits for them", "[bench]") {
+  // A sensor of 0.1 V a kelvin at the probe, which the test drives: a Clock of its own lets it warm up while the bench waits.
+  struct Warming final : Clock {
+    std::shared_ptr<Clock> inner;
+    std::function<void()> waited;
+    double now() const override { return inner->now(); }
+    void wait(double seconds, std::stop_token stop) override {
+      inner->wait(seconds, stop);
+      if (seconds > 0.5 && waited) waited();
+    }
+  };
+  auto clock = std::make_shared<Warming>();
+  Fixture f(sim::Imperfection::none(), {}, [&](Fixture& fixture, BenchSettings& s, BenchInstruments&) {
+    clock->inner = fixture.clock;
+    fixture.clock = clock;
+    s.environment.push_back({"temperature", "K", {BenchMeter::Kind::scanner, 0, 104}, 10, 1, {3.9, 4.1}});
+    s.pause_every = 1;
+    s.pause_timeout = 20;
+  });
+  // The scanner's channel 104 leads nowhere in the fixture: 0 V, 1 K.
+  CHECK(f.bench->info().environment == std::vector<EnvironmentInfo>{{"temperature", "K"}});
+  int looks = 0;
+  clock->waited = [&] { ++looks; };
+  CHECK_THROWS_WITH(f.bench->relax(f.drive(1)), Catch::Contains("'temperature' is 1") && Catch::Contains("3.9 to 4.1 K") && Catch::Contains("20 s"));
+  CHECK(looks >= 15);  // 20 s, a look and a wait of 1 s each
+  CHECK(f.emulated->circuit().driven(f.ports[0]).level == 0);  // and it is safe
+
+  // Within bounds it is logged, and nothing waits.
+  Fixture g(sim::Imperfection::none(), {}, [&](Fixture&, BenchSettings& s, BenchInstruments&) { s.environment.push_back({"temperature", "K", {BenchMeter::Kind::scanner, 0, 104}, 10, 4, {3.9, 4.1}}); });
+  const Relaxation row = g.bench->relax(g.drive(1));
+  REQUIRE(row.environment.size() == 1);
+  CHECK(row.environment[0] == Approx(4));
+  CHECK((row.potential - g.simulation->relax(g.drive(1)).potential).cwiseAbs().maxCoeff() < 2e-4);
+
+  // An input that leaks into a source-meter's reading: the bound is on what it draws, and the run goes on when it is gone.
+  Fixture h(sim::Imperfection::none(), {}, [&](Fixture& fixture, BenchSettings& s, BenchInstruments&) {
+    clock->inner = fixture.clock;
+    fixture.clock = clock;
+    s.environment.push_back({"leakage", "A", {BenchMeter::Kind::source_amperes, 0, 1}, 1, 0, {-1e-6, 1e-6}});
+  });
+  const std::size_t leak = h.emulated->circuit().attach(0, 1e5);
+  h.emulated->circuit().drive(leak, {sim::PortState::Kind::voltage, -0.5});  // 5 uA
+  looks = 0;
+  clock->waited = [&] {
+    if (++looks == 3) h.emulated->circuit().drive(leak, {});
+  };
+  const Relaxation after = h.bench->relax(h.drive(0));
+  CHECK(looks == 3);
+  CHECK(std::abs(after.environment[0]) < 1e-6);
+}
+
+TEST_CASE("read at a time: so many readings from then on, whether it has settled or not", "[bench]") {
+  Fixture f;
+  Drive drive = f.drive(3);
+  drive.observe = At{0.5, 3};
+  const Relaxation row = f.bench->relax(drive);
+  CHECK(row.timing.settled - row.timing.start == Approx(0.5).margin(1e-9));
+  CHECK(row.timing.read - row.timing.settled > 3 * 3 * 0.02);  // three scans of three channels at 1 NPLC
+  CHECK(std::isinf(row.timing.bound));
+  CHECK(row.sigma.size() == 3);
+  CHECK((row.potential - f.simulation->relax(f.drive(3)).potential).cwiseAbs().maxCoeff() < 2e-4);
+}
+
+TEST_CASE("limits that join channels are kept in every drive before the first moves", "[bench]") {
+  Fixture f({}, [](BenchSettings& s, BenchInstruments&) { s.cross_limits.push_back({"inputs", {{0, 1}, {1, -1}}, {-0.2, 0.2}}); });
+  f.bench->start();
+  f.said.clear();
+  const std::vector<Drive> drives{f.drive(3), f.drive(1)};  // together at 0.3 V; then 0.3 V apart
+  CHECK_THROWS_WITH(f.bench->relax(drives, [](std::size_t, const Relaxation&) {}), Catch::Contains("drive 1") && Catch::Contains("'inputs'"));
+  CHECK(f.said.empty());
+  CHECK(f.bench->relax(f.drive(3)).quality.usable());
+}
+
+TEST_CASE("a scale at which an instrument's error is no longer small is refused", "[bench]") {
+  const auto refusal = [](double volts_per_kT, double share) -> std::string {
+    try {
+      Fixture f({}, [&](BenchSettings& s, BenchInstruments&) {
+        s.scale.volts_per_kT = volts_per_kT;
+        s.scale.error_share = share;
+      });
+    } catch (const std::invalid_argument& error) {
+      return error.what();
+    }
+    return "accepted";
+  };
+  // 0.02 % of 0.5 V and 600 uV: 0.7 mV.
+  CHECK(refusal(0.1, 7.1e-3) == "accepted");
+  CHECK_THAT(refusal(0.1, 6.9e-3), Catch::Contains("'input0'") && Catch::Contains("7e-04 V") && Catch::Contains("error_share"));
+  CHECK_THAT(refusal(9e-6, 0.05), Catch::Contains("77.") && Catch::Contains("kT at this scale"));  // kT/e at 0.1 K
 }

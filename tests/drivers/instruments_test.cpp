@@ -83,8 +83,11 @@ TEST_CASE("a 2400 is configured, read back, and measures", "[drivers][2400]") {
   CHECK(out.amperes == Approx(-I).epsilon(1e-5));
   CHECK(in.volts == Approx(1).margin(1e-6));
   CHECK_FALSE(in.in_compliance);
-  CHECK(source->resolution() == 50e-6);
-  CHECK(source->accuracy(1) == Approx(2e-4 + 600e-6));
+  SourceMeterSettings as_above;
+  as_above.range = 2;
+  as_above.compliance = 1e-3;
+  CHECK(source->resolution(as_above) == 50e-6);
+  CHECK(source->level_error(as_above, 1) == Approx(2e-4 + 600e-6));
   // Into compliance: 40 kohm at 100 uA are 4 V.
   SourceMeterSettings settings;
   settings.range = 20;
@@ -237,7 +240,7 @@ TEST_CASE("a QDAC-II moves its channels together and says where they are", "[dri
   DacSettings settings;
   settings.slew = 100;
   dac->configure({1, 2}, settings);
-  CHECK(dac->resolution(1) == Approx(4.0 / (1 << 25)));
+  CHECK(dac->resolution(settings) == Approx(4.0 / (1 << 25)));
   const std::vector<std::pair<std::uint32_t, double>> levels{{1, 1.0}, {2, -1.0}};
   const double begin = b.bench->time();
   dac->set(levels);
@@ -253,7 +256,16 @@ TEST_CASE("a QDAC-II moves its channels together and says where they are", "[dri
   CHECK_THROWS_WITH(dac->set(far), Catch::Contains("channel 2") && Catch::Contains("2.5 V"));
   CHECK(dac->targets({1}) == std::vector<double>{1});  // nothing of it was sent
   CHECK_THROWS_AS(dac->set(other), std::logic_error);
-  CHECK_THROWS_WITH(dac->configure({1}, settings), Catch::Contains("bring it to 0 V"));
+  CHECK(dac->to_rest({1, 2}, settings).empty());
+  CHECK_NOTHROW(dac->configure({1}, settings));  // it is as it should be, and stays where it is
+  DacSettings wider = settings;
+  wider.range = 10;
+  CHECK(dac->to_rest({1, 2, 3}, wider) == std::vector<std::uint32_t>{1, 2, 3});
+  CHECK_THROWS_WITH(dac->configure({1}, wider), Catch::Contains("bring it to 0 V"));
+  DacSettings filtered = settings;
+  filtered.filter = DacFilter::medium;
+  CHECK_THROWS_WITH(dac->configure({1}, filtered), Catch::Contains("bring it to 0 V"));
+  CHECK(dac->targets({1}) == std::vector<double>{1});
   CHECK_THROWS_WITH(dac->configure({25}, settings), Catch::Contains("1 to 24"));
   settings.slew = 1;
   CHECK_THROWS_WITH(dac->configure({3}, settings), Catch::Contains("20 to 2e"));

@@ -129,6 +129,42 @@ TEST_CASE("after a timeout the link is closed and opened again: a late reply nev
   CHECK(transcript[3] == "3 ");
 }
 
+TEST_CASE("a serial line has no connection that could end: late replies are dropped before the next query", "[session]") {
+  class Line final : public Transport {  // a memory transport that keeps what was said while it was closed
+   public:
+    explicit Line(std::shared_ptr<MemoryPeer> peer) : inner_(memory_transport("LINE", std::move(peer))) {}
+    const std::string& address() const override { return inner_->address(); }
+    void open(Milliseconds limit) override { inner_->open(limit); }
+    void close() noexcept override { inner_->close(); }
+    bool is_open() const override { return inner_->is_open(); }
+    void write(std::string_view message, Milliseconds limit) override { inner_->write(message, limit); }
+    std::size_t read(std::span<char> into, Milliseconds limit) override { return inner_->read(into, limit); }
+    bool keeps_late_replies() const override { return true; }
+
+   private:
+    std::unique_ptr<Transport> inner_;
+  };
+  auto script = std::make_shared<Script>();
+  Session session(std::make_unique<Line>(script), SessionOptions{});
+  script->expect("READ?\n");
+  CHECK_THROWS_AS(session.query("READ?"), Timeout);
+  // The measurement of then arrives in front of the identity, in two pieces, with an empty line.
+  script->expect("*IDN?\n", {"+1.0E+00,+2.0E", "-06,+1.4E+04,+0\n\r\nKEITHLEY INSTRUMENTS INC.,MODEL 2400,1,C30\n"}).expect("A?\n", {"7\n"});
+  CHECK(session.query("A?") == "7");
+  CHECK(script->finished());
+  // Nothing was lost this time: nothing is asked beside the query.
+  session.close();
+  script->expect("B?\n", {"8\n"});
+  CHECK(session.query("B?") == "8");
+  // An instrument that does not say who it is has not been brought back.
+  script->expect("C?\n").expect("*IDN?\n", {"+1\n"});
+  CHECK_THROWS_AS(session.query("C?"), Timeout);
+  CHECK_THROWS_AS(session.query("D?"), Timeout);
+  CHECK_FALSE(session.is_open());
+  script->expect("*IDN?\n", {"+1\n", "A,B,0,1\n"}).expect("D?\n", {"9\n"});
+  CHECK(session.query("D?") == "9");
+}
+
 TEST_CASE("a reply that stops halfway is a timeout that shows what came", "[session]") {
   Scripted s;
   s.script->expect("A?\n", {"+1.2"});

@@ -28,7 +28,98 @@ std::unique_ptr<Circuit> star(std::uint32_t rays) {
   return std::make_unique<Circuit>(spec, CircuitScale{0.1, 2.5e-6, 1}, std::vector<double>(rays + 1, 1e-9));
 }
 
+// A link of one piece's capacity a direction: who writes more than fits, or reads what is not there, would wait forever for the other end,
+// which is the same thread.
+struct Tube {
+  std::string up, down;
+  int opened = 0, accepted = 0;
+  std::size_t longest = 0;
+  void put(std::string& into, std::string_view bytes) {
+    into += bytes;
+    longest = std::max(longest, into.size());
+    if (into.size() > FarEnd::piece) throw std::logic_error("the link is full");
+  }
+};
+class NearEnd final : public protocols::Transport {
+ public:
+  explicit NearEnd(std::shared_ptr<Tube> tube) : tube_(std::move(tube)) {}
+  const std::string& address() const override { return address_; }
+  void open(Milliseconds) override {
+    ++tube_->opened;
+    open_ = true;
+  }
+  void close() noexcept override { open_ = false; }
+  bool is_open() const override { return open_; }
+  void write(std::string_view bytes, Milliseconds) override { tube_->put(tube_->up, bytes); }
+  // A few bytes at a time, as a serial line gives them.
+  std::size_t read(std::span<char> into, Milliseconds) override {
+    if (tube_->down.empty()) throw std::logic_error("nothing will ever come");
+    const std::size_t n = std::min({into.size(), tube_->down.size(), std::size_t{7}});
+    std::copy_n(tube_->down.begin(), n, into.begin());
+    tube_->down.erase(0, n);
+    return n;
+  }
+
+ private:
+  std::shared_ptr<Tube> tube_;
+  std::string address_ = "tube";
+  bool open_ = false;
+};
+class OtherEnd final : public FarEnd {
+ public:
+  explicit OtherEnd(std::shared_ptr<Tube> tube) : tube_(std::move(tube)) {}
+  void accept() override {
+    tube_->up.clear();
+    tube_->down.clear();
+    ++tube_->accepted;
+  }
+  void hear(std::size_t count, std::string& into) override {
+    if (count > tube_->up.size()) throw std::logic_error("nothing will ever come");
+    into += tube_->up.substr(0, count);
+    tube_->up.erase(0, count);
+  }
+  void say(std::string_view bytes) override { tube_->put(tube_->down, bytes); }
+
+ private:
+  std::shared_ptr<Tube> tube_;
+};
+
 }  // namespace
+
+TEST_CASE("a link between is never full, never empty, and changes neither replies nor times", "[paced]") {
+  const auto conversation = [](const std::shared_ptr<Tube>& tube) {
+    auto bench = std::make_shared<EmulatedBench>(star(1));
+    EmulatedInstrument& daq = bench->add(emulated_scanner(Scanner::keysight_daq970a, bench->circuit(), {{101, bench->circuit().attach(1, 1)}}, Imperfection()));
+    auto transport = tube ? paced_transport(bench, daq, "daq", std::make_unique<NearEnd>(tube), std::make_unique<OtherEnd>(tube), 1e4) : paced_transport(bench, daq, "daq", 1e4);
+    Session session(std::move(transport), {});
+    std::vector<std::pair<double, std::string>> said;
+    const auto ask = [&](const std::string& query) {
+      std::string reply = session.query(query, Milliseconds(100000));
+      said.emplace_back(bench->time(), std::move(reply));
+    };
+    ask("*IDN?");
+    session.write("CONF:VOLT:DC 1,(@101);:TRIG:COUN 300;:VOLT:DC:NPLC 0.02,(@101)");
+    ask("READ?");
+    std::string message = "*CLS";
+    while (message.size() < 5000) message += ";*ESE 8";
+    ask(message + ";*ESE?");
+    session.write("TRIG:COUN 3000");
+    CHECK_THROWS_AS(session.query("READ?"), Timeout);
+    pass_time(*bench, 60);
+    ask("*IDN?");
+    if (tube) {
+      CHECK(session.openings() == 2);
+      CHECK(tube->opened == 2);
+      CHECK(tube->accepted == 2);
+      CHECK(tube->longest == FarEnd::piece);
+      CHECK((tube->up.empty() && tube->down.empty()));
+    }
+    return said;
+  };
+  const auto with = conversation(std::make_shared<Tube>()), without = conversation(nullptr);
+  CHECK(with.at(1).second.size() > 4 * FarEnd::piece);
+  CHECK(with == without);
+}
 
 TEST_CASE("eight measurements side by side take the time of one", "[paced]") {
   auto bench = std::make_shared<EmulatedBench>(star(8));

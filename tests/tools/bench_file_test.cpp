@@ -6,6 +6,8 @@
 
 #include "emulation.hpp"
 #include "ness/core/error.hpp"
+#include "ness/protocols/session.hpp"
+#include "paced_links.hpp"
 
 using namespace ness;
 
@@ -81,6 +83,47 @@ TEST_CASE("a bench file becomes instruments, wires and a circuit") {
   CHECK(emulation.controllers.size() == 1);
   // The gate rests at 0 V: the conductance is its offset, not the network file's.
   CHECK(emulation.bench->circuit().parameter(0) == Approx(1));
+}
+
+TEST_CASE("inputs load the circuit and wires have resistance, unless the file says not") {
+  const Scratch scratch;
+  // 0.5 V through a lead of 10 kohm, an edge of 40 kohm (one unit), and a node with a leak of one unit and a meter of 10 Mohm.
+  const std::string text = R"([instruments.source]
+model = "keithley-2400"
+[instruments.meter]
+model = "agilent-34401a"
+[wiring.left]
+instrument = "source"
+node = 0
+lead = 1e4
+[wiring.right]
+instrument = "meter"
+node = 1
+lead = 1.0
+[emulation]
+network = "resistor.json"
+noise = false
+errors = false
+quantised = false
+)";
+  std::ofstream(scratch.path / "resistor.json") << R"({"nodes": [{"clamped": true}, {"g": 1}], "edges": [{"source": 0, "target": 1, "law": "linear", "G": 1}], "outputs": [1]})";
+  for (const bool loading : {true, false}) {
+    for (const bool leads : {true, false}) {
+      const BenchFile bench = load_bench(scratch.write(text), {std::string("emulation.loading=") + (loading ? "true" : "false"), std::string("emulation.leads=") + (leads ? "true" : "false")});
+      const Emulation emulation = emulate(bench);
+      PacedLinks links(bench, emulation);
+      protocols::Session source(links.to(0), {}), meter(links.to(1), {});
+      source.write("*RST;:SENS:CURR:PROT 1E-4;:SOUR:VOLT 0.5;:OUTP ON");
+      source.wait_complete();
+      meter.write("CONF:VOLT:DC 1");
+      const double lead = leads ? 1e4 : 1e-4, input = loading ? 1e-7 : 0;  // ohms, siemens
+      const double through = 1 / (lead + 4e4), away = 2.5e-5 + input / (1 + input * (leads ? 1.0 : 1e-4));
+      const double node = 0.5 * through / (through + away), terminals = node / (1 + input * (leads ? 1.0 : 1e-4));
+      CAPTURE(loading, leads);
+      // The node's insulation is 1e-16 S; the rest is rounding.
+      CHECK(meter.query_number("READ?", protocols::Milliseconds(5000)) == Approx(terminals).epsilon(1e-10));
+    }
+  }
 }
 
 TEST_CASE("a wrong bench file is refused with its line, its key and what was expected") {

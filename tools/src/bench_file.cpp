@@ -40,9 +40,10 @@ const char* channels_of(InstrumentModel model) {
   }
 }
 
-sim::CircuitScale read_scale(Table& root) {
+sim::CircuitScale read_scale(Table& root, BenchFile& bench) {
   sim::CircuitScale scale;
   if (auto table = root.table("scale")) {
+    table->number("error_share", bench.error_share, Number::positive);
     table->number("volts_per_kT", scale.volts_per_kT, Number::positive);
     table->number("amperes_per_unit", scale.amperes_per_unit, Number::positive);
     double carrier = scale.carrier;
@@ -65,6 +66,7 @@ void read_role(Table& table, BenchInstrument& instrument) {
   switch (instrument.model) {
     case InstrumentModel::keithley_2400: {
       drivers::SourceMeterSettings& s = instrument.source;
+      table.choice<drivers::Sourced>("sourced", s.sourced, {{"voltage", drivers::Sourced::voltage}, {"current", drivers::Sourced::current}});
       table.number("range", s.range, Number::positive);
       table.number("compliance", s.compliance, Number::positive);
       table.number("measure_range", s.measure_range, Number::positive);
@@ -79,6 +81,7 @@ void read_role(Table& table, BenchInstrument& instrument) {
     case InstrumentModel::qdac2:
       table.number("range", instrument.dac.range, Number::positive);
       table.number("slew", instrument.dac.slew, Number::positive);
+      table.choice<drivers::DacFilter>("filter", instrument.dac.filter, {{"dc", drivers::DacFilter::dc}, {"medium", drivers::DacFilter::medium}, {"high", drivers::DacFilter::high}});
       break;
     default: {
       drivers::MeterSettings& s = instrument.meter;
@@ -129,6 +132,7 @@ void read_settling(Table& root, BenchFile& bench) {
   if (table->whole("readings", least, 4)) bench.settle.least = static_cast<std::size_t>(least);
   table->number("timeout", bench.settle_timeout, Number::positive);
   table->number("rest", bench.rest, Number::not_negative);
+  table->number("hold", bench.hold, Number::not_negative);
   table->finish();
 }
 
@@ -161,6 +165,18 @@ std::vector<BenchInstrument> read_instruments(Table& root) {
   return instruments;
 }
 
+std::size_t instrument_of(Table& table, const std::vector<BenchInstrument>& instruments) {
+  std::string name;
+  if (!table.text("instrument", name)) table.fail("", "expected instrument = the name of one in [instruments]");
+  const auto found = std::find_if(instruments.begin(), instruments.end(), [&](const BenchInstrument& i) { return i.name == name; });
+  if (found == instruments.end()) {
+    std::vector<std::string> known;
+    for (const BenchInstrument& i : instruments) known.push_back(i.name);
+    table.fail("instrument", "there is no instrument '" + name + "'; expected " + one_of(known));
+  }
+  return static_cast<std::size_t>(found - instruments.begin());
+}
+
 std::vector<BenchWire> read_wiring(Table& root, const std::vector<BenchInstrument>& instruments) {
   std::optional<Table> tables = root.table("wiring");
   if (!tables || tables->other_tables().empty()) root.fail("", "expected at least one table [wiring.NAME]");
@@ -170,15 +186,8 @@ std::vector<BenchWire> read_wiring(Table& root, const std::vector<BenchInstrumen
     Table table = *tables->table(name);
     BenchWire wire;
     wire.name = name;
-    std::string instrument;
-    if (!table.text("instrument", instrument)) table.fail("", "expected instrument = the name of one in [instruments]");
-    const auto found = std::find_if(instruments.begin(), instruments.end(), [&](const BenchInstrument& i) { return i.name == instrument; });
-    if (found == instruments.end()) {
-      std::vector<std::string> known;
-      for (const BenchInstrument& i : instruments) known.push_back(i.name);
-      table.fail("instrument", "there is no instrument '" + instrument + "'; expected " + one_of(known));
-    }
-    wire.instrument = static_cast<std::size_t>(found - instruments.begin());
+    wire.instrument = instrument_of(table, instruments);
+    const BenchInstrument* found = &instruments[wire.instrument];
     const bool numbered = table.whole("channel", wire.channel, 1);
     if (!numbered && many_channels(found->model)) table.fail("", "expected channel = " + std::string(channels_of(found->model)) + " of the " + to_string(found->model));
     if (!has_channel(found->model, wire.channel)) {
@@ -208,8 +217,15 @@ std::vector<BenchWire> read_wiring(Table& root, const std::vector<BenchInstrumen
     }
     table.number("step", wire.step, Number::positive);
     table.number("rate", wire.rate, Number::positive);
-    table.number("safe", wire.safe);
-    table.whole("order", wire.order);
+    double safe = 0;
+    std::uint32_t order = 0;
+    table.number("safe", safe);
+    table.whole("order", order);
+    wire.safe.fill({safe, order, 1, drivers::LastAct::off});
+    wire.safe[static_cast<std::size_t>(SafeProfile::emergency)].faster = 10;
+    if (table.flag("read", wire.read) && (found->model != InstrumentModel::keithley_2400 || !wire.node)) table.fail("read", "expected on the wire of a source-meter that leads to a node");
+    table.number("tau_input", wire.tau_input, Number::not_negative);
+    table.number("tau_gate", wire.tau_gate, Number::not_negative);
     if (table.pair("nudge", pair)) {
       if (!wire.parameter.starts_with("mu_ref[")) table.fail("nudge", "expected on the wire of a leak reference, parameter = \"mu_ref[..]\"");
       if (!(pair.first < pair.second)) table.fail("nudge", "expected [low, high] in units of current, low below high");
@@ -219,11 +235,118 @@ std::vector<BenchWire> read_wiring(Table& root, const std::vector<BenchInstrumen
     wiring.push_back(std::move(wire));
   }
   tables->finish();
-  for (std::size_t i = 0; i < instruments.size(); ++i) {
-    const bool wired = std::any_of(wiring.begin(), wiring.end(), [&](const BenchWire& w) { return w.instrument == i; });
-    if (!wired) root.fail("", "nothing is wired to instrument '" + instruments[i].name + "'");
-  }
   return wiring;
+}
+
+const BenchWire* wire_called(const std::vector<BenchWire>& wiring, const std::string& name) {
+  const auto found = std::find_if(wiring.begin(), wiring.end(), [&](const BenchWire& w) { return w.name == name; });
+  return found == wiring.end() ? nullptr : &*found;
+}
+
+void read_safe_entry(Table& table, drivers::SafeEntry& entry) {
+  table.whole("order", entry.order);
+  table.number("faster", entry.faster, Number::positive);
+  table.choice<drivers::LastAct>("last", entry.last, {{"off", drivers::LastAct::off}, {"stay", drivers::LastAct::stay}, {"high-impedance", drivers::LastAct::high_impedance}});
+}
+
+// [profiles.NAME] says what is other than `safe` and `order` of the wires; [profiles.NAME.WIRE] for one wire.
+void read_profiles(Table& root, std::vector<BenchWire>& wiring) {
+  std::optional<Table> profiles = root.table("profiles");
+  if (!profiles) return;
+  for (const SafeProfile profile : {SafeProfile::stop, SafeProfile::cancel, SafeProfile::emergency}) {
+    std::optional<Table> table = profiles->table(to_string(profile));
+    if (!table) continue;
+    const auto p = static_cast<std::size_t>(profile);
+    for (BenchWire& wire : wiring) {
+      drivers::SafeEntry common = wire.safe[p];
+      table->number("faster", common.faster, Number::positive);
+      table->choice<drivers::LastAct>("last", common.last, {{"off", drivers::LastAct::off}, {"stay", drivers::LastAct::stay}, {"high-impedance", drivers::LastAct::high_impedance}});
+      wire.safe[p] = common;
+    }
+    for (const std::string& name : table->other_tables()) {
+      Table own = *table->table(name);
+      const auto wire = std::find_if(wiring.begin(), wiring.end(), [&](const BenchWire& w) { return w.name == name; });
+      if (wire == wiring.end()) own.fail("", "there is no [wiring." + name + "]");
+      own.number("level", wire->safe[p].level);
+      read_safe_entry(own, wire->safe[p]);
+      own.finish();
+    }
+    table->finish();
+  }
+  profiles->finish();
+}
+
+std::vector<BenchTalk> read_cross_talk(Table& root, const std::vector<BenchWire>& wiring) {
+  std::vector<BenchTalk> all;
+  std::optional<Table> tables = root.table("cross-talk");
+  if (!tables) return all;
+  for (const std::string& name : tables->other_tables()) {
+    Table table = *tables->table(name);
+    BenchTalk talk{name, {}, {}, 0};
+    if (!table.text("from", talk.from) || wire_called(wiring, talk.from) == nullptr) table.fail("from", "expected the name of a wire whose level is set");
+    const BenchWire* to = table.text("to", talk.to) ? wire_called(wiring, talk.to) : nullptr;
+    if (to == nullptr || to->parameter.empty()) table.fail("to", "expected the name of a wire that sets a parameter");
+    if (!table.number("per_volt", talk.per_volt)) table.fail("", "expected per_volt: by how much a volt of '" + talk.from + "' changes " + to->parameter);
+    table.finish();
+    all.push_back(std::move(talk));
+  }
+  tables->finish();
+  return all;
+}
+
+void read_environment(Table& root, BenchFile& bench) {
+  std::optional<Table> tables = root.table("environment");
+  if (!tables) return;
+  tables->number("every", bench.pause_every, Number::positive);
+  tables->number("timeout", bench.pause_timeout, Number::not_negative);
+  for (const std::string& name : tables->other_tables()) {
+    Table table = *tables->table(name);
+    BenchSurroundings entry;
+    entry.name = name;
+    entry.instrument = instrument_of(table, bench.instruments);
+    const InstrumentModel model = bench.instruments[entry.instrument].model;
+    if (model == InstrumentModel::qdac2) table.fail("instrument", "a qdac-ii reads nothing; expected a meter, a scanner, or a source-meter whose current is meant");
+    const bool numbered = table.whole("channel", entry.channel, 1);
+    if (!numbered && many_channels(model)) table.fail("", "expected channel = " + std::string(channels_of(model)) + " of the " + to_string(model));
+    if (!has_channel(model, entry.channel)) table.fail("channel", "a " + to_string(model) + " has no channel " + std::to_string(entry.channel) + "; expected " + channels_of(model));
+    if (!table.text("unit", entry.unit)) table.fail("", "expected unit = what the value is in, such as \"K\"");
+    table.number("gain", entry.gain);
+    table.number("offset", entry.offset);
+    std::pair<double, double> range;
+    if (table.pair("range", range)) {
+      if (!(range.first <= range.second)) table.fail("range", "expected [low, high], low not above high");
+      entry.pause = {range.first, range.second};
+    }
+    for (const BenchWire& wire : bench.wiring) {
+      if (model != InstrumentModel::keithley_2400 && wire.instrument == entry.instrument && wire.channel == entry.channel) table.fail("channel", "this channel is wired already, in [wiring." + wire.name + "]");
+    }
+    table.finish();
+    bench.environment.push_back(std::move(entry));
+  }
+  tables->finish();
+}
+
+void read_controllers(Table& root, BenchFile& bench) {
+  std::vector<std::string> names;
+  root.texts("controllers", names);
+  for (const std::string& name : names) {
+    try {
+      const protocols::ResourceName resource = protocols::parse_resource_name(name);
+      const auto* board = std::get_if<protocols::PrologixName>(&resource);
+      if (board == nullptr) root.fail("controllers", "'" + name + "' is no Prologix controller; expected such as PRLGX-TCPIP0::10.0.0.9::1234::INTFC");
+      bench.controllers.push_back(*board);
+    } catch (const std::invalid_argument& error) {
+      root.fail("controllers", error.what());
+    }
+  }
+}
+
+void check_used(Table& root, const BenchFile& bench) {
+  for (std::size_t i = 0; i < bench.instruments.size(); ++i) {
+    const bool wired = std::any_of(bench.wiring.begin(), bench.wiring.end(), [&](const BenchWire& w) { return w.instrument == i; });
+    const bool looks = std::any_of(bench.environment.begin(), bench.environment.end(), [&](const BenchSurroundings& e) { return e.instrument == i; });
+    if (!wired && !looks) root.fail("", "nothing is wired to instrument '" + bench.instruments[i].name + "'");
+  }
 }
 
 CheckSettings read_check(Table& root) {
@@ -284,6 +407,9 @@ std::optional<EmulationOptions> read_emulation(Table& root, const std::string& d
   table->flag("noise", options.imperfection.noise);
   table->flag("errors", options.imperfection.errors);
   table->flag("quantised", options.imperfection.quantised);
+  table->flag("loading", options.imperfection.loading);
+  table->flag("leads", options.leads);
+  table->flag("links", options.links);
   table->whole("seed", options.imperfection.seed);
   table->number("line_frequency", options.imperfection.line_frequency, Number::positive);
   read_mistakes(*table, wiring, instruments, options);
@@ -334,9 +460,14 @@ BenchFile load_bench(const std::string& path, const std::vector<std::string>& se
   BenchFile bench;
   bench.path = path;
   root.text("title", bench.title);
-  bench.scale = read_scale(root);
+  bench.scale = read_scale(root, bench);
+  read_controllers(root, bench);
   bench.instruments = read_instruments(root);
   bench.wiring = read_wiring(root, bench.instruments);
+  read_profiles(root, bench.wiring);
+  bench.cross_talk = read_cross_talk(root, bench.wiring);
+  read_environment(root, bench);
+  check_used(root, bench);
   bench.differences = read_differences(root, bench.wiring);
   read_settling(root, bench);
   bench.check = read_check(root);

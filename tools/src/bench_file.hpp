@@ -1,6 +1,7 @@
 // Bench files: instruments, and what their channels are wired to. TOML, read strictly.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -45,11 +46,12 @@ struct BenchWire {
   double lead = 1;                 ///< ohms
   std::string parameter;           ///< "a[0]"; empty: a node
   double per_volt = 1, offset = 0; ///< parameter = offset + per_volt x voltage
-  double gain = 1, volts = 0;      ///< of what stands between node and instrument: V at the node = volts + gain x level (or reading: x 1/gain)
-  std::optional<Range> limits;     ///< V, of a level
+  double gain = 1, volts = 0;      ///< of what stands between node and instrument: V (A) at the node = volts + gain x level (or x reading)
+  std::optional<Range> limits;     ///< V (A of a source of current), of a level
   double step = 0.1, rate = 10;    ///< V a ramp step, V/s
-  double safe = 0;                 ///< V
-  std::uint32_t order = 0;         ///< in which it is made safe
+  std::array<drivers::SafeEntry, 3> safe;  ///< by SafeProfile
+  bool read = false;               ///< of a source-meter: its own voltage is the node's reading
+  double tau_input = -1, tau_gate = -1;  ///< s, of a reading; < 0: that of [settle]
   std::optional<Range> nudge;      ///< currents to inject through this leak reference, in units
 };
 
@@ -59,11 +61,28 @@ struct BenchDifference {
   Range range;
 };
 
+/// [cross-talk.NAME]: a wire's voltage also changes the parameter of another wire.
+struct BenchTalk {
+  std::string name, from, to;
+  double per_volt = 0;
+};
+
+/// [environment.NAME]: a reading of the surroundings.
+struct BenchSurroundings {
+  std::string name, unit;
+  std::size_t instrument = 0;
+  std::uint32_t channel = 1;
+  double gain = 1, offset = 0;  ///< value = offset + gain x reading
+  Range pause;                  ///< outside of it the run waits
+};
+
 /// [emulation]: the circuit that stands in for the sample, and how far the instruments are from ideal ones.
 struct EmulationOptions {
   sim::NetworkSpec network;
   double capacity = 1e-9;          ///< F, of every node
   sim::Imperfection imperfection;  ///< of all; each has its own number
+  bool leads = true;               ///< false: wires of 0.1 mohm, whatever they say
+  bool links = true;               ///< virtual time too goes through sockets and pseudo-terminals
   // Mistakes to rehearse: at the sample cables are not where [wiring] says. Indices of wires.
   std::vector<std::pair<std::size_t, std::size_t>> swapped;  ///< pairs whose cables are exchanged
   std::vector<std::size_t> open;                             ///< leads that lead nowhere
@@ -82,11 +101,16 @@ struct CheckSettings {
 struct BenchFile {
   std::string path, title;
   sim::CircuitScale scale;
+  double error_share = 0.05;  ///< kT: what an instrument's error may come to
+  std::vector<protocols::PrologixName> controllers;  ///< of GPIB boards
   std::vector<BenchInstrument> instruments;
   std::vector<BenchWire> wiring;
+  std::vector<BenchTalk> cross_talk;
+  std::vector<BenchSurroundings> environment;
   std::vector<BenchDifference> differences;
   SettleOptions settle;             ///< kT
-  double settle_timeout = 60, rest = 0;  ///< s
+  double settle_timeout = 60, rest = 0, hold = 0;  ///< s
+  double pause_every = 1, pause_timeout = 600;     ///< s
   CheckSettings check;
   std::optional<EmulationOptions> emulation;
 };

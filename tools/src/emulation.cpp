@@ -1,13 +1,7 @@
 #include "emulation.hpp"
 
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
-#include <pty.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,13 +11,17 @@
 #include <cmath>
 #include <cstring>
 #include <map>
+#include <optional>
 
+#include "endpoints.hpp"
 #include "ness/core/error.hpp"
 
 namespace ness {
 
 namespace {
 
+// Ohms: 10 nV at the compliance of a bench, and still a circuit that can be followed.
+constexpr double no_lead = 1e-4;
 constexpr double open_lead = 1e15, touch = 1e-2;  // ohms
 
 bool is_shorted(const EmulationOptions& options, std::size_t wire) { return std::find(options.shorted.begin(), options.shorted.end(), wire) != options.shorted.end(); }
@@ -78,12 +76,21 @@ Emulation emulate(const BenchFile& file, const sim::NetworkSpec* network) {
       const BenchWire& wire = wiring[w];
       if (wire.instrument != i) continue;
       if (wire.node) {
-        port = circuit.attach(*wire.node, is_open(w) ? open_lead : wire.lead);
+        port = circuit.attach(*wire.node, is_open(w) ? open_lead : options.leads ? wire.lead : no_lead);
+        emulation.wire_of_port.emplace(port, wire.name);
         if (is_open(w) && described.model != InstrumentModel::keithley_2400) continue;
         scanned.push_back({wire.channel, port});
         driven.push_back({wire.channel, port});
-      } else if (!is_open(w) && !is_shorted(options, w)) {
-        gates.push_back({wire.channel, parameters.at(wire.parameter), wire.per_volt, wire.offset});
+      } else {
+        if (is_open(w) || is_shorted(options, w)) continue;
+        gates.push_back({wire.channel, parameters.at(wire.parameter), wire.per_volt, wire.offset, {}});
+        emulation.wire_of_parameter.emplace(parameters.at(wire.parameter), wire);
+        for (const BenchTalk& talk : file.cross_talk) {
+          if (talk.to != wire.name) continue;
+          const auto from = std::find_if(wiring.begin(), wiring.end(), [&](const BenchWire& other) { return other.name == talk.from; });
+          if (from->instrument != i) throw FileError(file.path + ": [cross-talk." + talk.name + "]: is emulated between channels of one instrument only, and '" + talk.from + "' is of another");
+          gates.back().talk.emplace_back(from->channel, talk.per_volt);
+        }
       }
     }
     const auto make = [&]() -> std::unique_ptr<sim::EmulatedInstrument> {
@@ -106,39 +113,39 @@ Emulation emulate(const BenchFile& file, const sim::NetworkSpec* network) {
   return emulation;
 }
 
+void trace(const Emulation& emulation, std::shared_ptr<std::ostream> out) {
+  *out << "time,wire,what,level,limit\n" << std::flush;
+  emulation.bench->circuit().watch([out, ports = emulation.wire_of_port, gates = emulation.wire_of_parameter](const sim::CircuitChange& change) {
+    const auto line = [&](const std::string& wire, const std::string& what, double level, double limit) {
+      std::array<char, 256> text{};
+      std::snprintf(text.data(), text.size(), "%.9f,%s,%s,%.9g,%.9g\n", change.time, wire.c_str(), what.c_str(), level, limit);
+      *out << text.data() << std::flush;
+    };
+    if (change.parameter) {
+      const auto gate = gates.find(change.index);
+      if (gate != gates.end()) line(gate->second.name, gate->second.parameter, (change.value - gate->second.offset) / gate->second.per_volt, 0);
+      return;
+    }
+    const auto port = ports.find(change.index);
+    if (port == ports.end()) return;
+    using Kind = sim::PortState::Kind;
+    line(port->second, change.state.kind == Kind::voltage ? "voltage" : change.state.kind == Kind::current ? "current" : "open", change.state.level, change.state.limit);
+  });
+}
+
 namespace {
 
 [[noreturn]] void fail(const std::string& what) { throw std::runtime_error("ness emulate: " + what + ": " + std::strerror(errno)); }
 
-// A descriptor, closed at the end.
-class Descriptor {
- public:
-  explicit Descriptor(int number = -1) : number_(number) {}
-  Descriptor(Descriptor&& other) noexcept : number_(std::exchange(other.number_, -1)) {}
-  Descriptor& operator=(Descriptor&& other) noexcept {
-    std::swap(number_, other.number_);
-    return *this;
-  }
-  ~Descriptor() {
-    if (number_ >= 0) ::close(number_);
-  }
-  int get() const { return number_; }
-
- private:
-  int number_;
-};
-
-void no_waiting(int descriptor) { ::fcntl(descriptor, F_SETFL, ::fcntl(descriptor, F_GETFL) | O_NONBLOCK); }
-
 // Where one instrument is reached: a listening socket and its clients, or a pseudo-terminal.
 struct Place {
   sim::EmulatedInstrument* instrument = nullptr;
-  Descriptor listener;               // TCP
-  Descriptor line_end;               // the client's end of a pseudo-terminal, kept open so that a client may come and go
+  std::optional<ListeningSocket> listener;
+  std::optional<PseudoTerminal> line;
   std::vector<Descriptor> clients;   // TCP clients, or the one end of the pseudo-terminal
   std::size_t asking = 0;            // the client that sent last: what is said goes there
   std::string unsent;
-  bool terminal() const { return line_end.get() >= 0; }
+  bool terminal() const { return line.has_value(); }
 };
 
 constexpr std::size_t most_clients = 8, most_unsent = 1 << 22;
@@ -156,39 +163,23 @@ struct EmulationServer::Impl {
   std::uint16_t listen(sim::EmulatedInstrument* instrument) {
     Place place;
     place.instrument = instrument;
-    place.listener = Descriptor(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t length = sizeof address;
-    auto* general = reinterpret_cast<sockaddr*>(&address);
-    if (::bind(place.listener.get(), general, length) != 0 || ::listen(place.listener.get(), 8) != 0 || ::getsockname(place.listener.get(), general, &length) != 0) fail("no port to listen on");
+    const std::uint16_t port = place.listener.emplace().port();
     places.push_back(std::move(place));
-    return ntohs(address.sin_port);
+    return port;
   }
 
   std::string open_terminal(sim::EmulatedInstrument* instrument) {
-    int master = -1, slave = -1;
-    std::array<char, 256> name{};
-    if (::openpty(&master, &slave, name.data(), nullptr, nullptr) != 0) fail("no pseudo-terminal");
     Place place;
     place.instrument = instrument;
-    place.line_end = Descriptor(slave);
-    place.clients.emplace_back(master);
-    no_waiting(master);
-    termios settings{};
-    ::tcgetattr(slave, &settings);
-    ::cfmakeraw(&settings);
-    ::tcsetattr(slave, TCSANOW, &settings);
+    std::string path = place.line.emplace().path;
+    place.clients.push_back(std::move(place.line->end));
     places.push_back(std::move(place));
-    return name.data();
+    return path;
   }
 
   void accept(Place& place) {
-    Descriptor client(::accept4(place.listener.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    Descriptor client = place.listener->accept();
     if (client.get() < 0 || place.clients.size() >= most_clients) return;  // refused: it sees the connection close
-    const int on = 1;
-    ::setsockopt(client.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     place.clients.push_back(std::move(client));
   }
 
@@ -209,7 +200,7 @@ struct EmulationServer::Impl {
     place.clients.erase(place.clients.begin() + static_cast<std::ptrdiff_t>(client));
     if (place.asking == client) {
       place.unsent.clear();  // nobody else asked for it
-      place.instrument->take_output();
+      place.instrument->drop_replies();
     }
     if (place.asking >= client && place.asking > 0) --place.asking;
   }
@@ -230,7 +221,7 @@ struct EmulationServer::Impl {
     while (!stop.stop_requested()) {
       waiting.assign(1, {waker.get(), POLLIN, 0});
       for (const Place& place : places) {
-        if (!place.terminal()) waiting.push_back({place.listener.get(), POLLIN, 0});
+        if (!place.terminal()) waiting.push_back({place.listener->descriptor(), POLLIN, 0});
         for (std::size_t c = 0; c < place.clients.size(); ++c) {
           const bool writing = !place.unsent.empty() && c == place.asking;
           waiting.push_back({place.clients[c].get(), static_cast<short>(POLLIN | (writing ? POLLOUT : 0)), 0});

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <ostream>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -17,7 +19,14 @@ struct Emulation {
   std::vector<sim::EmulatedInstrument*> instruments;  ///< as in the file
   /// Prologix controllers, by the GPIB board they are.
   std::vector<std::pair<std::uint32_t, sim::EmulatedInstrument*>> controllers;
+  /// Wires, by the port of the circuit they lead to, and by the parameter they set.
+  std::map<std::size_t, std::string> wire_of_port;
+  std::map<std::size_t, BenchWire> wire_of_parameter;
 };
+
+/// Writes every change of what the instruments impose to `out`, a line each: time (s), wire, what (voltage, current, open, or the name of a
+/// parameter), level (V or A; of a gate its voltage) and limit (the compliance). The first line names the columns.
+void trace(const Emulation& emulation, std::shared_ptr<std::ostream> out);
 
 /// Throws FileError where the file has no [emulation]. `network` stands in for the file's own, where it is given: the experiment's,
 /// with a run's own initial values.

@@ -50,9 +50,11 @@ constexpr const char* examples =
     "  ness replay xor.h5                           re-execute the training from its log, bit for bit\n"
     "  ness inspect xor.h5                          what the log holds, and whether it is whole\n"
     "  ness check-gradient xor.toml --estimator ep-centred\n"
+    "  ness check bench.toml                        is everything wired as the file says?\n"
     "  ness emulate bench.toml                      the instruments of a bench, emulated on TCP ports and pseudo-terminals\n"
     "  ness idn TCPIP::10.0.0.7::5025::SOCKET       who is there\n"
     "  ness query ASRL/dev/ttyUSB0 ':READ?'         one message, its reply, the error queue\n"
+    "  ness safe bench.toml                         every output of a bench to its safe level, then off\n"
     "  ness solve net.json --clamp 0,3 --json       one steady state, with 17 digits\n"
     "\n"
     "`ness SUBCOMMAND --help` says more. Progress and messages go to standard error, results to standard output.\n"
@@ -63,6 +65,7 @@ int run(int argc, char** argv) {
   StopOnSignal signals;
   Command command;
   command.stop = signals.token();
+  command.live = [&signals](bool on) { signals.live(on); };
   command.line = quoted_line(argc, argv);
 
   CLI::App app(
@@ -79,10 +82,12 @@ int run(int argc, char** argv) {
   add_check_gradient(app, command);
   add_inspect(app, command);
   add_solve(app, command);
+  add_check(app, command);
   add_emulate(app, command);
   add_idn(app, command);
   add_query(app, command);
   add_list(app, command);
+  add_safe(app, command);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

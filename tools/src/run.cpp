@@ -39,11 +39,11 @@ Run prepare(const Experiment& experiment) {
   return run;
 }
 
-Run prepare(const Experiment& experiment, const BenchFile& bench, DeviceKind kind) {
+Run prepare(const Experiment& experiment, const BenchFile& bench, DeviceKind kind, Transcript transcript) {
   Run run = simulated(experiment);
   if (kind != DeviceKind::simulation) {
     if (run.noisy) throw std::invalid_argument("[device] read_noise and its like belong to the simulation: a bench has its own");
-    run.bench = make_bench(bench, kind, *run.network, run.simulation->info());
+    run.bench = make_bench(bench, kind, *run.network, run.simulation->info(), std::move(transcript));
   }
   fit(run, experiment, run.device().info());
   return run;

@@ -39,7 +39,7 @@ struct Run {
 /// options that cannot be.
 Run prepare(const Experiment& experiment);
 /// The same on another device than the simulation: the bench of a file, real or emulated. Nothing is sent yet.
-Run prepare(const Experiment& experiment, const BenchFile& bench, DeviceKind kind);
+Run prepare(const Experiment& experiment, const BenchFile& bench, DeviceKind kind, Transcript transcript = {});
 /// The same for a device that is not here, as a log describes it: for replays.
 Run prepare(const Experiment& experiment, const DeviceInfo& recorded);
 

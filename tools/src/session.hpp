@@ -16,6 +16,7 @@ namespace ness {
 struct Outcome {
   TrainingSummary summary;
   std::vector<SetEvaluation> evaluations;  ///< none where training was cancelled
+  SafeReport safe;                         ///< how the device was left
   bool cancelled() const { return summary.end == TrainingSummary::End::cancelled; }
 };
 

@@ -24,6 +24,7 @@ struct ExitCode {
 struct Command {
   std::function<int()> run;
   std::stop_token stop;
+  std::function<void(bool)> live;  ///< told when a bench goes live, and when it is safe again
   bool heeds_stop = true;  ///< false: nothing is imposed or written, and the first signal may leave at once
   std::string line;  ///< as it was typed, for the log
 };
@@ -31,6 +32,7 @@ struct Command {
 void add_train(CLI::App& app, Command& command);
 void add_evaluate(CLI::App& app, Command& command);
 void add_replay(CLI::App& app, Command& command);
+void add_check(CLI::App& app, Command& command);
 void add_check_gradient(CLI::App& app, Command& command);
 void add_inspect(CLI::App& app, Command& command);
 void add_solve(CLI::App& app, Command& command);
@@ -38,6 +40,7 @@ void add_emulate(CLI::App& app, Command& command);
 void add_idn(CLI::App& app, Command& command);
 void add_query(CLI::App& app, Command& command);
 void add_list(CLI::App& app, Command& command);
+void add_safe(CLI::App& app, Command& command);
 
 /// Options that several subcommands share, worded once.
 struct CommonOptions {

@@ -1,11 +1,13 @@
 // ness emulate: the instruments of a bench file, emulated in real time.
 #include <cstdio>
+#include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "commands.hpp"
 #include "emulation.hpp"
 #include "messages.hpp"
+#include "ness/core/error.hpp"
 
 namespace ness {
 
@@ -14,12 +16,19 @@ namespace {
 struct EmulateOptions {
   std::string bench;
   std::vector<std::string> set;
+  std::string trace;
   bool json = false;
 };
 
 int emulate_bench(const EmulateOptions& options, std::stop_token stop) {
   const BenchFile file = load_bench(options.bench, options.set);
-  EmulationServer server(file, emulate(file));
+  Emulation emulation = emulate(file);
+  if (!options.trace.empty()) {
+    auto out = std::make_shared<std::ofstream>(options.trace);
+    if (!*out) throw FileError(options.trace + ": cannot be written");
+    trace(emulation, std::move(out));
+  }
+  EmulationServer server(file, std::move(emulation));
   for (const Listening& entry : server.listening()) {
     if (options.json) {
       std::printf("%s\n", nlohmann::ordered_json{{"name", entry.name}, {"model", entry.model}, {"resource", entry.resource}}.dump().c_str());
@@ -40,6 +49,7 @@ void add_emulate(CLI::App& app, Command& command) {
   auto options = std::make_shared<EmulateOptions>();
   sub.add_option("BENCH", options->bench, "bench file (TOML)")->required()->type_name("FILE");
   sub.add_option("--set", options->set, "set any key of the bench file; may be repeated")->type_name("KEY=VALUE")->allow_extra_args(false);
+  sub.add_option("--trace", options->trace, "every change of what the instruments impose, a line each: time, wire, what, level, limit (CSV)")->type_name("FILE");
   sub.add_flag("--json", options->json, "a line of JSON an instrument: name, model, resource name");
   sub.footer(
       "Each instrument listens on loopback, at a port or pseudo-terminal the system chooses: on TCP where its address in the file is a\n"

@@ -1,10 +1,13 @@
 // ness train: trains, and logs every relaxation; continues a run that was stopped.
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include "bench_check.hpp"
 #include "commands.hpp"
+#include "live_bench.hpp"
 #include "logged_run.hpp"
 #include "messages.hpp"
 #include "ness/core/digest.hpp"
@@ -18,9 +21,9 @@ namespace ness {
 namespace {
 
 struct TrainOptions : CommonOptions {
-  std::string experiment, log, resume, bench;
+  std::string experiment, log, resume, bench, transcript;
   DeviceKind device = DeviceKind::simulation;
-  bool quiet = false;
+  bool quiet = false, check = true;
 };
 
 constexpr std::chrono::milliseconds safe_budget{5000};
@@ -29,25 +32,35 @@ std::string shell_word(const std::string& path) {
   return path.find_first_of(" \t'\"\\$&|;<>()*?") == std::string::npos ? path : "'" + path + "'";
 }
 
+/// Makes the device safe; what is stuck is told at once, whatever else goes wrong.
+SafeReport leave(Device& device, SafeProfile profile) {
+  SafeReport report = device.make_safe(safe_budget, profile);
+  if (!report.safe) complain(report.message());
+  return report;
+}
+
+/// What the log says beside the reason.
+std::string remark(const SafeReport& report) { return report.safe ? "" : "; " + report.message(); }
+
 /// Runs `body`, then closes the log with how it ended. Whatever goes wrong, the device is made safe and the log says so, unless
 /// it is the log itself that failed: then no further call is made on it.
 Outcome closing(LogWriter& log, const std::string& path, Device& device, const std::function<Outcome()>& body) {
   try {
     Outcome outcome = body();
-    device.make_safe(safe_budget);
-    log.close(outcome.cancelled() ? ExitStatus::cancelled : ExitStatus::finished, outcome.summary.message());
+    outcome.safe = leave(device, outcome.cancelled() ? SafeProfile::cancel : SafeProfile::stop);
+    log.close(outcome.cancelled() ? ExitStatus::cancelled : ExitStatus::finished, outcome.summary.message() + remark(outcome.safe));
     return outcome;
   } catch (const LogError&) {
-    device.make_safe(safe_budget);
+    leave(device, SafeProfile::emergency);
     throw;
   } catch (const Cancelled&) {
-    device.make_safe(safe_budget);
-    log.close(ExitStatus::cancelled, "stopped on request while evaluating, after training had ended");
+    const SafeReport safe = leave(device, SafeProfile::cancel);
+    log.close(ExitStatus::cancelled, "stopped on request while evaluating, after training had ended" + remark(safe));
     inform("training has ended, its evaluation has not; continue: " + called() + " train --resume " + shell_word(path));
     throw;
   } catch (const std::exception& error) {
-    device.make_safe(safe_budget);
-    log.close(ExitStatus::failed, error.what());
+    const SafeReport safe = leave(device, SafeProfile::emergency);
+    log.close(ExitStatus::failed, error.what() + remark(safe));
     throw;
   }
 }
@@ -72,6 +85,7 @@ nlohmann::ordered_json json_of(const Outcome& outcome, const std::string& log, s
   result["loss"] = json_number(summary.loss);
   result["best_validation_loss"] = json_number(summary.best_validation_loss);
   result["theta_digest"] = digest_text(digest(summary.theta));
+  result["safe"] = outcome.safe.safe;
   result["seconds"] = seconds;
   result.update(json_of(outcome.evaluations));
   return result;
@@ -106,14 +120,56 @@ void tell(const Outcome& outcome, const std::string& log, std::uint64_t seed, do
   }
 }
 
-int exit_code(const Outcome& outcome) { return outcome.cancelled() ? ExitCode::cancelled : ExitCode::success; }
+int exit_code(const Outcome& outcome) { return !outcome.safe.safe ? ExitCode::failure : outcome.cancelled() ? ExitCode::cancelled : ExitCode::success; }
+
+/// Every message of every session, a line each, as it happens.
+Transcript transcript_to(const std::string& path) {
+  if (path.empty()) return {};
+  auto file = std::make_shared<std::ofstream>(path);
+  if (!*file) throw FileError(path + ": cannot be written");
+  return [file](const protocols::Exchange& exchange) {
+    static constexpr const char* marks[] = {"opened", ">", "<", "closed", "!"};
+    *file << exchange.address << ' ' << marks[static_cast<std::size_t>(exchange.kind)] << ' ' << exchange.text << '\n' << std::flush;
+  };
+}
 
 Run prepared(const Experiment& experiment, const TrainOptions& options) {
   const bool simulated = options.device == DeviceKind::simulation;
   if (simulated != options.bench.empty()) {
     throw std::invalid_argument(simulated ? "--bench belongs to --device bench or emulated" : "--device bench and emulated need --bench FILE, which says what is wired to what");
   }
-  return simulated ? prepare(experiment) : prepare(experiment, load_bench(options.bench), options.device);
+  if (simulated && !options.transcript.empty()) throw std::invalid_argument("--transcript belongs to --device bench or emulated");
+  return simulated ? prepare(experiment) : prepare(experiment, load_bench(options.bench), options.device, transcript_to(options.transcript));
+}
+
+/// How rows are kept together. On a bench each is in the file before the next relaxation begins.
+LogOptions log_options(const Experiment& experiment, const TrainOptions& options) {
+  LogOptions log = experiment.log;
+  if (options.device == DeviceKind::bench) log.group_rows = 1;
+  return log;
+}
+
+/// Switches the bench on before there is a log: what cannot be reached, or is not what it should be, is found here.
+void start(Run& run, const Command& command) {
+  if (run.bench.bench) run.bench.bench->start(command.stop);
+}
+
+/// Refuses a bench whose cables are not where its file says. Throws std::runtime_error, the bench made safe.
+void require_right_bench(Run& run, const TrainOptions& options, const Command& command) {
+  if (!run.bench.bench) return;
+  if (!options.check) {
+    warn("the bench is not checked (--no-check): an exchanged cable will not be noticed");
+    return;
+  }
+  const BenchFile file = load_bench(options.bench);
+  try {
+    const WiringReport report = check_bench(file, *run.bench.bench, run.network, command.stop);
+    for (const std::string& warning : report.warnings) warn(warning);
+    if (!report.passed()) throw std::runtime_error(summary(file, report));
+  } catch (...) {
+    run.bench.bench->make_safe(safe_budget);
+    throw;
+  }
 }
 
 int train(const TrainOptions& options, const Command& command) {
@@ -126,8 +182,11 @@ int train(const TrainOptions& options, const Command& command) {
   Progress progress(experiment.training.epochs, steps_per_epoch(*experiment.task, experiment.training), options.quiet);
   // Whatever does not fit is found here, before there is a log.
   Session(run.device(), run, experiment, progress);
+  const LiveBench live(command, options.device == DeviceKind::bench);
+  start(run, command);
+  require_right_bench(run, options, command);
 
-  LogWriter log(path, log_header(experiment, run, command.line), experiment.log);
+  LogWriter log(path, log_header(experiment, run, command.line), log_options(experiment, options));
   Recorder recorder(run.device(), log);
   Session session(recorder, run, experiment, progress);
   session.trainer().observe(recorder);
@@ -190,8 +249,11 @@ int resume(const TrainOptions& options, const Command& command) {
   Progress progress(experiment->training.epochs, steps_per_epoch(*experiment->task, experiment->training), options.quiet,
                     first_step);
 
+  const LiveBench live(command, options.device == DeviceKind::bench);
+  start(run, command);
+  require_right_bench(run, options, command);
   // The writer first: it trims the log to what is counted, and that is what the reader then sees.
-  LogWriter log(path, LogWriter::Continue{}, experiment->log);
+  LogWriter log(path, LogWriter::Continue{}, log_options(*experiment, options));
   const LogReader recorded(path);
   Recorder recorder(run.device(), log);
   Replay replay(recorded, pattern_sets(*experiment->task), first_row, &recorder);
@@ -226,6 +288,8 @@ void add_train(CLI::App& app, Command& command) {
       ->transform(CLI::CheckedTransformer(std::map<std::string, DeviceKind>{{"simulation", DeviceKind::simulation}, {"bench", DeviceKind::bench}, {"emulated", DeviceKind::emulated}}).description(""))
       ->type_name("KIND");
   trainer.add_option("--bench", options->bench, "the bench file of --device bench or emulated")->type_name("FILE");
+  trainer.add_option("--transcript", options->transcript, "every message to and from the bench's instruments, a line each")->type_name("FILE");
+  trainer.add_flag("!--no-check", options->check, "train on a bench without checking first that its cables are where its file says");
   options->add_set(trainer);
   options->add_data(trainer);
   options->add_threads(trainer);

@@ -54,12 +54,19 @@ struct ParameterInfo {
   std::int64_t node = -1;  ///< the node (leak) it belongs to, or -1
 };
 
+/// Something of the surroundings that is read beside every relaxation: a temperature, a field, a leakage current.
+struct EnvironmentInfo {
+  std::string name, unit;
+  bool operator==(const EnvironmentInfo&) const = default;
+};
+
 /// What a device is and can do.
 struct DeviceInfo {
   std::string identity;                    ///< what stands behind it, for the log
   std::vector<Terminal> terminals;         ///< in node order
   std::vector<std::uint32_t> outputs;      ///< terminals whose potentials are the result, in readout order
   std::vector<ParameterInfo> parameters;
+  std::vector<EnvironmentInfo> environment;  ///< of Relaxation::environment
   bool restores_state = false;             ///< Start may be From
   bool deterministic = false;              ///< the same drive from the same start gives the same bits
   std::string potential_unit = "kT", current_unit = "kT/h", time_unit = "1";
@@ -79,10 +86,17 @@ struct DeviceInfo {
 /// and what is allowed. `where` begins the message, e.g. "drive 3".
 void check_drive(const DeviceInfo& info, const Drive& drive, const std::string& where);
 
+/// Ways to leave a device, each with levels, ramps and last acts of its own on a bench: the work is done; someone asked to stop;
+/// something failed.
+enum class SafeProfile : std::uint8_t { stop, cancel, emergency };
+const char* to_string(SafeProfile profile);
+
 /// What make_safe found.
 struct SafeReport {
   bool safe = true;
   std::vector<std::string> stuck;  ///< channels that could not be brought to safety, each with its last known level
+  /// One line: "safe", or what is stuck where.
+  std::string message() const;
 };
 
 class Device {
@@ -103,8 +117,9 @@ class Device {
   /// One relaxation.
   Relaxation relax(const Drive& drive);
 
-  /// Brings the device to its safe profile. Never throws; may be called again.
-  SafeReport make_safe(std::chrono::milliseconds budget) noexcept;
+  /// Brings the device to a safe profile. Never throws; may be called again. `budget`: for what does not answer, beside the time
+  /// that the profile's ramps take.
+  SafeReport make_safe(std::chrono::milliseconds budget, SafeProfile profile = SafeProfile::stop) noexcept;
 
   /// The next relaxation is number `ordinal` of the experiment. Devices with counter-based noise draw from there; others
   /// need not care.
@@ -112,7 +127,7 @@ class Device {
 
  protected:
   virtual void do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) = 0;
-  virtual SafeReport do_make_safe(std::chrono::milliseconds budget);
+  virtual SafeReport do_make_safe(std::chrono::milliseconds budget, SafeProfile profile);
 };
 
 }  // namespace ness

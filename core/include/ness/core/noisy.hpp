@@ -32,7 +32,7 @@ class Noisy final : public Device {
 
  protected:
   void do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) override;
-  SafeReport do_make_safe(std::chrono::milliseconds budget) override;
+  SafeReport do_make_safe(std::chrono::milliseconds budget, SafeProfile profile) override;
 
  private:
   double imposed(std::uint32_t parameter, double setpoint, std::uint64_t ordinal) const;

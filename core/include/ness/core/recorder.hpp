@@ -22,7 +22,7 @@ class Recorder final : public Device, public TrainingObserver {
 
  protected:
   void do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) override;
-  SafeReport do_make_safe(std::chrono::milliseconds budget) override;
+  SafeReport do_make_safe(std::chrono::milliseconds budget, SafeProfile profile) override;
 
  private:
   Device& device_;

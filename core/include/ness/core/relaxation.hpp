@@ -52,6 +52,7 @@ struct Relaxation {
   Vector current;         ///< [n_terminals] measured currents into the network; empty where not measured
   Vector clamp_readback;  ///< [n_clamped] measured levels; empty where not measured (never an echo)
   Vector theta_readback;  ///< [n_parameters] measured parameters; empty where not measured
+  Vector environment;     ///< [n_environment] in DeviceInfo's order and units; empty where not measured
   Quality quality;
   Timing timing;
 };

@@ -31,7 +31,7 @@ class Replay final : public Device {
 
  protected:
   void do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) override;
-  SafeReport do_make_safe(std::chrono::milliseconds budget) override;
+  SafeReport do_make_safe(std::chrono::milliseconds budget, SafeProfile profile) override;
 
  private:
   void pass_over_failed();

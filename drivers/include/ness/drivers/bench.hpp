@@ -1,8 +1,8 @@
 // The bench: several instruments as one Device.
 //
-// A training loop speaks of potentials in kT, currents in units and parameters; the bench turns them into volts on channels. Inputs
-// are held by source-meters (or DAC channels), parameters are gates with a calibration, nudges move a node's leak reference
-// (u = g x change of mu_ref), potentials are scanned. What is written passes the setpoint plan; what changed is written, and nothing
+// A training loop speaks of potentials in kT, currents in units and parameters; the bench turns them into volts and amperes on
+// channels. Inputs are held by source-meters (or DAC channels), parameters are gates with a calibration, currents are injected by
+// moving a node's leak reference (u = g x change of mu_ref) or by a source of current, potentials are read by scanners and voltmeters. What is written passes the setpoint plan; what changed is written, and nothing
 // else; what was written is read back.
 #pragma once
 
@@ -15,10 +15,8 @@
 #include "ness/core/clock.hpp"
 #include "ness/core/device.hpp"
 #include "ness/core/settling.hpp"
-#include "ness/drivers/dac.hpp"
+#include "ness/drivers/levels.hpp"
 #include "ness/drivers/meters.hpp"
-#include "ness/drivers/setpoint_plan.hpp"
-#include "ness/drivers/source_meter.hpp"
 
 namespace ness::drivers {
 
@@ -26,29 +24,41 @@ namespace ness::drivers {
 struct BenchScale {
   double volts_per_kT = 0.1;
   double amperes_per_unit = 2.5e-6;
-  int carrier = 1;  ///< 1, or -1 where the voltage rises as the potential falls
+  int carrier = 1;            ///< 1, or -1 where the voltage rises as the potential falls
+  double error_share = 0.05;  ///< kT (units of an injected current): what an instrument's one-year error may come to at most
 };
 
-/// A level the bench sets: of a source-meter, or of a DAC's channel.
-struct BenchChannel {
-  enum class Kind : std::uint8_t { source, dac } kind = Kind::source;
-  std::size_t instrument = 0;     ///< index among the sources or the dacs
-  std::uint32_t channel = 1;      ///< of a DAC
-  PlannedChannel plan;            ///< volts at the instrument
-  double safe = 0;                ///< volts, in the safe profile
-  std::uint32_t safe_order = 0;   ///< lower ones go first: bias before gates
-  /// Exactly one of the two: the clamped terminal it holds, the parameter it sets.
+/// A channel that sets a level, and what the level is for.
+struct BenchChannel : LevelChannel {
+  /// Exactly one of the two. A clamped terminal is held; a free one is held now and then (voltage), or injected into (a source of
+  /// current).
   std::optional<std::uint32_t> terminal, parameter;
-  double gain = 1, offset = 0;    ///< volts at the terminal = gain x level + offset (a divider, an amplifier)
-  double per_volt = 1, zero = 0;  ///< parameter = zero + per_volt x level
+  double gain = 1, offset = 0;    ///< V or A at the terminal = gain x level + offset (a divider, an amplifier)
+  double per_volt = 1, zero = 0;  ///< parameter = zero + per_volt x level, cross-talk aside
 };
 
-/// A potential the bench reads.
+/// Cross-talk: a channel that also changes another's parameter, by this much a volt.
+struct BenchCrossTalk {
+  std::uint32_t parameter = 0;
+  std::size_t channel = 0;  ///< index among the bench's channels
+  double per_volt = 0;
+};
+
+/// Where a number is read: a scanner's channel, a voltmeter, what a source-meter measures at its own terminals.
+struct BenchMeter {
+  enum class Kind : std::uint8_t { scanner, voltmeter, source_volts, source_amperes } kind = Kind::scanner;
+  std::size_t instrument = 0;
+  std::uint32_t channel = 101;  ///< of a scanner
+};
+
+/// A terminal that is read.
 struct BenchReading {
-  std::size_t scanner = 0;
-  std::uint32_t channel = 101;
+  BenchMeter meter;
   std::uint32_t terminal = 0;
-  double gain = 1, offset = 0;    ///< volts read = gain x volts at the terminal + offset
+  double gain = 1, offset = 0;  ///< volts (amperes) read = gain x volts at the terminal + offset
+  bool current = false;         ///< volts read = gain x amperes into the network + offset: a meter behind a preamplifier
+  /// Slowest time constant after an input, or a gate or nudge, has changed, s, as measured by a step response; < 0: SettleOptions::tau_max.
+  double tau_input = -1, tau_gate = -1;
 };
 
 /// A terminal that is nudged through its leak reference.
@@ -59,49 +69,62 @@ struct BenchNudge {
   Range range;                    ///< of the injected current
 };
 
-struct BenchSettings {
-  BenchScale scale;
-  std::vector<SourceMeterSettings> sources;  ///< one a source
-  std::vector<DacSettings> dacs;             ///< one a DAC
-  std::vector<MeterSettings> scanners;       ///< one a scanner
-  std::vector<BenchChannel> channels;
-  std::vector<BenchReading> readings;
-  std::vector<BenchNudge> nudges;
-  std::vector<CrossLimit> cross_limits;      ///< in volts, of `channels`
-  SettleOptions settle;                      ///< tolerance and noise in kT
-  double settle_timeout = 60;                ///< s
-  double rest_time = 0;                      ///< s at rest before a relaxation from rest; 0: ten times settle.tau_max
+/// Something of the surroundings, logged beside every relaxation.
+struct BenchEnvironment {
+  std::string name, unit;
+  BenchMeter meter;
+  double gain = 1, offset = 0;    ///< value = offset + gain x volts (or amperes)
+  Range pause;                    ///< outside of it the run waits, with all levels as they are
 };
 
-struct BenchInstruments {
-  std::vector<std::unique_ptr<SourceMeter>> sources;
-  std::vector<std::unique_ptr<Dac>> dacs;
+struct BenchSettings {
+  BenchScale scale;
+  std::vector<MeterSettings> scanners;    ///< one a scanner
+  std::vector<MeterSettings> voltmeters;  ///< one a voltmeter
+  std::vector<BenchChannel> channels;
+  std::vector<BenchCrossTalk> cross_talk;
+  std::vector<BenchReading> readings;
+  std::vector<BenchNudge> nudges;
+  std::vector<BenchEnvironment> environment;
+  std::vector<CrossLimit> cross_limits;   ///< in volts, of `channels`
+  SettleOptions settle;                   ///< tolerance and noise in kT
+  double settle_timeout = 60;             ///< s
+  double rest_time = 0;                   ///< s at rest before a relaxation from rest; 0: ten times settle.tau_max
+  double hold_time = 0;                   ///< s after a free terminal became a held one, or back; 0: as rest_time
+  double pause_every = 1;                 ///< s between looks at surroundings that are out of bounds
+  double pause_timeout = 600;             ///< s, then the run ends
+};
+
+struct BenchInstruments : LevelInstruments {
   std::vector<std::unique_ptr<Scanner>> scanners;
+  std::vector<std::unique_ptr<Voltmeter>> voltmeters;
 };
 
 class Bench final : public Device {
  public:
   /// `network`: terminals, outputs and parameters of what is on the bench, in the order training knows. What no channel sets is a
   /// constant: its value there (`constants`, [n_parameters]) is the only one a drive may ask for. Throws std::invalid_argument for
-  /// wiring that cannot be: a clamped terminal nothing holds, a free one nothing reads, a channel wired twice, limits beyond an
-  /// instrument's range. Nothing is sent.
+  /// wiring that cannot be: a clamped terminal nothing holds, an output nothing reads, a channel wired twice, limits beyond an
+  /// instrument's range, a scale at which an instrument's error exceeds the stated share of a kT. Nothing is sent.
   Bench(const DeviceInfo& network, const Vector& constants, BenchInstruments instruments, BenchSettings settings, std::shared_ptr<Clock> clock);
+  /// Makes a bench safe that nobody else has (SafeProfile::emergency).
   ~Bench() override;
 
   const DeviceInfo& info() const override { return info_; }
 
-  /// Connects to all, finds out whether each is who it should be, configures them, and switches the outputs on at their safe levels.
+  /// Connects to all, finds out whether each is who it should be, brings down what is live, configures, and switches the outputs on at their safe levels.
   /// The first relaxation does it, if nobody did. Throws LinkError or InstrumentError; what was switched on is safe again.
-  void start();
+  void start(std::stop_token stop = {});
+
+  /// The levels alone, for what works without a network.
+  Levels& levels();
 
  protected:
   /// From rest: inputs and nudges at zero with the drive's parameters for the rest time, then the drive. From the present state: the
-  /// drive. Throws LinkError or InstrumentError after making safe.
+  /// drive. Every level of every drive is checked before the first moves. Throws LinkError or InstrumentError after making safe.
   void do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) override;
-  /// Each channel to its safe level, within all limits, in the safe order, then the outputs of the sources off. Each instrument
-  /// on a fresh link; one that cannot be reached counts as stuck at its last known level, and the others go to the nearest levels that
-  /// keep the cross-limits with it.
-  SafeReport do_make_safe(std::chrono::milliseconds budget) override;
+  /// Levels::make_safe. Where nothing was switched on since, nothing is done, and the last report holds.
+  SafeReport do_make_safe(std::chrono::milliseconds budget, SafeProfile profile) override;
 
  private:
   struct Impl;

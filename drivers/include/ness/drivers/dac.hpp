@@ -11,16 +11,22 @@
 
 namespace ness::drivers {
 
+enum class DacFilter : std::uint8_t { dc, medium, high };
+
 struct DacSettings {
   double range = 2;      ///< V: the lowest that holds this
   double slew = 1e3;     ///< V/s
+  DacFilter filter = DacFilter::dc;  ///< of the outputs: the lowest noise, or more bandwidth
 };
 
 class Dac : public Instrument {
  public:
   /// Throws std::invalid_argument for what the model cannot do, with the reason; sends nothing.
   virtual void require(const DacSettings& settings) const = 0;
-  /// Range and slew of channels, which have to be at 0 V; each read back. Throws as SourceMeter::configure.
+  /// Which of the channels have to be at 0 V before configure(): those whose range or filter would change.
+  virtual std::vector<std::uint32_t> to_rest(const std::vector<std::uint32_t>& channels, const DacSettings& settings) = 0;
+  /// Range, filter and slew of channels, each read back. A channel whose range or filter changes has to be at 0 V. Throws as
+  /// SourceMeter::configure.
   virtual void configure(const std::vector<std::uint32_t>& channels, const DacSettings& settings) = 0;
   /// Takes channels as they are, after a lost link or another program: asks for their ranges, and changes nothing.
   virtual void adopt(const std::vector<std::uint32_t>& channels) = 0;
@@ -33,7 +39,8 @@ class Dac : public Instrument {
   virtual std::vector<double> targets(const std::vector<std::uint32_t>& channels) = 0;
   /// Currents out of the channels, A; empty where the model has no sensors.
   virtual std::vector<double> currents(const std::vector<std::uint32_t>& channels) = 0;
-  virtual double resolution(std::uint32_t channel) const = 0;
+  /// Smallest step of a level, V, with these settings.
+  virtual double resolution(const DacSettings& settings) const = 0;
 
  protected:
   using Instrument::Instrument;

@@ -27,6 +27,8 @@ class Voltmeter : public Instrument {
  public:
   /// Throws std::invalid_argument for what the model cannot do, with the reason; sends nothing.
   virtual void require(const MeterSettings& settings) const = 0;
+  /// Largest error of a reading of `volts`, V, with these settings, one year after calibration.
+  virtual double reading_error(const MeterSettings& settings, double volts) const = 0;
   /// Direct voltage. Each setting is read back. Throws as SourceMeter::configure.
   virtual void configure(const MeterSettings& settings) = 0;
   virtual void arm() = 0;
@@ -42,6 +44,8 @@ class Scanner : public Instrument {
  public:
   /// Throws std::invalid_argument for what the model cannot do, with the reason; sends nothing.
   virtual void require(const MeterSettings& settings) const = 0;
+  /// Largest error of a reading of `volts`, V, with these settings, one year after calibration.
+  virtual double reading_error(const MeterSettings& settings, double volts) const = 0;
   /// Channels are read in the order given. Each setting is read back. Throws as SourceMeter::configure.
   virtual void configure(const std::vector<std::uint32_t>& channels, const MeterSettings& settings) = 0;
   virtual void arm() = 0;

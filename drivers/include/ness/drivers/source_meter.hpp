@@ -41,6 +41,8 @@ class SourceMeter : public Instrument {
   /// Takes the instrument as it is, after a lost link or another program: asks for what it sources and in which range, changes
   /// nothing, and goes on from there.
   virtual void adopt() = 0;
+  /// What the terminals do when the output is off, from now on; read back.
+  virtual void set_off_state(OffState state) = 0;
   /// The level, V or A. With the output on it applies at once. Throws std::invalid_argument beyond the range configured.
   virtual void set_level(double level) = 0;
   /// The level the instrument says it has: the programmed one, never an echo of what was sent.
@@ -52,10 +54,10 @@ class SourceMeter : public Instrument {
   virtual SourceReading fetch() = 0;
   /// How long a measurement takes, commands not counted.
   virtual double measurement_time() const = 0;
-  /// Smallest step of the level in the range configured.
-  virtual double resolution() const = 0;
-  /// Largest error of the level at `level`, one year after calibration.
-  virtual double accuracy(double level) const = 0;
+  /// Smallest step of the level, V or A, with these settings.
+  virtual double resolution(const SourceMeterSettings& settings) const = 0;
+  /// Largest error of the level, V or A, with these settings, one year after calibration.
+  virtual double level_error(const SourceMeterSettings& settings, double level) const = 0;
 
  protected:
   using Instrument::Instrument;

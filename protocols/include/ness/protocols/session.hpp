@@ -2,7 +2,8 @@
 //
 // Messages end with a terminator; replies are read up to line feed, or by their stated length where they are blocks. A session
 // that timed out, or read what it had not asked for, closes its link, and opens a fresh one with the next message: a late reply
-// never answers the next query.
+// never answers the next query. Where the link is a serial line, which has no connection that could end, the fresh one begins
+// with *IDN?, and what comes before its answer is dropped.
 #pragma once
 
 #include <cstddef>
@@ -86,6 +87,7 @@ class Session {
 
  private:
   void ensure_open();
+  void drop_late_replies();
   void send(std::string_view message);
   std::string read_reply(Milliseconds extra, std::size_t expected);
   template <class F> auto guarded(F&& f);
@@ -97,6 +99,8 @@ class Session {
   std::vector<std::string> asked_;  // queries whose replies are due, oldest first
   std::string outgoing_;
   std::uint64_t openings_ = 0;
+  std::size_t lost_ = 0;            // replies that were due when the link was last closed
+  Milliseconds longest_extra_{0};   // that any of them may have taken
 };
 
 /// A number as instruments write them ("+1.0E-03", blanks around allowed). Throws std::invalid_argument.

@@ -55,6 +55,10 @@ class Transport {
   /// True if the link itself tells where a message ends (GPIB's EOI) and the last read reached such an end.
   virtual bool at_end() const { return false; }
 
+  /// True if what an instrument says after the link was closed can still come to the next one that opens it: a serial line has
+  /// no connection that could end.
+  virtual bool keeps_late_replies() const { return false; }
+
   /// IEEE 488 device clear: empties the instrument's buffers. False where the link has none.
   virtual bool clear(Milliseconds) { return false; }
 

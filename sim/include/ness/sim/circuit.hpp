@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <string>
@@ -34,6 +35,15 @@ struct PortState {
   bool operator==(const PortState&) const = default;
 };
 
+/// A change of what is imposed on a circuit.
+struct CircuitChange {
+  double time = 0;           ///< s
+  bool parameter = false;    ///< a parameter, or a port
+  std::size_t index = 0;     ///< of it
+  PortState state;           ///< of the port, from now on
+  double value = 0;          ///< of the parameter, from now on
+};
+
 class Circuit {
  public:
   /// `spec` in units of kT and unit current; its clamped nodes become free ones without a leak, whose potential is what is
@@ -56,6 +66,9 @@ class Circuit {
   /// Parameters in the network's own order and units (gates move these).
   void set_parameter(std::size_t index, double value);
   double parameter(std::size_t index) const;
+
+  /// Told of every change of a port or parameter, as it happens: a record of what instruments did.
+  void watch(std::function<void(const CircuitChange&)> watcher);
 
   /// Follows the circuit to time `t` (s), not before the present. Throws std::runtime_error if it cannot be followed.
   void advance(double t);

@@ -25,7 +25,9 @@ struct Imperfection {
   std::uint64_t seed = 0;
   std::uint32_t number = 0;   ///< of the instrument among those of the seed: each draws from a stream of its own
   double line_frequency = 50;  ///< Hz
-  static Imperfection none() { return {false, false, false, 0, 0, 50}; }
+  bool loading = true;         ///< inputs draw current: input resistances are on the circuit
+  /// Says what is and shows all of it. Its inputs still load the circuit, as what is read is the circuit with the instrument at it.
+  static Imperfection none() { return {false, false, false, 0, 0, 50, true}; }
 };
 
 class EmulatedInstrument {
@@ -45,6 +47,10 @@ class EmulatedInstrument {
   virtual void run(double now) = 0;
   /// Takes what it has to say by now.
   virtual std::string take_output() = 0;
+
+  /// The connection that asked has ended: what it is still owed is never said, and what it told is still done. (On a serial line nothing
+  /// ends: late replies come.)
+  virtual void drop_replies() { take_output(); }
 
   /// IEEE 488 device clear: buffers emptied, the parser reset; settings stay.
   virtual void device_clear() = 0;
@@ -88,11 +94,12 @@ enum class Multimeter : std::uint8_t { agilent_34401a, keysight_34461a };
 /// A bench multimeter at a port, measuring direct voltage.
 std::unique_ptr<EmulatedInstrument> emulated_multimeter(Multimeter model, Circuit& circuit, std::size_t port, const Imperfection& imperfection);
 
-/// What a gate channel's voltage does to a parameter: value = offset + per_volt x voltage.
+/// What a gate channel's voltage does to a parameter: value = offset + per_volt x voltage + what other channels contribute.
 struct Gate {
   std::uint32_t channel = 1;
   std::size_t parameter = 0;
   double per_volt = 10, offset = 0;
+  std::vector<std::pair<std::uint32_t, double>> talk;  ///< cross-talk: (another channel, its per_volt)
 };
 /// A DAC channel that leads to a port instead.
 struct DacChannel {

@@ -1,0 +1,85 @@
+// What a bench is made of, once its wiring was found possible.
+#pragma once
+
+#include <Eigen/LU>
+#include <map>
+#include <optional>
+
+#include "ness/drivers/bench.hpp"
+
+namespace ness::drivers {
+
+struct Bench::Impl {
+  Levels levels;
+  std::vector<std::unique_ptr<Scanner>> scanners;
+  std::vector<std::unique_ptr<Voltmeter>> voltmeters;
+  BenchSettings settings;
+  std::shared_ptr<Clock> clock;
+
+  std::vector<std::uint32_t> clamped, read, nudgeable;
+  std::map<std::uint32_t, std::size_t> channel_of_terminal;  // held or injected
+  // Gates: parameter values = zero + coupling x levels; own columns apart, to solve for.
+  std::vector<std::pair<std::uint32_t, std::size_t>> gates;  // (parameter, channel)
+  Vector gate_zero;
+  Matrix coupling;                      // [gates x channels]
+  Eigen::PartialPivLU<Matrix> of_gates;  // of coupling's columns of the gates themselves
+  std::vector<std::optional<std::size_t>> nudge_gate;    // of each nudgeable terminal: position in `gates` of its leak reference
+  std::vector<double> nudge_conductance;                 // and the leak's g
+
+  /// Where a number that was read goes: into a reading or the environment.
+  struct Place {
+    bool environment = false;
+    std::size_t index = 0;
+  };
+  struct Scanned {
+    std::uint32_t channel = 0;
+    Place place;
+  };
+  std::vector<std::vector<Scanned>> scanned;             // of each scanner
+  std::vector<std::optional<Place>> metered;             // of each voltmeter
+  std::vector<std::pair<std::size_t, Place>> sensed;     // (source, place)
+  std::vector<std::optional<std::size_t>> reading_of;    // of each position in `read`: index of its reading
+
+  SafeReport last_safe;
+
+  // What changed since the last verdict: how long it takes differs.
+  bool input_moved = true, gate_moved = true;
+  std::map<std::uint32_t, double> last_volts;            // of terminals, as last read
+
+  Impl(Levels l, std::vector<std::unique_ptr<Scanner>> s, std::vector<std::unique_ptr<Voltmeter>> v, BenchSettings b, std::shared_ptr<Clock> c)
+      : levels(std::move(l)), scanners(std::move(s)), voltmeters(std::move(v)), settings(std::move(b)), clock(std::move(c)) {}
+
+  const BenchChannel& channel(std::size_t c) const { return settings.channels[c]; }
+  bool injects(std::size_t c) const {
+    return channel(c).kind == LevelChannel::Kind::source && levels.source_settings(channel(c).instrument).sourced == Sourced::current;
+  }
+  double kT_of_volts(double volts) const { return settings.scale.carrier * volts / settings.scale.volts_per_kT; }
+  double volts_of_kT(double kT) const { return settings.scale.carrier * kT * settings.scale.volts_per_kT; }
+  double units_of_amperes(double amperes) const { return settings.scale.carrier * amperes / settings.scale.amperes_per_unit; }
+  double amperes_of_units(double units) const { return settings.scale.carrier * units * settings.scale.amperes_per_unit; }
+
+  // --- levels (bench_drive.cpp)
+  std::vector<double> levels_of(const Drive& drive, double share) const;
+  Vector parameters_now(const DeviceInfo& info) const;
+  void check(std::span<const Drive> drives) const;
+  void impose(const Drive& drive, std::stop_token stop);
+  void go(const std::vector<double>& targets, std::stop_token stop);
+  bool hold(const Drive& drive);
+
+  // --- readings (bench_read.cpp)
+  struct Numbers {
+    std::vector<MeterReading> readings;           // of settings.readings
+    std::vector<MeterReading> environment;        // of settings.environment
+    std::vector<std::optional<SourceReading>> sources;
+  };
+  Numbers read_all(bool sources);
+  void settle(Relaxation& row, Numbers& numbers, std::stop_token stop);
+  void sample(Relaxation& row, Numbers& numbers, const At& at, double start, std::stop_token stop);
+  void fill(Relaxation& row, const Numbers& numbers, const DeviceInfo& info);
+  double potential(std::size_t reading, double volts) const;
+  std::string outside(const Numbers& numbers) const;
+  void pause_while_outside(std::stop_token stop);
+  void check_queues();
+};
+
+}  // namespace ness::drivers
