@@ -351,7 +351,53 @@ void check_used(Table& root, const BenchFile& bench) {
   }
 }
 
-std::optional<EmulationOptions> read_emulation(Table& root, const std::string& directory) {
+CheckSettings read_check(Table& root) {
+  CheckSettings check;
+  std::optional<Table> table = root.table("check");
+  if (!table) return check;
+  if (table->number("share", check.share, Number::positive) && check.share > 0.5) table->fail("share", "expected at most 0.5: the check is to move little");
+  table->number("leakage", check.leakage, Number::not_negative);
+  table->number("short", check.short_circuit, Number::positive);
+  table->number("longest", check.longest, Number::positive);
+  WiringCheckOptions& o = check.options;
+  table->whole("seed", o.seed);
+  table->number("gain_tolerance", o.gain_tolerance, Number::positive);
+  table->number("pattern_tolerance", o.pattern_tolerance, Number::positive);
+  table->number("roughness", o.roughness, Number::positive);
+  table->number("cross_talk", o.cross_talk, Number::positive);
+  table->number("visible", o.visible, Number::positive);
+  std::uint64_t points = o.points, repeats = o.repeats;
+  if (table->whole("points", points, 1, 100)) o.points = static_cast<std::size_t>(points);
+  if (table->whole("repeats", repeats, 1, 100)) o.repeats = static_cast<std::size_t>(repeats);
+  o.tries = std::max(o.tries, o.points);
+  table->finish();
+  return check;
+}
+
+// Mistakes to rehearse, by the names of wires.
+void read_mistakes(Table& table, const std::vector<BenchWire>& wiring, const std::vector<BenchInstrument>& instruments, EmulationOptions& options) {
+  const auto wire = [&](const std::string& key, const std::string& name) {
+    const auto found = std::find_if(wiring.begin(), wiring.end(), [&](const BenchWire& w) { return w.name == name; });
+    if (found == wiring.end()) table.fail(key, "there is no [wiring." + name + "]");
+    return static_cast<std::size_t>(found - wiring.begin());
+  };
+  std::vector<std::pair<std::string, std::string>> pairs;
+  table.pairs_of_texts("swapped", pairs);
+  for (const auto& [first, second] : pairs) {
+    const std::size_t a = wire("swapped", first), b = wire("swapped", second);
+    const auto sets_parameters = [&](std::size_t w) { return instruments[wiring[w].instrument].model == InstrumentModel::qdac2; };
+    if ((!wiring[a].parameter.empty() && !sets_parameters(b)) || (!wiring[b].parameter.empty() && !sets_parameters(a))) table.fail("swapped", "'" + first + "' and '" + second + "' cannot be exchanged: a gate is set by a qdac-ii");
+    options.swapped.emplace_back(a, b);
+  }
+  std::vector<std::string> names;
+  table.texts("open", names);
+  for (const std::string& name : names) options.open.push_back(wire("open", name));
+  names.clear();
+  table.texts("shorted", names);
+  for (const std::string& name : names) options.shorted.push_back(wire("shorted", name));
+}
+
+std::optional<EmulationOptions> read_emulation(Table& root, const std::string& directory, const std::vector<BenchWire>& wiring, const std::vector<BenchInstrument>& instruments) {
   std::optional<Table> table = root.table("emulation");
   if (!table) return std::nullopt;
   EmulationOptions options;
@@ -368,6 +414,7 @@ std::optional<EmulationOptions> read_emulation(Table& root, const std::string& d
   table->flag("links", options.links);
   table->whole("seed", options.imperfection.seed);
   table->number("line_frequency", options.imperfection.line_frequency, Number::positive);
+  read_mistakes(*table, wiring, instruments, options);
   table->finish();
   if (edge_by_edge) {
     const std::string file = path_from(directory, network);
@@ -425,7 +472,8 @@ BenchFile load_bench(const std::string& path, const std::vector<std::string>& se
   check_used(root, bench);
   bench.differences = read_differences(root, bench.wiring);
   read_settling(root, bench);
-  bench.emulation = read_emulation(root, std::filesystem::path(path).parent_path().string());
+  bench.check = read_check(root);
+  bench.emulation = read_emulation(root, std::filesystem::path(path).parent_path().string(), bench.wiring, bench.instruments);
   check(root, bench);
   root.finish();
   return bench;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ness/core/settling.hpp"
+#include "ness/core/wiring_check.hpp"
 #include "ness/drivers/bench.hpp"
 #include "ness/protocols/resource_name.hpp"
 #include "ness/protocols/transport.hpp"
@@ -83,6 +84,19 @@ struct EmulationOptions {
   sim::Imperfection imperfection;  ///< of all; each has its own number
   bool leads = true;               ///< false: wires of 0.1 mohm, whatever they say
   bool links = true;               ///< virtual time too goes through sockets and pseudo-terminals
+  // Mistakes to rehearse: at the sample cables are not where [wiring] says. Indices of wires.
+  std::vector<std::pair<std::size_t, std::size_t>> swapped;  ///< pairs whose cables are exchanged
+  std::vector<std::size_t> open;                             ///< leads that lead nowhere
+  std::vector<std::size_t> shorted;                          ///< leads, with their nodes, that touch ground
+};
+
+/// [check]: how `ness check` moves and judges; levels in V.
+struct CheckSettings {
+  double share = 0.05;             ///< of its limits a level may move from its safe value, either way
+  double leakage = 5e-7;           ///< A
+  double short_circuit = 400;      ///< ohms: a source that sees less is shorted
+  double longest = 0;              ///< s a step is followed at most; 0: the settle timeout
+  WiringCheckOptions options;      ///< seed, tolerances and counts; no channels
 };
 
 struct BenchFile {
@@ -98,6 +112,7 @@ struct BenchFile {
   SettleOptions settle;             ///< kT
   double settle_timeout = 60, rest = 0, hold = 0;  ///< s
   double pause_every = 1, pause_timeout = 600;     ///< s
+  CheckSettings check;
   std::optional<EmulationOptions> emulation;
 };
 

@@ -23,6 +23,30 @@ namespace {
 
 // Ohms: 10 nV at the compliance of a bench, and still a circuit that can be followed.
 constexpr double no_lead = 1e-4;
+constexpr double open_lead = 1e15, touch = 1e-2;  // ohms
+
+bool is_shorted(const EmulationOptions& options, std::size_t wire) { return std::find(options.shorted.begin(), options.shorted.end(), wire) != options.shorted.end(); }
+
+// The wires as they are at the sample, with the mistakes of [emulation]. A cable is an instrument's channel; where it leads is the sample's.
+std::vector<BenchWire> as_miswired(const BenchFile& file, sim::Circuit& circuit) {
+  std::vector<BenchWire> wiring = file.wiring;
+  for (const auto& [a, b] : file.emulation->swapped) {
+    std::swap(wiring[a].instrument, wiring[b].instrument);
+    std::swap(wiring[a].channel, wiring[b].channel);
+  }
+  for (const std::size_t w : file.emulation->shorted) {
+    if (wiring[w].node) {
+      sim::PortState ground;
+      ground.kind = sim::PortState::Kind::voltage;
+      circuit.drive(circuit.attach(*wiring[w].node, touch), ground);
+    } else {
+      const std::vector<ParameterInfo> parameters = circuit.network().parameter_info();
+      const auto found = std::find_if(parameters.begin(), parameters.end(), [&](const ParameterInfo& p) { return p.name == wiring[w].parameter; });
+      circuit.set_parameter(static_cast<std::size_t>(found - parameters.begin()), std::clamp(wiring[w].offset, found->range.low, found->range.high));
+    }
+  }
+  return wiring;
+}
 
 }  // namespace
 
@@ -30,6 +54,7 @@ Emulation emulate(const BenchFile& file, const sim::NetworkSpec* network) {
   if (!file.emulation) throw FileError(file.path + ": expected a table [emulation] that says which network stands in for the sample");
   EmulationOptions options = *file.emulation;
   if (network != nullptr) options.network = *network;
+  const auto is_open = [&](std::size_t wire) { return std::find(options.open.begin(), options.open.end(), wire) != options.open.end(); };
   // A port for every wire to a node, in the order of the file.
   std::vector<sim::Line> lines;
   std::vector<std::size_t> ports(file.wiring.size());
@@ -37,7 +62,8 @@ Emulation emulate(const BenchFile& file, const sim::NetworkSpec* network) {
     const BenchWire& wire = file.wiring[w];
     if (!wire.node) continue;
     ports[w] = lines.size();
-    lines.push_back({*wire.node, options.leads ? wire.lead : no_lead, is_meter(file.instruments[wire.instrument].model), wire.elements});
+    const double lead = is_open(w) ? open_lead : options.leads ? wire.lead : no_lead;
+    lines.push_back({*wire.node, lead, is_meter(file.instruments[wire.instrument].model), wire.elements});
   }
   Emulation emulation;
   emulation.bench = std::make_shared<sim::EmulatedBench>(
@@ -45,6 +71,8 @@ Emulation emulate(const BenchFile& file, const sim::NetworkSpec* network) {
   sim::Circuit& circuit = emulation.bench->circuit();
   std::map<std::string, std::size_t> parameters;
   for (const ParameterInfo& info : circuit.network().parameter_info()) parameters.emplace(info.name, parameters.size());
+
+  const std::vector<BenchWire> wiring = as_miswired(file, circuit);
 
   std::map<std::uint32_t, std::vector<std::pair<std::uint8_t, sim::EmulatedInstrument*>>> boards;
   for (std::size_t i = 0; i < file.instruments.size(); ++i) {
@@ -55,20 +83,22 @@ Emulation emulate(const BenchFile& file, const sim::NetworkSpec* network) {
     std::vector<sim::DacChannel> driven;
     std::vector<sim::Gate> gates;
     std::size_t port = 0;
-    for (std::size_t w = 0; w < file.wiring.size(); ++w) {
-      const BenchWire& wire = file.wiring[w];
+    for (std::size_t w = 0; w < wiring.size(); ++w) {
+      const BenchWire& wire = wiring[w];
       if (wire.instrument != i) continue;
       if (wire.node) {
         port = ports[w];
         emulation.wire_of_port.emplace(port, wire.name);
+        if (is_open(w) && described.model != InstrumentModel::keithley_2400) continue;
         scanned.push_back({wire.channel, port});
         driven.push_back({wire.channel, port});
       } else {
+        if (is_open(w) || is_shorted(options, w)) continue;
         gates.push_back({wire.channel, parameters.at(wire.parameter), wire.per_volt, wire.offset, {}});
         emulation.wire_of_parameter.emplace(parameters.at(wire.parameter), wire);
         for (const BenchTalk& talk : file.cross_talk) {
           if (talk.to != wire.name) continue;
-          const auto from = std::find_if(file.wiring.begin(), file.wiring.end(), [&](const BenchWire& w) { return w.name == talk.from; });
+          const auto from = std::find_if(wiring.begin(), wiring.end(), [&](const BenchWire& other) { return other.name == talk.from; });
           if (from->instrument != i) throw FileError(file.path + ": [cross-talk." + talk.name + "]: is emulated between channels of one instrument only, and '" + talk.from + "' is of another");
           gates.back().talk.emplace_back(from->channel, talk.per_volt);
         }

@@ -277,6 +277,20 @@ bool Table::wholes(const std::string& key, std::vector<std::uint32_t>& values) {
   return true;
 }
 
+bool Table::pairs_of_texts(const std::string& key, std::vector<std::pair<std::string, std::string>>& values) {
+  const toml::node* node = impl_->find(key);
+  if (!node) return false;
+  const toml::array* array = node->as_array();
+  if (!array) fail(key, "expected an array of pairs of strings, found " + shown(*node));
+  values.clear();
+  for (const toml::node& entry : *array) {
+    const toml::array* pair = entry.as_array();
+    if (!pair || pair->size() != 2 || !(*pair)[0].is_string() || !(*pair)[1].is_string()) fail(key, "expected pairs of strings, found " + shown(entry) + " among them");
+    values.emplace_back((*pair)[0].as_string()->get(), (*pair)[1].as_string()->get());
+  }
+  return true;
+}
+
 bool Table::texts(const std::string& key, std::vector<std::string>& values) {
   const toml::node* node = impl_->find(key);
   if (!node) return false;

@@ -32,6 +32,8 @@ class Table {
   bool pair(const std::string& key, std::pair<double, double>& value);
   bool wholes(const std::string& key, std::vector<std::uint32_t>& values);
   bool texts(const std::string& key, std::vector<std::string>& values);
+  /// [["a", "b"], ["c", "d"]]
+  bool pairs_of_texts(const std::string& key, std::vector<std::pair<std::string, std::string>>& values);
   /// One of the named values.
   template <typename T>
   bool choice(const std::string& key, T& value, const std::vector<std::pair<std::string, T>>& named) {

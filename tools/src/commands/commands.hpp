@@ -32,6 +32,7 @@ struct Command {
 void add_train(CLI::App& app, Command& command);
 void add_evaluate(CLI::App& app, Command& command);
 void add_replay(CLI::App& app, Command& command);
+void add_check(CLI::App& app, Command& command);
 void add_check_gradient(CLI::App& app, Command& command);
 void add_inspect(CLI::App& app, Command& command);
 void add_solve(CLI::App& app, Command& command);

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include "bench_check.hpp"
 #include "commands.hpp"
 #include "live_bench.hpp"
 #include "logged_run.hpp"
@@ -22,7 +23,7 @@ namespace {
 struct TrainOptions : CommonOptions {
   std::string experiment, log, resume, bench, transcript;
   DeviceKind device = DeviceKind::simulation;
-  bool quiet = false;
+  bool quiet = false, check = true;
 };
 
 constexpr std::chrono::milliseconds safe_budget{5000};
@@ -153,6 +154,24 @@ void start(Run& run, const Command& command) {
   if (run.bench.bench) run.bench.bench->start(command.stop);
 }
 
+/// Refuses a bench whose cables are not where its file says. Throws std::runtime_error, the bench made safe.
+void require_right_bench(Run& run, const TrainOptions& options, const Command& command) {
+  if (!run.bench.bench) return;
+  if (!options.check) {
+    warn("the bench is not checked (--no-check): an exchanged cable will not be noticed");
+    return;
+  }
+  const BenchFile file = load_bench(options.bench);
+  try {
+    const WiringReport report = check_bench(file, *run.bench.bench, run.network, command.stop);
+    for (const std::string& warning : report.warnings) warn(warning);
+    if (!report.passed()) throw std::runtime_error(summary(file, report));
+  } catch (...) {
+    run.bench.bench->make_safe(safe_budget);
+    throw;
+  }
+}
+
 int train(const TrainOptions& options, const Command& command) {
   const std::string path =
       options.log.empty() ? std::filesystem::path(options.experiment).stem().string() + ".h5" : options.log;
@@ -165,6 +184,7 @@ int train(const TrainOptions& options, const Command& command) {
   Session(run.device(), run, experiment, progress);
   const LiveBench live(command, options.device == DeviceKind::bench);
   start(run, command);
+  require_right_bench(run, options, command);
 
   LogWriter log(path, log_header(experiment, run, command.line), log_options(experiment, options));
   Recorder recorder(run.device(), log);
@@ -231,6 +251,7 @@ int resume(const TrainOptions& options, const Command& command) {
 
   const LiveBench live(command, options.device == DeviceKind::bench);
   start(run, command);
+  require_right_bench(run, options, command);
   // The writer first: it trims the log to what is counted, and that is what the reader then sees.
   LogWriter log(path, LogWriter::Continue{}, log_options(*experiment, options));
   const LogReader recorded(path);
@@ -268,6 +289,7 @@ void add_train(CLI::App& app, Command& command) {
       ->type_name("KIND");
   trainer.add_option("--bench", options->bench, "the bench file of --device bench or emulated")->type_name("FILE");
   trainer.add_option("--transcript", options->transcript, "every message to and from the bench's instruments, a line each")->type_name("FILE");
+  trainer.add_flag("!--no-check", options->check, "train on a bench without checking first that its cables are where its file says");
   options->add_set(trainer);
   options->add_data(trainer);
   options->add_threads(trainer);
