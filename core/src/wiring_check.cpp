@@ -155,8 +155,12 @@ class Check {
     const Vector asked = drive.clamp.levels();
     for (std::size_t i = 0; i < clamped_.size(); ++i) {
       const auto at = static_cast<Eigen::Index>(i);
-      if (!(std::abs(row.clamp_readback[at] - asked[at]) > 0.1 * std::abs(asked[at]) + options_.visible)) continue;
-      for (std::size_t c = 0; c < limited_.size(); ++c) limited_[c] = limited_[c] || options_.channels[c].terminal == clamped_[i];
+      for (std::size_t c = 0; c < limited_.size(); ++c) {
+        const WiringChannel& channel = options_.channels[c];
+        if (channel.terminal != clamped_[i]) continue;
+        const double reach = std::abs(channel.gain) * (channel.tiny.high - channel.tiny.low);
+        if (std::abs(row.clamp_readback[at] - asked[at]) > 0.1 * std::abs(asked[at]) + 0.05 * reach) limited_[c] = true;
+      }
     }
   }
 
@@ -226,6 +230,7 @@ class Check {
         Vector up = points_[p], down = points_[p];
         up[c] += twin_.step()[c];
         down[c] -= twin_.step()[c];
+        step_options_.known = std::max(wait_, options_.shortest);
         const Followed followed = follow_step(once, levels_.drive(down), levels_.drive(up), strength[k].first, step_options_);
         wait_ = std::max(wait_, 1.5 * followed.end);
         bool any = false;
@@ -331,7 +336,6 @@ class Check {
       reading_is(r, WiringVerdict::limited);
       fail(report_.readings[static_cast<std::size_t>(r)].name + " gives no number within its range");
     }
-    leakage();
 
     // Readings that nothing moves, unless nothing moves any.
     std::vector<Eigen::Index> mute;
@@ -345,12 +349,11 @@ class Check {
       }
       if (expected > 4 * options_.visible * options_.visible && std::sqrt(std::max(0.0, strength - variance)) < nothing * std::sqrt(expected)) mute.push_back(r);
     }
-    if (static_cast<Eigen::Index>(mute.size()) < std::count(measured_.reading.begin(), measured_.reading.end(), true)) {
-      for (const Eigen::Index r : mute) {
-        hidden = true;
-        reading_is(r, WiringVerdict::silent);
-        fail(report_.readings[static_cast<std::size_t>(r)].name + " answers to nothing: is its lead open, or its node shorted?");
-      }
+    if (static_cast<Eigen::Index>(mute.size()) == std::count(measured_.reading.begin(), measured_.reading.end(), true)) mute.clear();
+    for (const Eigen::Index r : mute) {
+      hidden = true;
+      reading_is(r, WiringVerdict::silent);
+      fail(report_.readings[static_cast<std::size_t>(r)].name + " answers to nothing: is its lead open, or its node shorted?");
     }
     const std::vector<bool> all(static_cast<std::size_t>(R_), true);
     std::vector<Eigen::Index> silent;
@@ -376,12 +379,18 @@ class Check {
       expected = seen(twin_.rows(world, points_), world);
       // What moves nothing may be in the place of something weak. If not, its lead is open, and nobody stands where the twin says.
       const Misfit left = misfit(measured_, expected, usual_, options_);
-      const bool explained = std::all_of(left.row.begin(), left.row.end(), [&](const Fit& row) { return row.misfit <= options_.pattern_tolerance * options_.pattern_tolerance; });
+      bool explained = std::all_of(left.row.begin(), left.row.end(), [&](const Fit& row) { return row.misfit <= options_.pattern_tolerance * options_.pattern_tolerance; });
+      for (const Eigen::Index c : silent) explained = explained && as_weak(expected, c, left.row[static_cast<std::size_t>(c)].gain);
       hidden = !silent.empty() && !explained;
     }
     if (hidden) {
       expected = usual_;
       for (const Eigen::Index c : silent) {
+        // What acts on a mute reading's node alone may be right.
+        if (!mute.empty()) {
+          channel_is(c, WiringVerdict::not_judged);
+          continue;
+        }
         channel_is(c, WiringVerdict::silent);
         const ChannelReport& entry = report_.channels[static_cast<std::size_t>(c)];
         const bool dead = entry.conductance && *entry.conductance < options_.open_conductance;
@@ -392,6 +401,23 @@ class Check {
       tell_readings(world);
     }
     tell_rows(expected, hidden);
+    // Whatever was not judged did not pass.
+    const auto not_judged = std::find_if(report_.channels.begin(), report_.channels.end(), [](const ChannelReport& c) { return c.verdict == WiringVerdict::not_judged; });
+    if (report_.passed() && not_judged != report_.channels.end()) fail(not_judged->name + " could not be judged");
+    // Behind any other mistake a current may be where it has to be.
+    if (report_.passed()) leakage();
+  }
+
+  // True if a row is about as weak as this.
+  bool as_weak(const Matrix& expected, Eigen::Index c, double gain) const {
+    double difference = 0, longest = 0;
+    for (Eigen::Index k = 0; k < expected.cols(); ++k) {
+      if (!measured_.reading[static_cast<std::size_t>(k % R_)]) continue;
+      const double row = measured_.rows(c, k), what = gain * expected(c, k);
+      difference += (row - what) * (row - what);
+      longest += std::max(row * row, what * what);
+    }
+    return std::sqrt(difference) <= options_.pattern_tolerance * std::sqrt(longest) + 5 * std::sqrt(measured_.variance.row(c).sum());
   }
 
   void leakage() {

@@ -224,12 +224,14 @@ std::vector<Mistake> mistakes(const World& now, const WiringCheckOptions& option
     }
     if (!wrong(i)) continue;
     const auto place = std::find(now.source.begin(), now.source.end(), i) - now.source.begin();
-    double re = 0, ee = 0;
+    double rr = 0, re = 0, ee = 0;
     for (Eigen::Index k = 0; k < expected.cols(); ++k) {
       if (!measured.reading[static_cast<std::size_t>(k % R)]) continue;
+      rr += measured.rows(static_cast<Eigen::Index>(i), k) * measured.rows(static_cast<Eigen::Index>(i), k);
       re += measured.rows(static_cast<Eigen::Index>(i), k) * expected(static_cast<Eigen::Index>(i), k);
       ee += expected(static_cast<Eigen::Index>(i), k) * expected(static_cast<Eigen::Index>(i), k);
     }
+    if (rr < nothing * nothing * ee) continue;  // no sign and no gain makes nothing of something
     std::vector<double> factors{-1};
     if (const auto odd = odd_factor(re, ee, options.gain_tolerance)) factors.push_back(*odd);
     for (const double factor : factors) {

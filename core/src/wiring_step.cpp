@@ -58,13 +58,16 @@ double bound(const std::vector<Sample>& samples, Eigen::Index r, double change, 
 Rested rest(const Relax& relax, Drive drive, const Vector& from, double far, const Vector& least, const StepOptions& options) {
   drive.observe = At{options.shortest, options.samples};
   Relaxation row = relax(drive);
-  Rested rested{row.potential, options.shortest};
+  Rested rested{row.potential, options.shortest, false};
   for (double wait = std::max(options.shortest, row.timing.read - row.timing.start);; wait *= 2) {
     drive.observe = At{wait, options.samples};
     const Vector later = relax(drive).potential;
     // Over as long as all that went before: what has come part of the way moves visibly.
-    const bool still = ((later - rested.potential).array().abs() <= least.array()).all() && (later - from).norm() >= far;
+    // Without noise the last of an exponential is never gone: a thousandth of the way is.
+    const double unseen = std::max(1e-6, 1e-3 * (later - from).norm());
+    const bool still = ((later - rested.potential).array().abs() <= least.array().max(unseen)).all() && (later - from).norm() >= far;
     rested.potential = later;
+    rested.reached = still;
     if (still || wait >= options.longest) return rested;
     rested.waited += wait;
   }
@@ -72,11 +75,16 @@ Rested rest(const Relax& relax, Drive drive, const Vector& from, double far, con
 
 Followed follow_step(const Relax& relax, const Drive& before, const Drive& after, double expected, const StepOptions& options) {
   const Vector noise = 4 * options.noise;
-  // There and back, so that both ends are known to have been reached from the other.
+  // There and back, so that both ends are known to have been reached from the other. Where the way there began is not.
+  Drive beginning = before;
+  beginning.observe = At{options.known, options.samples};
+  relax(beginning);
   const Rested begin = rest(relax, before, noise, 0, noise, options);
-  const Rested last = rest(relax, after, begin.potential, 0.3 * expected, noise, options), first = rest(relax, before, last.potential, 0.3 * expected, noise, options);
+  const Rested last = rest(relax, after, begin.potential, 0.3 * expected, noise, options);
+  const Rested first = rest(relax, before, last.potential, 0.3 * expected, noise, options);
   Followed followed;
   followed.reading.resize(static_cast<std::size_t>(noise.size()));
+  if (!first.reached) return followed;
   followed.end = std::max(first.waited, last.waited);
   Vector least = noise;
   bool any = false;

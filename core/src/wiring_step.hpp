@@ -12,6 +12,7 @@ namespace ness::wiring {
 
 struct StepOptions {
   double shortest = 1e-6, longest = 60;  ///< of the device's time
+  double known = 1e-6;                   ///< what an earlier step took to its end
   Vector noise;                          ///< [n_read] standard deviation of one reading, kT
   std::uint32_t samples = 4;             ///< of a reading that is to be settled
 };
@@ -32,6 +33,7 @@ using Relax = std::function<Relaxation(const Drive&)>;
 struct Rested {
   Vector potential;
   double waited = 0;
+  bool reached = false;  ///< moved so far, and at rest
 };
 Rested rest(const Relax& relax, Drive drive, const Vector& from, double far, const Vector& least, const StepOptions& options);
 
@@ -40,7 +42,7 @@ struct Followed {
   double end = 0;               ///< read so long after a change, and nothing of it is left
 };
 /// Steps from `before` to `after` (from the present state), again and again, reading at ever later times after it. `expected`: how far the step should move
-/// the readings, kT; where it does not, `longest` is waited.
+/// the readings, kT; where it does not, after `longest` nothing is said.
 Followed follow_step(const Relax& relax, const Drive& before, const Drive& after, double expected, const StepOptions& options);
 
 }  // namespace ness::wiring
