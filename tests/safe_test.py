@@ -154,7 +154,7 @@ with tempfile.TemporaryDirectory() as directory:
         def under_way(process, log):
             """Until training, which begins with its log after the wiring was checked, has moved gates for a while."""
             deadline, before = time.time() + 120, None
-            while before is None or gates_moved() < before + 60:
+            while before is None or gates_moved() < before + 12:
                 if before is None and log.exists():
                     before = gates_moved()
                 check("the run goes on", process.poll() is None, process.poll() is not None and process.communicate())
@@ -261,7 +261,7 @@ with tempfile.TemporaryDirectory() as directory:
         is_safe("a level that was not taken")
 
         # The log itself: the disk is full. Nothing more can be written into it; the outputs are safe.
-        process, log = begin(*long, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)))
+        process, log = begin(*long, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (450_000, 450_000)))
         out, err = process.communicate(timeout=300)
         check("a full disk: exit code 1", process.returncode == 1 and "log" in err, (process.returncode, err))
         is_safe("a full disk")
