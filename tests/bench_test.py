@@ -70,6 +70,25 @@ with tempfile.TemporaryDirectory() as directory:
     on_gpib = json.loads(run("train", experiment, "--device", "emulated", "--bench", behind_prologix, "--log", scratch / "prologix.h5", "--set", "training.epochs=10", "--json", "-q").stdout)
     assert on_gpib["left_out"] == 0 and on_gpib["steps"] == 10 and on_gpib["loss"] < 0.3, on_gpib
 
+    # The same bench in another process, in real time: `ness train` speaks to a Prologix controller as it would in the laboratory.
+    emulator = subprocess.Popen([ness, "emulate", str(behind_prologix), "--json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        resources = {}
+        while len(resources) < 5:
+            entry = json.loads(emulator.stdout.readline())
+            resources[entry["name"]] = entry["resource"]
+        real = text.replace("TCPIP0::192.0.2.10::5025::SOCKET", resources["scanner"]).replace("TCPIP0::192.0.2.11::5025::SOCKET", resources["gates"]).replace("nplc = 1.0", "nplc = 0.02")
+        (scratch / "real.toml").write_text(real)
+        assert "no controller" in run("train", experiment, "--device", "bench", "--bench", scratch / "real.toml", "--log", scratch / "real.h5", expect=2).stderr
+        (scratch / "real.toml").write_text(f'controllers = ["{resources["GPIB0"]}"]\n' + real)
+        by_gpib = json.loads(run("train", experiment, "--device", "bench", "--bench", scratch / "real.toml", "--log", scratch / "real.h5", "--set", "training.epochs=2", "--json", "-q").stdout)
+        assert by_gpib["left_out"] == 0 and by_gpib["steps"] == 2 and by_gpib["safe"], by_gpib
+        assert json.loads(run("replay", scratch / "real.h5", "--json").stdout)["equal"]
+        done = run("safe", scratch / "real.toml").stdout
+        assert done.count(" off\n") == 2 and done.count(" on\n") == 15, done
+    finally:
+        emulator.kill()
+
     # Refused before anything is switched on, with one line that says what was expected.
     def refused(message, *words):
         said = run("train", experiment, "--log", scratch / "refused.h5", *words, expect=2).stderr

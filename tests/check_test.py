@@ -143,6 +143,16 @@ capacity = 2e-6
     assert "[wiring.read]              # the one reading\n" in slow.read_text()
     assert check(slow)["passed"]
 
+    # A divider in a source's line, which the file knows of: the same kT by other levels. One it does not know of: half of what there should be.
+    divided = text.replace("node = 0\nlimits = [-0.5, 0.5] ", "node = 0\ndivider = [1e3, 1e3]\nlimits = [-1.0, 1.0] ", 1)
+    assert divided != text
+    bench.write_text(divided)
+    assert check(bench)["passed"]
+    bench.write_text(divided.replace("divider = [1e3, 1e3]\n", "divider = [1e3, 1e3]\ngain = 2.0\n"))
+    said = check(bench, expect=1)["failures"]
+    assert len(said) == 1 and re.match(r"input-0 moves what it should 0\.[45]\d* times as much", said[0]), said
+    bench.write_text(text)
+
     # On sockets in real time, against emulators in another process: afterwards, and after a signal, the output is off.
     server = subprocess.Popen([ness, "emulate", str(slow), "--json", "--trace", str(scratch / "trace.csv"), "--set", "emulation.capacity=1e-9"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:

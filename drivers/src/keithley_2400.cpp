@@ -134,6 +134,12 @@ class Keithley2400 final : public SourceMeter {
     const SourceRange& range = *chosen(settings).source;
     return range.gain * std::abs(level) + range.offset;
   }
+  // In every range a fifth of the step its source has (SPEC-2400: 1 uV beside 5 uV, 10 pA beside 50 pA).
+  SourceReading display(const SourceMeterSettings& settings) const override {
+    const Chosen as = chosen(settings);
+    const bool voltage = settings.sourced == Sourced::voltage;
+    return {(voltage ? as.source : as.measure)->step / 5, (voltage ? as.measure : as.source)->step / 5, false, false};
+  }
 
  private:
   // The source range and the measure range that settings come to.

@@ -30,6 +30,8 @@ class Rosenbrock {
   void limit(double longest) { longest_ = longest; }
   /// dmu/dt at the state.
   Vector rate() const;
+  /// By which a potential alone would decay, 1/s: the others held.
+  double decay(Eigen::Index k) const { return slope(k, k) / C_[k]; }
 
   Vector y;             ///< the state
   Vector unbalanced;    ///< F = C dmu/dt there

@@ -2,7 +2,7 @@
 
    bars.py --build BUILD_DIRECTORY [--out FILE.json] [ROW ...]      (tools/test --bars [ROW ...])
 
-Rows: xor regression mnist truth solver ep log replay bad-input bench same-loop overlap raw-speed. Prints a table; the exit code is the number of rows that fall short.
+Rows: xor regression mnist truth solver ep log replay bad-input bench same-loop settling safe wire overlap raw-speed. Prints a table; the exit code is the number of rows that fall short.
 """
 import argparse
 import concurrent.futures
@@ -231,6 +231,18 @@ class Bars:
             server.terminate()
             server.wait()
 
+    def settling(self):
+        f = json.loads(self.run(self.tests / "ness-bar-settling", experiments / "xor-bench.toml", experiments / "bench-emulated.toml", 1000).stdout)
+        self.report("settling", f"{f['relaxations']} relaxations on the emulated bench, noise, slowest time constant 5 to 20 scans", "residual at the verdict within the stated bound in >= 99 %",
+                    f"{f['within']} within, {f['not_settled']} not settled; median residual {f['median_share_of_bound']:.2f} of the bound, after {f['median_scans']:.0f} scans", f["within"] >= 0.99 * f["relaxations"])
+
+    def safe(self):
+        for script, what in (("safe_test.py", "every way out, asked of an emulator in another process"), ("clients_test.py", "third-party clients")):
+            argument = experiments if script == "safe_test.py" else experiments / "bench-resistor.toml"
+            done = self.run(python, root / "tests" / script, self.ness, argument, check=False)
+            last = (done.stdout.strip().splitlines() or done.stderr.strip().splitlines() or ["nothing printed"])[-1]
+            self.report("safe", what, "all checks pass", last[:200], done.returncode == 0)
+
     def overlap(self):
         models = ["keithley-2400", "agilent-34401a", "keysight-34461a", "keysight-34970a", "keysight-daq970a", "keithley-2400", "agilent-34401a", "keysight-34461a"]
         (self.scratch / "star.json").write_text(json.dumps({"nodes": [{"clamped": True}] + [{"g": 1}] * len(models), "edges": [{"source": 0, "target": k, "law": "linear", "G": 1} for k in range(1, len(models) + 1)], "outputs": [1]}))
@@ -280,6 +292,13 @@ print(sorted(rates)[2])
         self.report("raw-speed", f"queries a second, to an echo server in another process; {f['rounds']} interleaved pairs of {f['queries']}", ">= 0.8 of a bare socket's ping-pong",
                     f"{f['ratio']:.2f}: session {f['session_per_s']:.0f}, bare socket {f['socket_per_s']:.0f}, PyVISA-py {theirs:.0f}", f["ratio"] >= 0.8)
 
+    def wire(self):
+        # Every seed draws other gains and offsets within the one-year accuracy, which nothing may exceed.
+        runs = [json.loads(self.run(python, root / "tests" / "wire_physics_test.py", self.ness, root / "tests" / "wire", "--seed", seed, "--json").stdout) for seed in range(1, 6)]
+        what, worst = max(((what, share) for run in runs for what, share in run["shares"].items()), key=lambda pair: pair[1])
+        self.report("wire", f"{len(runs[0]['shares'])} laws through sockets and pseudo-terminals, {len(runs)} seeds of instruments", "within the one-year accuracy; a diode over >= 4 decades",
+                    f"at worst {worst:.2f} of it ({what}); {min(run['decades'] for run in runs):.1f} decades", worst <= 1 and min(run["decades"] for run in runs) >= 4)
+
     def bad_input(self):
         done = self.run(python, root / "tests" / "cli_test.py", self.ness, root, check=False)
         last = (done.stderr.strip().splitlines() or done.stdout.strip().splitlines() or ["nothing printed"])[-1]
@@ -292,7 +311,7 @@ def main():
     parser.add_argument("--out", type=pathlib.Path)
     parser.add_argument("rows", nargs="*")
     options = parser.parse_args()
-    names = ["xor", "regression", "truth", "solver", "ep", "log", "replay", "bad-input", "bench", "same-loop", "overlap", "raw-speed", "mnist"]
+    names = ["xor", "regression", "truth", "solver", "ep", "log", "replay", "bad-input", "bench", "same-loop", "settling", "safe", "wire", "overlap", "raw-speed", "mnist"]
     for row in options.rows:
         if row not in names:
             parser.error(f"no row '{row}': there are {', '.join(names)}")

@@ -65,6 +65,25 @@ TEST_CASE("an RC charges exponentially, and the integrals are its means", "[circ
   CHECK(circuit.current_integral(source) == Approx(1e-6 * circuit.node_voltage(1)).epsilon(1e-4));
 }
 
+TEST_CASE("the mean current through a lead is right while the circuit moves, however fast its node follows", "[circuit]") {
+  // 1 pF behind 1 ohm follows in 1 ps, 1 uF behind 40 kohm in 40 ms. The charge of both is known.
+  Circuit circuit(chain_of({40e3}), scale, {1e-12, 1e-6});
+  const auto source = circuit.attach(0, 1);
+  circuit.advance(0.01);
+  circuit.drive(source, {PortState::Kind::voltage, 0.5});
+  const double tau = 1e-6 * (40e3 + 1);
+  double charge = circuit.current_integral(source), before = 0;
+  for (int i = 1; i <= 60; ++i) {
+    const double t = 0.004 * i;
+    circuit.advance(0.01 + t);
+    const double now = circuit.current_integral(source), exact = 0.5e-6 * (std::exp(-before / tau) - std::exp(-t / tau)) + (i == 1 ? 0.5e-12 : 0);
+    // 1e-7 kT a step are 1e-8 V of the node, over 40 kohm next to nothing and over 1 ohm 1e-8 A at each step's end, of either sign.
+    CHECK((now - charge - exact) / (t - before) == Approx(0).margin(1e-9));
+    charge = now;
+    before = t;
+  }
+}
+
 TEST_CASE("compliance: a voltage source becomes a current, a current source a voltage", "[circuit]") {
   Circuit circuit(chain_of({1e3}), scale, {1e-9, 1e-9});
   const auto source = circuit.attach(0, 1), ground = circuit.attach(1, 1);

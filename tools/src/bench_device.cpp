@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
+#include "line_elements.hpp"
+#include "line_elements.hpp"
 #include "ness/core/error.hpp"
 
 namespace ness {
@@ -10,7 +13,7 @@ namespace ness {
 namespace {
 
 bool is_source(InstrumentModel model) { return model == InstrumentModel::keithley_2400; }
-bool sets_levels(InstrumentModel model) { return is_source(model) || model == InstrumentModel::qdac2; }
+bool sets_levels(InstrumentModel model) { return !is_meter(model); }
 bool is_scanner(InstrumentModel model) { return model == InstrumentModel::keysight_34970a || model == InstrumentModel::keysight_daq970a; }
 
 [[noreturn]] void refuse(const BenchFile& file, const std::string& where, const std::string& reason) { throw FileError(file.path + ": [" + where + "]: " + reason); }
@@ -83,19 +86,35 @@ std::vector<drivers::CrossLimit> cross_limits(const BenchFile& file, const std::
 
 }  // namespace
 
-BenchLevels make_levels(const BenchFile& file, DeviceKind kind, Transcript transcript) {
-  BenchLevels device;
-  device.sessions = std::make_unique<BenchSessions>(file, kind, nullptr, std::move(transcript));
-  Instruments instruments = instruments_of(file, *device.sessions);
+std::unique_ptr<drivers::Levels> make_levels(const BenchFile& file, BenchSessions& sessions, std::span<const std::size_t> wires) {
+  drivers::LevelInstruments instruments;
+  std::vector<std::size_t> place(file.instruments.size());
+  std::set<std::size_t> made;
   std::vector<drivers::LevelChannel> channels;
   std::map<std::string, std::size_t> channel_of;
-  for (const BenchWire& wire : file.wiring) {
-    if (!sets_levels(file.instruments[wire.instrument].model)) continue;
+  for (const std::size_t w : wires) {
+    const BenchWire& wire = file.wiring[w];
+    const BenchInstrument& described = file.instruments[wire.instrument];
+    if (made.insert(wire.instrument).second) {
+      if (is_source(described.model)) {
+        place[wire.instrument] = instruments.sources.size();
+        instruments.sources.push_back(drivers::keithley_2400(sessions.session(wire.instrument)));
+        instruments.source_settings.push_back(described.source);
+      } else {
+        place[wire.instrument] = instruments.dacs.size();
+        instruments.dacs.push_back(drivers::qdac2(sessions.session(wire.instrument)));
+        instruments.dac_settings.push_back(described.dac);
+      }
+    }
     channel_of.emplace(wire.name, channels.size());
-    channels.push_back(level_channel(file, wire, instruments.place));
+    channels.push_back(level_channel(file, wire, place));
   }
-  device.levels = std::make_unique<drivers::Levels>(std::move(static_cast<drivers::LevelInstruments&>(instruments.drivers)), std::move(channels), cross_limits(file, channel_of), device.sessions->clock());
-  return device;
+  std::vector<drivers::CrossLimit> limits;
+  for (const BenchDifference& difference : file.differences) {
+    const auto first = channel_of.find(difference.first), second = channel_of.find(difference.second);
+    if (first != channel_of.end() && second != channel_of.end()) limits.push_back({difference.name, {{first->second, 1.0}, {second->second, -1.0}}, difference.range});
+  }
+  return std::make_unique<drivers::Levels>(std::move(instruments), std::move(channels), limits, sessions.clock());
 }
 
 BenchDevice make_bench(const BenchFile& file, DeviceKind kind, const sim::Network& network, const DeviceInfo& info, Transcript transcript) {
@@ -127,20 +146,23 @@ BenchDevice make_bench(const BenchFile& file, DeviceKind kind, const sim::Networ
     const BenchInstrument& instrument = file.instruments[wire.instrument];
     const std::string where = "wiring." + wire.name;
     if (wire.node && *wire.node >= info.terminals.size()) refuse(file, where, "node " + std::to_string(*wire.node) + "; the experiment's network has " + std::to_string(info.terminals.size()) + " nodes");
+    const LineScale line = line_scale(wire, instrument.model);
     if (!sets_levels(instrument.model)) {
-      settings.readings.push_back({meter_of(wire.instrument, wire.channel, {}), *wire.node, 1 / wire.gain, -wire.volts / wire.gain, false, wire.tau_input, wire.tau_gate});
+      const drivers::BenchMeter meter = meter_of(wire.instrument, wire.channel, {});
+      if (line.amperes_per_volt != 0) settings.readings.push_back({meter, *wire.node, 1 / line.amperes_per_volt, line.zero, true, -1, -1});
+      else settings.readings.push_back({meter, *wire.node, 1 / line.gain, -line.volts / line.gain, false, wire.tau_input, wire.tau_gate});
       continue;
     }
     drivers::BenchChannel channel;
     static_cast<drivers::LevelChannel&>(channel) = level_channel(file, wire, place);
-    channel.gain = wire.gain;
-    channel.offset = wire.volts;
+    channel.gain = line.gain;
+    channel.offset = line.volts;
     channel.per_volt = wire.per_volt;
     channel.zero = wire.offset;
     if (wire.node) {
       channel.terminal = *wire.node;
       channel.on_demand = !info.terminals[*wire.node].clamped && instrument.source.sourced == drivers::Sourced::voltage;
-      if (wire.read) settings.readings.push_back({meter_of(wire.instrument, 1, Meter::Kind::source_volts), *wire.node, 1 / wire.gain, -wire.volts / wire.gain, false, wire.tau_input, wire.tau_gate});
+      if (wire.read) settings.readings.push_back({meter_of(wire.instrument, 1, Meter::Kind::source_volts), *wire.node, 1 / line.gain, -line.volts / line.gain, false, wire.tau_input, wire.tau_gate});
     } else {
       const auto found = parameters.find(wire.parameter);
       if (found == parameters.end()) refuse(file, where, "the experiment's network has no parameter '" + wire.parameter + "'");

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 
 #include "bench_file.hpp"
 #include "bench_sessions.hpp"
@@ -15,13 +16,9 @@ struct BenchDevice {
   std::unique_ptr<drivers::Bench> bench;  // goes first
 };
 
-/// The levels of a bench alone, for what works without a network.
-struct BenchLevels {
-  std::unique_ptr<BenchSessions> sessions;
-  std::unique_ptr<drivers::Levels> levels;  // goes first
-};
-/// Nothing is sent yet. Throws FileError or std::invalid_argument.
-BenchLevels make_levels(const BenchFile& file, DeviceKind kind, Transcript transcript = {});
+/// Levels of some wires alone, in their order, for what works without a network. `sessions` has to outlive them. Limits that join a wire with
+/// one that is not among them are left out. Nothing is sent yet. Throws FileError or std::invalid_argument.
+std::unique_ptr<drivers::Levels> make_levels(const BenchFile& file, BenchSessions& sessions, std::span<const std::size_t> wires);
 
 /// `network`: what training knows of the sample, with the values its constants have. Nothing is sent yet. Throws FileError or
 /// std::invalid_argument naming the wire or instrument, what is wrong with it and what was expected.

@@ -6,6 +6,7 @@
 
 #include "bind_task.hpp"
 #include "experiment.hpp"
+#include "line_elements.hpp"
 #include "nearest.hpp"
 #include "ness/core/error.hpp"
 #include "network_file.hpp"
@@ -207,6 +208,7 @@ std::vector<BenchWire> read_wiring(Table& root, const std::vector<BenchInstrumen
       if (wire.per_volt == 0) table.fail("per_volt", "expected a number other than 0");
       table.number("offset", wire.offset);
     }
+    read_line_elements(table, *found, wire);
     table.number("gain", wire.gain);
     if (wire.gain == 0) table.fail("gain", "expected a number other than 0");
     table.number("volts", wire.volts);

@@ -44,6 +44,7 @@ struct BenchWire {
   std::uint32_t channel = 1;
   std::optional<std::uint32_t> node;
   double lead = 1;                 ///< ohms
+  sim::LineElements elements;      ///< between instrument and lead
   std::string parameter;           ///< "a[0]"; empty: a node
   double per_volt = 1, offset = 0; ///< parameter = offset + per_volt x voltage
   double gain = 1, volts = 0;      ///< of what stands between node and instrument: V (A) at the node = volts + gain x level (or x reading)

@@ -14,6 +14,7 @@
 #include <optional>
 
 #include "endpoints.hpp"
+#include "line_elements.hpp"
 #include "ness/core/error.hpp"
 
 namespace ness {
@@ -53,15 +54,25 @@ Emulation emulate(const BenchFile& file, const sim::NetworkSpec* network) {
   if (!file.emulation) throw FileError(file.path + ": expected a table [emulation] that says which network stands in for the sample");
   EmulationOptions options = *file.emulation;
   if (network != nullptr) options.network = *network;
+  const auto is_open = [&](std::size_t wire) { return std::find(options.open.begin(), options.open.end(), wire) != options.open.end(); };
+  // A port for every wire to a node, in the order of the file.
+  std::vector<sim::Line> lines;
+  std::vector<std::size_t> ports(file.wiring.size());
+  for (std::size_t w = 0; w < file.wiring.size(); ++w) {
+    const BenchWire& wire = file.wiring[w];
+    if (!wire.node) continue;
+    ports[w] = lines.size();
+    const double lead = is_open(w) ? open_lead : options.leads ? wire.lead : no_lead;
+    lines.push_back({*wire.node, lead, is_meter(file.instruments[wire.instrument].model), wire.elements});
+  }
   Emulation emulation;
   emulation.bench = std::make_shared<sim::EmulatedBench>(
-      std::make_unique<sim::Circuit>(options.network, file.scale, std::vector<double>(options.network.nodes.size(), options.capacity)));
+      std::make_unique<sim::Circuit>(options.network, file.scale, std::vector<double>(options.network.nodes.size(), options.capacity), lines));
   sim::Circuit& circuit = emulation.bench->circuit();
   std::map<std::string, std::size_t> parameters;
   for (const ParameterInfo& info : circuit.network().parameter_info()) parameters.emplace(info.name, parameters.size());
 
   const std::vector<BenchWire> wiring = as_miswired(file, circuit);
-  const auto is_open = [&](std::size_t wire) { return std::find(options.open.begin(), options.open.end(), wire) != options.open.end(); };
 
   std::map<std::uint32_t, std::vector<std::pair<std::uint8_t, sim::EmulatedInstrument*>>> boards;
   for (std::size_t i = 0; i < file.instruments.size(); ++i) {
@@ -76,7 +87,7 @@ Emulation emulate(const BenchFile& file, const sim::NetworkSpec* network) {
       const BenchWire& wire = wiring[w];
       if (wire.instrument != i) continue;
       if (wire.node) {
-        port = circuit.attach(*wire.node, is_open(w) ? open_lead : options.leads ? wire.lead : no_lead);
+        port = ports[w];
         emulation.wire_of_port.emplace(port, wire.name);
         if (is_open(w) && described.model != InstrumentModel::keithley_2400) continue;
         scanned.push_back({wire.channel, port});
@@ -92,6 +103,10 @@ Emulation emulate(const BenchFile& file, const sim::NetworkSpec* network) {
           gates.back().talk.emplace_back(from->channel, talk.per_volt);
         }
       }
+    }
+    const bool many = described.model == InstrumentModel::keysight_34970a || described.model == InstrumentModel::keysight_daq970a || described.model == InstrumentModel::qdac2;
+    if (!many && std::none_of(file.wiring.begin(), file.wiring.end(), [&](const BenchWire& w) { return w.instrument == i; })) {
+      throw FileError(file.path + ": [instruments." + described.name + "]: leads to no node, and surroundings are not emulated; in a rehearsal read them by a scanner's channel, which then reads 0 V");
     }
     const auto make = [&]() -> std::unique_ptr<sim::EmulatedInstrument> {
       switch (described.model) {

@@ -16,6 +16,7 @@ struct SetEvaluation {
   std::string name;  ///< "train", "validation", "test"
   bool classifies = false;
   Evaluation evaluation;
+  Matrix inputs, targets;  ///< [n x ..] of sets small enough to be shown whole; else empty
 };
 
 /// Evaluates every set of the task that is not empty, from cold starts; the training set only where `train`. `says` is told
@@ -30,7 +31,7 @@ nlohmann::ordered_json json_number(double number);
 nlohmann::ordered_json json_vector(const Vector& values);
 /// {"train": {"loss": .., "accuracy": .., "samples": .., "failures": ..}, ..}; accuracy for classifying losses only.
 nlohmann::ordered_json json_of(const std::vector<SetEvaluation>& evaluations);
-/// The same for people, a line a set.
+/// The same for people, a line a set; of a set that is small enough each sample too: inputs, outputs, targets.
 std::string text_of(const std::vector<SetEvaluation>& evaluations);
 
 }  // namespace ness

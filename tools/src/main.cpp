@@ -55,6 +55,7 @@ constexpr const char* examples =
     "  ness idn TCPIP::10.0.0.7::5025::SOCKET       who is there\n"
     "  ness query ASRL/dev/ttyUSB0 ':READ?'         one message, its reply, the error queue\n"
     "  ness safe bench.toml                         every output of a bench to its safe level, then off\n"
+    "  ness sweep bench.toml --from a --to b --range -0.5 0.5   the I-V curve of an edge, and its NDC\n"
     "  ness solve net.json --clamp 0,3 --json       one steady state, with 17 digits\n"
     "\n"
     "`ness SUBCOMMAND --help` says more. Progress and messages go to standard error, results to standard output.\n"
@@ -88,6 +89,7 @@ int run(int argc, char** argv) {
   add_query(app, command);
   add_list(app, command);
   add_safe(app, command);
+  add_sweep(app, command);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

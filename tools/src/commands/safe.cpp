@@ -6,6 +6,7 @@
 
 #include "bench_device.hpp"
 #include "commands.hpp"
+#include "line_elements.hpp"
 #include "live_bench.hpp"
 #include "messages.hpp"
 
@@ -23,16 +24,21 @@ struct SafeOptions {
 
 int make_safe(const SafeOptions& options, const Command& command) {
   const BenchFile file = load_bench(options.bench, options.set);
-  BenchLevels bench = make_levels(file, DeviceKind::bench);
+  BenchSessions sessions(file, DeviceKind::bench);
+  std::vector<std::size_t> wires;
+  for (std::size_t w = 0; w < file.wiring.size(); ++w) {
+    if (!is_meter(file.instruments[file.wiring[w].instrument].model)) wires.push_back(w);
+  }
+  const auto bench = make_levels(file, sessions, wires);
   const LiveBench live(command);
   // What answers is made safe, also where something else does not, or is not what it should be.
-  SafeReport report = bench.levels->make_safe(std::chrono::milliseconds(static_cast<std::int64_t>(options.budget * 1e3)), options.profile);
-  const std::vector<double>& levels = bench.levels->present();
+  SafeReport report = bench->make_safe(std::chrono::milliseconds(static_cast<std::int64_t>(options.budget * 1e3)), options.profile);
+  const std::vector<double>& levels = bench->present();
   nlohmann::ordered_json channels = nlohmann::ordered_json::array();
   for (std::size_t c = 0; c < levels.size(); ++c) {
-    const std::string& name = bench.levels->channels()[c].plan.name;
-    if (options.json) channels.push_back({{"name", name}, {"level", levels[c]}, {"on", bench.levels->is_on(c)}});
-    else std::printf("%-16s %12g  %s\n", name.c_str(), levels[c], bench.levels->is_on(c) ? "on" : "off");
+    const std::string& name = bench->channels()[c].plan.name;
+    if (options.json) channels.push_back({{"name", name}, {"level", levels[c]}, {"on", bench->is_on(c)}});
+    else std::printf("%-16s %12g  %s\n", name.c_str(), levels[c], bench->is_on(c) ? "on" : "off");
   }
   if (options.json) std::printf("%s\n", nlohmann::ordered_json{{"safe", report.safe}, {"profile", to_string(options.profile)}, {"channels", channels}, {"stuck", report.stuck}}.dump().c_str());
   if (!report.safe) complain(report.message());

@@ -58,6 +58,8 @@ class SourceMeter : public Instrument {
   virtual double resolution(const SourceMeterSettings& settings) const = 0;
   /// Largest error of the level, V or A, with these settings, one year after calibration.
   virtual double level_error(const SourceMeterSettings& settings, double level) const = 0;
+  /// Smallest steps of its readings, V and A, with these settings.
+  virtual SourceReading display(const SourceMeterSettings& settings) const = 0;
 
  protected:
   using Instrument::Instrument;

@@ -1,8 +1,9 @@
 // A circuit: the network as a bench of instruments meets it, in volts, amperes and seconds.
 //
 // Every node is free and has a capacity; what is connected to it decides the rest. A source is a Norton leak (through its lead),
-// or, in compliance, a current; a meter is a leak through its input resistance. Emulated instruments share one circuit, so that
-// each loads what the others read.
+// or, in compliance, a current; a meter is a leak through its input resistance. Between an instrument and a node there may be line
+// elements: dividers, low-passes, current preamplifiers. Emulated instruments share one circuit, so that each loads what the
+// others read.
 #pragma once
 
 #include <cstddef>
@@ -10,6 +11,7 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,12 +46,49 @@ struct CircuitChange {
   double value = 0;          ///< of the parameter, from now on
 };
 
+/// Two resistors, ohms: `upper` in the signal's way, `lower` from their tap to ground.
+struct Divider {
+  double upper = 0, lower = 0;
+};
+
+/// A current preamplifier: the node's current flows through its input resistance into a virtual ground; its output, which is what
+/// the instrument reads, is gain x that current (positive into it), through a low-pass of first order, + offset.
+struct Preamplifier {
+  double gain = 1e6;                                            ///< V/A, of either sign
+  double input = 10;                                            ///< ohms
+  double bandwidth = std::numeric_limits<double>::infinity();   ///< Hz, at -3 dB; infinite: none
+  double offset = 0;                                            ///< V at the output
+};
+
+/// What a signal passes between an instrument and a node, in this order: the divider, then the low-pass of `series` and
+/// `shunt_capacity`, then the preamplifier. A source's signal goes from the instrument to the node, a meter's from the node to
+/// the instrument.
+struct LineElements {
+  std::optional<Divider> divider;
+  double series = 0;          ///< ohms
+  double shunt_capacity = 0;  ///< F to ground behind `series`
+  std::optional<Preamplifier> preamplifier;
+  bool any() const { return divider || series > 0 || preamplifier; }
+  /// Empty if usable; otherwise the reason: a number out of its range, a capacity without a resistor in front of it, a divider
+  /// in front of a preamplifier.
+  std::string problem() const;
+};
+
+/// Terminals, what stands between them and a node, and the lead (ohms, > 0) at the node's end.
+struct Line {
+  std::uint32_t node = 0;
+  double lead = 1;
+  bool reads = false;  ///< the signal goes from the node to the instrument; a preamplifier needs it
+  LineElements elements;
+};
+
 class Circuit {
  public:
   /// `spec` in units of kT and unit current; its clamped nodes become free ones without a leak, whose potential is what is
-  /// connected to them (a node without any leak has an insulation of 10 Pohm). `capacity` [nodes] in farads, > 0. Rests at t = 0 with every node at its mu_init. Throws
+  /// connected to them (a node without any leak has an insulation of 10 Pohm). `capacity` [nodes] in farads, > 0. `lines` are ports 0, 1, ..:
+  /// the taps and capacitors of their elements are nodes of the circuit behind those of `spec`, which keep their numbers, as parameters keep their names. Rests at t = 0 with every node at its mu_init. Throws
   /// std::invalid_argument.
-  Circuit(NetworkSpec spec, const CircuitScale& scale, const std::vector<double>& capacity);
+  Circuit(NetworkSpec spec, const CircuitScale& scale, const std::vector<double>& capacity, const std::vector<Line>& lines = {});
   ~Circuit();
   Circuit(const Circuit&) = delete;
   Circuit& operator=(const Circuit&) = delete;
@@ -58,8 +97,9 @@ class Circuit {
   const CircuitScale& scale() const;
   double time() const;  ///< s
 
-  /// Connects terminals to a node through a lead (ohms, > 0); open at first. Returns the port's number.
+  /// Connects terminals to a node of `spec` through a lead (ohms, > 0) alone; open at first. Returns the port's number.
   std::size_t attach(std::uint32_t node, double lead);
+  /// Behind a preamplifier there is nothing to drive: the state has to be open, and its shunt loads the output alone.
   void drive(std::size_t port, const PortState& state);
   const PortState& driven(std::size_t port) const;
 
@@ -74,11 +114,11 @@ class Circuit {
   void advance(double t);
 
   double node_voltage(std::uint32_t node) const;
-  double voltage(std::size_t port) const;   ///< V at the instrument's terminals, before the lead
-  double current(std::size_t port) const;   ///< A out of the instrument
+  double voltage(std::size_t port) const;   ///< V at the instrument's terminals, before the line; of a preamplifier its output
+  double current(std::size_t port) const;   ///< A out of the instrument; of a preamplifier out of its input
   bool limited(std::size_t port) const;     ///< in compliance
-  /// Integrals since t = 0, of which differences are means over an aperture: V s at the node's end of the lead, V s at the
-  /// terminals, A s.
+  /// Integrals since t = 0, of which differences are means over an aperture: V s at the far end of the lead (with elements: behind
+  /// the first resistor), V s at the terminals, A s.
   double sensed_integral(std::size_t port) const;
   double voltage_integral(std::size_t port) const;
   double current_integral(std::size_t port) const;
