@@ -7,9 +7,11 @@ import pathlib
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
 
 ness, experiments = sys.argv[1], pathlib.Path(sys.argv[2]).resolve()
@@ -140,6 +142,41 @@ capacity = 2e-6
         assert abs(measured / tau - 1) < 0.05, (measured, tau)
     assert "[wiring.read]              # the one reading\n" in slow.read_text()
     assert check(slow)["passed"]
+
+    # A divider in a source's line, which the file knows of: the same kT by other levels. One it does not know of: half of what there should be.
+    divided = text.replace("node = 0\nlimits = [-0.5, 0.5] ", "node = 0\ndivider = [1e3, 1e3]\nlimits = [-1.0, 1.0] ", 1)
+    assert divided != text
+    bench.write_text(divided)
+    assert check(bench)["passed"]
+    bench.write_text(divided.replace("divider = [1e3, 1e3]\n", "divider = [1e3, 1e3]\ngain = 2.0\n"))
+    said = check(bench, expect=1)["failures"]
+    assert len(said) == 1 and re.match(r"input-0 moves what it should 0\.[45]\d* times as much", said[0]), said
+    bench.write_text(text)
+
+    # On sockets in real time, against emulators in another process: afterwards, and after a signal, the output is off.
+    server = subprocess.Popen([ness, "emulate", str(slow), "--json", "--trace", str(scratch / "trace.csv"), "--set", "emulation.capacity=1e-9"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        listening = {entry["name"]: entry["resource"] for entry in (json.loads(server.stdout.readline()) for _ in range(3))}
+        real = scratch / "real.toml"
+        real.write_text(re.sub(r"(\[instruments\.(\w+)\]\n)", lambda m: f'{m[1]}address = "{listening[m[2]]}"\n', slow.read_text()))
+        is_on = lambda: float(run("query", listening["smu"], ":OUTP?").stdout) != 0
+        assert json.loads(run("check", real, "--json", "--keep").stdout)["passed"] and not is_on()
+        checking = subprocess.Popen([ness, "check", str(real), "--keep"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        moves = lambda: [line.split(",") for line in (scratch / "trace.csv").read_text().splitlines()[1:] if line.count(",") == 4]
+        before = len(moves())
+        while len(moves()) < before + 20:  # it is under way
+            assert checking.poll() is None, checking.communicate()
+            time.sleep(0.01)
+        checking.send_signal(signal.SIGINT)
+        said = checking.communicate(timeout=60)
+        assert checking.returncode == 130 and not is_on(), (checking.returncode, said)
+        # 5 % of limits 1 V and 3.8 V apart, and what the instruments are off by.
+        for wire, reach in (("source", 0.05), ("leak", 0.19)):
+            levels = [float(level) for _, name, what, level, _ in moves() if name == wire and what != "open"]
+            assert 0.5 * reach < max(map(abs, levels)) < reach + 2e-3, (wire, min(levels), max(levels))
+    finally:
+        server.terminate()
+        server.wait()
 
     # Training refuses a bench with an exchanged cable, before there is a log.
     mistaken = scratch / "mistaken.toml"

@@ -377,10 +377,14 @@ class Check {
     if (!hidden) {
       world = explain(twin_, options_, points_, measured_);
       expected = seen(twin_.rows(world, points_), world);
-      // What moves nothing may be in the place of something weak. If not, its lead is open, and nobody stands where the twin says.
+      // What moves nothing may be in the place of something weak: where that explains all rows, each by its own length. If not, its lead
+      // is open, and nobody stands where the twin says.
       const Misfit left = misfit(measured_, expected, usual_, options_);
-      bool explained = std::all_of(left.row.begin(), left.row.end(), [&](const Fit& row) { return row.misfit <= options_.pattern_tolerance * options_.pattern_tolerance; });
-      for (const Eigen::Index c : silent) explained = explained && as_weak(expected, c, left.row[static_cast<std::size_t>(c)].gain);
+      bool explained = true;
+      for (Eigen::Index c = 0; c < C_; ++c) {
+        const Fit& row = left.row[static_cast<std::size_t>(c)];
+        explained = explained && (!measured_.channel[static_cast<std::size_t>(c)] || (row.misfit <= 4 * options_.roughness * options_.roughness && as_weak(expected, c, row.gain)));
+      }
       hidden = !silent.empty() && !explained;
     }
     if (hidden) {

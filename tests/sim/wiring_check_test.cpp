@@ -341,6 +341,58 @@ TEST_CASE("a reading that answers where no path leads is cross-talk") {
   CHECK(report.channels[1].answered == std::vector<std::string>{report.readings[1].name});
 }
 
+TEST_CASE("currents tell leaks, shorts and compliance") {
+  // A source into 1 unit and a leak of 0.5: a third of a unit of current per kT.
+  NetworkSpec spec;
+  add_node(spec, true);
+  add_node(spec, false, leak(0.5));
+  add_edge(spec, 0, 1, linear(1));
+  spec.graph.outputs = {1};
+  class Measured final : public Device {
+   public:
+    Measured(Device& device, double leakage, double parallel, double compliance) : device_(device), leakage_(leakage), parallel_(parallel), compliance_(compliance), info_(device.info()) { info_.terminals[0].reads_current = true; }
+    const DeviceInfo& info() const override { return info_; }
+
+   protected:
+    void do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token) override {
+      for (std::size_t d = 0; d < drives.size(); ++d) {
+        const double asked = drives[d].clamp.levels()[0], had = std::clamp(asked, -compliance_, compliance_);
+        Drive drive = drives[d];
+        drive.clamp = pattern_of(Vector::Constant(1, had));
+        Relaxation row = device_.relax(drive);
+        row.clamp_readback = Vector::Constant(1, had);
+        row.current = Vector::Constant(2, std::nan(""));
+        row.current[0] = had - row.potential[0] + parallel_ * had + leakage_;
+        if (had != asked) row.quality.raise(Flag::in_compliance);
+        sink(d, row);
+      }
+    }
+    Device& device_;
+    double leakage_, parallel_, compliance_;
+    DeviceInfo info_;
+  };
+  const auto checked = [&](double leakage, double parallel, double compliance) {
+    Rig rig(spec);
+    rig.options.leakage = 0.05;
+    Measured bench(rig.sample, leakage, parallel, compliance);
+    return check_wiring(bench, rig.twin, rig.theta, rig.options);
+  };
+  const WiringReport right = checked(0.04, 0, 10);
+  CHECK(right.passed());
+  REQUIRE(right.channels[0].conductance);
+  CHECK(*right.channels[0].conductance == Approx(1.0 / 3).epsilon(1e-3));  // what is left of a change when it is read
+  const WiringReport leaking = checked(0.07, 0, 10);
+  REQUIRE(leaking.failures.size() == 1);
+  CHECK(leaking.failures[0].find("input-0 leaks: at rest a current of 0.07 units") == 0);
+  const WiringReport shorted = checked(0, 200, 10);
+  REQUIRE(shorted.failures.size() == 1);
+  CHECK(shorted.failures[0].find("input-0 sees a conductance of 200 units of current per kT: is its lead shorted?") == 0);
+  CHECK(shorted.channels[0].verdict == WiringVerdict::limited);
+  const WiringReport limited = checked(0, 0, 0.01);
+  REQUIRE(limited.failures.size() == 1);
+  CHECK(limited.failures[0] == "input-0 is in compliance at tiny levels: is its lead shorted?");
+}
+
 TEST_CASE("time constants are those of the network") {
   // A chain of linear conductors, C dmu/dt = -K mu + ..: the slowest decay is the smallest eigenvalue of C^-1 K.
   NetworkSpec spec;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <map>
 
+#include "line_elements.hpp"
 #include "ness/sim/simulation.hpp"
 
 namespace ness {
@@ -15,9 +16,9 @@ namespace {
 bool is_source(const BenchFile& file, const BenchWire& wire) { return file.instruments[wire.instrument].model == InstrumentModel::keithley_2400; }
 bool sets_level(const BenchFile& file, const BenchWire& wire) { return is_source(file, wire) || file.instruments[wire.instrument].model == InstrumentModel::qdac2; }
 
-// What reads a node: a meter's wire, or a source-meter's that reads too.
+// What reads a node's potential: a meter's wire without a preamplifier, or a source-meter's that reads too.
 const BenchWire* reader_of(const BenchFile& file, std::uint32_t node) {
-  const auto found = std::find_if(file.wiring.begin(), file.wiring.end(), [&](const BenchWire& wire) { return wire.node == node && (!sets_level(file, wire) || wire.read); });
+  const auto found = std::find_if(file.wiring.begin(), file.wiring.end(), [&](const BenchWire& wire) { return wire.node == node && (sets_level(file, wire) ? wire.read : !wire.elements.preamplifier); });
   return found == file.wiring.end() ? nullptr : &*found;
 }
 
@@ -50,8 +51,9 @@ WiringCheckOptions check_options(const BenchFile& file, const DeviceInfo& bench)
     if (wire.node) {
       if (!bench.terminals[*wire.node].clamped) continue;
       channel.terminal = *wire.node;
-      channel.gain = file.scale.carrier * wire.gain / file.scale.volts_per_kT;
-      channel.offset = file.scale.carrier * wire.volts / file.scale.volts_per_kT;
+      const LineScale line = line_scale(wire, file.instruments[wire.instrument].model);
+      channel.gain = file.scale.carrier * line.gain / file.scale.volts_per_kT;
+      channel.offset = file.scale.carrier * line.volts / file.scale.volts_per_kT;
       possible = bench.terminals[*wire.node].level;
     } else {
       channel.parameter = parameters.at(wire.parameter);

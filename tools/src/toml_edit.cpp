@@ -144,7 +144,8 @@ std::string replaced(const std::string& text, const Statement& statement, const 
   while (statement.value_end + spaces < text.size() && text[statement.value_end + spaces] == ' ') ++spaces;
   const bool comment = statement.value_end + spaces < text.size() && text[statement.value_end + spaces] == '#';
   std::size_t padding = spaces;
-  if (comment && spaces > 0) padding = old + spaces > value.size() ? old + spaces - value.size() : 1;
+  const bool one_line = text.find('\n', statement.value_begin) >= statement.value_end;
+  if (comment && spaces > 0 && one_line) padding = old + spaces > value.size() ? old + spaces - value.size() : 1;
   return text.substr(0, statement.value_begin) + value + std::string(padding, ' ') + text.substr(statement.value_end + spaces);
 }
 

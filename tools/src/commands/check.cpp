@@ -94,8 +94,11 @@ int check(const CheckOptions& options, const Command& command) {
     const double begin = device.sessions->clock()->now();
     report = check_bench(file, bench, network, command.stop);
     seconds = device.sessions->clock()->now() - begin;
+  } catch (const Cancelled&) {
+    if (const SafeReport safe = bench.make_safe(safe_budget, SafeProfile::cancel); !safe.safe) complain(safe.message());
+    throw;
   } catch (...) {
-    if (const SafeReport safe = bench.make_safe(safe_budget); !safe.safe) complain(safe.message());
+    if (const SafeReport safe = bench.make_safe(safe_budget, SafeProfile::emergency); !safe.safe) complain(safe.message());
     throw;
   }
   const SafeReport safe = bench.make_safe(safe_budget);

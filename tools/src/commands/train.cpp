@@ -162,14 +162,21 @@ void require_right_bench(Run& run, const TrainOptions& options, const Command& c
     return;
   }
   const BenchFile file = load_bench(options.bench);
+  Device& bench = *run.bench.bench;
+  WiringReport report;
   try {
-    const WiringReport report = check_bench(file, *run.bench.bench, run.network, command.stop);
-    for (const std::string& warning : report.warnings) warn(warning);
-    if (!report.passed()) throw std::runtime_error(summary(file, report));
+    report = check_bench(file, bench, run.network, command.stop);
+  } catch (const Cancelled&) {
+    leave(bench, SafeProfile::cancel);
+    throw;
   } catch (...) {
-    run.bench.bench->make_safe(safe_budget);
+    leave(bench, SafeProfile::emergency);
     throw;
   }
+  for (const std::string& warning : report.warnings) warn(warning);
+  if (report.passed()) return;
+  leave(bench, SafeProfile::stop);
+  throw std::runtime_error(summary(file, report));
 }
 
 int train(const TrainOptions& options, const Command& command) {

@@ -48,7 +48,7 @@ struct WiringCheckOptions {
   double pattern_tolerance = 0.5;      ///< what of a row may be in no proportion to the twin's, as a share of its length
   double roughness = 0.1;              ///< differences of a row's pattern below this share may be the twin's own error: no verdict is built on less
   double cross_talk = 0.25;            ///< answers of a reading beyond the twin's, as a share of the row's largest
-  double visible = 3e-3;               ///< kT: a row below this, in all readings and points together, says nothing
+  double visible = 3e-3;               ///< kT: a row below this, in all readings and points together, says nothing; raised to what the noise hides
   double leakage = 0;                  ///< current into a source at rest, where none should flow; units of current, 0: not judged
   double short_conductance = 100;      ///< units of current per kT: a source that sees more is shorted
   double open_conductance = 1e-3;      ///< and one that sees less leads nowhere
@@ -115,8 +115,8 @@ struct WiringReport {
   double noise() const;  ///< the largest of all readings
 };
 
-/// Checks `bench` against `twin`: a device with the same terminals and parameters that answers as the bench should, restores no
-/// harm, and is not the bench. `theta`: the parameters at rest, [n_parameters]; those of channels count as WiringChannel::safe says.
+/// Checks `bench` against `twin`: a device with the same terminals and parameters that answers as the bench should, from
+/// rest. `theta`: the parameters at rest, [n_parameters]; those of channels count as WiringChannel::safe says.
 /// It leaves the bench at rest (every channel at its safe level), not made safe. Throws std::invalid_argument for options that cannot be, and what the
 /// devices throw; Cancelled where `stop` was requested.
 WiringReport check_wiring(Device& bench, Device& twin, const Vector& theta, const WiringCheckOptions& options, std::stop_token stop = {});
