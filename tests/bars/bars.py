@@ -2,7 +2,7 @@
 
    bars.py --build BUILD_DIRECTORY [--out FILE.json] [ROW ...]      (tools/test --bars [ROW ...])
 
-Rows: xor regression mnist truth solver ep log replay bad-input bench same-loop settling safe wire overlap raw-speed. Prints a table; the exit code is the number of rows that fall short.
+Rows: xor regression mnist truth solver ep log replay bad-input bench same-loop settling safe check wire overlap raw-speed. Prints a table; the exit code is the number of rows that fall short.
 """
 import argparse
 import concurrent.futures
@@ -243,6 +243,11 @@ class Bars:
             last = (done.stdout.strip().splitlines() or done.stderr.strip().splitlines() or ["nothing printed"])[-1]
             self.report("safe", what, "all checks pass", last[:200], done.returncode == 0)
 
+    def check(self):
+        done = self.run(python, root / "tests" / "check_test.py", self.ness, experiments, "--every", check=False)
+        last = (done.stdout.strip().splitlines() or done.stderr.strip().splitlines() or ["nothing printed"])[-1]
+        self.report("check", "20 seeds of instruments, all 109 exchanges of two cables of a kind, 40 open or shorted leads", "no false alarm, every mistake named", last[:200], done.returncode == 0)
+
     def overlap(self):
         models = ["keithley-2400", "agilent-34401a", "keysight-34461a", "keysight-34970a", "keysight-daq970a", "keithley-2400", "agilent-34401a", "keysight-34461a"]
         (self.scratch / "star.json").write_text(json.dumps({"nodes": [{"clamped": True}] + [{"g": 1}] * len(models), "edges": [{"source": 0, "target": k, "law": "linear", "G": 1} for k in range(1, len(models) + 1)], "outputs": [1]}))
@@ -311,7 +316,7 @@ def main():
     parser.add_argument("--out", type=pathlib.Path)
     parser.add_argument("rows", nargs="*")
     options = parser.parse_args()
-    names = ["xor", "regression", "truth", "solver", "ep", "log", "replay", "bad-input", "bench", "same-loop", "settling", "safe", "wire", "overlap", "raw-speed", "mnist"]
+    names = ["xor", "regression", "truth", "solver", "ep", "log", "replay", "bad-input", "bench", "same-loop", "settling", "safe", "check", "wire", "overlap", "raw-speed", "mnist"]
     for row in options.rows:
         if row not in names:
             parser.error(f"no row '{row}': there are {', '.join(names)}")
