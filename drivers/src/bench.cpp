@@ -220,6 +220,7 @@ Bench::Bench(const DeviceInfo& network, const Vector& constants, BenchInstrument
   if (settings.scanners.size() != instruments.scanners.size() || settings.voltmeters.size() != instruments.voltmeters.size()) refuse("every instrument needs its settings");
   if (const std::string problem = settings.settle.problem(); !problem.empty()) refuse("settling: " + problem);
   if (!(settings.settle_timeout > 0)) refuse("the settle timeout must be more than 0");
+  if (settings.burst > 0 && (settings.burst < 4 || !(settings.burst_noise > 0))) refuse("a burst needs 4 readings or more, and their noise");
   if (!(settings.pause_every > 0) || !(settings.pause_timeout >= 0)) refuse("looks at the surroundings must be more than 0 s apart, and end");
   if (!(settings.scale.volts_per_kT > 0) || !(settings.scale.amperes_per_unit > 0)) refuse("volts per kT and amperes per unit must be more than 0");
   if (!(settings.scale.error_share > 0)) refuse("an instrument's error must be allowed more than 0 kT");

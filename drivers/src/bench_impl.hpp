@@ -74,6 +74,7 @@ struct Bench::Impl {
   };
   Numbers read_all(bool sources);
   void settle(Relaxation& row, Numbers& numbers, std::stop_token stop);
+  void look_for_oscillation(std::vector<std::uint16_t>& flags);
   void sample(Relaxation& row, Numbers& numbers, const At& at, double start, std::stop_token stop);
   void fill(Relaxation& row, const Numbers& numbers, const DeviceInfo& info);
   double potential(std::size_t reading, double volts) const;

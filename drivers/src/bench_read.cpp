@@ -106,8 +106,22 @@ void Bench::Impl::settle(Relaxation& row, Numbers& numbers, std::stop_token stop
   }
   row.timing.bound = bound;
   row.timing.settled = clock->now();
+  if (settings.burst > 0) look_for_oscillation(flags);
   if (std::any_of(flags.begin(), flags.end(), [](std::uint16_t f) { return f != 0; })) row.quality.terminal = flags;
   else input_moved = gate_moved = false;
+}
+
+// A node that swings faster than a reading integrates stands still in every average.
+void Bench::Impl::look_for_oscillation(std::vector<std::uint16_t>& flags) {
+  for (std::size_t k = 0; k < read.size(); ++k) {
+    const BenchMeter& meter = settings.readings[*reading_of[k]].meter;
+    if (flags[k] != 0 || (meter.kind != BenchMeter::Kind::scanner && meter.kind != BenchMeter::Kind::voltmeter)) continue;
+    std::vector<double> burst;
+    for (const MeterReading& reading : meter.kind == BenchMeter::Kind::scanner ? scanners[meter.instrument]->burst(meter.channel, settings.burst) : voltmeters[meter.instrument]->burst(settings.burst)) {
+      if (!std::isnan(reading.volts)) burst.push_back(potential(*reading_of[k], reading.volts));
+    }
+    if (burst.size() < settings.burst || oscillates(burst, settings.burst_noise)) flags[k] = bit(Flag::oscillating);
+  }
 }
 
 // Readings from a time on, settled or not: no bound is known.

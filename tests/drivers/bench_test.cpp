@@ -626,3 +626,48 @@ TEST_CASE("a scale at which an instrument's error is no longer small is refused"
   CHECK_THAT(refusal(0.1, 6.9e-3), Catch::Contains("'input0'") && Catch::Contains("7e-04 V") && Catch::Contains("error_share"));
   CHECK_THAT(refusal(9e-6, 0.05), Catch::Contains("77.") && Catch::Contains("kT at this scale"));  // kT/e at 0.1 K
 }
+
+TEST_CASE("an oscillation that averages hide is told by a burst at the shortest integration", "[bench]") {
+  // Something in the sample swings by 0.2 uA around nothing at 1 kHz: 20 whole periods in a reading of 1 NPLC, half of one in a burst's.
+  class Swing final : public sim::EmulatedInstrument {
+   public:
+    Swing(sim::Circuit& circuit, std::size_t port) : circuit_(circuit), port_(port) {}
+    void receive(std::string_view, double) override {}
+    double next_event() const override { return 5e-4 * static_cast<double>(halves_); }
+    void run(double now) override {
+      while (next_event() <= now) {
+        ++halves_;
+        circuit_.drive(port_, {sim::PortState::Kind::current, halves_ % 2 == 0 ? 2e-7 : -2e-7});
+      }
+    }
+    std::string take_output() override { return {}; }
+    void device_clear() override {}
+    std::uint8_t serial_poll() override { return 0; }
+    void talk_without_query() override {}
+
+   private:
+    sim::Circuit& circuit_;
+    std::size_t port_;
+    std::uint64_t halves_ = 1;
+  };
+  const auto fixture = [](bool swings, std::size_t burst) {
+    sim::Imperfection noisy;
+    noisy.errors = false;
+    return std::make_unique<Fixture>(noisy, [&](BenchSettings& s, BenchInstruments&) {
+      s.burst = burst;
+      s.burst_noise = 2e-3;  // 100 ppm of 1 V are 1e-3 kT
+    }, [&](Fixture& f, BenchSettings&, BenchInstruments&) {
+      if (swings) f.emulated->add(std::make_unique<Swing>(f.emulated->circuit(), f.emulated->circuit().attach(3, 1)));
+    });
+  };
+  const auto unasked = fixture(true, 0), asked = fixture(true, 16), still = fixture(false, 16);
+  CHECK(unasked->bench->relax(unasked->drive(2)).quality.usable());
+  const Relaxation row = asked->bench->relax(asked->drive(2));
+  REQUIRE(row.quality.terminal.size() == 3);
+  CHECK(row.quality.terminal[1] == bit(Flag::oscillating));
+  CHECK_FALSE(row.quality.usable());
+  const Relaxation quiet = still->bench->relax(still->drive(2)), again = still->bench->relax(still->drive(2));
+  CHECK(quiet.quality.usable());
+  CHECK((again.potential - quiet.potential).cwiseAbs().maxCoeff() < 1e-2);  // integration and scan list are back
+  CHECK(count(still->said, "SENS:VOLT:DC:NPLC 1,(@102)") >= 1);
+}

@@ -199,6 +199,17 @@ TEST_CASE("voltmeters read the node they are wired to", "[drivers][meters]") {
     const MeterReading over = meter->fetch();
     CHECK(over.over_range);
     CHECK(std::isnan(over.volts));
+    settings.range = 1;
+    settings.cycles = 10;
+    meter->configure(settings);
+    const double began = b.bench->time();
+    const auto burst = meter->burst(5);
+    CHECK(b.bench->time() - began < 0.1);  // five of 0.02 NPLC, where one of 10 takes 0.2 s
+    REQUIRE(burst.size() == 5);
+    for (const MeterReading& one : burst) CHECK(one.volts == Approx(0.7 * 10e6 / (10e6 + 40002)).epsilon(1e-4));
+    meter->arm();
+    CHECK(meter->fetch().volts == Approx(0.7 * 10e6 / (10e6 + 40002)).epsilon(1e-6));
+    CHECK(b.bench->time() - began > 0.2);  // and it integrates as before
     settings.cycles = 3;
     CHECK_THROWS_WITH(meter->configure(settings), Catch::Contains("3 NPLC") && Catch::Contains("0.02"));
     settings = {};
@@ -226,6 +237,12 @@ TEST_CASE("scanners read their channels in the order configured", "[drivers][met
     CHECK(readings[0].volts == Approx(-0.3).epsilon(1e-5));
     CHECK(readings[1].volts == Approx(0).margin(1e-9));
     CHECK(readings[2].volts == Approx(-0.3).epsilon(1e-6));
+    const auto burst = scanner->burst(102, 6);
+    REQUIRE(burst.size() == 6);
+    CHECK(burst[5].volts == Approx(-0.3).epsilon(1e-4));
+    scanner->arm();
+    CHECK(scanner->fetch().size() == 3);
+    CHECK_THROWS_AS(scanner->burst(104, 6), std::invalid_argument);
     scanner->check();
     CHECK_THROWS_WITH(scanner->configure({99}, settings), Catch::Contains("channel 99"));
     CHECK_THROWS_AS(scanner->configure({}, settings), std::invalid_argument);

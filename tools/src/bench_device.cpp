@@ -128,6 +128,8 @@ BenchDevice make_bench(const BenchFile& file, DeviceKind kind, const sim::Networ
   settings.voltmeters = instruments.voltmeters;
   settings.settle = file.settle;
   settings.settle_timeout = file.settle_timeout;
+  settings.burst = static_cast<std::size_t>(file.burst);
+  settings.burst_noise = file.burst_noise;
   settings.rest_time = file.rest;
   settings.hold_time = file.hold;
   settings.pause_every = file.pause_every;

@@ -134,6 +134,8 @@ void read_settling(Table& root, BenchFile& bench) {
   table->number("timeout", bench.settle_timeout, Number::positive);
   table->number("rest", bench.rest, Number::not_negative);
   table->number("hold", bench.hold, Number::not_negative);
+  if (table->whole("burst", bench.burst, 0, 10000) && bench.burst > 0 && bench.burst < 4) table->fail("burst", "expected 0, or 4 readings and more");
+  table->number("burst_noise", bench.burst_noise, Number::positive);
   table->finish();
 }
 

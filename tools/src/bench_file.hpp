@@ -111,6 +111,8 @@ struct BenchFile {
   std::vector<BenchDifference> differences;
   SettleOptions settle;             ///< kT
   double settle_timeout = 60, rest = 0, hold = 0;  ///< s
+  std::uint64_t burst = 0;                         ///< readings that look for oscillation; 0: none do
+  double burst_noise = 1e-2;                       ///< kT
   double pause_every = 1, pause_timeout = 600;     ///< s
   CheckSettings check;
   std::optional<EmulationOptions> emulation;

@@ -89,6 +89,8 @@ struct BenchSettings {
   std::vector<CrossLimit> cross_limits;   ///< in volts, of `channels`
   SettleOptions settle;                   ///< tolerance and noise in kT
   double settle_timeout = 60;             ///< s
+  std::size_t burst = 0;                  ///< readings at the shortest integration after a verdict: do they scatter more than `burst_noise`? 0: not asked
+  double burst_noise = 1e-2;              ///< kT, standard deviation of one of them
   double rest_time = 0;                   ///< s at rest before a relaxation from rest; 0: ten times settle.tau_max
   double hold_time = 0;                   ///< s after a free terminal became a held one, or back; 0: as rest_time
   double pause_every = 1;                 ///< s between looks at surroundings that are out of bounds

@@ -33,6 +33,8 @@ class Voltmeter : public Instrument {
   virtual void configure(const MeterSettings& settings) = 0;
   virtual void arm() = 0;
   virtual MeterReading fetch() = 0;
+  /// Readings in a row at the shortest integration, which is put back afterwards: what an average hides.
+  virtual std::vector<MeterReading> burst(std::size_t count) = 0;
   virtual double measurement_time() const = 0;
 
  protected:
@@ -51,6 +53,8 @@ class Scanner : public Instrument {
   virtual void arm() = 0;
   /// One reading a channel, in the order configured.
   virtual std::vector<MeterReading> fetch() = 0;
+  /// Readings of one channel of the scan in a row at the shortest integration; integration and scan list are put back afterwards.
+  virtual std::vector<MeterReading> burst(std::uint32_t channel, std::size_t count) = 0;
   virtual double measurement_time() const = 0;
 
  protected:
