@@ -1,5 +1,7 @@
 // The `ness` command.
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <stdexcept>
 
 #include "commands/commands.hpp"
@@ -103,7 +105,11 @@ int run(int argc, char** argv) {
   }
   if (!command.heeds_stop) signals.leave_at_first();
   try {
-    return command.run();
+    const int code = command.run();
+    // Results that nobody could be given are no success.
+    if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
+    complain(std::string("standard output could not be written: ") + std::strerror(errno));
+    return code == ExitCode::success ? ExitCode::failure : code;
   } catch (const Cancelled&) {
     complain("stopped on request");
     return ExitCode::cancelled;

@@ -151,7 +151,13 @@ LogOptions log_options(const Experiment& experiment, const TrainOptions& options
 
 /// Switches the bench on before there is a log: what cannot be reached, or is not what it should be, is found here.
 void start(Run& run, const Command& command) {
-  if (run.bench.bench) run.bench.bench->start(command.stop);
+  if (!run.bench.bench) return;
+  try {
+    run.bench.bench->start(command.stop);
+  } catch (...) {
+    leave(*run.bench.bench, SafeProfile::emergency);  // it is safe already, or says what is stuck
+    throw;
+  }
 }
 
 /// Refuses a bench whose cables are not where its file says. Throws std::runtime_error, the bench made safe.
@@ -185,11 +191,11 @@ int train(const TrainOptions& options, const Command& command) {
   refuse_existing_log(path,
                       "choose another name with --log FILE, or continue that run: " + called() + " train --resume " + shell_word(path));
   const Experiment experiment = options.with_threads(load_experiment(options.experiment, options.load()));
+  const LiveBench live(command, options.device == DeviceKind::bench);  // goes last
   Run run = prepared(experiment, options);
   Progress progress(experiment.training.epochs, steps_per_epoch(*experiment.task, experiment.training), options.quiet);
   // Whatever does not fit is found here, before there is a log.
   Session(run.device(), run, experiment, progress);
-  const LiveBench live(command, options.device == DeviceKind::bench);
   start(run, command);
   require_right_bench(run, options, command);
 
@@ -251,12 +257,12 @@ int resume(const TrainOptions& options, const Command& command) {
   if (options.device != DeviceKind::simulation) {
     warn("a bench has no state to restore: the continued run goes on from the last checkpoint's parameters, and is not bit for bit what it would have been");
   }
+  const LiveBench live(command, options.device == DeviceKind::bench);  // goes last
   Run run = prepared(*experiment, options);
   const std::uint64_t first_row = checkpoint ? checkpoint->relaxations : 0, first_step = checkpoint ? checkpoint->step : 0;
   Progress progress(experiment->training.epochs, steps_per_epoch(*experiment->task, experiment->training), options.quiet,
                     first_step);
 
-  const LiveBench live(command, options.device == DeviceKind::bench);
   start(run, command);
   require_right_bench(run, options, command);
   // The writer first: it trims the log to what is counted, and that is what the reader then sees.
