@@ -26,7 +26,7 @@ def run(*words, expect=0):
 
 
 def check(bench, *sets, expect=0, keep=True):
-    words = ["check", bench, "--device", "emulated", "--json"] + (["--keep"] if keep else [])
+    words = ["check", bench, "--device", "emulated", "--json"] + (["--keep"] if keep else ["--write"])
     for assignment in sets:
         words += ["--set", assignment]
     return json.loads(run(*words, expect=expect).stdout)

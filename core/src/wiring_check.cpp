@@ -184,7 +184,8 @@ class Check {
       }
       last = row.potential;
       singles.mean += row.potential / n;
-      singles.inputs += row.clamp_readback / n;
+      if (row.clamp_readback.size() == singles.inputs.size()) singles.inputs += row.clamp_readback / n;
+      else singles.inputs.setConstant(std::nan(""));  // not measured each time: then the levels asked for have to do
       current_ = row.current;
     }
     singles.noise = singles.noise.cwiseSqrt();
@@ -272,7 +273,7 @@ class Check {
           read(down, row);
           read(up, after);
           sum += (before.potential + after.potential) / 2 - row.potential;
-          if (channel(c).terminal && row.current.size() > 0) {
+          if (channel(c).terminal && row.current.size() > 0 && before.current.size() > 0 && after.current.size() > 0) {
             const auto t = static_cast<Eigen::Index>(*channel(c).terminal);
             slope += ((before.current[t] + after.current[t]) / 2 - row.current[t]) / (levels_.value(static_cast<std::size_t>(c), up[c]) - levels_.value(static_cast<std::size_t>(c), down[c]));
           }

@@ -83,7 +83,7 @@ class Wiring {
     if (!of_terminal.emplace(number, c).second) refuse(name(c) + "terminal " + std::to_string(number) + " is held or injected into by another channel");
     Terminal& terminal = info_.terminals[number];
     const bool source = channel.kind == LevelChannel::Kind::source;
-    terminal.reads_current = source;
+    terminal.reads_current = source && (current(channel) || channel.gain == 1);  // behind a divider a source's own current is not the terminal's
     if (current(channel)) {
       if (terminal.clamped) refuse(name(c) + "terminal " + std::to_string(number) + " is an input, which a source of current cannot hold");
       const Range amperes = reached(channel);
@@ -94,6 +94,7 @@ class Wiring {
     terminal.level = in_kT(reached(channel));
     if (terminal.clamped) return;
     if (!channel.on_demand) refuse(name(c) + "terminal " + std::to_string(number) + " is a free one: it is held only where a drive asks for it (on demand)");
+    if (!channel.plan.limits.contains(0)) refuse(name(c) + "its limits leave out 0, where it stands while nothing is held");
     terminal.can_hold = true;
   }
 
@@ -164,6 +165,11 @@ class Wiring {
   void surroundings() {
     for (const BenchEnvironment& entry : settings_.environment) {
       meter(entry.meter, "environment '" + entry.name + "'");
+      const bool sense = entry.meter.kind == BenchMeter::Kind::source_volts || entry.meter.kind == BenchMeter::Kind::source_amperes;
+      const bool always_on = std::any_of(settings_.channels.begin(), settings_.channels.end(), [&](const BenchChannel& c) {
+        return c.kind == LevelChannel::Kind::source && c.instrument == entry.meter.instrument && !c.on_demand;
+      });
+      if (sense && !always_on) refuse("environment '" + entry.name + "' is read by a source-meter whose output is not always on; expected one that holds an input or injects");
       if (!(entry.pause.low <= entry.pause.high)) refuse("environment '" + entry.name + "': the run would always pause");
       info_.environment.push_back({entry.name, entry.unit});
     }
@@ -309,6 +315,9 @@ void Bench::start(std::stop_token stop) {
     bench.levels.start(stop);
     bench.check_queues();
     bench.input_moved = bench.gate_moved = true;
+  } catch (const Cancelled&) {
+    if (bench.levels.started()) make_safe(own_budget, SafeProfile::cancel);
+    throw;
   } catch (...) {
     if (bench.levels.started()) make_safe(own_budget, SafeProfile::emergency);
     throw;
@@ -317,8 +326,8 @@ void Bench::start(std::stop_token stop) {
 
 void Bench::do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) {
   Impl& bench = *impl_;
-  start(stop);
   bench.check(drives);
+  start(stop);
   for (std::size_t i = 0; i < drives.size(); ++i) {
     if (stop.stop_requested()) throw Cancelled();
     const Drive& drive = drives[i];
@@ -342,6 +351,9 @@ void Bench::do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_
       throw;
     } catch (...) {
       make_safe(own_budget, SafeProfile::emergency);
+      // What is still to be answered must not answer the next who asks.
+      for (const auto& scanner : bench.scanners) scanner->session().close();
+      for (const auto& voltmeter : bench.voltmeters) voltmeter->session().close();
       throw;
     }
     sink(i, row);
@@ -349,8 +361,8 @@ void Bench::do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_
 }
 
 SafeReport Bench::do_make_safe(std::chrono::milliseconds budget, SafeProfile profile) {
-  // Nothing was switched on since: what was stuck then is stuck.
-  if (!impl_->levels.started()) return impl_->last_safe;
+  // Nothing was switched on since. What was stuck then is tried again.
+  if (!impl_->levels.started() && impl_->last_safe.safe) return impl_->last_safe;
   return impl_->last_safe = impl_->levels.make_safe(budget, profile);
 }
 

@@ -99,7 +99,7 @@ void Bench::Impl::settle(Relaxation& row, Numbers& numbers, std::stop_token stop
   double bound = 0;
   for (std::size_t k = 0; k < read.size(); ++k) {
     const SettleVerdict& verdict = judges[k].verdict();
-    if (verdict.window == 0 && flags[k] == 0) flags[k] = bit(Flag::invalid);  // another's reading ended the scan too early
+    if (!verdict.settled && flags[k] == 0) flags[k] = bit(Flag::invalid);  // another's reading ended the scan too early
     row.potential[static_cast<Eigen::Index>(k)] = verdict.window > 0 ? verdict.mean : std::nan("");
     row.sigma[static_cast<Eigen::Index>(k)] = verdict.standard_error;
     bound = std::max(bound, verdict.bound);
@@ -162,7 +162,8 @@ void Bench::Impl::fill(Relaxation& row, const Numbers& numbers, const DeviceInfo
     const SourceReading& reading = *numbers.sources[channel(c).instrument];
     const auto position = std::find(clamped.begin(), clamped.end(), terminal);
     if (position != clamped.end()) inputs[position - clamped.begin()] = kT_of_volts(channel(c).gain * reading.volts + channel(c).offset);
-    currents[static_cast<Eigen::Index>(terminal)] = units_of_amperes(reading.amperes);
+    if (injects(c)) currents[static_cast<Eigen::Index>(terminal)] = units_of_amperes(channel(c).gain * reading.amperes + channel(c).offset);
+    else if (channel(c).gain == 1) currents[static_cast<Eigen::Index>(terminal)] = units_of_amperes(reading.amperes);
     if (reading.in_compliance) row.quality.raise(Flag::in_compliance);
     if (reading.over_range) row.quality.raise(Flag::over_range);
   }

@@ -63,6 +63,8 @@ class Keithley2400 final : public SourceMeter {
     confirm(m + ":PROT?", settings.compliance, 1e-3 * settings.compliance);
     confirm(m + ":RANG?", measure->full, 1e-3 * measure->full);
     confirm(m + ":NPLC?", settings.cycles, 1e-3 * settings.cycles);
+    confirm(":SYST:AZER:STAT?", settings.autozero ? "1" : "0");
+    if (settings.source_delay >= 0) confirm(":SOUR:DEL?", settings.source_delay, 1e-3 * settings.source_delay + 1e-4);
     check();
     settings_ = settings;
     range_ = source;
@@ -78,6 +80,8 @@ class Keithley2400 final : public SourceMeter {
     if (range_ == nullptr) throw InstrumentError(address(), ":SOUR:" + function + ":RANG?", number(full), "the model has no such range");
     openings_ = session_->openings();
   }
+
+  Sourced sourced() const override { return settings_.sourced; }
 
   void set_off_state(OffState state) override {
     session_->write(":OUTP:SMOD " + std::string(off_states[static_cast<std::size_t>(state)]));

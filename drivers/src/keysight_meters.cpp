@@ -105,6 +105,8 @@ class KeysightVoltmeter final : public Voltmeter {
     confirm("VOLT:DC:RANG?", as.range, 1e-3 * as.range);
     confirm("VOLT:DC:NPLC?", as.cycles, 1e-3 * as.cycles);
     confirm(input + '?', settings.high_input ? "1" : "0");
+    confirm(zero + '?', settings.autozero ? "1" : "0");
+    if (settings.delay >= 0) confirm("TRIG:DEL?", settings.delay, 1e-3 * settings.delay + 1e-5);
     check();
     settings_ = settings;
     openings_ = link.openings();
@@ -174,6 +176,10 @@ class KeysightScanner final : public Scanner {
     };
     each("SENS:VOLT:DC:RANG?", as.range);
     each("SENS:VOLT:DC:NPLC?", as.cycles);
+    for (const double high : link.query_numbers("INP:IMP:AUTO? " + list, channels.size())) {
+      if ((high != 0) != settings.high_input) throw InstrumentError(address(), "INP:IMP:AUTO?", number(high), std::string("the input resistance was not taken: ") + (settings.high_input ? "ON" : "OFF") + " was sent");
+    }
+    if (settings.delay > 0) each("ROUT:CHAN:DEL?", settings.delay);
     const std::string scanned = link.query_block("ROUT:SCAN?");
     if (scanned != list) throw InstrumentError(address(), "ROUT:SCAN?", scanned, "the scan list was not taken: " + list + " was sent");
     check();

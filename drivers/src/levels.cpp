@@ -72,7 +72,8 @@ Levels::Levels(LevelInstruments instruments, std::vector<LevelChannel> channels,
                      safe_planner(channels_, cross_limits, SafeProfile::emergency)},
       present_(channels_.size(), 0),
       told_(channels_.size(), std::numeric_limits<double>::quiet_NaN()),
-      on_(channels_.size(), false) {
+      on_(channels_.size(), false),
+      known_(channels_.size(), false) {
   if (!clock_) throw std::invalid_argument("bench: levels need a clock");
 }
 
@@ -112,12 +113,16 @@ void Levels::read_back(const std::vector<std::size_t>& channels) {
   for (const std::size_t c : channels) {
     if (channels_[c].kind == LevelChannel::Kind::source) present_[c] = instruments_.sources[channels_[c].instrument]->level();
     else dacs[channels_[c].instrument].push_back(c);
+    known_[c] = channels_[c].kind == LevelChannel::Kind::source;
   }
   for (const auto& [d, which] : dacs) {
     std::vector<std::uint32_t> numbers;
     for (const std::size_t c : which) numbers.push_back(channels_[c].channel);
     const auto levels = instruments_.dacs[d]->targets(numbers);
-    for (std::size_t i = 0; i < which.size(); ++i) present_[which[i]] = levels[i];
+    for (std::size_t i = 0; i < which.size(); ++i) {
+      present_[which[i]] = levels[i];
+      known_[which[i]] = true;
+    }
   }
 }
 
@@ -131,6 +136,10 @@ void Levels::adopt() {
       SourceMeter& source = *instruments_.sources[channels_[c].instrument];
       source.adopt();
       on_[c] = source.output();
+      if (on_[c] && source.sourced() != source_settings(channels_[c].instrument).sourced) {
+        const bool current = source.sourced() == Sourced::current;
+        throw InstrumentError(source.address(), ":SOUR:FUNC?", current ? "CURR" : "VOLT", std::string("it is live as a source of ") + (current ? "current" : "voltage") + ", which '" + channels_[c].plan.name + "' is not; `ness safe` switches it off");
+      }
     } else {
       on_[c] = true;
     }
@@ -229,6 +238,10 @@ void Levels::switch_on(std::size_t c, double level) {
   told_[c] = std::numeric_limits<double>::quiet_NaN();
   source.set_level(std::clamp(level, limits.low, limits.high));
   read_back({c});
+  if (const std::string broken = planner_.broken(present_); !broken.empty()) {
+    present_[c] = 0;
+    throw PlanRefused("switching '" + channels_[c].plan.name + "' on: " + broken);
+  }
   source.set_output(true);
   on_[c] = true;
 }
@@ -237,6 +250,7 @@ void Levels::switch_off(std::size_t c) {
   if (!on_[c]) return;
   instruments_.sources[channels_[c].instrument]->set_output(false);
   on_[c] = false;
+  present_[c] = 0;
 }
 
 void Levels::check_queues() {
@@ -250,23 +264,23 @@ void Levels::check_queues() {
 struct Levels::Safing {
   Levels& levels;
   SafeProfile profile;
-  double until;  // on the clock
+  protocols::Milliseconds budget;
   SafeReport report;
   std::vector<bool> stuck;
 
-  Safing(Levels& l, SafeProfile p, double budget) : levels(l), profile(p), until(l.clock_->now() + budget), stuck(l.channels_.size(), false) {}
+  Safing(Levels& l, SafeProfile p, protocols::Milliseconds b) : levels(l), profile(p), budget(b), stuck(l.channels_.size(), false) {}
 
   std::size_t size() const { return levels.channels_.size(); }
   const SafeEntry& entry(std::size_t c) const { return levels.channels_[c].safe[static_cast<std::size_t>(profile)]; }
   const SetpointPlanner& planner() const { return levels.safe_planners_[static_cast<std::size_t>(profile)]; }
-  bool late() const { return levels.clock_->now() > until; }
 
   void give_up(std::size_t c, const std::string& why) {
     if (stuck[c]) return;
     stuck[c] = true;
     report.safe = false;
     const bool current = levels.channels_[c].kind == LevelChannel::Kind::source && levels.source_settings(levels.channels_[c].instrument).sourced == Sourced::current;
-    report.stuck.push_back(planner().channels()[c].name + " at " + number(levels.present_[c]) + (current ? " A" : " V") + " (last known): " + why);
+    const std::string where = levels.known_[c] ? number(levels.present_[c]) + (current ? " A" : " V") + " (last known)" : "an unknown level";
+    report.stuck.push_back(planner().channels()[c].name + " at " + where + ": " + why);
   }
   // An instrument that fails takes all its channels with it.
   void lose(std::size_t c, const std::string& why) {
@@ -284,12 +298,17 @@ struct Levels::Safing {
         const LevelChannel& channel = levels.channels_[c];
         if (protocols::Session& session = levels.session(c); met.insert(&session).second) {
           session.close();
+          session.hurry(budget);
           if (channel.kind == LevelChannel::Kind::dac) levels.instruments_.dacs[channel.instrument]->adopt(levels.channels_of_dac(channel.instrument));
         }
         if (channel.kind == LevelChannel::Kind::source) {
           SourceMeter& source = levels.source(channel.instrument);
           source.adopt();
           levels.on_[c] = source.output();
+          if (levels.on_[c] && source.sourced() != levels.source_settings(channel.instrument).sourced) {
+            source.set_output(false);  // its levels are of another unit: there is no ramp between them and the profile's
+            levels.on_[c] = false;
+          }
         } else {
           levels.on_[c] = true;
         }
@@ -338,7 +357,6 @@ struct Levels::Safing {
         }
       }
       levels.clock_->wait(step.wait);
-      until += step.wait;
     }
     return true;
   }
@@ -354,7 +372,6 @@ struct Levels::Safing {
         if (!stuck[c] && levels.on_[c] && entry(c).order == order) stage[c] = target[c];
       }
       if (!ramp(stage)) return false;
-      if (late()) break;
     }
     return true;
   }
@@ -367,7 +384,7 @@ struct Levels::Safing {
       try {
         levels.read_back({c});
         if (!same_level(target[c], levels.present_[c], planner().channels()[c].resolution)) {
-          give_up(c, late() ? "the time for making safe ran out" : "no way within the limits led to its safe level");
+          give_up(c, "no way within the limits led to its safe level");
           continue;
         }
         if (channel.kind != LevelChannel::Kind::source || entry(c).last == LastAct::stay) continue;
@@ -384,10 +401,11 @@ struct Levels::Safing {
 
 SafeReport Levels::make_safe(std::chrono::milliseconds budget, SafeProfile profile) {
   told_.assign(told_.size(), std::numeric_limits<double>::quiet_NaN());
-  Safing safing(*this, profile, std::chrono::duration<double>(budget).count());
+  Safing safing(*this, profile, budget);
   safing.meet();
+  // Again where an instrument is lost on the way: each time there are fewer.
   std::vector<double> target;
-  while (!safing.bring_down(target) && !safing.late()) {
+  while (!safing.bring_down(target)) {
   }
   safing.finish(target);
   started_ = false;

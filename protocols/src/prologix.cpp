@@ -113,6 +113,7 @@ class Instrument final : public Transport {
     generation_ = 0;
   }
   bool is_open() const override { return generation_ != 0 && generation_ == bus_->generation(); }
+  bool keeps_late_replies() const override { return bus_->link().keeps_late_replies(); }
 
   void write(std::string_view message, Milliseconds limit) override {
     check();

@@ -121,14 +121,26 @@ void Session::say(Exchange::Kind kind, std::string_view text) const {
   if (options_.transcript) options_.transcript({kind, address(), text});
 }
 
+void Session::hurry(Milliseconds most) {
+  most = std::max(most, Milliseconds(1));
+  for (Milliseconds* limit : {&options_.timeouts.connect, &options_.timeouts.write, &options_.timeouts.first_reply, &options_.timeouts.between_bytes}) *limit = std::min(*limit, most);
+}
+
+void Session::note_lost() {
+  lost_ += asked_.size();
+  lost_identities_ += static_cast<std::size_t>(std::count(asked_.begin(), asked_.end(), "*IDN?"));
+  asked_.clear();
+}
+
 void Session::open() {
   buffer_.clear();
-  asked_.clear();
+  note_lost();  // where a controller that several share was closed by another
   transport_->open(options_.timeouts.connect);
   ++openings_;
   say(Exchange::Kind::opened, {});
-  if (lost_ > 0 && transport_->keeps_late_replies()) drop_late_replies();
-  lost_ = 0;
+  const bool inherited = options_.inherits && openings_ == 1;
+  if ((lost_ > 0 || inherited) && transport_->keeps_late_replies()) drop_late_replies();
+  lost_ = lost_identities_ = 0;
 }
 
 // Instruments answer in the order they were asked: once the answer to *IDN? has come, nothing of before can. It is told from
@@ -141,14 +153,24 @@ void Session::drop_late_replies() {
   std::array<char, 4096> piece;
   say(Exchange::Kind::sent, "*IDN?");
   transport_->write("*IDN?" + options_.terminator, options_.timeouts.write);
+  // An identity that was asked for before may come first: there are this many at most, and fewer where some were lost wholly.
+  const std::size_t most = lost_identities_ + 1;
+  std::size_t seen = 0;
+  ++lost_identities_;  // until its answer is here
   for (std::size_t read = 0; read <= options_.longest_reply;) {
-    const std::size_t n = transport_->read(piece, options_.timeouts.first_reply + longest_extra_);
+    std::size_t n = 0;
+    try {
+      n = transport_->read(piece, options_.timeouts.first_reply + longest_extra_);
+    } catch (const Timeout&) {
+      if (seen > 0) return;
+      throw;
+    }
     read += n;
     line.append(piece.data(), n);
     for (std::size_t end = line.find('\n'); end != std::string::npos; end = line.find('\n')) {
       const std::string_view reply = trimmed(std::string_view(line).substr(0, end));
       say(Exchange::Kind::received, reply);
-      if (!reply.empty() && is_identity(reply)) return;
+      if (!reply.empty() && is_identity(reply) && ++seen == most) return;
       line.erase(0, end + 1);
     }
   }
@@ -157,10 +179,9 @@ void Session::drop_late_replies() {
 
 void Session::close() noexcept {
   if (!transport_->is_open()) return;
-  lost_ += asked_.size();
+  note_lost();
   transport_->close();
   buffer_.clear();
-  asked_.clear();
   try {
     say(Exchange::Kind::closed, {});
   } catch (...) {  // a transcript that fails must not keep a link open

@@ -153,7 +153,7 @@ TEST_CASE("a 2400 refuses what it cannot do before a word is sent", "[drivers][2
 TEST_CASE("a setting an instrument does not take is found by reading it back", "[drivers][2400]") {
   auto liar = std::make_shared<Liar>();
   liar->answers = {{"*IDN?", "KEITHLEY INSTRUMENTS INC.,MODEL 2400,1,C30"}, {":OUTP?", "0"}, {":SOUR:FUNC?", "VOLT"}, {":OUTP:SMOD?", "NORM"}, {":SYST:RSEN?", "0"},
-                   {":SOUR:VOLT:RANG?", "+2.0E+00"}, {":SENS:CURR:PROT?", "+1.05E-04"}, {":SENS:CURR:RANG?", "+1.0E-04"}, {":SENS:CURR:NPLC?", "1.00"}, {"SYST:ERR?", "0,\"No error\""}};
+                   {":SOUR:VOLT:RANG?", "+2.0E+00"}, {":SENS:CURR:PROT?", "+1.05E-04"}, {":SENS:CURR:RANG?", "+1.0E-04"}, {":SENS:CURR:NPLC?", "1.00"}, {":SYST:AZER:STAT?", "1"}, {"SYST:ERR?", "0,\"No error\""}};
   const auto smu = keithley_2400(std::make_unique<Session>(protocols::memory_transport("LIAR", liar), protocols::SessionOptions{}));
   smu->connect();
   SourceMeterSettings settings;

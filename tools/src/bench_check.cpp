@@ -13,7 +13,7 @@ namespace ness {
 
 namespace {
 
-bool is_source(const BenchFile& file, const BenchWire& wire) { return file.instruments[wire.instrument].model == InstrumentModel::keithley_2400; }
+bool is_source(const BenchFile& file, const BenchWire& wire) { return ness::is_source(file.instruments[wire.instrument].model); }
 bool sets_level(const BenchFile& file, const BenchWire& wire) { return is_source(file, wire) || file.instruments[wire.instrument].model == InstrumentModel::qdac2; }
 
 // What reads a node's potential: a meter's wire without a preamplifier, or a source-meter's that reads too.

@@ -5,16 +5,13 @@
 #include <set>
 
 #include "line_elements.hpp"
-#include "line_elements.hpp"
 #include "ness/core/error.hpp"
 
 namespace ness {
 
 namespace {
 
-bool is_source(InstrumentModel model) { return model == InstrumentModel::keithley_2400; }
 bool sets_levels(InstrumentModel model) { return !is_meter(model); }
-bool is_scanner(InstrumentModel model) { return model == InstrumentModel::keysight_34970a || model == InstrumentModel::keysight_daq970a; }
 
 [[noreturn]] void refuse(const BenchFile& file, const std::string& where, const std::string& reason) { throw FileError(file.path + ": [" + where + "]: " + reason); }
 
@@ -40,13 +37,13 @@ Instruments instruments_of(const BenchFile& file, BenchSessions& sessions) {
       case InstrumentModel::keysight_34970a:
       case InstrumentModel::keysight_daq970a:
         all.place[i] = all.drivers.scanners.size();
-        all.drivers.scanners.push_back(described.model == InstrumentModel::keysight_34970a ? drivers::keysight_34970a(std::move(session)) : drivers::keysight_daq970a(std::move(session)));
+        all.drivers.scanners.push_back(make_scanner(described.model, std::move(session)));
         all.scanners.push_back(described.meter);
         break;
       case InstrumentModel::agilent_34401a:
       case InstrumentModel::keysight_34461a:
         all.place[i] = all.drivers.voltmeters.size();
-        all.drivers.voltmeters.push_back(described.model == InstrumentModel::agilent_34401a ? drivers::agilent_34401a(std::move(session)) : drivers::keysight_34461a(std::move(session)));
+        all.drivers.voltmeters.push_back(make_voltmeter(described.model, std::move(session)));
         all.voltmeters.push_back(described.meter);
         break;
       case InstrumentModel::qdac2:
@@ -85,6 +82,14 @@ std::vector<drivers::CrossLimit> cross_limits(const BenchFile& file, const std::
 }
 
 }  // namespace
+
+std::unique_ptr<drivers::Scanner> make_scanner(InstrumentModel model, std::unique_ptr<protocols::Session> session) {
+  return model == InstrumentModel::keysight_34970a ? drivers::keysight_34970a(std::move(session)) : drivers::keysight_daq970a(std::move(session));
+}
+
+std::unique_ptr<drivers::Voltmeter> make_voltmeter(InstrumentModel model, std::unique_ptr<protocols::Session> session) {
+  return model == InstrumentModel::agilent_34401a ? drivers::agilent_34401a(std::move(session)) : drivers::keysight_34461a(std::move(session));
+}
 
 std::unique_ptr<drivers::Levels> make_levels(const BenchFile& file, BenchSessions& sessions, std::span<const std::size_t> wires) {
   drivers::LevelInstruments instruments;
@@ -151,7 +156,7 @@ BenchDevice make_bench(const BenchFile& file, DeviceKind kind, const sim::Networ
     const LineScale line = line_scale(wire, instrument.model);
     if (!sets_levels(instrument.model)) {
       const drivers::BenchMeter meter = meter_of(wire.instrument, wire.channel, {});
-      if (line.amperes_per_volt != 0) settings.readings.push_back({meter, *wire.node, 1 / line.amperes_per_volt, line.zero, true, -1, -1});
+      if (line.amperes_per_volt != 0) settings.readings.push_back({meter, *wire.node, -1 / line.amperes_per_volt, line.zero, true, -1, -1});  // what flows into it leaves the network
       else settings.readings.push_back({meter, *wire.node, 1 / line.gain, -line.volts / line.gain, false, wire.tau_input, wire.tau_gate});
       continue;
     }

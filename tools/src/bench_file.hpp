@@ -21,6 +21,8 @@ namespace ness {
 enum class InstrumentModel : std::uint8_t { keithley_2400, keysight_34970a, keysight_daq970a, agilent_34401a, keysight_34461a, qdac2 };
 const std::vector<std::pair<std::string, InstrumentModel>>& instrument_models();
 const std::string& to_string(InstrumentModel model);
+inline bool is_source(InstrumentModel model) { return model == InstrumentModel::keithley_2400; }
+inline bool is_scanner(InstrumentModel model) { return model == InstrumentModel::keysight_34970a || model == InstrumentModel::keysight_daq970a; }
 
 /// [instruments.NAME]
 struct BenchInstrument {

@@ -32,6 +32,7 @@ std::unique_ptr<protocols::Session> BenchSessions::session(std::size_t i) {
   options.terminator = described.terminator;
   options.timeouts.first_reply = protocols::Milliseconds(static_cast<std::int64_t>(described.timeout * 1e3));
   options.transcript = transcript_;
+  options.inherits = true;
   if (kind_ == DeviceKind::emulated) return std::make_unique<protocols::Session>(links_->to(i), std::move(options));
   if (!described.address) refuse("has no address; a real instrument needs one");
   std::unique_ptr<protocols::Transport> transport;

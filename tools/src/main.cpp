@@ -73,7 +73,7 @@ int run(int argc, char** argv) {
 
   CLI::App app(
       "Ness trains physical networks in place: it imposes inputs, waits until the network has settled, reads it, learns,\n"
-      "and writes every relaxation to an HDF5 log. Here the network is simulated; a TOML file describes an experiment.",
+      "and writes every relaxation to an HDF5 log. The network is simulated, or stands on a bench of instruments; TOML files describe both.",
       "ness");
   app.set_version_flag("--version", std::string("ness ") + NESS_VERSION);
   app.require_subcommand(1);

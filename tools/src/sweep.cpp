@@ -29,8 +29,6 @@ std::string number(double value) {
 
 [[noreturn]] void refuse(const std::string& reason) { throw std::invalid_argument("sweep: " + reason); }
 
-bool is_source(InstrumentModel model) { return model == InstrumentModel::keithley_2400; }
-
 // Mean and standard error of the mean. Readings that round to the same digits are not exact: a display's step is an error of its
 // own, which no number of readings takes away.
 std::pair<double, double> mean_of(const std::vector<double>& values, double step) {
@@ -129,6 +127,8 @@ struct Sweep::Impl {
   }
 
   void add_level(std::size_t w, double level) {
+    const BenchInstrument& instrument = file.instruments[wire(w).instrument];
+    if (is_source(instrument.model) && instrument.source.sourced != drivers::Sourced::voltage) refuse("wire '" + wire(w).name + "' is of '" + instrument.name + "', a source of current; expected a source of voltage");
     const auto twice = std::find_if(driven.begin(), driven.end(), [&](const Driven& d) { return d.wire == w; });
     if (twice != driven.end() || w == to) refuse("wire '" + wire(w).name + "' has a part in it already");
     if (is_meter(model(w))) refuse("wire '" + wire(w).name + "' is read; expected one whose level is set");
@@ -174,13 +174,8 @@ struct Sweep::Impl {
     if (!to || !is_meter(model(*to))) return;
     const std::size_t i = wire(*to).instrument;
     const BenchInstrument& instrument = file.instruments[i];
-    auto session = sessions.session(i);
-    switch (instrument.model) {
-      case InstrumentModel::keysight_34970a: scanner = drivers::keysight_34970a(std::move(session)); break;
-      case InstrumentModel::keysight_daq970a: scanner = drivers::keysight_daq970a(std::move(session)); break;
-      case InstrumentModel::agilent_34401a: voltmeter = drivers::agilent_34401a(std::move(session)); break;
-      default: voltmeter = drivers::keysight_34461a(std::move(session)); break;
-    }
+    if (is_scanner(instrument.model)) scanner = make_scanner(instrument.model, sessions.session(i));
+    else voltmeter = make_voltmeter(instrument.model, sessions.session(i));
     if (scanner) scanner->require(instrument.meter);
     if (voltmeter) voltmeter->require(instrument.meter);
   }
@@ -220,7 +215,9 @@ struct Sweep::Impl {
       volts -= amperes * elements.divider->upper;
       amperes -= volts / elements.divider->lower;
     }
-    return {wire(w).volts + volts - amperes * (elements.series + wire(w).lead), amperes};
+    // With remote sense the lead is behind what is sensed.
+    const double lead = file.instruments[wire(w).instrument].source.four_wire ? 0 : wire(w).lead;
+    return {wire(w).volts + volts - amperes * (elements.series + lead), amperes};
   }
 
   SweepPoint measure(double level, std::stop_token stop) {

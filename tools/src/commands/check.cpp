@@ -20,7 +20,7 @@ struct CheckOptions {
   std::string bench, experiment;
   std::vector<std::string> set;
   DeviceKind device = DeviceKind::bench;
-  bool json = false, keep = false;
+  bool json = false, keep = false, write = false;
 };
 
 constexpr std::chrono::milliseconds safe_budget{10000};
@@ -95,7 +95,7 @@ int check(const CheckOptions& options, const Command& command) {
     report = check_bench(file, bench, network, command.stop);
     seconds = device.sessions->clock()->now() - begin;
   } catch (const Cancelled&) {
-    if (const SafeReport safe = bench.make_safe(safe_budget, SafeProfile::cancel); !safe.safe) complain(safe.message());
+    if (const SafeReport safe = bench.make_safe(safe_budget, SafeProfile::cancel); !safe.safe) throw std::runtime_error("stopped on request; " + safe.message());
     throw;
   } catch (...) {
     if (const SafeReport safe = bench.make_safe(safe_budget, SafeProfile::emergency); !safe.safe) complain(safe.message());
@@ -104,7 +104,9 @@ int check(const CheckOptions& options, const Command& command) {
   const SafeReport safe = bench.make_safe(safe_budget);
 
   std::vector<TomlEdit> written;
-  if (report.passed() && !options.keep) {
+  if (!safe.safe) complain(safe.message());
+  // What a rehearsal finds are the emulated instruments' offsets, which the real ones do not have.
+  if (report.passed() && !options.keep && (options.device == DeviceKind::bench || options.write)) {
     written = findings(file, report);
     if (!written.empty()) edit_file(options.bench, written);
   }
@@ -122,7 +124,6 @@ int check(const CheckOptions& options, const Command& command) {
   }
   for (const std::string& warning : report.warnings) warn(warning);
   for (const std::string& failure : report.failures) complain(failure);
-  if (!safe.safe) complain(safe.message());
   return report.passed() && safe.safe ? ExitCode::success : ExitCode::failure;
 }
 
@@ -137,17 +138,18 @@ void add_check(CLI::App& app, Command& command) {
       ->transform(CLI::CheckedTransformer(std::map<std::string, DeviceKind>{{"bench", DeviceKind::bench}, {"emulated", DeviceKind::emulated}}).description(""))
       ->type_name("KIND");
   sub.add_option("--set", options->set, "set any key of the bench file; may be repeated")->type_name("KEY=VALUE")->allow_extra_args(false);
-  sub.add_flag("--keep", options->keep, "leave the bench file as it is");
+  CLI::Option* keep = sub.add_flag("--keep", options->keep, "leave the bench file as it is");
+  sub.add_flag("--write", options->write, "write what was found into the bench file also where the instruments are emulated")->excludes(keep);
   sub.add_flag("--json", options->json, "the result as one JSON object on standard output");
   sub.footer(
       "Within a small share of its limits ([check] share) each source is moved alone, at operating points at which exchanging any two\n"
       "cables would show, and what answers is compared with the simulated network. Where all is as it should be, time constants,\n"
-      "noise and offsets are written into the bench file; its comments stay. Exit code 0 only if all passed; `ness train` refuses\n"
+      "noise and offsets of real instruments are written into the bench file; its comments stay. Exit code 0 only if all passed; `ness train` refuses\n"
       "a bench that fails.\n"
       "\n"
       "Examples:\n"
       "  ness check bench.toml --experiment xor-bench.toml\n"
-      "  ness check bench-emulated.toml --device emulated --keep --set 'emulation.swapped=[[\"input-0\",\"input-1\"]]'");
+      "  ness check bench-emulated.toml --device emulated --set 'emulation.swapped=[[\"input-0\",\"input-1\"]]'");
   sub.callback([options, &command] { command.run = [options, &command] { return check(*options, command); }; });
 }
 

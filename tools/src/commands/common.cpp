@@ -1,3 +1,7 @@
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 
 #include "commands.hpp"
@@ -35,6 +39,9 @@ void refuse_existing_log(const std::string& path, const std::string& advice) {
   if (std::filesystem::exists(std::filesystem::symlink_status(path))) {
     throw LogError(path + ": exists already, and is not overwritten; " + advice);
   }
+  // Found now, not when a bench is live.
+  const std::filesystem::path directory = std::filesystem::absolute(path).parent_path();
+  if (::access(directory.c_str(), W_OK | X_OK) != 0) throw LogError(path + ": no log can be made in " + directory.string() + ": " + std::strerror(errno));
 }
 
 }  // namespace ness

@@ -37,8 +37,10 @@ int make_safe(const SafeOptions& options, const Command& command) {
   nlohmann::ordered_json channels = nlohmann::ordered_json::array();
   for (std::size_t c = 0; c < levels.size(); ++c) {
     const std::string& name = bench->channels()[c].plan.name;
-    if (options.json) channels.push_back({{"name", name}, {"level", levels[c]}, {"on", bench->is_on(c)}});
-    else std::printf("%-16s %12g  %s\n", name.c_str(), levels[c], bench->is_on(c) ? "on" : "off");
+    const bool known = bench->is_known(c);
+    if (options.json) channels.push_back({{"name", name}, {"level", known ? nlohmann::ordered_json(levels[c]) : nlohmann::ordered_json()}, {"on", known ? nlohmann::ordered_json(bench->is_on(c)) : nlohmann::ordered_json()}});
+    else if (known) std::printf("%-16s %12g  %s\n", name.c_str(), levels[c], bench->is_on(c) ? "on" : "off");
+    else std::printf("%-16s %12s  %s\n", name.c_str(), "unknown", "unknown");
   }
   if (options.json) std::printf("%s\n", nlohmann::ordered_json{{"safe", report.safe}, {"profile", to_string(options.profile)}, {"channels", channels}, {"stuck", report.stuck}}.dump().c_str());
   if (!report.safe) complain(report.message());
@@ -55,7 +57,7 @@ void add_safe(CLI::App& app, Command& command) {
       ->transform(CLI::CheckedTransformer(std::map<std::string, SafeProfile>{{"stop", SafeProfile::stop}, {"cancel", SafeProfile::cancel}, {"emergency", SafeProfile::emergency}}).description(""))
       ->type_name("NAME");
   sub.add_option("--set", options->set, "set any key of the bench file; may be repeated")->type_name("KEY=VALUE")->allow_extra_args(false);
-  sub.add_option("--budget", options->budget, "seconds for what does not answer, beside the ramps' own time (10)")->check(CLI::Range(0.1, 86400.0));
+  sub.add_option("--budget", options->budget, "seconds that an instrument which does not answer is waited for (10)")->check(CLI::Range(0.1, 86400.0));
   sub.add_flag("--json", options->json, "machine-readable result on standard output");
   sub.footer(
       "Levels are asked for first and ramped from there, within all limits, in the profile's order; then the profile's last act. What\n"

@@ -113,9 +113,9 @@ int sweep_edge(const SweepCommand& command, const Command& process) {
   const LiveBench live(process, command.device == DeviceKind::bench);
   std::string status = "finished";
   const auto end = [&] {
+    if (!sweep.safe().safe) complain(sweep.safe().message());
     tell(command, file, sweep, status);
     table.write(sweep.points());
-    for (const std::string& stuck : sweep.safe().stuck) complain("not safe: " + stuck);
   };
   try {
     auto told = std::chrono::steady_clock::time_point::min();

@@ -57,6 +57,7 @@ Outcome closing(LogWriter& log, const std::string& path, Device& device, const s
     const SafeReport safe = leave(device, SafeProfile::cancel);
     log.close(ExitStatus::cancelled, "stopped on request while evaluating, after training had ended" + remark(safe));
     inform("training has ended, its evaluation has not; continue: " + called() + " train --resume " + shell_word(path));
+    if (!safe.safe) throw std::runtime_error("stopped on request; " + safe.message());
     throw;
   } catch (const std::exception& error) {
     const SafeReport safe = leave(device, SafeProfile::emergency);
@@ -149,15 +150,22 @@ LogOptions log_options(const Experiment& experiment, const TrainOptions& options
   return log;
 }
 
-/// Switches the bench on before there is a log: what cannot be reached, or is not what it should be, is found here.
-void start(Run& run, const Command& command) {
-  if (!run.bench.bench) return;
-  try {
-    run.bench.bench->start(command.stop);
-  } catch (...) {
-    leave(*run.bench.bench, SafeProfile::emergency);  // it is safe already, or says what is stuck
-    throw;
+/// A bench that an error left before a log was there to be closed: it is safe already, or is made so, and what is stuck is told.
+struct Leaving {
+  Run& run;
+  ~Leaving() {
+    if (run.bench.bench) leave(*run.bench.bench, SafeProfile::emergency);
   }
+};
+
+/// Switches the bench on before there is a log: what cannot be reached, or is not what it should be, is found here.
+void start(Run& run, const TrainOptions& options, const Command& command) {
+  if (!run.bench.bench) return;
+  if (options.check) {
+    const DeviceInfo& info = run.bench.bench->info();
+    if (const std::string problem = check_options(load_bench(options.bench), info).problem(info); !problem.empty()) throw std::invalid_argument(options.bench + ": it cannot be checked: " + problem);
+  }
+  run.bench.bench->start(command.stop);
 }
 
 /// Refuses a bench whose cables are not where its file says. Throws std::runtime_error, the bench made safe.
@@ -196,7 +204,8 @@ int train(const TrainOptions& options, const Command& command) {
   Progress progress(experiment.training.epochs, steps_per_epoch(*experiment.task, experiment.training), options.quiet);
   // Whatever does not fit is found here, before there is a log.
   Session(run.device(), run, experiment, progress);
-  start(run, command);
+  const Leaving leaving{run};
+  start(run, options, command);
   require_right_bench(run, options, command);
 
   LogWriter log(path, log_header(experiment, run, command.line), log_options(experiment, options));
@@ -239,9 +248,11 @@ int resume(const TrainOptions& options, const Command& command) {
   {
     const LogReader log(path);
     if (log.status() == ExitStatus::finished) return tell_finished(log, options);
-    const bool on_bench = log.header().info.identity.find("bench: ") != std::string::npos;
-    if (on_bench != (options.device != DeviceKind::simulation)) {
-      throw std::invalid_argument(path + " was recorded " + (on_bench ? "on a bench: expected --device and --bench, as it was begun with" : "in simulation: expected no --device and --bench"));
+    const std::string& identity = log.header().info.identity;
+    const DeviceKind recorded = identity.starts_with("bench: ") ? DeviceKind::bench : identity.starts_with("emulated bench: ") ? DeviceKind::emulated : DeviceKind::simulation;
+    if (recorded != options.device) {
+      throw std::invalid_argument(path + " was recorded " + (recorded == DeviceKind::simulation ? "in simulation: expected no --device and --bench"
+                                                                                                 : std::string("on ") + (recorded == DeviceKind::bench ? "a bench: expected --device bench" : "an emulated bench: expected --device emulated") + " and --bench, as it was begun with"));
     }
     if (const std::string doubt = use_recorded_target(log); !doubt.empty()) warn(doubt);
     LoadOptions load;
@@ -263,10 +274,12 @@ int resume(const TrainOptions& options, const Command& command) {
   Progress progress(experiment->training.epochs, steps_per_epoch(*experiment->task, experiment->training), options.quiet,
                     first_step);
 
-  start(run, command);
-  require_right_bench(run, options, command);
-  // The writer first: it trims the log to what is counted, and that is what the reader then sees.
+  // The writer first: it keeps out another that may still be at this log, and at these instruments; and it trims the log to what is
+  // counted, which the reader then sees.
   LogWriter log(path, LogWriter::Continue{}, log_options(*experiment, options));
+  const Leaving leaving{run};
+  start(run, options, command);
+  require_right_bench(run, options, command);
   const LogReader recorded(path);
   Recorder recorder(run.device(), log);
   Replay replay(recorded, pattern_sets(*experiment->task), first_row, &recorder);
@@ -310,8 +323,8 @@ void add_train(CLI::App& app, Command& command) {
   trainer.add_flag("--quiet,-q", options->quiet, "no progress");
   resumed->excludes(experiment)->excludes(log)->excludes("--set")->excludes("--seed");
   trainer.footer(
-      "Ctrl-C ends the run cleanly: the log is closed, and the run can be continued with --resume, bit for bit as if it had\n"
-      "not been interrupted. So can a run whose process was killed. A second Ctrl-C leaves at once.\n"
+      "Ctrl-C ends the run cleanly: the log is closed, and the run can be continued with --resume; in simulation bit for bit as if\n"
+      "it had not been interrupted. So can a run whose process was killed. A second Ctrl-C leaves at once, but never a live bench.\n"
       "\n"
       "Examples:\n"
       "  ness train xor.toml\n"

@@ -117,8 +117,8 @@ class Device {
   /// One relaxation.
   Relaxation relax(const Drive& drive);
 
-  /// Brings the device to a safe profile. Never throws; may be called again. `budget`: for what does not answer, beside the time
-  /// that the profile's ramps take.
+  /// Brings the device to a safe profile. Never throws; may be called again. `budget`: how long something that does not answer is
+  /// waited for; what answers is brought to its end.
   SafeReport make_safe(std::chrono::milliseconds budget, SafeProfile profile = SafeProfile::stop) noexcept;
 
   /// The next relaxation is number `ordinal` of the experiment. Devices with counter-based noise draw from there; others

@@ -125,7 +125,7 @@ class Bench final : public Device {
   /// From rest: inputs and nudges at zero with the drive's parameters for the rest time, then the drive. From the present state: the
   /// drive. Every level of every drive is checked before the first moves. Throws LinkError or InstrumentError after making safe.
   void do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) override;
-  /// Levels::make_safe. Where nothing was switched on since, nothing is done, and the last report holds.
+  /// Levels::make_safe. Where nothing was switched on since it went well, nothing is done; what was stuck is tried again.
   SafeReport do_make_safe(std::chrono::milliseconds budget, SafeProfile profile) override;
 
  private:

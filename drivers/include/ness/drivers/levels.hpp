@@ -71,13 +71,16 @@ class Levels {
 
   /// [channels] V or A, as last read back.
   const std::vector<double>& present() const { return present_; }
+  /// False where nothing was ever read back, so that present() is no more than a guess.
+  bool is_known(std::size_t channel) const { return known_[channel]; }
   /// Empty if the levels keep every limit; otherwise the first that is broken.
   std::string broken(std::span<const double> levels) const { return planner_.broken(levels); }
   /// Moves what differs, within all limits, and reads back what was moved. Returns which channels moved. A ramp step under way is
   /// finished, whatever is asked: levels between are allowed ones. Throws PlanRefused (nothing moved), InstrumentError for a
   /// level that was not taken, Cancelled.
   std::vector<std::size_t> go(std::span<const double> targets, std::stop_token stop = {});
-  /// Output of an on-demand source: on at `level`, from where go() moves it, or off.
+  /// Output of an on-demand source: on at `level`, from where go() moves it, or off. Throws PlanRefused, with the output off, where being
+  /// on there would break a limit.
   void switch_on(std::size_t channel, double level);
   void switch_off(std::size_t channel);
   bool is_on(std::size_t channel) const { return on_[channel]; }
@@ -87,8 +90,8 @@ class Levels {
 
   /// Each channel to its level of the profile, within all limits, in its order, then its last act. Each instrument on a fresh link; one that cannot be reached
   /// counts as stuck at its last known level, and the others go to the nearest levels that keep the cross-limits with it. Works
-  /// from any state, also without start(): levels are asked for first. `budget`: for what does not answer, beside the time of
-  /// the ramps.
+  /// from any state, also without start(): levels are asked for first. `budget`: how long one instrument that does not answer is waited
+  /// for; what answers is always brought to its end.
   SafeReport make_safe(std::chrono::milliseconds budget, SafeProfile profile);
 
  private:
@@ -106,7 +109,7 @@ class Levels {
   std::array<SetpointPlanner, 3> safe_planners_;  // by SafeProfile
   std::vector<double> present_;
   std::vector<double> told_;  // what each was last sent and took, NaN where that is not known
-  std::vector<bool> on_;
+  std::vector<bool> on_, known_;
   bool started_ = false;
 };
 

@@ -41,6 +41,8 @@ class SourceMeter : public Instrument {
   /// Takes the instrument as it is, after a lost link or another program: asks for what it sources and in which range, changes
   /// nothing, and goes on from there.
   virtual void adopt() = 0;
+  /// What it sources, as configured or adopted.
+  virtual Sourced sourced() const = 0;
   /// What the terminals do when the output is off, from now on; read back.
   virtual void set_off_state(OffState state) = 0;
   /// The level, V or A. With the output on it applies at once. Throws std::invalid_argument beyond the range configured.

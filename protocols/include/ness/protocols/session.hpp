@@ -28,6 +28,8 @@ struct Exchange {
 struct SessionOptions {
   Timeouts timeouts;
   std::string terminator = "\n";       ///< ends every message sent; a reply ends with line feed, carriage return before it allowed
+  /// Also the first opening of a serial line begins with *IDN?: another program may have been killed while it waited for an answer.
+  bool inherits = false;
   std::size_t longest_reply = 64 << 20;  ///< bytes; beyond, the other end is no instrument
   std::function<void(const Exchange&)> transcript;
 };
@@ -55,6 +57,8 @@ class Session {
 
   void open();
   void close() noexcept;
+  /// From now on no limit is longer than `most` (what a measurement needs beyond is still added).
+  void hurry(Milliseconds most);
 
   /// Sends one message, which asks for nothing. Throws LinkError, Timeout.
   void write(std::string_view message);
@@ -88,6 +92,7 @@ class Session {
  private:
   void ensure_open();
   void drop_late_replies();
+  void note_lost();
   void send(std::string_view message);
   std::string read_reply(Milliseconds extra, std::size_t expected);
   template <class F> auto guarded(F&& f);
@@ -100,6 +105,7 @@ class Session {
   std::string outgoing_;
   std::uint64_t openings_ = 0;
   std::size_t lost_ = 0;            // replies that were due when the link was last closed
+  std::size_t lost_identities_ = 0; // of them, those to *IDN?
   Milliseconds longest_extra_{0};   // that any of them may have taken
 };
 
