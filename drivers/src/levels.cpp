@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <optional>
 #include <set>
 #include <stdexcept>
 
@@ -68,6 +69,7 @@ Levels::Levels(LevelInstruments instruments, std::vector<LevelChannel> channels,
       channels_(checked(std::move(channels), instruments_)),
       clock_(std::move(clock)),
       planner_(planned(channels_, nullptr), cross_limits),
+      present_planner_(planner_),
       safe_planners_{safe_planner(channels_, cross_limits, SafeProfile::stop), safe_planner(channels_, cross_limits, SafeProfile::cancel),
                      safe_planner(channels_, cross_limits, SafeProfile::emergency)},
       present_(channels_.size(), 0),
@@ -75,6 +77,13 @@ Levels::Levels(LevelInstruments instruments, std::vector<LevelChannel> channels,
       on_(channels_.size(), false),
       known_(channels_.size(), false) {
   if (!clock_) throw std::invalid_argument("bench: levels need a clock");
+  present_planner_ = planner_.without(absent());
+}
+
+std::vector<bool> Levels::absent() const {
+  std::vector<bool> off(channels_.size());
+  for (std::size_t c = 0; c < off.size(); ++c) off[c] = channels_[c].on_demand && !on_[c];
+  return off;
 }
 
 const std::string& Levels::address(std::size_t c) const {
@@ -146,6 +155,7 @@ void Levels::adopt() {
     read_back({c});
     if (!on_[c]) present_[c] = 0;
   }
+  present_planner_ = planner_.without(absent());
 }
 
 void Levels::start(std::stop_token stop) {
@@ -185,6 +195,7 @@ void Levels::start(std::stop_token stop) {
     on_[c] = !channels_[c].on_demand;
     if (on_[c]) instruments_.sources[channels_[c].instrument]->set_output(true);
   }
+  present_planner_ = planner_.without(absent());
   // Gates before bias: the order in which they are made safe, backwards.
   for (auto order = orders.rbegin(); order != orders.rend(); ++order) {
     std::vector<double> stage = present_;
@@ -206,7 +217,7 @@ std::vector<std::size_t> Levels::go(std::span<const double> wanted, std::stop_to
   for (std::size_t c = 0; c < targets.size(); ++c) {
     if (wanted[c] == told_[c]) targets[c] = present_[c];
   }
-  const auto steps = planner_.plan(present_, targets);
+  const auto steps = present_planner_.plan(present_, targets);
   if (steps.empty()) return {};
   std::set<std::size_t> moved;
   for (const RampStep& step : steps) {
@@ -238,12 +249,15 @@ void Levels::switch_on(std::size_t c, double level) {
   told_[c] = std::numeric_limits<double>::quiet_NaN();
   source.set_level(std::clamp(level, limits.low, limits.high));
   read_back({c});
-  if (const std::string broken = planner_.broken(present_); !broken.empty()) {
+  on_[c] = true;
+  const SetpointPlanner with = planner_.without(absent());
+  if (const std::string broken = with.broken(present_); !broken.empty()) {
+    on_[c] = false;
     present_[c] = 0;
     throw PlanRefused("switching '" + channels_[c].plan.name + "' on: " + broken);
   }
   source.set_output(true);
-  on_[c] = true;
+  present_planner_ = with;
 }
 
 void Levels::switch_off(std::size_t c) {
@@ -251,6 +265,7 @@ void Levels::switch_off(std::size_t c) {
   instruments_.sources[channels_[c].instrument]->set_output(false);
   on_[c] = false;
   present_[c] = 0;
+  present_planner_ = planner_.without(absent());
 }
 
 void Levels::check_queues() {
@@ -265,14 +280,15 @@ struct Levels::Safing {
   Levels& levels;
   SafeProfile profile;
   protocols::Milliseconds budget;
+  std::optional<SetpointPlanner> present;  // the profile's, without what is off
   SafeReport report;
   std::vector<bool> stuck;
 
-  Safing(Levels& l, SafeProfile p, protocols::Milliseconds b) : levels(l), profile(p), budget(b), stuck(l.channels_.size(), false) {}
+  Safing(Levels& l, SafeProfile p, protocols::Milliseconds b) : levels(l), profile(p), budget(b), present(l.safe_planners_[static_cast<std::size_t>(p)]), stuck(l.channels_.size(), false) {}
 
   std::size_t size() const { return levels.channels_.size(); }
   const SafeEntry& entry(std::size_t c) const { return levels.channels_[c].safe[static_cast<std::size_t>(profile)]; }
-  const SetpointPlanner& planner() const { return levels.safe_planners_[static_cast<std::size_t>(profile)]; }
+  const SetpointPlanner& planner() const { return *present; }
 
   void give_up(std::size_t c, const std::string& why) {
     if (stuck[c]) return;
@@ -318,6 +334,7 @@ struct Levels::Safing {
         lose(c, error.what());
       }
     }
+    present = planner().without(levels.absent());
   }
 
   // Where each channel is to go: the nearest allowed levels to those of the profile, with what is stuck where it is. A source that
@@ -408,6 +425,8 @@ SafeReport Levels::make_safe(std::chrono::milliseconds budget, SafeProfile profi
   while (!safing.bring_down(target)) {
   }
   safing.finish(target);
+  for (std::size_t c = 0; c < channels_.size(); ++c) session(c).hurry(protocols::Milliseconds::max());
+  present_planner_ = planner_.without(absent());
   started_ = false;
   return std::move(safing.report);
 }

@@ -47,6 +47,12 @@ SetpointPlanner::SetpointPlanner(std::vector<PlannedChannel> channels, const std
   }
 }
 
+SetpointPlanner SetpointPlanner::without(const std::vector<bool>& absent) const {
+  SetpointPlanner rest = *this;
+  std::erase_if(rest.bounds_, [&](const Bound& bound) { return std::any_of(bound.terms.begin(), bound.terms.end(), [&](const auto& term) { return absent[term.first]; }); });
+  return rest;
+}
+
 std::string SetpointPlanner::broken(std::span<const double> levels) const {
   for (const Bound& bound : bounds_) {
     const double value = bound.value(levels);

@@ -121,10 +121,7 @@ void Session::say(Exchange::Kind kind, std::string_view text) const {
   if (options_.transcript) options_.transcript({kind, address(), text});
 }
 
-void Session::hurry(Milliseconds most) {
-  most = std::max(most, Milliseconds(1));
-  for (Milliseconds* limit : {&options_.timeouts.connect, &options_.timeouts.write, &options_.timeouts.first_reply, &options_.timeouts.between_bytes}) *limit = std::min(*limit, most);
-}
+void Session::hurry(Milliseconds most) { most_ = std::max(most, Milliseconds(1)); }
 
 void Session::note_lost() {
   lost_ += asked_.size();
@@ -135,7 +132,7 @@ void Session::note_lost() {
 void Session::open() {
   buffer_.clear();
   note_lost();  // where a controller that several share was closed by another
-  transport_->open(options_.timeouts.connect);
+  transport_->open(within(options_.timeouts.connect));
   ++openings_;
   say(Exchange::Kind::opened, {});
   const bool inherited = options_.inherits && openings_ == 1;
@@ -152,7 +149,7 @@ void Session::drop_late_replies() {
   std::string line;
   std::array<char, 4096> piece;
   say(Exchange::Kind::sent, "*IDN?");
-  transport_->write("*IDN?" + options_.terminator, options_.timeouts.write);
+  transport_->write("*IDN?" + options_.terminator, within(options_.timeouts.write));
   // An identity that was asked for before may come first: there are this many at most, and fewer where some were lost wholly.
   const std::size_t most = lost_identities_ + 1;
   std::size_t seen = 0;
@@ -160,7 +157,7 @@ void Session::drop_late_replies() {
   for (std::size_t read = 0; read <= options_.longest_reply;) {
     std::size_t n = 0;
     try {
-      n = transport_->read(piece, options_.timeouts.first_reply + longest_extra_);
+      n = transport_->read(piece, within(options_.timeouts.first_reply) + longest_extra_);
     } catch (const Timeout&) {
       if (seen > 0) return;
       throw;
@@ -211,7 +208,7 @@ void Session::send(std::string_view message) {
   say(Exchange::Kind::sent, message);
   outgoing_.assign(message);
   outgoing_ += options_.terminator;
-  transport_->write(outgoing_, options_.timeouts.write);
+  transport_->write(outgoing_, within(options_.timeouts.write));
 }
 
 void Session::write(std::string_view message) {
@@ -232,14 +229,14 @@ std::string Session::read_reply(Milliseconds extra, std::size_t expected) {
   if (asked_.empty()) throw std::logic_error(address() + ": no reply is due");
   longest_extra_ = std::max(longest_extra_, extra);
   return guarded([&] {
-    Milliseconds limit = options_.timeouts.first_reply + extra;
+    Milliseconds limit = within(options_.timeouts.first_reply) + extra;
     std::size_t searched = 0;
     std::array<char, 65536> piece;
     const auto more = [&] {
       try {
         const std::size_t n = transport_->read(piece, limit);
         buffer_.append(piece.data(), n);
-        limit = options_.timeouts.between_bytes;
+        limit = within(options_.timeouts.between_bytes);
       } catch (const Timeout& late) {
         const std::string had = buffer_.empty() ? "" : "; '" + shown(buffer_) + "' had come";
         throw Timeout(address(), "no complete reply to '" + shown(asked_.front()) + "' in " + std::to_string(limit.count()) + " ms" + had);
@@ -339,7 +336,7 @@ std::uint8_t Session::status_byte() {
   if (!asked_.empty()) throw std::logic_error(address() + ": a reply is due; *STB? would be answered out of turn");
   const auto polled = guarded([&] {
     ensure_open();
-    return transport_->poll(options_.timeouts.first_reply);
+    return transport_->poll(within(options_.timeouts.first_reply));
   });
   if (polled) return *polled;
   const double value = query_number("*STB?");
@@ -374,7 +371,7 @@ std::vector<QueuedError> Session::drain_errors(std::size_t most) {
 void Session::clear() {
   const bool cleared = guarded([&] {
     ensure_open();
-    return transport_->clear(options_.timeouts.write);
+    return transport_->clear(within(options_.timeouts.write));
   });
   if (!cleared) {
     close();

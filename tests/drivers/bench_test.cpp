@@ -502,7 +502,7 @@ TEST_CASE("a source of current injects, a voltmeter reads, and both may be at on
 }
 
 TEST_CASE("a free terminal is held where a drive asks for it, and let go again", "[bench]") {
-  Fixture f(sim::Imperfection::none(), {}, [](Fixture& fixture, BenchSettings& s, BenchInstruments& i) {
+  const auto extend = [](Fixture& fixture, BenchSettings& s, BenchInstruments& i) {
     sim::Circuit& circuit = fixture.emulated->circuit();
     sim::Imperfection own = sim::Imperfection::none();
     own.number = 7;
@@ -517,7 +517,8 @@ TEST_CASE("a free terminal is held where a drive asks for it, and let go again",
     channel.terminal = 3;
     channel.on_demand = true;
     s.channels.push_back(channel);
-  });
+  };
+  Fixture f(sim::Imperfection::none(), {}, extend);
   CHECK(f.bench->info().terminals[3].can_hold);
   Drive drive = f.drive(2);
   const Relaxation free = f.bench->relax(drive), expected_free = f.simulation->relax(drive);
@@ -534,6 +535,17 @@ TEST_CASE("a free terminal is held where a drive asks for it, and let go again",
   const Relaxation let_go = f.bench->relax(drive);
   CHECK((let_go.potential - expected_free.potential).cwiseAbs().maxCoeff() < 2e-4);
   CHECK(f.bench->make_safe(std::chrono::seconds(1)).safe);
+
+  // Where being on would break a limit that joins it with another channel, it stays off.
+  const double before = f.emulated->circuit().node_voltage(3);
+  Fixture g(sim::Imperfection::none(), [](BenchSettings& s, BenchInstruments&) { s.cross_limits.push_back({"near", {{11, 1}, {0, -1}}, {-0.2, 0.2}}); }, extend);
+  Drive far = g.drive(2);
+  g.bench->relax(far);
+  CHECK(std::abs(before) < 0.2);
+  Drive apart = g.drive(2);  // input 0 at 0.3 V, the node held at 0 V
+  apart.holds = {{3, 0.0}};
+  CHECK_THROWS_WITH(g.bench->relax(apart), Catch::Contains("'near'"));
+  CHECK_FALSE(g.bench->levels().is_on(11));
 }
 
 TEST_CASE("surroundings are read beside every relaxation, and the run waits for them", "[bench]") {
@@ -670,4 +682,37 @@ TEST_CASE("an oscillation that averages hide is told by a burst at the shortest 
   CHECK(quiet.quality.usable());
   CHECK((again.potential - quiet.potential).cwiseAbs().maxCoeff() < 1e-2);  // integration and scan list are back
   CHECK(count(still->said, "SENS:VOLT:DC:NPLC 1,(@102)") >= 1);
+}
+
+TEST_CASE("a source live in another unit is not ramped as if it were in this one", "[bench][levels]") {
+  Fixture f;
+  tell(f, *f.emulators[0], ":SOUR:FUNC CURR;:SOUR:CURR:RANG 1E-5;:SOUR:CURR 5E-6;:SENS:VOLT:PROT 1;:OUTP 1");
+  CHECK_THROWS_WITH(f.bench->start(), Catch::Contains("smu0") && Catch::Contains("live as a source of current") && Catch::Contains("ness safe"));
+  f.said.clear();
+  CHECK(f.bench->levels().make_safe(std::chrono::seconds(1), SafeProfile::stop).safe);
+  CHECK(count(f.said, "smu0> :SOUR:CURR ") == 0);
+  CHECK_FALSE(f.bench->levels().is_on(0));
+  CHECK(f.emulated->circuit().driven(f.ports[0]).limit < 1e-5);
+  CHECK(f.bench->relax(f.drive(3)).quality.usable());
+}
+
+TEST_CASE("what does not answer costs the others nothing", "[bench][levels]") {
+  Fixture f;
+  f.bench->relax(f.drive(3));
+  f.source_cable->pulled = true;  // both source-meters
+  const SafeReport report = f.bench->make_safe(std::chrono::milliseconds(100));
+  CHECK(report.stuck.size() == 2);
+  CHECK_THAT(report.message(), Catch::Contains("input0 at 0.3 V (last known)"));
+  sim::pass_time(*f.emulated, 0.1);
+  for (std::size_t c = 2; c < 8; ++c) CHECK(f.emulated->circuit().parameter(*f.settings.channels[c].parameter) == Approx(0).margin(1e-9));
+  // Asked again, it is tried again.
+  f.source_cable->pulled = false;
+  CHECK(f.bench->make_safe(std::chrono::seconds(1)).safe);
+  CHECK(f.emulated->circuit().driven(f.ports[0]).level == 0);
+  // Of what was never met nothing is known.
+  Fixture g;
+  g.dac_cable->pulled = true;
+  CHECK_THAT(g.bench->levels().make_safe(std::chrono::seconds(1), SafeProfile::stop).message(), Catch::Contains("a[0] at an unknown level"));
+  CHECK_FALSE(g.bench->levels().is_known(2));
+  CHECK(g.bench->levels().is_known(0));
 }

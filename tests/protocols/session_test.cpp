@@ -161,8 +161,21 @@ TEST_CASE("a serial line has no connection that could end: late replies are drop
   CHECK_THROWS_AS(session.query("C?"), Timeout);
   CHECK_THROWS_AS(session.query("D?"), Timeout);
   CHECK_FALSE(session.is_open());
-  script->expect("*IDN?\n", {"+1\n", "A,B,0,1\n"}).expect("D?\n", {"9\n"});
+  // The answer to the *IDN? that timed out comes late, and is not taken for the one to the next.
+  script->expect("*IDN?\n", {"A,B,0,1\n", "A,B,0,1\n"}).expect("D?\n", {"9\n"});
   CHECK(session.query("D?") == "9");
+  CHECK(script->finished());
+  // Where it never comes, silence says so.
+  script->expect("*IDN?\n").expect("*IDN?\n", {"A,B,0,1\n"}).expect("E?\n", {"10\n"});
+  CHECK_THROWS_AS(session.identity(), Timeout);
+  CHECK(session.query("E?") == "10");
+  // Another program may have been killed while it waited: who inherits the line asks at once.
+  SessionOptions inheriting;
+  inheriting.inherits = true;
+  Session heir(std::make_unique<Line>(script), inheriting);
+  script->expect("*IDN?\n", {"+3.0E-01\n", "A,B,0,1\n"}).expect("F?\n", {"11\n"});
+  CHECK(heir.query("F?") == "11");
+  CHECK(script->finished());
 }
 
 TEST_CASE("a reply that stops halfway is a timeout that shows what came", "[session]") {

@@ -73,8 +73,8 @@ class Levels {
   const std::vector<double>& present() const { return present_; }
   /// False where nothing was ever read back, so that present() is no more than a guess.
   bool is_known(std::size_t channel) const { return known_[channel]; }
-  /// Empty if the levels keep every limit; otherwise the first that is broken.
-  std::string broken(std::span<const double> levels) const { return planner_.broken(levels); }
+  /// Empty if the levels keep every limit of what is on (an on-demand source that is off is nowhere); otherwise the first that is broken.
+  std::string broken(std::span<const double> levels) const { return present_planner_.broken(levels); }
   /// Moves what differs, within all limits, and reads back what was moved. Returns which channels moved. A ramp step under way is
   /// finished, whatever is asked: levels between are allowed ones. Throws PlanRefused (nothing moved), InstrumentError for a
   /// level that was not taken, Cancelled.
@@ -97,6 +97,7 @@ class Levels {
  private:
   struct Safing;
   std::vector<std::uint32_t> channels_of_dac(std::size_t dac) const;
+  std::vector<bool> absent() const;
   void write(const RampStep& step);
   void read_back(const std::vector<std::size_t>& channels);
   void adopt();
@@ -106,6 +107,7 @@ class Levels {
   std::vector<LevelChannel> channels_;
   std::shared_ptr<Clock> clock_;
   SetpointPlanner planner_;
+  SetpointPlanner present_planner_;               // without the on-demand sources that are off
   std::array<SetpointPlanner, 3> safe_planners_;  // by SafeProfile
   std::vector<double> present_;
   std::vector<double> told_;  // what each was last sent and took, NaN where that is not known

@@ -49,6 +49,9 @@ class SetpointPlanner {
 
   const std::vector<PlannedChannel>& channels() const { return channels_; }
 
+  /// The same where some channels are not there (their outputs are off): limits that name one of them do not count. [channels]
+  SetpointPlanner without(const std::vector<bool>& absent) const;
+
   /// Empty if the levels keep every limit; otherwise the first that is broken, with its values.
   std::string broken(std::span<const double> levels) const;
 

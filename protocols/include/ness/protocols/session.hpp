@@ -6,6 +6,7 @@
 // with *IDN?, and what comes before its answer is dropped.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -57,7 +58,7 @@ class Session {
 
   void open();
   void close() noexcept;
-  /// From now on no limit is longer than `most` (what a measurement needs beyond is still added).
+  /// From now on no limit is longer than `most` (what a measurement needs beyond is still added). Milliseconds::max(): as the options say.
   void hurry(Milliseconds most);
 
   /// Sends one message, which asks for nothing. Throws LinkError, Timeout.
@@ -93,6 +94,7 @@ class Session {
   void ensure_open();
   void drop_late_replies();
   void note_lost();
+  Milliseconds within(Milliseconds limit) const { return std::min(limit, most_); }
   void send(std::string_view message);
   std::string read_reply(Milliseconds extra, std::size_t expected);
   template <class F> auto guarded(F&& f);
@@ -106,6 +108,7 @@ class Session {
   std::uint64_t openings_ = 0;
   std::size_t lost_ = 0;            // replies that were due when the link was last closed
   std::size_t lost_identities_ = 0; // of them, those to *IDN?
+  Milliseconds most_ = Milliseconds::max();
   Milliseconds longest_extra_{0};   // that any of them may have taken
 };
 
