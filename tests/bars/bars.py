@@ -237,8 +237,8 @@ class Bars:
                     f"{f['within']} within, {f['not_settled']} not settled; median residual {f['median_share_of_bound']:.2f} of the bound, after {f['median_scans']:.0f} scans", f["within"] >= 0.99 * f["relaxations"])
 
     def safe(self):
-        for script, what in (("safe_test.py", "every way out, asked of an emulator in another process"), ("clients_test.py", "third-party clients")):
-            argument = experiments if script == "safe_test.py" else experiments / "bench-resistor.toml"
+        for script, what in (("safe_test.py", "every way out, asked of an emulator in another process"), ("clients_test.py", "third-party clients"), ("bench_test.py", "wrong benches refused before anything is switched on; trained, continued, behind a Prologix")):
+            argument = experiments / "bench-resistor.toml" if script == "clients_test.py" else experiments
             done = self.run(python, root / "tests" / script, self.ness, argument, check=False)
             last = (done.stdout.strip().splitlines() or done.stderr.strip().splitlines() or ["nothing printed"])[-1]
             self.report("safe", what, "all checks pass", last[:200], done.returncode == 0)
