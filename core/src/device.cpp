@@ -1,5 +1,6 @@
 #include "ness/core/device.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <exception>
 #include <stdexcept>
@@ -260,9 +261,17 @@ const char* to_string(SafeProfile profile) {
 
 std::string SafeReport::message() const {
   if (safe && stuck.empty()) return "safe";
-  std::string all = "NOT SAFE";
-  for (std::size_t i = 0; i < stuck.size(); ++i) all += (i == 0 ? ": " : "; ") + stuck[i];
-  return all;
+  // "channel at level: why"; what is stuck for one reason is told together.
+  std::string all = "NOT SAFE", reason;
+  for (std::size_t i = 0; i < stuck.size(); ++i) {
+    const std::size_t colon = std::min(stuck[i].find(": "), stuck[i].size());
+    const std::string why = stuck[i].substr(colon);
+    if (i > 0) all += why == reason ? ", " : reason + "; ";
+    else all += ": ";
+    all += stuck[i].substr(0, colon);
+    reason = why;
+  }
+  return all + reason;
 }
 
 SafeReport Device::make_safe(std::chrono::milliseconds budget, SafeProfile profile) noexcept {

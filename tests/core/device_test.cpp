@@ -156,6 +156,8 @@ TEST_CASE("making safe reports what failed and never throws", "[device]") {
   CHECK_FALSE(report.safe);
   REQUIRE(report.stuck.size() == 1);
   CHECK_THAT(report.stuck[0], Catch::Contains("relay 3 does not answer"));
+  CHECK(SafeReport{}.message() == "safe");
+  CHECK(SafeReport{false, {"a at 1 V: no route", "b at 2 V: no route", "c at 3 V: garbled"}}.message() == "NOT SAFE: a at 1 V, b at 2 V: no route; c at 3 V: garbled");
 }
 
 TEST_CASE("held terminals stay at their level", "[device]") {

@@ -458,7 +458,7 @@ const std::string& to_string(InstrumentModel model) {
 }
 
 BenchFile load_bench(const std::string& path, const std::vector<std::string>& set) {
-  Document document = Document::read(path);
+  Document document = Document::read(path, "a bench file (TOML)");
   for (const std::string& assignment : set) document.set(assignment);
   Table root = document.root();
   BenchFile bench;

@@ -362,8 +362,8 @@ Document::Document(const std::string& text, const std::string& path) : impl_(std
   }
 }
 
-Document Document::read(const std::string& path) {
-  return Document(text_of_file(path, "an experiment file (TOML)"), path);
+Document Document::read(const std::string& path, const std::string& expected) {
+  return Document(text_of_file(path, expected), path);
 }
 
 void Document::set(const std::string& assignment) {

@@ -73,8 +73,8 @@ class Document {
  public:
   /// Throws FileError with file and line where the text is no TOML. `path` names it in messages.
   Document(const std::string& text, const std::string& path);
-  /// Throws FileError where the file cannot be read.
-  static Document read(const std::string& path);
+  /// Throws FileError where the file cannot be read, saying what was `expected`.
+  static Document read(const std::string& path, const std::string& expected = "an experiment file (TOML)");
 
   /// Sets a key: "optimizer.rate=0.01". The value is TOML; what is no TOML is taken as a string. Tables are made as needed.
   /// Throws FileError where that cannot be.
