@@ -611,6 +611,36 @@ TEST_CASE("read at a time: so many readings from then on, whether it has settled
   CHECK((row.potential - f.simulation->relax(f.drive(3)).potential).cwiseAbs().maxCoeff() < 2e-4);
 }
 
+TEST_CASE("from rest inputs move at the rate asked for, all at once", "[bench]") {
+  Fixture f;
+  f.bench->relax(f.drive(3));
+  f.said.clear();
+  const auto taken = [&](double rate) {
+    const double before = f.clock->now();
+    Drive drive = f.drive(3);  // both inputs to 3 kT
+    drive.start = Rest{rate};
+    const Relaxation row = f.bench->relax(drive);
+    CHECK((row.potential - f.simulation->relax(f.drive(3)).potential).cwiseAbs().maxCoeff() < 2e-4);
+    return row.timing.start - before;
+  };
+  const double stepped = taken(std::numeric_limits<double>::infinity());
+  f.said.clear();
+  const double ramped = taken(10);  // 3 kT at 10 kT/s
+  CHECK(ramped > 0.29);
+  CHECK(ramped > stepped + 0.2);
+  // In pieces of 0.1 kT, 10 mV: neither input is ever further from the other than one of them.
+  std::vector<double> last(2, 0.3);
+  for (const std::string& said : f.said) {
+    const std::size_t at = said.find("> :SOUR:VOLT ");
+    if (!said.starts_with("smu") || at == std::string::npos) continue;
+    const std::size_t i = said[3] == '0' ? 0 : 1;
+    const double level = std::stod(said.substr(at + 13));
+    if (level > last[i]) CHECK(level - last[i] < 0.0101);  // on the way up; down to rest it steps
+    last[i] = level;
+  }
+  for (const double level : last) CHECK(level == Approx(0.3));
+}
+
 TEST_CASE("limits that join channels are kept in every drive before the first moves", "[bench]") {
   Fixture f({}, [](BenchSettings& s, BenchInstruments&) { s.cross_limits.push_back({"inputs", {{0, 1}, {1, -1}}, {-0.2, 0.2}}); });
   f.bench->start();
