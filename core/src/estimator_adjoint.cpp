@@ -13,7 +13,7 @@ class Adjoint final : public Estimator {
   }
   std::string_view name() const override { return "adjoint"; }
   std::string unmet_needs(const DeviceInfo& info) const override { return unmet_by_model(info, *model_); }
-  std::uint64_t cost(const DeviceInfo&) const override { return 1; }
+  double cost(const DeviceInfo&) const override { return 1; }
 
   std::vector<Chain> chains(const DeviceInfo&, const Minibatch& batch, const Loss&) const override {
     std::vector<Chain> all;

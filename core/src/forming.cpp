@@ -41,6 +41,17 @@ double Forming::loss_at(std::size_t i, std::size_t position, Vector* gradient) c
   return loss_.value(outputs(rows_[i][position]), batch_.target(i), gradient);
 }
 
+double Forming::loss_of(std::size_t i, const Vector& potential) const {
+  Vector values(static_cast<Eigen::Index>(output_positions_.size()));
+  for (std::size_t k = 0; k < output_positions_.size(); ++k) values[static_cast<Eigen::Index>(k)] = potential[output_positions_[k]];
+  return loss_.value(values, batch_.target(i));
+}
+
+void Forming::asymmetry(double found) {
+  asymmetry_sum_ += found;
+  ++asymmetries_;
+}
+
 Vector Forming::cotangent(std::size_t i) const {
   Vector at_outputs;
   loss_at(i, 0, &at_outputs);
@@ -67,6 +78,7 @@ Gradient Forming::finish(Vector sum) {
   }
   gradient_.loss /= used;
   gradient_.correct /= used;
+  if (asymmetries_ > 0) gradient_.asymmetry = asymmetry_sum_ / static_cast<double>(asymmetries_);
   return std::move(gradient_);
 }
 
@@ -107,14 +119,29 @@ std::string unmet_by_outputs(const DeviceInfo& info) {
   return {};
 }
 
-std::string unmet_by_model(const DeviceInfo& info, const Model& model) {
+std::string unmet_by_readings(const DeviceInfo& info) {
   std::string unmet = unmet_by_outputs(info);
   if (!unmet.empty()) return unmet;
   for (const std::uint32_t terminal : info.free()) {
     if (info.terminals[terminal].reads_potential) continue;
-    return "terminal " + std::to_string(terminal) + " (" + info.terminals[terminal].name +
-           ") has no potential reading; every free potential is needed";
+    return "terminal " + std::to_string(terminal) + " (" + info.terminals[terminal].name + ") has no potential reading; every free potential is needed";
   }
+  return {};
+}
+
+std::string unmet_by_holding(const DeviceInfo& info) {
+  for (const std::uint32_t terminal : info.free()) {
+    const Terminal& t = info.terminals[terminal];
+    const std::string who = "terminal " + std::to_string(terminal) + " (" + t.name + ")";
+    if (!t.can_hold) return who + " cannot be held; every free node has to be";
+    if (!t.reads_current) return who + " has no current reading; every holding current is needed";
+  }
+  return {};
+}
+
+std::string unmet_by_model(const DeviceInfo& info, const Model& model) {
+  std::string unmet = unmet_by_readings(info);
+  if (!unmet.empty()) return unmet;
   if (model.free_nodes() != info.free().size()) {
     return "the model has " + std::to_string(model.free_nodes()) + " free nodes, the device " +
            std::to_string(info.free().size());

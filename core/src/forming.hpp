@@ -18,12 +18,18 @@ class Forming {
   Vector outputs(const Relaxation& row) const;
   /// Loss of sample i at its relaxation `position`.
   double loss_at(std::size_t i, std::size_t position) const { return loss_at(i, position, nullptr); }
+  /// Loss of sample i at potentials [n_read].
+  double loss_of(std::size_t i, const Vector& potential) const;
   /// dL/dmu of sample i at its free relaxation, [n_free]. Only where every free potential is read.
   Vector cotangent(std::size_t i) const;
 
   /// Sample i enters (with its loss) or is left out.
   void use(std::size_t i);
   void leave_out() { ++gradient_.left_out; }
+  /// So many attempts ended on another branch.
+  void lose(std::uint64_t attempts) { gradient_.lost += attempts; }
+  /// The asymmetry measured at one sample.
+  void asymmetry(double found);
   /// The gradient with its sums divided by the samples used; NaN where none was.
   Gradient finish(Vector sum);
 
@@ -34,6 +40,8 @@ class Forming {
   std::span<const std::vector<Relaxation>> rows_;
   std::vector<std::uint32_t> output_positions_;
   Gradient gradient_;
+  double asymmetry_sum_ = 0;
+  std::uint64_t asymmetries_ = 0;
 };
 
 /// A costate and where it belongs.
@@ -51,6 +59,10 @@ Gradient contracted(const Model& model, Forming forming, Contraction parts, std:
 
 /// Empty if the potentials that a model needs can be read and the model is of this device's size.
 std::string unmet_by_model(const DeviceInfo& info, const Model& model);
+/// Empty if every output and every free potential is read.
+std::string unmet_by_readings(const DeviceInfo& info);
+/// Empty if every free terminal can be held and its current read.
+std::string unmet_by_holding(const DeviceInfo& info);
 /// Empty if every output is read.
 std::string unmet_by_outputs(const DeviceInfo& info);
 

@@ -118,6 +118,7 @@ void fill(RelaxationRecord& record, const Layout& layout, const Drive& drive, st
   select(record.potential, relaxation.potential, layout);
   select(record.sigma, relaxation.sigma, layout);
   record.current = relaxation.current;
+  record.current_sigma = relaxation.current_sigma;
   record.clamp_readback = relaxation.clamp_readback;
   record.theta_readback = relaxation.theta_readback;
   record.environment = relaxation.environment;
@@ -151,6 +152,7 @@ LogRow row_of(RelaxationRecord&& record) {
   row.relaxation.potential = std::move(record.potential);
   row.relaxation.sigma = std::move(record.sigma);
   row.relaxation.current = std::move(record.current);
+  row.relaxation.current_sigma = std::move(record.current_sigma);
   row.relaxation.clamp_readback = std::move(record.clamp_readback);
   row.relaxation.theta_readback = std::move(record.theta_readback);
   row.relaxation.environment = std::move(record.environment);

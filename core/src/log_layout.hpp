@@ -26,7 +26,7 @@ namespace ness::log_layout {
 using hdf5::Calls;
 using hdf5::Handle;
 
-constexpr std::uint64_t format = 2;  // 2: the environment
+constexpr std::uint64_t format = 3;  // 2: the environment; 3: errors of currents and of gradients, the estimator's state
 
 /// The counts in /committed.
 struct Counts {
@@ -95,7 +95,7 @@ struct RelaxationRecord {
   std::uint8_t purpose = 0;
   std::uint32_t position = 0;
   std::uint64_t step = 0, sample = 0;
-  Vector potential, sigma, current, clamp_readback, theta_readback, environment;
+  Vector potential, sigma, current, current_sigma, clamp_readback, theta_readback, environment;
   std::uint16_t flags = 0;
   std::vector<std::uint16_t> terminal_flags;
   double time_start = 0, time_settled = 0, time_read = 0, time_bound = 0;
@@ -138,6 +138,7 @@ void describe(Archive& a, RelaxationRecord& r, const Layout& layout) {
         layout.read_width);
   a.list("sigma", potential, "their standard errors, where measured", r.sigma);
   a.list("current", current, "measured currents into the network, of all terminals, where measured", r.current);
+  a.list("current_sigma", current, "their standard errors, where known", r.current_sigma);
   a.list("clamp_readback", potential, "measured levels of the clamped terminals, where measured", r.clamp_readback);
   a.list("theta_readback", per_parameter, "measured parameters, where measured", r.theta_readback);
   a.list("environment", "as /entry/device/environment/unit", "of the surroundings, where measured", r.environment);
@@ -162,6 +163,7 @@ struct StepRecord {
 
 template <class Archive>
 void describe(Archive& a, StepRecord& r, const Layout& layout) {
+  constexpr double nan = std::numeric_limits<double>::quiet_NaN();
   StepReport& s = r.report;
   a.scalar("step", "1", "training step", s.step);
   a.scalar("epoch", "1", "its epoch", s.epoch);
@@ -171,7 +173,12 @@ void describe(Archive& a, StepRecord& r, const Layout& layout) {
            s.gradient_norm);
   a.scalar("rate", "1", "learning rate", s.rate);
   a.scalar("relaxations", "1", "relaxations made so far", s.relaxations);
+  a.scalar("standard_error", "1", "standard error of the gradient (Euclidean norm, as gradient_norm); not a number: not known", s.standard_error, nan);
+  a.scalar("asymmetry", "1", "|G - G^T| / |G + G^T| as measured; not a number: not measured", s.asymmetry, nan);
+  a.scalar("offset", layout.info.potential_unit, "how far a reading of the reference relaxation has drifted, the largest; not a number: not followed", s.offset, nan);
+  a.scalar("repeats", "1", "times the minibatch was relaxed", s.repeats);
   a.scalar("left_out", "1", "samples left out", s.left_out);
+  a.scalar("lost", "1", "chains that did not return to their branch", s.lost);
   a.scalar("skipped", "1", "1: the parameters were not stepped", s.skipped);
   a.scalar("worst", "1", "all quality flags met (bits as in /entry/relaxations/flags)", s.worst);
   a.scalar("theta_before", "1", "XXH3 (64 bit) of the parameters before the step", s.theta_before);
@@ -205,6 +212,7 @@ void describe(Archive& a, Checkpoint& c, const Layout&) {
   a.list("theta", "as /entry/device/parameters/unit", "parameters", c.theta);
   a.list("optimizer", "1", "state of the optimizer", c.optimizer);
   a.list("trainer", "1", "the trainer's own numbers", c.trainer);
+  a.list("estimator", "1", "state of the estimator", c.estimator);
 }
 
 /// The columns of the table whose rows are Records.

@@ -114,6 +114,8 @@ void write_parameters(Calls& calls, hid_t device, const DeviceInfo& info) {
               "edge it belongs to, or -1");
   write_array(calls, group, "node", column<std::int64_t>(p, [](const ParameterInfo& x) { return x.node; }), "1",
               "node it belongs to, or -1");
+  write_array(calls, group, "resolution", column<double>(p, [](const ParameterInfo& x) { return x.resolution; }), own_unit,
+              "smallest step its source can make; 0: none is known");
 }
 
 void read_parameters(Calls& calls, hid_t device, DeviceInfo& info) {
@@ -124,9 +126,10 @@ void read_parameters(Calls& calls, hid_t device, DeviceInfo& info) {
   const auto scale = read_array<std::uint8_t>(calls, group, "scale"),
              trainable = read_array<std::uint8_t>(calls, group, "trainable");
   const auto edge = read_array<std::int64_t>(calls, group, "edge"), node = read_array<std::int64_t>(calls, group, "node");
+  const auto resolution = read_array<double>(calls, group, "resolution");
   for (std::size_t i = 0; i < names.size(); ++i) {
     info.parameters.push_back({names[i], kinds.at(i), units.at(i), {low.at(i), high.at(i)}, static_cast<Scale>(scale.at(i)),
-                               trainable.at(i) != 0, edge.at(i), node.at(i)});
+                               trainable.at(i) != 0, edge.at(i), node.at(i), resolution.at(i)});
   }
 }
 

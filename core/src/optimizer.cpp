@@ -149,6 +149,23 @@ std::size_t ParameterSpace::trainable() const {
       std::count_if(rules_.begin(), rules_.end(), [](const ParameterRule& rule) { return rule.trainable; }));
 }
 
+DeviceInfo ParameterSpace::narrowed(DeviceInfo info) const {
+  for (std::size_t i = 0; i < size(); ++i) {
+    info.parameters[i].trainable = rules_[i].trainable;
+    if (rules_[i].trainable) info.parameters[i].range = rules_[i].range;
+  }
+  return info;
+}
+
+Vector ParameterSpace::errors(const Vector& theta, const Vector& standard_error) const {
+  Vector in_coordinates = Vector::Zero(theta.size());
+  for (std::size_t k = 0; k < size(); ++k) {
+    const auto i = static_cast<Eigen::Index>(k);
+    if (rules_[k].trainable && std::isfinite(theta[i])) in_coordinates[i] = scale_[k] == Scale::log ? theta[i] * standard_error[i] : standard_error[i];
+  }
+  return in_coordinates;
+}
+
 Vector ParameterSpace::gradient(const Vector& theta, const Vector& gradient) const {
   Vector in_coordinates = Vector::Zero(theta.size());
   for (std::size_t k = 0; k < size(); ++k) {

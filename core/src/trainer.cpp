@@ -59,6 +59,11 @@ std::string TrainingOptions::problem() const {
     return "target_loss " + number_text(target_loss) + "; it must be finite and >= 0";
   if (!(max_left_out >= 0 && max_left_out <= 1))
     return "max_left_out " + number_text(max_left_out) + "; it must be in [0, 1]";
+  if (!(max_time >= 0) || std::isinf(max_time)) return "max_time " + number_text(max_time) + "; it must be finite and >= 0 (0: no limit)";
+  if (!(target_error >= 0) || std::isinf(target_error)) return "target_error " + number_text(target_error) + "; it must be finite and >= 0 (0: no repeats)";
+  if (max_repeats == 0) return "max_repeats 0; at least 1 is needed";
+  if (target_error > 0 && error_draws == 0 && max_repeats < 2)
+    return "target_error " + number_text(target_error) + " needs standard errors: error_draws > 0, or max_repeats of at least 2";
   if (patience > 0 && validate_every == 0)
     return "patience " + std::to_string(patience) + " counts validations; set validate_every too";
   return {};
@@ -71,6 +76,7 @@ std::string TrainingSummary::message() const {
     case End::target: text << "reached the target loss"; break;
     case End::patience: text << "stopped early: validation no longer improves"; break;
     case End::relaxations: text << "stopped at the limit of relaxations"; break;
+    case End::time: text << "stopped at the limit of device time"; break;
     case End::cancelled: text << "stopped on request"; break;
   }
   text << " after " << count_text(epochs, "epoch") << ", " << count_text(steps, "step") << ", "
@@ -78,6 +84,7 @@ std::string TrainingSummary::message() const {
   if (!std::isnan(loss)) text << "; loss " << loss;
   if (!std::isnan(best_validation_loss)) text << "; best validation loss " << best_validation_loss;
   if (left_out > 0) text << "; " << count_text(left_out, "sample") << " left out";
+  if (lost > 0) text << "; " << count_text(lost, "chain") << " off " << (lost == 1 ? "its" : "their") << " branch";
   if (skipped > 0) text << "; " << count_text(skipped, "step") << " skipped";
   return text.str();
 }
@@ -127,8 +134,16 @@ struct Trainer::State {
   double loss_sum = 0, correct_sum = 0;
   std::uint64_t counted = 0;
 
-  std::uint64_t left_out = 0, skipped = 0;
+  std::uint64_t left_out = 0, lost = 0, skipped = 0;
   double last_loss = nan;  // of the last complete epoch
+  double time = 0;       // device time of relaxations
+  double last_read = 0;  // when the last was read; not in a checkpoint: a resumed device may have another clock
+  DriftMonitor drift;
+  Parameters reference;            // of the reference relaxation
+  // Gradients at this theta that noise wins over, summed with the samples used, until it does not.
+  bool prepared = false;
+  std::uint64_t kept = 0;
+  Vector kept_sum, kept_squares;
   bool has_best = false;
   double best_loss = nan;
   std::uint64_t waited = 0;  // validations since the best
@@ -144,25 +159,78 @@ struct Trainer::State {
 };
 
 namespace {
-constexpr Eigen::Index trainer_numbers = 9;
+
+// Vectors of any length, one after another, each behind its length.
+class Packed {
+ public:
+  void put(const Vector& part) {
+    numbers_.push_back(static_cast<double>(part.size()));
+    numbers_.insert(numbers_.end(), part.data(), part.data() + part.size());
+  }
+  Vector all() const { return Eigen::Map<const Vector>(numbers_.data(), static_cast<Eigen::Index>(numbers_.size())); }
+
+ private:
+  std::vector<double> numbers_;
+};
+
+class Unpacked {
+ public:
+  explicit Unpacked(const Vector& all) : all_(all) {}
+  /// Of the length expected; < 0: of any.
+  Vector take(Eigen::Index expected, const char* what) {
+    const double length = at_ < all_.size() ? all_[at_++] : -1;
+    if (!(length >= 0) || length > static_cast<double>(all_.size() - at_) || (expected >= 0 && length != static_cast<double>(expected) && length != 0)) {
+      throw std::invalid_argument("checkpoint: the trainer's " + std::to_string(all_.size()) + " numbers hold no " + what + " of this training");
+    }
+    const Vector part = all_.segment(at_, static_cast<Eigen::Index>(length));
+    at_ += part.size();
+    return part;
+  }
+
+ private:
+  const Vector& all_;
+  Eigen::Index at_ = 0;
+};
+
+constexpr Eigen::Index trainer_numbers = 13;
+
+// How long rows took, in the device's time, after a reading at `last` (0: none that counts), which becomes that of the last row.
+double device_time(std::span<const std::vector<Relaxation>> rows, double& last) {
+  double sum = 0;
+  for (const auto& chain : rows) {
+    for (const Relaxation& row : chain) {
+      if (!std::isfinite(row.timing.read)) continue;
+      sum += row.timing.read - (last > 0 && row.timing.start >= last ? last : row.timing.start);
+      last = row.timing.read;
+    }
+  }
+  return sum;
 }
 
+}  // namespace
+
 Checkpoint Trainer::State::checkpoint() const {
-  Checkpoint made{step, epoch, relaxations, *theta.base, optimizer->state(), {}};
-  const bool best_elsewhere = has_best && best_theta != theta.base;
-  made.trainer.resize(trainer_numbers + (best_elsewhere ? best_theta->size() : 0));
-  made.trainer.head(trainer_numbers) << loss_sum, correct_sum, static_cast<double>(counted), static_cast<double>(left_out),
-      static_cast<double>(skipped), last_loss, has_best ? 1 : 0, best_loss, static_cast<double>(waited);
-  if (best_elsewhere) made.trainer.tail(best_theta->size()) = *best_theta;
+  Checkpoint made{step, epoch, relaxations, *theta.base, optimizer->state(), {}, {}};
+  Vector numbers(trainer_numbers);
+  numbers << loss_sum, correct_sum, static_cast<double>(counted), static_cast<double>(left_out), static_cast<double>(skipped), last_loss,
+      has_best ? 1 : 0, best_loss, static_cast<double>(waited), static_cast<double>(lost), time, static_cast<double>(kept),
+      prepared ? 1 : 0;
+  Packed packed;
+  packed.put(numbers);
+  packed.put(has_best && best_theta != theta.base ? *best_theta : Vector());
+  packed.put(kept > 0 ? kept_sum : Vector());
+  packed.put(kept > 0 ? kept_squares : Vector());
+  packed.put(drift.state());
+  packed.put(drift.begun() ? *reference.base : Vector());
+  made.trainer = packed.all();
   return made;
 }
 
-void Trainer::State::restore(const Vector& numbers) {
+void Trainer::State::restore(const Vector& all) {
   const Eigen::Index parameters = theta.base->size();
-  if (numbers.size() != trainer_numbers && numbers.size() != trainer_numbers + parameters) {
-    throw std::invalid_argument("checkpoint: " + std::to_string(numbers.size()) + " numbers of the trainer; expected " +
-                                std::to_string(trainer_numbers) + " or " + std::to_string(trainer_numbers + parameters));
-  }
+  Unpacked unpacked(all);
+  const Vector numbers = unpacked.take(trainer_numbers, "counts");
+  if (numbers.size() == 0) throw std::invalid_argument("checkpoint: the trainer's " + std::to_string(all.size()) + " numbers hold no counts");
   const auto count = [&](Eigen::Index i) { return static_cast<std::uint64_t>(numbers[i]); };
   loss_sum = numbers[0];
   correct_sum = numbers[1];
@@ -173,8 +241,16 @@ void Trainer::State::restore(const Vector& numbers) {
   has_best = numbers[6] != 0;
   best_loss = numbers[7];
   waited = count(8);
-  if (!has_best) return;
-  best_theta = numbers.size() == trainer_numbers ? theta.base : std::make_shared<const Vector>(numbers.tail(parameters));
+  lost = count(9);
+  time = numbers[10];
+  kept = count(11);
+  prepared = numbers[12] != 0;
+  const Vector best = unpacked.take(parameters, "best parameters");
+  if (has_best) best_theta = best.size() == 0 ? theta.base : std::make_shared<const Vector>(best);
+  kept_sum = unpacked.take(parameters, "gradient kept");
+  kept_squares = unpacked.take(parameters, "errors kept");
+  drift.restore(unpacked.take(-1, "drift"));
+  if (drift.begun()) reference = Parameters::of(unpacked.take(parameters, "reference parameters"));
 }
 
 // One run of the loop.
@@ -185,13 +261,14 @@ class Trainer::Loop {
     const std::uint64_t size = trainer.task_.train.size();
     batch_ = options_.batch == 0 ? size : std::min(options_.batch, size);
     steps_per_epoch_ = (size + batch_ - 1) / batch_;
-    relaxations_a_sample_ = trainer.estimator_.cost(trainer.device_.info());
+    relaxations_a_sample_ = trainer.estimator_.cost(trainer.info_);
   }
 
   TrainingSummary run() {
     trainer_.device_.seek(state_.relaxations);
     std::optional<TrainingSummary::End> end;
     try {
+      if (!state_.prepared) prepare();
       while (!(end = ended())) {
         if (stop_.stop_requested()) throw Cancelled();
         if (steps_into_epoch() < steps_per_epoch_) {
@@ -221,9 +298,10 @@ class Trainer::Loop {
     }
     if (state_.epoch >= options_.epochs) return End::epochs;
     if (options_.max_relaxations > 0 && steps_into_epoch() < steps_per_epoch_ &&
-        state_.relaxations + relaxations_a_sample_ * next_size() > options_.max_relaxations) {
+        static_cast<double>(state_.relaxations) + relaxations_a_sample_ * static_cast<double>(next_size()) > static_cast<double>(options_.max_relaxations)) {
       return End::relaxations;
     }
+    if (options_.max_time > 0 && state_.time >= options_.max_time) return End::time;
     return std::nullopt;
   }
 
@@ -231,22 +309,202 @@ class Trainer::Loop {
     return std::min(batch_, trainer_.task_.train.size() - steps_into_epoch() * batch_);
   }
 
+  // What the estimator has to choose, and the reading that drift is measured from.
+  void prepare() {
+    prepare_order();
+    const Minibatch batch = trainer_.minibatch(state_, state_.epoch, 0);
+    const std::uint64_t before = state_.relaxations;
+    try {
+      choose(batch);
+    } catch (const Cancelled&) {
+      state_.relaxations = before;  // it begins again from there
+      throw;
+    }
+  }
+
+  void choose(const Minibatch& batch) {
+    state_.relaxations += trainer_.estimator_.prepare(trainer_.device_, trainer_.info_, batch, *trainer_.task_.loss, stop_);
+    state_.prepared = options_.reference_every == 0;
+    if (state_.prepared) return;
+    constexpr std::size_t averaged = 4;
+    state_.reference = state_.theta;
+    std::vector<Relaxation> rows;
+    for (std::size_t i = 0; i < averaged; ++i) rows.push_back(relax_reference());
+    state_.drift.begin(rows);
+    state_.prepared = true;
+  }
+
+  Relaxation relax_reference() {
+    Drive drive;
+    drive.theta = state_.reference;
+    drive.clamp = trainer_.task_.train.pattern(0);
+    drive.start = Rest{options_.rest_rate};
+    drive.label = {Label::Purpose::probe, 0, state_.step, 0};
+    Relaxation found;
+    trainer_.device_.relax({&drive, 1}, [&](std::size_t, const Relaxation& row) { found = row; }, stop_);
+    ++state_.relaxations;
+    const std::vector<Relaxation> one{found};
+    state_.time += device_time({&one, 1}, state_.last_read);
+    return found;
+  }
+
+  // Rows without the drift of the readings, by the number of the relaxation each was.
+  void take_drift_off(std::vector<std::vector<Relaxation>>& rows) const {
+    if (!state_.drift.begun()) return;
+    const DeviceInfo& info = trainer_.info_;
+    const bool side_by_side = info.restores_state && info.reads_every_free_potential();
+    const auto before = static_cast<double>(state_.relaxations);
+    double made = 0;
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      for (std::size_t p = 0; p < rows[i].size(); ++p) {
+        // Side by side, all first relaxations come before all second ones.
+        const double place = side_by_side ? static_cast<double>(p * rows.size() + i) : made;
+        state_.drift.correct(rows[i][p], before + place);
+        made += 1;
+      }
+    }
+  }
+
+  // One pass over the minibatch.
+  Gradient measure(const Minibatch& batch, std::vector<std::vector<Relaxation>>& rows) {
+    const DeviceInfo& info = trainer_.info_;
+    const Loss& loss = *trainer_.task_.loss;
+    Estimator& estimator = trainer_.estimator_;
+    const std::vector<Chain> chains = estimator.chains(info, batch, loss);
+    rows = relax_chains(trainer_.device_, chains, stop_);
+    state_.time += device_time(rows, state_.last_read);
+    take_drift_off(rows);
+    Gradient gradient = estimator.form(info, batch, loss, rows);
+    if (gradient.standard_error.size() == 0) {
+      gradient.standard_error = standard_error(estimator, info, batch, loss, rows, options_.error_draws, error_seed(batch));
+    }
+    estimator.remember(info, batch, loss, rows);
+    state_.relaxations += gradient.relaxations;
+    return gradient;
+  }
+
+  std::uint64_t error_seed(const Minibatch& batch) const {
+    return options_.seed * 0x9e3779b97f4a7c15u + batch.step * 0xbf58476d1ce4e5b9u + batch.repeat + 1;
+  }
+
+  // The norm of a gradient's standard error in coordinates; NaN where it is not known.
+  double error_norm(const Gradient& gradient) const {
+    return gradient.standard_error.size() == 0 ? nan : trainer_.space_.errors(*state_.theta.base, gradient.standard_error).norm();
+  }
+  double norm(const Gradient& gradient) const { return trainer_.space_.gradient(*state_.theta.base, gradient.value).norm(); }
+
+  // The mean of passes over one minibatch, weighted by the samples used. Its error is what the readings say, or what the passes scatter
+  // by, whichever is larger: the latter sees what no reading knows of itself (write noise, directions drawn by lot).
+  static Gradient mean_of(const std::vector<Gradient>& passes) {
+    if (passes.size() == 1) return passes.front();
+    Gradient mean;
+    const Eigen::Index parameters = passes.front().value.size();
+    Vector sum = Vector::Zero(parameters), squares = Vector::Zero(parameters);
+    double used = 0, asymmetry = 0, asymmetries = 0;
+    bool known = true;
+    for (const Gradient& pass : passes) {
+      mean.relaxations += pass.relaxations;
+      mean.lost += pass.lost;
+      mean.worst = static_cast<std::uint16_t>(mean.worst | pass.worst);
+      mean.used = std::max(mean.used, pass.used);
+      mean.left_out = std::max(mean.left_out, pass.left_out);
+      if (std::isfinite(pass.asymmetry)) {
+        asymmetry += pass.asymmetry;
+        asymmetries += 1;
+      }
+      if (pass.used == 0) continue;
+      const auto weight = static_cast<double>(pass.used);
+      used += weight;
+      sum += weight * pass.value;
+      mean.loss += weight * pass.loss;
+      mean.correct += weight * pass.correct;
+      known = known && pass.standard_error.size() > 0;
+      if (known) squares += (weight * pass.standard_error).cwiseAbs2();
+    }
+    if (asymmetries > 0) mean.asymmetry = asymmetry / asymmetries;
+    mean.value = sum / used;
+    mean.loss /= used;
+    mean.correct /= used;
+    Vector scatter = Vector::Zero(parameters);
+    double counted = 0;
+    for (const Gradient& pass : passes) {
+      if (pass.used == 0) continue;
+      scatter += (pass.value - mean.value).cwiseAbs2();
+      counted += 1;
+    }
+    if (counted > 1) {
+      mean.standard_error = (scatter / (counted * (counted - 1))).cwiseSqrt();
+      if (known && squares.sum() / (used * used) > mean.standard_error.squaredNorm()) mean.standard_error = squares.cwiseSqrt() / used;
+    } else if (known && used > 0) {
+      mean.standard_error = squares.cwiseSqrt() / used;
+    }
+    return mean;
+  }
+
+  // Relaxes the minibatch, again while noise asks for it and there is a budget.
+  Gradient measured(Minibatch& batch, std::uint32_t& repeats) {
+    std::vector<std::vector<Relaxation>> rows;
+    std::vector<Gradient> passes{measure(batch, rows)};
+    if (options_.start == TrainingOptions::StartFrom::last) remember(batch, rows);
+    Gradient mean = passes.front();
+    while (options_.target_error > 0 && passes.size() < options_.max_repeats && !mean.next && !passes.back().next) {
+      const double error = error_norm(mean);
+      // What scatters is not seen in one pass of an estimator that draws by lot, or of a device that does not know its errors.
+      if (passes.size() > 1 || std::isfinite(error)) {
+        if (!(error > options_.target_error * norm(mean))) break;
+      }
+      if (options_.max_relaxations > 0 &&
+          static_cast<double>(state_.relaxations) + relaxations_a_sample_ * static_cast<double>(batch.samples.size()) > static_cast<double>(options_.max_relaxations))
+        break;
+      if (options_.max_time > 0 && state_.time >= options_.max_time) break;
+      ++batch.repeat;
+      passes.push_back(measure(batch, rows));
+      mean = mean_of(passes);
+    }
+    repeats = static_cast<std::uint32_t>(passes.size());
+    return mean;
+  }
+
+  // Noise wins: with those kept from earlier minibatches at this theta, the gradient is better known.
+  void add_kept(Gradient& gradient) {
+    if (gradient.used == 0 || gradient.standard_error.size() == 0) return;
+    const auto weight = static_cast<double>(gradient.used);
+    Vector sum = weight * gradient.value, squares = (weight * gradient.standard_error).cwiseAbs2();
+    if (state_.kept > 0) {
+      sum += state_.kept_sum;
+      squares += state_.kept_squares;
+    }
+    const std::uint64_t kept = state_.kept + gradient.used;
+    gradient.value = sum / static_cast<double>(kept);
+    gradient.standard_error = squares.cwiseSqrt() / static_cast<double>(kept);
+    state_.kept = kept;
+    state_.kept_sum = std::move(sum);
+    state_.kept_squares = std::move(squares);
+  }
+
   void step() {
     prepare_order();
-    const Minibatch batch = trainer_.minibatch(state_, state_.epoch, steps_into_epoch());
-    const DeviceInfo& info = trainer_.device_.info();
-    const Loss& loss = *trainer_.task_.loss;
-    const std::vector<Chain> chains = trainer_.estimator_.chains(info, batch, loss);
-    const std::vector<std::vector<Relaxation>> rows = relax_chains(trainer_.device_, chains, stop_);
-    const Gradient gradient = trainer_.estimator_.form(info, batch, loss, rows);
-    if (options_.start == TrainingOptions::StartFrom::last) remember(batch, rows);
+    double offset = nan;
+    if (options_.reference_every > 0 && state_.step % options_.reference_every == 0) {
+      const Relaxation reference = relax_reference();
+      state_.drift.observe(reference, static_cast<double>(state_.relaxations - 1));
+    }
+    if (state_.drift.begun()) offset = state_.drift.offset(static_cast<double>(state_.relaxations)).cwiseAbs().maxCoeff();
+    Minibatch batch = trainer_.minibatch(state_, state_.epoch, steps_into_epoch());
+    std::uint32_t repeats = 1;
+    Gradient gradient = measured(batch, repeats);
+    if (options_.on_noise == TrainingOptions::OnNoise::average) add_kept(gradient);
 
     StepReport report = learn(gradient);
+    report.offset = offset;
+    report.repeats = repeats;
+    report.asymmetry = gradient.asymmetry;
     report.left_out = static_cast<std::uint32_t>(gradient.left_out);
+    report.lost = static_cast<std::uint32_t>(gradient.lost);
     report.worst = gradient.worst;
-    state_.relaxations += gradient.relaxations;
     report.relaxations = state_.relaxations;
     state_.left_out += gradient.left_out;
+    state_.lost += gradient.lost;
     state_.skipped += report.skipped;
     if (gradient.used > 0) {
       state_.loss_sum += gradient.loss;
@@ -272,16 +530,23 @@ class Trainer::Loop {
     report.theta_before = state_.theta.digest;
     const Vector in_coordinates = space.gradient(theta, gradient.value);
     report.gradient_norm = in_coordinates.norm();
+    report.standard_error = error_norm(gradient);
     const auto size = static_cast<double>(gradient.used + gradient.left_out);
     const bool usable = gradient.used > 0 && static_cast<double>(gradient.left_out) <= options_.max_left_out * size;
     // A full batch below the target was measured at this very theta: a further step could only lose it (over a fold, say).
     const bool reached =
-        steps_per_epoch_ == 1 && gradient.left_out == 0 && options_.target_loss > 0 && gradient.loss < options_.target_loss;
+        steps_per_epoch_ == 1 && gradient.at_theta && gradient.left_out == 0 && options_.target_loss > 0 && gradient.loss < options_.target_loss;
     if (reached) {
       report.theta_after = state_.theta.digest;
       return report;
     }
-    if (usable && std::isfinite(report.gradient_norm)) {
+    // Also false where the error is not known.
+    const bool noise_wins = options_.on_noise != TrainingOptions::OnNoise::step && report.standard_error > report.gradient_norm;
+    if (gradient.next && usable) {
+      state_.theta = Parameters::of(space.projected(*gradient.next));
+      state_.kept = 0;
+    } else if (usable && std::isfinite(report.gradient_norm) && !noise_wins) {
+      state_.kept = 0;
       state_.theta = Parameters::of(space.stepped(theta, state_.optimizer->step(in_coordinates, factor)));
     } else {
       report.skipped = 1;
@@ -334,6 +599,7 @@ class Trainer::Loop {
     const Evaluation evaluation = evaluate(trainer_.device_, state_.theta, set, *trainer_.task_.loss, Rest{options_.rest_rate},
                                            Label::Purpose::validation, state_.step, stop_);
     state_.relaxations += set.size();
+    state_.last_read = 0;  // their time is not that of training
     report.validated = true;
     report.validation_loss = evaluation.loss;
     report.validation_accuracy = evaluation.accuracy;
@@ -349,7 +615,8 @@ class Trainer::Loop {
   }
 
   void report_checkpoint() {
-    const Checkpoint made = state_.checkpoint();
+    Checkpoint made = state_.checkpoint();
+    made.estimator = trainer_.estimator_.state();
     state_.reported = true;
     for (TrainingObserver* observer : trainer_.observers_) observer->on_checkpoint(made);
   }
@@ -361,6 +628,8 @@ class Trainer::Loop {
     result.epochs = state_.epoch;
     result.relaxations = state_.relaxations;
     result.left_out = state_.left_out;
+    result.lost = state_.lost;
+    result.time = state_.time;
     result.skipped = state_.skipped;
     result.loss = state_.last_loss;
     result.theta = *state_.theta.base;
@@ -373,10 +642,11 @@ class Trainer::Loop {
   const TrainingOptions& options_;
   State& state_;
   std::stop_token stop_;
-  std::uint64_t batch_ = 0, steps_per_epoch_ = 0, relaxations_a_sample_ = 0;
+  std::uint64_t batch_ = 0, steps_per_epoch_ = 0;
+  double relaxations_a_sample_ = 0;
 };
 
-Trainer::Trainer(Device& device, const Estimator& estimator, const Task& task, const ParameterSpace& space,
+Trainer::Trainer(Device& device, Estimator& estimator, const Task& task, const ParameterSpace& space,
                  const OptimizerOptions& optimizer, const TrainingOptions& options)
     : device_(device), estimator_(estimator), task_(task), space_(space), optimizer_(optimizer), options_(options) {
   const DeviceInfo& info = device.info();
@@ -388,7 +658,8 @@ Trainer::Trainer(Device& device, const Estimator& estimator, const Task& task, c
     throw std::invalid_argument("parameter space of " + std::to_string(space.size()) + " parameters; the device has " +
                                 std::to_string(info.parameters.size()));
   }
-  if (const std::string unmet = estimator.unmet_needs(info); !unmet.empty()) {
+  info_ = space.narrowed(info);
+  if (const std::string unmet = estimator.unmet_needs(info_); !unmet.empty()) {
     throw Unsupported(std::string(estimator.name()) + ": " + unmet);
   }
   check_set(task.train, "training", info, *task.loss);
@@ -456,6 +727,7 @@ TrainingSummary Trainer::resume(const Checkpoint& from, std::stop_token stop) {
   state.optimizer = make_optimizer(optimizer_, space_);
   state.optimizer->restore(from.optimizer);
   state.restore(from.trainer);
+  estimator_.restore(from.estimator);
   state.reported = true;
   const std::uint64_t size = task_.train.size();
   const std::uint64_t batch = options_.batch == 0 ? size : std::min(options_.batch, size);

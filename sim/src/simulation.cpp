@@ -75,6 +75,17 @@ NetworkModel::NetworkModel(std::shared_ptr<const Network> network, unsigned thre
 std::size_t NetworkModel::free_nodes() const { return network_->free().size(); }
 std::size_t NetworkModel::parameters() const { return network_->parameters(); }
 
+Vector NetworkModel::currents(const Drive& drive, const Vector& potential) const {
+  Vector theta, unbalanced;
+  Boundary boundary = boundary_of(*network_, drive, theta);
+  boundary.held.clear();
+  boundary.inject.resize(0);
+  const Network::WorkspacePtr work = network_->workspace();
+  network_->impose(boundary, *work);
+  network_->evaluate(*work, potential, unbalanced, nullptr);
+  return -unbalanced;
+}
+
 Matrix NetworkModel::conductance(const Drive& drive, const Vector& potential) const {
   Vector theta;
   return -network_->slope(boundary_of(*network_, drive, theta), potential);

@@ -14,6 +14,10 @@
 using namespace networks;
 
 namespace {
+ness::EquilibriumPropagationOptions::Form form_of(bool centred) {
+  return centred ? ness::EquilibriumPropagationOptions::Form::centred : ness::EquilibriumPropagationOptions::Form::one_sided;
+}
+
 double median(std::vector<double> x) {
   std::sort(x.begin(), x.end());
   return x[x.size() / 2];
@@ -49,7 +53,7 @@ std::vector<double> errors(const std::string& kind, bool centred, const std::vec
     const SquaredError loss;
     const Gradient exact = estimate(device, *adjoint(model), batch, loss);
     for (std::size_t i = 0; i < betas.size(); ++i) {
-      const Gradient ep = estimate(device, *equilibrium_propagation(model, {betas[i], centred}), batch, loss);
+      const Gradient ep = estimate(device, *equilibrium_propagation(model, {betas[i], form_of(centred)}), batch, loss);
       if (ep.left_out > 0 || exact.left_out > 0) continue;
       all[i].push_back((ep.value - exact.value).norm() / exact.value.norm());
       cosine[i].push_back(ep.value.dot(exact.value) / (ep.value.norm() * exact.value.norm()));

@@ -25,7 +25,7 @@ class Turned final : public Estimator {
   explicit Turned(const Estimator& right) : right_(right) {}
   std::string_view name() const override { return "turned"; }
   std::string unmet_needs(const DeviceInfo& info) const override { return right_.unmet_needs(info); }
-  std::uint64_t cost(const DeviceInfo& info) const override { return right_.cost(info); }
+  double cost(const DeviceInfo& info) const override { return right_.cost(info); }
   std::vector<Chain> chains(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const override {
     return right_.chains(info, batch, loss);
   }

@@ -202,7 +202,19 @@ inline void check_row(const LogRow& row, const Drive& drive, const Relaxation& r
 
 inline StepReport step_of(std::uint64_t i) {
   const auto x = static_cast<double>(i);
-  return {i, i / 10, 1 / (x + 1), 0.25, x + 0.5, 1e-3, 4 * i, 5, static_cast<std::uint32_t>(i % 2), 6, i + 7, i + 8};
+  StepReport step{i, i / 10, 1 / (x + 1), 0.25, x + 0.5, 1e-3};
+  step.standard_error = x + 0.125;
+  step.asymmetry = 0.01 * x;
+  step.offset = -x;
+  step.relaxations = 4 * i;
+  step.repeats = 3;
+  step.left_out = 5;
+  step.lost = 2;
+  step.skipped = static_cast<std::uint32_t>(i % 2);
+  step.worst = 6;
+  step.theta_before = i + 7;
+  step.theta_after = i + 8;
+  return step;
 }
 
 inline void append_rows(LogWriter& log, const std::shared_ptr<const PatternSet>& set, std::uint64_t first, std::uint64_t end) {

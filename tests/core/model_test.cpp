@@ -12,6 +12,7 @@ class Given final : public Model {
   explicit Given(Matrix g) : g_(std::move(g)) {}
   std::size_t free_nodes() const override { return static_cast<std::size_t>(g_.rows()); }
   std::size_t parameters() const override { return 0; }
+  Vector currents(const Drive&, const Vector& potential) const override { return -g_ * potential; }
   Matrix conductance(const Drive&, const Vector&) const override { return g_; }
   void add_gradient(std::span<const Drive>, std::span<const Vector>, std::span<const Vector>,
                     Eigen::Ref<Vector>) const override {}

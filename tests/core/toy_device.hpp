@@ -90,6 +90,9 @@ class Network : public Device, public Model {
   std::uint64_t solved = 0;  ///< relaxations made
 
   // Model
+  Vector currents(const Drive& drive, const Vector& potential) const override {
+    return currents(drive.theta.values(), drive.clamp.levels(), potential);
+  }
   Matrix conductance(const Drive& drive, const Vector& potential) const override {
     return -jacobian(drive.theta.values(), drive.clamp.levels(), potential);
   }

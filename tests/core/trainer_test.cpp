@@ -520,7 +520,7 @@ TEST_CASE("a resumed training on a noisy device draws the same noise", "[trainer
   noise.drift = 1e-4;
   noise.write = 1e-4;
   Setting s;
-  const auto estimator = equilibrium_propagation(toy::model_of(network), {0.1, true});
+  const auto estimator = equilibrium_propagation(toy::model_of(network), {0.1, EquilibriumPropagationOptions::Form::centred});
   const auto train = [&](Record& record, const Checkpoint* from) {
     Trainer trainer(record, *estimator, s.task, s.space, s.optimizer, s.training);
     trainer.observe(record);
@@ -625,7 +625,7 @@ TEST_CASE("what does not fit is refused before anything is imposed", "[trainer]"
     s.run();
     from = s.record.checkpoints[0];
     from.trainer = Vector::Zero(4);
-    CHECK_THROWS_WITH(trainer.resume(from), Catch::Contains("4 numbers of the trainer"));
+    CHECK_THROWS_WITH(trainer.resume(from), Catch::Contains("the trainer's 4 numbers"));
     from = s.record.checkpoints[0];
     from.step += 7;
     CHECK_THROWS_WITH(trainer.resume(from), Catch::Contains("step 10 is not in epoch 1"));

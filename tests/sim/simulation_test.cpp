@@ -18,6 +18,10 @@
 using namespace networks;
 
 namespace {
+EquilibriumPropagationOptions::Form form_of(bool centred) {
+  return centred ? EquilibriumPropagationOptions::Form::centred : EquilibriumPropagationOptions::Form::one_sided;
+}
+
 std::shared_ptr<const Network> shared(NetworkSpec spec) { return std::make_shared<const Network>(std::move(spec)); }
 
 Drive drive_of(const Network& network, const Vector& clamp) {
@@ -217,7 +221,7 @@ TEST_CASE("equilibrium propagation: error of order beta one-sided and beta^2 cen
   const Vector exact = estimate(device, *adjoint(model), batch, loss).value;
   for (const bool centred : {false, true}) {
     std::vector<double> error;
-    for (const double beta : {0.02, 0.01}) error.push_back(relative(estimate(device, *equilibrium_propagation(model, {beta, centred}), batch, loss).value, exact));
+    for (const double beta : {0.02, 0.01}) error.push_back(relative(estimate(device, *equilibrium_propagation(model, {beta, form_of(centred)}), batch, loss).value, exact));
     const double slope = std::log2(error[0] / error[1]);
     INFO("errors " << error[0] << ", " << error[1]);
     CHECK(slope == Approx(centred ? 2 : 1).margin(0.15));  // the next order enters at beta relative
@@ -239,8 +243,8 @@ TEST_CASE("equilibrium propagation on a linear network is exact to round-off at 
   const Vector exact = estimate(device, *adjoint(model), batch, loss).value;
   for (const double beta : {1e-2, 1.0}) {
     // States are known to 1e-15, shifts are of the size of beta: 1e-13 at the smallest.
-    CHECK(relative(estimate(device, *equilibrium_propagation(model, {beta, false}), batch, loss).value, exact) < 1e-11);
-    CHECK(relative(estimate(device, *equilibrium_propagation(model, {beta, true}), batch, loss).value, exact) < 1e-11);
+    CHECK(relative(estimate(device, *equilibrium_propagation(model, {beta, EquilibriumPropagationOptions::Form::one_sided}), batch, loss).value, exact) < 1e-11);
+    CHECK(relative(estimate(device, *equilibrium_propagation(model, {beta, EquilibriumPropagationOptions::Form::centred}), batch, loss).value, exact) < 1e-11);
   }
 }
 
@@ -255,7 +259,7 @@ TEST_CASE("unequal capacities change no gradient of equilibrium propagation") {
   std::vector<Vector> gradients;
   for (const auto& network : {equal, unequal}) {
     Simulation device(network);
-    gradients.push_back(estimate(device, *equilibrium_propagation(std::make_shared<NetworkModel>(network), {1e-3, true}), whole(data, *network), loss).value);
+    gradients.push_back(estimate(device, *equilibrium_propagation(std::make_shared<NetworkModel>(network), {1e-3, EquilibriumPropagationOptions::Form::centred}), whole(data, *network), loss).value);
   }
   CHECK(relative(gradients[1], gradients[0]) < 1e-9);
 }

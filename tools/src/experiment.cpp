@@ -152,10 +152,54 @@ void check_shapes(Table& root, const Experiment& experiment) {
 
 // ---- options: one function a table -----------------------------------------------------------------------------------
 
-void read_estimator(Table& table, EstimatorOptions& options) {
-  table.choice<EstimatorOptions::Kind>("kind", options.kind, estimator_names());
-  table.number("beta", options.beta, Number::positive);
-  table.number("step", options.step, Number::positive);
+template <typename T, typename Read>
+void read_optional(std::optional<T>& value, const Read& read) {
+  T found{};
+  if (read(found)) value = found;
+}
+
+void read_estimator(Table& table, Experiment& experiment) {
+  std::vector<std::pair<std::string, std::string>> names;
+  for (const bool alias : {false, true}) {
+    for (const EstimatorEntry& entry : estimator_table()) names.emplace_back(alias ? entry.alias : entry.name, entry.name);
+  }
+  table.choice<std::string>("kind", experiment.estimator, names);
+  EstimatorSettings& s = experiment.estimator_settings;
+  const auto number = [&](const char* key, std::optional<double>& value, Number must_be) {
+    read_optional(value, [&](double& found) { return table.number(key, found, must_be); });
+  };
+  const auto flag = [&](const char* key, std::optional<bool>& value) { read_optional(value, [&](bool& found) { return table.flag(key, found); }); };
+  const auto whole = [&](const char* key, auto& value, std::uint64_t least) {
+    read_optional(value, [&](auto& found) { return table.whole(key, found, static_cast<std::decay_t<decltype(found)>>(least)); });
+  };
+  number("beta", s.beta, Number::not_negative);
+  number("step", s.step, Number::positive);
+  number("probe", s.probe, Number::not_negative);
+  number("eta", s.eta, Number::positive);
+  number("c", s.c, Number::not_negative);
+  number("gamma", s.gamma, Number::not_negative);
+  number("sigma", s.sigma, Number::positive);
+  number("crossover", s.crossover, Number::fraction);
+  number("reset", s.reset, Number::positive);
+  number("contraction", s.contraction, Number::positive);
+  number("block", s.block, Number::not_negative);
+  flag("central", s.central);
+  flag("blocking", s.blocking);
+  whole("rounds", s.rounds, 1);
+  whole("refresh", s.refresh, 1);
+  whole("directions", s.directions, 1);
+  whole("population", s.population, 2);
+  whole("parents", s.parents, 1);
+  whole("measure_every", s.measure_every, 0);
+  read_optional(s.skew_measured, [&](bool& found) { return table.choice<bool>("skew", found, {{"model", false}, {"measured", true}}); });
+  whole("references", s.contrasts.references, 0);
+  table.flag("cancel_drift", s.contrasts.cancel_drift);
+  table.number("return_tolerance", s.contrasts.return_tolerance, Number::or_infinite);
+  table.whole("attempts", s.contrasts.attempts, 1);
+  table.choice<bool>("law", s.law.measured, {{"model", false}, {"held-steps", true}});
+  table.number("law_step", s.law.step, Number::positive);
+  table.flag("law_central", s.law.central);
+  table.require(s.contrasts.problem());
 }
 
 void read_optimizer(Table& table, OptimizerOptions& options) {
@@ -192,9 +236,26 @@ void read_training(Table& table, TrainingOptions& options) {
   table.whole("patience", options.patience);
   table.number("target_loss", options.target_loss, Number::not_negative);
   table.whole("max_relaxations", options.max_relaxations);
+  table.number("max_time", options.max_time, Number::not_negative);
   table.whole("checkpoint_every", options.checkpoint_every, 1);
   table.number("max_left_out", options.max_left_out, Number::fraction);
   table.require(options.problem());
+}
+
+void read_noise(Table& table, TrainingOptions& options) {
+  using OnNoise = TrainingOptions::OnNoise;
+  table.whole("error_draws", options.error_draws);
+  table.number("target_error", options.target_error, Number::not_negative);
+  table.whole("max_repeats", options.max_repeats, 1);
+  table.choice<OnNoise>("when_noise_wins", options.on_noise, {{"step", OnNoise::step}, {"skip", OnNoise::skip}, {"average", OnNoise::average}});
+  table.require(options.problem());
+}
+
+void read_drift(Table& table, TrainingOptions& options) { table.whole("reference_every", options.reference_every); }
+
+void read_budget(Table& table, TrainingOptions& options) {
+  table.whole("relaxations", options.max_relaxations);
+  table.number("time", options.max_time, Number::not_negative);
 }
 
 void read_device(Table& table, Experiment& experiment) {
@@ -267,13 +328,16 @@ Experiment bind(Document document, const std::string& path, const LoadOptions& o
   if (experiment.title.empty()) experiment.title = std::filesystem::path(path).stem().string();
   // First the names of the tables, so that a misspelt one is not reported as missing.
   for (const char* name : {"network", "parameters", "task", "loss", "estimator", "optimizer", "training", "device", "solver",
-                           "log", "evaluation"}) {
+                           "log", "evaluation", "noise", "drift", "budget"}) {
     root.table(name);
   }
   root.finish();
-  read_section(root, "estimator", [&](Table& table) { read_estimator(table, experiment.estimator); });
+  read_section(root, "estimator", [&](Table& table) { read_estimator(table, experiment); });
   read_section(root, "optimizer", [&](Table& table) { read_optimizer(table, experiment.optimizer); });
   read_section(root, "training", [&](Table& table) { read_training(table, experiment.training); });
+  read_section(root, "noise", [&](Table& table) { read_noise(table, experiment.training); });
+  read_section(root, "drift", [&](Table& table) { read_drift(table, experiment.training); });
+  read_section(root, "budget", [&](Table& table) { read_budget(table, experiment.training); });
   read_section(root, "device", [&](Table& table) { read_device(table, experiment); });
   read_section(root, "solver", [&](Table& table) { read_solver(table, experiment.simulation); });
   read_section(root, "log", [&](Table& table) { read_log(table, experiment.log); });
@@ -291,38 +355,6 @@ Experiment bind(Document document, const std::string& path, const LoadOptions& o
 }
 
 }  // namespace
-
-const std::vector<std::pair<std::string, EstimatorOptions::Kind>>& estimator_names() {
-  using Kind = EstimatorOptions::Kind;
-  static const std::vector<std::pair<std::string, Kind>> names{
-      {"adjoint", Kind::adjoint},
-      {"finite-differences-forward", Kind::finite_differences_forward},
-      {"finite-differences-central", Kind::finite_differences_central},
-      {"equilibrium-propagation-one-sided", Kind::equilibrium_propagation_one_sided},
-      {"equilibrium-propagation-centred", Kind::equilibrium_propagation_centred},
-      {"fd-forward", Kind::finite_differences_forward},
-      {"fd-central", Kind::finite_differences_central},
-      {"ep-one-sided", Kind::equilibrium_propagation_one_sided},
-      {"ep-centred", Kind::equilibrium_propagation_centred},
-  };
-  return names;
-}
-
-EstimatorOptions::Kind estimator_of(const std::string& name) {
-  std::vector<std::string> known;
-  for (const auto& [candidate, kind] : estimator_names()) {
-    if (candidate == name) return kind;
-    known.push_back(candidate);
-  }
-  throw std::invalid_argument("no estimator '" + name + "': expected " + one_of(known));
-}
-
-const std::string& to_string(EstimatorOptions::Kind kind) {
-  for (const auto& [name, meaning] : estimator_names()) {
-    if (meaning == kind) return name;
-  }
-  throw std::invalid_argument("an estimator without a name");
-}
 
 Experiment load_experiment(const std::string& path, const LoadOptions& options) {
   return experiment_from_text(text_of_file(path, "an experiment file (TOML)"), path, options);

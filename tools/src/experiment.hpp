@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "ness/core/dataset.hpp"
+#include "ness/core/estimator_table.hpp"
 #include "ness/core/log.hpp"
 #include "ness/core/noisy.hpp"
 #include "ness/core/optimizer.hpp"
@@ -19,26 +20,6 @@
 #include "parameter_rules.hpp"
 
 namespace ness {
-
-/// Which estimator, with its options.
-struct EstimatorOptions {
-  enum class Kind : std::uint8_t {
-    adjoint,
-    finite_differences_forward,
-    finite_differences_central,
-    equilibrium_propagation_one_sided,
-    equilibrium_propagation_centred,
-  } kind = Kind::adjoint;
-  double beta = EquilibriumPropagationOptions{}.beta;
-  double step = FiniteDifferenceOptions{}.step;
-  std::vector<std::uint32_t> parameters;  ///< finite differences: only these; empty: all trainable ones
-};
-/// Names and their meanings, the long ones first: "adjoint", .., then "fd-forward", "fd-central", "ep-one-sided", "ep-centred".
-const std::vector<std::pair<std::string, EstimatorOptions::Kind>>& estimator_names();
-/// Throws std::invalid_argument that lists the names there are.
-EstimatorOptions::Kind estimator_of(const std::string& name);
-/// The long name.
-const std::string& to_string(EstimatorOptions::Kind kind);
 
 /// An experiment as its file describes it.
 struct Experiment {
@@ -52,7 +33,8 @@ struct Experiment {
   sim::NetworkSpec network;        ///< as described, initial values not drawn (NaN where a rule gives them)
   ParameterRules parameters;
   std::shared_ptr<const Task> task;
-  EstimatorOptions estimator;
+  std::string estimator = "adjoint";  ///< its name in estimator_table()
+  EstimatorSettings estimator_settings; ///< the seed is set by prepare
   OptimizerOptions optimizer;
   TrainingOptions training;        ///< the seed is set by prepare
   NoiseOptions noise;

@@ -17,7 +17,9 @@ Run simulated(const Experiment& experiment) {
     run.noisy = std::make_unique<Noisy>(*run.simulation, noise);
   }
   run.model = std::make_shared<sim::NetworkModel>(run.network, experiment.simulation.threads);
-  run.estimator = make_estimator(experiment.estimator, run.model);
+  EstimatorSettings settings = experiment.estimator_settings;
+  settings.seed = experiment.seed;
+  run.estimator = estimator_entry(experiment.estimator).make(settings, run.model);
   run.training = experiment.training;
   run.training.seed = experiment.seed;
   return run;
@@ -53,18 +55,6 @@ Run prepare(const Experiment& experiment, const DeviceInfo& recorded) {
   Run run = simulated(experiment);
   fit(run, experiment, recorded);
   return run;
-}
-
-std::unique_ptr<Estimator> make_estimator(const EstimatorOptions& options, std::shared_ptr<const Model> model) {
-  using Kind = EstimatorOptions::Kind;
-  switch (options.kind) {
-    case Kind::adjoint: return adjoint(std::move(model));
-    case Kind::finite_differences_forward: return finite_differences({false, options.step, options.parameters});
-    case Kind::finite_differences_central: return finite_differences({true, options.step, options.parameters});
-    case Kind::equilibrium_propagation_one_sided: return equilibrium_propagation(std::move(model), {options.beta, false});
-    case Kind::equilibrium_propagation_centred: return equilibrium_propagation(std::move(model), {options.beta, true});
-  }
-  throw std::invalid_argument("an estimator that cannot be made");
 }
 
 std::vector<std::shared_ptr<const PatternSet>> pattern_sets(const Task& task) {

@@ -43,8 +43,6 @@ Run prepare(const Experiment& experiment, const BenchFile& bench, DeviceKind kin
 /// The same for a device that is not here, as a log describes it: for replays.
 Run prepare(const Experiment& experiment, const DeviceInfo& recorded);
 
-std::unique_ptr<Estimator> make_estimator(const EstimatorOptions& options, std::shared_ptr<const Model> model);
-
 /// The pattern sets of a task, each once, in the order in which a log lists them.
 std::vector<std::shared_ptr<const PatternSet>> pattern_sets(const Task& task);
 

@@ -21,7 +21,7 @@ constexpr std::uint64_t choice_stream = 0x63686b67;  // of the seed: which sampl
 struct CheckOptions : CommonOptions {
   std::string experiment, estimator, from, log;
   std::optional<std::uint64_t> samples, parameters;
-  std::optional<double> beta, step;
+  std::optional<double> beta, probe, step;
 };
 
 /// `count` of these, chosen by the seed, in order; all where there are no more.
@@ -54,12 +54,14 @@ GradientCheck check(Device& device, Run& run, const Experiment& experiment, cons
   if (options.step) check_options.step = *options.step;
   check_options.parameters = options.parameters ? chosen(trainable, *options.parameters, random) : trainable;
 
-  EstimatorOptions estimator = experiment.estimator;
-  if (!options.estimator.empty()) estimator.kind = estimator_of(options.estimator);
-  if (options.beta) estimator.beta = *options.beta;
-  if (options.step) estimator.step = *options.step;
-  estimator.parameters = check_options.parameters;
-  return check_gradient(device, *make_estimator(estimator, run.model), batch, *experiment.task->loss, check_options, stop);
+  EstimatorSettings settings = experiment.estimator_settings;
+  settings.seed = experiment.seed;
+  if (options.beta) settings.beta = *options.beta;
+  if (options.probe) settings.probe = *options.probe;
+  if (options.step) settings.step = *options.step;
+  settings.parameters = check_options.parameters;
+  const auto estimator = estimator_entry(options.estimator.empty() ? experiment.estimator : options.estimator).make(settings, run.model);
+  return check_gradient(device, *estimator, batch, *experiment.task->loss, check_options, stop);
 }
 
 void tell(const GradientCheck& result, const std::string& name, bool json) {
@@ -90,6 +92,12 @@ void tell(const GradientCheck& result, const std::string& name, bool json) {
   }
 }
 
+std::string names_of_estimators() {
+  std::string text = "Estimators, or short:\n";
+  for (const EstimatorEntry& entry : estimator_table()) text += "  " + std::string(entry.name) + ", " + std::string(entry.alias) + "\n";
+  return text;
+}
+
 int check_estimator(const CheckOptions& options, const Command& command) {
   if (!options.log.empty()) refuse_existing_log(options.log, "choose another name with --log FILE");
   const Experiment experiment = options.with_threads(load_experiment(options.experiment, options.load()));
@@ -111,8 +119,7 @@ int check_estimator(const CheckOptions& options, const Command& command) {
     result = check(recorder, run, experiment, options, theta, command.stop);
     log.close(ExitStatus::finished, "checked a gradient");
   }
-  tell(result, to_string(options.estimator.empty() ? experiment.estimator.kind : estimator_of(options.estimator)),
-       options.json);
+  tell(result, std::string(estimator_entry(options.estimator.empty() ? experiment.estimator : options.estimator).name), options.json);
   return ExitCode::success;
 }
 
@@ -134,6 +141,7 @@ void add_check_gradient(CLI::App& app, Command& command) {
   checker.add_option("--beta", options->beta, "nudge strength of equilibrium propagation")
       ->type_name("X")
       ->check(CLI::PositiveNumber);
+  checker.add_option("--probe", options->probe, "injected current, or step of a held potential, of a measured Jacobian")->type_name("X")->check(CLI::PositiveNumber);
   checker.add_option("--step", options->step, "step of the differences")->type_name("X")->check(CLI::PositiveNumber);
   checker.add_option("--from", options->from, "check at the last parameters of this log; default: at the initial ones")
       ->type_name("LOG");
@@ -143,8 +151,7 @@ void add_check_gradient(CLI::App& app, Command& command) {
   options->add_threads(checker);
   options->add_json(checker);
   checker.footer(
-      "Estimators: adjoint, finite-differences-forward, finite-differences-central, equilibrium-propagation-one-sided,\n"
-      "equilibrium-propagation-centred; or short: fd-forward, fd-central, ep-one-sided, ep-centred.\n"
+      names_of_estimators() + "\n"
       "\n"
       "Examples:\n"
       "  ness check-gradient xor.toml --estimator ep-centred --json\n"

@@ -52,6 +52,7 @@ struct ParameterInfo {
   bool trainable = true; ///< false: a constant of the device
   std::int64_t edge = -1;  ///< the edge it belongs to, or -1
   std::int64_t node = -1;  ///< the node (leak) it belongs to, or -1
+  double resolution = 0;   ///< smallest step its source can make; 0: none is known
 };
 
 /// Something of the surroundings that is read beside every relaxation: a temperature, a field, a leakage current.

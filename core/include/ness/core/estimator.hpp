@@ -1,11 +1,13 @@
 // Gradient estimators: how dL/dtheta is had from relaxations.
 //
-// An estimator is written once, as chains (what to relax next, given what this sample has shown) and a pure function that
-// forms the gradient from the rows. Replay and re-analysis call the same function.
+// An estimator is written once, as chains (what to relax next, given what this sample has shown) and a function of the rows that
+// forms the gradient. Replay and re-analysis call the same function. Which ones there are: estimator_table.hpp.
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -26,6 +28,7 @@ struct Minibatch {
   std::vector<Start> starts;            ///< [samples] of the free relaxations; empty: Rest
   Parameters theta;
   std::uint64_t step = 0;
+  std::uint32_t repeat = 0;             ///< how often these samples were relaxed at this theta before: random directions are drawn anew
 
   Pattern pattern(std::size_t i) const { return data->pattern(samples[i], variants.empty() ? 0 : variants[i]); }
   std::span<const double> target(std::size_t i) const { return data->target(samples[i]); }
@@ -40,28 +43,69 @@ struct Gradient {
   double loss = 0;                ///< mean loss of the free relaxations used
   double correct = 0;             ///< fraction correct of those, for classifying losses
   std::uint64_t used = 0;         ///< samples that entered
-  std::uint64_t left_out = 0;     ///< samples left out, since a relaxation of theirs was not usable
+  std::uint64_t left_out = 0;     ///< samples left out, since a relaxation of theirs was not usable or their branch was lost
+  std::uint64_t lost = 0;         ///< attempts at a sample that ended on another branch; repeated, or the sample is left out
+  bool at_theta = true;           ///< the loss is that at theta, not nearby
   std::uint64_t relaxations = 0;  ///< what the gradient cost
   std::uint16_t worst = 0;        ///< all quality flags met, together
+  double asymmetry = std::numeric_limits<double>::quiet_NaN();  ///< |G - G^T| / |G + G^T| (Frobenius), mean over the samples, where it was measured
+  /// Where to go instead of a step against the gradient, [n_parameters]: what an estimator that searches found (evolution, SPSA's blocking).
+  std::optional<Vector> next;
 };
 
+/// An estimator: stateless, or with a state that a checkpoint keeps. `info` is the device's, with the parameters' `trainable` and
+/// `range` narrowed to what the experiment allows (ParameterSpace::narrowed).
 class Estimator {
  public:
   virtual ~Estimator() = default;
   virtual std::string_view name() const = 0;
   /// Empty if the device can serve this estimator; otherwise why not, naming the terminal or capability.
   virtual std::string unmet_needs(const DeviceInfo& info) const = 0;
-  /// Relaxations a sample.
-  virtual std::uint64_t cost(const DeviceInfo& info) const = 0;
+  /// Relaxations a sample where none is repeated; of an estimator that measures now and then, the mean.
+  virtual double cost(const DeviceInfo& info) const = 0;
+  /// Called once before the first step: chooses what is left to be chosen (sizes of nudges and steps, from noise and curvature), with
+  /// relaxations labelled probe. Returns their number.
+  virtual std::uint64_t prepare(Device& device, const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::stop_token stop);
   /// One chain a sample. The chains refer to `batch` and `info`, which must outlive them.
   virtual std::vector<Chain> chains(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const = 0;
-  /// Forms the gradient: a pure function of the rows, [samples][position]. rows[i][0] is the free relaxation.
+  /// Forms the gradient: a function of the rows, [samples][position], and of the state. rows[i][0] is the free relaxation.
   virtual Gradient form(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
                         std::span<const std::vector<Relaxation>> rows) const = 0;
+  /// Called with every minibatch's rows after form: what the estimator remembers of them.
+  virtual void remember(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::span<const std::vector<Relaxation>> rows);
+  /// State as numbers, to save and restore bit for bit. restore throws std::invalid_argument for what is no state of this estimator.
+  virtual Vector state() const;
+  virtual void restore(const Vector& state);
 };
 
-/// The exact adjoint on a model (Eqs. 13-14 in currents): the free relaxation alone. Needs every free potential.
-/// Cost: 1 relaxation a sample.
+/// How the contrasts of a sample lie in its chain, for every estimator that has contrasts.
+///
+/// Where the device restores states each contrast starts from the free state; else from where the last one ended. Free again
+/// (a reference) is relaxed after every `references` contrasts and after the last, and has to show the free state again: if it is off
+/// by more than `return_tolerance` and six standard errors, the branch was lost, and the sample is tried again from its start, or left out.
+struct ContrastOptions {
+  /// 0: no reference. Unset: 0 where the device restores states; else one, after the last contrast.
+  std::optional<std::uint32_t> references;
+  /// Readings of contrasts are corrected for what the free state's have drifted by, linearly between references by their time stamps (after
+  /// the last reference: on from the last two). A drift that is linear over the chain cancels. Needs a reference.
+  bool cancel_drift = false;
+  double return_tolerance = 0.1;  ///< kT
+  std::uint32_t attempts = 2;     ///< chains a sample, at most, where its branch is lost
+  /// Empty if usable; otherwise the reason.
+  std::string problem() const;
+};
+
+/// Where dI/dtheta comes from, for every estimator with a costate.
+struct CurrentLawOptions {
+  /// From the model at the measured potentials; or measured: all free nodes are held where they settled, each parameter is stepped,
+  /// and the holding currents are read: 1 + m held steps a sample (1 + 2 m central), in which nothing relaxes. Then no model is needed.
+  bool measured = false;
+  double step = 1e-2;   ///< of a parameter: absolute on a linear scale, relative on a logarithmic one
+  bool central = true;
+};
+
+/// The exact adjoint on a model (Eqs. 13-14 in currents): the free relaxation alone. On a device with a calibrated twin it is the
+/// twin's Jacobian at the measured state. Needs every free potential. Cost: 1 relaxation a sample.
 std::unique_ptr<Estimator> adjoint(std::shared_ptr<const Model> model);
 
 struct FiniteDifferenceOptions {
@@ -69,21 +113,136 @@ struct FiniteDifferenceOptions {
   double step = 1e-4;  ///< of a parameter: absolute on a linear scale, relative on a logarithmic one
   /// Only these parameters are differenced (the others' gradient is 0); empty: all trainable ones.
   std::vector<std::uint32_t> parameters;
+  ContrastOptions contrasts = {};
 };
 /// Finite differences (Eq. 12): forward, error of the order of the step, m + 1 relaxations a sample; or central, error of the
-/// order of its square, 2 m + 1. A step that would leave the parameter's range is taken to the other side.
+/// order of its square, 2 m + 1. A step that would leave the parameter's range is taken to the other side. Where the device reads its
+/// parameters back, differences are divided by the steps achieved.
 std::unique_ptr<Estimator> finite_differences(const FiniteDifferenceOptions& options);
 
 struct EquilibriumPropagationOptions {
-  double beta = 1e-3;    ///< nudge currents are -+beta * dL/dmu, frozen at the free state (1 / (kT units of the loss))
-  bool centred = true;   ///< +beta and -beta, relaxing freely in between (4 relaxations); else -beta c alone (2)
+  enum class Form : std::uint8_t {
+    one_sided,    ///< -beta c: error of the order of beta. 1 contrast
+    centred,      ///< -beta c, +beta c: of beta^2. 2
+    random_sign,  ///< -beta c or +beta c, by lot for each sample and step: one-sided, with an error of the first order that averages out. 1
+    richardson,   ///< centred at beta and beta / 2, (4 D(beta/2) - D(beta)) / 3: of beta^4. 4
+  };
+  double beta = 1e-3;   ///< nudge currents are -+beta * dL/dmu, frozen at the free state (1 / (kT units of the loss)); 0: from noise and curvature
+  Form form = Form::centred;
+  ContrastOptions contrasts = {};
+  CurrentLawOptions law = {};
 };
 /// Equilibrium propagation in currents (Eqs. C6-C8 with dI/dtheta in place of dF/dtheta, so that capacities cancel): the
-/// costate R c is read from the shift under a frozen nudge at the outputs. Exact as beta -> 0 where G is symmetric. dI/dtheta
-/// comes from the model at the free state. Needs injection at every output and every free potential.
+/// costate R c is read from the shift under a frozen nudge at the outputs. Exact as beta -> 0 where G is symmetric. Needs injection at
+/// every output and every free potential. Cost: 1 free relaxation, the form's contrasts, references.
 std::unique_ptr<Estimator> equilibrium_propagation(std::shared_ptr<const Model> model, const EquilibriumPropagationOptions& options);
+
+struct CorrectedPropagationOptions {
+  double beta = 1e-3;          ///< as of equilibrium propagation; 0: from noise and curvature
+  std::uint32_t rounds = 3;    ///< of digital feedback a phase; the first is plain equilibrium propagation
+  /// The antisymmetric part A = (G - G^T)/2: from the model at the free state, or measured (conductance by voltage) at each sample every
+  /// `measure_every` steps and kept.
+  bool measured = false;
+  std::uint64_t measure_every = 20;
+  double probe = 0.1;          ///< kT, of the measurement's held steps
+  /// Rounds have to contract: the change from round to round must fall at least by this factor, else the sample is left out.
+  double contraction = 0.9;
+  ContrastOptions contrasts = {};
+  CurrentLawOptions law = {};
+};
+/// Asymmetry-corrected equilibrium propagation (AsymEP, arXiv 2602.03670, in currents): under the further current -2 A (mu - mu0) the
+/// shift is that of G^T, so that the costate R^T c is exact as beta -> 0 on any network. The feedback is digital: each round relaxes
+/// under the current computed from the last round's shift. Centred: -beta c and +beta c. Needs injection and reading at all free nodes.
+/// Cost: 1 + 2 rounds, references, and the measurements.
+std::unique_ptr<Estimator> corrected_propagation(std::shared_ptr<const Model> model, const CorrectedPropagationOptions& options);
+
+struct CoupledLearningOptions {
+  double eta = 0.1;     ///< outputs are held at mu_free -+ eta c (kT^2 per unit of the loss)
+  bool centred = true;
+  ContrastOptions contrasts = {};
+  CurrentLawOptions law = {};
+};
+/// Voltage-held contrast (coupled learning, Stern et al. 2021, in currents), for benches that cannot inject: the outputs are held a
+/// little off their free potentials, against c, and the shift of the other nodes is read. For one output whose holding current is read
+/// the costate is R c, as in equilibrium propagation; without the current, or with several outputs, it is
+/// R P^T (P R P^T)^-1 c: a direction in which the loss falls, not its gradient. Needs to hold every output and read every free
+/// potential. Cost: 1 + 1 relaxations, 1 + 2 centred, references.
+std::unique_ptr<Estimator> coupled_learning(std::shared_ptr<const Model> model, const CoupledLearningOptions& options);
+
+struct NodeProbingOptions {
+  double probe = 0;     ///< injected current, units; 0: from noise and curvature
+  bool central = true;
+  /// Between measurements: 0: measured at every step. N: measured at a sample's first and then every N steps; in between `refresh` nodes are
+  /// probed in turn, and every shift of the free state whose cause the model knows corrects the rest (Broyden's update).
+  std::uint64_t measure_every = 0;
+  std::uint32_t refresh = 1;
+  /// A probe whose answer is off by more than this share from what was remembered makes the next step measure again.
+  double reset = 0.3;
+  ContrastOptions contrasts = {};
+  CurrentLawOptions law = {};
+};
+/// The adjoint with a measured Jacobian, by node probing: currents +-delta are injected at each free node and the outputs are read,
+/// costate_j = c . dmu_out/du_j. Assumes no reciprocity. Needs injection at all free nodes; free potentials only where the model is to say
+/// dI/dtheta. Cost: 1 + n relaxations, 1 + 2 n central, references; tracked, 1 + refresh (twice that, central) between measurements.
+std::unique_ptr<Estimator> node_probing(std::shared_ptr<const Model> model, const NodeProbingOptions& options);
+
+struct ConductanceOptions {
+  double probe = 0;     ///< kT, of a held node; 0: from noise and curvature
+  bool central = true;
+  /// As of node probing, with held steps.
+  std::uint64_t measure_every = 0;
+  std::uint32_t refresh = 1;
+  double reset = 0.3;
+  ContrastOptions contrasts = {};
+  CurrentLawOptions law = {};
+};
+/// The adjoint with a measured Jacobian, by voltage: all free nodes are held where they settled, one is stepped at a time, and the
+/// holding currents are read: a column of dI/dmu. (dI/dmu)^T costate = c is solved. Also right where the free network would not be
+/// stable. Needs to hold, and to read the current of, every free node. Cost: 1 + 1 + n, 1 + 2 n central; nothing but the first relaxes.
+std::unique_ptr<Estimator> conductance_by_voltage(std::shared_ptr<const Model> model, const ConductanceOptions& options);
+
+struct SpsaOptions {
+  double c = 0;              ///< of the gain sequence c / (k + 1)^gamma, in coordinates (absolute, or relative on a log scale); 0: calibrated
+  double gamma = 0.101;      ///< Spall's practical value
+  std::uint32_t directions = 1;  ///< averaged a step
+  bool blocking = false;     ///< a step after which the loss has risen by more than `block` standard deviations of it is taken back
+  double block = 2;
+  ContrastOptions contrasts = {};
+};
+/// Simultaneous perturbation (Spall 1992): all parameters are stepped at once by +-c, all samples in the same direction,
+/// (L+ - L-) / (2 c) times the signs. Unbiased but for O(c^2); its scatter is that of m directions. Steps are those achieved where the
+/// device reads its parameters back. Needs nothing but parameters. Cost: 2 a direction, 1 more with blocking.
+std::unique_ptr<Estimator> spsa(const SpsaOptions& options, std::uint64_t seed);
+
+struct WalshOptions {
+  double step = 1e-2;        ///< in coordinates, as SpsaOptions::c
+  ContrastOptions contrasts = {};
+};
+/// Walsh-coded multiplexed perturbation (MGD, arXiv 2501.15403): all parameters are stepped at once, each by its own row of a Hadamard
+/// matrix, over a code period of the next power of 2 above m; correlating the loss with a parameter's code isolates its slope. The
+/// full gradient with each reading used for each parameter: the error of the mean of 2^k readings. Error of the order of step^2.
+/// Needs nothing but parameters. Cost: one code period, and the free relaxation.
+std::unique_ptr<Estimator> walsh(const WalshOptions& options);
+
+struct EvolutionOptions {
+  std::uint32_t population = 20;
+  std::uint32_t parents = 5;      ///< that survive a generation
+  double sigma = 0.1;             ///< of a mutation, in coordinates
+  double crossover = 0.5;         ///< share of the children that have two parents
+};
+/// A genetic algorithm (Whitelam & Casert, thermodynamic computing out of equilibrium): a step is a generation. Each candidate relaxes
+/// each sample; the best `parents` survive, the others are their mutated children. Knows no gradient: Gradient::next is the best
+/// candidate so far. Needs nothing but parameters. Cost: `population`.
+std::unique_ptr<Estimator> evolution(const EvolutionOptions& options, std::uint64_t seed);
 
 /// Relaxes the chains of a minibatch and forms its gradient.
 Gradient estimate(Device& device, const Estimator& estimator, const Minibatch& batch, const Loss& loss, std::stop_token stop = {});
+
+/// The standard error of a gradient that the readings' own standard errors leave: the gradient is formed `draws` times from rows whose
+/// potentials and currents are redrawn within Relaxation::sigma and current_sigma, [n_parameters]. Exact to first order in them, with
+/// all correlations; a draw more or less changes it by 1 / sqrt(2 draws) of itself. Empty where no row knows its errors. What an
+/// estimator scatters by itself (SPSA's directions) is not in it.
+Vector standard_error(const Estimator& estimator, const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
+                      std::span<const std::vector<Relaxation>> rows, std::uint32_t draws, std::uint64_t seed);
 
 }  // namespace ness

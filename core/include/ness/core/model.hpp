@@ -21,6 +21,9 @@ class Model {
   virtual std::size_t free_nodes() const = 0;
   virtual std::size_t parameters() const = 0;
 
+  /// The currents I [n_free] at the given potentials, injected ones not counted in (Eq. 3 with leaks, outgoing positive).
+  virtual Vector currents(const Drive& drive, const Vector& potential) const = 0;
+
   /// The conductance matrix G = -dI/dmu, [n_free x n_free] (Eq. 7 of arXiv 2605.15985), at the given potentials.
   virtual Matrix conductance(const Drive& drive, const Vector& potential) const = 0;
 

@@ -28,9 +28,13 @@ class ParameterSpace {
   ParameterSpace(const DeviceInfo& info, std::vector<ParameterRule> rules = {});
   std::size_t size() const { return scale_.size(); }
   std::size_t trainable() const;
+  /// The device's description with the parameters' `trainable` and `range` narrowed to the rules: what estimators go by.
+  DeviceInfo narrowed(DeviceInfo info) const;
   bool trains(std::size_t i) const { return rules_[i].trainable; }
   /// dL/dw from dL/dtheta: chain rule of the scale, decay added, 0 where not trainable.
   Vector gradient(const Vector& theta, const Vector& gradient) const;
+  /// Standard errors of dL/dw from those of dL/dtheta; 0 where not trainable.
+  Vector errors(const Vector& theta, const Vector& standard_error) const;
   /// theta after the step dw (in coordinates), projected onto all limits.
   Vector stepped(const Vector& theta, const Vector& dw) const;
   /// theta projected onto all limits.

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "ness/core/dataset.hpp"
+#include "ness/core/drift.hpp"
 #include "ness/core/estimator.hpp"
 #include "ness/core/optimizer.hpp"
 
@@ -30,8 +31,26 @@ struct TrainingOptions {
   /// Stop after an epoch whose mean training loss is below; 0: off. With one step an epoch the theta that was measured is kept.
   double target_loss = 0;
   std::uint64_t max_relaxations = 0; ///< stop before a step that would exceed it; 0: no limit
+  /// Stop before a step once relaxations have taken this long, in the device's time; 0: no limit. Where the device's clock runs on
+  /// from relaxation to relaxation, that is the time from reading to reading; where each has a clock of its own, from start to reading.
+  double max_time = 0;
   std::uint64_t checkpoint_every = 1;///< epochs
   double max_left_out = 0.5;         ///< a step in which a larger fraction of samples is unusable is skipped
+
+  /// Standard errors of gradients are formed from so many draws of the readings' (ness::standard_error); 0: not formed. Costs nothing
+  /// where readings have none.
+  std::uint32_t error_draws = 8;
+  /// A minibatch is relaxed again, and its gradients averaged, until their standard error (its norm, in coordinates) is at most this
+  /// share of the gradient's; at most `max_repeats` times in all. 0: it is relaxed once.
+  double target_error = 0;
+  std::uint32_t max_repeats = 8;
+  /// What becomes of a gradient whose standard error exceeds its norm all the same: it is stepped along; the step is skipped; or it is
+  /// kept, and averaged with those of the next minibatches at the same theta, until it is no longer so.
+  enum class OnNoise : std::uint8_t { step, skip, average } on_noise = OnNoise::step;
+
+  /// A reference relaxation (the first sample, with the parameters of the run's beginning, from rest) is made before every so many
+  /// steps, and what its readings drift by is taken off all readings; 0: none.
+  std::uint64_t reference_every = 0;
   std::string problem() const;
 };
 
@@ -43,8 +62,13 @@ struct StepReport {
   double correct = 0;                 ///< fraction, classifying losses
   double gradient_norm = 0;           ///< in coordinates, before clipping
   double rate = 0;                    ///< learning rate
+  double standard_error = std::numeric_limits<double>::quiet_NaN();  ///< of the gradient: its norm in coordinates; NaN: not known
+  double asymmetry = std::numeric_limits<double>::quiet_NaN();       ///< Gradient::asymmetry
+  double offset = std::numeric_limits<double>::quiet_NaN();          ///< how far the reference has drifted, the largest reading, kT; NaN: not followed
   std::uint64_t relaxations = 0;      ///< made since the start of training, this step included
+  std::uint32_t repeats = 1;          ///< times the minibatch was relaxed
   std::uint32_t left_out = 0;
+  std::uint32_t lost = 0;             ///< Gradient::lost
   std::uint32_t skipped = 0;          ///< 1: theta was not stepped
   std::uint16_t worst = 0;            ///< all flags met
   std::uint64_t theta_before = 0, theta_after = 0;  ///< digests
@@ -78,7 +102,8 @@ struct Checkpoint {
   std::uint64_t relaxations = 0;     ///< rows made before it
   Vector theta;
   Vector optimizer;                  ///< Optimizer::state
-  Vector trainer;                    ///< the trainer's own numbers (sums of the running epoch, best validation, patience)
+  Vector trainer;                    ///< the trainer's own numbers (sums of the running epoch, best validation, patience, drift)
+  Vector estimator;                  ///< Estimator::state
 };
 
 /// Told what happens, as it happens. The log implements it, a progress display does, a replay compares with the record.
@@ -91,8 +116,9 @@ class TrainingObserver {
 };
 
 struct TrainingSummary {
-  enum class End : std::uint8_t { epochs, target, patience, relaxations, cancelled } end = End::epochs;
-  std::uint64_t steps = 0, epochs = 0, relaxations = 0, left_out = 0, skipped = 0;
+  enum class End : std::uint8_t { epochs, target, patience, relaxations, time, cancelled } end = End::epochs;
+  std::uint64_t steps = 0, epochs = 0, relaxations = 0, left_out = 0, lost = 0, skipped = 0;
+  double time = 0;                    ///< device time of the relaxations
   double loss = 0;                    ///< mean of the last complete epoch
   Vector theta;                       ///< the last
   Vector best_theta;                  ///< at the best validation loss; the last where nothing was validated
@@ -105,7 +131,7 @@ class Trainer {
  public:
   /// Throws std::invalid_argument for unusable options, shapes that do not fit (pattern width against clamped terminals, targets
   /// against outputs) or needs of the estimator that the device does not meet: before anything is imposed.
-  Trainer(Device& device, const Estimator& estimator, const Task& task, const ParameterSpace& space,
+  Trainer(Device& device, Estimator& estimator, const Task& task, const ParameterSpace& space,
           const OptimizerOptions& optimizer, const TrainingOptions& options);
 
   void observe(TrainingObserver& observer) { observers_.push_back(&observer); }
@@ -124,7 +150,8 @@ class Trainer {
   TrainingSummary run_from(State& state, std::stop_token stop);
   Minibatch minibatch(const State& state, std::uint64_t epoch, std::uint64_t index) const;
   Device& device_;
-  const Estimator& estimator_;
+  Estimator& estimator_;
+  DeviceInfo info_;  // narrowed to what the experiment trains
   const Task& task_;
   const ParameterSpace& space_;
   OptimizerOptions optimizer_;

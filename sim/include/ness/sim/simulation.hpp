@@ -25,6 +25,7 @@ class NetworkModel final : public Model {
   explicit NetworkModel(std::shared_ptr<const Network> network, unsigned threads = 0);
   std::size_t free_nodes() const override;
   std::size_t parameters() const override;
+  Vector currents(const Drive& drive, const Vector& potential) const override;
   Matrix conductance(const Drive& drive, const Vector& potential) const override;
   void costates(std::span<const Drive> drives, std::span<const Vector> potential, std::span<const Vector> cotangent,
                 std::span<Vector> costate) const override;
