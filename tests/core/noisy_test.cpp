@@ -1,3 +1,4 @@
+#include <array>
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <limits>
@@ -685,31 +686,36 @@ TEST_CASE("sources of noise are independent of one another", "[noisy]") {
   Echo echo(n, n);
   echo.current = Vector::Zero(1 + n);
   using Options = NoiseOptions;
-  std::vector<Vector> numbers;
-  const auto keep = [&](double Options::* member, double value) {
+  const auto numbers_of = [&](double Options::* member, std::uint64_t ordinal) -> Vector {
     NoiseOptions options;
     options.seed = 31;
     options.jump_rate = member == &Options::jump_size ? 1 : 0;
-    options.*member = value;
+    options.*member = 0.1;
     Noisy noisy(echo, options);
+    noisy.seek(ordinal);
     const Relaxation row = noisy.relax(echo.drive());
-    if (!row.potential.isZero(0)) numbers.push_back(row.potential);
-    if (!row.current.isZero(0)) numbers.push_back(row.current.tail(n));
-    if (echo.imposed.back().theta.base->tail(n).cwiseAbs().maxCoeff() > 0) numbers.push_back(echo.imposed.back().theta.base->tail(n));
+    if (!row.potential.isZero(0)) return row.potential;
+    if (!row.current.isZero(0)) return row.current.tail(n);
+    return echo.imposed.back().theta.base->tail(n);
   };
+  std::vector<std::array<Vector, 2>> sources;  // at two neighbouring ordinals, since a walk's first time is 1
   for (double Options::* member : {&Options::read, &Options::read_current, &Options::drift, &Options::drift_rate, &Options::flicker, &Options::write, &Options::variation,
                                    &Options::parameter_drift, &Options::parameter_drift_rate, &Options::jump_size})
-    keep(member, 0.1);
-  REQUIRE(numbers.size() == 10);
-  for (std::size_t i = 0; i < numbers.size(); ++i) {
-    check_deviation(numbers[i], 0.1);
-    check_uncorrelated(numbers[i].head(n - 1), numbers[i].tail(n - 1));
+    sources.push_back({numbers_of(member, 0), numbers_of(member, 1)});
+  for (std::size_t i = 0; i < sources.size(); ++i) {
+    INFO("source " << i);
+    check_deviation(sources[i][0], 0.1);
+    check_uncorrelated(sources[i][0].head(n - 1), sources[i][0].tail(n - 1));
     for (std::size_t j = 0; j < i; ++j) {
       // Parameters have three channels before the ones kept here, and terminals one before the readings.
       for (Eigen::Index shift = 0; shift <= 3; ++shift) {
-        INFO("sources " << i << " and " << j << ", shifted by " << shift);
-        check_uncorrelated(numbers[i].head(n - shift), numbers[j].tail(n - shift));
-        check_uncorrelated(numbers[j].head(n - shift), numbers[i].tail(n - shift));
+        INFO("and source " << j << ", shifted by " << shift);
+        for (const Vector& a : sources[i]) {
+          for (const Vector& b : sources[j]) {
+            check_uncorrelated(a.head(n - shift), b.tail(n - shift));
+            check_uncorrelated(b.head(n - shift), a.tail(n - shift));
+          }
+        }
       }
     }
   }
