@@ -519,6 +519,11 @@ TEST_CASE("a resumed training on a noisy device draws the same noise", "[trainer
   noise.read = 1e-3;
   noise.drift = 1e-4;
   noise.write = 1e-4;
+  noise.flicker = 1e-3;
+  noise.parameter_drift = 1e-5;
+  noise.jump_rate = 1e-2;
+  noise.jump_size = 1e-2;
+  noise.jump_kinds = {"r"};
   Setting s;
   const auto estimator = equilibrium_propagation(toy::model_of(network), {0.1, EquilibriumPropagationOptions::Form::centred});
   const auto train = [&](Record& record, const Checkpoint* from) {

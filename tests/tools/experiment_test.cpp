@@ -133,6 +133,53 @@ train = false
   CHECK(experiment.task->train.pattern(1).levels() == Vector((Vector(2) << 1, 2).finished()));
 }
 
+TEST_CASE("a device's shortcomings arrive in the options they are named after") {
+  const NoiseOptions noise = load(base + R"([device]
+read_noise = 0.5
+current_noise = 0.25
+write_noise = 0.125
+variation = 1
+drift = 2
+drift_rate = 3
+parameter_drift = 4
+parameter_drift_rate = 5
+flicker = 6
+jump_rate = 0.75
+jump_size = 7
+jump_kinds = ["a", "gamma"]
+cross_talk = 8
+resolution = 9
+nudge_resolution = 10
+readback = true
+noise_seed = 11
+)").noise;
+  CHECK(noise.read == 0.5);
+  CHECK(noise.read_current == 0.25);
+  CHECK(noise.write == 0.125);
+  CHECK(noise.variation == 1);
+  CHECK(noise.drift == 2);
+  CHECK(noise.drift_rate == 3);
+  CHECK(noise.parameter_drift == 4);
+  CHECK(noise.parameter_drift_rate == 5);
+  CHECK(noise.flicker == 6);
+  CHECK(noise.jump_rate == 0.75);
+  CHECK(noise.jump_size == 7);
+  CHECK(noise.jump_kinds == std::vector<std::string>{"a", "gamma"});
+  CHECK(noise.cross_talk == 8);
+  CHECK(noise.resolution == 9);
+  CHECK(noise.nudge_resolution == 10);
+  CHECK(noise.readback);
+  CHECK(noise.seed == 11);
+  // A conductance of 1: as many units of current as kT.
+  CHECK(load(base + "[device]\nread_noise = 0.5\n").noise.read_current == 0.5);
+  CHECK(load(base + "[device]\nread_noise = 0.5\ncurrent_noise = 0\n").noise.read_current == 0);
+  CHECK(load(base + "[device]\njump_kinds = \"b\"\n").noise.jump_kinds == std::vector<std::string>{"b"});
+  CHECK_THROWS_WITH(load(base + "[device]\njump_rate = 1.5\n"), Catch::Contains("device.jump_rate"));
+  CHECK_THROWS_WITH(load(base + "[device]\nflicker = -1\n"), Catch::Contains("device.flicker"));
+  CHECK_THROWS_WITH(load(base + "[device]\njump_rate = 1\njump_size = 1\njump_kinds = []\n"), Catch::Contains("jump_kinds"));
+  CHECK_THROWS_WITH(load(base + "[device]\ncurrent_nois = 1\n"), Catch::Contains("current_noise"));
+}
+
 TEST_CASE("what a file does not say stays at the library's defaults") {
   const Experiment experiment = load(base);
   CHECK(experiment.training.epochs == TrainingOptions{}.epochs);

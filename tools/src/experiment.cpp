@@ -262,10 +262,22 @@ void read_device(Table& table, Experiment& experiment) {
   NoiseOptions& noise = experiment.noise;
   experiment.noise_has_seed = table.whole("noise_seed", noise.seed);
   table.number("read_noise", noise.read, Number::not_negative);
+  noise.read_current = noise.read;
+  table.number("current_noise", noise.read_current, Number::not_negative);
   table.number("write_noise", noise.write, Number::not_negative);
   table.number("variation", noise.variation, Number::not_negative);
   table.number("drift", noise.drift, Number::not_negative);
+  table.number("drift_rate", noise.drift_rate, Number::not_negative);
+  table.number("parameter_drift", noise.parameter_drift, Number::not_negative);
+  table.number("parameter_drift_rate", noise.parameter_drift_rate, Number::not_negative);
+  table.number("flicker", noise.flicker, Number::not_negative);
+  table.number("jump_rate", noise.jump_rate, Number::fraction);
+  table.number("jump_size", noise.jump_size, Number::not_negative);
+  table.texts("jump_kinds", noise.jump_kinds);
+  table.number("cross_talk", noise.cross_talk, Number::not_negative);
   table.number("resolution", noise.resolution, Number::not_negative);
+  table.number("nudge_resolution", noise.nudge_resolution, Number::not_negative);
+  table.flag("readback", noise.readback);
   table.whole("threads", experiment.simulation.threads);
   table.require(noise.problem());
 }
