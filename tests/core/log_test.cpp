@@ -9,7 +9,7 @@ namespace {
 
 Checkpoint checkpoint_of(std::uint64_t i) {
   const Vector optimizer = Vector::LinSpaced(static_cast<Eigen::Index>(i), 0, 1);
-  return {i, i + 1, i + 2, vector_of({1, odd_nan(), static_cast<double>(i)}), optimizer, vector_of({-0.0})};
+  return {i, i + 1, i + 2, vector_of({1, odd_nan(), static_cast<double>(i)}), optimizer, vector_of({-0.0}), vector_of({odd_nan(), static_cast<double>(i)})};
 }
 
 // Where the file says that it ends: superblock version 1, byte 44.
