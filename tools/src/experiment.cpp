@@ -253,6 +253,28 @@ void read_noise(Table& table, TrainingOptions& options) {
 
 void read_drift(Table& table, TrainingOptions& options) { table.whole("reference_every", options.reference_every); }
 
+void read_compare(Table& table, Experiment::Compare& compare) {
+  table.whole("seeds", compare.seeds, 1);
+  table.number("solved", compare.solved, Number::positive);
+  const auto known = [&](const std::string& key, const std::string& name) {
+    try {
+      estimator_entry(name);
+    } catch (const std::invalid_argument& error) {
+      table.fail(key, error.what());
+    }
+  };
+  if (table.texts("estimators", compare.estimators)) {
+    for (const std::string& name : compare.estimators) known("estimators", name);
+  }
+  if (auto settings = table.table("settings")) {
+    for (const std::string& name : settings->keys()) {
+      known("settings", name);
+      settings->texts(name, compare.settings[name]);
+    }
+    settings->finish();
+  }
+}
+
 void read_budget(Table& table, TrainingOptions& options) {
   table.whole("relaxations", options.max_relaxations);
   table.number("time", options.max_time, Number::not_negative);
@@ -340,7 +362,7 @@ Experiment bind(Document document, const std::string& path, const LoadOptions& o
   if (experiment.title.empty()) experiment.title = std::filesystem::path(path).stem().string();
   // First the names of the tables, so that a misspelt one is not reported as missing.
   for (const char* name : {"network", "parameters", "task", "loss", "estimator", "optimizer", "training", "device", "solver",
-                           "log", "evaluation", "noise", "drift", "budget"}) {
+                           "log", "evaluation", "noise", "drift", "budget", "compare"}) {
     root.table(name);
   }
   root.finish();
@@ -350,6 +372,7 @@ Experiment bind(Document document, const std::string& path, const LoadOptions& o
   read_section(root, "noise", [&](Table& table) { read_noise(table, experiment.training); });
   read_section(root, "drift", [&](Table& table) { read_drift(table, experiment.training); });
   read_section(root, "budget", [&](Table& table) { read_budget(table, experiment.training); });
+  read_section(root, "compare", [&](Table& table) { read_compare(table, experiment.compare); });
   read_section(root, "device", [&](Table& table) { read_device(table, experiment); });
   read_section(root, "solver", [&](Table& table) { read_solver(table, experiment.simulation); });
   read_section(root, "log", [&](Table& table) { read_log(table, experiment.log); });

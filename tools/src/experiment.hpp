@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -41,6 +42,13 @@ struct Experiment {
   bool noise_has_seed = false;     ///< else noise is drawn with the experiment's seed
   sim::SimulationOptions simulation;
   LogOptions log;
+  /// What `ness compare` takes from the file.
+  struct Compare {
+    std::uint64_t seeds = 20;
+    double solved = 0;                     ///< loss; 0: twice the target loss
+    std::vector<std::string> estimators;   ///< empty: all
+    std::map<std::string, std::vector<std::string>> settings;  ///< of an estimator: "key=value", ..
+  } compare;
   bool evaluate_train = true;      ///< evaluate the training set too when training has ended
 };
 

@@ -341,6 +341,14 @@ std::vector<std::string> Table::other_tables() const {
   return names;
 }
 
+std::vector<std::string> Table::keys() const {
+  std::vector<std::string> names;
+  for (auto&& [key, node] : *impl_->table) {
+    if (!impl_->asked.count(std::string(key.str()))) names.emplace_back(key.str());
+  }
+  return names;
+}
+
 void Table::finish() const {
   for (auto&& [key, node] : *impl_->table) {
     const std::string name(key.str());

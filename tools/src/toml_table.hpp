@@ -48,6 +48,8 @@ class Table {
   /// Names of the sub-tables not asked for yet, in the order of the file.
   std::vector<std::string> other_tables() const;
 
+  /// Every key not asked for yet, sorted by name.
+  std::vector<std::string> keys() const;
   bool has(const std::string& key) const;
   /// "training.batch".
   std::string dotted(const std::string& key) const;

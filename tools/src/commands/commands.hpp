@@ -42,6 +42,8 @@ void add_query(CLI::App& app, Command& command);
 void add_list(CLI::App& app, Command& command);
 void add_safe(CLI::App& app, Command& command);
 void add_sweep(CLI::App& app, Command& command);
+void add_compare(CLI::App& app, Command& command);
+void add_advise(CLI::App& app, Command& command);
 
 /// Options that several subcommands share, worded once.
 struct CommonOptions {
