@@ -710,6 +710,9 @@ TEST_CASE("a held node in compliance is flagged, and a holder that loads when of
   const Relaxation row = f.bench->relax(holding(f.drive(1), mu + 0.1 * Vector::Unit(3, 0)));
   CHECK(row.quality.has(Flag::in_compliance));
   CHECK_FALSE(row.quality.usable());
+  // Left while it holds: brought to 0 V, off, and no load.
+  CHECK(f.bench->make_safe(std::chrono::seconds(1)).safe);
+  for (std::uint32_t k = 2; k < 5; ++k) CHECK(f.emulated->circuit().driven(f.ports[k]).kind == sim::PortState::Kind::open);
   const auto loading = [](Fixture& fixture, BenchSettings& s, BenchInstruments& i) {
     with_holders(sim::Imperfection::none())(fixture, s, i);
     i.source_settings.back().off = OffState::normal;
