@@ -26,7 +26,10 @@ const char* name_of(Form form) {
 class EquilibriumPropagation final : public CostateEstimator {
  public:
   EquilibriumPropagation(std::shared_ptr<const Model> model, const EquilibriumPropagationOptions& options)
-      : CostateEstimator(name_of(options.form), std::move(model), options.contrasts, options.law), beta_(options.beta), form_(options.form) {
+      : CostateEstimator(name_of(options.form), std::move(model), options.contrasts, options.law), beta_(options.beta), nudge_(options.nudge), form_(options.form) {
+    if (!(options.nudge >= 0) || std::isinf(options.nudge)) {
+      throw std::invalid_argument("equilibrium propagation: nudge " + number_text(options.nudge) + "; it must be finite and >= 0 (0: beta says it)");
+    }
     if (!(options.beta > 0) || std::isinf(options.beta)) {
       throw std::invalid_argument("equilibrium propagation: beta " + number_text(options.beta) + "; it must be finite and > 0");
     }
@@ -61,7 +64,7 @@ class EquilibriumPropagation final : public CostateEstimator {
       const Phase phase = estimator_.phases(batch_, sample)[k];
       const Vector c = cotangent(info_, batch_, loss_, sample, *so_far.free);
       // Half a nudge is half of what was imposed, not of what was asked for.
-      drive.nudge = nudging_.currents(phase.sign * phase.share, nudging_.beta(estimator_.beta_, c), c);
+      drive.nudge = nudging_.currents(phase.sign * phase.share, nudging_.beta(estimator_.wanted(c), c), c);
       return true;
     }
 
@@ -79,7 +82,7 @@ class EquilibriumPropagation final : public CostateEstimator {
     return std::make_unique<Plan>(*this, info, batch, loss);
   }
   Vector costate(const DeviceInfo& info, const Minibatch& batch, const Sample& sample, const Vector& c, double&) const override {
-    const double beta = Nudging(info).beta(beta_, c);
+    const double beta = Nudging(info).beta(wanted(c), c);
     const std::vector<Phase> all = phases(batch, sample.index);
     Vector sum = Vector::Zero(c.size());
     double offset = 0;  // of the free state, where the phases do not cancel it
@@ -91,7 +94,13 @@ class EquilibriumPropagation final : public CostateEstimator {
     return sum / beta;
   }
 
-  double beta_;
+  // Of a sample with this c, before the ranges of the outputs.
+  double wanted(const Vector& c) const {
+    const double pull = c.cwiseAbs().maxCoeff();
+    return nudge_ > 0 && pull > 0 ? nudge_ / pull : beta_;
+  }
+
+  double beta_, nudge_;
   Form form_;
 };
 

@@ -29,6 +29,7 @@ template <EquilibriumPropagationOptions::Form form>
 Made make_equilibrium_propagation(const Settings& s, ModelPointer model) {
   EquilibriumPropagationOptions options{.form = form, .contrasts = s.contrasts, .law = s.law};
   take(options.beta, s.beta);
+  take(options.nudge, s.nudge);
   return equilibrium_propagation(std::move(model), options);
 }
 

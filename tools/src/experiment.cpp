@@ -173,6 +173,7 @@ void read_estimator(Table& table, Experiment& experiment) {
     read_optional(value, [&](auto& found) { return table.whole(key, found, static_cast<std::decay_t<decltype(found)>>(least)); });
   };
   number("beta", s.beta, Number::not_negative);
+  number("nudge", s.nudge, Number::not_negative);
   number("step", s.step, Number::positive);
   number("probe", s.probe, Number::not_negative);
   number("eta", s.eta, Number::positive);

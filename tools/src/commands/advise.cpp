@@ -6,7 +6,8 @@
 #include "commands.hpp"
 #include "comparison.hpp"
 #include "evaluations.hpp"
-#include "messages.hpp"
+#include "ness/core/error.hpp"
+#include "ness/core/error.hpp"
 #include "progress.hpp"
 #include "run.hpp"
 

@@ -128,6 +128,9 @@ struct EquilibriumPropagationOptions {
     richardson,   ///< centred at beta and beta / 2, (4 D(beta/2) - D(beta)) / 3: of beta^4. 4
   };
   double beta = 1e-3;   ///< nudge currents are -+beta * dL/dmu, frozen at the free state (1 / (kT units of the loss)); 0: from noise and curvature
+  /// > 0: instead of beta: each sample is nudged by this current (units) at the output where |c| is largest, so that beta = nudge / max |c|.
+  /// The contrast stays finite as the error falls (overclamping), and so does its distance from the noise of readings.
+  double nudge = 0;
   Form form = Form::centred;
   ContrastOptions contrasts = {};
   CurrentLawOptions law = {};

@@ -14,7 +14,7 @@ namespace ness {
 /// All that can be said of an estimator, by the names that experiment files use. What is not set is the estimator's own default; what
 /// does not concern an estimator is passed over.
 struct EstimatorSettings {
-  std::optional<double> beta, step, probe, eta, c, gamma, sigma, crossover, reset, contraction, block;
+  std::optional<double> beta, nudge, step, probe, eta, c, gamma, sigma, crossover, reset, contraction, block;
   std::optional<bool> central, blocking, skew_measured;
   std::optional<std::uint32_t> rounds, refresh, directions, population, parents;
   std::optional<std::uint64_t> measure_every;
