@@ -44,6 +44,14 @@ void Noisy::seek(std::uint64_t ordinal) {
   device_.seek(ordinal);
 }
 
+Vector Noisy::variation() const {
+  Vector deviation = Vector::Zero(static_cast<Eigen::Index>(info_.parameters.size()));
+  for (Eigen::Index i = 0; i < deviation.size() && options_.variation > 0; ++i) {
+    deviation[i] = options_.variation * normal_at(options_.seed, 0, variation_channels + static_cast<std::uint32_t>(i));
+  }
+  return deviation;
+}
+
 double Noisy::imposed(std::uint32_t parameter, double setpoint, std::uint64_t ordinal) const {
   const ParameterInfo& info = info_.parameters[parameter];
   double deviation = 0;

@@ -240,6 +240,31 @@ void read_log(Table& table, LogOptions& options) {
   table.whole("full_theta", options.full_theta);
 }
 
+/// [twin]: what `ness calibrate` found.
+void read_twin(Table& table, Experiment& experiment) {
+  const sim::Network network(drawn(experiment.network, experiment.parameters, experiment.seed));
+  const std::vector<ParameterInfo> parameters = network.parameter_info();
+  if (auto offsets = table.table("offset")) {
+    Vector theta = Vector::Zero(static_cast<Eigen::Index>(parameters.size()));
+    for (std::size_t i = 0; i < parameters.size(); ++i) offsets->number(parameters[i].name, theta[static_cast<Eigen::Index>(i)]);
+    offsets->finish();
+    experiment.twin.theta = std::move(theta);
+  }
+  const auto read_readings = [&](const char* key, double standard, Number must_be, Vector& values) {
+    if (auto readings = table.table(key)) {
+      values = Vector::Constant(static_cast<Eigen::Index>(network.free().size()), standard);
+      for (std::size_t k = 0; k < network.free().size(); ++k) {
+        readings->number("node-" + std::to_string(network.free()[k]), values[static_cast<Eigen::Index>(k)], must_be);
+      }
+      readings->finish();
+    }
+  };
+  read_readings("reading-gain", 1, Number::positive, experiment.twin.gain);
+  read_readings("reading-offset", 0, Number::finite, experiment.twin.reading_offset);
+  table.number("read_noise", experiment.twin_read_noise, Number::not_negative);
+  table.require(experiment.twin.problem(parameters, network.free().size()));
+}
+
 /// An initial value set on the command line replaces the file's, whatever rule that is given by.
 void remove_rivals(Document& document, const std::string& assignment) {
   const std::string key = assignment.substr(0, assignment.find_first_of(" ="));
@@ -267,7 +292,7 @@ Experiment bind(Document document, const std::string& path, const LoadOptions& o
   if (experiment.title.empty()) experiment.title = std::filesystem::path(path).stem().string();
   // First the names of the tables, so that a misspelt one is not reported as missing.
   for (const char* name : {"network", "parameters", "task", "loss", "estimator", "optimizer", "training", "device", "solver",
-                           "log", "evaluation"}) {
+                           "log", "evaluation", "twin"}) {
     root.table(name);
   }
   root.finish();
@@ -284,6 +309,7 @@ Experiment bind(Document document, const std::string& path, const LoadOptions& o
       !problem.empty()) {
     root.table("network")->fail("", problem);
   }
+  read_section(root, "twin", [&](Table& table) { read_twin(table, experiment); });
   experiment.task = read_task(root, places, document);
   check_shapes(root, experiment);
   experiment.text = document.text();

@@ -52,6 +52,7 @@ constexpr const char* examples =
     "  ness replay xor.h5                           re-execute the training from its log, bit for bit\n"
     "  ness inspect xor.h5                          what the log holds, and whether it is whole\n"
     "  ness check-gradient xor.toml --estimator ep-centred\n"
+    "  ness calibrate bench.h5 --out twin.toml      the twin of the device behind a log, with intervals; an experiment file again\n"
     "  ness check bench.toml                        is everything wired as the file says?\n"
     "  ness emulate bench.toml                      the instruments of a bench, emulated on TCP ports and pseudo-terminals\n"
     "  ness idn TCPIP::10.0.0.7::5025::SOCKET       who is there\n"
@@ -83,6 +84,7 @@ int run(int argc, char** argv) {
   add_evaluate(app, command);
   add_replay(app, command);
   add_check_gradient(app, command);
+  add_calibrate(app, command);
   add_inspect(app, command);
   add_solve(app, command);
   add_check(app, command);
