@@ -9,7 +9,7 @@
 namespace ness {
 namespace {
 
-// Drives told setpoints, as they are imposed. A base that several drives share is altered once.
+// Parameters told as setpoints, as they are imposed. A base that several drives share is altered once.
 class Imposing {
  public:
   Imposing(std::span<const ParameterInfo> parameters, const Vector& offset) : parameters_(parameters), offset_(offset) {}
@@ -32,6 +32,11 @@ class Imposing {
   Parameters last_;
 };
 
+void impose(const TwinOffsets& offsets, Imposing& imposing, Drive& drive) {
+  drive.theta = imposing(drive.theta);
+  if (offsets.inputs() && drive.clamp.set) drive.clamp = pattern_of(offset_levels(offsets, drive.clamp.levels()));
+}
+
 // mu from what is read, and back.
 Vector unread(const TwinOffsets& offsets, Vector read) {
   if (offsets.reading_offset.size() > 0) read -= offsets.reading_offset;
@@ -47,7 +52,7 @@ Vector as_read(const TwinOffsets& offsets, Vector potential) {
 
 }  // namespace
 
-std::string TwinOffsets::problem(std::span<const ParameterInfo> parameters, std::size_t free_nodes) const {
+std::string TwinOffsets::problem(std::span<const ParameterInfo> parameters, std::size_t free_nodes, std::size_t clamped_nodes) const {
   const auto sized = [](const char* what, const Vector& values, std::size_t wanted) {
     if (values.size() == 0 || static_cast<std::size_t>(values.size()) == wanted) return std::string();
     return std::to_string(values.size()) + " " + what + "; expected " + std::to_string(wanted) + ", or none";
@@ -55,19 +60,32 @@ std::string TwinOffsets::problem(std::span<const ParameterInfo> parameters, std:
   if (std::string wrong = sized("offsets of parameters", theta, parameters.size()); !wrong.empty()) return wrong;
   if (std::string wrong = sized("gains of readings", gain, free_nodes); !wrong.empty()) return wrong;
   if (std::string wrong = sized("offsets of readings", reading_offset, free_nodes); !wrong.empty()) return wrong;
+  if (std::string wrong = sized("gains of inputs", input_gain, clamped_nodes); !wrong.empty()) return wrong;
+  if (std::string wrong = sized("offsets of inputs", input_offset, clamped_nodes); !wrong.empty()) return wrong;
   for (Eigen::Index i = 0; i < theta.size(); ++i) {
     if (!std::isfinite(theta[i])) return "the offset of " + parameters[static_cast<std::size_t>(i)].name + " is " + number_text(theta[i]) + "; it must be finite";
   }
-  for (Eigen::Index k = 0; k < gain.size(); ++k) {
-    if (!(gain[k] > 0) || std::isinf(gain[k])) return "the gain of reading " + std::to_string(k) + " is " + number_text(gain[k]) + "; it must be finite and > 0";
+  for (const auto& [what, gains] : {std::pair{"reading", &gain}, std::pair{"input", &input_gain}}) {
+    for (Eigen::Index k = 0; k < gains->size(); ++k) {
+      const double value = (*gains)[k];
+      if (!(value > 0) || std::isinf(value)) return std::string("the gain of ") + what + " " + std::to_string(k) + " is " + number_text(value) + "; it must be finite and > 0";
+    }
   }
-  for (Eigen::Index k = 0; k < reading_offset.size(); ++k) {
-    if (!std::isfinite(reading_offset[k])) return "the offset of reading " + std::to_string(k) + " is " + number_text(reading_offset[k]) + "; it must be finite";
+  for (const auto& [what, zeros] : {std::pair{"reading", &reading_offset}, std::pair{"input", &input_offset}}) {
+    for (Eigen::Index k = 0; k < zeros->size(); ++k) {
+      if (!std::isfinite((*zeros)[k])) return std::string("the offset of ") + what + " " + std::to_string(k) + " is " + number_text((*zeros)[k]) + "; it must be finite";
+    }
   }
   return {};
 }
 
 double offset_value(Scale scale, double setpoint, double offset) { return scale == Scale::log ? setpoint * std::exp(offset) : setpoint + offset; }
+
+Vector offset_levels(const TwinOffsets& offsets, Vector levels) {
+  if (offsets.input_gain.size() > 0) levels.array() *= offsets.input_gain.array();
+  if (offsets.input_offset.size() > 0) levels += offsets.input_offset;
+  return levels;
+}
 
 Vector offset_values(std::span<const ParameterInfo> parameters, const Vector& setpoint, const Vector& offset) {
   if (offset.size() == 0) return setpoint;
@@ -76,19 +94,19 @@ Vector offset_values(std::span<const ParameterInfo> parameters, const Vector& se
   return values;
 }
 
-TwinModel::TwinModel(std::shared_ptr<const Model> model, std::vector<ParameterInfo> parameters, TwinOffsets offsets)
+TwinModel::TwinModel(std::shared_ptr<const Model> model, std::vector<ParameterInfo> parameters, std::size_t clamped_nodes, TwinOffsets offsets)
     : model_(std::move(model)), parameters_(std::move(parameters)), offsets_(std::move(offsets)) {
   if (!model_) throw std::invalid_argument("twin: no model");
   if (parameters_.size() != model_->parameters()) {
     throw std::invalid_argument("twin: " + std::to_string(parameters_.size()) + " parameters described; the model has " + std::to_string(model_->parameters()));
   }
-  if (const std::string problem = offsets_.problem(parameters_, model_->free_nodes()); !problem.empty()) throw std::invalid_argument("twin: " + problem);
+  if (const std::string problem = offsets_.problem(parameters_, model_->free_nodes(), clamped_nodes); !problem.empty()) throw std::invalid_argument("twin: " + problem);
 }
 
 std::vector<Drive> TwinModel::imposed(std::span<const Drive> drives) const {
   Imposing imposing(parameters_, offsets_.theta);
   std::vector<Drive> altered(drives.begin(), drives.end());
-  for (Drive& drive : altered) drive.theta = imposing(drive.theta);
+  for (Drive& drive : altered) impose(offsets_, imposing, drive);
   return altered;
 }
 
@@ -131,7 +149,7 @@ void TwinModel::add_gradient(std::span<const Drive> drives, std::span<const Vect
 }
 
 TwinDevice::TwinDevice(Device& device, TwinOffsets offsets) : device_(device), offsets_(std::move(offsets)), info_(device.info()) {
-  if (const std::string problem = offsets_.problem(info_.parameters, info_.free().size()); !problem.empty()) throw std::invalid_argument("twin: " + problem);
+  if (const std::string problem = offsets_.problem(info_.parameters, info_.free().size(), info_.clamped().size()); !problem.empty()) throw std::invalid_argument("twin: " + problem);
   if (offsets_.readings() && !info_.reads_every_free_potential()) throw Unsupported("twin: gains and offsets of readings, but not every free potential is read");
   if (offsets_.any()) info_.identity += ", calibrated";
 }
@@ -140,7 +158,7 @@ void TwinDevice::do_relax(std::span<const Drive> drives, const Sink& sink, std::
   Imposing imposing(info_.parameters, offsets_.theta);
   std::vector<Drive> altered(drives.begin(), drives.end());
   for (Drive& drive : altered) {
-    drive.theta = imposing(drive.theta);
+    impose(offsets_, imposing, drive);
     if (const auto* from = std::get_if<From>(&drive.start); from && offsets_.readings()) drive.start = From{std::make_shared<const Vector>(unread(offsets_, *from->potential))};
   }
   device_.relax(

@@ -18,6 +18,8 @@ TwinOffsets offsets_of(const toy::Network& network, bool readings) {
   if (readings) {
     offsets.gain = (Vector(3) << 1.01, 0.98, 1.03).finished();
     offsets.reading_offset = (Vector(3) << 0.02, -0.01, 0.005).finished();
+    offsets.input_gain = (Vector(2) << 1.02, 0.97).finished();
+    offsets.input_offset = (Vector(2) << -0.03, 0.01).finished();
   }
   return offsets;
 }
@@ -45,7 +47,7 @@ TEST_CASE("a calibrated model's derivatives are those of its currents by setpoin
   for (const bool readings : {false, true}) {
     INFO((readings ? "with" : "without") << " gains");
     const TwinOffsets offsets = offsets_of(network, readings);
-    const TwinModel twin(toy::model_of(network), parameters, offsets);
+    const TwinModel twin(toy::model_of(network), parameters, 2, offsets);
     Drive drive = drive_of(network.example_theta());
     drive.theta = drive.theta.with(0, 1.3);  // overrides are setpoints too
     const Vector read = (Vector(3) << 0.1, 0.3, -0.2).finished(), costate = (Vector(3) << 0.4, -1.2, 0.8).finished();
@@ -57,7 +59,9 @@ TEST_CASE("a calibrated model's derivatives are those of its currents by setpoin
         else theta[i] += offsets.theta[i];
       }
       if (readings) mu = ((mu - offsets.reading_offset).array() / offsets.gain.array()).matrix();
-      return network.currents(theta, drive.clamp.levels(), mu);
+      Vector levels = drive.clamp.levels();
+      if (readings) levels = (Vector(2) << 1.02 * levels[0] - 0.03, 0.97 * levels[1] + 0.01).finished();
+      return network.currents(theta, levels, mu);
     };
     // Second-order differences: h^2 = 1e-10 times third derivatives of order 1, and rounding 1e-16 / h.
     const double h = 1e-5, error = 1e-8;
@@ -92,6 +96,7 @@ TEST_CASE("a calibrated device settles where the device with the offset paramete
   const Drive drive = drive_of(network.example_theta());
   Drive shifted = drive;
   shifted.theta = Parameters::of(offset_values(network.info().parameters, network.example_theta(), offsets.theta));
+  shifted.clamp = pattern_of((Vector(2) << 1.02 * 0.7 - 0.03, 0.97 * -0.4 + 0.01).finished());
   const Vector mu = same.relax(shifted).potential, read = twin.relax(drive).potential;
   CHECK((read - (offsets.gain.array() * mu.array() + offsets.reading_offset.array()).matrix()).cwiseAbs().maxCoeff() < 1e-14);
   contract::check_device(twin, drive);
@@ -105,13 +110,15 @@ TEST_CASE("offsets that do not fit are refused", "[twin]") {
     TwinOffsets offsets = offsets_of(network, true);
     spoil(offsets);
     CHECK_THROWS_AS(TwinDevice(network, offsets), std::invalid_argument);
-    CHECK_THROWS_AS(TwinModel(toy::model_of(network), network.info().parameters, offsets), std::invalid_argument);
-    return offsets.problem(network.info().parameters, network.free_nodes());
+    CHECK_THROWS_AS(TwinModel(toy::model_of(network), network.info().parameters, 2, offsets), std::invalid_argument);
+    return offsets.problem(network.info().parameters, network.free_nodes(), 2);
   };
   CHECK(refused([](TwinOffsets& o) { o.theta.conservativeResize(3); }) == "3 offsets of parameters; expected 19, or none");
   CHECK(refused([](TwinOffsets& o) { o.theta[0] = std::nan(""); }) == "the offset of k[0] is nan; it must be finite");
   CHECK(refused([](TwinOffsets& o) { o.gain[1] = 0; }) == "the gain of reading 1 is 0; it must be finite and > 0");
   CHECK(refused([](TwinOffsets& o) { o.gain.conservativeResize(2); }) == "2 gains of readings; expected 3, or none");
+  CHECK(refused([](TwinOffsets& o) { o.input_gain[0] = -1; }) == "the gain of input 0 is -1; it must be finite and > 0");
+  CHECK(refused([](TwinOffsets& o) { o.input_offset.conservativeResize(1); }) == "1 offsets of inputs; expected 2, or none");
   CHECK(refused([](TwinOffsets& o) { o.reading_offset[2] = INFINITY; }) == "the offset of reading 2 is inf; it must be finite");
-  CHECK_THROWS_AS(TwinModel(nullptr, network.info().parameters, {}), std::invalid_argument);
+  CHECK_THROWS_AS(TwinModel(nullptr, network.info().parameters, 2, {}), std::invalid_argument);
 }

@@ -173,16 +173,46 @@ TEST_CASE("without noise a logged run gives the offsets of its device back, gain
     options.threads = 3;
     CHECK(logged.calibrated(options).twin.theta == one);
   }
-  SECTION("and gains of readings, where they are asked for") {
+  SECTION("and gains of readings and inputs, where they are asked for") {
     CalibrationData data = logged.data;
     const Vector gain = (Vector(3) << 1.01, 0.98, 1.02).finished(), zero = (Vector(3) << 0.02, -0.01, 0.015).finished();
     for (CalibrationRow& row : data.rows) row.reading = (gain.array() * row.reading.array() + zero.array()).matrix();
+    // Inputs of two levels: told x where the device was held at gain x + offset.
+    const Vector input_gain = (Vector(2) << 0.99, 1.015).finished(), input_zero = (Vector(2) << -0.02, 0.01).finished();
+    for (CalibrationRow& row : data.rows) row.clamp = ((row.clamp - input_zero).array() / input_gain.array()).matrix();
     options.gains = true;
+    CHECK(calibrate(*logged.run.network, {}, logged.data, {}, options).rank == 30);
+    options.inputs = true;
     const Calibration found = calibrate(*logged.run.network, {}, data, {}, options);
-    CHECK(found.rank == 30);
-    CHECK((found.twin.gain - gain).cwiseAbs().maxCoeff() < 1e-8);
-    CHECK((found.twin.reading_offset - zero).cwiseAbs().maxCoeff() < 1e-8);
-    CHECK((found.twin.theta - logged.run.noisy->variation()).cwiseAbs().maxCoeff() < 1e-7);
+    CHECK((found.twin.input_gain - input_gain).cwiseAbs().maxCoeff() < 1e-7);
+    CHECK((found.twin.gain - gain).cwiseAbs().maxCoeff() < 1e-7);
+    // Nobody knows where 0 is: with all inputs, levels a and leak references higher by the same, and readings lower by gain times it, the same is read.
+    CHECK(found.rank == 33);
+    REQUIRE(found.not_identified.size() == 1);
+    REQUIRE(found.not_identified[0].size() == 2 + 6 + 3 + 3);
+    Vector direction = Vector::Zero(34), truth = direction, offset = direction;
+    for (const auto& [coefficient, unknown] : found.not_identified[0]) direction[static_cast<Eigen::Index>(unknown)] = coefficient;
+    direction /= direction[6];
+    for (std::size_t i = 0; i < 34; ++i) {
+      const std::string& name = found.unknowns[i].name;
+      const double expected = name.starts_with("offset of in") || name[0] == 'a' || name.starts_with("mu_ref") ? 1 : name.starts_with("offset of") ? -gain[static_cast<Eigen::Index>(i) - 27] : 0;
+      CHECK(direction[static_cast<Eigen::Index>(i)] == Approx(expected).margin(1e-6));
+      CHECK(found.unknowns[i].identified == (expected == 0));
+      offset[static_cast<Eigen::Index>(i)] = found.unknowns[i].offset;
+    }
+    truth << logged.run.noisy->variation(), (gain.array() - 1).matrix(), zero, (input_gain.array() - 1).matrix(), input_zero;
+    // All but that is found.
+    const Vector error = offset - truth;
+    CHECK((error - direction * (direction.dot(error) / direction.squaredNorm())).cwiseAbs().maxCoeff() < 1e-7);
+    // With the meters trusted, the inputs are known.
+    data = logged.data;
+    for (CalibrationRow& row : data.rows) row.clamp = ((row.clamp - input_zero).array() / input_gain.array()).matrix();
+    options.gains = false;
+    const Calibration inputs = calibrate(*logged.run.network, {}, data, {}, options);
+    CHECK(inputs.rank == 28);
+    CHECK((inputs.twin.input_gain - input_gain).cwiseAbs().maxCoeff() < 1e-8);
+    CHECK((inputs.twin.input_offset - input_zero).cwiseAbs().maxCoeff() < 1e-8);
+    CHECK((inputs.twin.theta - logged.run.noisy->variation()).cwiseAbs().maxCoeff() < 1e-8);
   }
 }
 
@@ -412,11 +442,12 @@ TEST_CASE("the fitted twin is an experiment file: its device repeats the log, it
 }
 
 TEST_CASE("a table [twin]: gains, noise, and refusals", "[calibration]") {
-  const Experiment experiment = load(dots + "[twin]\nread_noise = 0.01\n[twin.offset]\n\"a[1]\" = 0.25\n[twin.reading-gain]\nnode-3 = 1.5\n[twin.reading-offset]\nnode-4 = 0.125\n");
+  const Experiment experiment = load(dots + "[twin]\nread_noise = 0.01\n[twin.offset]\n\"a[1]\" = 0.25\n[twin.reading-gain]\nnode-3 = 1.5\n[twin.reading-offset]\nnode-4 = 0.125\n[twin.input-gain]\nnode-1 = 2\n");
   CHECK(experiment.twin.theta[7] == 0.25);
   CHECK(experiment.twin.theta.cwiseAbs().sum() == 0.25);
   CHECK(experiment.twin.gain == (Vector(3) << 1, 1.5, 1).finished());
   CHECK(experiment.twin.reading_offset == (Vector(3) << 0, 0, 0.125).finished());
+  CHECK(experiment.twin.input_gain == (Vector(2) << 1, 2).finished());
   CHECK(prepare(experiment).noisy != nullptr);
   CHECK(prepare(load(dots)).noisy == nullptr);
   const auto refused = [](const std::string& table) { return why_not([&] { load(dots + table); }); };

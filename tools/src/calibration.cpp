@@ -66,19 +66,22 @@ struct Prediction {
   Matrix derivative;  // [n_readings x n_unknowns]
 };
 
-/// The model of all rows as a function of the unknowns: offsets of parameters; then gains - 1 and offsets of readings.
+/// The model of all rows as a function of the unknowns: offsets of parameters; then gains - 1 and offsets of readings, gains - 1 and offsets
+/// of inputs.
 class Twin {
  public:
-  Twin(const sim::Network& network, const sim::SteadyStateOptions& solver, const CalibrationData& data, bool gains, unsigned threads)
-      : network_(network), solver_(solver), data_(data), parameters_(network.parameter_info()), gains_(gains),
-        threads_(threads > 0 ? threads : std::max(1U, std::thread::hardware_concurrency())), free_index_(network.spec().graph.nodes.size(), -1) {
+  Twin(const sim::Network& network, const sim::SteadyStateOptions& solver, const CalibrationData& data, const CalibrationOptions& options)
+      : network_(network), solver_(solver), data_(data), parameters_(network.parameter_info()), gains_(options.gains), with_inputs_(options.inputs),
+        threads_(options.threads > 0 ? options.threads : std::max(1U, std::thread::hardware_concurrency())), free_index_(network.spec().graph.nodes.size(), -1) {
     for (std::size_t k = 0; k < network.free().size(); ++k) free_index_[network.free()[k]] = static_cast<Eigen::Index>(k);
     for (unsigned t = 0; t < threads_; ++t) work_.push_back(network.workspace());
   }
 
   Eigen::Index parameters() const { return static_cast<Eigen::Index>(parameters_.size()); }
   Eigen::Index readings() const { return static_cast<Eigen::Index>(data_.readings.size()); }
-  Eigen::Index unknowns() const { return parameters() + (gains_ ? 2 * readings() : 0); }
+  Eigen::Index inputs() const { return with_inputs_ ? static_cast<Eigen::Index>(network_.clamped().size()) : 0; }
+  Eigen::Index first_input() const { return parameters() + (gains_ ? 2 * readings() : 0); }
+  Eigen::Index unknowns() const { return first_input() + 2 * inputs(); }
   double gain(const Vector& x, Eigen::Index r) const { return gains_ ? 1 + x[parameters() + r] : 1; }
   double zero(const Vector& x, Eigen::Index r) const { return gains_ ? x[parameters() + readings() + r] : 0; }
 
@@ -121,6 +124,7 @@ class Twin {
     sim::Boundary boundary;
     boundary.theta = theta.data();
     boundary.clamp = row.clamp;
+    if (with_inputs_) boundary.clamp += (row.clamp.array() * x.segment(first_input(), inputs()).array()).matrix() + x.tail(inputs());
     boundary.inject = row.nudge;
     boundary.held = row.held;
     for (std::size_t k = 0; k < data_.nudged_by_leak.size() && row.nudge.size() > 0; ++k) {
@@ -163,9 +167,15 @@ class Twin {
       if (is_current(r)) line = at.by_potential.row(node(r)) * moved + at.by_parameter.row(node(r)) * by_offset.asDiagonal();
       else line = moved.row(free_index_[node(r)]);
       line *= gain(x, r);
-      if (!gains_) continue;
-      prediction.derivative(r, parameters() + r) = (prediction.reading[r] - zero(x, r)) / gain(x, r);
-      prediction.derivative(r, parameters() + readings() + r) = 1;
+      if (gains_) {
+        prediction.derivative(r, parameters() + r) = (prediction.reading[r] - zero(x, r)) / gain(x, r);
+        prediction.derivative(r, parameters() + readings() + r) = 1;
+      }
+      if (!with_inputs_) continue;
+      Eigen::RowVectorXd by_level = is_current(r) ? Eigen::RowVectorXd(at.by_potential.row(node(r)) * s.by_clamp + at.by_clamp.row(node(r))) : Eigen::RowVectorXd(s.by_clamp.row(free_index_[node(r)]));
+      by_level *= gain(x, r);
+      prediction.derivative.row(r).segment(first_input(), inputs()) = by_level * row.clamp.asDiagonal();
+      prediction.derivative.row(r).tail(inputs()) = by_level;
     }
   }
 
@@ -176,7 +186,7 @@ class Twin {
   const sim::SteadyStateOptions& solver_;
   const CalibrationData& data_;
   std::vector<ParameterInfo> parameters_;
-  bool gains_;
+  bool gains_, with_inputs_;
   unsigned threads_;
   std::vector<Eigen::Index> free_index_;
   std::vector<sim::Network::WorkspacePtr> work_;
@@ -296,7 +306,7 @@ double median(std::vector<double> values) {
 class Fit {
  public:
   Fit(const sim::Network& network, const sim::SteadyStateOptions& solver, const CalibrationData& data, const TwinOffsets& from, const CalibrationOptions& options, std::stop_token stop)
-      : network_(network), data_(data), options_(options), stop_(std::move(stop)), twin_(network, solver, data, options.gains, options.threads), left_out_(data.rows.size(), false) {
+      : network_(network), data_(data), options_(options), stop_(std::move(stop)), twin_(network, solver, data, options), left_out_(data.rows.size(), false) {
     x_ = Vector::Zero(twin_.unknowns());
     if (from.theta.size() > 0) x_.head(twin_.parameters()) = from.theta;
     for (Eigen::Index r = 0; r < twin_.readings() && options.gains; ++r) {
@@ -305,6 +315,8 @@ class Fit {
         if (from.reading_offset.size() > 0) x_[twin_.parameters() + twin_.readings() + r] = from.reading_offset[*k];
       }
     }
+    if (options.inputs && from.input_gain.size() > 0) x_.segment(twin_.first_input(), twin_.inputs()) = (from.input_gain.array() - 1).matrix();
+    if (options.inputs && from.input_offset.size() > 0) x_.tail(twin_.inputs()) = from.input_offset;
     origin_ = x_;
     check_size();
   }
@@ -488,9 +500,19 @@ class Fit {
 
   void name_unknowns() {
     for (const ParameterInfo& info : network_.parameter_info()) result_.unknowns.push_back({info.name, info.scale == Scale::log ? "ln" : info.unit, info.scale});
-    if (!options_.gains) return;
-    for (const CalibrationReading& reading : data_.readings) result_.unknowns.push_back({"gain of " + reading.name, "1"});
-    for (const CalibrationReading& reading : data_.readings) result_.unknowns.push_back({"offset of " + reading.name, reading.current ? "current" : "kT"});
+    if (options_.gains) {
+      for (const CalibrationReading& reading : data_.readings) result_.unknowns.push_back({"gain of " + reading.name, "1"});
+      for (const CalibrationReading& reading : data_.readings) result_.unknowns.push_back({"offset of " + reading.name, reading.current ? "current" : "kT"});
+    }
+    if (!options_.inputs) return;
+    const auto inputs = [&](const char* what, const char* unit) {
+      for (const std::uint32_t node : network_.clamped()) {
+        const std::string& name = network_.spec().graph.nodes[node].name;
+        result_.unknowns.push_back({what + (name.empty() ? "node " + std::to_string(node) : name), unit});
+      }
+    };
+    inputs("gain of ", "1");
+    inputs("offset of ", "kT");
   }
 
   void judge_by_the_log() {
@@ -518,6 +540,10 @@ class Fit {
 
   void make_twin() {
     result_.twin.theta = x_.head(twin_.parameters());
+    if (options_.inputs) {
+      result_.twin.input_gain = (1 + x_.segment(twin_.first_input(), twin_.inputs()).array()).matrix();
+      result_.twin.input_offset = x_.tail(twin_.inputs());
+    }
     if (!options_.gains) return;
     result_.twin.gain = Vector::Ones(static_cast<Eigen::Index>(network_.free().size()));
     result_.twin.reading_offset = Vector::Zero(result_.twin.gain.size());
@@ -553,9 +579,9 @@ std::string written(double x) {
   return shortest;
 }
 
-std::string brief(double x) {
+std::string brief(double x, int digits = 2) {
   char text[40];
-  std::snprintf(text, sizeof text, "%.2g", x);
+  std::snprintf(text, sizeof text, "%.*g", digits, x);
   return text;
 }
 
@@ -572,7 +598,7 @@ Calibration calibrate(const sim::Network& network, const sim::SteadyStateOptions
                       const CalibrationOptions& options, std::stop_token stop) {
   if (const std::string problem = options.problem(); !problem.empty()) throw std::invalid_argument("calibration: " + problem);
   if (data.rows.empty() || data.readings.empty()) throw std::invalid_argument("calibration: no rows, or no readings");
-  if (const std::string problem = twin.problem(network.parameter_info(), network.free().size()); !problem.empty()) throw std::invalid_argument("calibration: " + problem);
+  if (const std::string problem = twin.problem(network.parameter_info(), network.free().size(), network.clamped().size()); !problem.empty()) throw std::invalid_argument("calibration: " + problem);
   return Fit(network, solver, data, twin, options, std::move(stop)).run();
 }
 
@@ -594,19 +620,25 @@ std::string twin_text(const Experiment& experiment, const sim::Network& network,
     squares += found.noise[r] * found.noise[r];
     ++potentials;
   }
-  text += "\n# The calibrated twin: what `ness calibrate` found in " + log + ", with " + written(100 * options.confidence) + " % intervals.\n[twin]\n";
+  text += "\n# The calibrated twin: what `ness calibrate` found in " + log + ", with " + brief(100 * options.confidence, 4) + " % intervals.\n[twin]\n";
   if (potentials > 0) text += "read_noise = " + written(std::sqrt(squares / static_cast<double>(potentials))) + "  # kT\n";
   text += "\n[twin.offset]\n";
   const auto parameters = network.parameters();
   for (std::size_t i = 0; i < parameters; ++i) line(found.unknowns[i].name, found.twin.theta[static_cast<Eigen::Index>(i)], found.unknowns[i]);
-  if (!options.gains) return text;
   for (const bool gain : {true, false}) {
+    if (!options.gains) break;
     text += gain ? "\n[twin.reading-gain]\n" : "\n[twin.reading-offset]\n";
     for (std::size_t r = 0; r < data.readings.size(); ++r) {
       if (data.readings[r].current) continue;
       const CalibratedUnknown& unknown = found.unknowns[parameters + (gain ? 0 : data.readings.size()) + r];
       line("node-" + std::to_string(data.readings[r].node), unknown.offset + (gain ? 1 : 0), unknown);
     }
+  }
+  for (const bool gain : {true, false}) {
+    if (!options.inputs) break;
+    text += gain ? "\n[twin.input-gain]\n" : "\n[twin.input-offset]\n";
+    const std::size_t inputs = network.clamped().size(), first = parameters + (options.gains ? 2 * data.readings.size() : 0) + (gain ? 0 : inputs);
+    for (std::size_t i = 0; i < inputs; ++i) line("node-" + std::to_string(network.clamped()[i]), found.unknowns[first + i].offset + (gain ? 1 : 0), found.unknowns[first + i]);
   }
   return text;
 }

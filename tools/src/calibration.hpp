@@ -2,7 +2,8 @@
 //
 // The device that is told theta_set has theta = theta_set + offset, or theta_set exp(offset) where the scale is log: one unknown offset for
 // every parameter, constants of the device included. Each logged relaxation that settled is a steady state I(mu, theta) = u, read as
-// gain mu + reading offset with noise of one standard deviation a reading. The fit is weighted nonlinear least squares (Ceres) with the
+// gain mu + reading offset with noise of one standard deviation a reading, under inputs held at gain x + offset (gains and offsets where they
+// are asked for). The fit is weighted nonlinear least squares (Ceres) with the
 // exact derivative d mu/d theta = -(dI/dmu)^-1 dI/dtheta; weights are the residuals' own variances, iterated.
 //
 // What can be known is decided by the Fisher matrix F = J^T J, J the derivatives of all residuals in units of their noise: along a unit
@@ -61,6 +62,7 @@ CalibrationData calibration_data(const LogReader& log, const Experiment& experim
 
 struct CalibrationOptions {
   bool gains = false;        ///< gain and offset of each reading are unknown too
+  bool inputs = false;       ///< gain and offset of each input are unknown too. With both, nobody knows where 0 is: told as a combination
   double confidence = 0.95;
   double largest = 1;        ///< standard error (kT, or factors of e) beyond which a combination counts as not identified
   double outlier = 6;        ///< rows with a residual of more standard deviations are left out, and told
@@ -82,7 +84,7 @@ struct CalibratedUnknown {
 using Combination = std::vector<std::pair<double, std::size_t>>;
 
 struct Calibration {
-  std::vector<CalibratedUnknown> unknowns;   ///< parameters in order; then with gains those of all readings, and their offsets
+  std::vector<CalibratedUnknown> unknowns;   ///< parameters in order; then, as asked for, gains and offsets of all readings, gains and offsets of all inputs
   std::vector<Combination> not_identified;   ///< a basis of all that is not, as sparse as elimination makes it
   std::size_t rank = 0;
   std::vector<double> noise;                 ///< standard deviation of each reading

@@ -250,19 +250,19 @@ void read_twin(Table& table, Experiment& experiment) {
     offsets->finish();
     experiment.twin.theta = std::move(theta);
   }
-  const auto read_readings = [&](const char* key, double standard, Number must_be, Vector& values) {
-    if (auto readings = table.table(key)) {
-      values = Vector::Constant(static_cast<Eigen::Index>(network.free().size()), standard);
-      for (std::size_t k = 0; k < network.free().size(); ++k) {
-        readings->number("node-" + std::to_string(network.free()[k]), values[static_cast<Eigen::Index>(k)], must_be);
-      }
-      readings->finish();
+  const auto read_nodes = [&](const char* key, const std::vector<std::uint32_t>& nodes, double standard, Number must_be, Vector& values) {
+    if (auto of_nodes = table.table(key)) {
+      values = Vector::Constant(static_cast<Eigen::Index>(nodes.size()), standard);
+      for (std::size_t k = 0; k < nodes.size(); ++k) of_nodes->number("node-" + std::to_string(nodes[k]), values[static_cast<Eigen::Index>(k)], must_be);
+      of_nodes->finish();
     }
   };
-  read_readings("reading-gain", 1, Number::positive, experiment.twin.gain);
-  read_readings("reading-offset", 0, Number::finite, experiment.twin.reading_offset);
+  read_nodes("reading-gain", network.free(), 1, Number::positive, experiment.twin.gain);
+  read_nodes("reading-offset", network.free(), 0, Number::finite, experiment.twin.reading_offset);
+  read_nodes("input-gain", network.clamped(), 1, Number::positive, experiment.twin.input_gain);
+  read_nodes("input-offset", network.clamped(), 0, Number::finite, experiment.twin.input_offset);
   table.number("read_noise", experiment.twin_read_noise, Number::not_negative);
-  table.require(experiment.twin.problem(parameters, network.free().size()));
+  table.require(experiment.twin.problem(parameters, network.free().size(), network.clamped().size()));
 }
 
 /// An initial value set on the command line replaces the file's, whatever rule that is given by.

@@ -19,7 +19,7 @@ Run simulated(const Experiment& experiment) {
     run.noisy = std::make_unique<Noisy>(run.device(), noise);
   }
   run.model = std::make_shared<sim::NetworkModel>(run.network, experiment.simulation.threads);
-  if (experiment.twin.any()) run.model = std::make_shared<TwinModel>(run.model, run.network->parameter_info(), experiment.twin);
+  if (experiment.twin.any()) run.model = std::make_shared<TwinModel>(run.model, run.network->parameter_info(), run.network->clamped().size(), experiment.twin);
   run.estimator = make_estimator(experiment.estimator, run.model);
   run.training = experiment.training;
   run.training.seed = experiment.seed;

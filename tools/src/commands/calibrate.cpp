@@ -33,6 +33,12 @@ std::string sum_text(const Calibration& found, const Combination& sum) {
   return text;
 }
 
+std::string interval_title(double confidence) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.4g %% interval", 100 * confidence);
+  return text;
+}
+
 const char* text_of(Calibration::LeftOut::Why why) {
   switch (why) {
     case Calibration::LeftOut::Why::no_state: return "no steady state of the model";
@@ -100,7 +106,7 @@ void tell(const Calibration& found, const CalibrationData& data, const Calibrate
               found.unknowns.size());
   std::size_t wide = 9;
   for (const CalibratedUnknown& unknown : found.unknowns) wide = std::max(wide, unknown.name.size());
-  std::printf("  %-*s  %11s  %-26s  %s\n", static_cast<int>(wide), "parameter", "offset", (nlohmann::json(100 * options.fit.confidence).dump() + " % interval").c_str(), "unit");
+  std::printf("  %-*s  %11s  %-26s  %s\n", static_cast<int>(wide), "parameter", "offset", interval_title(options.fit.confidence).c_str(), "unit");
   for (const CalibratedUnknown& unknown : found.unknowns) {
     char interval[64] = "not identified";
     if (unknown.identified) std::snprintf(interval, sizeof interval, "[%+.6f, %+.6f]", unknown.low, unknown.high);
@@ -141,6 +147,13 @@ int calibrate_log(const CalibrateOptions& options, const Command& command) {
     throw LogError(options.log + ": " + error.what());
   }
   if (!found.converged) warn("the fit did not come to rest within " + std::to_string(found.rounds) + " rounds: its intervals are not to be trusted");
+  // 5 of the chi-squared's own standard deviations, and so much that it matters.
+  if (found.chi_squared > 1.5 && (found.chi_squared - 1) * std::sqrt(found.degrees_of_freedom / 2) > 5) {
+    char times[32];
+    std::snprintf(times, sizeof times, "%.3g", std::sqrt(found.chi_squared));
+    warn(std::string("what the twin leaves unexplained is ") + times + " times the standard errors in the log: the device is off in ways that are not fitted" +
+         (options.fit.gains && options.fit.inputs ? "" : " (inputs: --inputs, readings: --gains)") + ", or noise is made by what is imposed; the intervals take it for noise of the readings, from row to row");
+  }
   if (!options.out.empty()) write_text_file(options.out, twin_text(experiment, *run.network, data, found, options.fit, options.log));
   tell(found, data, options);
   return found.converged ? ExitCode::success : ExitCode::failure;
@@ -155,6 +168,7 @@ void add_calibrate(CLI::App& app, Command& command) {
   calibrator.add_option("--out", options->out, "write the log's experiment with the calibrated twin here")->type_name("FILE");
   calibrator.add_option("--rows", options->rows, "relaxations to fit to, spread over the usable ones; default: 2000")->type_name("N")->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 40));
   calibrator.add_flag("--gains", options->fit.gains, "fit a gain and an offset of each reading too");
+  calibrator.add_flag("--inputs", options->fit.inputs, "fit a gain and an offset of each input too");
   calibrator.add_option("--confidence", options->fit.confidence, "of the intervals; default: 0.95")->type_name("P")->check(CLI::Range(0.5, 0.9999));
   calibrator.add_option("--outlier", options->fit.outlier, "leave out, and name, relaxations with a residual of more standard deviations; default: 6")->type_name("X")->check(CLI::Range(4.0, 1e9));
   options->add_data(calibrator);

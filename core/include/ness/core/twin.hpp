@@ -1,7 +1,7 @@
 // The calibrated twin: a model whose parameters stand where those of the device do, driven by the setpoints the device is told.
 //
 // A device that is told theta_set has theta = theta_set + offset (linear scale) or theta_set exp(offset) (log scale), and its readings are
-// gain mu + reading_offset. Setpoints stay what a bench is told; what the device makes of them is the twin's.
+// gain mu + reading_offset; an input told a level x is held at input_gain x + input_offset. Setpoints stay what a bench is told; what the device makes of them is the twin's.
 #pragma once
 
 #include <memory>
@@ -20,17 +20,22 @@ struct TwinOffsets {
   Vector theta;           ///< [n_parameters] offset of each parameter in its scale; empty: none
   Vector gain;            ///< [n_free] of each free node's reading, in terminal order; empty: 1
   Vector reading_offset;  ///< [n_free] of each free node's reading (kT); empty: 0
+  Vector input_gain;      ///< [n_clamped] of each clamped level, in terminal order; empty: 1
+  Vector input_offset;    ///< [n_clamped] of each clamped level (kT); empty: 0
   /// True if anything differs.
-  bool any() const { return theta.size() > 0 || readings(); }
+  bool any() const { return theta.size() > 0 || readings() || inputs(); }
+  bool inputs() const { return input_gain.size() > 0 || input_offset.size() > 0; }
   bool readings() const { return gain.size() > 0 || reading_offset.size() > 0; }
-  /// Empty if usable with these parameters and that many free nodes; otherwise the reason: a wrong size, a number that is not finite,
+  /// Empty if usable with these parameters and that many free and clamped nodes; otherwise the reason: a wrong size, a number that is not finite,
   /// a gain that is not positive.
-  std::string problem(std::span<const ParameterInfo> parameters, std::size_t free_nodes) const;
+  std::string problem(std::span<const ParameterInfo> parameters, std::size_t free_nodes, std::size_t clamped_nodes) const;
 };
 
 /// What a parameter is that was set to `setpoint`: setpoint + offset, or setpoint exp(offset).
 double offset_value(Scale scale, double setpoint, double offset);
-/// The same for vectors, [n_parameters]. `offset` empty: the setpoints.
+/// Levels as they are held, [n_clamped].
+Vector offset_levels(const TwinOffsets& offsets, Vector levels);
+/// The same as offset_value for vectors, [n_parameters]. `offset` empty: the setpoints.
 Vector offset_values(std::span<const ParameterInfo> parameters, const Vector& setpoint, const Vector& offset);
 
 /// A model seen through the offsets: asked with setpoints and with potentials as they are read, it answers with the derivatives by just
@@ -38,8 +43,8 @@ Vector offset_values(std::span<const ParameterInfo> parameters, const Vector& se
 /// threads where the inner model is.
 class TwinModel final : public Model {
  public:
-  /// Throws std::invalid_argument with TwinOffsets::problem().
-  TwinModel(std::shared_ptr<const Model> model, std::vector<ParameterInfo> parameters, TwinOffsets offsets);
+  /// `parameters` and `clamped_nodes` as the device describes them. Throws std::invalid_argument with TwinOffsets::problem().
+  TwinModel(std::shared_ptr<const Model> model, std::vector<ParameterInfo> parameters, std::size_t clamped_nodes, TwinOffsets offsets);
   std::size_t free_nodes() const override { return model_->free_nodes(); }
   std::size_t parameters() const override { return model_->parameters(); }
   Matrix conductance(const Drive& drive, const Vector& potential) const override;
