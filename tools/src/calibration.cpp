@@ -516,14 +516,22 @@ class Fit {
   }
 
   void judge_by_the_log() {
-    double squares = 0, freedom = 0;
+    // A standard error from a few readings scatters, its inverse square does so without bounds: each reading's are pooled.
+    Vector squares = Vector::Zero(twin_.readings()), stated = squares, freedom = squares, count = squares;
     for (std::size_t n = 0; n < numbers_.size(); ++n) {
-      const double sigma = data_.rows[numbers_[n].row].sigma[numbers_[n].reading];
+      const Eigen::Index r = numbers_[n].reading;
+      const double sigma = data_.rows[numbers_[n].row].sigma[r];
       if (!std::isfinite(sigma)) continue;
-      squares += std::pow(residual(numbers_[n]) / sigma, 2);
-      freedom += 1 - leverage_[static_cast<Eigen::Index>(n)];
+      squares[r] += std::pow(residual(numbers_[n]), 2);
+      stated[r] += sigma * sigma;
+      freedom[r] += 1 - leverage_[static_cast<Eigen::Index>(n)];
+      ++count[r];
     }
-    result_.chi_squared = freedom > 0 ? squares / freedom : nan;
+    double chi_squared = 0;
+    for (Eigen::Index r = 0; r < count.size(); ++r) {
+      if (count[r] > 0) chi_squared += squares[r] * count[r] / stated[r];
+    }
+    result_.chi_squared = freedom.sum() > 0 ? chi_squared / freedom.sum() : nan;
   }
 
   void tell_left_out() {

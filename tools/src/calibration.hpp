@@ -90,7 +90,7 @@ struct Calibration {
   std::vector<double> noise;                 ///< standard deviation of each reading
   std::uint64_t numbers = 0;                 ///< readings fitted
   double degrees_of_freedom = 0;
-  double chi_squared = 0;                    ///< by the standard errors in the log, per degree of freedom; NaN where it has none
+  double chi_squared = 0;                    ///< by the standard errors in the log (rms of each reading), per degree of freedom; NaN where it has none
   struct LeftOut {
     std::uint64_t row = 0;                   ///< of the log
     enum class Why : std::uint8_t { no_state, other_branch, unexplained } why = Why::unexplained;
