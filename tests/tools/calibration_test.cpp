@@ -213,6 +213,17 @@ TEST_CASE("without noise a logged run gives the offsets of its device back, gain
     CHECK((inputs.twin.input_gain - input_gain).cwiseAbs().maxCoeff() < 1e-8);
     CHECK((inputs.twin.input_offset - input_zero).cwiseAbs().maxCoeff() < 1e-8);
     CHECK((inputs.twin.theta - logged.run.noisy->variation()).cwiseAbs().maxCoeff() < 1e-8);
+    // The file says so; and gains that are known are used, and kept, where they are not asked for again.
+    const Experiment twin = load(twin_text(logged.experiment, *logged.run.network, data, inputs, options, "run.h5"));
+    CHECK(twin.twin.input_gain == inputs.twin.input_gain);
+    CHECK(twin.twin.input_offset == inputs.twin.input_offset);
+    CHECK(twin.twin.gain.size() == 0);
+    options.inputs = false;
+    const Calibration kept = calibrate(*logged.run.network, {}, data, twin.twin, options);
+    CHECK(kept.rank == 24);
+    CHECK(kept.twin.input_gain == inputs.twin.input_gain);
+    CHECK((kept.twin.theta - inputs.twin.theta).cwiseAbs().maxCoeff() < 1e-8);
+    CHECK(load(twin_text(twin, *logged.run.network, data, kept, options, "run.h5")).twin.input_offset == inputs.twin.input_offset);
   }
 }
 

@@ -70,8 +70,8 @@ struct Prediction {
 /// of inputs.
 class Twin {
  public:
-  Twin(const sim::Network& network, const sim::SteadyStateOptions& solver, const CalibrationData& data, const CalibrationOptions& options)
-      : network_(network), solver_(solver), data_(data), parameters_(network.parameter_info()), gains_(options.gains), with_inputs_(options.inputs),
+  Twin(const sim::Network& network, const sim::SteadyStateOptions& solver, const CalibrationData& data, const TwinOffsets& given, const CalibrationOptions& options)
+      : network_(network), solver_(solver), data_(data), given_(given), parameters_(network.parameter_info()), gains_(options.gains), with_inputs_(options.inputs),
         threads_(options.threads > 0 ? options.threads : std::max(1U, std::thread::hardware_concurrency())), free_index_(network.spec().graph.nodes.size(), -1) {
     for (std::size_t k = 0; k < network.free().size(); ++k) free_index_[network.free()[k]] = static_cast<Eigen::Index>(k);
     for (unsigned t = 0; t < threads_; ++t) work_.push_back(network.workspace());
@@ -82,8 +82,15 @@ class Twin {
   Eigen::Index inputs() const { return with_inputs_ ? static_cast<Eigen::Index>(network_.clamped().size()) : 0; }
   Eigen::Index first_input() const { return parameters() + (gains_ ? 2 * readings() : 0); }
   Eigen::Index unknowns() const { return first_input() + 2 * inputs(); }
-  double gain(const Vector& x, Eigen::Index r) const { return gains_ ? 1 + x[parameters() + r] : 1; }
-  double zero(const Vector& x, Eigen::Index r) const { return gains_ ? x[parameters() + readings() + r] : 0; }
+  // What is not asked for is taken as it was given.
+  double gain(const Vector& x, Eigen::Index r) const {
+    if (gains_) return 1 + x[parameters() + r];
+    return is_current(r) || given_.gain.size() == 0 ? 1 : given_.gain[free_index_[node(r)]];
+  }
+  double zero(const Vector& x, Eigen::Index r) const {
+    if (gains_) return x[parameters() + readings() + r];
+    return is_current(r) || given_.reading_offset.size() == 0 ? 0 : given_.reading_offset[free_index_[node(r)]];
+  }
 
   enum class From { logged, measured, states };
   /// All rows at x. From::logged: from the start they had; measured: from where they were read; states: from `start`. Rows for which
@@ -123,7 +130,7 @@ class Twin {
     const Vector theta = offset_values(parameters_, *row.theta, x.head(parameters()));
     sim::Boundary boundary;
     boundary.theta = theta.data();
-    boundary.clamp = row.clamp;
+    boundary.clamp = with_inputs_ ? row.clamp : offset_levels(given_, row.clamp);
     if (with_inputs_) boundary.clamp += (row.clamp.array() * x.segment(first_input(), inputs()).array()).matrix() + x.tail(inputs());
     boundary.inject = row.nudge;
     boundary.held = row.held;
@@ -185,6 +192,7 @@ class Twin {
   const sim::Network& network_;
   const sim::SteadyStateOptions& solver_;
   const CalibrationData& data_;
+  const TwinOffsets& given_;
   std::vector<ParameterInfo> parameters_;
   bool gains_, with_inputs_;
   unsigned threads_;
@@ -306,7 +314,7 @@ double median(std::vector<double> values) {
 class Fit {
  public:
   Fit(const sim::Network& network, const sim::SteadyStateOptions& solver, const CalibrationData& data, const TwinOffsets& from, const CalibrationOptions& options, std::stop_token stop)
-      : network_(network), data_(data), options_(options), stop_(std::move(stop)), twin_(network, solver, data, options), left_out_(data.rows.size(), false) {
+      : network_(network), data_(data), options_(options), from_(from), stop_(std::move(stop)), twin_(network, solver, data, from, options), left_out_(data.rows.size(), false) {
     x_ = Vector::Zero(twin_.unknowns());
     if (from.theta.size() > 0) x_.head(twin_.parameters()) = from.theta;
     for (Eigen::Index r = 0; r < twin_.readings() && options.gains; ++r) {
@@ -547,6 +555,7 @@ class Fit {
   }
 
   void make_twin() {
+    result_.twin = from_;
     result_.twin.theta = x_.head(twin_.parameters());
     if (options_.inputs) {
       result_.twin.input_gain = (1 + x_.segment(twin_.first_input(), twin_.inputs()).array()).matrix();
@@ -566,6 +575,7 @@ class Fit {
   const sim::Network& network_;
   const CalibrationData& data_;
   const CalibrationOptions& options_;
+  const TwinOffsets& from_;
   std::stop_token stop_;
   Twin twin_;
   std::vector<bool> left_out_;
@@ -633,21 +643,36 @@ std::string twin_text(const Experiment& experiment, const sim::Network& network,
   text += "\n[twin.offset]\n";
   const auto parameters = network.parameters();
   for (std::size_t i = 0; i < parameters; ++i) line(found.unknowns[i].name, found.twin.theta[static_cast<Eigen::Index>(i)], found.unknowns[i]);
-  for (const bool gain : {true, false}) {
-    if (!options.gains) break;
-    text += gain ? "\n[twin.reading-gain]\n" : "\n[twin.reading-offset]\n";
+  const auto of_nodes = [&](const char* table, const std::vector<std::uint32_t>& nodes, const Vector& values, const std::vector<const CalibratedUnknown*>& unknowns) {
+    if (values.size() == 0) return;
+    text += std::string("\n[twin.") + table + "]\n";
+    for (std::size_t k = 0; k < nodes.size(); ++k) {
+      const std::string name = "node-" + std::to_string(nodes[k]);
+      if (unknowns.empty()) text += name + " = " + written(values[static_cast<Eigen::Index>(k)]) + "  # as given\n";
+      else if (unknowns[k]) line(name, values[static_cast<Eigen::Index>(k)], *unknowns[k]);
+    }
+  };
+  // Of each free node the unknown of its reading, null where it was not read.
+  const auto of_readings = [&](std::size_t first) {
+    std::vector<const CalibratedUnknown*> unknowns;
+    if (!options.gains) return unknowns;
+    unknowns.resize(network.free().size(), nullptr);
     for (std::size_t r = 0; r < data.readings.size(); ++r) {
       if (data.readings[r].current) continue;
-      const CalibratedUnknown& unknown = found.unknowns[parameters + (gain ? 0 : data.readings.size()) + r];
-      line("node-" + std::to_string(data.readings[r].node), unknown.offset + (gain ? 1 : 0), unknown);
+      unknowns[static_cast<std::size_t>(std::lower_bound(network.free().begin(), network.free().end(), data.readings[r].node) - network.free().begin())] = &found.unknowns[first + r];
     }
-  }
-  for (const bool gain : {true, false}) {
-    if (!options.inputs) break;
-    text += gain ? "\n[twin.input-gain]\n" : "\n[twin.input-offset]\n";
-    const std::size_t inputs = network.clamped().size(), first = parameters + (options.gains ? 2 * data.readings.size() : 0) + (gain ? 0 : inputs);
-    for (std::size_t i = 0; i < inputs; ++i) line("node-" + std::to_string(network.clamped()[i]), found.unknowns[first + i].offset + (gain ? 1 : 0), found.unknowns[first + i]);
-  }
+    return unknowns;
+  };
+  const auto of_inputs = [&](std::size_t first) {
+    std::vector<const CalibratedUnknown*> unknowns;
+    for (std::size_t i = 0; i < network.clamped().size() && options.inputs; ++i) unknowns.push_back(&found.unknowns[first + i]);
+    return unknowns;
+  };
+  const std::size_t inputs = parameters + (options.gains ? 2 * data.readings.size() : 0);
+  of_nodes("reading-gain", network.free(), found.twin.gain, of_readings(parameters));
+  of_nodes("reading-offset", network.free(), found.twin.reading_offset, of_readings(parameters + data.readings.size()));
+  of_nodes("input-gain", network.clamped(), found.twin.input_gain, of_inputs(inputs));
+  of_nodes("input-offset", network.clamped(), found.twin.input_offset, of_inputs(inputs + network.clamped().size()));
   return text;
 }
 

@@ -101,8 +101,9 @@ struct Calibration {
   TwinOffsets twin;                          ///< [n_parameters], [n_free]
 };
 
-/// Fits. `twin` is where the offsets are sought from, and where what is not identified stays. Throws std::invalid_argument for unusable
-/// options, LogError-free: std::runtime_error where there are fewer readings than unknowns, or too many to be held in memory; Cancelled.
+/// Fits. `twin` is where the offsets are sought from, and where what is not identified stays; of its gains those that are not asked for are
+/// taken as they are. Throws std::invalid_argument for unusable options; std::runtime_error where readings are too few for the unknowns, or too
+/// many to be held in memory, or where the model explains hardly any; Cancelled.
 Calibration calibrate(const sim::Network& network, const sim::SteadyStateOptions& solver, const CalibrationData& data, const TwinOffsets& twin,
                       const CalibrationOptions& options, std::stop_token stop = {});
 
