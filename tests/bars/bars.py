@@ -237,7 +237,7 @@ class Bars:
                     f"{f['within']} within, {f['not_settled']} not settled; median residual {f['median_share_of_bound']:.2f} of the bound, after {f['median_scans']:.0f} scans", f["within"] >= 0.99 * f["relaxations"])
 
     def calibration(self):
-        lines = [json.loads(line) for line in self.run(self.tests / "ness-bar-calibrate", experiments / "xor-bench.toml", "--seeds", 100, "--scratch", self.scratch, "--set", "training.epochs=200", "--set", "training.target_loss=0",
+        lines = [json.loads(line) for line in self.run(self.tests / "ness-bar-calibrate", experiments / "xor-bench.toml", "--seeds", 100, "--scratch", self.scratch, "--set", "training.epochs=200",
                                                        "--set", "device.variation=0.05", "--set", "device.read_noise=1e-3").stdout.splitlines()]
         unknowns = {}
         for line in lines:
