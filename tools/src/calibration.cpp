@@ -386,12 +386,10 @@ class Fit {
                                std::to_string(left_out_.size()) + " are left; does the log belong to this experiment?");
     }
     if (noise_.size() == 0) noise_ = scale;
-    // The noise decides the weights, the weights decide how many degrees of freedom the fit takes from each reading: twice is enough, since
-    // the latter hardly move.
-    for (int i = 0; i < 2; ++i) {
-      weigh();
-      estimate_noise();
-    }
+    // The noise decides the weights, the weights decide how many degrees of freedom the fit takes from each reading. Rounds go on until
+    // neither moves.
+    weigh();
+    estimate_noise();
     weigh();
   }
 
@@ -462,9 +460,9 @@ class Fit {
     ceres::Solver::Options how;
     how.linear_solver_type = ceres::DENSE_QR;
     how.logging_type = ceres::SILENT;
-    how.max_num_iterations = 50;
+    how.max_num_iterations = 15;  // a round; there are more
     how.max_num_consecutive_invalid_steps = 20;
-    how.function_tolerance = 1e-12;
+    how.function_tolerance = 1e-9;
     how.parameter_tolerance = 1e-14;
     how.gradient_tolerance = 0;
     ceres::Solver::Summary summary;
