@@ -68,7 +68,7 @@ class CommandLine(unittest.TestCase):
 
     def test_help_teaches_every_subcommand(self):
         out, _ = self.ness("--help")
-        for name in ["train", "evaluate", "replay", "check-gradient", "inspect", "solve"]:
+        for name in ["train", "evaluate", "replay", "check-gradient", "calibrate", "inspect", "solve"]:
             self.assertIn(f"ness {name}", out)
             text, _ = self.ness(name, "--help")
             self.assertIn("Example", text)
@@ -116,6 +116,32 @@ class CommandLine(unittest.TestCase):
         for threads in (1, 2):
             replayed = self.json("replay", "xor.h5", "--threads", threads)
             self.assertEqual((replayed["equal"], replayed["steps"], replayed["rows"]), (True, 40, 168))
+
+    def test_a_twin_is_calibrated_from_a_log_and_is_an_experiment_again(self):
+        bench = str(EXPERIMENTS / "xor-bench.toml")
+        self.ness("train", bench, "--set", "training.epochs=60", "--set", "device.variation=0.05", "--set", "device.read_noise=1e-3", "--log", "run.h5", "-q")
+        found = self.json("calibrate", "run.h5", "--rows", 500, "--out", "twin.toml")
+        self.assertEqual((found["rows"], found["rank"], found["converged"], found["not_identified"]), (500, 24, True, []))
+        self.assertEqual(self.files(), ["run.h5", "twin.toml"])
+        for unknown in found["unknowns"]:
+            self.assertLess(unknown["interval"][0], unknown["offset"])
+            self.assertLess(unknown["offset"], unknown["interval"][1])
+        # 500 readings know their noise to 3.2 %: 4 of these.
+        for noise in found["noise"].values():
+            self.assertAlmostEqual(noise, 1e-3, delta=1.3e-4)
+        for threads in (1, 2):
+            self.assertEqual(self.json("calibrate", "run.h5", "--rows", 500, "--threads", threads)["unknowns"], found["unknowns"])
+        text = self.ness("calibrate", "run.h5", "--rows", 500)[0]
+        self.assertIn("95 % interval", text)
+        self.assertIn("24 of 24 unknowns identified", text)
+        # The twin trains, and a log of it calibrates to itself.
+        self.ness("train", "twin.toml", "--set", "training.epochs=30", "--log", "twin.h5", "-q")
+        again = self.json("calibrate", "twin.h5")
+        for before, after in zip(found["unknowns"], again["unknowns"]):
+            self.assertLess(abs(before["offset"] - after["offset"]), 6 * after["standard_error"], before["name"])
+        self.assertIn("exists already", self.refused("calibrate", "run.h5", "--out", "twin.toml", code=1))
+        self.assertIn("too few relaxations", self.refused("calibrate", "run.h5", "--rows", 5, code=1))
+        self.assertIn("cannot read the log", self.refused("calibrate", "none.h5", code=1))
 
     def test_threads_do_not_change_a_bit(self):
         digests = {self.json("train", XOR, "--set", "training.epochs=30", "--threads", n, "--log", f"{n}.h5")["theta_digest"] for n in (1, 2)}

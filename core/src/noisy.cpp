@@ -369,6 +369,9 @@ Noisy::Noisy(Device& device, const NoiseOptions& options) : device_(device), opt
   if (adds_noise(options)) info_.identity += " with noise";
   // Variation, cross-talk and resolution alter every relaxation alike.
   if (options.varies_in_time()) info_.deterministic = false;
+  for (ParameterInfo& parameter : info_.parameters) {
+    if (parameter.trainable) parameter.resolution = std::max(parameter.resolution, options.resolution);
+  }
   clamped_ = info_.clamped();
   nudgeable_ = info_.nudgeable();
   knobs_ = std::make_unique<Knobs>(options, info_);
@@ -376,6 +379,14 @@ Noisy::Noisy(Device& device, const NoiseOptions& options) : device_(device), opt
 }
 
 Noisy::~Noisy() = default;
+
+Vector Noisy::variation() const {
+  Vector deviation = Vector::Zero(static_cast<Eigen::Index>(info_.parameters.size()));
+  for (Eigen::Index i = 0; i < deviation.size() && options_.variation > 0; ++i) {
+    deviation[i] = options_.variation * normal_at(options_.seed, 0, variation_channels + channel_of(i));
+  }
+  return deviation;
+}
 
 void Noisy::seek(std::uint64_t ordinal) {
   if (ordinal >> 62 != 0) throw std::invalid_argument("noise: ordinal " + std::to_string(ordinal) + "; it must be below 2^62");

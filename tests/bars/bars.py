@@ -2,7 +2,7 @@
 
    bars.py --build BUILD_DIRECTORY [--out FILE.json] [ROW ...]      (tools/test --bars [ROW ...])
 
-Rows: xor regression mnist truth solver ep log replay bad-input bench same-loop settling safe check wire overlap raw-speed. Prints a table; the exit code is the number of rows that fall short.
+Rows: xor regression mnist truth solver ep log replay bad-input bench same-loop calibration settling safe check wire overlap raw-speed. Prints a table; the exit code is the number of rows that fall short.
 """
 import argparse
 import concurrent.futures
@@ -236,6 +236,29 @@ class Bars:
         self.report("settling", f"{f['relaxations']} relaxations on the emulated bench, noise, slowest time constant 5 to 20 scans", "residual at the verdict within the stated bound in >= 99 %",
                     f"{f['within']} within, {f['not_settled']} not settled; median residual {f['median_share_of_bound']:.2f} of the bound, after {f['median_scans']:.0f} scans", f["within"] >= 0.99 * f["relaxations"])
 
+    def calibration(self):
+        lines = [json.loads(line) for line in self.run(self.tests / "ness-bar-calibrate", experiments / "xor-bench.toml", "--seeds", 100, "--scratch", self.scratch, "--set", "training.epochs=200",
+                                                       "--set", "device.variation=0.05", "--set", "device.read_noise=1e-3").stdout.splitlines()]
+        unknowns = {}
+        for line in lines:
+            for unknown in line["unknowns"]:
+                if unknown["identified"]:
+                    unknowns.setdefault(unknown["name"], []).append(unknown)
+        # Of the seeds in which it is identified, scaled to 100.
+        covered = {name: 100 * sum(u["covered"] for u in of) / len(of) for name, of in unknowns.items()}
+        width = {name: statistics.median(u["width"] for u in of) for name, of in unknowns.items()}
+        kinds = {}
+        for name, value in width.items():
+            kinds.setdefault(name.split("[")[0], []).append(value)
+        least, most = min(covered, key=covered.get), max(covered, key=covered.get)
+        outside = [name for name, n in covered.items() if not 90 <= n <= 99]
+        self.report("calibration", f"2-2-1 bench in simulation, 5 % variation, read noise 1e-3 kT, one run of {statistics.median(line['rows'] for line in lines):.0f} rows, {len(lines)} seeds, {len(unknowns)} parameters",
+                    "each identifiable parameter's 95 % interval covers in 90-99",
+                    f"{least} {covered[least]:.0f} to {most} {covered[most]:.0f}, all together {100 * sum(u['covered'] for of in unknowns.values() for u in of) / sum(map(len, unknowns.values())):.1f} %"
+                    + (f", outside: {', '.join(outside)}" if outside else "") + "; median widths " + ", ".join(f"{kind} {statistics.median(values):.1e}" for kind, values in kinds.items())
+                    + f"; identified in {min(map(len, unknowns.values()))} seeds or more, {sum(line['left_out'] for line in lines)} rows left out, chi^2 {statistics.median(line['chi_squared'] for line in lines):.3f}",
+                    not outside and len(unknowns) == len(lines[0]["unknowns"]) and all(line["converged"] for line in lines))
+
     def safe(self):
         for script, what in (("safe_test.py", "every way out, asked of an emulator in another process"), ("clients_test.py", "third-party clients"), ("bench_test.py", "wrong benches refused before anything is switched on; trained, continued, behind a Prologix")):
             argument = experiments / "bench-resistor.toml" if script == "clients_test.py" else experiments
@@ -318,7 +341,7 @@ def main():
     parser.add_argument("--out", type=pathlib.Path)
     parser.add_argument("rows", nargs="*")
     options = parser.parse_args()
-    names = ["xor", "regression", "truth", "solver", "ep", "log", "replay", "bad-input", "bench", "same-loop", "settling", "safe", "check", "wire", "overlap", "raw-speed", "mnist"]
+    names = ["xor", "regression", "truth", "solver", "ep", "log", "replay", "bad-input", "bench", "same-loop", "calibration", "settling", "safe", "check", "wire", "overlap", "raw-speed", "mnist"]
     for row in options.rows:
         if row not in names:
             parser.error(f"no row '{row}': there are {', '.join(names)}")

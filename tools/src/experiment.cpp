@@ -336,6 +336,31 @@ void read_log(Table& table, LogOptions& options) {
   table.whole("full_theta", options.full_theta);
 }
 
+/// [twin]: what `ness calibrate` found.
+void read_twin(Table& table, Experiment& experiment) {
+  const sim::Network network(drawn(experiment.network, experiment.parameters, experiment.seed));
+  const std::vector<ParameterInfo> parameters = network.parameter_info();
+  if (auto offsets = table.table("offset")) {
+    Vector theta = Vector::Zero(static_cast<Eigen::Index>(parameters.size()));
+    for (std::size_t i = 0; i < parameters.size(); ++i) offsets->number(parameters[i].name, theta[static_cast<Eigen::Index>(i)]);
+    offsets->finish();
+    experiment.twin.theta = std::move(theta);
+  }
+  const auto read_nodes = [&](const char* key, const std::vector<std::uint32_t>& nodes, double standard, Number must_be, Vector& values) {
+    if (auto of_nodes = table.table(key)) {
+      values = Vector::Constant(static_cast<Eigen::Index>(nodes.size()), standard);
+      for (std::size_t k = 0; k < nodes.size(); ++k) of_nodes->number("node-" + std::to_string(nodes[k]), values[static_cast<Eigen::Index>(k)], must_be);
+      of_nodes->finish();
+    }
+  };
+  read_nodes("reading-gain", network.free(), 1, Number::positive, experiment.twin.gain);
+  read_nodes("reading-offset", network.free(), 0, Number::finite, experiment.twin.reading_offset);
+  read_nodes("input-gain", network.clamped(), 1, Number::positive, experiment.twin.input_gain);
+  read_nodes("input-offset", network.clamped(), 0, Number::finite, experiment.twin.input_offset);
+  table.number("read_noise", experiment.twin_read_noise, Number::not_negative);
+  table.require(experiment.twin.problem(parameters, network.free().size(), network.clamped().size()));
+}
+
 /// An initial value set on the command line replaces the file's, whatever rule that is given by.
 void remove_rivals(Document& document, const std::string& assignment) {
   const std::string key = assignment.substr(0, assignment.find_first_of(" ="));
@@ -363,7 +388,7 @@ Experiment bind(Document document, const std::string& path, const LoadOptions& o
   if (experiment.title.empty()) experiment.title = std::filesystem::path(path).stem().string();
   // First the names of the tables, so that a misspelt one is not reported as missing.
   for (const char* name : {"network", "parameters", "task", "loss", "estimator", "optimizer", "training", "device", "solver",
-                           "log", "evaluation", "noise", "drift", "budget", "compare"}) {
+                           "log", "evaluation", "noise", "drift", "budget", "compare", "twin"}) {
     root.table(name);
   }
   root.finish();
@@ -384,6 +409,7 @@ Experiment bind(Document document, const std::string& path, const LoadOptions& o
       !problem.empty()) {
     root.table("network")->fail("", problem);
   }
+  read_section(root, "twin", [&](Table& table) { read_twin(table, experiment); });
   experiment.task = read_task(root, places, document);
   check_shapes(root, experiment);
   experiment.text = document.text();

@@ -16,6 +16,7 @@
 #include "ness/core/noisy.hpp"
 #include "ness/core/optimizer.hpp"
 #include "ness/core/trainer.hpp"
+#include "ness/core/twin.hpp"
 #include "ness/sim/network.hpp"
 #include "ness/sim/simulation.hpp"
 #include "parameter_rules.hpp"
@@ -38,6 +39,9 @@ struct Experiment {
   EstimatorSettings estimator_settings; ///< the seed is set by prepare
   OptimizerOptions optimizer;
   TrainingOptions training;        ///< the seed is set by prepare
+  /// What a calibration found: the model is seen through these, and so is a simulated device; a bench is what it is.
+  TwinOffsets twin;
+  double twin_read_noise = 0;      ///< of the calibrated device's readings (kT): a simulation reads with it where [device] says nothing
   NoiseOptions noise;
   bool noise_has_seed = false;     ///< else noise is drawn with the experiment's seed
   sim::SimulationOptions simulation;

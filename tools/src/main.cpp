@@ -52,6 +52,7 @@ constexpr const char* examples =
     "  ness replay xor.h5                           re-execute the training from its log, bit for bit\n"
     "  ness inspect xor.h5                          what the log holds, and whether it is whole\n"
     "  ness check-gradient xor.toml --estimator ep-centred\n"
+    "  ness calibrate bench.h5 --out twin.toml      the twin of the device behind a log, with intervals; an experiment file again\n"
     "  ness advise xor.toml                         which estimators the device allows, and what each costs\n"
     "  ness compare xor-noisy.toml                  every estimator over many seeds, beside the twin deployed\n"
     "  ness check bench.toml                        is everything wired as the file says?\n"
@@ -85,6 +86,7 @@ int run(int argc, char** argv) {
   add_evaluate(app, command);
   add_replay(app, command);
   add_check_gradient(app, command);
+  add_calibrate(app, command);
   add_advise(app, command);
   add_compare(app, command);
   add_inspect(app, command);

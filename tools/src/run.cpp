@@ -11,12 +11,15 @@ Run simulated(const Experiment& experiment) {
   Run run;
   run.network = std::make_shared<sim::Network>(drawn(experiment.network, experiment.parameters, experiment.seed));
   run.simulation = std::make_unique<sim::Simulation>(run.network, experiment.simulation);
-  if (experiment.noise.any()) {
-    NoiseOptions noise = experiment.noise;
+  if (experiment.twin.any()) run.twin = std::make_unique<TwinDevice>(*run.simulation, experiment.twin);
+  NoiseOptions noise = experiment.noise;
+  if (noise.read == 0) noise.read = experiment.twin_read_noise;
+  if (noise.any()) {
     if (!experiment.noise_has_seed) noise.seed = experiment.seed;
-    run.noisy = std::make_unique<Noisy>(*run.simulation, noise);
+    run.noisy = std::make_unique<Noisy>(run.device(), noise);
   }
   run.model = std::make_shared<sim::NetworkModel>(run.network, experiment.simulation.threads);
+  if (experiment.twin.any()) run.model = std::make_shared<TwinModel>(run.model, run.network->parameter_info(), run.network->clamped().size(), experiment.twin);
   EstimatorSettings settings = experiment.estimator_settings;
   settings.seed = experiment.seed;
   run.estimator = estimator_entry(experiment.estimator).make(settings, run.model);
@@ -44,7 +47,7 @@ Run prepare(const Experiment& experiment) {
 Run prepare(const Experiment& experiment, const BenchFile& bench, DeviceKind kind, Transcript transcript) {
   Run run = simulated(experiment);
   if (kind != DeviceKind::simulation) {
-    if (run.noisy) throw std::invalid_argument("[device] read_noise and its like belong to the simulation: a bench has its own");
+    if (experiment.noise.any()) throw std::invalid_argument("[device] read_noise and its like belong to the simulation: a bench has its own");
     run.bench = make_bench(bench, kind, *run.network, run.simulation->info(), std::move(transcript));
   }
   fit(run, experiment, run.device().info());

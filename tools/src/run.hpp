@@ -11,6 +11,7 @@
 #include "ness/core/noisy.hpp"
 #include "ness/core/optimizer.hpp"
 #include "ness/core/trainer.hpp"
+#include "ness/core/twin.hpp"
 #include "ness/sim/simulation.hpp"
 
 namespace ness {
@@ -19,9 +20,10 @@ namespace ness {
 struct Run {
   std::shared_ptr<const sim::Network> network;
   std::unique_ptr<sim::Simulation> simulation;
+  std::unique_ptr<TwinDevice> twin;           ///< the simulation seen through [twin]; null without
   BenchDevice bench;                          ///< empty in simulation
   std::unique_ptr<Noisy> noisy;               ///< null without noise
-  std::shared_ptr<const Model> model;
+  std::shared_ptr<const Model> model;         ///< seen through [twin], on a bench too
   std::unique_ptr<Estimator> estimator;
   std::unique_ptr<ParameterSpace> space;
   TrainingOptions training;                   ///< with the seed
@@ -31,6 +33,7 @@ struct Run {
   Device& device() {
     if (bench.bench) return *bench.bench;
     if (noisy) return *noisy;
+    if (twin) return *twin;
     return *simulation;
   }
 };

@@ -18,4 +18,10 @@ std::string text_of_file(const std::string& path, const std::string& expected) {
   return std::string(std::istreambuf_iterator<char>(file), {});
 }
 
+void write_text_file(const std::string& path, const std::string& text) {
+  std::ofstream file(path, std::ios::binary);
+  file << text << std::flush;
+  if (!file) throw FileError(path + ": cannot be written");
+}
+
 }  // namespace ness

@@ -34,6 +34,7 @@ void add_evaluate(CLI::App& app, Command& command);
 void add_replay(CLI::App& app, Command& command);
 void add_check(CLI::App& app, Command& command);
 void add_check_gradient(CLI::App& app, Command& command);
+void add_calibrate(CLI::App& app, Command& command);
 void add_inspect(CLI::App& app, Command& command);
 void add_solve(CLI::App& app, Command& command);
 void add_emulate(CLI::App& app, Command& command);

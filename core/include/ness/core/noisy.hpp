@@ -60,6 +60,8 @@ class Noisy final : public Device {
   const DeviceInfo& info() const override { return info_; }
   /// Throws std::invalid_argument for ordinals of 2^62 and more.
   void seek(std::uint64_t ordinal) override;
+  /// The fixed deviation of each parameter from its setpoint, in its scale, [n_parameters]: what a calibration should find.
+  Vector variation() const;
 
  protected:
   void do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) override;
