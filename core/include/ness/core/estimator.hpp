@@ -128,12 +128,12 @@ struct EquilibriumPropagationOptions {
     richardson,   ///< centred at beta and beta / 2, (4 D(beta/2) - D(beta)) / 3: of beta^4. 4
   };
   double beta = 1e-3;   ///< nudge currents are -+beta * dL/dmu, frozen at the free state (1 / (kT units of the loss)); 0: from noise and curvature
-  /// > 0: instead of beta: each sample is nudged by this current (units) at the output where |c| is largest, so that beta = nudge / max |c|.
-  /// The contrast stays finite as the error falls (overclamping), and so does its distance from the noise of readings.
-  double nudge = 0;
   Form form = Form::centred;
   ContrastOptions contrasts = {};
   CurrentLawOptions law = {};
+  /// > 0: instead of beta: each sample is nudged by this current (units) at the output where |c| is largest, so that beta = nudge / max |c|.
+  /// The contrast stays finite as the error falls (overclamping), and so does its distance from the noise of readings.
+  double nudge = 0;
 };
 /// Equilibrium propagation in currents (Eqs. C6-C8 with dI/dtheta in place of dF/dtheta, so that capacities cancel): the
 /// costate R c is read from the shift under a frozen nudge at the outputs. Exact as beta -> 0 where G is symmetric. Needs injection at
