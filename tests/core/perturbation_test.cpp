@@ -172,7 +172,7 @@ TEST_CASE("under noise a Walsh code gains the square root of m over central diff
   const Dataset set = three_samples();
   const Vector theta = network.example_theta();
   const Minibatch batch = all_of(set, theta);
-  const auto coded = walsh({.step = 0.02}), differences = finite_differences({.central = true, .step = 0.02});
+  const auto coded = walsh({.step = 0.02}), differences = finite_differences({true, 0.02, {}});
   const ParameterSpace space(network.info());
   constexpr int n = 120;
   const auto scatter = [&](const Estimator& estimator, double* stated) {
@@ -183,7 +183,7 @@ TEST_CASE("under noise a Walsh code gains the square root of m over central diff
       const auto rows = relax_chains(device, estimator.chains(device.info(), batch, squared));
       found.push_back(in_coordinates(device.info(), theta, estimator.form(device.info(), batch, squared, rows).value));
       mean += found.back() / n;
-      if (stated) *stated += square(space.errors(theta, standard_error(estimator, device.info(), batch, squared, rows, 16, 7))) / n;
+      if (stated) *stated += square(space.errors(theta, standard_error(estimator, device.info(), batch, squared, rows, 16, 1000 + k))) / n;
     }
     double sum = 0;
     for (const Vector& one : found) sum += square(one - mean) / (n - 1);
@@ -210,16 +210,17 @@ TEST_CASE("a linear drift does not enter Walsh codes, and is taken off by refere
     const Vector still = estimate(network, estimator, batch, squared).value;
     return (estimate(device, estimator, batch, squared).value - still).norm() / still.norm();
   };
-  // Over 64 readings the drift makes 6e-3 kT, against 0.02 of a step; in codes, what is of second order in it remains.
-  CHECK(error(*walsh({.step = 0.02})) < 2e-3);
-  CHECK(error(*finite_differences({.central = true, .step = 0.02})) > 1e-2);
-  const auto plain = spsa({.c = 0.02}, 3), referred = spsa({.c = 0.02, .contrasts = {.references = 1, .cancel_drift = true}}, 3);
+  // Between two readings the drift makes 1e-4 kT, against a step's 2e-3. What remains is that all readings are off, by 3e-3 kT in the mean over
+  // a period, and by 1e-4 at the free state: relative to mu - y of about 0.5, in which the loss is of second order.
+  CHECK(error(*walsh({.step = 2e-3})) < 1e-2);
+  CHECK(error(*finite_differences({true, 2e-3, {}})) > 0.05);
+  const auto plain = spsa({.c = 2e-3}, 3), referred = spsa({.c = 2e-3, .contrasts = {.references = 1, .cancel_drift = true}}, 3);
   CHECK(plain->cost(network.info()) == 2);
   CHECK(referred->cost(network.info()) == 5);  // free, and free again after each
   CHECK(estimate(network, *referred, batch, squared).relaxations == 5);
   CHECK(estimate(network, *referred, batch, squared).at_theta);
-  CHECK(error(*plain) > 1e-3);
-  CHECK(error(*referred) < 1e-6);
+  CHECK(error(*plain) > 5e-3);
+  CHECK(error(*referred) < 5e-4);
 }
 
 TEST_CASE("perturbed parameters stay in their ranges, and are stepped by ten steps of their source at least", "[perturbation]") {
@@ -262,7 +263,7 @@ TEST_CASE("perturbed parameters stay in their ranges, and are stepped by ten ste
   // Shifted steps show the slope of a point at most a step away.
   const Vector exact = in_coordinates(network.info(), theta, estimate(network, *adjoint(toy::model_of(network)), batch, squared).value);
   const auto error = [&](double step) { return (in_coordinates(network.info(), theta, estimate(network, *walsh({.step = step}), batch, squared).value) - exact).norm() / exact.norm(); };
-  CHECK(std::log2(error(2e-3) / error(1e-3)) == Approx(1).margin(0.1));
+  CHECK(std::log2(error(4e-5) / error(2e-5)) == Approx(1).margin(0.1));
   CHECK(error(1e-3) < 1e-2);
   for (const auto& estimator : {spsa({.c = 60}, 1), walsh({.step = 60})}) {
     CHECK_THROWS_WITH(estimate(network, *estimator, batch, squared), Catch::Contains("no room for steps of +-60"));
