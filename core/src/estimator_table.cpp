@@ -70,8 +70,8 @@ constexpr std::array table{
     EstimatorEntry{"equilibrium-propagation-centred", "ep-centred", ep_needs, "3", "Laborieux et al. 2021; as one-sided", true, make_equilibrium_propagation<Form::centred>},
     EstimatorEntry{"equilibrium-propagation-random-sign", "ep-random-sign", ep_needs, "2", "Scellier & Bengio 2017, as one-sided", true, make_equilibrium_propagation<Form::random_sign>},
     EstimatorEntry{"equilibrium-propagation-richardson", "ep-richardson", ep_needs, "5", "Richardson's extrapolation of the centred form", true, make_equilibrium_propagation<Form::richardson>},
-    EstimatorEntry{"spsa", "simultaneous-perturbation", "set parameters, read the outputs", "2 directions; 1 more with blocking or references", "Spall 1992, 1998", false, make_spsa},
-    EstimatorEntry{"walsh", "walsh-coded", "set parameters, read the outputs", "1 + P, P = 2 times the power of 2 that m is not above", "multiplexed gradient descent, arXiv 2501.15403, with Walsh codes", false, make_walsh},
+    EstimatorEntry{"spsa", "spsa", "set parameters, read the outputs", "2 directions; 1 more with blocking or references", "Spall 1992, 1998", false, make_spsa},
+    EstimatorEntry{"walsh", "walsh-coded", "set parameters, read the outputs", "1 + P, P = twice the next power of 2 from m on", "multiplexed gradient descent, arXiv 2501.15403, with Walsh codes", false, make_walsh},
     EstimatorEntry{"evolution", "genetic", "set parameters, read the outputs", "population", "Whitelam & Casert, thermodynamic computing out of equilibrium", false, make_evolution},
 };
 

@@ -349,7 +349,7 @@ TEST_CASE("samples that do not settle are left out of perturbations", "[perturba
 TEST_CASE("the needs and options of perturbations are checked", "[perturbation]") {
   toy::Network network;
   DeviceInfo info = network.info();
-  for (const char* name : {"spsa", "walsh", "evolution", "simultaneous-perturbation", "walsh-coded", "genetic"}) {
+  for (const char* name : {"spsa", "walsh", "evolution", "walsh-coded", "genetic"}) {
     const auto estimator = estimator_entry(name).make({}, nullptr);
     CHECK(estimator->name() == estimator_entry(name).name);
     CHECK(estimator->unmet_needs(info).empty());

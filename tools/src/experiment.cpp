@@ -161,7 +161,9 @@ void read_optional(std::optional<T>& value, const Read& read) {
 void read_estimator(Table& table, Experiment& experiment) {
   std::vector<std::pair<std::string, std::string>> names;
   for (const bool alias : {false, true}) {
-    for (const EstimatorEntry& entry : estimator_table()) names.emplace_back(alias ? entry.alias : entry.name, entry.name);
+    for (const EstimatorEntry& entry : estimator_table()) {
+      if (!alias || entry.alias != entry.name) names.emplace_back(alias ? entry.alias : entry.name, entry.name);
+    }
   }
   table.choice<std::string>("kind", experiment.estimator, names);
   EstimatorSettings& s = experiment.estimator_settings;
