@@ -33,6 +33,31 @@ Made make_equilibrium_propagation(const Settings& s, ModelPointer model) {
   return equilibrium_propagation(std::move(model), options);
 }
 
+Made make_spsa(const Settings& s, ModelPointer) {
+  SpsaOptions options{.contrasts = s.contrasts};
+  take(options.c, s.c);
+  take(options.gamma, s.gamma);
+  take(options.directions, s.directions);
+  take(options.blocking, s.blocking);
+  take(options.block, s.block);
+  return spsa(options, s.seed);
+}
+
+Made make_walsh(const Settings& s, ModelPointer) {
+  WalshOptions options{.contrasts = s.contrasts};
+  take(options.step, s.step);
+  return walsh(options);
+}
+
+Made make_evolution(const Settings& s, ModelPointer) {
+  EvolutionOptions options;
+  take(options.population, s.population);
+  take(options.parents, s.parents);
+  take(options.sigma, s.sigma);
+  take(options.crossover, s.crossover);
+  return evolution(options, s.seed);
+}
+
 using Form = EquilibriumPropagationOptions::Form;
 
 constexpr std::string_view ep_needs = "inject at the outputs, read all free nodes; a law of dI/dtheta, or to hold and read the current of all free nodes";
@@ -46,6 +71,9 @@ constexpr std::array table{
     EstimatorEntry{"equilibrium-propagation-centred", "ep-centred", ep_needs, "3", "Laborieux et al. 2021; as one-sided", true, make_equilibrium_propagation<Form::centred>},
     EstimatorEntry{"equilibrium-propagation-random-sign", "ep-random-sign", ep_needs, "2", "Scellier & Bengio 2017, as one-sided", true, make_equilibrium_propagation<Form::random_sign>},
     EstimatorEntry{"equilibrium-propagation-richardson", "ep-richardson", ep_needs, "5", "Richardson's extrapolation of the centred form", true, make_equilibrium_propagation<Form::richardson>},
+    EstimatorEntry{"spsa", "spsa", "set parameters, read the outputs", "2 directions; 1 more with blocking or references", "Spall 1992, 1998", false, make_spsa},
+    EstimatorEntry{"walsh", "walsh-coded", "set parameters, read the outputs", "1 + P, P = twice the next power of 2 from m on", "multiplexed gradient descent, arXiv 2501.15403, with Walsh codes", false, make_walsh},
+    EstimatorEntry{"evolution", "genetic", "set parameters, read the outputs", "population", "Whitelam & Casert, thermodynamic computing out of equilibrium", false, make_evolution},
 };
 
 }  // namespace

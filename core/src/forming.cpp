@@ -30,10 +30,9 @@ Forming::Forming(const DeviceInfo& info, const Minibatch& batch, const Loss& los
   }
 }
 
-Vector Forming::outputs(const Relaxation& row) const {
+Vector Forming::outputs(const Vector& potential) const {
   Vector values(static_cast<Eigen::Index>(output_positions_.size()));
-  for (std::size_t k = 0; k < output_positions_.size(); ++k)
-    values[static_cast<Eigen::Index>(k)] = row.potential[output_positions_[k]];
+  for (std::size_t k = 0; k < output_positions_.size(); ++k) values[static_cast<Eigen::Index>(k)] = potential[output_positions_[k]];
   return values;
 }
 
@@ -41,11 +40,9 @@ double Forming::loss_at(std::size_t i, std::size_t position, Vector* gradient) c
   return loss_.value(outputs(rows_[i][position]), batch_.target(i), gradient);
 }
 
-double Forming::loss_of(std::size_t i, const Vector& potential) const {
-  Vector values(static_cast<Eigen::Index>(output_positions_.size()));
-  for (std::size_t k = 0; k < output_positions_.size(); ++k) values[static_cast<Eigen::Index>(k)] = potential[output_positions_[k]];
-  return loss_.value(values, batch_.target(i));
-}
+double Forming::loss_of(std::size_t i, const Vector& potential) const { return loss_.value(outputs(potential), batch_.target(i)); }
+
+bool Forming::correct(std::size_t i, const Vector& potential) const { return loss_.correct(outputs(potential), batch_.target(i)); }
 
 void Forming::asymmetry(double found) {
   asymmetry_sum_ += found;
@@ -61,10 +58,12 @@ Vector Forming::cotangent(std::size_t i) const {
   return everywhere;
 }
 
-void Forming::use(std::size_t i) {
+void Forming::use(std::size_t i) { use(loss_at(i, 0), correct(i, rows_[i][0].potential) ? 1 : 0); }
+
+void Forming::use(double loss, double correct) {
   ++gradient_.used;
-  gradient_.loss += loss_at(i, 0);
-  if (loss_.correct(outputs(rows_[i][0]), batch_.target(i))) gradient_.correct += 1;
+  gradient_.loss += loss;
+  gradient_.correct += correct;
 }
 
 Gradient Forming::finish(Vector sum) {

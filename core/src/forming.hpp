@@ -15,7 +15,8 @@ class Forming {
   Forming(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::span<const std::vector<Relaxation>> rows);
 
   /// Output potentials of a relaxation.
-  Vector outputs(const Relaxation& row) const;
+  Vector outputs(const Relaxation& row) const { return outputs(row.potential); }
+  Vector outputs(const Vector& potential) const;
   /// Loss of sample i at its relaxation `position`.
   double loss_at(std::size_t i, std::size_t position) const { return loss_at(i, position, nullptr); }
   /// Loss of sample i at potentials [n_read].
@@ -23,8 +24,13 @@ class Forming {
   /// dL/dmu of sample i at its free relaxation, [n_free]. Only where every free potential is read.
   Vector cotangent(std::size_t i) const;
 
+  /// Whether sample i is right at potentials [n_read], classifying losses.
+  bool correct(std::size_t i, const Vector& potential) const;
+
   /// Sample i enters (with its loss) or is left out.
   void use(std::size_t i);
+  /// A sample enters with a loss, and the fraction correct, that are not those of its first relaxation.
+  void use(double loss, double correct);
   void leave_out() { ++gradient_.left_out; }
   /// So many attempts ended on another branch.
   void lose(std::uint64_t attempts) { gradient_.lost += attempts; }

@@ -203,6 +203,8 @@ std::string Schedule::problem() const {
   if (!not_negative(final_factor)) return "final_factor " + number_text(final_factor) + "; it must be finite and >= 0";
   if (!positive(step_every)) return "step_every " + number_text(step_every) + "; it must be a fraction of the run, > 0";
   if (!positive(step_factor)) return "step_factor " + number_text(step_factor) + "; it must be finite and > 0";
+  if (!not_negative(stability)) return "stability " + number_text(stability) + "; it must be a fraction of the run, >= 0";
+  if (!not_negative(power)) return "power " + number_text(power) + "; it must be finite and >= 0";
   return {};
 }
 
@@ -219,6 +221,10 @@ double Schedule::factor(std::uint64_t step, std::uint64_t total) const {
     case Kind::step: {
       const double passed = std::floor(now / (step_every * all) + 1e-9);  // 0.3 / 0.1 is to be 3
       return std::pow(step_factor, passed);
+    }
+    case Kind::spsa: {
+      const double A = stability * all;
+      return std::pow((A + 1) / (A + std::floor(now - warm) + 1), power);
     }
   }
   return 1;

@@ -106,6 +106,20 @@ TEST_CASE("schedules follow their formulas", "[optimizer]") {
   CHECK(schedule.factor(10, 100) == 0.5);
   CHECK(schedule.factor(30, 100) == 0.125);
   CHECK(schedule.factor(29, 100) == 0.25);
+  schedule = {};
+  schedule.kind = Schedule::Kind::spsa;
+  CHECK(schedule.factor(0, 100) == 1);
+  CHECK(schedule.factor(50, 100) == Approx(std::pow(11.0 / 61.0, 0.602)).epsilon(1e-14));  // A = 10: a / (A + k + 1)^0.602 over its first
+  schedule.stability = 0;
+  schedule.power = 1;
+  CHECK(schedule.factor(3, 100) == 0.25);
+  schedule.warm_up = 0.02;
+  CHECK(schedule.factor(0, 100) == 0.5);
+  CHECK(schedule.factor(2, 100) == 1);
+  CHECK(schedule.factor(5, 100) == 0.25);  // counted from the end of the warm-up
+  schedule.power = -1;
+  CHECK_THAT(schedule.problem(), Catch::Contains("power -1"));
+  schedule = {};
   schedule.warm_up = 1;
   CHECK_THAT(schedule.problem(), Catch::Contains("warm_up 1"));
 }

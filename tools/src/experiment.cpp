@@ -161,7 +161,9 @@ void read_optional(std::optional<T>& value, const Read& read) {
 void read_estimator(Table& table, Experiment& experiment) {
   std::vector<std::pair<std::string, std::string>> names;
   for (const bool alias : {false, true}) {
-    for (const EstimatorEntry& entry : estimator_table()) names.emplace_back(alias ? entry.alias : entry.name, entry.name);
+    for (const EstimatorEntry& entry : estimator_table()) {
+      if (!alias || entry.alias != entry.name) names.emplace_back(alias ? entry.alias : entry.name, entry.name);
+    }
   }
   table.choice<std::string>("kind", experiment.estimator, names);
   EstimatorSettings& s = experiment.estimator_settings;
@@ -215,11 +217,13 @@ void read_optimizer(Table& table, OptimizerOptions& options) {
   if (auto schedule = table.table("schedule")) {
     using Shape = Schedule::Kind;
     schedule->choice<Shape>("kind", options.schedule.kind,
-                            {{"constant", Shape::constant}, {"cosine", Shape::cosine}, {"step", Shape::step}});
+                            {{"constant", Shape::constant}, {"cosine", Shape::cosine}, {"step", Shape::step}, {"spsa", Shape::spsa}});
     schedule->number("warm_up", options.schedule.warm_up, Number::fraction);
     schedule->number("final_factor", options.schedule.final_factor, Number::not_negative);
     schedule->number("step_every", options.schedule.step_every, Number::positive);
     schedule->number("step_factor", options.schedule.step_factor, Number::positive);
+    schedule->number("stability", options.schedule.stability, Number::not_negative);
+    schedule->number("power", options.schedule.power, Number::not_negative);
     schedule->finish();
     schedule->require(options.schedule.problem());
   }

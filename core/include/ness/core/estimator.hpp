@@ -40,7 +40,7 @@ struct Minibatch {
 struct Gradient {
   Vector value;                   ///< dL/dtheta [n_parameters], device coordinates, mean over the samples used
   Vector standard_error;          ///< [n_parameters]; empty where not known
-  double loss = 0;                ///< mean loss of the free relaxations used
+  double loss = 0;                ///< mean loss of the free relaxations used (where there are none, of the contrasts)
   double correct = 0;             ///< fraction correct of those, for classifying losses
   std::uint64_t used = 0;         ///< samples that entered
   std::uint64_t left_out = 0;     ///< samples left out, since a relaxation of theirs was not usable or their branch was lost
@@ -205,26 +205,37 @@ struct ConductanceOptions {
 std::unique_ptr<Estimator> conductance_by_voltage(std::shared_ptr<const Model> model, const ConductanceOptions& options);
 
 struct SpsaOptions {
-  double c = 0;              ///< of the gain sequence c / (k + 1)^gamma, in coordinates (absolute, or relative on a log scale); 0: calibrated
-  double gamma = 0.101;      ///< Spall's practical value
-  std::uint32_t directions = 1;  ///< averaged a step
-  bool blocking = false;     ///< a step after which the loss has risen by more than `block` standard deviations of it is taken back
+  /// Of the gain sequence c / (k + 1)^gamma of step k, in coordinates (absolute, or relative on a log scale). 0: calibrated before the first
+  /// step, so that what noise and curvature leave of a slope's error is least, and no smaller than the loss scatters (Spall's rule).
+  double c = 0;
+  double gamma = 0.101;          ///< Spall's practical value
+  std::uint32_t directions = 1;  ///< averaged a step; with two or more their scatter is the gradient's standard error
+  /// A step after which the loss has risen by more than `block` standard deviations of it is taken back. The deviation is measured before
+  /// the first step. Only where each step takes all samples: others' losses say nothing about a step.
+  bool blocking = false;
   double block = 2;
-  ContrastOptions contrasts = {};
+  ContrastOptions contrasts = {};  ///< references and drift need the free relaxation that blocking makes; it is then made, too
 };
-/// Simultaneous perturbation (Spall 1992): all parameters are stepped at once by +-c, all samples in the same direction,
-/// (L+ - L-) / (2 c) times the signs. Unbiased but for O(c^2); its scatter is that of m directions. Steps are those achieved where the
-/// device reads its parameters back. Needs nothing but parameters. Cost: 2 a direction, 1 more with blocking.
+/// Simultaneous perturbation (Spall 1992): all parameters are stepped at once by +-c, signs drawn by lot, all samples in the same direction;
+/// (L+ - L-) / (w+ - w-) for each. Unbiased but for O(c^2), and O(c) for parameters within c of an end of their range, whose steps are
+/// shifted inside. Its scatter is that of m directions: |gradient| sqrt(m - 1) a direction. Steps are those achieved where the device reads its
+/// parameters back, and never below ten steps of their source's resolution. The loss is the mean of L+ and L- (Gradient::at_theta
+/// false), unless the sample is relaxed freely too. Needs nothing but parameters. Cost: 2 a direction; 1 more with blocking, and
+/// references. Calibration of c takes 20 relaxations a sample of the first minibatch, blocking alone 4. For Spall's gains a_k: optimizer
+/// sgd with the schedule spsa.
 std::unique_ptr<Estimator> spsa(const SpsaOptions& options, std::uint64_t seed);
 
 struct WalshOptions {
   double step = 1e-2;        ///< in coordinates, as SpsaOptions::c
   ContrastOptions contrasts = {};
 };
-/// Walsh-coded multiplexed perturbation (MGD, arXiv 2501.15403): all parameters are stepped at once, each by its own row of a Hadamard
-/// matrix, over a code period of the next power of 2 above m; correlating the loss with a parameter's code isolates its slope. The
-/// full gradient with each reading used for each parameter: the error of the mean of 2^k readings. Error of the order of step^2.
-/// Needs nothing but parameters. Cost: one code period, and the free relaxation.
+/// Walsh-coded multiplexed perturbation (MGD, arXiv 2501.15403): all parameters are stepped at once by +-step, each by its own row of a
+/// Hadamard matrix, over a code period P; correlating the loss with a parameter's code isolates its slope. Rows P/2 .. P are used, P = 2
+/// times the smallest power of 2 that is not below m: the product of two such rows is a row of the lower half, so that what is of the second
+/// order in the steps is in nobody's slope, and the error is of the order of step^2 (of step, for parameters within `step` of an end of their
+/// range, whose steps are shifted inside). Every reading is used for every parameter: under noise s of the loss each slope errs by s / (step
+/// sqrt(P)), where central differences with the same number of relaxations err by s / (step sqrt(P / m)). A drift linear over the period
+/// cancels, unless m is a power of 2. Needs nothing but parameters, and P <= 65536. Cost: 1 free relaxation and P, references.
 std::unique_ptr<Estimator> walsh(const WalshOptions& options);
 
 struct EvolutionOptions {
@@ -234,8 +245,10 @@ struct EvolutionOptions {
   double crossover = 0.5;         ///< share of the children that have two parents
 };
 /// A genetic algorithm (Whitelam & Casert, thermodynamic computing out of equilibrium): a step is a generation. Each candidate relaxes
-/// each sample; the best `parents` survive, the others are their mutated children. Knows no gradient: Gradient::next is the best
-/// candidate so far. Needs nothing but parameters. Cost: `population`.
+/// each sample; the best `parents` survive, the others are their mutated children, each parameter of a child of two taken from either. What is
+/// imposed is the first candidate; parents are measured again with each generation. A candidate that leaves a sample unsettled is the
+/// worst. Knows no gradient (the value is 0): Gradient::next is the best candidate, and the loss is its. Needs nothing but parameters. Cost:
+/// `population`.
 std::unique_ptr<Estimator> evolution(const EvolutionOptions& options, std::uint64_t seed);
 
 /// Relaxes the chains of a minibatch and forms its gradient.

@@ -46,13 +46,16 @@ class ParameterSpace {
   std::vector<Scale> scale_;
 };
 
-/// Learning rate over a run: linear warm-up, then constant, cosine to `final`, or steps.
+/// Learning rate over a run: linear warm-up, then constant, cosine to `final`, steps, or the gain sequence of stochastic approximation:
+/// ((A + 1) / (A + k + 1))^power at step k after the warm-up (Spall's a_k = a / (A + k + 1)^power, the rate being a_0).
 struct Schedule {
-  enum class Kind : std::uint8_t { constant, cosine, step } kind = Kind::constant;
+  enum class Kind : std::uint8_t { constant, cosine, step, spsa } kind = Kind::constant;
   double warm_up = 0;      ///< fraction of the run
   double final_factor = 0; ///< cosine: factor at the end
   double step_every = 0.5; ///< step: fraction of the run after which the rate is multiplied by step_factor, again and again
   double step_factor = 0.1;
+  double stability = 0.1;  ///< spsa: A, as a fraction of the run
+  double power = 0.602;    ///< spsa: Spall's practical value
   std::string problem() const;
   /// Factor on the rate at step `step` (from 0) of `total`.
   double factor(std::uint64_t step, std::uint64_t total) const;
