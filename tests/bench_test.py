@@ -36,6 +36,14 @@ with tempfile.TemporaryDirectory() as directory:
         assert replayed["equal"] and replayed["steps"] == 25, replayed
         inspected = run("inspect", log).stdout
         assert "emulated bench" in inspected and "keithley-2400" in inspected, inspected
+    # With source-meters at the free nodes, which are off as long as nobody asks: what is measured is the same within the instruments' errors.
+    log = scratch / "source-meters.h5"
+    short = ("--set", "training.epochs=10", "--json", "-q")
+    holders = ("--device", "emulated", "--bench", experiments / "bench-emulated-source-meters.toml")
+    with_holders = json.loads(run("train", experiment, *holders, "--log", log, *short).stdout)
+    without_holders = json.loads(run("train", experiment, *on_bench, "--log", scratch / "no-source-meters.h5", *short).stdout)
+    assert with_holders["left_out"] == 0 and with_holders["safe"] and abs(with_holders["loss"] - without_holders["loss"]) < 0.02, (with_holders, without_holders)
+    assert json.loads(run("replay", log, "--json").stdout)["equal"]
     # Stopped under way and continued, on the bench again.
     log = scratch / "stopped.h5"
     trainer = subprocess.Popen([ness, "train", experiment, *map(str, on_bench), "--log", str(log), "--json", "-q", "--set", "training.epochs=400", "--set", "training.target_loss=0"],

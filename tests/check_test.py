@@ -34,7 +34,7 @@ def check(bench, *sets, expect=0, keep=True):
 
 with tempfile.TemporaryDirectory() as directory:
     scratch = pathlib.Path(directory)
-    for name in ("xor-bench.toml", "bench-emulated.toml"):
+    for name in ("xor-bench.toml", "bench-emulated.toml", "bench-emulated-source-meters.toml"):
         shutil.copy(experiments / name, scratch)
     bench, experiment = scratch / "bench-emulated.toml", scratch / "xor-bench.toml"
     text = bench.read_text()
@@ -73,6 +73,26 @@ with tempfile.TemporaryDirectory() as directory:
     failed = run("check", bench, "--device", "emulated", "--set", 'emulation.swapped=[["input-0", "input-1"]]', expect=1)
     assert bench.read_text() == text  # a bench that fails is not written to
     assert "like input-1" in failed.stdout and failed.stderr.count("\n") == 1 and "ness: " in failed.stderr, failed
+
+    # Source-meters that hold free nodes: looked at last, by what they hold and what that takes.
+    holding = scratch / "bench-emulated-source-meters.toml"
+    for seed in range(20 if every else 3):
+        said = check(holding, f"emulation.seed={seed}")
+        assert said["passed"] and not said["failures"], (seed, said["failures"])
+        assert [c["name"] for c in said["channels"][17:]] == ["hold-2", "hold-3", "hold-4"], said["channels"]
+        for c in said["channels"][17:]:
+            # A step of 20 mV either way, in levels of 50 uV.
+            assert c["verdict"] == "right" and abs(c["gain"] - 1) < 5e-3 and c["answered"][0] == c["name"].replace("hold", "read"), c
+            assert 0.3 < c["conductance"] < 3, c
+    for a, b in itertools.combinations(("hold-2", "hold-3", "hold-4"), 2):
+        said = check(holding, f'emulation.swapped=[["{a}", "{b}"]]', expect=1)
+        assert said["failures"] == [f"{x} holds what {y.replace('hold', 'read')} reads: are cables exchanged?" for x, y in ((a, b), (b, a))], (a, b, said["failures"])
+    said = check(holding, 'emulation.open="hold-3"', expect=1)
+    assert said["failures"] == ["hold-3 holds nothing: is its lead open?"], said["failures"]
+    said = check(holding, 'emulation.shorted="hold-3"', expect=1)  # its node is
+    assert said["failures"] == ["read-3 answers to nothing: is its lead open, or its node shorted?"], said["failures"]
+    said = check(holding, "instruments.hold-4.compliance=2e-8", expect=1)
+    assert said["failures"] == ["hold-4 is in compliance at tiny levels: is its lead shorted?"], said["failures"]
 
     # What it writes back. Offsets: the file claims what is not there; the emulated meters have none but their own, a few microvolts.
     claimed = text.replace("node = 3\n", "node = 3\nvolts = 0.0123           # V, of the preamplifier\n", 1)

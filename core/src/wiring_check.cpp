@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <stdexcept>
 
@@ -22,6 +23,12 @@ std::string WiringCheckOptions::problem(const DeviceInfo& bench) const {
     if (!(channel.tiny.low < channel.tiny.high) || !std::isfinite(channel.tiny.low) || !std::isfinite(channel.tiny.high)) return name + "its limits " + range_text(channel.tiny) + " leave no room to move";
     if (!channel.tiny.contains(channel.safe)) return name + "its safe level " + number_text(channel.safe) + " is outside " + range_text(channel.tiny);
     if (channel.gain == 0 || !std::isfinite(channel.gain) || !std::isfinite(channel.offset)) return name + "its level moves nothing";
+  }
+  for (const WiringHolder& holder : holders) {
+    const std::string name = "holder '" + holder.name + "': ";
+    if (holder.terminal >= bench.terminals.size() || !bench.terminals[holder.terminal].can_hold) return name + "terminal " + std::to_string(holder.terminal) + " cannot be held";
+    if (!bench.terminals[holder.terminal].reads_potential) return name + "nothing reads its terminal " + std::to_string(holder.terminal);
+    if (!(holder.step > 0) || !std::isfinite(holder.step)) return name + "a step of " + number_text(holder.step) + " kT; expected a finite number > 0";
   }
   if (!readings.empty() && readings.size() != bench.read().size()) return std::to_string(readings.size()) + " names for " + std::to_string(bench.read().size()) + " readings";
   if (bench.read().empty()) return "nothing is read";
@@ -82,7 +89,7 @@ std::string rounded(double x) {
 class Check {
  public:
   Check(Device& bench, Device& twin, const Vector& theta, const WiringCheckOptions& options, std::stop_token stop)
-      : bench_(bench), options_(options), stop_(stop), levels_(bench.info(), options_, theta), twin_(twin, bench.info(), options_, theta, stop), clamped_(bench.info().clamped()) {
+      : bench_(bench), exact_(twin), options_(options), stop_(stop), levels_(bench.info(), options_, theta), twin_(twin, bench.info(), options_, theta, stop), clamped_(bench.info().clamped()) {
     C_ = static_cast<Eigen::Index>(options_.channels.size());
     R_ = static_cast<Eigen::Index>(twin_.readings());
     const std::vector<std::uint32_t> read = bench.info().read();
@@ -120,6 +127,7 @@ class Check {
     measure();
     relax(levels_.drive(safe_));
     judge();
+    if (report_.passed()) holders();
     for (const auto& [i, j] : design.undecided) {
       const std::string &a = options_.channels[i].name, &b = options_.channels[j].name;
       report_.undecided.emplace_back(a, b);
@@ -436,6 +444,79 @@ class Check {
     }
   }
 
+  // What a holder does to each reading, and what it takes at its own terminal: the means of a step up and one down.
+  struct Held {
+    Vector moved;          // [n_read] kT per kT
+    double conductance = std::numeric_limits<double>::quiet_NaN();  // units of current per kT
+    bool limited = false;
+  };
+  template <class Relaxing>
+  static Held hold(const WiringHolder& holder, double rest, Drive drive, const Relaxing& once) {
+    drive.holds = {{holder.terminal, rest + holder.step}};
+    const Relaxation up = once(drive);
+    drive.holds = {{holder.terminal, rest - holder.step}};
+    const Relaxation down = once(drive);
+    Held held;
+    held.moved = (up.potential - down.potential) / (2 * holder.step);
+    if (up.current.size() > 0 && down.current.size() > 0) held.conductance = (up.current[holder.terminal] - down.current[holder.terminal]) / (2 * holder.step);
+    held.limited = up.quality.has(Flag::in_compliance) || down.quality.has(Flag::in_compliance);
+    return held;
+  }
+
+  void holders() {
+    if (options_.holders.empty()) return;
+    constexpr double slack = 0.1;  // of a held terminal's step: leads, and errors of source and meter
+    const std::vector<std::uint32_t> read = bench_.info().read(), exact_read = exact_.info().read();
+    Drive drive = levels_.drive(safe_), simulated = drive;
+    drive.observe = At{std::max(wait_, options_.shortest), averaged};
+    simulated.start = Rest{};
+    const Vector rest = relax(drive).potential, exact_rest = exact_.relax(simulated).potential;
+    for (const WiringHolder& holder : options_.holders) {
+      const auto own = std::find(read.begin(), read.end(), holder.terminal) - read.begin();
+      const auto exact_own = std::find(exact_read.begin(), exact_read.end(), holder.terminal) - exact_read.begin();
+      const Held held = hold(holder, rest[own], drive, [this](const Drive& d) { return relax(d); });
+      const Held expected = hold(holder, exact_rest[exact_own], simulated, [this](const Drive& d) { return exact_.relax(d); });
+      ChannelReport entry;
+      entry.name = holder.name;
+      entry.strength = 2 * holder.step * held.moved.norm();
+      entry.expected = 2 * holder.step * expected.moved.norm();
+      entry.error = std::sqrt(2 * step_options_.noise.squaredNorm() / averaged);
+      entry.gain = held.moved[own];
+      if (std::isfinite(held.conductance)) entry.conductance = held.conductance;
+      Eigen::Index nearest = 0;  // to a whole step
+      (held.moved.array() - 1).abs().minCoeff(&nearest);
+      const auto is = [&](WiringVerdict verdict, const std::string& what) {
+        entry.verdict = verdict;
+        fail(holder.name + ' ' + what);
+      };
+      // Near NDC a conductance is a small difference: there a share of it says nothing.
+      const bool differs = std::abs(held.conductance - expected.conductance) > options_.gain_tolerance * std::abs(expected.conductance) + options_.roughness;
+      if (held.limited) {
+        is(WiringVerdict::limited, "is in compliance at tiny levels: is its lead shorted?");
+      } else if (nearest != own && std::abs(held.moved[nearest] - 1) <= slack) {
+        entry.of = report_.readings[static_cast<std::size_t>(nearest)].name;
+        is(WiringVerdict::exchanged, "holds what " + entry.of + " reads: are cables exchanged?");
+      } else if (std::abs(held.moved[own]) < nothing) {
+        is(WiringVerdict::silent, "holds nothing: is its lead open?");
+      } else if (std::abs(held.moved[own] - 1) > slack) {
+        is(WiringVerdict::wrong_gain, "moves what it holds " + rounded(held.moved[own]) + " times as much as it should");
+      } else if (differs && held.conductance * expected.conductance < 0) {
+        is(WiringVerdict::wrong_sign, "measures its current with the wrong sign");
+      } else if (differs) {
+        is(WiringVerdict::wrong_gain, "sees a conductance of " + rounded(held.conductance) + " units of current per kT; the simulated network's is " + rounded(expected.conductance));
+      }
+      std::vector<std::pair<double, std::size_t>> answered;
+      for (std::size_t r = 0; r < read.size(); ++r) {
+        const double moved = std::abs(held.moved[static_cast<Eigen::Index>(r)]);
+        if (moved > slack && 2 * holder.step * moved > 5 * entry.error) answered.emplace_back(moved, r);
+      }
+      std::sort(answered.rbegin(), answered.rend());
+      for (const auto& [moved, r] : answered) entry.answered.push_back(report_.readings[r].name);
+      report_.channels.push_back(std::move(entry));
+    }
+    relax(levels_.drive(safe_));
+  }
+
   // What the cables turned out to be.
   void tell_channels(const World& world) {
     const auto n = static_cast<std::size_t>(C_);
@@ -539,7 +620,7 @@ class Check {
 
   static constexpr std::uint32_t averaged = 4;  // of which a settled one is the mean
 
-  Device& bench_;
+  Device &bench_, &exact_;
   WiringCheckOptions options_;
   std::stop_token stop_;
   Levels levels_;  // as drives of the bench

@@ -95,6 +95,7 @@ class Wiring {
     if (terminal.clamped) return;
     if (!channel.on_demand) refuse(name(c) + "terminal " + std::to_string(number) + " is a free one: it is held only where a drive asks for it (on demand)");
     if (!channel.plan.limits.contains(0)) refuse(name(c) + "its limits leave out 0, where it stands while nothing is held");
+    if (instruments_.source_settings[channel.instrument].off != OffState::high_impedance) refuse(name(c) + "its output when off would still load terminal " + std::to_string(number) + ", a free one; expected an off state of high impedance");
     terminal.can_hold = true;
   }
 
@@ -338,13 +339,13 @@ void Bench::do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_
         if (!bench.settings.environment.empty()) bench.pause_while_outside(stop);
         bench.impose(drive, stop);
         row.timing.start = bench.clock->now();
-        Impl::Numbers numbers;
-        if (const At* at = std::get_if<At>(&drive.observe)) bench.sample(row, numbers, *at, row.timing.start, stop);
-        else bench.settle(row, numbers, stop);
-        bench.fill(row, numbers, info_);
+        std::vector<Impl::Numbers> scans;
+        if (const At* at = std::get_if<At>(&drive.observe)) bench.sample(row, scans, *at, row.timing.start, stop);
+        else bench.settle(row, scans, stop);
+        bench.fill(row, scans, info_);
         row.timing.read = bench.clock->now();
         bench.check_queues();
-        if (bench.settings.environment.empty() || bench.outside(numbers).empty()) break;
+        if (bench.settings.environment.empty() || bench.outside(scans.back()).empty()) break;
         // The surroundings went out of bounds on the way: it is waited for, and done again.
       }
     } catch (const Cancelled&) {

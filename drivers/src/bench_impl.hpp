@@ -72,11 +72,14 @@ struct Bench::Impl {
     std::vector<MeterReading> environment;        // of settings.environment
     std::vector<std::optional<SourceReading>> sources;
   };
+  bool holding() const;
   Numbers read_all(bool sources);
-  void settle(Relaxation& row, Numbers& numbers, std::stop_token stop);
+  void settle(Relaxation& row, std::vector<Numbers>& scans, std::stop_token stop);
   void look_for_oscillation(std::vector<std::uint16_t>& flags);
-  void sample(Relaxation& row, Numbers& numbers, const At& at, double start, std::stop_token stop);
-  void fill(Relaxation& row, const Numbers& numbers, const DeviceInfo& info);
+  void sample(Relaxation& row, std::vector<Numbers>& scans, const At& at, double start, std::stop_token stop);
+  Vector currents(const Numbers& numbers, std::size_t terminals) const;
+  void fill_currents(Relaxation& row, const std::vector<Numbers>& scans, std::size_t terminals) const;
+  void fill(Relaxation& row, const std::vector<Numbers>& scans, const DeviceInfo& info);
   double potential(std::size_t reading, double volts) const;
   std::string outside(const Numbers& numbers) const;
   void pause_while_outside(std::stop_token stop);

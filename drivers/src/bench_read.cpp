@@ -9,6 +9,14 @@
 
 namespace ness::drivers {
 
+// A free terminal's current is what a relaxation under holds is for.
+bool Bench::Impl::holding() const {
+  for (std::size_t c = 0; c < settings.channels.size(); ++c) {
+    if (channel(c).on_demand && levels.is_on(c)) return true;
+  }
+  return false;
+}
+
 // All are armed before the first is fetched: the time of the slowest, not the sum.
 Bench::Impl::Numbers Bench::Impl::read_all(bool sources) {
   Numbers numbers;
@@ -57,9 +65,10 @@ double Bench::Impl::potential(std::size_t r, double volts) const {
   return kT_of_volts((volts - reading.offset) / reading.gain);
 }
 
-void Bench::Impl::settle(Relaxation& row, Numbers& numbers, std::stop_token stop) {
+// `scans`: those of the verdict's window, the last one last.
+void Bench::Impl::settle(Relaxation& row, std::vector<Numbers>& scans, std::stop_token stop) {
   const double begin = clock->now();
-  const bool senses = std::any_of(sensed.begin(), sensed.end(), [](const auto& s) { return !s.second.environment; });
+  const bool every = holding() || read.empty() || std::any_of(sensed.begin(), sensed.end(), [](const auto& s) { return !s.second.environment; });
   std::vector<SettleJudge> judges;
   for (std::size_t k = 0; k < read.size(); ++k) {
     SettleOptions options = settings.settle;
@@ -69,10 +78,11 @@ void Bench::Impl::settle(Relaxation& row, Numbers& numbers, std::stop_token stop
     judges.emplace_back(options);
   }
   std::vector<std::uint16_t> flags(read.size(), 0);
-  for (std::size_t scans = 1;; ++scans) {
+  for (;;) {
     const double before = clock->now();
-    // The sources' own measurements belong to the verdict's scan: from the first that can be it, unless they are what is judged.
-    numbers = read_all(senses || scans >= settings.settle.least || read.empty());
+    // The sources' own measurements belong to the verdict's scan: from the first that can be it, unless they are what is judged, or averaged.
+    scans.push_back(read_all(every || scans.size() + 1 >= settings.settle.least));
+    const Numbers& numbers = scans.back();
     const double time = (before + clock->now()) / 2;
     bool settled = true, readable = true;
     for (std::size_t k = 0; k < read.size(); ++k) {
@@ -97,13 +107,16 @@ void Bench::Impl::settle(Relaxation& row, Numbers& numbers, std::stop_token stop
   row.potential = Vector::Zero(static_cast<Eigen::Index>(read.size()));
   row.sigma = row.potential;
   double bound = 0;
+  std::size_t window = 1;
   for (std::size_t k = 0; k < read.size(); ++k) {
     const SettleVerdict& verdict = judges[k].verdict();
     if (!verdict.settled && flags[k] == 0) flags[k] = bit(Flag::invalid);  // another's reading ended the scan too early
     row.potential[static_cast<Eigen::Index>(k)] = verdict.window > 0 ? verdict.mean : std::nan("");
     row.sigma[static_cast<Eigen::Index>(k)] = verdict.standard_error;
     bound = std::max(bound, verdict.bound);
+    window = std::max(window, verdict.window);
   }
+  scans.erase(scans.begin(), scans.end() - static_cast<std::ptrdiff_t>(std::min(window, scans.size())));
   row.timing.bound = bound;
   row.timing.settled = clock->now();
   if (settings.burst > 0) look_for_oscillation(flags);
@@ -125,7 +138,7 @@ void Bench::Impl::look_for_oscillation(std::vector<std::uint16_t>& flags) {
 }
 
 // Readings from a time on, settled or not: no bound is known.
-void Bench::Impl::sample(Relaxation& row, Numbers& numbers, const At& at, double start, std::stop_token stop) {
+void Bench::Impl::sample(Relaxation& row, std::vector<Numbers>& scans, const At& at, double start, std::stop_token stop) {
   clock->wait(start + at.time - clock->now(), stop);
   row.potential = Vector::Zero(static_cast<Eigen::Index>(read.size()));
   Vector squares = row.potential;
@@ -133,7 +146,8 @@ void Bench::Impl::sample(Relaxation& row, Numbers& numbers, const At& at, double
   row.timing.settled = clock->now();
   for (std::uint32_t i = 0; i < at.samples; ++i) {
     if (stop.stop_requested()) throw Cancelled();
-    numbers = read_all(i + 1 == at.samples);
+    scans.push_back(read_all(holding() || i + 1 == at.samples));
+    const Numbers& numbers = scans.back();
     for (std::size_t k = 0; k < read.size(); ++k) {
       const MeterReading& reading = numbers.readings[*reading_of[k]];
       if (std::isnan(reading.volts)) flags[k] = bit(reading.over_range ? Flag::over_range : Flag::invalid);
@@ -148,37 +162,73 @@ void Bench::Impl::sample(Relaxation& row, Numbers& numbers, const At& at, double
   if (std::any_of(flags.begin(), flags.end(), [](std::uint16_t f) { return f != 0; })) row.quality.terminal = flags;
 }
 
-// What was measured beside the potentials: levels, currents into the network, compliance, parameters, surroundings.
-void Bench::Impl::fill(Relaxation& row, const Numbers& numbers, const DeviceInfo& info) {
-  for (std::size_t k = 0; k < read.size(); ++k) {
-    const double mu = row.potential[static_cast<Eigen::Index>(k)];
-    if (std::isfinite(mu)) last_volts[read[k]] = volts_of_kT(mu);
-  }
-  const double nothing = std::numeric_limits<double>::quiet_NaN();
-  Vector inputs = Vector::Constant(static_cast<Eigen::Index>(clamped.size()), nothing);
-  Vector currents = Vector::Constant(static_cast<Eigen::Index>(info.terminals.size()), nothing);
+// Units of current into the network, [terminals], of one scan; NaN where none was measured.
+Vector Bench::Impl::currents(const Numbers& numbers, std::size_t terminals) const {
+  Vector all = Vector::Constant(static_cast<Eigen::Index>(terminals), std::numeric_limits<double>::quiet_NaN());
   for (const auto& [terminal, c] : channel_of_terminal) {
     if (channel(c).kind != LevelChannel::Kind::source || !numbers.sources[channel(c).instrument]) continue;
-    const SourceReading& reading = *numbers.sources[channel(c).instrument];
-    const auto position = std::find(clamped.begin(), clamped.end(), terminal);
-    if (position != clamped.end()) inputs[position - clamped.begin()] = kT_of_volts(channel(c).gain * reading.volts + channel(c).offset);
-    if (injects(c)) currents[static_cast<Eigen::Index>(terminal)] = units_of_amperes(channel(c).gain * reading.amperes + channel(c).offset);
-    else if (channel(c).gain == 1) currents[static_cast<Eigen::Index>(terminal)] = units_of_amperes(reading.amperes);
-    if (reading.in_compliance) row.quality.raise(Flag::in_compliance);
-    if (reading.over_range) row.quality.raise(Flag::over_range);
+    const double amperes = numbers.sources[channel(c).instrument]->amperes;
+    if (injects(c)) all[static_cast<Eigen::Index>(terminal)] = units_of_amperes(channel(c).gain * amperes + channel(c).offset);
+    else if (channel(c).gain == 1) all[static_cast<Eigen::Index>(terminal)] = units_of_amperes(amperes);
   }
   // A meter at the terminal itself knows better than the source behind its lead.
   for (std::size_t r = 0; r < settings.readings.size(); ++r) {
     const BenchReading& reading = settings.readings[r];
-    const double value = numbers.readings[r].volts;
-    if (reading.current) {
-      currents[static_cast<Eigen::Index>(reading.terminal)] = units_of_amperes((value - reading.offset) / reading.gain);
-    } else if (const auto position = std::find(clamped.begin(), clamped.end(), reading.terminal); position != clamped.end()) {
-      inputs[position - clamped.begin()] = potential(r, value);
+    if (reading.current) all[static_cast<Eigen::Index>(reading.terminal)] = units_of_amperes((numbers.readings[r].volts - reading.offset) / reading.gain);
+  }
+  return all;
+}
+
+// Means over the scans, as of the potentials.
+void Bench::Impl::fill_currents(Relaxation& row, const std::vector<Numbers>& scans, std::size_t terminals) const {
+  const auto n = static_cast<Eigen::Index>(terminals);
+  Vector sum = Vector::Zero(n), count = sum, squares = sum;
+  std::vector<Vector> all;
+  for (const Numbers& numbers : scans) all.push_back(currents(numbers, terminals));
+  for (const Vector& one : all) {
+    sum += one.array().isNaN().select(0, one);
+    count += one.array().isNaN().select(Vector::Zero(n), 1);
+  }
+  if ((count.array() == 0).all()) return;
+  row.current = sum.cwiseQuotient(count);  // 0 / 0 is the NaN of what was not measured
+  for (const Vector& one : all) squares += one.array().isNaN().select(0, one - row.current).cwiseAbs2();
+  row.current_sigma = (squares.array() / (count.array() * (count.array() - 1))).sqrt();  // of a single reading: NaN
+  // Equal readings say no more than their last digit.
+  for (const auto& [terminal, c] : channel_of_terminal) {
+    const bool metered_too = std::any_of(settings.readings.begin(), settings.readings.end(), [t = terminal](const BenchReading& r) { return r.current && r.terminal == t; });
+    if (channel(c).kind != LevelChannel::Kind::source || metered_too) continue;
+    double& sigma = row.current_sigma[static_cast<Eigen::Index>(terminal)];
+    const double step = levels.display(channel(c).instrument).amperes * (injects(c) ? std::abs(channel(c).gain) : 1);
+    sigma = std::isnan(sigma) ? sigma : std::max(sigma, std::abs(units_of_amperes(step)) / std::sqrt(12.0));
+  }
+  if (row.current_sigma.array().isNaN().all()) row.current_sigma.resize(0);
+}
+
+// What was measured beside the potentials: levels, currents into the network, compliance, parameters, surroundings.
+void Bench::Impl::fill(Relaxation& row, const std::vector<Numbers>& scans, const DeviceInfo& info) {
+  for (std::size_t k = 0; k < read.size(); ++k) {
+    const double mu = row.potential[static_cast<Eigen::Index>(k)];
+    if (std::isfinite(mu)) last_volts[read[k]] = volts_of_kT(mu);
+  }
+  fill_currents(row, scans, info.terminals.size());
+  const Numbers& numbers = scans.back();
+  Vector inputs = Vector::Constant(static_cast<Eigen::Index>(clamped.size()), std::numeric_limits<double>::quiet_NaN());
+  for (const auto& [terminal, c] : channel_of_terminal) {
+    if (channel(c).kind != LevelChannel::Kind::source) continue;
+    const std::size_t source = channel(c).instrument;
+    for (const Numbers& scan : scans) {
+      if (scan.sources[source] && scan.sources[source]->in_compliance) row.quality.raise(Flag::in_compliance);
+      if (scan.sources[source] && scan.sources[source]->over_range) row.quality.raise(Flag::over_range);
     }
+    const auto position = std::find(clamped.begin(), clamped.end(), terminal);
+    if (position != clamped.end() && numbers.sources[source]) inputs[position - clamped.begin()] = kT_of_volts(channel(c).gain * numbers.sources[source]->volts + channel(c).offset);
+  }
+  for (std::size_t r = 0; r < settings.readings.size(); ++r) {
+    const BenchReading& reading = settings.readings[r];
+    if (reading.current) continue;
+    if (const auto position = std::find(clamped.begin(), clamped.end(), reading.terminal); position != clamped.end()) inputs[position - clamped.begin()] = potential(r, numbers.readings[r].volts);
   }
   if (inputs.size() > 0 && inputs.allFinite()) row.clamp_readback = inputs;
-  if (!currents.array().isNaN().all()) row.current = currents;
   row.theta_readback = parameters_now(info);
   if (settings.environment.empty()) return;
   row.environment.resize(static_cast<Eigen::Index>(settings.environment.size()));

@@ -246,9 +246,11 @@ void Levels::switch_on(std::size_t c, double level) {
   if (on_[c]) return;
   SourceMeter& source = *instruments_.sources[channels_[c].instrument];
   const Range& limits = channels_[c].plan.limits;
+  const double allowed = std::clamp(level, limits.low, limits.high);
   told_[c] = std::numeric_limits<double>::quiet_NaN();
-  source.set_level(std::clamp(level, limits.low, limits.high));
+  source.set_level(allowed);
   read_back({c});
+  if (same_level(allowed, present_[c], planner_.channels()[c].resolution)) told_[c] = allowed;
   on_[c] = true;
   const SetpointPlanner with = planner_.without(absent());
   if (const std::string broken = with.broken(present_); !broken.empty()) {

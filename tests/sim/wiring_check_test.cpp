@@ -2,6 +2,7 @@
 
 #include <catch2/catch.hpp>
 #include <Eigen/Eigenvalues>
+#include <Eigen/LU>
 
 #include "ness/core/error.hpp"
 #include "ness/core/noisy.hpp"
@@ -17,6 +18,9 @@ struct Mistake {
   std::optional<std::pair<std::size_t, std::size_t>> cables, meters;           // exchanged
   std::optional<std::size_t> turned, open, meter_turned, meter_open;           // one of each
   std::optional<std::pair<std::size_t, double>> gain;
+  std::optional<std::pair<std::uint32_t, std::uint32_t>> holders;              // terminals whose holders are exchanged
+  std::optional<std::uint32_t> holder_open;
+  std::optional<std::pair<std::uint32_t, double>> holder_gain;                 // of the current it measures
   std::vector<std::array<double, 3>> cross_talk;                               // reading, channel, kT of the one per level of the other
 };
 
@@ -47,7 +51,19 @@ class Miswired final : public Device {
       Drive drive = drives[d];
       drive.clamp = pattern_of(inputs);
       drive.theta = Parameters::of(theta);
+      const auto leads_to = [&](std::uint32_t terminal) {
+        if (!mistake_.holders) return terminal;
+        return terminal == mistake_.holders->first ? mistake_.holders->second : terminal == mistake_.holders->second ? mistake_.holders->first : terminal;
+      };
+      for (Hold& hold : drive.holds) hold.terminal = leads_to(hold.terminal);
+      if (mistake_.holder_open) std::erase_if(drive.holds, [&](const Hold& hold) { return hold.terminal == *mistake_.holder_open; });
       Relaxation row = sample_.relax(drive);
+      if (!drives[d].holds.empty()) {
+        Vector current = Vector::Constant(static_cast<Eigen::Index>(info_.terminals.size()), std::nan(""));
+        for (const Hold& hold : drives[d].holds) current[hold.terminal] = hold.terminal == mistake_.holder_open ? 0 : row.current[leads_to(hold.terminal)];
+        if (mistake_.holder_gain) current[mistake_.holder_gain->first] *= mistake_.holder_gain->second;
+        row.current = current;
+      }
       if (mistake_.meters) std::swap(row.potential[static_cast<Eigen::Index>(mistake_.meters->first)], row.potential[static_cast<Eigen::Index>(mistake_.meters->second)]);
       if (mistake_.meter_turned) row.potential[static_cast<Eigen::Index>(*mistake_.meter_turned)] *= -1;
       if (mistake_.meter_open) row.potential[static_cast<Eigen::Index>(*mistake_.meter_open)] = 0.01;
@@ -507,4 +523,61 @@ TEST_CASE("a wiring check stays within its limits, and ends at rest") {
   const WiringReport report = check_wiring(bench, rig.twin, rig.theta, rig.options);
   CHECK(report.passed());
   for (std::size_t c = 0; c < bench.last.size(); ++c) CHECK(bench.last[c] == Approx(rig.options.channels[c].safe).margin(1e-12));
+}
+
+TEST_CASE("holders that are exchanged, open, or measure what is not so are found by name, and right ones pass") {
+  for (std::uint64_t seed = 0; seed < 4; ++seed) {
+    Rig rig(sample_of(seed), seed);
+    const std::vector<std::uint32_t> free = rig.network->free();
+    for (const std::uint32_t node : free) rig.options.holders.push_back({"hold-" + std::to_string(node), node, 0.1});
+    const auto reading = [&](std::uint32_t node) { return rig.sample.info().terminals[node].name; };
+    const std::size_t channels = rig.options.channels.size();
+    const WiringReport right = rig.check({}, 1e-4);
+    INFO("seed " << seed << "\n" << all_of(right));
+    CHECK(right.passed());
+    REQUIRE(right.channels.size() == channels + free.size());
+    const NetworkModel model(rig.network, 1);
+    for (std::size_t k = 0; k < free.size(); ++k) {
+      const ChannelReport& holder = right.channels[channels + k];
+      CHECK(holder.verdict == WiringVerdict::right);
+      CHECK(holder.gain == Approx(1).margin(5e-3));  // means of four readings of 1e-4 beside a step of 0.2: 4e-4
+      CHECK(holder.answered.front() == reading(free[k]));
+      // What one held node sees while the others follow: the inverse of its entry in R.
+      Drive at_rest;
+      at_rest.theta = Parameters::of(rig.theta);
+      at_rest.clamp = pattern_of(Vector::Zero(static_cast<Eigen::Index>(rig.network->clamped().size())));
+      const Matrix R = (-model.conductance(at_rest, rig.sample.relax(at_rest).potential)).inverse();
+      REQUIRE(holder.conductance);
+      CHECK(*holder.conductance == Approx(1 / R(static_cast<Eigen::Index>(k), static_cast<Eigen::Index>(k))).epsilon(0.02));  // the curvature over 0.1 kT
+    }
+    Random random(seed, 9);
+    const std::uint32_t one = free[random.below(free.size())], two = one == free.back() ? free.front() : one + 1;
+    const auto hold = [](std::uint32_t node) { return "hold-" + std::to_string(node); };
+    Mistake mistake;
+    mistake.holders = {one, two};
+    const WiringReport exchanged = rig.check(mistake, 1e-4);
+    INFO(all_of(exchanged));
+    REQUIRE(exchanged.failures.size() == 2);
+    const std::uint32_t first = std::min(one, two), second = std::max(one, two);
+    CHECK(exchanged.failures[0] == hold(first) + " holds what " + reading(second) + " reads: are cables exchanged?");
+    CHECK(exchanged.failures[1] == hold(second) + " holds what " + reading(first) + " reads: are cables exchanged?");
+    mistake = {};
+    mistake.holder_open = one;
+    CHECK(rig.check(mistake, 1e-4).failures == std::vector{hold(one) + " holds nothing: is its lead open?"});
+    mistake = {};
+    mistake.holder_gain = {one, -1};
+    CHECK(rig.check(mistake, 1e-4).failures == std::vector{hold(one) + " measures its current with the wrong sign"});
+    mistake.holder_gain = {one, 0.2};
+    const WiringReport weak = rig.check(mistake, 1e-4);
+    REQUIRE(weak.failures.size() == 1);
+    CHECK(weak.failures[0].starts_with(hold(one) + " sees a conductance of "));
+    // Behind another mistake nobody asks them.
+    mistake.meters = {0, 1};
+    CHECK(rig.check(mistake, 1e-4).channels.size() == channels);
+  }
+  Rig rig(sample_of(0));
+  rig.options.holders = {{"hold-0", 0, 0.1}};
+  CHECK_THROWS_WITH(rig.check(), Catch::Contains("holder 'hold-0'") && Catch::Contains("cannot be held"));
+  rig.options.holders = {{"hold-2", 2, 0}};
+  CHECK_THROWS_WITH(rig.check(), Catch::Contains("step of 0"));
 }

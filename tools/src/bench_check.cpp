@@ -49,7 +49,13 @@ WiringCheckOptions check_options(const BenchFile& file, const DeviceInfo& bench)
     channel.safe = safe;
     Range possible;
     if (wire.node) {
-      if (!bench.terminals[*wire.node].clamped) continue;
+      const Terminal& terminal = bench.terminals[*wire.node];
+      if (!terminal.clamped) {
+        if (!terminal.can_hold || !terminal.reads_potential) continue;
+        const double reach = file.check.share * (terminal.level.high - terminal.level.low);
+        options.holders.push_back({wire.name, *wire.node, reach / 5});
+        continue;
+      }
       channel.terminal = *wire.node;
       const LineScale line = line_scale(wire, file.instruments[wire.instrument].model);
       channel.gain = file.scale.carrier * line.gain / file.scale.volts_per_kT;

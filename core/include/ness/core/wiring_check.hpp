@@ -6,6 +6,9 @@
 // exchanging any two cables would show; what a channel does at all of them together is its *row*. A row may be stronger or
 // weaker than the twin says, by the stated share: the twin of a real sample is rough. Its pattern may not differ.
 //
+// Sources that hold free terminals on demand are looked at last: a terminal that is held goes where its level goes, no other does as
+// much, and what it takes is the twin's conductance.
+//
 // An exchanged cable also moves the operating point, and with it everybody's row. Rows are therefore not compared one by one: where
 // some do not fit, the twin is driven as if two cables were exchanged, a sign turned, a gain wrong; the one mistake that explains
 // what was measured is named, then the next.
@@ -33,8 +36,16 @@ struct WiringChannel {
   std::string plug = "";        ///< cables may be mistaken for one another within one kind of plug
 };
 
+/// A source that holds a free terminal where a drive asks for it, and is off otherwise.
+struct WiringHolder {
+  std::string name;
+  std::uint32_t terminal = 0;   ///< that can be held, and whose potential is read
+  double step = 0.1;            ///< kT either way from where the terminal rests
+};
+
 struct WiringCheckOptions {
   std::vector<WiringChannel> channels;
+  std::vector<WiringHolder> holders;   ///< looked at last, where all else is right
   std::vector<std::string> readings;   ///< names of what is read, [n_read]; empty: the terminals'
   /// False for levels of all channels that must not be imposed together; empty: all may. Asked with a channel at a time beside the
   /// operating point.
@@ -102,7 +113,7 @@ struct StepResponse {
 };
 
 struct WiringReport {
-  std::vector<ChannelReport> channels;
+  std::vector<ChannelReport> channels;  ///< the holders follow, where they were looked at
   std::vector<ReadingReport> readings;
   std::vector<StepResponse> steps;
   std::vector<std::string> failures, warnings;  ///< one clear line each

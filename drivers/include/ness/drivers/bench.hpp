@@ -4,6 +4,9 @@
 // channels. Inputs are held by source-meters (or DAC channels), parameters are gates with a calibration, currents are injected by
 // moving a node's leak reference (u = g x change of mu_ref) or by a source of current, potentials are read by scanners and voltmeters. What is written passes the setpoint plan; what changed is written, and nothing
 // else; what was written is read back.
+//
+// A free terminal that is held is the node of a source-meter whose output is on: Relaxation::current is what it supplies, into the
+// network positive, averaged over the window of the verdict as the potentials are.
 #pragma once
 
 #include <cstdint>

@@ -60,6 +60,8 @@ class Levels {
   std::size_t sources() const { return instruments_.sources.size(); }
   SourceMeter& source(std::size_t i) { return *instruments_.sources[i]; }
   const SourceMeterSettings& source_settings(std::size_t i) const { return instruments_.source_settings[i]; }
+  /// Smallest steps of a source's readings, V and A.
+  SourceReading display(std::size_t i) const { return instruments_.sources[i]->display(instruments_.source_settings[i]); }
   const std::string& address(std::size_t channel) const;
 
   /// Asks everyone who they are. Throws LinkError or InstrumentError; nothing else was sent.
