@@ -57,9 +57,9 @@ MeasuredJacobian::MeasuredJacobian(const std::string& name, std::shared_ptr<cons
   if (!(options.reset > 0)) throw std::invalid_argument(name + ": reset " + number_text(options.reset) + "; it must be > 0 (infinite: no reset)");
 }
 
-double MeasuredJacobian::probe_size() const {
+double MeasuredJacobian::probe_size(std::uint64_t lost) const {
   if (!(chosen_ > 0)) throw std::logic_error(std::string(name()) + ": the probe is 0, to be chosen from noise and curvature, and prepare has not chosen it");
-  return chosen_;
+  return std::ldexp(chosen_, -2 * static_cast<int>(lost));
 }
 
 // ---- the contrasts of a sample -----------------------------------------------------------------------------------------
@@ -91,18 +91,18 @@ MeasuredJacobian::Layout MeasuredJacobian::layout(const DeviceInfo& info, std::u
 
 class MeasuredJacobian::Plan final : public ContrastPlan {
  public:
-  Plan(const MeasuredJacobian& estimator, const DeviceInfo& info, const Minibatch& batch) : estimator_(estimator), info_(info), size_(estimator.probe_size()) {
+  Plan(const MeasuredJacobian& estimator, const DeviceInfo& info, const Minibatch& batch) : estimator_(estimator), info_(info) {
+    estimator.probe_size(0);  // chosen, or it says so before anything is imposed
     for (const std::uint64_t sample : batch.samples) layouts_.push_back(estimator.layout(info, sample));
   }
   std::size_t contrasts(std::size_t sample) const override { return static_cast<std::size_t>(estimator_.contrasts_of(layouts_[sample].nodes.size())); }
   bool impose(Drive& drive, std::size_t sample, std::size_t k, const Seen& so_far) const override {
-    return estimator_.impose_contrast(drive, info_, *so_far.free, layouts_[sample].nodes, k, size_);
+    return estimator_.impose_contrast(drive, info_, *so_far.free, layouts_[sample].nodes, k, estimator_.probe_size(so_far.lost));
   }
 
  private:
   const MeasuredJacobian& estimator_;
   const DeviceInfo& info_;
-  double size_;
   std::vector<Layout> layouts_;
 };
 
@@ -145,7 +145,7 @@ Matrix MeasuredJacobian::all_potentials(const DeviceInfo& info, const Sample& sa
   Matrix all(sample.free->potential.size(), n);
   for (Eigen::Index k = 0; k < n; ++k) {
     const auto node = static_cast<std::size_t>(k);
-    all.col(k) = slope(info, sample, node, node, probe_size(), [](const Relaxation&, const Vector& potential) -> const Vector& { return potential; });
+    all.col(k) = slope(info, sample, node, node, probe_size(sample.lost), [](const Relaxation&, const Vector& potential) -> const Vector& { return potential; });
   }
   return all;
 }
@@ -155,7 +155,7 @@ MeasuredJacobian::Visit MeasuredJacobian::visit(const DeviceInfo& info, const Mi
   const Layout at = layout(info, number);
   const auto n = static_cast<Eigen::Index>(info.free().size());
   const auto column = [&](std::size_t place, double* weight = nullptr) {
-    return slope(info, sample, place, at.nodes[place], probe_size(), [&](const Relaxation& row, const Vector& potential) { return answer(info, row, potential); }, weight);
+    return slope(info, sample, place, at.nodes[place], probe_size(sample.lost), [&](const Relaxation& row, const Vector& potential) { return answer(info, row, potential); }, weight);
   };
   Visit visit;
   if (at.full) {

@@ -92,7 +92,8 @@ class MeasuredJacobian : public CostateEstimator {
     bool full = true;
     bool moved = true;  // the free state is that of `known` from now on
   };
-  double probe_size() const;
+  // After so many attempts at a sample that lost its branch: a quarter each time.
+  double probe_size(std::uint64_t lost) const;
   std::size_t each() const { return options_.central ? 2 : 1; }
   bool tracks() const { return options_.measure_every > 0; }
   double contrasts_of(std::size_t nodes) const;
