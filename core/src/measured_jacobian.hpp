@@ -67,8 +67,8 @@ class MeasuredJacobian : public CostateEstimator {
   virtual Vector solved(const DeviceInfo& info, const Matrix& response, const Vector& c) const = 0;
   /// |G - G^T| / |G + G^T| of a sample that was measured in full.
   virtual double asymmetry_of(const DeviceInfo& info, const Sample& sample, const Matrix& response) const = 0;
-  /// The free state has shifted, as if `equivalent` currents had been injected: what was put in, what came out, and the standard error of what
-  /// `response` makes of it. `errors` of the shift, [n_free].
+  /// The free state has shifted as if `equivalent` currents had been injected: what was put in, what came out, and the standard error of
+  /// the difference from what `response` makes of it. `errors`: of the shift, [n_free].
   struct Shift {
     Vector input, answer;
     double error = 0;
@@ -92,7 +92,7 @@ class MeasuredJacobian : public CostateEstimator {
     bool full = true;
     bool moved = true;  // the free state is that of `known` from now on
   };
-  // After so many attempts at a sample that lost its branch: a quarter each time.
+  // A quarter after each attempt at the sample that lost its branch.
   double probe_size(std::uint64_t lost) const;
   std::size_t each() const { return options_.central ? 2 : 1; }
   bool tracks() const { return options_.measure_every > 0; }
