@@ -315,6 +315,48 @@ TEST_CASE("measured Jacobians: relaxations that fail, lost branches and drift", 
   CHECK(error_of(gradient({}, drifting).value, still) > 2 * error_of(cancelled.value, still));
 }
 
+TEST_CASE("a probe that loses a branch is tried again with a quarter of it", "[jacobian]") {
+  // Nudges of more than 0.2 at the second sample end elsewhere.
+  class Folded final : public Device {
+   public:
+    explicit Folded(Device& device) : device_(device) {}
+    const DeviceInfo& info() const override { return device_.info(); }
+
+   protected:
+    void do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) override {
+      device_.relax(drives, [&](std::size_t i, const Relaxation& row) {
+        Relaxation found = row;
+        const bool jumps = drives[i].label.sample == 1 && drives[i].nudge.size() > 0 && drives[i].nudge.cwiseAbs().maxCoeff() > 0.2;
+        if (jumps) {
+          found.quality.raise(Flag::other_branch);
+          found.potential.array() += 3;
+        }
+        sink(i, found);
+      }, stop);
+    }
+
+   private:
+    Device& device_;
+  };
+  toy::Network network(toy_options(0.1));
+  Folded folded(network);
+  const Dataset set = three_samples(2);
+  const Minibatch batch = all_of(set, network.example_theta());
+  const auto part = [&](Device& device, double probe, std::uint64_t sample) {
+    Minibatch one = batch;
+    one.samples = {sample};
+    return estimate(device, *made(network, {.probe = probe}), one, squared);
+  };
+  const Gradient found = estimate(folded, *made(network, {.probe = 0.4}), batch, squared);
+  CHECK(found.used == 3);
+  CHECK(found.lost == 1);
+  CHECK(found.relaxations == 3 * 11 + 2);  // the free state and the first probe of the attempt that was lost
+  const Vector expected = (part(network, 0.4, 0).value + part(network, 0.1, 1).value + part(network, 0.4, 2).value) / 3;
+  CHECK((found.value - expected).norm() < 1e-12 * expected.norm());
+  // A quarter is not enough: left out.
+  CHECK(part(folded, 1, 1).left_out == 1);
+}
+
 TEST_CASE("measured Jacobians: what is not possible is said", "[jacobian]") {
   toy::Network network(toy_options(0.1));
   DeviceInfo info = network.info();
