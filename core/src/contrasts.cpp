@@ -110,6 +110,7 @@ std::vector<Chain> ContrastEstimator::chains(const DeviceInfo& info, const Minib
       if (first && at.lost > 0 && !std::holds_alternative<Rest>(drive.start)) drive.start = Rest{};
       if (first && relaxes_freely()) return drive;
       Seen seen;
+      seen.lost = at.lost;
       if (!at.free.empty()) seen.free = &rows[at.free.front()];
       if (!starts_afresh()) {
         drive.start = Present{};
@@ -152,6 +153,7 @@ ContrastEstimator::Told ContrastEstimator::tell_apart(const DeviceInfo& info, co
     if (!at.whole) continue;
     Sample sample;
     sample.index = i;
+    sample.lost = at.lost;
     if (!at.free.empty()) sample.free = &rows[i][at.free.front()];
     for (const std::size_t k : at.contrasts) {
       sample.contrasts.push_back(&rows[i][k]);

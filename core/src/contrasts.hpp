@@ -14,6 +14,7 @@ namespace ness {
 struct Seen {
   const Relaxation* free = nullptr;          ///< null where the estimator relaxes nothing freely
   std::vector<const Relaxation*> contrasts;  ///< so far, as read
+  std::uint64_t lost = 0;                    ///< attempts at this sample whose branch was lost
 };
 
 /// The contrasts of a minibatch.
@@ -30,6 +31,7 @@ struct Sample {
   std::size_t index = 0;                 ///< in the minibatch
   const Relaxation* free = nullptr;
   std::vector<const Relaxation*> contrasts;
+  std::uint64_t lost = 0;                ///< attempts before this one
   std::vector<Vector> potential;         ///< [contrasts][n_read] their readings, drift taken off where that is asked for
 };
 

@@ -100,8 +100,10 @@ std::string CostateEstimator::unmet_needs(const DeviceInfo& info) const {
   return unmet.empty() ? unmet_by_costate(info) : unmet;
 }
 
-double CostateEstimator::cost(const DeviceInfo& info) const {
-  return relaxations(info, costate_contrasts(info) + static_cast<double>(law_contrasts(info, law_)));
+double CostateEstimator::cost(const DeviceInfo& info) const { return cost_with(info, costate_contrasts(info)); }
+
+double CostateEstimator::cost_with(const DeviceInfo& info, double costate_contrasts) const {
+  return relaxations(info, costate_contrasts + static_cast<double>(law_contrasts(info, law_)));
 }
 
 std::unique_ptr<const ContrastPlan> CostateEstimator::plan(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const {

@@ -13,7 +13,7 @@ class CostateEstimator : public ContrastEstimator {
  public:
   std::string_view name() const final { return name_; }
   std::string unmet_needs(const DeviceInfo& info) const final;
-  double cost(const DeviceInfo& info) const final;
+  double cost(const DeviceInfo& info) const override;
   Gradient form(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
                 std::span<const std::vector<Relaxation>> rows) const final;
 
@@ -32,9 +32,11 @@ class CostateEstimator : public ContrastEstimator {
   virtual Vector costate(const DeviceInfo& info, const Minibatch& batch, const Sample& sample, const Vector& cotangent, double& asymmetry) const = 0;
 
   const Model* model() const { return model_.get(); }
+  std::unique_ptr<const ContrastPlan> plan(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const final;
+  /// Relaxations of a sample with so many contrasts for the costate.
+  double cost_with(const DeviceInfo& info, double costate_contrasts) const;
 
  private:
-  std::unique_ptr<const ContrastPlan> plan(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const final;
   std::string name_;
   std::shared_ptr<const Model> model_;
   CurrentLawOptions law_;

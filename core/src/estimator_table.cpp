@@ -60,6 +60,24 @@ Made make_evolution(const Settings& s, ModelPointer) {
 
 using Form = EquilibriumPropagationOptions::Form;
 
+// Tracked: measured now and then unless it is said otherwise.
+template <typename Options, std::unique_ptr<Estimator> (*made)(ModelPointer, const Options&), bool tracked>
+Made make_measured_jacobian(const Settings& s, ModelPointer model) {
+  Options options{.measure_every = tracked ? 20u : 0u, .contrasts = s.contrasts, .law = s.law};
+  take(options.probe, s.probe);
+  take(options.central, s.central);
+  take(options.measure_every, s.measure_every);
+  take(options.refresh, s.refresh);
+  take(options.reset, s.reset);
+  return made(std::move(model), options);
+}
+template <bool tracked>
+constexpr auto make_node_probing = make_measured_jacobian<NodeProbingOptions, node_probing, tracked>;
+template <bool tracked>
+constexpr auto make_conductance = make_measured_jacobian<ConductanceOptions, conductance_by_voltage, tracked>;
+
+constexpr std::string_view probing_needs = "inject at and read all free nodes; a law of dI/dtheta, or to hold and read the current of all free nodes";
+constexpr std::string_view conductance_needs = "hold, and read the potential and the current of, all free nodes; a law of dI/dtheta, or held steps of the parameters";
 constexpr std::string_view ep_needs = "inject at the outputs, read all free nodes; a law of dI/dtheta, or to hold and read the current of all free nodes";
 constexpr std::string_view ep_source = "arXiv 2605.15985, Eqs. C6-C8, in currents; Scellier & Bengio 2017";
 
@@ -71,6 +89,10 @@ constexpr std::array table{
     EstimatorEntry{"equilibrium-propagation-centred", "ep-centred", ep_needs, "3", "Laborieux et al. 2021; as one-sided", true, make_equilibrium_propagation<Form::centred>},
     EstimatorEntry{"equilibrium-propagation-random-sign", "ep-random-sign", ep_needs, "2", "Scellier & Bengio 2017, as one-sided", true, make_equilibrium_propagation<Form::random_sign>},
     EstimatorEntry{"equilibrium-propagation-richardson", "ep-richardson", ep_needs, "5", "Richardson's extrapolation of the centred form", true, make_equilibrium_propagation<Form::richardson>},
+    EstimatorEntry{"node-probing", "probing", probing_needs, "1 + 2 n; central = false: 1 + n", "arXiv 2605.15985, Eqs. 13-14, in currents, R by injection", true, make_node_probing<false>},
+    EstimatorEntry{"node-probing-tracked", "probing-tracked", probing_needs, "1 + 2 n at 1 of `measure_every` visits, else 1 + 2 refresh", "as node-probing; Broyden 1965", true, make_node_probing<true>},
+    EstimatorEntry{"conductance-by-voltage", "conductance", conductance_needs, "1 + 2 n held; central = false: 2 + n", "arXiv 2605.15985, Eqs. 13-14, in currents, G by held steps", true, make_conductance<false>},
+    EstimatorEntry{"conductance-by-voltage-tracked", "conductance-tracked", conductance_needs, "1 + 2 n held at 1 of `measure_every` visits, else 1 + 2 refresh", "as conductance-by-voltage; Broyden 1965", true, make_conductance<true>},
     EstimatorEntry{"spsa", "spsa", "set parameters, read the outputs", "2 directions; 1 more with blocking or references", "Spall 1992, 1998", false, make_spsa},
     EstimatorEntry{"walsh", "walsh-coded", "set parameters, read the outputs", "1 + P, P = twice the next power of 2 from m on", "multiplexed gradient descent, arXiv 2501.15403, with Walsh codes", false, make_walsh},
     EstimatorEntry{"evolution", "genetic", "set parameters, read the outputs", "population", "Whitelam & Casert, thermodynamic computing out of equilibrium", false, make_evolution},

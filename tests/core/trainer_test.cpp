@@ -379,6 +379,17 @@ TEST_CASE("training stops at a target loss and at a limit of relaxations", "[tra
   }
 }
 
+TEST_CASE("a loss of some samples reaches no target", "[trainer]") {
+  toy::Options options;
+  options.fails = [](const Drive& drive) { return drive.label.sample == 2; };
+  Setting sound, failing(options);
+  for (Setting* s : {&sound, &failing}) s->training.target_loss = 1e3;  // any loss is below
+  CHECK(sound.run().end == TrainingSummary::End::target);
+  const TrainingSummary summary = failing.run();
+  CHECK(summary.end == TrainingSummary::End::epochs);
+  CHECK(summary.left_out == 4);  // once an epoch
+}
+
 TEST_CASE("checkpoints come at their rhythm and at the end, once", "[trainer]") {
   Setting s;
   s.training.epochs = 5;

@@ -7,6 +7,7 @@
 #include "commands.hpp"
 #include "evaluations.hpp"
 #include "logged_run.hpp"
+#include "ness/core/error.hpp"
 #include "ness/core/gradient_check.hpp"
 #include "ness/core/random.hpp"
 #include "ness/core/recorder.hpp"
@@ -61,6 +62,8 @@ GradientCheck check(Device& device, Run& run, const Experiment& experiment, cons
   if (options.step) settings.step = *options.step;
   settings.parameters = check_options.parameters;
   const auto estimator = estimator_entry(options.estimator.empty() ? experiment.estimator : options.estimator).make(settings, run.model);
+  if (const std::string unmet = estimator->unmet_needs(device.info()); !unmet.empty()) throw Unsupported(std::string(estimator->name()) + ": " + unmet);
+  estimator->prepare(device, device.info(), batch, *experiment.task->loss, stop);
   return check_gradient(device, *estimator, batch, *experiment.task->loss, check_options, stop);
 }
 

@@ -173,26 +173,42 @@ struct CoupledLearningOptions {
 std::unique_ptr<Estimator> coupled_learning(std::shared_ptr<const Model> model, const CoupledLearningOptions& options);
 
 struct NodeProbingOptions {
-  double probe = 0;     ///< injected current, units; 0: from noise and curvature
+  /// Injected current, units. 0: chosen in prepare where noise and curvature err least together: a few samples are measured at h and 2 h,
+  /// h grows while noise hides the curvature, and no potential is moved by more than 1 kT; at least 1e-6. Where that is finer than the
+  /// sources resolve, state it. A sample whose branch a probe lost is tried again (ContrastOptions::attempts) with a quarter of it.
+  double probe = 0;
+  /// Two probes a node: +-delta, error of the order of delta^2. Where the range of a terminal's nudge has no room on one side, delta and
+  /// 2 delta on the other with the free state, of the same order (and 3.6 times the noise); where it has little room, less. Else one probe,
+  /// up where there is room, against the free state: of the order of delta. The two change places from node to node (+-, -+, ..): what
+  /// readings drift by between them enters neighbouring columns with opposite signs, so that it largely cancels from a costate; to cancel it
+  /// from each column ask for ContrastOptions::cancel_drift.
   bool central = true;
-  /// Between measurements: 0: measured at every step. N: measured at a sample's first and then every N steps; in between `refresh` nodes are
-  /// probed in turn, and every shift of the free state whose cause the model knows corrects the rest (Broyden's update).
+  /// Between measurements. 0: measured at every step. N: a sample is measured at its first visit and then at every N-th; in between
+  /// `refresh` nodes are probed in turn, and the shift of the free state since it was last learned from corrects the rest, where a model
+  /// says by which injected current the change of the parameters could have been replaced, -(I(mu_old, theta_new) - I(mu_old, theta_old)),
+  /// and the shift exceeds six standard errors (Broyden's update, 1965, for both; scaled down where noise explains the residual).
+  /// Up to 1 GB is remembered: samples x (outputs + 2) x n numbers, all of them in each checkpoint.
   std::uint64_t measure_every = 0;
   std::uint32_t refresh = 1;
-  /// A probe whose answer is off by more than this share from what was remembered makes the next step measure again.
+  /// A probe, or a shift, whose answer is off by more than this share from what was remembered (and three standard errors) makes the
+  /// sample's next visit measure again.
   double reset = 0.3;
   ContrastOptions contrasts = {};
   CurrentLawOptions law = {};
 };
 /// The adjoint with a measured Jacobian, by node probing: currents +-delta are injected at each free node and the outputs are read,
-/// costate_j = c . dmu_out/du_j. Assumes no reciprocity. Needs injection at all free nodes; free potentials only where the model is to say
-/// dI/dtheta. Cost: 1 + n relaxations, 1 + 2 n central, references; tracked, 1 + refresh (twice that, central) between measurements.
+/// costate_j = c . dmu_out/du_j (Eqs. 13-14 in currents, R = dmu/du measured). Assumes no reciprocity. Needs injection at all free nodes, and
+/// their potentials: dI/dtheta is taken where they settled. All of R is seen where all nodes are probed, hence Gradient::asymmetry of
+/// G = -R^-1; noise of the readings adds to it. Cost: 1 + n relaxations, 1 + 2 n central, references; tracked, 1 + refresh (1 + 2 refresh
+/// central) between measurements.
 std::unique_ptr<Estimator> node_probing(std::shared_ptr<const Model> model, const NodeProbingOptions& options);
 
 struct ConductanceOptions {
-  double probe = 0;     ///< kT, of a held node; 0: from noise and curvature
+  double probe = 0;     ///< kT, of a held node; 0: from noise and curvature, as of node probing
+  /// Two levels a node, mu +- delta, changing places as in node probing; an offset of a current meter cancels. Cut short where the
+  /// range of a terminal's level ends (then of the order of delta). Else one, against the holding currents where nothing is stepped.
   bool central = true;
-  /// As of node probing, with held steps.
+  /// As of node probing, with held steps: samples x (n + 2) x n numbers.
   std::uint64_t measure_every = 0;
   std::uint32_t refresh = 1;
   double reset = 0.3;
@@ -200,8 +216,10 @@ struct ConductanceOptions {
   CurrentLawOptions law = {};
 };
 /// The adjoint with a measured Jacobian, by voltage: all free nodes are held where they settled, one is stepped at a time, and the
-/// holding currents are read: a column of dI/dmu. (dI/dmu)^T costate = c is solved. Also right where the free network would not be
-/// stable. Needs to hold, and to read the current of, every free node. Cost: 1 + 1 + n, 1 + 2 n central; nothing but the first relaxes.
+/// holding currents are read: a column of dI/dmu. (dI/dmu)^T costate = c is solved (Eq. 13 in currents). Also right where the free network
+/// would not be stable. Steps are those of the sources' setpoints. Needs to hold, and to read the current of, every free node, and their
+/// potentials; a sample that settled where its sources cannot hold it is left out. Cost: 1 + 1 + n, 1 + 2 n central; nothing but the first
+/// relaxes.
 std::unique_ptr<Estimator> conductance_by_voltage(std::shared_ptr<const Model> model, const ConductanceOptions& options);
 
 struct SpsaOptions {
