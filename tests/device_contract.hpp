@@ -21,6 +21,11 @@ struct ContractOptions {
   /// Largest difference (kT) between a state and where the device settles when it starts from there under the same drive; only
   /// where states are restored. Negative: not tested (noise).
   double restart_tolerance = 1e-9;
+  /// Largest difference (kT) between a held terminal and the level it is held at. Negative: not tested (noise).
+  double hold_tolerance = 1e-9;
+  /// Largest current into a terminal that is held where it settled, all others too: nothing has to be supplied. A conductance
+  /// times the potentials' own errors.
+  double held_current = 1e-7;
 };
 
 inline bool same_bits(const Vector& a, const Vector& b) {
@@ -52,17 +57,59 @@ inline void check_info(const DeviceInfo& info) {
   }
 }
 
-inline void check_row(const DeviceInfo& info, const Relaxation& row) {
+inline void check_row(const DeviceInfo& info, const Drive& drive, const Relaxation& row) {
   const auto read = static_cast<Eigen::Index>(info.read().size());
   CHECK(row.potential.size() == read);
   CHECK((row.sigma.size() == 0 || row.sigma.size() == read));
   CHECK((row.current.size() == 0 || row.current.size() == static_cast<Eigen::Index>(info.terminals.size())));
+  CHECK((row.current_sigma.size() == 0 || row.current_sigma.size() == row.current.size()));
+  for (Eigen::Index t = 0; t < row.current.size(); ++t) {
+    INFO("terminal " << info.terminals[static_cast<std::size_t>(t)].name);
+    if (!info.terminals[static_cast<std::size_t>(t)].reads_current) CHECK(std::isnan(row.current[t]));
+    if (row.current_sigma.size() > 0 && !std::isnan(row.current_sigma[t])) {
+      CHECK(row.current_sigma[t] >= 0);
+      CHECK(std::isfinite(row.current[t]));
+    }
+  }
+  for (const Hold& hold : drive.holds) {
+    if (!info.terminals[hold.terminal].reads_current || !row.quality.usable()) continue;
+    INFO("held terminal " << info.terminals[hold.terminal].name);
+    REQUIRE(row.current.size() == static_cast<Eigen::Index>(info.terminals.size()));
+    CHECK(std::isfinite(row.current[hold.terminal]));
+  }
   CHECK((row.clamp_readback.size() == 0 || row.clamp_readback.size() == static_cast<Eigen::Index>(info.clamped().size())));
   CHECK((row.theta_readback.size() == 0 || row.theta_readback.size() == static_cast<Eigen::Index>(info.parameters.size())));
   CHECK((row.quality.terminal.empty() || row.quality.terminal.size() == static_cast<std::size_t>(read)));
   if (row.quality.usable()) CHECK(row.potential.allFinite());
   CHECK(row.timing.start <= row.timing.settled);
   CHECK(row.timing.settled <= row.timing.read);
+}
+
+// Terminals held where they settled are there, and what their holders supply is told.
+inline void check_holds(Device& device, const Drive& good, const Relaxation& settled, const ContractOptions& options) {
+  const DeviceInfo& info = device.info();
+  const std::vector<std::uint32_t> read = info.read();
+  Drive held = good;
+  held.start = Present{};
+  std::vector<std::size_t> position;
+  bool all_measured = info.reads_every_free_potential();
+  for (std::size_t k = 0; k < read.size(); ++k) {
+    const Terminal& terminal = info.terminals[read[k]];
+    const double level = settled.potential[static_cast<Eigen::Index>(k)];
+    all_measured = all_measured && terminal.can_hold && terminal.reads_current;
+    if (!terminal.can_hold || !terminal.level.contains(level)) continue;
+    held.holds.push_back({read[k], level});
+    position.push_back(k);
+  }
+  if (held.holds.empty()) return;
+  const Relaxation row = device.relax(held);
+  check_row(info, held, row);
+  CHECK(row.quality.usable());
+  for (std::size_t i = 0; i < position.size() && options.hold_tolerance >= 0; ++i) {
+    INFO("held terminal " << info.terminals[held.holds[i].terminal].name);
+    CHECK(std::abs(row.potential[static_cast<Eigen::Index>(position[i])] - held.holds[i].level) <= options.hold_tolerance);
+    if (all_measured && held.holds.size() == read.size()) CHECK(std::abs(row.current[held.holds[i].terminal]) <= options.held_current);
+  }
 }
 
 // Misuse throws before anything is imposed, also where only the last of several drives is wrong.
@@ -173,7 +220,7 @@ inline void check_device(Device& device, const Drive& good, const ContractOption
   });
   REQUIRE(rows.size() == drives.size());
   for (const Relaxation& row : rows) {
-    check_row(info, row);
+    check_row(info, good, row);
     CHECK(row.quality.usable());
   }
   if (info.deterministic) CHECK(same_bits(rows[0].potential, rows[2].potential));
@@ -196,7 +243,9 @@ inline void check_device(Device& device, const Drive& good, const ContractOption
   }
   Drive present = good;
   present.start = Present{};
-  check_row(info, device.relax(present));
+  check_row(info, present, device.relax(present));
+  check_holds(device, good, rows[0], options);
+  check_row(info, good, device.relax(good));  // and let go again
 
   CHECK(device.make_safe(std::chrono::milliseconds(1000)).safe);
   CHECK(device.make_safe(std::chrono::milliseconds(1000)).safe);

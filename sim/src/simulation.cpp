@@ -5,6 +5,7 @@
 #include <limits>
 #include <mutex>
 #include <stdexcept>
+#include <utility>
 
 #include "ness/core/error.hpp"
 #include "ness/sim/vector_target.hpp"
@@ -132,6 +133,10 @@ struct Simulation::Impl {
 
   Vector start_of(const Drive& drive, const Boundary& boundary, double& time) const;
   Relaxation run(const Drive& drive, Vector& end);
+  bool set_held(const Drive& drive, const Boundary& boundary, Relaxation& row) const;
+  void settle(const Drive& drive, const Boundary& boundary, Network::Workspace& work, Relaxation& row) const;
+  void observe_at(const At& at, const Boundary& boundary, const Vector& start, Network::Workspace& work, Relaxation& row) const;
+  void measure_currents(Boundary boundary, Network::Workspace& work, Relaxation& row) const;
 };
 
 Simulation::Simulation(std::shared_ptr<const Network> network, const SimulationOptions& options) {
@@ -147,7 +152,7 @@ Simulation::Simulation(std::shared_ptr<const Network> network, const SimulationO
     terminal.name = node.name.empty() ? "node " + std::to_string(info.terminals.size()) : node.name;
     terminal.clamped = node.clamped;
     if (!node.clamped) {
-      terminal.can_hold = true;
+      terminal.can_hold = terminal.reads_current = true;
       terminal.nudge = {-std::numeric_limits<double>::infinity(), std::numeric_limits<double>::infinity()};
     }
     terminal.reads_potential = !node.clamped;
@@ -182,23 +187,32 @@ Relaxation Simulation::Impl::run(const Drive& drive, Vector& end) {
   Vector theta;
   const Boundary boundary = boundary_of(*network, drive, theta);
   Relaxation row;
+  if (!set_held(drive, boundary, row)) settle(drive, boundary, *work, row);
+  if (!boundary.held.empty()) measure_currents(boundary, *work, row);
+  end = row.potential;
+  return row;
+}
+
+// True where every free node is held: nothing is left to relax.
+bool Simulation::Impl::set_held(const Drive& drive, const Boundary& boundary, Relaxation& row) const {
+  if (boundary.held.empty() || boundary.held.size() < network->free().size()) return false;
+  row.potential.resize(static_cast<Eigen::Index>(boundary.held.size()));
+  for (const auto& [k, level] : boundary.held) row.potential[k] = level;
+  const Rest* rest = std::get_if<Rest>(&drive.start);
+  if (rest != nullptr && std::isfinite(rest->rate) && boundary.clamp.size() > 0) row.timing.start = boundary.clamp.cwiseAbs().maxCoeff() / rest->rate;
+  const At* at = std::get_if<At>(&drive.observe);
+  row.timing.settled = row.timing.read = row.timing.start + (at != nullptr ? at->time : 0);
+  return true;
+}
+
+void Simulation::Impl::settle(const Drive& drive, const Boundary& boundary, Network::Workspace& work, Relaxation& row) const {
   const Vector start = start_of(drive, boundary, row.timing.start);
   if (const auto* at = std::get_if<At>(&drive.observe)) {
-    // Readings of a noise-free simulation are equal, so one stands for the mean of all samples.
-    row.potential = follow(*network, boundary, start, std::span(&at->time, 1), options.transient).front();
-    row.timing.read = row.timing.settled = row.timing.start + at->time;
-    network->impose(boundary, *work);
-    Vector unbalanced, correction;
-    Matrix slope;
-    network->evaluate(*work, row.potential, unbalanced, &slope);
-    const bool regular = network->factor(*work, slope);
-    if (regular) network->solve(*work, unbalanced, correction);
-    row.timing.bound = regular ? correction.cwiseAbs().maxCoeff() : std::numeric_limits<double>::infinity();
-    end = row.potential;
-    return row;
+    observe_at(*at, boundary, start, work, row);
+    return;
   }
   const bool restored = !std::holds_alternative<Rest>(drive.start);
-  SteadyState state = sim::relax(*network, boundary, start, options.steady_state, restored, *work);
+  SteadyState state = sim::relax(*network, boundary, start, options.steady_state, restored, work);
   row.timing.settled = row.timing.read = row.timing.start + state.time;
   row.timing.bound = state.bound;
   switch (state.verdict) {
@@ -214,8 +228,29 @@ Relaxation Simulation::Impl::run(const Drive& drive, Vector& end) {
     case Verdict::diverged: row.quality.raise(Flag::no_stable_state); break;
   }
   row.potential = std::move(state.potential);
-  end = row.potential;
-  return row;
+}
+
+void Simulation::Impl::observe_at(const At& at, const Boundary& boundary, const Vector& start, Network::Workspace& work, Relaxation& row) const {
+  // Readings of a noise-free simulation are equal, so one stands for the mean of all samples.
+  row.potential = follow(*network, boundary, start, std::span(&at.time, 1), options.transient).front();
+  row.timing.read = row.timing.settled = row.timing.start + at.time;
+  network->impose(boundary, work);
+  Vector unbalanced, correction;
+  Matrix slope;
+  network->evaluate(work, row.potential, unbalanced, &slope);
+  const bool regular = network->factor(work, slope);
+  if (regular) network->solve(work, unbalanced, correction);
+  row.timing.bound = regular ? correction.cwiseAbs().maxCoeff() : std::numeric_limits<double>::infinity();
+}
+
+// A holder supplies what its node, were it free, would be short of: I - u = -F.
+void Simulation::Impl::measure_currents(Boundary boundary, Network::Workspace& work, Relaxation& row) const {
+  const auto held = std::exchange(boundary.held, {});
+  network->impose(boundary, work);
+  Vector unbalanced;
+  network->evaluate(work, row.potential, unbalanced, nullptr);
+  row.current = Vector::Constant(static_cast<Eigen::Index>(info.terminals.size()), std::numeric_limits<double>::quiet_NaN());
+  for (const auto& [k, level] : held) row.current[network->free()[k]] = -unbalanced[k];
 }
 
 void Simulation::do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) {

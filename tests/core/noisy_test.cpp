@@ -161,6 +161,7 @@ TEST_CASE("a noisy device keeps the device contract", "[noisy]") {
   CHECK_FALSE(noisy.info().deterministic);
   contract::ContractOptions contract;
   contract.restart_tolerance = -1;
+  contract.hold_tolerance = -1;
   contract::check_device(noisy, drive, contract);
   Noisy silent(network, {});
   CHECK(silent.info().deterministic);

@@ -1,5 +1,6 @@
 #include <catch2/catch.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 
@@ -192,6 +193,93 @@ TEST_CASE("the model's conductance and costates are those of its equations") {
   const Matrix G = model.conductance(drive, potential);
   model.costates(std::span(&drive, 1), std::span(&potential, 1), std::span(&c, 1), std::span(&costate, 1));
   CHECK((-G.transpose() * costate - c).cwiseAbs().maxCoeff() < 1e-13);
+}
+
+TEST_CASE("a held node tells the current its holder supplies: what the edges and the leak carry away, less what is injected") {
+  const auto network = shared(mixed());
+  Simulation device(network);
+  const Drive free = drive_of(*network, Vector{{1.2, -0.4}});
+  CHECK(device.relax(free).current.size() == 0);  // nothing is held, nothing is measured
+  Vector theta;
+  Random random(8);
+  for (const bool at_a_time : {false, true}) {
+    for (const std::size_t held : {1, 2, 4}) {
+      Drive drive = free;
+      drive.nudge = Vector{{0.1, 0, -0.2, 0.05}};
+      for (std::size_t k = 0; k < held; ++k) drive.holds.push_back({static_cast<std::uint32_t>(5 - k), random.normal()});
+      if (at_a_time) drive.observe = At{1e4, 1};
+      const Relaxation row = device.relax(drive);
+      REQUIRE(row.quality.usable());
+      REQUIRE(row.current.size() == 6);
+      REQUIRE(row.current_sigma.size() == 0);
+      // By the scalar laws, edge after edge. A node that is not held is at rest to 1e-8 kT (transients: 1e-6) times conductances of order 1.
+      const Boundary boundary = boundary_of(*network, drive, theta);
+      const Vector edges = network->edge_currents(boundary, row.potential), mu = network->node_potentials(boundary, row.potential);
+      const double settled = at_a_time ? 1e-5 : 1e-7;
+      double supplied = 0, carried_away = 0;
+      for (std::size_t t = 0; t < 6; ++t) {
+        double out = 0;
+        for (std::size_t e = 0; e < network->spec().graph.edges.size(); ++e) {
+          const GraphEdge& edge = network->spec().graph.edges[e];
+          if (edge.source == t) out += edges[static_cast<Eigen::Index>(e)];
+          if (edge.target == t) out -= edges[static_cast<Eigen::Index>(e)];
+        }
+        const bool is_held = std::any_of(drive.holds.begin(), drive.holds.end(), [&](const Hold& h) { return h.terminal == t; });
+        if (t >= 2) {
+          const NodeProperties& node = network->spec().nodes[t];
+          const double leak = node.g * (mu[static_cast<Eigen::Index>(t)] - node.mu_ref), u = drive.nudge[static_cast<Eigen::Index>(t - 2)];
+          if (is_held) CHECK(row.current[static_cast<Eigen::Index>(t)] == Approx(out + leak - u).margin(1e-13));
+          else CHECK(out + leak - u == Approx(0).margin(settled));
+          carried_away += leak - u;
+        }
+        CHECK(std::isnan(row.current[static_cast<Eigen::Index>(t)]) == !is_held);
+        supplied += is_held ? row.current[static_cast<Eigen::Index>(t)] : t < 2 ? out : 0;
+      }
+      // What holders and inputs supply leaves through leaks and injections: nothing is made.
+      CHECK(supplied == Approx(carried_away).margin(4 * settled));
+      for (const Hold& hold : drive.holds) CHECK(row.potential[static_cast<Eigen::Index>(hold.terminal - 2)] == hold.level);
+    }
+  }
+}
+
+TEST_CASE("currents at held potentials: none where the free network settled, their slopes are those of the model, and nothing relaxes") {
+  const auto network = shared(mixed());
+  Simulation device(network);
+  const NetworkModel model(network, 1);
+  const Drive free = drive_of(*network, Vector{{1.2, -0.4}});
+  const Vector mu = device.relax(free).potential;
+  const auto held = [&](const Vector& level, const Parameters& theta) {
+    Drive drive = free;
+    drive.theta = theta;
+    drive.start = Present{};
+    for (std::uint32_t k = 0; k < 4; ++k) drive.holds.push_back({k + 2, level[k]});
+    const Relaxation row = device.relax(drive);
+    CHECK(row.potential == level);
+    CHECK(row.timing.read == row.timing.start);
+    CHECK(row.timing.bound == 0);
+    return Vector(row.current.tail(4));
+  };
+  CHECK(held(mu, free.theta).cwiseAbs().maxCoeff() < 1e-8);  // Newton's last step is below 1e-8 kT, and squares
+  // Central differences: an error of delta^2 / 6 third derivatives, of order 1 to 10.
+  Matrix slope(4, 4);
+  const double delta = 1e-3;
+  for (Eigen::Index k = 0; k < 4; ++k) {
+    const Vector step = delta * Vector::Unit(4, k);
+    slope.col(k) = (held(mu + step, free.theta) - held(mu - step, free.theta)) / (2 * delta);
+  }
+  const Matrix G = model.conductance(free, mu);
+  CHECK((slope + G).cwiseAbs().maxCoeff() < 1e-5);
+  CHECK((slope + G).cwiseAbs().maxCoeff() > 1e-12);  // no exact derivative in disguise
+  // And with a parameter stepped: -lambda^T dI/dtheta is what the model adds.
+  const Vector lambda = Vector{{0.3, -1.0, 0.7, 0.2}};
+  Vector gradient = Vector::Zero(static_cast<Eigen::Index>(network->parameters()));
+  model.add_gradient(std::span(&free, 1), std::span(&mu, 1), std::span(&lambda, 1), gradient);
+  for (std::uint32_t i = 0; i < network->parameters(); ++i) {
+    const double at = free.theta[i], h = 1e-4;
+    if (std::isinf(at)) continue;  // an enzyme without inhibition
+    const Vector dI = (held(mu, free.theta.with(i, at + h)) - held(mu, free.theta.with(i, at - h))) / (2 * h);
+    CHECK(-lambda.dot(dI) == Approx(gradient[i]).margin(1e-6));
+  }
 }
 
 TEST_CASE("the adjoint agrees with extrapolated central differences of re-settled states: dots, enzymes, unequal capacities") {

@@ -49,7 +49,7 @@ struct Timing {
 struct Relaxation {
   Vector potential;       ///< [n_read] settled means, kT, of the terminals DeviceInfo::read()
   Vector sigma;           ///< [n_read] their standard errors; empty where not measured
-  Vector current;         ///< [n_terminals] measured currents into the network, NaN where a terminal's is not; empty where none is
+  Vector current;         ///< [n_terminals] measured currents into the network, NaN where not measured (free terminals: only while held); empty where none is
   Vector current_sigma;   ///< [n_terminals] their standard errors; empty where not known
   Vector clamp_readback;  ///< [n_clamped] measured levels; empty where not measured (never an echo)
   Vector theta_readback;  ///< [n_parameters] measured parameters; empty where not measured

@@ -37,8 +37,10 @@ class NetworkModel final : public Model {
   unsigned threads_;
 };
 
-/// A simulated network. Restores states, reads every free potential, injects at and holds every free node. A batch runs on all cores;
-/// results come in index order and do not depend on the number of threads.
+/// A simulated network. Restores states, reads every free potential, injects at and holds every free node. Of the nodes a drive holds
+/// it tells the current that the holder supplies: I - u, net outgoing current with the leak less what is injected there. Where all
+/// free nodes are held nothing relaxes, and a relaxation is one evaluation. A batch runs on all cores; results come in index order and
+/// do not depend on the number of threads.
 class Simulation final : public Device {
  public:
   explicit Simulation(std::shared_ptr<const Network> network, const SimulationOptions& options = {});
