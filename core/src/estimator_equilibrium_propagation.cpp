@@ -4,7 +4,7 @@
 
 #include "costate_estimator.hpp"
 #include "ness/core/random.hpp"
-#include "number_text.hpp"
+#include "nudge_size.hpp"
 
 namespace ness {
 namespace {
@@ -26,11 +26,22 @@ const char* name_of(Form form) {
 class EquilibriumPropagation final : public CostateEstimator {
  public:
   EquilibriumPropagation(std::shared_ptr<const Model> model, const EquilibriumPropagationOptions& options)
-      : CostateEstimator(name_of(options.form), std::move(model), options.contrasts, options.law), beta_(options.beta), form_(options.form) {
-    if (!(options.beta > 0) || std::isinf(options.beta)) {
-      throw std::invalid_argument("equilibrium propagation: beta " + number_text(options.beta) + "; it must be finite and > 0");
-    }
+      : CostateEstimator(name_of(options.form), std::move(model), options.contrasts, options.law), beta_(options.beta, "equilibrium propagation"), form_(options.form) {}
+
+  std::uint64_t prepare(Device& device, const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::stop_token stop) override {
+    if (!beta_.automatic()) return 0;
+    const auto measure = [&](const Minibatch& few, double beta, std::uint64_t& relaxations) {
+      beta_.choose(beta);
+      const Probed probed = probe(device, info, few, loss, stop);
+      relaxations += probed.relaxations;
+      return probed.costates;
+    };
+    const NudgeSize best = best_nudge(device, info, batch, loss, error(), measure, stop);
+    beta_.choose(best.beta);
+    return best.relaxations;
   }
+  Vector state() const override { return beta_.state(); }
+  void restore(const Vector& state) override { beta_.restore(state, name()); }
 
  private:
   // One contrast: how it is nudged, and how its shift enters the costate, in units of 1 / beta.
@@ -52,6 +63,16 @@ class EquilibriumPropagation final : public CostateEstimator {
     return {};
   }
 
+  NudgeError error() const {
+    switch (form_) {
+      case Form::one_sided:
+      case Form::random_sign: return {1, std::sqrt(2.0)};
+      case Form::centred: return {2, std::sqrt(0.5)};
+      case Form::richardson: return {4, std::sqrt(2.0 / 36 + 32.0 / 9)};
+    }
+    return {};
+  }
+
   class Plan final : public ContrastPlan {
    public:
     Plan(const EquilibriumPropagation& estimator, const DeviceInfo& info, const Minibatch& batch, const Loss& loss)
@@ -61,7 +82,7 @@ class EquilibriumPropagation final : public CostateEstimator {
       const Phase phase = estimator_.phases(batch_, sample)[k];
       const Vector c = cotangent(info_, batch_, loss_, sample, *so_far.free);
       // Half a nudge is half of what was imposed, not of what was asked for.
-      drive.nudge = nudging_.currents(phase.sign * phase.share, nudging_.beta(estimator_.beta_, c), c);
+      drive.nudge = nudging_.currents(phase.sign * phase.share, nudging_.beta(estimator_.beta_.value(), c), c);
       return true;
     }
 
@@ -79,7 +100,7 @@ class EquilibriumPropagation final : public CostateEstimator {
     return std::make_unique<Plan>(*this, info, batch, loss);
   }
   Vector costate(const DeviceInfo& info, const Minibatch& batch, const Sample& sample, const Vector& c, double&) const override {
-    const double beta = Nudging(info).beta(beta_, c);
+    const double beta = Nudging(info).beta(beta_.value(), c);
     const std::vector<Phase> all = phases(batch, sample.index);
     Vector sum = Vector::Zero(c.size());
     double offset = 0;  // of the free state, where the phases do not cancel it
@@ -91,7 +112,7 @@ class EquilibriumPropagation final : public CostateEstimator {
     return sum / beta;
   }
 
-  double beta_;
+  NudgeStrength beta_;
   Form form_;
 };
 
