@@ -23,6 +23,7 @@ struct Options {
   double tolerance = 1e-15; ///< of the last Newton step; a loose one makes the result depend on the start
   Range nudge{-10, 10};     ///< of every free terminal
   Range level{-50, 50};     ///< of every terminal
+  bool holds_all = false;   ///< every free terminal can be held; else the hidden ones
   std::function<bool(const Drive&)> fails;  ///< relaxations that do not converge
 };
 
@@ -46,7 +47,7 @@ class Network : public Device, public Model {
       terminal.name = node.name;
       terminal.clamped = node.clamped;
       terminal.level = options_.level;
-      terminal.can_hold = node.name.starts_with("hidden");
+      terminal.can_hold = terminal.reads_current = node.name.starts_with("hidden") || (options_.holds_all && !node.clamped);
       if (!node.clamped) terminal.nudge = options_.nudge;
       info_.terminals.push_back(terminal);
     }
@@ -159,6 +160,7 @@ class Network : public Device, public Model {
         for (Eigen::Index k = 0; k < drive.nudge.size(); ++k) u[nudgeable[k] - inputs_] = drive.nudge[k];
         solve(drive, u);
         row.potential = state_;
+        if (!drive.holds.empty()) row.current = supplied(drive, u);
       }
       sink(i, row);
     }
@@ -183,6 +185,14 @@ class Network : public Device, public Model {
     }
     for (std::size_t n = 0; n < free_; ++n) j(n, n) += theta[2 * graph_.edges.size() + 2 * n];
     return j;
+  }
+
+  // What holders supply: the net outgoing current of the node, less what is injected there.
+  Vector supplied(const Drive& drive, const Vector& u) const {
+    const Vector short_of = currents(drive.theta.values(), drive.clamp.levels(), state_) - u;
+    Vector current = Vector::Constant(static_cast<Eigen::Index>(info_.terminals.size()), std::numeric_limits<double>::quiet_NaN());
+    for (const Hold& hold : drive.holds) current[hold.terminal] = short_of[hold.terminal - inputs_];
+    return current;
   }
 
   // Newton's method with the step halved until the residual falls.
