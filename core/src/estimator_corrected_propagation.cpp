@@ -80,9 +80,8 @@ class Rounds {
     std::vector<Round> rounds{scaled(sign * c_)};
     double change = c_.norm();
     for (std::size_t r = 0; r < rows.size(); ++r) {
-      const Round& last = rounds.back();
-      rounds.push_back(scaled(sign * c_ - 2 / last.beta * (*A * (rows[r]->potential - free.potential))));
-      const double next = (rounds.back().w - last.w).norm();
+      rounds.push_back(scaled(sign * c_ - 2 / rounds[r].beta * (*A * (rows[r]->potential - free.potential))));
+      const double next = (rounds[r + 1].w - rounds[r].w).norm();
       if (!(next <= contraction_ * change) && !(next <= floor(*A, free, rows, r, rounds))) return {};
       change = next;
     }
