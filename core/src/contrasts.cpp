@@ -96,7 +96,10 @@ ContrastEstimator::Walk ContrastEstimator::walk(const DeviceInfo& info, std::siz
 }
 
 std::vector<Chain> ContrastEstimator::chains(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const {
-  const std::shared_ptr<const ContrastPlan> shared = plan(info, batch, loss);
+  return chains_of(plan(info, batch, loss), info, batch);
+}
+
+std::vector<Chain> ContrastEstimator::chains_of(std::shared_ptr<const ContrastPlan> shared, const DeviceInfo& info, const Minibatch& batch) const {
   const bool restores = info.restores_state && info.reads_every_free_potential();
   std::vector<Chain> all;
   all.reserve(batch.samples.size());

@@ -43,6 +43,8 @@ class ContrastEstimator : public Estimator {
   /// Throws std::invalid_argument, beginning with `name`, for options that make no sense.
   ContrastEstimator(const std::string& name, const ContrastOptions& options);
   virtual std::unique_ptr<const ContrastPlan> plan(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const = 0;
+  /// One chain a sample with the contrasts of any plan: what is measured to choose a size needs not all of the estimator's.
+  std::vector<Chain> chains_of(std::shared_ptr<const ContrastPlan> plan, const DeviceInfo& info, const Minibatch& batch) const;
   /// Contrasts start as the free relaxation does, not from where it ended: what is compared is a state that will be used.
   virtual bool starts_afresh() const { return false; }
   /// False: there is nothing but contrasts.

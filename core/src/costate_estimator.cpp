@@ -110,6 +110,30 @@ std::unique_ptr<const ContrastPlan> CostateEstimator::plan(const DeviceInfo& inf
   return std::make_unique<WithLaw>(costate_plan(info, batch, loss), info, batch, law_);
 }
 
+CostateEstimator::Probed CostateEstimator::probe(Device& device, const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::stop_token stop) const {
+  const std::shared_ptr<const ContrastPlan> own = costate_plan(info, batch, loss);
+  std::vector<Chain> chains = chains_of(own, info, batch);
+  for (Chain& chain : chains) {
+    chain = [inner = std::move(chain)](std::span<const Relaxation> so_far) {
+      std::optional<Drive> drive = inner(so_far);
+      if (drive) drive->label.purpose = Label::Purpose::probe;
+      return drive;
+    };
+  }
+  const std::vector<std::vector<Relaxation>> rows = relax_chains(device, chains, stop);
+  const Told told = tell_apart(info, *own, rows);
+  Probed probed;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    probed.relaxations += rows[i].size();
+    std::optional<Vector>& found = probed.costates.emplace_back();
+    if (!told.samples[i]) continue;
+    double asymmetry = nan;
+    found = costate(info, batch, *told.samples[i], cotangent(info, batch, loss, i, *told.samples[i]->free), asymmetry);
+    if (!found->allFinite()) found.reset();
+  }
+  return probed;
+}
+
 Gradient CostateEstimator::form(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
                                 std::span<const std::vector<Relaxation>> rows) const {
   Forming forming(info, batch, loss, rows);
@@ -172,12 +196,18 @@ Vector Nudging::currents(double sign, double wanted, const Vector& c) const {
   return u;
 }
 
+std::string unmet_by_nudging(const DeviceInfo& info, std::uint32_t at) {
+  const Terminal& terminal = info.terminals[at];
+  const bool output = std::find(info.outputs.begin(), info.outputs.end(), at) != info.outputs.end();
+  const std::string who = (output ? "output terminal " : "terminal ") + std::to_string(at) + " (" + terminal.name + ")";
+  if (terminal.nudge.empty()) return who + " cannot be nudged";
+  if (!(terminal.nudge.low < 0 && terminal.nudge.high > 0)) return who + " can be nudged one way only; both signs are needed";
+  return {};
+}
+
 std::string unmet_by_nudging(const DeviceInfo& info) {
   for (const std::uint32_t output : info.outputs) {
-    const Terminal& terminal = info.terminals[output];
-    const std::string who = "output terminal " + std::to_string(output) + " (" + terminal.name + ")";
-    if (terminal.nudge.empty()) return who + " cannot be nudged";
-    if (!(terminal.nudge.low < 0 && terminal.nudge.high > 0)) return who + " can be nudged one way only; both signs are needed";
+    if (std::string unmet = unmet_by_nudging(info, output); !unmet.empty()) return unmet;
   }
   return {};
 }

@@ -36,6 +36,14 @@ class CostateEstimator : public ContrastEstimator {
   /// Relaxations of a sample with so many contrasts for the costate.
   double cost_with(const DeviceInfo& info, double costate_contrasts) const;
 
+  /// Relaxes the samples of `batch` with the contrasts of the costate alone, labelled probe, and forms their costates; empty where that
+  /// cannot be done.
+  struct Probed {
+    std::vector<std::optional<Vector>> costates;
+    std::uint64_t relaxations = 0;
+  };
+  Probed probe(Device& device, const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::stop_token stop) const;
+
  private:
   std::string name_;
   std::shared_ptr<const Model> model_;
@@ -59,6 +67,8 @@ class Nudging {
 };
 /// Empty if every output can be nudged both ways.
 std::string unmet_by_nudging(const DeviceInfo& info);
+/// Empty if this free terminal can be.
+std::string unmet_by_nudging(const DeviceInfo& info, std::uint32_t terminal);
 /// dL/dmu [n_read] of a sample at a free relaxation: zero but at the outputs.
 Vector cotangent(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::size_t sample, const Relaxation& free);
 

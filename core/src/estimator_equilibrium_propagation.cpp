@@ -4,6 +4,7 @@
 
 #include "costate_estimator.hpp"
 #include "ness/core/random.hpp"
+#include "nudge_size.hpp"
 #include "number_text.hpp"
 
 namespace ness {
@@ -26,14 +27,26 @@ const char* name_of(Form form) {
 class EquilibriumPropagation final : public CostateEstimator {
  public:
   EquilibriumPropagation(std::shared_ptr<const Model> model, const EquilibriumPropagationOptions& options)
-      : CostateEstimator(name_of(options.form), std::move(model), options.contrasts, options.law), beta_(options.beta), nudge_(options.nudge), form_(options.form) {
+      : CostateEstimator(name_of(options.form), std::move(model), options.contrasts, options.law), beta_(options.beta, "equilibrium propagation"), nudge_(options.nudge), form_(options.form) {
     if (!(options.nudge >= 0) || std::isinf(options.nudge)) {
       throw std::invalid_argument("equilibrium propagation: nudge " + number_text(options.nudge) + "; it must be finite and >= 0 (0: beta says it)");
     }
-    if (!(options.beta > 0) || std::isinf(options.beta)) {
-      throw std::invalid_argument("equilibrium propagation: beta " + number_text(options.beta) + "; it must be finite and > 0");
-    }
   }
+
+  std::uint64_t prepare(Device& device, const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::stop_token stop) override {
+    if (!beta_.automatic() || nudge_ > 0) return 0;
+    const auto measure = [&](const Minibatch& few, double beta, std::uint64_t& relaxations) {
+      beta_.choose(beta);
+      const Probed probed = probe(device, info, few, loss, stop);
+      relaxations += probed.relaxations;
+      return probed.costates;
+    };
+    const NudgeSize best = best_nudge(device, info, batch, loss, error(), measure, stop);
+    beta_.choose(best.beta);
+    return best.relaxations;
+  }
+  Vector state() const override { return beta_.state(); }
+  void restore(const Vector& state) override { beta_.restore(state, name()); }
 
  private:
   // One contrast: how it is nudged, and how its shift enters the costate, in units of 1 / beta.
@@ -51,6 +64,16 @@ class EquilibriumPropagation final : public CostateEstimator {
       }
       // D(beta) = (mu+ - mu-) / (2 beta); (4 D(beta / 2) - D(beta)) / 3.
       case Form::richardson: return {{-1, 1, 1.0 / 6}, {1, 1, -1.0 / 6}, {1, 0.5, 4.0 / 3}, {-1, 0.5, -4.0 / 3}};
+    }
+    return {};
+  }
+
+  NudgeError error() const {
+    switch (form_) {
+      case Form::one_sided:
+      case Form::random_sign: return {1, std::sqrt(2.0)};
+      case Form::centred: return {2, std::sqrt(0.5)};
+      case Form::richardson: return {4, std::sqrt(2.0 / 36 + 32.0 / 9)};
     }
     return {};
   }
@@ -97,10 +120,11 @@ class EquilibriumPropagation final : public CostateEstimator {
   // Of a sample with this c, before the ranges of the outputs.
   double wanted(const Vector& c) const {
     const double pull = c.cwiseAbs().maxCoeff();
-    return nudge_ > 0 && pull > 0 ? nudge_ / pull : beta_;
+    return nudge_ > 0 && pull > 0 ? nudge_ / pull : beta_.value();
   }
 
-  double beta_, nudge_;
+  NudgeStrength beta_;
+  double nudge_;
   Form form_;
 };
 

@@ -58,6 +58,24 @@ Made make_evolution(const Settings& s, ModelPointer) {
   return evolution(options, s.seed);
 }
 
+Made make_corrected_propagation(const Settings& s, ModelPointer model) {
+  CorrectedPropagationOptions options{.contrasts = s.contrasts, .law = s.law};
+  take(options.beta, s.beta);
+  take(options.rounds, s.rounds);
+  take(options.measured, s.skew_measured);
+  take(options.measure_every, s.measure_every);
+  take(options.probe, s.probe);
+  take(options.contraction, s.contraction);
+  return corrected_propagation(std::move(model), options);
+}
+
+Made make_coupled_learning(const Settings& s, ModelPointer model) {
+  CoupledLearningOptions options{.contrasts = s.contrasts, .law = s.law};
+  take(options.eta, s.eta);
+  take(options.centred, s.central);
+  return coupled_learning(std::move(model), options);
+}
+
 using Form = EquilibriumPropagationOptions::Form;
 
 // Tracked: measured now and then unless it is said otherwise.
@@ -89,6 +107,10 @@ constexpr std::array table{
     EstimatorEntry{"equilibrium-propagation-centred", "ep-centred", ep_needs, "3", "Laborieux et al. 2021; as one-sided", true, make_equilibrium_propagation<Form::centred>},
     EstimatorEntry{"equilibrium-propagation-random-sign", "ep-random-sign", ep_needs, "2", "Scellier & Bengio 2017, as one-sided", true, make_equilibrium_propagation<Form::random_sign>},
     EstimatorEntry{"equilibrium-propagation-richardson", "ep-richardson", ep_needs, "5", "Richardson's extrapolation of the centred form", true, make_equilibrium_propagation<Form::richardson>},
+    EstimatorEntry{"equilibrium-propagation-corrected", "ep-corrected", "inject at and read all free nodes; the antisymmetric part from a model, or to hold and read the current of all free nodes; dI/dtheta as equilibrium propagation",
+                   "1 + 2 rounds; where the antisymmetric part is measured 2 n / measure_every more", "AsymEP, arXiv 2602.03670, in currents", true, make_corrected_propagation},
+    EstimatorEntry{"coupled-learning", "coupled", "hold the outputs (and read the current of a single one: then it is the gradient), read all free nodes; dI/dtheta as equilibrium propagation", "3, one-sided 2",
+                   "Stern et al. 2021, in currents", true, make_coupled_learning},
     EstimatorEntry{"node-probing", "probing", probing_needs, "1 + 2 n; central = false: 1 + n", "arXiv 2605.15985, Eqs. 13-14, in currents, R by injection", true, make_node_probing<false>},
     EstimatorEntry{"node-probing-tracked", "probing-tracked", probing_needs, "1 + 2 n at 1 of `measure_every` visits, else 1 + 2 refresh", "as node-probing; Broyden 1965", true, make_node_probing<true>},
     EstimatorEntry{"conductance-by-voltage", "conductance", conductance_needs, "1 + 2 n held; central = false: 2 + n", "arXiv 2605.15985, Eqs. 13-14, in currents, G by held steps", true, make_conductance<false>},

@@ -133,7 +133,8 @@ struct Trainer::State {
   // Sums of the running epoch over its steps that had a loss.
   double loss_sum = 0, correct_sum = 0;
   std::uint64_t counted = 0;
-  bool whole = true;  // no sample was left out of it; at its end: of the last
+  // Samples that were left out of the running epoch, and of the last complete one: its loss is not that of the set then.
+  std::uint64_t epoch_left_out = 0, last_left_out = 0;
 
   std::uint64_t left_out = 0, lost = 0, skipped = 0;
   double last_loss = nan;  // of the last complete epoch
@@ -193,7 +194,7 @@ class Unpacked {
   Eigen::Index at_ = 0;
 };
 
-constexpr Eigen::Index trainer_numbers = 14;
+constexpr Eigen::Index trainer_numbers = 15;
 
 // How long rows took, in the device's time, after a reading at `last` (0: none that counts), which becomes that of the last row.
 double device_time(std::span<const std::vector<Relaxation>> rows, double& last) {
@@ -215,7 +216,7 @@ Checkpoint Trainer::State::checkpoint() const {
   Vector numbers(trainer_numbers);
   numbers << loss_sum, correct_sum, static_cast<double>(counted), static_cast<double>(left_out), static_cast<double>(skipped), last_loss,
       has_best ? 1 : 0, best_loss, static_cast<double>(waited), static_cast<double>(lost), time, static_cast<double>(kept),
-      prepared ? 1 : 0, whole ? 1 : 0;
+      prepared ? 1 : 0, static_cast<double>(epoch_left_out), static_cast<double>(last_left_out);
   Packed packed;
   packed.put(numbers);
   packed.put(has_best && best_theta != theta.base ? *best_theta : Vector());
@@ -246,7 +247,8 @@ void Trainer::State::restore(const Vector& all) {
   time = numbers[10];
   kept = count(11);
   prepared = numbers[12] != 0;
-  whole = numbers[13] != 0;
+  epoch_left_out = count(13);
+  last_left_out = count(14);
   const Vector best = unpacked.take(parameters, "best parameters");
   if (has_best) best_theta = best.size() == 0 ? theta.base : std::make_shared<const Vector>(best);
   kept_sum = unpacked.take(parameters, "gradient kept");
@@ -295,7 +297,7 @@ class Trainer::Loop {
   // Decided from the state alone, so that a resumed run which had ended stays ended.
   std::optional<End> ended() const {
     if (steps_into_epoch() == 0 && state_.epoch > 0) {
-      if (options_.target_loss > 0 && state_.whole && state_.last_loss < options_.target_loss) return End::target;
+      if (options_.target_loss > 0 && state_.last_left_out == 0 && state_.last_loss < options_.target_loss) return End::target;
       if (options_.patience > 0 && state_.waited >= options_.patience) return End::patience;
     }
     if (state_.epoch >= options_.epochs) return End::epochs;
@@ -506,9 +508,9 @@ class Trainer::Loop {
     report.worst = gradient.worst;
     report.relaxations = state_.relaxations;
     state_.left_out += gradient.left_out;
+    state_.epoch_left_out += gradient.left_out;
     state_.lost += gradient.lost;
     state_.skipped += report.skipped;
-    state_.whole = (steps_into_epoch() == 0 || state_.whole) && gradient.left_out == 0;
     if (gradient.used > 0) {
       state_.loss_sum += gradient.loss;
       state_.correct_sum += gradient.correct;
@@ -583,7 +585,7 @@ class Trainer::Loop {
     const auto counted = static_cast<double>(state_.counted);
     report.loss = state_.loss_sum / counted;
     report.correct = state_.correct_sum / counted;
-    const bool last = state_.epoch + 1 >= options_.epochs || (options_.target_loss > 0 && state_.whole && report.loss < options_.target_loss);
+    const bool last = state_.epoch + 1 >= options_.epochs || (options_.target_loss > 0 && state_.epoch_left_out == 0 && report.loss < options_.target_loss);
     const bool due = options_.validate_every > 0 && (state_.epoch + 1) % options_.validate_every == 0;
     // Before anything changes: a stop while validating leaves the state as it was after the last step.
     if (trainer_.task_.validation.size() > 0 && (due || last)) validate(report);
@@ -591,6 +593,7 @@ class Trainer::Loop {
     state_.last_loss = report.loss;
     state_.loss_sum = state_.correct_sum = 0;
     state_.counted = 0;
+    state_.last_left_out = std::exchange(state_.epoch_left_out, 0);
     ++state_.epoch;
     state_.reported = false;
     for (TrainingObserver* observer : trainer_.observers_) observer->on_epoch(report);

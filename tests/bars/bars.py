@@ -2,7 +2,7 @@
 
    bars.py --build BUILD_DIRECTORY [--out FILE.json] [ROW ...]      (tools/test --bars [ROW ...])
 
-Rows: xor regression mnist truth solver ep log replay bad-input bench same-loop calibration settling safe check wire overlap raw-speed. Prints a table; the exit code is the number of rows that fall short.
+Rows: xor regression mnist truth solver ep gradients corrected noise drift baseline log replay bad-input bench same-loop calibration settling safe check wire overlap raw-speed. Prints a table; the exit code is the number of rows that fall short.
 """
 import argparse
 import concurrent.futures
@@ -133,6 +133,13 @@ class Bars:
                 self.report("ep", what, "round-off", figure, max(errors) < 1e-9)
             else:
                 self.report("ep", what, "bias measured", f"{figure}; cosine {line['cosine'][-1]:.4f}", True)
+
+    def corrected(self):
+        for line in (json.loads(line) for line in self.run(self.tests / "ness-bar-corrected", 100).stdout.splitlines()):
+            errors = dict(zip(line["rounds"], line["corrected"]))
+            self.report("corrected", f"{line['networks']} quantum-dot networks {'-'.join(map(str, line['layers']))} with NDC where centred EP errs by >= 0.1 (of {line['drawn']} drawn), levels within {line['level']:g} kT, beta 1e-3",
+                        "median relative error <= 1e-2", f"{errors[3]:.1e} by 3 rounds (" + ", ".join(f"{r}: {e:.1e}" for r, e in errors.items() if r != 3) + f"), centred EP {line['plain']:.2f}; "
+                        f"asymmetry {line['asymmetry']:.3f}, {line['left_out']} networks left out", errors[3] <= 1e-2 and line["plain"] >= 0.1 and line["networks"] >= 100)
 
     def log(self):
         done = self.run(python, root / "tests" / "kill" / "log_kill.py", self.tests / "log_victim", 100, check=False)
@@ -341,7 +348,7 @@ def main():
     parser.add_argument("--out", type=pathlib.Path)
     parser.add_argument("rows", nargs="*")
     options = parser.parse_args()
-    names = ["xor", "regression", "truth", "solver", "ep", "log", "replay", "bad-input", "bench", "same-loop", "calibration", "settling", "safe", "check", "wire", "overlap", "raw-speed", "mnist"]
+    names = ["xor", "regression", "truth", "solver", "ep", "gradients", "corrected", "noise", "drift", "baseline", "log", "replay", "bad-input", "bench", "same-loop", "calibration", "settling", "safe", "check", "wire", "overlap", "raw-speed", "mnist"]
     for row in options.rows:
         if row not in names:
             parser.error(f"no row '{row}': there are {', '.join(names)}")

@@ -300,7 +300,7 @@ TEST_CASE("unmet needs are said, naming the terminal", "[estimator]") {
   CHECK_THROWS_AS(estimate(mute, *equilibrium_propagation(toy::model_of(mute), {}), all_of(set, mute.example_theta()), squared),
                   Unsupported);
   CHECK_THROWS_WITH(adjoint(nullptr), Catch::Contains("no model"));
-  CHECK_THROWS_WITH(equilibrium_propagation(model, {0, EquilibriumPropagationOptions::Form::centred}), Catch::Contains("beta 0"));
+  CHECK_THROWS_WITH(equilibrium_propagation(model, {-1, EquilibriumPropagationOptions::Form::centred}), Catch::Contains("beta -1"));
   CHECK_THROWS_WITH(finite_differences({true, -1, {}}), Catch::Contains("step -1"));
 }
 

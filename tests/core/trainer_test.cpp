@@ -317,6 +317,29 @@ TEST_CASE("steps worth nothing are skipped", "[trainer]") {
   }
 }
 
+TEST_CASE("a loss of some samples only is no target reached, resumed or not", "[trainer]") {
+  toy::Options options;
+  options.fails = [](const Drive& drive) { return drive.label.sample == 2 && drive.label.step < 9; };
+  for (const std::uint64_t batch : {0u, 3u}) {
+    Setting s(options);
+    s.training.batch = batch;
+    s.training.epochs = 20;
+    s.training.target_loss = 100;  // of any epoch at all
+    const TrainingSummary summary = s.run();
+    // Steps 0 to 8 are nine epochs of one step, or three of three: in each a sample was left out. The next is whole.
+    const std::uint64_t short_epochs = batch == 0 ? 9 : 3;
+    CHECK(summary.end == TrainingSummary::End::target);
+    CHECK(summary.epochs == short_epochs + 1);
+    CHECK(summary.left_out == short_epochs);
+    Setting other(options);
+    other.training = s.training;
+    Trainer trainer = other.trainer();
+    const TrainingSummary resumed = trainer.resume(s.record.checkpoints[1]);
+    CHECK(resumed.epochs == short_epochs + 1);
+    CHECK(same_bits(resumed.theta, summary.theta));
+  }
+}
+
 TEST_CASE("validation decides which parameters were best, and when to stop", "[trainer]") {
   Setting s;
   s.task.validation = smooth_task(5).train;

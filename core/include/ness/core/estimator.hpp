@@ -85,7 +85,7 @@ class Estimator {
 /// by more than `return_tolerance` and six standard errors, the branch was lost, and the sample is tried again from its start, or left out.
 struct ContrastOptions {
   /// 0: no reference. Unset: 0 where the device restores states; else one, after the last contrast.
-  std::optional<std::uint32_t> references;
+  std::optional<std::uint32_t> references = {};
   /// Readings of contrasts are corrected for what the free state's have drifted by, linearly between references by their time stamps (after
   /// the last reference: on from the last two). A drift that is linear over the chain cancels. Needs a reference.
   bool cancel_drift = false;
@@ -127,7 +127,9 @@ struct EquilibriumPropagationOptions {
     random_sign,  ///< -beta c or +beta c, by lot for each sample and step: one-sided, with an error of the first order that averages out. 1
     richardson,   ///< centred at beta and beta / 2, (4 D(beta/2) - D(beta)) / 3: of beta^4. 4
   };
-  double beta = 1e-3;   ///< nudge currents are -+beta * dL/dmu, frozen at the free state (1 / (kT units of the loss)); 0: from noise and curvature
+  /// Nudge currents are -+beta * dL/dmu, frozen at the free state (1 / (kT units of the loss)), made smaller where they would leave a range. 0: chosen by
+  /// prepare from noise and curvature, and kept; the largest nudge is then at most 0.4 units of current, or half the narrowest range.
+  double beta = 1e-3;
   Form form = Form::centred;
   ContrastOptions contrasts = {};
   CurrentLawOptions law = {};
@@ -148,15 +150,18 @@ struct CorrectedPropagationOptions {
   bool measured = false;
   std::uint64_t measure_every = 20;
   double probe = 0.1;          ///< kT, of the measurement's held steps
-  /// Rounds have to contract: the change from round to round must fall at least by this factor, else the sample is left out.
+  /// Rounds have to contract: the change of the nudge, counted from none, must fall at least by this factor from round to round, as far as
+  /// the readings' errors let it be seen; else the chain ends and the sample is left out. Infinite: no test.
   double contraction = 0.9;
   ContrastOptions contrasts = {};
   CurrentLawOptions law = {};
 };
 /// Asymmetry-corrected equilibrium propagation (AsymEP, arXiv 2602.03670, in currents): under the further current -2 A (mu - mu0) the
 /// shift is that of G^T, so that the costate R^T c is exact as beta -> 0 on any network. The feedback is digital: each round relaxes
-/// under the current computed from the last round's shift. Centred: -beta c and +beta c. Needs injection and reading at all free nodes.
-/// Cost: 1 + 2 rounds, references, and the measurements.
+/// under the current computed from the last round's shift, and multiplies the error by 2 R A.
+/// Centred: -beta c and +beta c. Where the current of a round would leave the range of a node, that round is made smaller as a whole.
+/// Needs injection and reading at all free nodes. Cost: 1 + 2 rounds, references, and 2 n held steps where A is measured. State: beta if
+/// chosen, and each sample's measured A (at most 1 GB).
 std::unique_ptr<Estimator> corrected_propagation(std::shared_ptr<const Model> model, const CorrectedPropagationOptions& options);
 
 struct CoupledLearningOptions {
@@ -168,7 +173,8 @@ struct CoupledLearningOptions {
 /// Voltage-held contrast (coupled learning, Stern et al. 2021, in currents), for benches that cannot inject: the outputs are held a
 /// little off their free potentials, against c, and the shift of the other nodes is read. For one output whose holding current is read
 /// the costate is R c, as in equilibrium propagation; without the current, or with several outputs, it is
-/// R P^T (P R P^T)^-1 c: a direction in which the loss falls, not its gradient. Needs to hold every output and read every free
+/// R P^T (P R P^T)^-1 c (P picks the outputs): a direction in which the loss falls, not its gradient. eta is made smaller for a sample
+/// whose outputs would leave their levels' range; where one is beyond it already, the sample is left out. Needs to hold every output and read every free
 /// potential. Cost: 1 + 1 relaxations, 1 + 2 centred, references.
 std::unique_ptr<Estimator> coupled_learning(std::shared_ptr<const Model> model, const CoupledLearningOptions& options);
 
@@ -275,7 +281,8 @@ Gradient estimate(Device& device, const Estimator& estimator, const Minibatch& b
 /// The standard error of a gradient that the readings' own standard errors leave: the gradient is formed `draws` times from rows whose
 /// potentials and currents are redrawn within Relaxation::sigma and current_sigma, [n_parameters]. Exact to first order in them, with
 /// all correlations; a draw more or less changes it by 1 / sqrt(2 draws) of itself. Empty where no row knows its errors. What an
-/// estimator scatters by itself (SPSA's directions) is not in it.
+/// estimator scatters by itself (SPSA's directions) is not in it, nor what a reading's error did to a nudge or level that was computed from
+/// it: of the order of the nudge's size for the free state, of 2 R A for the feedback of corrected propagation.
 Vector standard_error(const Estimator& estimator, const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
                       std::span<const std::vector<Relaxation>> rows, std::uint32_t draws, std::uint64_t seed);
 

@@ -28,7 +28,8 @@ struct TrainingOptions {
   double rest_rate = std::numeric_limits<double>::infinity();  ///< Rest::rate
   std::uint64_t validate_every = 0;  ///< epochs between validations (from rest); 0: only at the end, if there is a set
   std::uint64_t patience = 0;        ///< validations without a better loss before stopping early; 0: off
-  /// Stop after an epoch whose mean training loss is below, no sample left out of it; 0: off. With one step an epoch the theta that was measured is kept.
+  /// Stop after an epoch whose mean training loss is below; 0: off. With one step an epoch the theta that was measured is kept. An epoch
+  /// in which a sample was left out has not shown the loss of the set, and does not count.
   double target_loss = 0;
   std::uint64_t max_relaxations = 0; ///< stop before a step that would exceed it; 0: no limit
   /// Stop before a step once relaxations have taken this long, in the device's time; 0: no limit. Where the device's clock runs on
