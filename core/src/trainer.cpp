@@ -196,19 +196,6 @@ class Unpacked {
 
 constexpr Eigen::Index trainer_numbers = 15;
 
-// How long rows took, in the device's time, after a reading at `last` (0: none that counts), which becomes that of the last row.
-double device_time(std::span<const std::vector<Relaxation>> rows, double& last) {
-  double sum = 0;
-  for (const auto& chain : rows) {
-    for (const Relaxation& row : chain) {
-      if (!std::isfinite(row.timing.read)) continue;
-      sum += row.timing.read - (last > 0 && row.timing.start >= last ? last : row.timing.start);
-      last = row.timing.read;
-    }
-  }
-  return sum;
-}
-
 }  // namespace
 
 Checkpoint Trainer::State::checkpoint() const {
@@ -257,11 +244,61 @@ void Trainer::State::restore(const Vector& all) {
   if (drift.begun()) reference = Parameters::of(unpacked.take(parameters, "reference parameters"));
 }
 
+// The device as training sees it: relaxations are counted and timed as they happen, and the drift of the readings is taken off before an
+// estimator computes a contrast from them. The log, which lies below, has the readings as they were.
+class Trainer::Counted final : public Device {
+ public:
+  Counted(Device& device, State& state) : device_(device), state_(state) {}
+  const DeviceInfo& info() const override { return device_.info(); }
+  /// What follows is counted from state.relaxations on.
+  void recount() { made_ = 0; }
+  /// Device time since the last call: of a step that is abandoned none is counted, as none of its relaxations is.
+  double spent() { return std::exchange(spent_, 0); }
+  /// One relaxation, its readings as they are.
+  Relaxation raw(const Drive& drive, std::stop_token stop) {
+    Relaxation found;
+    device_.relax({&drive, 1}, [&](std::size_t, const Relaxation& row) { found = row; }, stop);
+    time(found);
+    return found;
+  }
+
+ protected:
+  void do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) override {
+    device_.relax(
+        drives,
+        [&](std::size_t index, const Relaxation& row) {
+          time(row);
+          const auto place = static_cast<double>(state_.relaxations + made_++);
+          if (!state_.drift.begun()) {
+            sink(index, row);
+            return;
+          }
+          Relaxation corrected = row;
+          state_.drift.correct(corrected, place);
+          sink(index, corrected);
+        },
+        stop);
+  }
+
+ private:
+  void time(const Relaxation& row) {
+    if (!std::isfinite(row.timing.read)) return;
+    // Where the device's clock runs on: from reading to reading. Where each relaxation has its own: from start to reading.
+    const bool runs_on = state_.last_read > 0 && row.timing.start >= state_.last_read;
+    spent_ += row.timing.read - (runs_on ? state_.last_read : row.timing.start);
+    state_.last_read = row.timing.read;
+  }
+  Device& device_;
+  State& state_;
+  std::uint64_t made_ = 0;
+  double spent_ = 0;
+};
+
 // One run of the loop.
 class Trainer::Loop {
  public:
   Loop(Trainer& trainer, State& state, std::stop_token stop)
-      : trainer_(trainer), options_(trainer.options_), state_(state), stop_(std::move(stop)) {
+      : trainer_(trainer), options_(trainer.options_), state_(state), device_(trainer.device_, state), stop_(std::move(stop)) {
     const std::uint64_t size = trainer.task_.train.size();
     batch_ = options_.batch == 0 ? size : std::min(options_.batch, size);
     steps_per_epoch_ = (size + batch_ - 1) / batch_;
@@ -327,7 +364,8 @@ class Trainer::Loop {
   }
 
   void choose(const Minibatch& batch) {
-    state_.relaxations += trainer_.estimator_.prepare(trainer_.device_, trainer_.info_, batch, *trainer_.task_.loss, stop_);
+    device_.recount();
+    state_.relaxations += trainer_.estimator_.prepare(device_, trainer_.info_, batch, *trainer_.task_.loss, stop_);
     state_.prepared = options_.reference_every == 0;
     if (state_.prepared) return;
     constexpr std::size_t averaged = 4;
@@ -344,29 +382,10 @@ class Trainer::Loop {
     drive.clamp = trainer_.task_.train.pattern(0);
     drive.start = Rest{options_.rest_rate};
     drive.label = {Label::Purpose::probe, 0, state_.step, 0};
-    Relaxation found;
-    trainer_.device_.relax({&drive, 1}, [&](std::size_t, const Relaxation& row) { found = row; }, stop_);
+    Relaxation found = device_.raw(drive, stop_);
     ++state_.relaxations;
-    const std::vector<Relaxation> one{found};
-    state_.time += device_time({&one, 1}, state_.last_read);
+    state_.time += device_.spent();
     return found;
-  }
-
-  // Rows without the drift of the readings, by the number of the relaxation each was.
-  void take_drift_off(std::vector<std::vector<Relaxation>>& rows) const {
-    if (!state_.drift.begun()) return;
-    const DeviceInfo& info = trainer_.info_;
-    const bool side_by_side = info.restores_state && info.reads_every_free_potential();
-    const auto before = static_cast<double>(state_.relaxations);
-    double made = 0;
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-      for (std::size_t p = 0; p < rows[i].size(); ++p) {
-        // Side by side, all first relaxations come before all second ones.
-        const double place = side_by_side ? static_cast<double>(p * rows.size() + i) : made;
-        state_.drift.correct(rows[i][p], before + place);
-        made += 1;
-      }
-    }
   }
 
   // One pass over the minibatch.
@@ -375,15 +394,15 @@ class Trainer::Loop {
     const Loss& loss = *trainer_.task_.loss;
     Estimator& estimator = trainer_.estimator_;
     const std::vector<Chain> chains = estimator.chains(info, batch, loss);
-    rows = relax_chains(trainer_.device_, chains, stop_);
-    state_.time += device_time(rows, state_.last_read);
-    take_drift_off(rows);
+    device_.recount();
+    rows = relax_chains(device_, chains, stop_);
     Gradient gradient = estimator.form(info, batch, loss, rows);
     if (gradient.standard_error.size() == 0) {
       gradient.standard_error = standard_error(estimator, info, batch, loss, rows, options_.error_draws, error_seed(batch));
     }
     estimator.remember(info, batch, loss, rows);
     state_.relaxations += gradient.relaxations;
+    state_.time += device_.spent();
     return gradient;
   }
 
@@ -488,6 +507,23 @@ class Trainer::Loop {
 
   void step() {
     prepare_order();
+    // A step that is abandoned leaves all as it was before it, so that a resumed run makes the same relaxations again.
+    const std::uint64_t relaxations = state_.relaxations;
+    const double time = state_.time;
+    const DriftMonitor drift = state_.drift;
+    const Vector remembered = options_.target_error > 0 ? trainer_.estimator_.state() : Vector();
+    try {
+      take_step();
+    } catch (const Cancelled&) {
+      if (options_.target_error > 0) trainer_.estimator_.restore(remembered);
+      state_.relaxations = relaxations;
+      state_.time = time;
+      state_.drift = drift;
+      throw;
+    }
+  }
+
+  void take_step() {
     double offset = nan;
     if (options_.reference_every > 0 && state_.step % options_.reference_every == 0) {
       const Relaxation reference = relax_reference();
@@ -647,6 +683,7 @@ class Trainer::Loop {
   Trainer& trainer_;
   const TrainingOptions& options_;
   State& state_;
+  Counted device_;
   std::stop_token stop_;
   std::uint64_t batch_ = 0, steps_per_epoch_ = 0;
   double relaxations_a_sample_ = 0;

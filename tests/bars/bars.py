@@ -8,6 +8,7 @@ import argparse
 import concurrent.futures
 import contextlib
 import json
+import math
 import os
 import pathlib
 import random
@@ -328,6 +329,59 @@ print(sorted(rates)[2])
                 server.wait()
             self.report("raw-speed", f"queries a second, to an echo server in another process, {what}; {f['rounds']} interleaved pairs of {f['queries']}", ">= 0.8 of a bare socket's ping-pong",
                         f"{f['ratio']:.2f}: session {f['session_per_s']:.0f}, bare socket {f['socket_per_s']:.0f}, PyVISA-py {theirs:.0f}", f["ratio"] >= 0.8)
+
+    def gradients(self):
+        exact = {"finite-differences-forward": 1, "finite-differences-central": 2, "equilibrium-propagation-corrected": None, "node-probing": 2, "conductance-by-voltage": 2, "walsh": 2}
+        for line in (json.loads(line) for line in self.run(self.tests / "ness-bar-gradients").stdout.splitlines()):
+            what = f"{line['network']}: {line['estimator']}"
+            if "refused" in line:
+                self.report("gradients", what, "", f"refused: {line['refused']}", False)
+                continue
+            errors, tracked = line["relative_error"], line["estimator"].endswith("tracked")
+            reciprocal = line["network"].startswith("reciprocal")
+            order = exact.get(line["estimator"])
+            if reciprocal and order is None:
+                order = {"equilibrium-propagation-one-sided": 1, "equilibrium-propagation-centred": 2, "equilibrium-propagation-richardson": 4}.get(line["estimator"])
+            figure = (f"error {', '.join(f'{e:.1e}' for e in errors)} at sizes {line['size']}; angle {line['angle']:.1e}, asymmetry {line['asymmetry']:.3f}, "
+                      f"{line['counted']:g} relaxations a sample")
+            met = tracked or line["cost"] == line["counted"]
+            bar = "cost as stated"
+            if order is not None:
+                bar += f", error of order {order}"
+                # On strongly curved networks the largest sizes are beyond the leading order: the last two tell.
+                last = math.log(errors[2] / errors[3]) / math.log(line["size"][2] / line["size"][3]) if errors[3] > 1e-11 else order
+                met = met and abs(last - order) < 0.2
+            elif line["estimator"].startswith("equilibrium") and not reciprocal:
+                bar += ", bias measured"
+            self.report("gradients", what, bar, figure, met)
+
+    def compared(self, experiment, *arguments):
+        return json.loads(self.run(self.ness, "compare", experiments / experiment, "--json", "--quiet", *arguments).stdout)["tables"]
+
+    def noise(self):
+        bars = {"node-probing": 55, "conductance-by-voltage": 55, "equilibrium-propagation-centred": 50}
+        table = self.compared("xor-noisy.toml")[0]
+        for row in table["rows"]:
+            bar = bars.get(row["label"])
+            if "refused" in row:
+                self.report("noise", row["label"], "", f"refused: {row['refused']}", False)
+                continue
+            count = row["relaxations_to_target"]["median"]
+            self.report("noise", f"XOR, read noise 1e-2 kT: {row['label']}", f">= {bar} of 60" if bar else "beside it",
+                        f"{row['solved']} of {row['seeds']} solved, median {count:,.0f} relaxations" if count is not None else f"{row['solved']} of {row['seeds']} solved", bar is None or row["solved"] >= bar)
+
+    def drift(self):
+        for line in (json.loads(line) for line in self.run(self.tests / "ness-bar-drift").stdout.splitlines()):
+            self.report("drift", f"0.1 kT an epoch, {line['estimator']}, {line['networks']} XOR networks: cosine to the true gradient", "falls by < 0.02 in the cancelling order",
+                        f"{line['cosine']:.4f} without drift, {line['cancelling']:.4f} in the cancelling order, {line['with_drift']:.4f} in the plain one", line["cosine"] - line["cancelling"] < 0.02)
+
+    def baseline(self):
+        for vary, age in (("device.variation=0,0.03,0.1,0.3", 0), ("device.parameter_drift=0,1e-3,3e-3,1e-2", 10000)):
+            for table in self.compared("xor-noisy.toml", "--baselines", "--seeds", 20, "--age", age, "--vary", vary, "--set", "estimator.kind=ep-centred"):
+                deployed, tuned, scratch = table["rows"]
+                median = lambda row: "-" if row["relaxations_to_target"]["median"] is None else f"{row['relaxations_to_target']['median']:,.0f}"
+                self.report("baseline", f"XOR, read noise 1e-2 kT, {vary.split('=')[0]} = {table['value']}" + (f", after {age:,} relaxations of use" if age else ""), "the table",
+                            f"twin deployed {deployed['solved']} of 20; tuned in situ {tuned['solved']} ({median(tuned)} relaxations); in situ from scratch {scratch['solved']} ({median(scratch)})", True)
 
     def wire(self):
         # Every seed draws other gains and offsets within the one-year accuracy, which nothing may exceed.

@@ -147,6 +147,7 @@ class Trainer {
 
  private:
   struct State;
+  class Counted;
   class Loop;
   TrainingSummary run_from(State& state, std::stop_token stop);
   Minibatch minibatch(const State& state, std::uint64_t epoch, std::uint64_t index) const;

@@ -1,0 +1,94 @@
+// The bar of drift: XOR networks on a device that restores no state, whose readings drift by 0.1 kT an epoch (all four samples with all
+// their contrasts), each in a direction of its own. Cosine to the exact gradient without drift, with it, and with it and the cancelling
+// order (the free state again, straight lines in between). Prints one line of JSON an estimator.
+#include <algorithm>
+#include <cmath>
+#include <iostream>
+#include <memory>
+
+#include <nlohmann/json.hpp>
+
+#include "ness/core/estimator_table.hpp"
+#include "ness/core/noisy.hpp"
+#include "ness/sim/simulation.hpp"
+#include "sim/networks.hpp"
+
+using namespace networks;
+
+namespace {
+
+// A bench's view of the simulation: it goes on from where it is.
+class OneState final : public Device {
+ public:
+  explicit OneState(Device& device) : device_(device), info_(device.info()) { info_.restores_state = false; }
+  const DeviceInfo& info() const override { return info_; }
+
+ protected:
+  void do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) override { device_.relax(drives, sink, stop); }
+
+ private:
+  Device& device_;
+  DeviceInfo info_;
+};
+
+double cosine(const Vector& a, const Vector& b) { return a.dot(b) / (a.norm() * b.norm()); }
+
+double mean(const std::vector<double>& x) {
+  double sum = 0;
+  for (const double v : x) sum += v;
+  return sum / static_cast<double>(x.size());
+}
+
+}  // namespace
+
+int main() {
+  Dataset data;
+  RowMatrix levels(4, 2);
+  levels << 0, 0, 0, 3, 3, 0, 3, 3;
+  data.targets.resize(4, 1);
+  data.targets << 0, 1, 1, 0;
+  data.rows = {0, 1, 2, 3};
+  data.inputs = std::make_shared<DensePatterns>("xor", levels);
+  const SquaredError loss;
+  for (const char* name : {"ep-centred", "ep-one-sided", "probing", "fd-central"}) {
+    std::vector<double> still, drifting, cancelled;
+    double cost = 0;
+    for (std::uint64_t seed = 0; seed < 60; ++seed) {
+      const auto network = std::make_shared<const Network>(random_dots({2, 2, 1}, seed, 1.0));
+      const auto model = std::make_shared<NetworkModel>(network);
+      Simulation simulation(network);
+      Minibatch batch;
+      batch.data = &data;
+      batch.samples = {0, 1, 2, 3};
+      batch.theta = Parameters::of(network->theta());
+      const Gradient exact = estimate(simulation, *adjoint(model), batch, loss);
+      const auto found = [&](bool drift, bool cancel) {
+        EstimatorSettings settings;
+        settings.beta = 0.05;
+        settings.step = 0.1;
+        settings.probe = 0.1;
+        settings.contrasts.cancel_drift = cancel;
+        settings.contrasts.references = name == std::string("fd-central") || name == std::string("probing") ? 2 : 1;
+        const auto estimator = estimator_entry(name).make(settings, model);
+        OneState bench(simulation);
+        cost = estimator->cost(bench.info());
+        NoiseOptions noise;
+        noise.seed = seed;
+        if (drift) noise.drift_rate = 0.1 / (4 * cost);
+        Noisy device(bench, noise);
+        device.seek(0);
+        const Gradient gradient = estimate(device, *estimator, batch, loss);
+        return gradient.used == 4 ? cosine(gradient.value, exact.value) : std::nan("");
+      };
+      const double a = found(false, false), b = found(true, false), c = found(true, true);
+      if (exact.left_out > 0 || std::isnan(a) || std::isnan(b) || std::isnan(c)) continue;
+      still.push_back(a);
+      drifting.push_back(b);
+      cancelled.push_back(c);
+    }
+    std::cout << nlohmann::ordered_json{{"estimator", name}, {"relaxations_a_sample", cost}, {"networks", still.size()}, {"cosine", mean(still)}, {"with_drift", mean(drifting)},
+                                        {"cancelling", mean(cancelled)}}
+              << std::endl;
+  }
+  return 0;
+}
