@@ -228,7 +228,7 @@ TEST_CASE("without noise a logged run gives the offsets of its device back, gain
 }
 
 TEST_CASE("with noise: its size, and errors that fit the intervals", "[calibration]") {
-  const Logged logged({"device.variation=0.05", "device.read_noise=1e-3"}, 800);
+  const Logged logged({"device.variation=0.05", "device.read_noise=1e-3"}, 720);
   const Calibration found = logged.calibrated();
   const Vector truth = logged.run.noisy->variation();
   REQUIRE(found.rank == 24);
@@ -239,16 +239,16 @@ TEST_CASE("with noise: its size, and errors that fit the intervals", "[calibrati
     // 24 normal errors beyond 4.5 standard errors: once in 6,000 seeds; the seed is fixed.
     CHECK(std::abs(unknown.offset - truth[static_cast<Eigen::Index>(i)]) < 4.5 * unknown.standard_error);
     squares += std::pow((unknown.offset - truth[static_cast<Eigen::Index>(i)]) / unknown.standard_error, 2);
-    // 1.9611: Student's t of 2,376 degrees of freedom at 0.975.
-    CHECK((unknown.high - unknown.low) / (2 * unknown.standard_error) == Approx(1.9610).margin(2e-4));
+    // 1.9611: Student's t of 2,136 degrees of freedom at 0.975.
+    CHECK((unknown.high - unknown.low) / (2 * unknown.standard_error) == Approx(1.9611).margin(2e-4));
   }
   // Chi-squared of (correlated) 24 numbers: a mean square within 0.2 and 3 is no matter of chance.
   CHECK(squares / 24 > 0.2);
   CHECK(squares / 24 < 3);
-  // 800 readings know their noise to 1/sqrt(1600) = 2.5 %: 4 of these.
+  // 720 readings know their noise to 1/sqrt(1440) = 2.6 %: 4 of these.
   for (const double noise : found.noise) CHECK(noise == Approx(1e-3).epsilon(0.1));
-  CHECK(found.degrees_of_freedom == Approx(2400 - 24).epsilon(1e-9));
-  // sqrt(2 / 2376) = 0.029: 4 of these.
+  CHECK(found.degrees_of_freedom == Approx(2160 - 24).epsilon(1e-9));
+  // sqrt(2 / 2136) = 0.031: 4 of these.
   CHECK(found.chi_squared == Approx(1).margin(0.12));
 }
 
@@ -490,13 +490,13 @@ TEST_CASE("logs that nothing can be fitted to are refused in one clear line", "[
 TEST_CASE("rows are spread over the log, not in step with its chains", "[calibration]") {
   const Logged logged({"device.variation=0.05"}, 240);
   REQUIRE(logged.data.rows.size() == 240);
-  REQUIRE(logged.data.usable == 60 * 4 * 4);
+  REQUIRE(logged.data.usable == 60 * 4 * 3);  // each sample free and nudged both ways, from the restored state
   std::size_t nudged = 0;
   for (std::size_t i = 0; i < 240; ++i) {
-    CHECK(logged.data.rows[i].row / 4 == i);  // one of each four
+    CHECK(logged.data.rows[i].row / 3 == i);  // one of each three
     nudged += logged.data.rows[i].nudge.size() > 0;
   }
-  // Half of the rows are nudged: 120 of 240, give or take 4 x sqrt(60).
-  CHECK(nudged > 89);
-  CHECK(nudged < 151);
+  // Two thirds of the rows are nudged: 160 of 240, give or take 4 x sqrt(240 x 2 / 9).
+  CHECK(nudged > 130);
+  CHECK(nudged < 190);
 }
