@@ -2,7 +2,7 @@
 
    bars.py --build BUILD_DIRECTORY [--out FILE.json] [ROW ...]      (tools/test --bars [ROW ...])
 
-Rows: xor regression mnist truth solver ep gradients corrected noise drift baseline log replay bad-input bench same-loop calibration settling safe check wire overlap raw-speed. Prints a table; the exit code is the number of rows that fall short.
+Rows: xor regression mnist truth solver ep gradients corrected noise drift baseline log replay bad-input bench bench-estimators same-loop calibration settling safe check wire overlap raw-speed mnist-in-situ. Prints a table; the exit code is the number of rows that fall short.
 """
 import argparse
 import concurrent.futures
@@ -108,6 +108,18 @@ class Bars:
         train("linear", "mnist-linear.toml", None)
         train("cooperative", "mnist.toml", None, "parameters.b.value=0", "parameters.b.trainable=false", "training.epochs=12")
 
+    def mnist_in_situ(self):
+        log = self.scratch / "mnist-in-situ.h5"
+        started = time.time()
+        done = json.loads(self.run(self.ness, "train", experiments / "mnist-in-situ.toml", "--log", log, "--json", "-q", "--set", "evaluation.train=false").stdout)
+        seconds = time.time() - started
+        clean = json.loads(self.run(self.ness, "evaluate", log, "--set", "device.read_noise=0", "--json").stdout)["test"]
+        images = 60000 * done["epochs"]
+        self.report("mnist-in-situ", "784-30-10, centred EP, read noise 1e-2 kT", "test accuracy >= 0.95 with <= 10 relaxations a sample",
+                    f"{done['test']['accuracy']:.4f} read with noise ({clean['accuracy']:.4f} without), {done['relaxations'] / images:.2f} relaxations a sample, {seconds:.0f} s",
+                    done["test"]["accuracy"] >= 0.95 and done["relaxations"] <= 10 * images)
+        log.unlink()
+
     def truth(self):
         done = self.run(python, root / "tests" / "truth.py", self.ness, "--networks", 100, check=False)
         worst = max((float(m) for m in re.findall(r"worst (\S+)", done.stdout)), default=float("nan"))
@@ -187,17 +199,34 @@ class Bars:
                 self.report("replay", f"{name} {' '.join(shorter)}, {threads} thread{'s' if threads > 1 else ''}", "bit-equal", done.stdout.strip()[:160] or done.stderr.strip()[:160], done.returncode == 0)
             log.unlink()
 
+    def on_the_bench(self, estimator, seed, bench="bench-emulated.toml", *settings):
+        log = self.scratch / f"bench-{estimator}-{seed}.h5"
+        started = time.time()
+        command = [self.ness, "train", experiments / "xor-bench.toml", "--device", "emulated", "--bench", experiments / bench, "--seed", seed, "--set", f"estimator.kind={estimator}",
+                   "--log", log, "--json", "-q"]
+        for setting in settings:
+            command += ["--set", setting]
+        done = json.loads(self.run(*command).stdout)
+        seconds = time.time() - started
+        replayed = self.run(self.ness, "replay", log, "--json", check=False).returncode == 0
+        log.unlink()
+        return done["train"]["loss"], done["relaxations"], replayed, seconds
+
+    def bench_estimators(self):
+        # Through sources and meters: what each estimator needs of the terminals is wired.
+        for estimator, bench, settings in (("probing", "bench-emulated.toml", ["estimator.probe=0.1"]), ("conductance", "bench-emulated-source-meters.toml", ["estimator.probe=0.1"]),
+                                           ("ep-centred", "bench-emulated.toml", []), ("spsa", "bench-emulated.toml", ["estimator.c=0.05", "optimizer.rate=0.02"])):
+            with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+                runs = list(pool.map(lambda seed: self.on_the_bench(estimator, seed, bench, *settings), range(20, 30)))
+            solved, replayed = sum(loss < 1e-3 for loss, *_ in runs), sum(run[2] for run in runs)
+            self.report("bench-estimators", f"XOR on {bench}, {estimator}, seeds 20 .. 29", "solved",
+                        f"{solved} of 10 solved, {replayed} replayed, median {statistics.median(run[1] for run in runs):,.0f} relaxations, {statistics.median(run[3] for run in runs):.0f} s",
+                        solved >= 9 and replayed == 10)
+
     def bench(self):
         # XOR through emulated instruments in virtual time, 20 seeds, as many at once as there are cores.
         def one(estimator, seed):
-            log = self.scratch / f"bench-{estimator}-{seed}.h5"
-            started = time.time()
-            done = json.loads(self.run(self.ness, "train", experiments / "xor-bench.toml", "--device", "emulated", "--bench", experiments / "bench-emulated.toml", "--seed", seed,
-                                       "--set", f"estimator.kind={estimator}", "--set", "estimator.step=0.05", "--log", log, "--json", "-q").stdout)
-            seconds = time.time() - started
-            replayed = self.run(self.ness, "replay", log, "--json", check=False).returncode == 0
-            log.unlink()
-            return done["train"]["loss"], done["relaxations"], replayed, seconds
+            return self.on_the_bench(estimator, seed, "bench-emulated.toml", "estimator.step=0.05")
 
         for estimator in ("ep-centred", "fd-central"):
             with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -402,7 +431,7 @@ def main():
     parser.add_argument("--out", type=pathlib.Path)
     parser.add_argument("rows", nargs="*")
     options = parser.parse_args()
-    names = ["xor", "regression", "truth", "solver", "ep", "gradients", "corrected", "noise", "drift", "baseline", "log", "replay", "bad-input", "bench", "same-loop", "calibration", "settling", "safe", "check", "wire", "overlap", "raw-speed", "mnist"]
+    names = ["xor", "regression", "truth", "solver", "ep", "gradients", "corrected", "noise", "drift", "baseline", "log", "replay", "bad-input", "bench", "bench-estimators", "same-loop", "calibration", "settling", "safe", "check", "wire", "overlap", "raw-speed", "mnist", "mnist-in-situ"]
     for row in options.rows:
         if row not in names:
             parser.error(f"no row '{row}': there are {', '.join(names)}")
