@@ -363,6 +363,34 @@ class CommandLine(unittest.TestCase):
 
     # ---- check-gradient -----------------------------------------------------------------------------------------------------------------
 
+    def test_estimators_are_advised_and_compared(self):
+        folder = pathlib.Path(XOR).parent
+        advice = self.json("advise", folder / "xor-bench.toml", "--bench", folder / "bench-emulated.toml", "--no-dry-run")
+        rows = {row["estimator"]: row for row in advice["estimators"]}
+        self.assertFalse(rows["conductance-by-voltage"]["allowed"])
+        self.assertIn("cannot be held", rows["conductance-by-voltage"]["refused"])
+        # Three free nodes: free, two probes of each, and free again; fifteen parameters: free and two steps of each.
+        self.assertEqual(rows["node-probing"]["relaxations_a_sample"], 8)
+        self.assertEqual(rows["finite-differences-central"]["relaxations_a_sample"], 31)
+        self.assertGreater(rows["node-probing"]["seconds_a_step"], 0)
+        held = self.json("advise", folder / "xor-bench.toml", "--bench", folder / "bench-emulated-source-meters.toml", "--no-dry-run")
+        self.assertTrue({row["estimator"]: row for row in held["estimators"]}["conductance-by-voltage"]["allowed"])
+        table = self.json("compare", folder / "xor-noisy.toml", "--seeds", 2, "--estimator", "adjoint,probing")["tables"][0]
+        self.assertEqual([row["kind"] for row in table["rows"]], ["in situ", "in situ", "deployed", "tuned", "in situ"])
+        for row in table["rows"]:
+            self.assertEqual(row["seeds"], 2)
+            for trial in row["trials"]:
+                self.assertEqual(trial["solved"], trial["loss"] < 1e-3)
+        self.assertEqual(table["rows"][2]["trials"][0]["relaxations"], 0)  # the twin, deployed, costs the device nothing
+        varied = self.json("compare", folder / "xor-noisy.toml", "--baselines", "--seeds", 1, "--vary", "device.variation=0,0.1")
+        self.assertEqual([one["value"] for one in varied["tables"]], ["0", "0.1"])
+        self.assertIn("expected KEY=VALUE", self.refused("compare", folder / "xor-noisy.toml", "--vary", "device.variation"))
+        self.assertIn("no estimator 'backprop'", self.refused("compare", folder / "xor-noisy.toml", "--estimator", "backprop"))
+        self.assertIn("no estimator 'backprop'", self.refused("compare", folder / "xor-noisy.toml", "--set", "compare.estimators=[\"backprop\"]"))
+        short = self.json("train", XOR, "--set", "budget.relaxations=50", "--log", "budget.h5")
+        self.assertEqual(short["end"], "relaxations")
+        self.assertLessEqual(short["relaxations"], 50)
+
     def test_estimators_against_differences(self):
         exact = self.json("check-gradient", XOR, "--estimator", "adjoint")
         self.assertEqual((exact["relaxations"], exact["samples"]), (4, 4))

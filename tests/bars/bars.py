@@ -113,7 +113,7 @@ class Bars:
         started = time.time()
         done = json.loads(self.run(self.ness, "train", experiments / "mnist-in-situ.toml", "--log", log, "--json", "-q", "--set", "evaluation.train=false").stdout)
         seconds = time.time() - started
-        clean = json.loads(self.run(self.ness, "evaluate", log, "--set", "device.read_noise=0", "--json").stdout)["test"]
+        clean = json.loads(self.run(self.ness, "evaluate", log, "--set", "device.read_noise=0", "--set", "task.train_limit=100", "--json").stdout)["test"]
         images = 60000 * done["epochs"]
         self.report("mnist-in-situ", "784-30-10, centred EP, read noise 1e-2 kT", "test accuracy >= 0.95 with <= 10 relaxations a sample",
                     f"{done['test']['accuracy']:.4f} read with noise ({clean['accuracy']:.4f} without), {done['relaxations'] / images:.2f} relaxations a sample, {seconds:.0f} s",
