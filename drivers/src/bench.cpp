@@ -129,6 +129,9 @@ class Wiring {
       const Range described = network_.parameters[number].range;
       parameter.range = {std::max(described.low, own.low), std::min(described.high, own.high)};
       parameter.trainable = network_.parameters[number].trainable;
+      const bool source = channel.kind == LevelChannel::Kind::source;
+      parameter.resolution = std::abs(channel.per_volt) * (source ? instruments_.sources[channel.instrument]->resolution(instruments_.source_settings[channel.instrument])
+                                                                  : instruments_.dacs[channel.instrument]->resolution(instruments_.dac_settings[channel.instrument]));
       if (!(parameter.range.low <= parameter.range.high)) refuse(name(c) + "no level within its limits gives " + parameter.name + " a value it may have, cross-talk included");
     }
   }

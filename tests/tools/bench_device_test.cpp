@@ -193,6 +193,18 @@ Matrix curvature(const sim::NetworkModel& model, const Drive& drive, const Vecto
 
 }  // namespace
 
+TEST_CASE("a gate says how small a step of its parameter can be", "[bench]") {
+  const std::string directory = NESS_EXPERIMENTS;
+  const Experiment experiment = load_experiment(directory + "/xor-bench.toml", {});
+  Run run = prepare(experiment, load_bench(directory + "/bench-emulated.toml", {"emulation.links=false"}), DeviceKind::emulated);
+  for (const ParameterInfo& parameter : run.device().info().parameters) {
+    INFO(parameter.name);
+    // 25 bits of -2 to 2 V, as the QDAC-II's manual says; 5 kT/V of levels and leak references, 10 a volt of gamma. Constants have no source.
+    const double per_volt = parameter.kind == "a" || parameter.kind == "mu_ref" ? 5 : parameter.kind == "gamma" ? 10 : 0;
+    CHECK(parameter.resolution == Approx(per_volt * 4 / 33554432.0).epsilon(1e-12));
+  }
+}
+
 TEST_CASE("the Jacobian of the XOR bench, by voltage and by injection, is the model's, and one is the other's inverse", "[bench][jacobian]") {
   const std::string directory = NESS_EXPERIMENTS;
   const Experiment experiment = load_experiment(directory + "/xor-bench.toml", {{}, 3, {}, {}});
