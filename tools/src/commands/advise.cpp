@@ -103,7 +103,8 @@ void tell(const AdviseOptions& options, const Experiment& base, const std::vecto
                 std::isnan(advice.to_target) ? "-" : grouped(static_cast<std::uint64_t>(advice.to_target)).c_str(),
                 std::isnan(seconds) || std::isnan(advice.to_target) ? "" : ("     " + duration_text(advice.to_target * seconds)).c_str());
     const bool sure = advice.tried && advice.solved == advice.seeds;
-    if (sure && (best == nullptr || advice.to_target < best->to_target)) best = &advice;
+    // The model's own Jacobian costs nothing and is worth what the model is: it is no answer to the question.
+    if (sure && advice.entry->name != "adjoint" && (best == nullptr || advice.to_target < best->to_target)) best = &advice;
   }
   bool any = false;
   for (const Advice& advice : all) {
@@ -114,8 +115,8 @@ void tell(const AdviseOptions& options, const Experiment& base, const std::vecto
   }
   std::printf("\n");
   if (best != nullptr) {
-    std::printf("advice: --set estimator.kind=%s, the fewest relaxations to the target in the dry run%s\n", std::string(best->entry->alias).c_str(),
-                best->entry->uses_model && !base.noise.any() ? " (it trusts the model: see `ness calibrate`)" : "");
+    std::printf("advice: --set estimator.kind=%s, measured with the fewest relaxations to the target in the dry run; twin-adjoint is cheaper, as right as the model is (ness calibrate)\n",
+                std::string(best->entry->alias).c_str());
   } else if (std::any_of(all.begin(), all.end(), [](const Advice& a) { return a.tried; })) {
     std::printf("advice: none solved every seed of the dry run; see [compare.settings], or more epochs\n");
   } else {
