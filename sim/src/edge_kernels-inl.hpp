@@ -1,0 +1,109 @@
+// The arithmetic that all vector kernels share: a power of two, and a quantum dot's occupations, in single and double precision.
+//
+// Included once for each instruction set by files that Highway compiles several times; such files include nothing that is inlined
+// elsewhere (Eigen, the standard library's templates).
+#if defined(NESS_SIM_EDGE_KERNELS_INL) == defined(HWY_TARGET_TOGGLE)
+#ifdef NESS_SIM_EDGE_KERNELS_INL
+#undef NESS_SIM_EDGE_KERNELS_INL
+#else
+#define NESS_SIM_EDGE_KERNELS_INL
+#endif
+
+#include <hwy/highway.h>
+
+#include <cstdint>
+
+HWY_BEFORE_NAMESPACE();
+namespace ness::sim::kernels {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// What differs between the precisions.
+template <class T>
+struct Precision;
+template <>
+struct Precision<float> {
+  using Bits = std::int32_t;
+  static constexpr int mantissa = 23;
+  static constexpr float rounder = 12582912.0F;  // 1.5 x 2^23: adding it rounds to whole numbers, which stand in the low bits
+  static constexpr float limit = 125.0F;
+  static constexpr float full = 1.152921504606847e18F;  // 2^60: 1/(1 + 2^60) is 0 to all digits, and the product of two is finite
+};
+template <>
+struct Precision<double> {
+  using Bits = std::int64_t;
+  static constexpr int mantissa = 52;
+  static constexpr double rounder = 6755399441055744.0;
+  static constexpr double limit = 1021.0;
+  static constexpr double full = 1.5260508637393594e150;  // 2^499
+};
+
+// (2^f - 1)/f on [-1/2, 1/2], a near-minimax polynomial: relative error of 2^f 5.1e-9.
+template <class D, HWY_IF_LANE_SIZE_D(D, 4)>
+HWY_INLINE hn::Vec<D> growth(D d, hn::Vec<D> f) {
+  auto p = hn::MulAdd(hn::Set(d, 1.54531629e-4F), f, hn::Set(d, 1.33908634e-3F));
+  p = hn::MulAdd(p, f, hn::Set(d, 9.61808256e-3F));
+  p = hn::MulAdd(p, f, hn::Set(d, 5.55035711e-2F));
+  p = hn::MulAdd(p, f, hn::Set(d, 2.40226508e-1F));
+  return hn::MulAdd(p, f, hn::Set(d, 6.93147188e-1F));
+}
+// The same to 8.4e-18.
+template <class D, HWY_IF_LANE_SIZE_D(D, 8)>
+HWY_INLINE hn::Vec<D> growth(D d, hn::Vec<D> f) {
+  auto p = hn::MulAdd(hn::Set(d, 4.45496059818651839e-10), f, hn::Set(d, 7.0725859492692237e-9));
+  p = hn::MulAdd(p, f, hn::Set(d, 1.01780624458457735e-7));
+  p = hn::MulAdd(p, f, hn::Set(d, 1.32154425879216897e-6));
+  p = hn::MulAdd(p, f, hn::Set(d, 1.52527338298361184e-5));
+  p = hn::MulAdd(p, f, hn::Set(d, 1.54035304417360502e-4));
+  p = hn::MulAdd(p, f, hn::Set(d, 1.33335581464169353e-3));
+  p = hn::MulAdd(p, f, hn::Set(d, 9.61812910760688853e-3));
+  p = hn::MulAdd(p, f, hn::Set(d, 5.55041086648215943e-2));
+  p = hn::MulAdd(p, f, hn::Set(d, 2.40226506959100982e-1));
+  return hn::MulAdd(p, f, hn::Set(d, 6.93147180559945309e-1));
+}
+
+/// 2^y, |y| limited to Precision::limit. Relative error: rounding of y, and 1.5 units in the last place.
+template <class D>
+HWY_INLINE hn::Vec<D> power_of_two(D d, hn::Vec<D> y) {
+  using P = Precision<hn::TFromD<D>>;
+  const hn::Rebind<typename P::Bits, D> bits;
+  y = hn::Min(hn::Max(y, hn::Set(d, -P::limit)), hn::Set(d, P::limit));
+  const auto shifted = hn::Add(y, hn::Set(d, P::rounder));
+  const auto f = hn::Sub(y, hn::Sub(shifted, hn::Set(d, P::rounder)));
+  const auto fraction = hn::MulAdd(growth(d, f), f, hn::Set(d, hn::TFromD<D>(1)));
+  return hn::BitCast(d, hn::Add(hn::BitCast(bits, fraction), hn::ShiftLeft<P::mantissa>(hn::BitCast(bits, shifted))));
+}
+
+/// 1/x of numbers far from the ends of the range.
+template <class D, HWY_IF_LANE_SIZE_D(D, 4)>
+HWY_INLINE hn::Vec<D> reciprocal(D d, hn::Vec<D> x) {
+  const auto r = hn::ApproximateReciprocal(x);  // at least 12 bits, and 23 after one step of Newton's method
+  return hn::Mul(r, hn::NegMulAdd(x, r, hn::Set(d, 2.0F)));
+}
+template <class D, HWY_IF_LANE_SIZE_D(D, 8)>
+HWY_INLINE hn::Vec<D> reciprocal(D d, hn::Vec<D> x) {
+  return hn::Div(hn::Set(d, 1.0), x);
+}
+
+/// Occupations f_s, f_t of a dot's level as seen from its ends, equal temperatures. Potentials and levels are in units of kT T ln 2, so
+/// that e^((eps - mu)/(kT T)) = 2^level 2^-mu: one exponential an edge, since the second factor belongs to the node.
+template <class V>
+struct Occupations {
+  V s, t;
+};
+template <class D>
+HWY_INLINE Occupations<hn::Vec<D>> occupations(D d, hn::Vec<D> level, hn::Vec<D> e_s, hn::Vec<D> e_t) {
+  using T = hn::TFromD<D>;
+  const auto one = hn::Set(d, T(1)), full = hn::Set(d, Precision<T>::full);
+  const auto E = power_of_two(d, level);
+  const auto above_s = hn::Min(hn::MulAdd(E, e_s, one), full);
+  const auto above_t = hn::Min(hn::MulAdd(E, e_t, one), full);
+  const auto r = reciprocal(d, hn::Mul(above_s, above_t));
+  return {hn::Mul(above_t, r), hn::Mul(above_s, r)};
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace ness::sim::kernels
+HWY_AFTER_NAMESPACE();
+
+#endif  // per-target include guard
