@@ -39,7 +39,7 @@ struct Precision<double> {
 };
 
 // (2^f - 1)/f on [-1/2, 1/2], a near-minimax polynomial: relative error of 2^f 5.1e-9.
-template <class D, HWY_IF_LANE_SIZE_D(D, 4)>
+template <class D, hwy::EnableIf<sizeof(hn::TFromD<D>) == 4>* = nullptr>
 HWY_INLINE hn::Vec<D> growth(D d, hn::Vec<D> f) {
   auto p = hn::MulAdd(hn::Set(d, 1.54531629e-4F), f, hn::Set(d, 1.33908634e-3F));
   p = hn::MulAdd(p, f, hn::Set(d, 9.61808256e-3F));
@@ -48,7 +48,7 @@ HWY_INLINE hn::Vec<D> growth(D d, hn::Vec<D> f) {
   return hn::MulAdd(p, f, hn::Set(d, 6.93147188e-1F));
 }
 // The same to 8.4e-18.
-template <class D, HWY_IF_LANE_SIZE_D(D, 8)>
+template <class D, hwy::EnableIf<sizeof(hn::TFromD<D>) == 8>* = nullptr>
 HWY_INLINE hn::Vec<D> growth(D d, hn::Vec<D> f) {
   auto p = hn::MulAdd(hn::Set(d, 4.45496059818651839e-10), f, hn::Set(d, 7.0725859492692237e-9));
   p = hn::MulAdd(p, f, hn::Set(d, 1.01780624458457735e-7));
@@ -74,13 +74,35 @@ HWY_INLINE hn::Vec<D> power_of_two(D d, hn::Vec<D> y) {
   return hn::BitCast(d, hn::Add(hn::BitCast(bits, fraction), hn::ShiftLeft<P::mantissa>(hn::BitCast(bits, shifted))));
 }
 
+/// The base of an exponential, b^x = 2^(x scale), and the arguments it is limited to.
+template <class D>
+struct Base {
+  hn::Vec<D> scale, lowest, highest;
+  /// scale > 0; |x scale| limited to `limit`.
+  HWY_INLINE Base(D d, hn::TFromD<D> by, hn::TFromD<D> limit = Precision<hn::TFromD<D>>::limit)
+      : scale(hn::Set(d, by)), lowest(hn::Set(d, -limit / by)), highest(hn::Set(d, limit / by)) {}
+};
+/// 2^(x scale): as cheap as power_of_two, since the product is part of fused operations, and more exact: where the target fuses, the
+/// product is not rounded. Then the relative error is that of the scale times |x scale| ln 2, and 1.5 units in the last place. (log2 e
+/// is within 1.4e-17 of its double, and 1.4e-8 of its float.)
+template <class D>
+HWY_INLINE hn::Vec<D> power(D d, const Base<D>& base, hn::Vec<D> x) {
+  using P = Precision<hn::TFromD<D>>;
+  const hn::Rebind<typename P::Bits, D> bits;
+  x = hn::Min(hn::Max(x, base.lowest), base.highest);
+  const auto shifted = hn::MulAdd(x, base.scale, hn::Set(d, P::rounder));
+  const auto f = hn::MulSub(x, base.scale, hn::Sub(shifted, hn::Set(d, P::rounder)));
+  const auto fraction = hn::MulAdd(growth(d, f), f, hn::Set(d, hn::TFromD<D>(1)));
+  return hn::BitCast(d, hn::Add(hn::BitCast(bits, fraction), hn::ShiftLeft<P::mantissa>(hn::BitCast(bits, shifted))));
+}
+
 /// 1/x of numbers far from the ends of the range.
-template <class D, HWY_IF_LANE_SIZE_D(D, 4)>
+template <class D, hwy::EnableIf<sizeof(hn::TFromD<D>) == 4>* = nullptr>
 HWY_INLINE hn::Vec<D> reciprocal(D d, hn::Vec<D> x) {
   const auto r = hn::ApproximateReciprocal(x);  // at least 12 bits, and 23 after one step of Newton's method
   return hn::Mul(r, hn::NegMulAdd(x, r, hn::Set(d, 2.0F)));
 }
-template <class D, HWY_IF_LANE_SIZE_D(D, 8)>
+template <class D, hwy::EnableIf<sizeof(hn::TFromD<D>) == 8>* = nullptr>
 HWY_INLINE hn::Vec<D> reciprocal(D d, hn::Vec<D> x) {
   return hn::Div(hn::Set(d, 1.0), x);
 }

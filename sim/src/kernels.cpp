@@ -1,225 +1,327 @@
 #include "kernels.hpp"
 
 // Compiled once for each instruction set, so nothing that is inlined elsewhere (Eigen, the standard library's templates) may be
-// included here: the linker would keep one copy, of any target.
+// used here: the linker would keep one copy, of any target.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels.cpp"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
-#include <hwy/contrib/math/math-inl.h>
+
+#include "edge_kernels-inl.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace ness::sim::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
-using D = hn::ScalableTag<double>;
-using V = hn::Vec<D>;
 
-// What the law needs of one vector of edges. With e_u = exp((eps - mu_s)/kT), e_v likewise for mu_t and r = 1/((1+e_u)(1+e_v)):
-// f_s - f_t = (e_v - e_u) r, f_s = (1+e_v) r, f(1-f) = e f^2. One exponential and one division an edge where temperatures are
-// equal, since e_u = exp(eps/kT) exp(-mu_s/kT) and the second factor belongs to the node.
-struct Window {
-  V difference, sum;  // mu_s -+ mu_t
-  V window;           // f_s - f_t
-  V p_s, p_t;         // f(1-f)/kT
+template <class T>
+using Tag = hn::ScalableTag<T>;
+template <class T>
+using Vec = hn::Vec<Tag<T>>;
+
+constexpr double log2_e = 1.4426950408889634074;
+
+// Whole vectors of values that lie one after another from i, or the first `count` lanes of one. The last, incomplete vector reads and
+// writes nothing beyond its lanes; the others hold a harmless filling.
+template <class T>
+struct Whole {
+  std::size_t i;
+  HWY_INLINE Vec<T> load(const T* p, T) const { return hn::LoadU(Tag<T>(), p + i); }
+  HWY_INLINE void store(Vec<T> v, T* p) const { hn::StoreU(v, Tag<T>(), p + i); }
+  HWY_INLINE Vec<T> only(Vec<T> v) const { return v; }
+};
+template <class T>
+struct Part {
+  std::size_t i, count;
+#if HWY_TARGET <= HWY_AVX2 && HWY_ARCH_X86  // masked loads and stores do not touch what they leave out
+  HWY_INLINE Vec<T> load(const T* p, T fill) const {
+    const Tag<T> d;
+    const auto mask = hn::FirstN(d, count);
+    return hn::IfThenElse(mask, hn::MaskedLoad(mask, d, p + i), hn::Set(d, fill));
+  }
+  HWY_INLINE void store(Vec<T> v, T* p) const { hn::BlendedStore(v, hn::FirstN(Tag<T>(), count), Tag<T>(), p + i); }
+#else
+  HWY_INLINE Vec<T> load(const T* p, T fill) const {
+    T lanes[hn::MaxLanes(Tag<T>())];
+    for (std::size_t k = 0; k < hn::Lanes(Tag<T>()); ++k) lanes[k] = k < count ? p[i + k] : fill;
+    return hn::LoadU(Tag<T>(), lanes);
+  }
+  HWY_INLINE void store(Vec<T> v, T* p) const {
+    T lanes[hn::MaxLanes(Tag<T>())];
+    hn::StoreU(v, Tag<T>(), lanes);
+    for (std::size_t k = 0; k < count; ++k) p[i + k] = lanes[k];
+  }
+#endif
+  HWY_INLINE Vec<T> only(Vec<T> v) const { return hn::IfThenElseZero(hn::FirstN(Tag<T>(), count), v); }
 };
 
-template <bool with_d, bool equal_T>
-HWY_INLINE Window window(D d, const QuantumDots& q, std::size_t i, V xt_one, V et_one) {
-  const V one = hn::Set(d, 1.0);
-  const V xs = hn::LoadU(d, q.xs + i);
-  const V xt = q.one_target ? xt_one : hn::LoadU(d, q.xt + i);
-  Window w;
-  w.difference = hn::Sub(xs, xt);
-  w.sum = hn::Add(xs, xt);
-  V level = hn::MulAdd(hn::LoadU(d, q.b + i), w.difference, hn::LoadU(d, q.a + i));
-  if (with_d) level = hn::MulAdd(hn::Mul(hn::LoadU(d, q.d + i), hn::Set(d, 0.5)), w.sum, level);
-  V eu, ev, inverse_s, inverse_t;
-  // Beyond these limits an occupation is 0 or 1 to all digits; the products below stay finite.
-  const V huge = hn::Set(d, 1e130);
-  if (equal_T) {
-    inverse_s = inverse_t = hn::Set(d, q.inverse);
-    const V limit = hn::Set(d, 650.0);
-    const V E = hn::Exp(d, hn::Min(hn::Max(hn::Mul(level, inverse_s), hn::Neg(limit)), limit));
-    const V et = q.one_target ? et_one : hn::LoadU(d, q.et + i);
-    eu = hn::Min(hn::Mul(E, hn::LoadU(d, q.es + i)), huge);
-    ev = hn::Min(hn::Mul(E, et), huge);
-  } else {
-    inverse_s = hn::LoadU(d, q.inverse_s + i);
-    inverse_t = hn::LoadU(d, q.inverse_t + i);
-    const V limit = hn::Set(d, 299.0);
-    eu = hn::Exp(d, hn::Min(hn::Max(hn::Mul(hn::Sub(level, xs), inverse_s), hn::Neg(limit)), limit));
-    ev = hn::Exp(d, hn::Min(hn::Max(hn::Mul(hn::Sub(level, xt), inverse_t), hn::Neg(limit)), limit));
-  }
-  const V above_u = hn::Add(one, eu), above_v = hn::Add(one, ev);
-  const V r = hn::Div(one, hn::Mul(above_u, above_v));
-  const V f_s = hn::Mul(above_v, r), f_t = hn::Mul(above_u, r);
-  w.window = hn::Mul(hn::Sub(ev, eu), r);
-  w.p_s = hn::Mul(hn::Mul(hn::Mul(eu, f_s), f_s), inverse_s);
-  w.p_t = hn::Mul(hn::Mul(hn::Mul(ev, f_t), f_t), inverse_t);
-  return w;
-}
-
-// Edges are taken a whole vector at a time; the last, incomplete one is computed in copies padded with harmless edges.
-constexpr std::size_t kMost = 64;  // doubles in the longest vector of any target here
-struct Tail {
-  // Only a vector's length of each is written, and read: small networks are tails and little else, and clearing all would cost more
-  // than their edges.
-  double gamma[kMost], a[kMost], b[kMost], d[kMost], xs[kMost], xt[kMost], es[kMost], et[kMost], is[kMost], it[kMost];
-  QuantumDots q;
-  Tail(const QuantumDots& all, std::size_t from) {
-    q = all;
-    q.n = all.n - from;
-    auto take = [&](const double* source, double* here, double fill, std::size_t lanes) {
-      if (source == nullptr) return static_cast<const double*>(nullptr);
-      for (std::size_t i = 0; i < lanes; ++i) here[i] = i < q.n ? source[from + i] : fill;
-      return static_cast<const double*>(here);
-    };
-    const std::size_t lanes = hn::Lanes(D());
-    q.gamma = take(all.gamma, gamma, 0, lanes);
-    q.a = take(all.a, a, 0, lanes);
-    q.b = take(all.b, b, 0, lanes);
-    q.d = take(all.d, d, 0, lanes);
-    q.xs = take(all.xs, xs, 0, lanes);
-    q.es = take(all.es, es, 1, lanes);
-    q.inverse_s = take(all.inverse_s, is, 1, lanes);
-    q.inverse_t = take(all.inverse_t, it, 1, lanes);
-    if (!all.one_target) {
-      q.xt = take(all.xt, xt, 0, lanes);
-      q.et = take(all.et, et, 1, lanes);
-    }
-  }
-};
-
-template <bool with_d, bool equal_T>
-struct Loop {
-  template <class Body>
-  HWY_INLINE static void run(const QuantumDots& q, Body body) {
-    const D d;
-    const std::size_t lanes = hn::Lanes(d);
-    const V xt = hn::Set(d, q.one_target ? *q.xt : 0.0);
-    const V et = hn::Set(d, q.one_target && q.et != nullptr ? *q.et : 1.0);
-    std::size_t i = 0;
-    for (; i + lanes <= q.n; i += lanes) body(q, i, i, window<with_d, equal_T>(d, q, i, xt, et), true);
-    if (i < q.n) {
-      const Tail tail(q, i);
-      body(tail.q, 0, i, window<with_d, equal_T>(d, tail.q, 0, xt, et), false);
-    }
-  }
-};
-
-HWY_INLINE V by_level(V gamma, const Window& w) { return hn::Mul(gamma, hn::Sub(w.p_t, w.p_s)); }
-
-template <bool with_d, bool equal_T>
-Sum sum_as(const QuantumDots& edges) {
-  const D d;
-  V current = hn::Zero(d), slope = hn::Zero(d);
-  Loop<with_d, equal_T>::run(edges, [&](const QuantumDots& q, std::size_t i, std::size_t, const Window& w, bool) HWY_ATTR {
-    const V gamma = hn::LoadU(d, q.gamma + i);
-    V arm = hn::Neg(hn::LoadU(d, q.b + i));
-    if (with_d) arm = hn::MulAdd(hn::LoadU(d, q.d + i), hn::Set(d, 0.5), arm);
-    current = hn::MulAdd(gamma, w.window, current);
-    slope = hn::Add(slope, hn::MulSub(arm, by_level(gamma, w), hn::Mul(gamma, w.p_t)));
-  });
-  return {hn::GetLane(hn::SumOfLanes(d, current)), hn::GetLane(hn::SumOfLanes(d, slope))};
-}
-
-template <bool with_d, bool equal_T>
-void each_as(const QuantumDots& edges, double* current, double* by_source, double* by_target) {
-  const D d;
-  Loop<with_d, equal_T>::run(edges, [&](const QuantumDots& q, std::size_t i, std::size_t out, const Window& w, bool whole) HWY_ATTR {
-    const V gamma = hn::LoadU(d, q.gamma + i), b = hn::LoadU(d, q.b + i);
-    V arm_s = b, arm_t = hn::Neg(b);
-    if (with_d) {
-      const V half = hn::Mul(hn::LoadU(d, q.d + i), hn::Set(d, 0.5));
-      arm_s = hn::Add(arm_s, half);
-      arm_t = hn::Add(arm_t, half);
-    }
-    const V level = by_level(gamma, w);
-    const V I = hn::Mul(gamma, w.window);
-    const V s = hn::MulAdd(arm_s, level, hn::Mul(gamma, w.p_s));
-    const V t = hn::MulSub(arm_t, level, hn::Mul(gamma, w.p_t));
-    if (whole) {
-      hn::StoreU(I, d, current + out);
-      hn::StoreU(s, d, by_source + out);
-      hn::StoreU(t, d, by_target + out);
-    } else {
-      double lanes[3][kMost];
-      hn::StoreU(I, d, lanes[0]);
-      hn::StoreU(s, d, lanes[1]);
-      hn::StoreU(t, d, lanes[2]);
-      for (std::size_t k = 0; k < q.n; ++k) {
-        current[out + k] = lanes[0][k];
-        by_source[out + k] = lanes[1][k];
-        by_target[out + k] = lanes[2][k];
-      }
-    }
-  });
-}
-
-template <bool with_d, bool equal_T>
-void gradient_as(const QuantumDots& edges, const double* weight, bool one_weight, double* by_gamma, double* by_a, double* by_b, double* by_d) {
-  const D d;
-  Loop<with_d, equal_T>::run(edges, [&](const QuantumDots& q, std::size_t i, std::size_t out, const Window& w, bool whole) HWY_ATTR {
-    const V level = by_level(hn::LoadU(d, q.gamma + i), w);
-    if (whole) {
-      const V minus = hn::Neg(one_weight ? hn::Set(d, *weight) : hn::LoadU(d, weight + out));
-      const V a = hn::Mul(minus, level);
-      hn::StoreU(hn::MulAdd(minus, w.window, hn::LoadU(d, by_gamma + out)), d, by_gamma + out);
-      hn::StoreU(hn::Add(a, hn::LoadU(d, by_a + out)), d, by_a + out);
-      hn::StoreU(hn::MulAdd(a, w.difference, hn::LoadU(d, by_b + out)), d, by_b + out);
-      if (with_d) hn::StoreU(hn::MulAdd(a, hn::Mul(w.sum, hn::Set(d, 0.5)), hn::LoadU(d, by_d + out)), d, by_d + out);
-    } else {
-      double lanes[4][kMost] = {};
-      hn::StoreU(w.window, d, lanes[0]);
-      hn::StoreU(level, d, lanes[1]);
-      hn::StoreU(w.difference, d, lanes[2]);
-      hn::StoreU(w.sum, d, lanes[3]);
-      for (std::size_t k = 0; k < q.n; ++k) {
-        const double minus = -(one_weight ? *weight : weight[out + k]);
-        by_gamma[out + k] += minus * lanes[0][k];
-        by_a[out + k] += minus * lanes[1][k];
-        by_b[out + k] += minus * lanes[1][k] * lanes[2][k];
-        if (with_d) by_d[out + k] += minus * lanes[1][k] * 0.5 * lanes[3][k];
-      }
-    }
-  });
-}
-
-Sum sum(const QuantumDots& q) {
-  const bool equal = q.es != nullptr;
-  if (q.d != nullptr) return equal ? sum_as<true, true>(q) : sum_as<true, false>(q);
-  return equal ? sum_as<false, true>(q) : sum_as<false, false>(q);
-}
-
-void each(const QuantumDots& q, double* current, double* by_source, double* by_target) {
-  const bool equal = q.es != nullptr;
-  if (q.d != nullptr) return equal ? each_as<true, true>(q, current, by_source, by_target) : each_as<true, false>(q, current, by_source, by_target);
-  return equal ? each_as<false, true>(q, current, by_source, by_target) : each_as<false, false>(q, current, by_source, by_target);
-}
-
-void gradient(const QuantumDots& q, const double* weight, bool one, double* by_gamma, double* by_a, double* by_b, double* by_d) {
-  const bool equal = q.es != nullptr;
-  if (q.d != nullptr) {
-    return equal ? gradient_as<true, true>(q, weight, one, by_gamma, by_a, by_b, by_d) : gradient_as<true, false>(q, weight, one, by_gamma, by_a, by_b, by_d);
-  }
-  return equal ? gradient_as<false, true>(q, weight, one, by_gamma, by_a, by_b, by_d) : gradient_as<false, false>(q, weight, one, by_gamma, by_a, by_b, by_d);
-}
-
-void exp_minus_all(std::size_t n, const double* x, const double* inverse, double* out) {
-  const D d;
-  const std::size_t lanes = hn::Lanes(d);
-  const V limit = hn::Set(d, 700.0);
-  auto value = [&](V argument) HWY_ATTR { return hn::Exp(d, hn::Min(hn::Max(hn::Neg(argument), hn::Neg(limit)), limit)); };
+// Calls body(at) for every vector of n values.
+template <class T, class Body>
+HWY_INLINE void for_each_vector(std::size_t n, Body body) {
+  const std::size_t lanes = hn::Lanes(Tag<T>());
   std::size_t i = 0;
-  for (; i + lanes <= n; i += lanes) hn::StoreU(value(hn::Mul(hn::LoadU(d, x + i), hn::LoadU(d, inverse + i))), d, out + i);
-  if (i < n) {
-    double argument[kMost];
-    for (std::size_t k = 0; k < lanes; ++k) argument[k] = i + k < n ? x[i + k] * inverse[i + k] : 0;
-    hn::StoreU(value(hn::LoadU(d, argument)), d, argument);
-    for (std::size_t k = i; k < n; ++k) out[k] = argument[k - i];
+  for (; i + lanes <= n; i += lanes) body(Whole<T>{i});
+  if (i < n) body(Part<T>{i, n - i});
+}
+
+// An edge's end: per edge, or one for all.
+template <class T, class At>
+HWY_INLINE Vec<T> target(const Edges<T>& e, const At& at, const T* p, T fill) {
+  return e.one_target ? hn::Set(Tag<T>(), *p) : at.load(p, fill);
+}
+
+// What a law computes of a vector of edges, all per unit amplitude: I = amplitude * current. A loop uses what it needs of it, and the
+// compiler leaves out the rest.
+template <class T>
+struct Values {
+  Vec<T> amplitude, current, by_source, by_target;
+  Vec<T> by[4];  // by parameter; by[0], the amplitude, is `current`
+};
+
+// The laws. A new one is a struct here, with its number of parameters, and a case in with_law. Lanes beyond the last edge hold parameters
+// and potentials of 0 unless said: they must stay finite.
+
+template <class T>
+struct Linear {
+  static constexpr int parameters = 1;
+  const Edges<T>& e;
+
+  template <class At>
+  HWY_INLINE Values<T> operator()(const At& at) const {
+    const Tag<T> d;
+    Values<T> v;
+    v.amplitude = at.load(e.p[0], 0);
+    v.current = hn::Sub(at.load(e.mu_s, 0), target(e, at, e.mu_t, T(0)));
+    v.by_source = hn::Set(d, T(1));
+    v.by_target = hn::Set(d, T(-1));
+    return v;
+  }
+};
+
+// With e_s = exp((eps - mu_s)/kT), e_t likewise and r = 1/((1 + e_s)(1 + e_t)): f_s = (1 + e_t) r, f_s - f_t = (e_t - e_s) r, which keeps
+// its digits where both ends are full or empty, f (1 - f) = e f^2, and 1 - f_s - f_t = (e_s e_t - 1) r.
+template <class T, bool with_d, bool equal_T>
+struct QuantumDot {
+  static constexpr int parameters = with_d ? 4 : 3;
+  const Edges<T>& e;
+  const Base<Tag<T>> base;
+  HWY_INLINE explicit QuantumDot(const Edges<T>& edges) : e(edges), base(Tag<T>(), static_cast<T>(log2_e * (equal_T ? edges.inverse : T(1)))) {}
+
+  template <class At>
+  HWY_INLINE Values<T> operator()(const At& at) const {
+    const Tag<T> d;
+    const auto one = hn::Set(d, T(1)), half = hn::Set(d, T(0.5)), full = hn::Set(d, Precision<T>::full);
+    const auto mu_s = at.load(e.mu_s, 0), mu_t = target(e, at, e.mu_t, T(0));
+    const auto difference = hn::Sub(mu_s, mu_t);
+    const auto b = at.load(e.p[2], 0);
+    auto level = hn::MulAdd(b, difference, at.load(e.p[1], 0));
+    auto half_d = one, sum = one;
+    if (with_d) {
+      half_d = hn::Mul(at.load(e.p[3], 0), half);
+      sum = hn::Add(mu_s, mu_t);
+      level = hn::MulAdd(half_d, sum, level);
+    }
+    auto inverse_s = one, inverse_t = one, e_s = one, e_t = one;
+    if (equal_T) {
+      inverse_s = inverse_t = hn::Set(d, e.inverse);
+      const auto E = power(d, base, level);
+      e_s = hn::Mul(E, at.load(e.node_s, 1));
+      e_t = hn::Mul(E, target(e, at, e.node_t, T(1)));
+    } else {
+      inverse_s = at.load(e.inverse_s, 1);
+      inverse_t = at.load(e.inverse_t, 1);
+      e_s = power(d, base, hn::Mul(hn::Sub(level, mu_s), inverse_s));
+      e_t = power(d, base, hn::Mul(hn::Sub(level, mu_t), inverse_t));
+    }
+    e_s = hn::Min(e_s, full);
+    e_t = hn::Min(e_t, full);
+    const auto above_s = hn::Add(one, e_s), above_t = hn::Add(one, e_t);
+    const auto r = reciprocal(d, hn::Mul(above_s, above_t));
+    const auto f_s = hn::Mul(above_t, r), f_t = hn::Mul(above_s, r);
+    auto p_s = hn::Mul(hn::Mul(e_s, f_s), f_s), p_t = hn::Mul(hn::Mul(e_t, f_t), f_t);  // f (1 - f)
+
+    Values<T> v;
+    v.amplitude = at.load(e.p[0], 0);
+    v.current = hn::Mul(hn::Sub(e_t, e_s), r);
+    auto by_level = one;
+    if (equal_T) {
+      // p_t - p_s, which spares the sum over edges into one node p_s.
+      by_level = hn::Mul(v.current, hn::Mul(hn::NegMulAdd(e_s, e_t, one), r));
+      v.by[1] = hn::Mul(by_level, inverse_s);
+    } else {
+      p_s = hn::Mul(p_s, inverse_s);
+      p_t = hn::Mul(p_t, inverse_t);
+      by_level = v.by[1] = hn::Sub(p_t, p_s);
+    }
+    if (with_d) {
+      v.by_source = hn::MulAdd(hn::Add(half_d, b), by_level, p_s);
+      v.by_target = hn::MulSub(hn::Sub(half_d, b), by_level, p_t);
+    } else {
+      v.by_source = hn::MulAdd(b, by_level, p_s);
+      v.by_target = hn::NegMulSub(b, by_level, p_t);
+    }
+    if (equal_T) {
+      v.by_source = hn::Mul(v.by_source, inverse_s);
+      v.by_target = hn::Mul(v.by_target, inverse_t);
+    }
+    v.by[2] = hn::Mul(v.by[1], difference);
+    v.by[3] = hn::Mul(v.by[1], hn::Mul(sum, half));
+    return v;
+  }
+};
+
+// The law multiplied by Ka Kb Ki s, so that one reciprocal does: with k_i = Ki s, k = c_s s, a = Ka k_i
+//   M = Kb (a + c_s (k_i + k)) + c_t a,   R = 1/M,   I = Vf (c_s - c_t/Keq) Kb k_i R.
+// s is the power of two that brings the larger of Ki and c_s to 1..2: squares of concentrations do not overflow, and Ki may be infinite.
+template <class T>
+struct Enzyme {
+  static constexpr int parameters = 4;
+  const Edges<T>& e;
+
+  template <class At>
+  HWY_INLINE Values<T> operator()(const At& at) const {
+    const Tag<T> d;
+    using P = Precision<T>;
+    using Bits = typename P::Bits;
+    const hn::Rebind<Bits, Tag<T>> bits;
+    // Its inverse beside the largest concentration is 0 to all digits, and times the smallest it is no denormal.
+    const auto infinite = hn::Set(d, sizeof(T) == 4 ? T(1.2089258196146292e24) : T(4.149515568880993e180));  // 2^80, 2^600
+    const auto Ka = at.load(e.p[1], 1), Kb = at.load(e.p[2], 1), Ki = hn::Min(at.load(e.p[3], 1), infinite);
+    const auto c_s = at.load(e.node_s, 1), c_t = target(e, at, e.node_t, T(1)), quotient = at.load(e.quotient, 1);
+
+    constexpr Bits one_bits = Bits{sizeof(T) == 4 ? 127 : 1023} << P::mantissa;
+    constexpr Bits exponent = sizeof(T) == 4 ? Bits{0x7f800000} : static_cast<Bits>(0x7ff0000000000000);
+    const auto larger = hn::And(hn::BitCast(bits, hn::Max(Ki, c_s)), hn::Set(bits, exponent));
+    const auto s = hn::BitCast(d, hn::Sub(hn::Set(bits, 2 * one_bits), larger));
+    const auto k_i = hn::Mul(Ki, s), k = hn::Mul(c_s, s);
+    const auto a = hn::Mul(Ka, k_i);
+    const auto M = hn::MulAdd(Kb, hn::MulAdd(c_s, hn::Add(k_i, k), a), hn::Mul(c_t, a));
+    const auto R = reciprocal(d, M);
+    const auto force = hn::NegMulAdd(c_t, quotient, c_s);
+    const auto KbR = hn::Mul(Kb, R), g = hn::Mul(KbR, k_i);  // g = 1/(Ka D)
+    const auto bound_t = hn::Mul(hn::Mul(c_t, a), R);        // c_t/(Kb D)
+    const auto inverse = hn::Set(d, e.inverse);
+
+    Values<T> v;
+    v.amplitude = at.load(e.p[0], 0);
+    v.current = hn::Mul(force, g);
+    const auto slowed = hn::NegMulAdd(v.current, hn::Add(k_i, hn::Add(k, k)), k_i);
+    v.by_source = hn::Mul(hn::Mul(hn::Mul(c_s, KbR), slowed), inverse);
+    v.by_target = hn::Neg(hn::Mul(hn::MulAdd(v.current, bound_t, hn::Mul(hn::Mul(c_t, quotient), g)), inverse));
+    v.by[1] = hn::Neg(hn::Mul(v.current, hn::Mul(k_i, hn::Mul(hn::Add(Kb, c_t), R))));
+    v.by[2] = hn::Mul(hn::Mul(hn::Mul(force, k_i), R), bound_t);
+    const auto inhibited = hn::Mul(hn::IfThenElseZero(hn::Lt(Ki, infinite), k), KbR);
+    v.by[3] = hn::Mul(hn::Mul(force, inhibited), inhibited);
+    return v;
+  }
+};
+
+template <class T, class Use>
+HWY_INLINE void with_law(Law law, const Edges<T>& e, Use use) {
+  switch (law) {
+    case Law::linear: return use(Linear<T>{e});
+    case Law::quantum_dot: {
+      const bool equal_T = e.node_s != nullptr;
+      if (e.p[3] != nullptr) return equal_T ? use(QuantumDot<T, true, true>(e)) : use(QuantumDot<T, true, false>(e));
+      return equal_T ? use(QuantumDot<T, false, true>(e)) : use(QuantumDot<T, false, false>(e));
+    }
+    case Law::enzyme: return use(Enzyme<T>{e});
   }
 }
+
+template <class T>
+HWY_INLINE Sum<T> sum_of(Law law, const Edges<T>& e) {
+  Sum<T> total;
+  with_law(law, e, [&](auto edges) HWY_ATTR {
+    const Tag<T> d;
+    auto current = hn::Zero(d), slope = hn::Zero(d);
+    for_each_vector<T>(e.n, [&](auto at) HWY_ATTR {
+      const Values<T> v = edges(at);  // beyond the last edge the amplitude is 0
+      current = hn::MulAdd(v.amplitude, v.current, current);
+      slope = hn::MulAdd(v.amplitude, v.by_target, slope);
+    });
+    total = {hn::GetLane(hn::SumOfLanes(d, current)), hn::GetLane(hn::SumOfLanes(d, slope))};
+  });
+  return total;
+}
+
+template <class T>
+HWY_INLINE T current_sum_of(Law law, const Edges<T>& e) {
+  T total = 0;
+  with_law(law, e, [&](auto edges) HWY_ATTR {
+    auto current = hn::Zero(Tag<T>());
+    for_each_vector<T>(e.n, [&](auto at) HWY_ATTR {
+      const Values<T> v = edges(at);
+      current = hn::MulAdd(v.amplitude, v.current, current);
+    });
+    total = hn::GetLane(hn::SumOfLanes(Tag<T>(), current));
+  });
+  return total;
+}
+
+template <class T>
+HWY_INLINE void each_of(Law law, const Edges<T>& e, T* current, T* by_source, T* by_target) {
+  with_law(law, e, [&](auto edges) HWY_ATTR {
+    for_each_vector<T>(e.n, [&](auto at) HWY_ATTR {
+      const Values<T> v = edges(at);
+      at.store(hn::Mul(v.amplitude, v.current), current);
+      at.store(hn::Mul(v.amplitude, v.by_source), by_source);
+      at.store(hn::Mul(v.amplitude, v.by_target), by_target);
+    });
+  });
+}
+
+template <class T>
+HWY_INLINE void gradient_of(Law law, const Edges<T>& e, const T* weight, bool one_weight, T* const (&by_parameter)[4]) {
+  with_law(law, e, [&](auto edges) HWY_ATTR {
+    for_each_vector<T>(e.n, [&](auto at) HWY_ATTR {
+      const Values<T> v = edges(at);
+      const auto minus = hn::Neg(one_weight ? hn::Set(Tag<T>(), *weight) : at.load(weight, 0));
+      const auto scaled = hn::Mul(minus, v.amplitude);
+      at.store(hn::MulAdd(minus, v.current, at.load(by_parameter[0], 0)), by_parameter[0]);
+      for (int i = 1; i < decltype(edges)::parameters; ++i) at.store(hn::MulAdd(scaled, v.by[i], at.load(by_parameter[i], 0)), by_parameter[i]);
+    });
+  });
+}
+
+template <class T>
+HWY_INLINE void exp_minus_of(std::size_t n, const T* x, const T* inverse, T* out) {
+  const Tag<T> d;
+  const Base<Tag<T>> e(d, static_cast<T>(log2_e));
+  for_each_vector<T>(n, [&](auto at) HWY_ATTR { at.store(power(d, e, hn::Neg(hn::Mul(at.load(x, 0), at.load(inverse, 0)))), out); });
+}
+
+template <class T>
+HWY_INLINE void concentrations_of(std::size_t n, const T* mu, const T* mu0, T inverse, T c_ref, T* out) {
+  const Tag<T> d;
+  const Base<Tag<T>> e(d, static_cast<T>(log2_e * inverse), sizeof(T) == 4 ? T(45) : T(500));
+  for_each_vector<T>(n, [&](auto at) HWY_ATTR { at.store(hn::Mul(hn::Set(d, c_ref), power(d, e, hn::Sub(at.load(mu, 0), at.load(mu0, 0)))), out); });
+}
+
+template <class T>
+HWY_INLINE void power_of_two_of(std::size_t n, const T* y, T* out) {
+  for_each_vector<T>(n, [&](auto at) HWY_ATTR { at.store(power_of_two(Tag<T>(), at.load(y, 0)), out); });
+}
+
+// Dispatched by name, so a function for each precision.
+Sum<double> sum_64(Law law, const Edges<double>& e) { return sum_of(law, e); }
+Sum<float> sum_32(Law law, const Edges<float>& e) { return sum_of(law, e); }
+double current_sum_64(Law law, const Edges<double>& e) { return current_sum_of(law, e); }
+float current_sum_32(Law law, const Edges<float>& e) { return current_sum_of(law, e); }
+void each_64(Law law, const Edges<double>& e, double* current, double* by_source, double* by_target) { each_of(law, e, current, by_source, by_target); }
+void each_32(Law law, const Edges<float>& e, float* current, float* by_source, float* by_target) { each_of(law, e, current, by_source, by_target); }
+void gradient_64(Law law, const Edges<double>& e, const double* weight, bool one, double* const (&by)[4]) { gradient_of(law, e, weight, one, by); }
+void gradient_32(Law law, const Edges<float>& e, const float* weight, bool one, float* const (&by)[4]) { gradient_of(law, e, weight, one, by); }
+void exp_minus_64(std::size_t n, const double* x, const double* inverse, double* out) { exp_minus_of(n, x, inverse, out); }
+void exp_minus_32(std::size_t n, const float* x, const float* inverse, float* out) { exp_minus_of(n, x, inverse, out); }
+void concentrations_64(std::size_t n, const double* mu, const double* mu0, double inverse, double c_ref, double* out) {
+  concentrations_of(n, mu, mu0, inverse, c_ref, out);
+}
+void concentrations_32(std::size_t n, const float* mu, const float* mu0, float inverse, float c_ref, float* out) {
+  concentrations_of(n, mu, mu0, inverse, c_ref, out);
+}
+void power_of_two_64(std::size_t n, const double* y, double* out) { power_of_two_of(n, y, out); }
+void power_of_two_32(std::size_t n, const float* y, float* out) { power_of_two_of(n, y, out); }
 
 }  // namespace HWY_NAMESPACE
 }  // namespace ness::sim::kernels
@@ -228,19 +330,47 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace ness::sim::kernels {
 
-HWY_EXPORT(sum);
-HWY_EXPORT(each);
-HWY_EXPORT(gradient);
-HWY_EXPORT(exp_minus_all);
+HWY_EXPORT(sum_64);
+HWY_EXPORT(sum_32);
+HWY_EXPORT(current_sum_64);
+HWY_EXPORT(current_sum_32);
+HWY_EXPORT(each_64);
+HWY_EXPORT(each_32);
+HWY_EXPORT(gradient_64);
+HWY_EXPORT(gradient_32);
+HWY_EXPORT(exp_minus_64);
+HWY_EXPORT(exp_minus_32);
+HWY_EXPORT(concentrations_64);
+HWY_EXPORT(concentrations_32);
+HWY_EXPORT(power_of_two_64);
+HWY_EXPORT(power_of_two_32);
 
-Sum quantum_dot_sum(const QuantumDots& edges) { return HWY_DYNAMIC_DISPATCH(sum)(edges); }
-void quantum_dot_each(const QuantumDots& edges, double* current, double* by_source, double* by_target) {
-  HWY_DYNAMIC_DISPATCH(each)(edges, current, by_source, by_target);
+Sum<double> sum(Law law, const Edges<double>& edges) { return HWY_DYNAMIC_DISPATCH(sum_64)(law, edges); }
+Sum<float> sum(Law law, const Edges<float>& edges) { return HWY_DYNAMIC_DISPATCH(sum_32)(law, edges); }
+double current_sum(Law law, const Edges<double>& edges) { return HWY_DYNAMIC_DISPATCH(current_sum_64)(law, edges); }
+float current_sum(Law law, const Edges<float>& edges) { return HWY_DYNAMIC_DISPATCH(current_sum_32)(law, edges); }
+void each(Law law, const Edges<double>& edges, double* current, double* by_source, double* by_target) {
+  HWY_DYNAMIC_DISPATCH(each_64)(law, edges, current, by_source, by_target);
 }
-void quantum_dot_gradient(const QuantumDots& edges, const double* weight, bool one_weight, double* by_gamma, double* by_a, double* by_b, double* by_d) {
-  HWY_DYNAMIC_DISPATCH(gradient)(edges, weight, one_weight, by_gamma, by_a, by_b, by_d);
+void each(Law law, const Edges<float>& edges, float* current, float* by_source, float* by_target) {
+  HWY_DYNAMIC_DISPATCH(each_32)(law, edges, current, by_source, by_target);
 }
-void exp_minus(std::size_t n, const double* x, const double* inverse, double* out) { HWY_DYNAMIC_DISPATCH(exp_minus_all)(n, x, inverse, out); }
+void gradient(Law law, const Edges<double>& edges, const double* weight, bool one_weight, double* const (&by_parameter)[4]) {
+  HWY_DYNAMIC_DISPATCH(gradient_64)(law, edges, weight, one_weight, by_parameter);
+}
+void gradient(Law law, const Edges<float>& edges, const float* weight, bool one_weight, float* const (&by_parameter)[4]) {
+  HWY_DYNAMIC_DISPATCH(gradient_32)(law, edges, weight, one_weight, by_parameter);
+}
+void exp_minus(std::size_t n, const double* x, const double* inverse, double* out) { HWY_DYNAMIC_DISPATCH(exp_minus_64)(n, x, inverse, out); }
+void exp_minus(std::size_t n, const float* x, const float* inverse, float* out) { HWY_DYNAMIC_DISPATCH(exp_minus_32)(n, x, inverse, out); }
+void concentrations(std::size_t n, const double* mu, const double* mu0, double inverse, double c_ref, double* out) {
+  HWY_DYNAMIC_DISPATCH(concentrations_64)(n, mu, mu0, inverse, c_ref, out);
+}
+void concentrations(std::size_t n, const float* mu, const float* mu0, float inverse, float c_ref, float* out) {
+  HWY_DYNAMIC_DISPATCH(concentrations_32)(n, mu, mu0, inverse, c_ref, out);
+}
+void power_of_two(std::size_t n, const double* y, double* out) { HWY_DYNAMIC_DISPATCH(power_of_two_64)(n, y, out); }
+void power_of_two(std::size_t n, const float* y, float* out) { HWY_DYNAMIC_DISPATCH(power_of_two_32)(n, y, out); }
 
 }  // namespace ness::sim::kernels
 #endif

@@ -91,6 +91,7 @@ Network::Impl::Impl(NetworkSpec described) : spec(std::move(described)) {
       free.push_back(k);
     }
     inverse_T.push_back(1 / (spec.kT * spec.nodes[k].T));
+    mu0.push_back(spec.nodes[k].mu0);
   }
   enzyme_node.assign(n_nodes, false);
   law_of_edge.resize(spec.edges.size());
@@ -307,20 +308,18 @@ bool Network::contracting(Workspace& work, const Matrix& slope) const {
 }
 
 void fill_nodes(const Network::Impl& impl, const std::vector<std::uint32_t>& nodes, NodeState& state) {
-  const double kT = impl.spec.kT;
-  if (impl.any_dot) {
-    // Runs of neighbouring nodes go through the vector kernel at once.
-    for (std::size_t i = 0; i < nodes.size();) {
-      std::size_t end = i + 1;
-      while (end < nodes.size() && nodes[end] == nodes[end - 1] + 1) ++end;
-      kernels::exp_minus(end - i, state.mu.data() + nodes[i], impl.inverse_T.data() + nodes[i], state.e.data() + nodes[i]);
-      i = end;
-    }
-    for (const std::uint32_t k : nodes) state.wide = state.wide || !(std::abs(state.mu[k] * impl.inverse_T[k]) <= widest);
+  if (!impl.any_dot && !impl.any_enzyme) return;
+  // Runs of neighbouring nodes go through the vector kernels at once.
+  for (std::size_t i = 0; i < nodes.size();) {
+    std::size_t end = i + 1;
+    while (end < nodes.size() && nodes[end] == nodes[end - 1] + 1) ++end;
+    const std::size_t k = nodes[i], n = end - i;
+    if (impl.any_dot) kernels::exp_minus(n, state.mu.data() + k, impl.inverse_T.data() + k, state.e.data() + k);
+    if (impl.any_enzyme) kernels::concentrations(n, state.mu.data() + k, impl.mu0.data() + k, 1 / impl.spec.kT, impl.spec.c_ref, state.c.data() + k);
+    i = end;
   }
-  if (impl.any_enzyme) {
-    for (const std::uint32_t k : nodes) state.c[k] = impl.spec.c_ref * std::exp((state.mu[k] - impl.spec.nodes[k].mu0) / kT);
-  }
+  if (!impl.any_dot) return;
+  for (const std::uint32_t k : nodes) state.wide = state.wide || !(std::abs(state.mu[k] * impl.inverse_T[k]) <= widest);
 }
 
 void Network::impose(const Boundary& boundary, Workspace& work) const {
@@ -344,80 +343,46 @@ void Network::impose(const Boundary& boundary, Workspace& work) const {
   work.any_held = !boundary.held.empty();
 }
 
-kernels::QuantumDots dots_of(const Network::Impl& impl, const EdgeBlock& block, const double* theta, const NodeState& state,
-                             std::vector<double> (&gather)[6]) {
-  const LawEdges& law = impl.of(Law::quantum_dot);
-  auto run = [&](std::size_t i) { return law.offset[i] < 0 ? nullptr : theta + law.offset[i] + block.first; };
-  kernels::QuantumDots q;
+kernels::Edges<double> edges_of(const Network::Impl& impl, const EdgeBlock& block, const double* theta, const NodeState& state,
+                                std::vector<double> (&gather)[4]) {
+  const LawEdges& law = impl.of(block.law);
+  kernels::Edges<double> q;
   q.n = block.count;
-  q.gamma = run(0);
-  q.a = run(1);
-  q.b = run(2);
-  q.d = run(3);
-  const bool shared = block.equal_T && !state.wide;
+  for (std::size_t i = 0; i < 4; ++i) q.p[i] = law.offset[i] < 0 ? nullptr : theta + law.offset[i] + static_cast<std::int64_t>(block.first);
+  const std::vector<double>* shared = nullptr;
+  if (block.law == Law::enzyme) {
+    shared = &state.c;
+    q.inverse = 1 / impl.spec.kT;
+    q.quotient = block.quotient.data();
+  } else if (block.law == Law::quantum_dot) {
+    if (block.equal_T && !state.wide) shared = &state.e;
+    q.inverse = block.inverse;
+    q.inverse_s = block.inverse_s.data();
+    q.inverse_t = block.inverse_t.data();
+  }
   if (block.fan_in) {
-    q.xs = state.mu.data() + block.source0;
-    q.xt = state.mu.data() + block.target;
-    if (shared) {
-      q.es = state.e.data() + block.source0;
-      q.et = state.e.data() + block.target;
+    q.mu_s = state.mu.data() + block.source0;
+    q.mu_t = state.mu.data() + block.target;
+    if (shared != nullptr) {
+      q.node_s = shared->data() + block.source0;
+      q.node_t = shared->data() + block.target;
     }
     q.one_target = true;
-  } else {
-    for (auto& values : gather) values.resize(block.count);
-    for (std::size_t i = 0; i < block.count; ++i) {
-      gather[0][i] = state.mu[block.source[i]];
-      gather[1][i] = state.mu[block.target_of[i]];
-      gather[2][i] = state.e[block.source[i]];
-      gather[3][i] = state.e[block.target_of[i]];
-    }
-    q.xs = gather[0].data();
-    q.xt = gather[1].data();
-    if (shared) {
-      q.es = gather[2].data();
-      q.et = gather[3].data();
-    }
+    return q;
   }
-  q.inverse = block.inverse;
-  q.inverse_s = block.inverse_s.data();
-  q.inverse_t = block.inverse_t.data();
+  auto take = [&](const std::vector<double>& of_node, const std::vector<std::uint32_t>& nodes, std::vector<double>& here) {
+    here.resize(block.count);
+    for (std::size_t i = 0; i < block.count; ++i) here[i] = of_node[nodes[i]];
+    return here.data();
+  };
+  q.mu_s = take(state.mu, block.source, gather[0]);
+  q.mu_t = take(state.mu, block.target_of, gather[1]);
+  if (shared != nullptr) {
+    q.node_s = take(*shared, block.source, gather[2]);
+    q.node_t = take(*shared, block.target_of, gather[3]);
+  }
   return q;
 }
-
-namespace {
-// Currents and slopes of each edge of a block, of any law.
-void each_edge(const Network::Impl& impl, const EdgeBlock& block, const double* theta, Network::Workspace& work) {
-  work.current.resize(block.count);
-  work.by_source.resize(block.count);
-  work.by_target.resize(block.count);
-  if (block.law == Law::quantum_dot) {
-    kernels::quantum_dot_each(dots_of(impl, block, theta, work.state, work.gather), work.current.data(), work.by_source.data(), work.by_target.data());
-    return;
-  }
-  const LawEdges& law = impl.of(block.law);
-  for (std::size_t i = 0; i < block.count; ++i) {
-    const std::uint32_t s = block.fan_in ? block.source0 + static_cast<std::uint32_t>(i) : block.source[i];
-    const std::uint32_t t = block.fan_in ? block.target : block.target_of[i];
-    auto parameter = [&](std::size_t which) { return theta[law.offset[which] + static_cast<std::int64_t>(block.first + i)]; };
-    if (block.law == Law::linear) {
-      const double G = parameter(0);
-      work.current[i] = G * (work.state.mu[s] - work.state.mu[t]);
-      work.by_source[i] = G;
-      work.by_target[i] = -G;
-    } else {
-      // As enzyme_current, with the concentrations of the nodes.
-      const double Vf = parameter(0), Ka = parameter(1), Kb = parameter(2), Ki = parameter(3), kT = impl.spec.kT;
-      const double c_s = work.state.c[s], c_t = work.state.c[t], product = c_t * block.quotient[i];
-      const double inhibition = c_s * c_s / (Ka * Ki);
-      const double D = 1 + c_s / Ka + c_t / Kb + inhibition;
-      const double I = Vf / Ka * (c_s - product) / D;
-      work.current[i] = I;
-      work.by_source[i] = (Vf / Ka * c_s - I * (c_s / Ka + 2 * inhibition)) / (D * kT);
-      work.by_target[i] = -(Vf / Ka * product + I * c_t / Kb) / (D * kT);
-    }
-  }
-}
-}  // namespace
 
 void Network::evaluate(Workspace& work, const Vector& potential, Vector& unbalanced, Matrix* slope) const {
   const Impl& impl = *impl_;
@@ -437,14 +402,16 @@ void Network::evaluate(Workspace& work, const Vector& potential, Vector& unbalan
     if (slope != nullptr) (*slope)(k, k) = g;
   }
   for (const EdgeBlock& block : impl.blocks) {
-    if (block.clamped_sources && block.law == Law::quantum_dot) {
-      const kernels::Sum sum = kernels::quantum_dot_sum(dots_of(impl, block, theta, state, work.gather));
+    const kernels::Edges<double> edges = edges_of(impl, block, theta, state, work.gather);
+    if (block.clamped_sources) {
+      const kernels::Sum<double> sum = kernels::sum(block.law, edges);
       const Eigen::Index t = impl.free_index[block.target];
       unbalanced[t] += sum.current;
       if (slope != nullptr) (*slope)(t, t) -= sum.by_target;
       continue;
     }
-    each_edge(impl, block, theta, work);
+    for (auto* values : {&work.current, &work.by_source, &work.by_target}) values->resize(block.count);
+    kernels::each(block.law, edges, work.current.data(), work.by_source.data(), work.by_target.data());
     for (std::size_t i = 0; i < block.count; ++i) {
       const Eigen::Index s = impl.free_index[block.fan_in ? block.source0 + i : block.source[i]];
       const Eigen::Index t = impl.free_index[block.fan_in ? block.target : block.target_of[i]];

@@ -32,36 +32,27 @@ Contrast contrast_of(const Network::Impl& impl, const Boundary& boundary, const 
   return c;
 }
 
-void add_dots(const Network::Impl& impl, const EdgeBlock& block, const Contrast& c, double* gradient) {
-  const LawEdges& law = impl.of(Law::quantum_dot);
-  std::vector<double> gather[6], weight;
-  const kernels::QuantumDots q = dots_of(impl, block, c.theta, c.state, gather);
-  auto run = [&](std::size_t i) { return law.offset[i] < 0 ? nullptr : gradient + law.offset[i] + block.first; };
+struct Scratch {
+  std::vector<double> gather[4], weight;
+};
+
+void add_block(const Network::Impl& impl, const EdgeBlock& block, const Contrast& c, Scratch& scratch, double* gradient) {
+  const LawEdges& law = impl.of(block.law);
+  const kernels::Edges<double> edges = edges_of(impl, block, c.theta, c.state, scratch.gather);
+  double* by_parameter[4] = {};
+  for (std::size_t i = 0; i < 4; ++i) {
+    if (law.offset[i] >= 0) by_parameter[i] = gradient + law.offset[i] + static_cast<std::int64_t>(block.first);
+  }
   if (block.clamped_sources) {
     const double one = -c.costate[block.target];
-    kernels::quantum_dot_gradient(q, &one, true, run(0), run(1), run(2), run(3));
+    kernels::gradient(block.law, edges, &one, true, by_parameter);
     return;
   }
-  weight.resize(block.count);
+  scratch.weight.resize(block.count);
   for (std::size_t i = 0; i < block.count; ++i) {
-    weight[i] = block.fan_in ? c.costate[block.source0 + i] - c.costate[block.target] : c.costate[block.source[i]] - c.costate[block.target_of[i]];
+    scratch.weight[i] = block.fan_in ? c.costate[block.source0 + i] - c.costate[block.target] : c.costate[block.source[i]] - c.costate[block.target_of[i]];
   }
-  kernels::quantum_dot_gradient(q, weight.data(), false, run(0), run(1), run(2), run(3));
-}
-
-void add_scalar_edges(const Network::Impl& impl, const EdgeBlock& block, const Contrast& c, double* gradient) {
-  const LawEdges& law = impl.of(block.law);
-  for (std::size_t i = 0; i < block.count; ++i) {
-    const std::size_t e = law.edges[block.first + i];
-    const GraphEdge& ends = impl.spec.graph.edges[e];
-    const double weight = c.costate[ends.source] - c.costate[ends.target];
-    const auto p = impl.edge_values(c.theta, e);
-    const EdgeCurrent I = edge_current(block.law, p.data(), impl.end(ends.source, c.state.mu[ends.source]), impl.end(ends.target, c.state.mu[ends.target]),
-                                       impl.spec.kT, impl.spec.c_ref);
-    for (std::size_t which = 0; which < law_info(block.law).parameters; ++which) {
-      if (law.offset[which] >= 0) gradient[law.offset[which] + static_cast<std::int64_t>(block.first + i)] -= weight * I.by_parameter[which];
-    }
-  }
+  kernels::gradient(block.law, edges, scratch.weight.data(), false, by_parameter);
 }
 }  // namespace
 
@@ -73,14 +64,8 @@ void Network::add_gradient(std::span<const Boundary> boundaries, std::span<const
   std::vector<Contrast> samples(boundaries.size());
   for_each_index(boundaries.size(), threads, [&](std::size_t i) { samples[i] = contrast_of(impl, boundaries[i], potential[i], costate[i]); });
   for_each_index(impl.blocks.size(), threads, [&](std::size_t b) {
-    const EdgeBlock& block = impl.blocks[b];
-    for (const Contrast& sample : samples) {
-      if (block.law == Law::quantum_dot) {
-        add_dots(impl, block, sample, gradient.data());
-      } else {
-        add_scalar_edges(impl, block, sample, gradient.data());
-      }
-    }
+    Scratch scratch;
+    for (const Contrast& sample : samples) add_block(impl, impl.blocks[b], sample, scratch, gradient.data());
   });
   // A leak is g (mu - mu_ref) out of its node.
   for (const Contrast& sample : samples) {

@@ -43,7 +43,7 @@ struct Network::Impl {
   std::vector<bool> enzyme_node;
   bool any_enzyme = false, any_dot = false;
   std::size_t leak_offset = 0, n_parameters = 0;
-  std::vector<double> inverse_T;              ///< 1/(kT T) of each node
+  std::vector<double> inverse_T, mu0;         ///< 1/(kT T), mu0 of each node
   Elimination::Plan plan;
 
   explicit Impl(NetworkSpec described);
@@ -66,14 +66,14 @@ struct Network::Workspace {
   std::vector<bool> held;          ///< [n_free]
   bool any_held = false;
   bool clamped_wide = false;       ///< NodeState::wide of the clamped nodes alone
-  std::vector<double> gather[6];   ///< per-edge copies of a gathered block
+  std::vector<double> gather[4];   ///< per-edge copies of a gathered block
   std::vector<double> current, by_source, by_target;
   Elimination elimination;
 };
 
 void fill_nodes(const Network::Impl& impl, const std::vector<std::uint32_t>& nodes, NodeState& state);
-/// The kernel arguments of a quantum-dot block; gathers into `work` where the block needs it.
-kernels::QuantumDots dots_of(const Network::Impl& impl, const EdgeBlock& block, const double* theta, const NodeState& state,
-                             std::vector<double> (&gather)[6]);
+/// The kernel arguments of a block; gathers into `gather` where the block needs it.
+kernels::Edges<double> edges_of(const Network::Impl& impl, const EdgeBlock& block, const double* theta, const NodeState& state,
+                                std::vector<double> (&gather)[4]);
 
 }  // namespace ness::sim
