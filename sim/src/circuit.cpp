@@ -158,7 +158,7 @@ struct Circuit::Impl {
   std::vector<Port> ports;
   Network network;
   Network::WorkspacePtr work = network.workspace();
-  Rosenbrock motion{network, *work, [this](const Vector& mu, Vector& unbalanced, Matrix* slope) { add_ports(mu, unbalanced, slope); }};
+  Rosenbrock motion{network, *work, [this](const Vector& mu, Vector& unbalanced, Slope* slope) { add_ports(mu, unbalanced, slope); }};
   Vector own, newton;
   Boundary boundary;
   Vector state;
@@ -200,34 +200,34 @@ struct Circuit::Impl {
   // Current out of the instrument, through the lead into the node, as a + b V of the node's voltage V near it. The shunt is at
   // the instrument's end of the lead. In compliance a voltage source is a current, a current source a voltage. A preamplifier
   // is its virtual ground.
-  struct Slope {
+  struct Characteristic {
     double a = 0, b = 0;
     bool limited = false;
     double at(double V) const { return a + b * V; }
   };
-  static Slope line_of(const Port& port, double V) {
+  static Characteristic line_of(const Port& port, double V) {
     const double R = port.lead, s = port.state.shunt, limit = port.state.limit;
     if (port.preamplifier) return {0, -1 / R, false};
     if (port.state.kind == PortState::Kind::voltage) {
-      const Slope free{port.state.level / R, -1 / R, false};
+      const Characteristic free{port.state.level / R, -1 / R, false};
       if (std::abs(free.at(V)) <= limit) return free;
       return {std::copysign(limit, free.at(V)), 0, true};
     }
     const double level = port.state.kind == PortState::Kind::current ? port.state.level : 0;
-    const Slope free{level / (1 + s * R), -s / (1 + s * R), false};
+    const Characteristic free{level / (1 + s * R), -s / (1 + s * R), false};
     const double terminals = V + R * free.at(V);
     if (port.state.kind == PortState::Kind::open || std::abs(terminals) <= limit) return free;
     return {std::copysign(limit, terminals) / R, -1 / R, true};
   }
 
   // What flows through the ports.
-  void add_ports(const Vector& mu, Vector& unbalanced, Matrix* slope) const {
+  void add_ports(const Vector& mu, Vector& unbalanced, Slope* slope) const {
     for (const Port& port : ports) {
       const auto k = static_cast<Eigen::Index>(free_of_node[port.node]);
       const double V = mu[k] * unit_volts();
-      const Slope line = line_of(port, V);
+      const Characteristic line = line_of(port, V);
       unbalanced[k] += line.at(V) / unit_amperes();
-      if (slope != nullptr) (*slope)(k, k) -= line.b * scale.volts_per_kT / scale.amperes_per_unit;
+      if (slope != nullptr) slope->diagonal(k) -= line.b * scale.volts_per_kT / scale.amperes_per_unit;
     }
   }
 
@@ -247,7 +247,7 @@ struct Circuit::Impl {
       const double slope_before = follows ? (after[k] - before[k]) / h : rate_before[k], slope_after = follows ? slope_before : rate_after[k];
       const double mean = (before[k] + after[k]) / 2 + h / 12 * (slope_before - slope_after);
       const double V = mean * unit_volts();
-      const Slope line = line_of(port, V);
+      const Characteristic line = line_of(port, V);
       const double I = line.at(V);
       port.sensed += V * h;
       port.charge += I * h;
@@ -274,7 +274,7 @@ struct Circuit::Impl {
   bool rests() {
     // Newton's step is at least as long as any row of F = (dI/dmu) x step demands: far from rest that is seen without solving.
     for (Eigen::Index k = 0; k < state.size(); ++k) {
-      if (std::abs(motion.unbalanced[k]) > motion.slope.row(k).cwiseAbs().sum() * 4.1 * tolerance) return false;
+      if (std::abs(motion.unbalanced[k]) > motion.slope.row_magnitude(k) * 4.1 * tolerance) return false;
     }
     for (int i = 0; i < 8; ++i) {
       if (!network.factor(*work, motion.slope)) return false;

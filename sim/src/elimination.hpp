@@ -6,6 +6,7 @@
 
 #include <Eigen/LU>
 
+#include "linear_solver.hpp"
 #include "ness/core/vector.hpp"
 
 namespace ness::sim {
@@ -43,6 +44,22 @@ class Elimination {
   Eigen::PartialPivLU<Matrix> lu_;
   Matrix scaled_;                 // lower x 1/pivot
   mutable Vector a_, b_, c_;
+};
+
+/// Block elimination as a linear solver; the plan must outlive it.
+class EliminationSolver final : public LinearSolver {
+ public:
+  explicit EliminationSolver(const Elimination::Plan& plan) : plan_(plan) {}
+  bool factor(const Slope& matrix) override { return elimination_.factor(matrix.full(), plan_); }
+  void solve(const Vector& b, Vector& x) override { elimination_.solve(b, x); }
+  void solve_transposed(const Vector& b, Vector& x) override { elimination_.solve_transposed(b, x); }
+  bool contracting(const Slope& slope) override {
+    return elimination_.positive_definite(slope.full(), plan_) || elimination_.dominated_by_diagonal(slope.full(), plan_);
+  }
+
+ private:
+  const Elimination::Plan& plan_;
+  Elimination elimination_;
 };
 
 }  // namespace ness::sim

@@ -6,12 +6,18 @@
 #include <stdexcept>
 
 #include "network_impl.hpp"
+#include "sparse_solvers.hpp"
 
 namespace ness::sim {
 
 namespace {
 constexpr std::size_t gathered_block = 256;   // edges: the scratch of a block stays in the first-level cache
 constexpr std::size_t shortest_fan_in = 4;    // shorter ones are not worth a kernel call of their own
+// A dense matrix is faster up to this many free nodes, and, up to more, where its elimination takes few operations (layers: few nodes remain).
+constexpr double largest_dense = 200;
+constexpr std::size_t largest_maybe_dense = 2000;
+constexpr double cheap_elimination = 1e6;
+constexpr double costly_lu = 6e8;             // operations (Cholesky, minimum degree) of 2-D lattices of some 10^5 nodes: a few seconds
 constexpr double widest = 300;                // |mu|/(kT T) up to which the shared exponentials cannot overflow (kernels.hpp)
 
 std::string number(double x) {
@@ -21,9 +27,8 @@ std::string number(double x) {
 }
 
 std::string node_problem(const GraphNode& node, const NodeProperties& p, std::size_t k) {
-  const std::string where = "node " + std::to_string(k) + (node.name.empty() ? "" : " (" + node.name + ")") + ": ";
   auto bad = [&](const char* what, double value, const char* expected) {
-    return where + what + " is " + number(value) + ", expected " + expected;
+    return "node " + std::to_string(k) + (node.name.empty() ? "" : " (" + node.name + ")") + ": " + what + " is " + number(value) + ", expected " + expected;
   };
   if (!(p.T > 0) || !std::isfinite(p.T)) return bad("T", p.T, "a finite number > 0");
   if (!(p.g >= 0) || !std::isfinite(p.g)) return bad("g", p.g, "a finite number >= 0");
@@ -64,8 +69,9 @@ std::string NetworkSpec::problem() const {
     if (std::string p = edge_problem(edges[e], e); !p.empty()) return p;
   }
   // An edge that carries no current grounds nothing.
-  Graph conducting = graph;
-  conducting.edges.clear();
+  Graph conducting;
+  conducting.nodes.resize(graph.nodes.size());
+  for (std::size_t k = 0; k < nodes.size(); ++k) conducting.nodes[k].clamped = graph.nodes[k].clamped;
   for (std::size_t e = 0; e < edges.size(); ++e) {
     if (edges[e].p[0] > 0) conducting.edges.push_back(graph.edges[e]);
   }
@@ -79,7 +85,7 @@ std::string NetworkSpec::problem() const {
   return {};
 }
 
-Network::Impl::Impl(NetworkSpec described) : spec(std::move(described)) {
+Network::Impl::Impl(NetworkSpec described, LinearAlgebra wanted) : spec(std::move(described)) {
   if (std::string p = spec.problem(); !p.empty()) throw std::invalid_argument("network: " + p);
   const std::size_t n_nodes = spec.graph.nodes.size();
   free_index.assign(n_nodes, -1);
@@ -122,7 +128,24 @@ Network::Impl::Impl(NetworkSpec described) : spec(std::move(described)) {
   }
   leak_offset = offset;
   n_parameters = offset + 2 * free.size();
+  choose_algebra(wanted);
+}
 
+void Network::Impl::choose_algebra(LinearAlgebra wanted) {
+  algebra = wanted;
+  if (wanted == LinearAlgebra::dense || (wanted == LinearAlgebra::automatic && free.size() <= largest_maybe_dense)) compile_plan();
+  if (wanted == LinearAlgebra::automatic && !plan.first.empty()) {
+    const auto n = static_cast<double>(free.size()), rest = static_cast<double>(plan.rest.size());
+    if (n <= largest_dense || (n - rest) * rest * rest + rest * rest * rest / 3 < cheap_elimination) algebra = LinearAlgebra::dense;
+  }
+  if (algebra == LinearAlgebra::dense) return;
+  plan = {};
+  compile_places();
+  ordering = std::make_shared<const Ordering>(pattern);
+  if (algebra == LinearAlgebra::automatic) algebra = ordering->first_flops() > costly_lu ? LinearAlgebra::iterative : LinearAlgebra::direct;
+}
+
+void Network::Impl::compile_plan() {
   std::vector<std::vector<std::uint32_t>> neighbours(free.size());
   for (const GraphEdge& edge : spec.graph.edges) {
     const std::int64_t s = free_index[edge.source], t = free_index[edge.target];
@@ -131,6 +154,30 @@ Network::Impl::Impl(NetworkSpec described) : spec(std::move(described)) {
     neighbours[t].push_back(static_cast<std::uint32_t>(s));
   }
   plan = Elimination::Plan::of(neighbours);
+}
+
+void Network::Impl::compile_places() {
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> ends;
+  for (const GraphEdge& edge : spec.graph.edges) {
+    const std::int64_t s = free_index[edge.source], t = free_index[edge.target];
+    if (s >= 0 && t >= 0) ends.emplace_back(static_cast<std::uint32_t>(s), static_cast<std::uint32_t>(t));
+  }
+  pattern = std::make_shared<const SlopePattern>(SlopePattern::of(free.size(), ends));
+  for (EdgeBlock& block : blocks) {
+    if (block.clamped_sources && block.law == Law::quantum_dot) continue;  // sums alone
+    block.place.reserve(block.count);
+    for (std::size_t i = 0; i < block.count; ++i) {
+      const std::int64_t s = free_index[block.fan_in ? block.source0 + i : block.source[i]], t = free_index[block.fan_in ? block.target : block.target_of[i]];
+      std::array<std::int32_t, 4> place{-1, -1, -1, -1};
+      if (s >= 0) place[0] = pattern->diagonal[s];
+      if (t >= 0) place[1] = pattern->diagonal[t];
+      if (s >= 0 && t >= 0) {
+        place[2] = pattern->place(static_cast<std::uint32_t>(s), static_cast<std::uint32_t>(t));
+        place[3] = pattern->mirror[place[2]];
+      }
+      block.place.push_back(place);
+    }
+  }
 }
 
 void Network::Impl::compile_blocks(const LawEdges& law) {
@@ -205,7 +252,17 @@ std::array<double, 4> Network::Impl::edge_values(const double* theta, std::size_
   return values;
 }
 
-Network::Network(NetworkSpec spec) : impl_(std::make_unique<Impl>(std::move(spec))) {}
+const char* to_string(LinearAlgebra algebra) {
+  switch (algebra) {
+    case LinearAlgebra::automatic: return "automatic";
+    case LinearAlgebra::dense: return "dense";
+    case LinearAlgebra::direct: return "direct";
+    case LinearAlgebra::iterative: return "iterative";
+  }
+  return "?";
+}
+
+Network::Network(NetworkSpec spec, LinearAlgebra algebra) : impl_(std::make_unique<Impl>(std::move(spec), algebra)) {}
 Network::~Network() = default;
 Network::Network(Network&&) noexcept = default;
 
@@ -213,6 +270,7 @@ const NetworkSpec& Network::spec() const { return impl_->spec; }
 const std::vector<std::uint32_t>& Network::free() const { return impl_->free; }
 const std::vector<std::uint32_t>& Network::clamped() const { return impl_->clamped; }
 std::size_t Network::parameters() const { return impl_->n_parameters; }
+LinearAlgebra Network::algebra() const { return impl_->algebra; }
 bool Network::linear() const { return !impl_->any_dot && !impl_->any_enzyme; }
 
 std::int64_t Network::edge_parameter(std::size_t edge, std::size_t which) const {
@@ -299,13 +357,19 @@ std::vector<bool> Network::potential_dependent_capacity() const {
 }
 
 void Network::WorkspaceDeleter::operator()(Workspace* work) const { delete work; }
-Network::WorkspacePtr Network::workspace() const { return WorkspacePtr(new Workspace); }
-bool Network::factor(Workspace& work, const Matrix& matrix) const { return work.elimination.factor(matrix, impl_->plan); }
-void Network::solve(const Workspace& work, const Vector& b, Vector& x) const { work.elimination.solve(b, x); }
-void Network::solve_transposed(const Workspace& work, const Vector& b, Vector& x) const { work.elimination.solve_transposed(b, x); }
-bool Network::contracting(Workspace& work, const Matrix& slope) const {
-  return work.elimination.positive_definite(slope, impl_->plan) || work.elimination.dominated_by_diagonal(slope, impl_->plan);
+Network::WorkspacePtr Network::workspace() const {
+  WorkspacePtr work(new Workspace);
+  switch (impl_->algebra) {
+    case LinearAlgebra::direct: work->solver = sparse_lu(impl_->ordering); break;
+    case LinearAlgebra::iterative: work->solver = multilevel_iteration(impl_->ordering); break;
+    default: work->solver = std::make_unique<EliminationSolver>(impl_->plan);
+  }
+  return work;
 }
+bool Network::factor(Workspace& work, const Slope& matrix) const { return work.solver->factor(matrix); }
+void Network::solve(const Workspace& work, const Vector& b, Vector& x) const { work.solver->solve(b, x); }
+void Network::solve_transposed(const Workspace& work, const Vector& b, Vector& x) const { work.solver->solve_transposed(b, x); }
+bool Network::contracting(Workspace& work, const Slope& slope) const { return work.solver->contracting(slope); }
 
 void fill_nodes(const Network::Impl& impl, const std::vector<std::uint32_t>& nodes, NodeState& state) {
   if (!impl.any_dot && !impl.any_enzyme) return;
@@ -341,6 +405,7 @@ void Network::impose(const Boundary& boundary, Workspace& work) const {
   work.held.assign(impl_->free.size(), false);
   for (const auto& [k, level] : boundary.held) work.held[k] = true;
   work.any_held = !boundary.held.empty();
+  work.solver->forget();
 }
 
 kernels::Edges<double> edges_of(const Network::Impl& impl, const EdgeBlock& block, const double* theta, const NodeState& state,
@@ -384,7 +449,7 @@ kernels::Edges<double> edges_of(const Network::Impl& impl, const EdgeBlock& bloc
   return q;
 }
 
-void Network::evaluate(Workspace& work, const Vector& potential, Vector& unbalanced, Matrix* slope) const {
+void Network::evaluate(Workspace& work, const Vector& potential, Vector& unbalanced, Slope* slope) const {
   const Impl& impl = *impl_;
   const double* theta = work.boundary->theta;
   const auto n = static_cast<Eigen::Index>(impl.free.size());
@@ -394,12 +459,14 @@ void Network::evaluate(Workspace& work, const Vector& potential, Vector& unbalan
   fill_nodes(impl, impl.free, state);
 
   unbalanced.resize(n);
-  if (slope != nullptr) slope->setZero(n, n);
+  if (slope != nullptr) slope->clear(n, impl.pattern);
+  Matrix* const full = slope != nullptr && !impl.pattern ? &slope->full() : nullptr;
+  double* const values = slope != nullptr && impl.pattern ? slope->data() : nullptr;
   for (Eigen::Index k = 0; k < n; ++k) {
     const double g = theta[leak_g(k)], mu_ref = theta[leak_mu_ref(k)];
     const double u = work.boundary->inject.size() != 0 ? work.boundary->inject[k] : 0.0;
     unbalanced[k] = u - g * (potential[k] - mu_ref);
-    if (slope != nullptr) (*slope)(k, k) = g;
+    if (slope != nullptr) slope->diagonal(k) = g;
   }
   for (const EdgeBlock& block : impl.blocks) {
     const kernels::Edges<double> edges = edges_of(impl, block, theta, state, work.gather);
@@ -407,7 +474,7 @@ void Network::evaluate(Workspace& work, const Vector& potential, Vector& unbalan
       const kernels::Sum<double> sum = kernels::sum(block.law, edges);
       const Eigen::Index t = impl.free_index[block.target];
       unbalanced[t] += sum.current;
-      if (slope != nullptr) (*slope)(t, t) -= sum.by_target;
+      if (slope != nullptr) slope->diagonal(t) -= sum.by_target;
       continue;
     }
     for (auto* values : {&work.current, &work.by_source, &work.by_target}) values->resize(block.count);
@@ -417,12 +484,21 @@ void Network::evaluate(Workspace& work, const Vector& potential, Vector& unbalan
       const Eigen::Index t = impl.free_index[block.fan_in ? block.target : block.target_of[i]];
       if (s >= 0) unbalanced[s] -= work.current[i];
       if (t >= 0) unbalanced[t] += work.current[i];
-      if (slope == nullptr) continue;
-      if (s >= 0) (*slope)(s, s) += work.by_source[i];
-      if (t >= 0) (*slope)(t, t) -= work.by_target[i];
-      if (s >= 0 && t >= 0) {
-        (*slope)(s, t) += work.by_target[i];
-        (*slope)(t, s) -= work.by_source[i];
+      if (values != nullptr) {
+        const auto& place = block.place[i];
+        if (s >= 0) values[place[0]] += work.by_source[i];
+        if (t >= 0) values[place[1]] -= work.by_target[i];
+        if (s >= 0 && t >= 0) {
+          values[place[2]] += work.by_target[i];
+          values[place[3]] -= work.by_source[i];
+        }
+      } else if (full != nullptr) {
+        if (s >= 0) (*full)(s, s) += work.by_source[i];
+        if (t >= 0) (*full)(t, t) -= work.by_target[i];
+        if (s >= 0 && t >= 0) {
+          (*full)(s, t) += work.by_target[i];
+          (*full)(t, s) -= work.by_source[i];
+        }
       }
     }
   }
@@ -430,21 +506,26 @@ void Network::evaluate(Workspace& work, const Vector& potential, Vector& unbalan
     for (Eigen::Index k = 0; k < n; ++k) {
       if (!work.held[k]) continue;
       unbalanced[k] = 0;
-      if (slope != nullptr) {
-        slope->row(k).setZero();
-        (*slope)(k, k) = 1;
-      }
+      if (values != nullptr) std::fill(values + impl.pattern->begin[k], values + impl.pattern->begin[k + 1], 0.0);
+      if (full != nullptr) full->row(k).setZero();
+      if (slope != nullptr) slope->diagonal(k) = 1;
     }
   }
+}
+
+void Network::evaluate(Workspace& work, const Vector& potential, Vector& unbalanced, Matrix* slope) const {
+  Slope found;
+  evaluate(work, potential, unbalanced, slope != nullptr ? &found : nullptr);
+  if (slope != nullptr) *slope = found.dense();
 }
 
 Matrix Network::slope(const Boundary& boundary, const Vector& potential) const {
   const WorkspacePtr work = workspace();
   impose(boundary, *work);
   Vector unbalanced;
-  Matrix slope;
+  Slope slope;
   evaluate(*work, potential, unbalanced, &slope);
-  return slope;
+  return slope.dense();
 }
 
 Vector Network::node_potentials(const Boundary& boundary, const Vector& potential) const {

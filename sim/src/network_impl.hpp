@@ -7,9 +7,12 @@
 
 #include "elimination.hpp"
 #include "kernels.hpp"
+#include "linear_solver.hpp"
 #include "ness/sim/network.hpp"
 
 namespace ness::sim {
+
+class Ordering;
 
 /// Edges of one law that are evaluated together. A fan-in runs from neighbouring nodes into one node; others are gathered by
 /// index. Temperatures are equal within a block or given per edge.
@@ -23,6 +26,7 @@ struct EdgeBlock {
   bool equal_T = true;
   double inverse = 1;                         ///< 1/(kT T), equal temperatures
   std::vector<double> inverse_s, inverse_t;   ///< otherwise, per edge
+  std::vector<std::array<std::int32_t, 4>> place;  ///< large networks: of (s, s), (t, t), (s, t), (t, s) in the pattern, per edge; -1: none
   std::vector<double> quotient;               ///< enzymes: exp((mu0_t - mu0_s)/kT) = 1/Keq, per edge
 };
 
@@ -44,10 +48,16 @@ struct Network::Impl {
   bool any_enzyme = false, any_dot = false;
   std::size_t leak_offset = 0, n_parameters = 0;
   std::vector<double> inverse_T, mu0;         ///< 1/(kT T), mu0 of each node
-  Elimination::Plan plan;
+  LinearAlgebra algebra = LinearAlgebra::dense;
+  Elimination::Plan plan;                         ///< dense
+  std::shared_ptr<const SlopePattern> pattern;    ///< else
+  std::shared_ptr<const Ordering> ordering;
 
-  explicit Impl(NetworkSpec described);
+  Impl(NetworkSpec described, LinearAlgebra wanted);
   void compile_blocks(const LawEdges& law);
+  void choose_algebra(LinearAlgebra wanted);
+  void compile_plan();
+  void compile_places();
   const LawEdges& of(Law law) const;
   /// The parameters of one edge, gathered from theta (d from the description where theta has none).
   std::array<double, 4> edge_values(const double* theta, std::size_t edge) const;
@@ -68,7 +78,7 @@ struct Network::Workspace {
   bool clamped_wide = false;       ///< NodeState::wide of the clamped nodes alone
   std::vector<double> gather[4];   ///< per-edge copies of a gathered block
   std::vector<double> current, by_source, by_target;
-  Elimination elimination;
+  std::unique_ptr<LinearSolver> solver;
 };
 
 void fill_nodes(const Network::Impl& impl, const std::vector<std::uint32_t>& nodes, NodeState& state);

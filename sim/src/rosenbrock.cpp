@@ -15,7 +15,7 @@ Rosenbrock::Rosenbrock(const Network& network, Network::Workspace& work, Extra e
   any_enzyme_ = std::find(enzyme_.begin(), enzyme_.end(), true) != enzyme_.end();
 }
 
-void Rosenbrock::evaluate(const Vector& state, Vector& flow, Matrix* by) {
+void Rosenbrock::evaluate(const Vector& state, Vector& flow, Slope* by) {
   network_.evaluate(work_, state, flow, by);
   if (extra_) extra_(state, flow, by);
   ++evaluations;
@@ -51,10 +51,10 @@ bool Rosenbrock::step(double tolerance) {
     h_ = std::min(h_, longest_);
     if (!(h_ > epsilon * std::max(time, 1e-12)) || !std::isfinite(h_)) return false;
     A_ = slope;
-    A_.diagonal() += C_ * (2 / h_);
+    A_.add_to_diagonal(C_ * (2 / h_));
     if (any_enzyme_) {
       for (Eigen::Index k = 0; k < y.size(); ++k) {
-        if (enzyme_[k]) A_(k, k) += unbalanced[k] / kT;
+        if (enzyme_[k]) A_.diagonal(k) += unbalanced[k] / kT;
       }
     }
     if (!network_.factor(work_, A_)) {

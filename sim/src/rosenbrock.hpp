@@ -16,7 +16,7 @@ std::vector<bool> held_nodes(const Network::Workspace& work);
 class Rosenbrock {
  public:
   /// What flows besides the network's own currents: adds to F (units of current), and to dI/dmu where it is asked for.
-  using Extra = std::function<void(const Vector& state, Vector& unbalanced, Matrix* slope)>;
+  using Extra = std::function<void(const Vector& state, Vector& unbalanced, Slope* slope)>;
   Rosenbrock(const Network& network, Network::Workspace& work, Extra extra = {});
 
   /// Starts at a state; the boundary has been imposed on the workspace.
@@ -31,16 +31,16 @@ class Rosenbrock {
   /// dmu/dt at the state.
   Vector rate() const;
   /// By which a potential alone would decay, 1/s: the others held.
-  double decay(Eigen::Index k) const { return slope(k, k) / C_[k]; }
+  double decay(Eigen::Index k) const { return slope.diagonal(k) / C_[k]; }
 
   Vector y;             ///< the state
   Vector unbalanced;    ///< F = C dmu/dt there
-  Matrix slope;         ///< dI/dmu there
+  Slope slope;          ///< dI/dmu there
   double time = 0;
   std::uint32_t evaluations = 0;
 
  private:
-  void evaluate(const Vector& state, Vector& unbalanced, Matrix* slope);
+  void evaluate(const Vector& state, Vector& unbalanced, Slope* slope);
   const Network& network_;
   Network::Workspace& work_;
   Extra extra_;
@@ -48,7 +48,7 @@ class Rosenbrock {
   bool any_enzyme_ = false;
   double h_ = 0, longest_ = 0;
   Vector C_, k1_, k2_, k3_, k4_, stage_, flow_, rhs_, zero_current_;
-  Matrix A_;
+  Slope A_;
 };
 
 }  // namespace ness::sim

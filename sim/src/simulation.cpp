@@ -101,7 +101,7 @@ void NetworkModel::costates(std::span<const Drive> drives, std::span<const Vecto
   for_each_index(drives.size(), threads_, [&](std::size_t i) {
     WorkspacePool::Lease work(pool);
     Vector theta, unbalanced;
-    Matrix slope;
+    Slope slope;
     const Boundary boundary = boundary_of(*network_, drives[i], theta);
     network_->impose(boundary, *work);
     network_->evaluate(*work, potential[i], unbalanced, &slope);
@@ -236,7 +236,7 @@ void Simulation::Impl::observe_at(const At& at, const Boundary& boundary, const 
   row.timing.read = row.timing.settled = row.timing.start + at.time;
   network->impose(boundary, work);
   Vector unbalanced, correction;
-  Matrix slope;
+  Slope slope;
   network->evaluate(work, row.potential, unbalanced, &slope);
   const bool regular = network->factor(work, slope);
   if (regular) network->solve(work, unbalanced, correction);

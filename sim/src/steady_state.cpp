@@ -8,8 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include <Eigen/Eigenvalues>
-
+#include "eigenvalues.hpp"
 #include "rosenbrock.hpp"
 
 namespace ness::sim {
@@ -17,42 +16,8 @@ namespace ness::sim {
 namespace {
 constexpr double not_known = std::numeric_limits<double>::quiet_NaN();
 
-// The eigenvalue of C^-1 G with the largest real part, and its eigenvector.
-struct Leading {
-  double real = not_known;
-  double modulus = 0;   // of the eigenvalue
-  Vector direction;     // real part of the eigenvector, largest entry 1
-};
-
-Leading leading_eigenvalue(const Network& network, const Network::Workspace& work, const Vector& potential, const Matrix& slope, bool vector) {
-  const std::vector<bool> held = held_nodes(work);
-  std::vector<Eigen::Index> moving;
-  for (Eigen::Index k = 0; k < potential.size(); ++k) {
-    if (!held[k]) moving.push_back(k);
-  }
-  Leading leading;
-  if (moving.empty()) {
-    leading.real = -std::numeric_limits<double>::infinity();
-    return leading;
-  }
-  const Vector C = network.capacity(potential)(moving);
-  const Matrix J = -(C.cwiseInverse().asDiagonal() * Matrix(slope(moving, moving)));
-  const Eigen::EigenSolver<Matrix> solver(J, vector);
-  if (solver.info() != Eigen::Success) return leading;
-  Eigen::Index worst = 0;
-  solver.eigenvalues().real().maxCoeff(&worst);
-  leading.real = solver.eigenvalues()[worst].real();
-  leading.modulus = std::abs(solver.eigenvalues()[worst]);
-  if (vector) {
-    Vector direction = solver.eigenvectors().col(worst).real();
-    Eigen::Index largest = 0;
-    direction.cwiseAbs().maxCoeff(&largest);
-    direction /= direction[largest];
-    leading.direction = Vector::Zero(potential.size());
-    leading.direction(moving) = direction;
-  }
-  return leading;
-}
+// The largest real part, if it has been established that none is larger.
+double known(const Leading& leading) { return leading.bound > leading.real ? not_known : leading.real; }
 
 // One relaxation being followed.
 class Following {
@@ -89,15 +54,27 @@ class Following {
   // The question asked after every step: is the state at rest, or near enough that Newton may finish?
   std::optional<Verdict> arrived() {
     if (!path_.y.allFinite() || (path_.y - start_).cwiseAbs().maxCoeff() > escape_) return Verdict::diverged;
+    const double kT = network_.spec().kT;
+    if (path_.slope.sparse() && plainly_far(0.5 * options_.trust * kT)) return std::nullopt;
     if (!network_.factor(work_, path_.slope)) return std::nullopt;
     network_.solve(work_, path_.unbalanced, correction_);
     const double distance = correction_.cwiseAbs().maxCoeff();
-    const double kT = network_.spec().kT;
+    tried_ = path_.y;
+    left_ = distance;
     if (!(distance <= 0.5 * options_.trust * kT)) return std::nullopt;
     state_.potential = path_.y;
     if (newton_contracting()) return Verdict::converged;
     if (distance <= 1e-3 * kT && newton_by_eigenvalues()) return Verdict::converged;
     return std::nullopt;
+  }
+
+  // In large networks a factorisation is what a step costs, so Newton's step is only computed where it may be short: it is at least as long
+  // as any row of F = (dI/dmu) x step demands, and hardly shrinks faster than the state moves.
+  bool plainly_far(double near) {
+    for (Eigen::Index k = 0; k < path_.y.size(); ++k) {
+      if (std::abs(path_.unbalanced[k]) > path_.slope.row_magnitude(k) * near) return true;
+    }
+    return tried_.size() != 0 && (path_.y - tried_).cwiseAbs().maxCoeff() < 0.5 * (left_ - near);
   }
 
   // Newton's method while every iterate is certified: there, and on the way, distances shrink along the flow.
@@ -107,7 +84,7 @@ class Following {
   // slow: it is moved along the unstable direction by less than any reading resolves, and followed on.
   bool newton_by_eigenvalues() {
     const Leading before = leading_eigenvalue(network_, work_, path_.y, path_.slope, true);
-    if (!(before.real < 0)) {
+    if (!(before.bound < 0)) {
       if (before.real > 0 && kicks_ < 8) {
         ++kicks_;
         path_.kick(1e-6 * network_.spec().kT * before.direction, 0.3 / before.modulus);
@@ -116,8 +93,8 @@ class Following {
     }
     if (!newton(1e-2 * network_.spec().kT, false)) return false;
     const Leading after = leading_eigenvalue(network_, work_, state_.potential, slope_, false);
-    state_.max_real_eigenvalue = after.real;
-    return after.real < 0;
+    state_.max_real_eigenvalue = known(after);
+    return after.bound < 0;
   }
 
   bool newton(double trust, bool certified) {
@@ -200,7 +177,7 @@ class Following {
     }
     if (options_.eigenvalue && state_.potential.allFinite()) {
       network_.evaluate(work_, state_.potential, unbalanced_, &slope_);
-      state_.max_real_eigenvalue = leading_eigenvalue(network_, work_, state_.potential, slope_, false).real;
+      state_.max_real_eigenvalue = known(leading_eigenvalue(network_, work_, state_.potential, slope_, false));
     }
     return std::move(state_);
   }
@@ -210,9 +187,11 @@ class Following {
   Network::Workspace& work_;
   Rosenbrock path_;
   Vector start_, unbalanced_, correction_;
-  Matrix slope_;
+  Slope slope_;
   SteadyState state_;
   double escape_ = 0;
+  Vector tried_;        // where Newton's step was last computed
+  double left_ = 0;     // how long it was
   int kicks_ = 0, returns_ = 0;
 };
 }  // namespace
@@ -256,9 +235,9 @@ double max_real_eigenvalue(const Network& network, const Boundary& boundary, con
   const Network::WorkspacePtr work = network.workspace();
   network.impose(boundary, *work);
   Vector unbalanced;
-  Matrix slope;
+  Slope slope;
   network.evaluate(*work, potential, unbalanced, &slope);
-  return leading_eigenvalue(network, *work, potential, slope, false).real;
+  return known(leading_eigenvalue(network, *work, potential, slope, false));
 }
 
 }  // namespace ness::sim

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -15,6 +16,7 @@
 #include "ness/core/graph.hpp"
 #include "ness/core/vector.hpp"
 #include "ness/sim/edge_laws.hpp"
+#include "ness/sim/slope.hpp"
 
 namespace ness::sim {
 
@@ -53,14 +55,23 @@ struct Boundary {
   std::vector<std::pair<std::uint32_t, double>> held;  ///< (index among the free nodes, level)
 };
 
+/// How dI/dmu is kept and solved with.
+enum class LinearAlgebra : std::uint8_t {
+  automatic,  ///< dense up to `largest_dense` free nodes, or where a few nodes separate all others; then direct, and iterative where LU would be slow
+  dense,      ///< a matrix [n_free x n_free], by block elimination
+  direct,     ///< compressed rows, sparse LU
+  iterative,  ///< compressed rows, BiCGSTAB with a multilevel preconditioner; LU where that stalls
+};
+const char* to_string(LinearAlgebra algebra);
+
 /// A network compiled for evaluation. Immutable; evaluation is const and thread-safe.
 ///
 /// theta is ordered by law (linear, quantum dot, enzyme: those present), in it by parameter, in it by edge; then the leaks' g and
 /// mu_ref of the free nodes. `d` of quantum dots is present only where an edge of the description has d != 0.
 class Network {
  public:
-  /// Throws std::invalid_argument with NetworkSpec::problem().
-  explicit Network(NetworkSpec spec);
+  /// Throws std::invalid_argument with NetworkSpec::problem(). `algebra` changes answers by rounding alone.
+  explicit Network(NetworkSpec spec, LinearAlgebra algebra = LinearAlgebra::automatic);
   ~Network();
   Network(Network&&) noexcept;
 
@@ -68,6 +79,8 @@ class Network {
   const std::vector<std::uint32_t>& free() const;     ///< node of each free index
   const std::vector<std::uint32_t>& clamped() const;  ///< node of each clamped index
   std::size_t parameters() const;
+  /// How it is solved: never `automatic`.
+  LinearAlgebra algebra() const;
   /// True if every edge is linear: then the relaxation from any start ends in the one steady state.
   bool linear() const;
   /// Position in theta of parameter `which` of an edge; -1 where it is not in theta (d).
@@ -96,17 +109,22 @@ class Network {
   void impose(const Boundary& boundary, Workspace& work) const;
   /// The unbalanced current F = u - I of each free node (zero at a steady state; held nodes: 0), and with `slope` dI/dmu
   /// [n_free x n_free].
+  void evaluate(Workspace& work, const Vector& potential, Vector& unbalanced, Slope* slope) const;
+  void evaluate(Workspace& work, const Vector& potential, Vector& unbalanced, std::nullptr_t) const { evaluate(work, potential, unbalanced, static_cast<Slope*>(nullptr)); }
+  /// The same with a dense matrix, which of a large network takes Slope::dense's memory.
   void evaluate(Workspace& work, const Vector& potential, Vector& unbalanced, Matrix* slope) const;
-  /// Linear algebra on matrices with the pattern of dI/dmu, in a workspace. factor: false if singular.
-  bool factor(Workspace& work, const Matrix& matrix) const;
+  /// Linear algebra on matrices with the pattern of dI/dmu, in a workspace. factor: false if singular. What cannot be solved is NaN.
+  /// Throws std::bad_alloc where a sparse LU's factors need too much memory.
+  bool factor(Workspace& work, const Slope& matrix) const;
   void solve(const Workspace& work, const Vector& b, Vector& x) const;
   void solve_transposed(const Workspace& work, const Vector& b, Vector& x) const;
   /// True if the flow contracts at a state with this dI/dmu, for any capacities: the symmetric part is positive definite (distances
   /// shrink in the norm of the capacities), or the diagonal dominates after a positive scaling (they shrink in a scaled largest-entry
-  /// norm). Either proves that all eigenvalues of C^-1 G have negative real parts. Forgets a factorisation.
-  bool contracting(Workspace& work, const Matrix& slope) const;
+  /// norm; of a large network also they in a scaled sum of charges). Each proves that all eigenvalues of C^-1 G have negative real
+  /// parts. Forgets a factorisation.
+  bool contracting(Workspace& work, const Slope& slope) const;
 
-  /// dI/dmu alone.
+  /// dI/dmu alone, as a dense matrix. Throws std::invalid_argument where that would take more than 8 GB.
   Matrix slope(const Boundary& boundary, const Vector& potential) const;
 
   /// One edge by the scalar law, with all its derivatives; potentials of all nodes in node order.

@@ -1,0 +1,193 @@
+#include <cholmod.h>
+#include <klu.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <new>
+
+#include "contraction.hpp"
+#include "sparse_lu.hpp"
+
+namespace ness::sim {
+
+namespace {
+// Minimum degree is near the best below this many operations; above it nested dissection is tried too (2-D lattices: from some 2 x 10^4 nodes).
+constexpr double worth_dissecting = 5e7;
+// Old pivots are good enough while no entry grows by more than this: then at most 4 of 16 digits are lost.
+constexpr double smallest_reciprocal_growth = 1e-4;
+}  // namespace
+
+Ordering::Analysis Ordering::analyse(int method) const {
+  cholmod_common common;
+  cholmod_start(&common);
+  common.nmethods = 1;
+  common.method[0].ordering = method;
+  common.postorder = 1;
+  common.supernodal = CHOLMOD_SIMPLICIAL;
+  common.print = 0;
+  // CHOLMOD reads only one triangle, and no values.
+  SlopePattern pattern = *pattern_;
+  cholmod_sparse matrix{};
+  matrix.nrow = matrix.ncol = pattern.nodes();
+  matrix.nzmax = pattern.entries();
+  matrix.p = pattern.begin.data();
+  matrix.i = pattern.column.data();
+  matrix.stype = -1;
+  matrix.itype = CHOLMOD_INT;
+  matrix.xtype = CHOLMOD_PATTERN;
+  matrix.dtype = CHOLMOD_DOUBLE;
+  matrix.sorted = matrix.packed = 1;
+  Analysis found;
+  cholmod_factor* factor = cholmod_analyze(&matrix, &common);
+  if (factor != nullptr) {
+    const auto* order = static_cast<const std::int32_t*>(factor->Perm);
+    found.order.assign(order, order + pattern.nodes());
+    found.flops = common.fl;
+    found.entries = common.lnz;
+    cholmod_free_factor(&factor, &common);
+  }
+  cholmod_finish(&common);
+  if (found.order.empty()) throw std::bad_alloc();
+  return found;
+}
+
+double Ordering::first_flops() const {
+  std::call_once(once_first_, [this] { first_ = analyse(CHOLMOD_AMD); });
+  return first_.flops;
+}
+
+const Ordering::Analysis& Ordering::best() const {
+  std::call_once(once_best_, [this] {
+    const double flops = first_flops();
+    best_ = first_;
+    if (flops < worth_dissecting) return;
+    Analysis dissected = analyse(CHOLMOD_METIS);
+    if (dissected.flops < flops) best_ = std::move(dissected);
+  });
+  return best_;
+}
+
+const std::vector<std::int32_t>& Ordering::order() const { return best().order; }
+double Ordering::flops() const { return best().flops; }
+double Ordering::entries() const { return best().entries; }
+
+struct SparseLu::Impl {
+  std::shared_ptr<const Ordering> ordering;
+  klu_common common;
+  klu_symbolic* symbolic = nullptr;
+  klu_numeric* numeric = nullptr;
+  std::vector<double> values;  // of the matrix factored
+  bool good = false;           // it was regular
+  // KLU takes its integers as int *, and changes none.
+  int* begin() const { return const_cast<int*>(ordering->pattern()->begin.data()); }
+  int* column() const { return const_cast<int*>(ordering->pattern()->column.data()); }
+
+  explicit Impl(std::shared_ptr<const Ordering> given) : ordering(std::move(given)) {
+    klu_defaults(&common);
+    common.btf = 0;    // one block: every edge couples both ways
+    common.scale = 2;  // by the largest entry
+  }
+  ~Impl() {
+    drop();
+    if (symbolic != nullptr) klu_free_symbolic(&symbolic, &common);
+  }
+  void drop() {
+    if (numeric != nullptr) klu_free_numeric(&numeric, &common);
+    good = false;
+  }
+  bool regular() {
+    if (numeric == nullptr || common.status != KLU_OK) return false;
+    klu_rcond(symbolic, numeric, &common);
+    return common.rcond > 1e-14;  // false for NaN
+  }
+};
+
+SparseLu::SparseLu(std::shared_ptr<const Ordering> ordering, SolverCounts& counts) : impl_(std::make_unique<Impl>(std::move(ordering))), counts_(counts) {}
+SparseLu::~SparseLu() = default;
+void SparseLu::forget() { impl_->drop(); }
+
+// The rows of the matrix are to KLU the columns of its transpose: so it is the transpose that is factored.
+bool SparseLu::factor(const Slope& matrix) {
+  Impl& lu = *impl_;
+  const std::vector<double>& a = matrix.values();
+  if (lu.good && std::memcmp(lu.values.data(), a.data(), a.size() * sizeof(double)) == 0) return ++counts_.reused, true;
+  lu.good = false;
+  if (!matrix.finite()) return false;
+  if (lu.symbolic == nullptr) {
+    // A given order leaves KLU nothing to search for.
+    auto* order = const_cast<int*>(lu.ordering->order().data());
+    lu.symbolic = klu_analyze_given(static_cast<int>(matrix.size()), lu.begin(), lu.column(), order, order, &lu.common);
+    if (lu.symbolic == nullptr) throw std::bad_alloc();
+    // Room for the factors from the start, and a little for pivots off the diagonal.
+    lu.common.initmem = 1.05 * lu.ordering->entries() / static_cast<double>(a.size());
+  }
+  lu.values = a;
+  if (lu.numeric != nullptr) {
+    const bool done = klu_refactor(lu.begin(), lu.column(), lu.values.data(), lu.symbolic, lu.numeric, &lu.common) != 0;
+    if (done && lu.regular() && klu_rgrowth(lu.begin(), lu.column(), lu.values.data(), lu.symbolic, lu.numeric, &lu.common) != 0 &&
+        lu.common.rgrowth > smallest_reciprocal_growth) {
+      ++counts_.refactored;
+      return lu.good = true;
+    }
+    ++counts_.refused_growth;
+    lu.drop();
+  }
+  lu.numeric = klu_factor(lu.begin(), lu.column(), lu.values.data(), lu.symbolic, &lu.common);
+  if (lu.common.status < 0) throw std::bad_alloc();  // memory, or more entries than 32 bits can number
+  ++counts_.factored;
+  if (!lu.regular()) {
+    lu.drop();
+    return false;
+  }
+  return lu.good = true;
+}
+
+void SparseLu::solve(const Vector& b, Vector& x) {
+  x = b;
+  if (!impl_->good || klu_tsolve(impl_->symbolic, impl_->numeric, static_cast<int>(b.size()), 1, x.data(), &impl_->common) == 0) {
+    x.setConstant(std::numeric_limits<double>::quiet_NaN());
+  }
+}
+
+void SparseLu::solve_transposed(const Vector& b, Vector& x) {
+  x = b;
+  if (!impl_->good || klu_solve(impl_->symbolic, impl_->numeric, static_cast<int>(b.size()), 1, x.data(), &impl_->common) == 0) {
+    x.setConstant(std::numeric_limits<double>::quiet_NaN());
+  }
+}
+
+namespace {
+class SparseLuSolver final : public LinearSolver, public Counting {
+ public:
+  explicit SparseLuSolver(std::shared_ptr<const Ordering> ordering) : lu_(ordering, counts), contraction_(ordering) {}
+  bool factor(const Slope& matrix) override { return lu_.factor(matrix); }
+  void solve(const Vector& b, Vector& x) override { lu_.solve(b, x); }
+  void solve_transposed(const Vector& b, Vector& x) override { lu_.solve_transposed(b, x); }
+  bool contracting(const Slope& slope) override {
+    return contraction_.shown(slope, [&](const Slope& comparison, Vector& d) {
+      if (!lu_.factor(comparison)) return false;
+      lu_.solve(Vector::Ones(comparison.size()), d);
+      return true;
+    }, counts);
+  }
+  void forget() override {
+    lu_.forget();
+    contraction_.forget();
+  }
+
+ private:
+  SparseLu lu_;
+  Contraction contraction_;
+};
+}  // namespace
+
+std::unique_ptr<LinearSolver> sparse_lu(std::shared_ptr<const Ordering> ordering) { return std::make_unique<SparseLuSolver>(std::move(ordering)); }
+
+const SolverCounts* counts_of(const LinearSolver& solver) {
+  const auto* counting = dynamic_cast<const Counting*>(&solver);
+  return counting == nullptr ? nullptr : &counting->counts;
+}
+
+}  // namespace ness::sim
