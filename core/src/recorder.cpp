@@ -68,7 +68,7 @@ void Recorder::on_epoch(const EpochReport& report) {
 
 void Recorder::on_checkpoint(const Checkpoint& checkpoint) {
   log_.append(checkpoint);
-  log_.commit();
+  log_.submit();
 }
 
 }  // namespace ness
