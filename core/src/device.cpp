@@ -19,10 +19,35 @@ std::string terminal_text(const DeviceInfo& info, std::uint32_t terminal) {
 
 bool unbounded(const Range& range) { return std::isinf(range.low) && std::isinf(range.high) && range.low < range.high; }
 
+}  // namespace
+
+// Parameters are many, and their infos lie far apart: their ranges are kept side by side, from call to call.
+struct ParameterRanges {
+  explicit ParameterRanges(const std::vector<ParameterInfo>& parameters) : of(parameters.data()) {
+    for (const ParameterInfo& parameter : parameters) {
+      low.push_back(parameter.range.low);
+      high.push_back(parameter.range.high);
+    }
+  }
+  bool are_of(const std::vector<ParameterInfo>& parameters) const { return of == parameters.data() && low.size() == parameters.size(); }
+  bool contain(const Vector& values) const {
+    const double* value = values.data();
+    std::uint64_t outside = 0;
+    for (std::size_t i = 0; i < low.size(); ++i) outside += static_cast<std::uint64_t>(!(value[i] >= low[i]) | !(value[i] <= high[i]));
+    return outside == 0;
+  }
+
+  const ParameterInfo* of;
+  std::vector<double> low, high;
+  std::weak_ptr<const Vector> passed;  // the base that was found within them last
+};
+
+namespace {
+
 // Checks drives against one info. What many drives of a call share (the parameter base, a pattern) is checked once.
 class DriveCheck {
  public:
-  explicit DriveCheck(const DeviceInfo& info) : info_(info), clamped_(info.clamped()), nudgeable_(info.nudgeable()) {
+  explicit DriveCheck(const DeviceInfo& info, ParameterRanges* ranges = nullptr) : info_(info), ranges_(ranges), clamped_(info.clamped()), nudgeable_(info.nudgeable()) {
     for (const std::uint32_t terminal : clamped_)
       levels_bounded_ = levels_bounded_ || !unbounded(info.terminals[terminal].level);
   }
@@ -55,16 +80,27 @@ class DriveCheck {
                       ", outside its range " + range_text(parameter.range));
   }
 
+  bool within_ranges(const std::shared_ptr<const Vector>& base) const {
+    if (!ranges_) return false;
+    if (ranges_->passed.lock() == base) return true;
+    if (!ranges_->contain(*base)) return false;
+    ranges_->passed = base;
+    return true;
+  }
+
   void theta(const Parameters& theta, const std::string& where) {
     const std::size_t count = info_.parameters.size();
     if (!theta.base) refuse(where, "no parameters are given; the device has " + std::to_string(count));
     if (static_cast<std::size_t>(theta.base->size()) != count) {
       refuse(where, std::to_string(theta.base->size()) + " parameters are given; the device has " + std::to_string(count));
     }
-    if (!known_bases_.contains(theta.base.get())) {
-      for (std::size_t i = 0; i < count; ++i) parameter(i, (*theta.base)[static_cast<Eigen::Index>(i)], where);
+    if (theta.base.get() != last_base_ && !known_bases_.contains(theta.base.get())) {
+      if (!within_ranges(theta.base)) {
+        for (std::size_t i = 0; i < count; ++i) parameter(i, (*theta.base)[static_cast<Eigen::Index>(i)], where);
+      }
       known_bases_.insert(theta.base.get());
     }
+    last_base_ = theta.base.get();
     for (const auto& [index, value] : theta.overrides) {
       if (index >= count) {
         refuse(where, "override of parameter " + std::to_string(index) + "; the device has " + std::to_string(count));
@@ -158,10 +194,12 @@ class DriveCheck {
   }
 
   const DeviceInfo& info_;
+  ParameterRanges* ranges_;
   std::vector<std::uint32_t> clamped_, nudgeable_;
   bool levels_bounded_ = false;
   // Drives hold their bases by shared pointer, so within a call an address is one vector.
   std::unordered_set<const Vector*> known_bases_;
+  const Vector* last_base_ = nullptr;
   const PatternSet* known_set_ = nullptr;
   std::uint64_t known_row_ = 0;
   Vector levels_;
@@ -224,10 +262,14 @@ void check_drive(const DeviceInfo& info, const Drive& drive, const std::string& 
 
 void Device::relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) {
   if (drives.empty()) return;
-  DriveCheck check(info());
+  if (!ranges_ || !ranges_->are_of(info().parameters)) ranges_ = std::make_shared<ParameterRanges>(info().parameters);
+  DriveCheck check(info(), ranges_.get());
   for (std::size_t i = 0; i < drives.size(); ++i) check(drives[i], "drive " + std::to_string(i));
-  if (stop.stop_requested()) throw Cancelled();
+  deliver(drives, sink, stop);
+}
 
+void Device::deliver(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) {
+  if (stop.stop_requested()) throw Cancelled();
   std::size_t expected = 0;
   const Sink in_order = [&](std::size_t index, const Relaxation& relaxation) {
     if (index != expected || index >= drives.size()) {

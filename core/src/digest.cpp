@@ -7,8 +7,8 @@
 #include <memory>
 
 #include <openssl/evp.h>
+#include <libdeflate.h>
 #include <xxhash.h>
-#include <zlib.h>
 
 #include "ness/core/error.hpp"
 
@@ -57,7 +57,7 @@ std::string sha256_of_file(const std::string& path) {
 }
 
 std::uint32_t crc32(std::span<const std::byte> bytes, std::uint32_t crc) {
-  return static_cast<std::uint32_t>(crc32_z(crc, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
+  return libdeflate_crc32(crc, bytes.data(), bytes.size());
 }
 
 }  // namespace ness

@@ -1,13 +1,18 @@
 #include "hdf5.hpp"
 
 #include <algorithm>
-#include <mutex>
 
 #include "hdf5_read_driver.hpp"
 #include "ness/core/error.hpp"
 
 namespace ness::hdf5 {
 namespace {
+
+// Never destroyed: a log may be closed by what is destroyed later.
+std::recursive_mutex& turns() {
+  static auto* mutex = new std::recursive_mutex;
+  return *mutex;
+}
 
 herr_t take_innermost(unsigned n, const H5E_error2_t* error, void* text) {
   if (n == 0 && error->desc != nullptr) {
@@ -89,12 +94,11 @@ Handle writing_list(Calls& calls) {
 
 }  // namespace
 
-void ready() {
-  static std::once_flag once;
+Turn::Turn() : held_(turns()) {
   // A log whose disk is full must not be touched again when the process leaves.
-  std::call_once(once, [] { H5dont_atexit(); });
-  thread_local const bool silent = H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr) >= 0;  // the handler belongs to the thread
-  static_cast<void>(silent);
+  static const bool stays = H5dont_atexit() >= 0;
+  thread_local const bool silent = H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr) >= 0;  // a thread-safe build has a handler a thread
+  static_cast<void>(stays && silent);
 }
 
 std::string Calls::complaint(std::string_view reason) const {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <mutex>
 #include <span>
 #include <string>
 #include <string_view>
@@ -16,14 +17,21 @@
 
 namespace ness::hdf5 {
 
-/// Readies the library for this thread: no handler of its own at exit, no printing of errors. To be called before other calls.
-void ready();
+/// HDF5, for as long as this lives. A build of it need not be thread-safe (Debian's is): it serves one thread at a time, whatever the
+/// files. Who calls it, or lets go of a Handle, has a Turn; one within another is no other. Also readies it: no handler of its own at exit, no printing of errors.
+class Turn {
+ public:
+  Turn();
 
-/// The HDF5 calls made on one file.
+ private:
+  std::lock_guard<std::recursive_mutex> held_;
+};
+
+/// The HDF5 calls made on one file, within Turns.
 class Calls {
  public:
   enum class Use : std::uint8_t { reading, writing };
-  Calls(std::string path, Use use) : path_(std::move(path)), use_(use) { ready(); }
+  Calls(std::string path, Use use) : path_(std::move(path)), use_(use) {}
   Calls(const Calls&) = delete;
   Calls& operator=(const Calls&) = delete;
 

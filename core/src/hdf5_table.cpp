@@ -9,6 +9,9 @@ namespace {
 
 using Bytes = std::span<const std::byte>;
 
+// Rows that are taken through the columns together: their bytes stay in the innermost cache.
+constexpr std::size_t tile_bytes = 24 * 1024;
+
 // Between rows as they lie in memory, one after another, and a column as it lies in the file.
 template <std::size_t n>
 void gather_fixed(std::byte* column, const std::byte* images, std::size_t stride, std::uint64_t count) {
@@ -17,7 +20,7 @@ void gather_fixed(std::byte* column, const std::byte* images, std::size_t stride
   }
 }
 
-void gather(std::byte* column, const std::byte* images, std::size_t stride, std::size_t n, std::uint64_t count) {
+void gather_column(std::byte* column, const std::byte* images, std::size_t stride, std::size_t n, std::uint64_t count) {
   switch (n) {
     case 1: return gather_fixed<1>(column, images, stride, count);
     case 2: return gather_fixed<2>(column, images, stride, count);
@@ -36,14 +39,39 @@ void scatter(std::byte* images, const std::byte* column, std::size_t stride, std
   }
 }
 
-bool is_blank(const Column& column, const std::byte* data, std::uint64_t count) {
-  const std::uint64_t entries = count * column.width;
-  for (std::uint64_t i = 0; i < entries; ++i) {
-    if (std::memcmp(data + i * column.entry, column.blank.data(), column.entry) != 0) {
-      return false;
+template <class Word>
+bool equal_words(const std::byte* data, std::size_t stride, std::uint64_t count, const std::byte* value) {
+  Word expected, differing = 0;
+  std::memcpy(&expected, value, sizeof(Word));
+  for (std::uint64_t i = 0; i < count; ++i) {
+    Word found;
+    std::memcpy(&found, data + i * stride, sizeof(Word));
+    differing = static_cast<Word>(differing | (found ^ expected));
+  }
+  return differing == 0;
+}
+
+bool is_blank(const Column& column, const std::byte* data, std::size_t stride, std::uint64_t count) {
+  if (column.width == 1) {
+    switch (column.entry) {
+      case 1: return equal_words<std::uint8_t>(data, stride, count, column.blank.data());
+      case 2: return equal_words<std::uint16_t>(data, stride, count, column.blank.data());
+      case 4: return equal_words<std::uint32_t>(data, stride, count, column.blank.data());
+      case 8: return equal_words<std::uint64_t>(data, stride, count, column.blank.data());
+    }
+  }
+  for (std::uint64_t i = 0; i < count; ++i) {
+    for (std::uint64_t k = 0; k < column.width; ++k) {
+      if (std::memcmp(data + i * stride + k * column.entry, column.blank.data(), column.entry) != 0) return false;
     }
   }
   return true;
+}
+
+void fill_blank(const Column& column, std::byte* data, std::uint64_t count) {
+  for (std::uint64_t i = 0; i < count * column.width; ++i) {
+    std::memcpy(data + i * column.entry, column.blank.data(), column.entry);
+  }
 }
 
 void set_length(Calls& calls, hid_t dataset, const Column& column, std::uint64_t rows) {
@@ -183,8 +211,34 @@ bool clip_table(Calls& calls, hid_t group, const TableShape& shape, std::uint64_
   return intact;
 }
 
+void ByteBuffer::grow(std::size_t n) {
+  const std::size_t room = std::max<std::size_t>({size_ + n, 2 * room_, 4096});
+  auto bytes = std::make_unique_for_overwrite<std::byte[]>(room);
+  if (size_ > 0) {
+    std::memcpy(bytes.get(), bytes_.get(), size_);
+  }
+  bytes_ = std::move(bytes);
+  room_ = room;
+}
+
+std::size_t TableRows::bytes() const {
+  std::size_t sum = images.size();
+  for (const ByteBuffer& part : parts) {
+    sum += part.size();
+  }
+  return sum;
+}
+
+void TableRows::clear() {
+  images.clear();
+  for (ByteBuffer& part : parts) {
+    part.clear();
+  }
+  count = 0;
+}
+
 TableWriter::TableWriter(Calls& calls, hid_t group, TableShape shape, std::uint64_t rows)
-    : calls_(calls), shape_(std::move(shape)), parts_(shape_.lists.size()), part_begin_(shape_.lists.size()), written_(rows) {
+    : calls_(calls), shape_(std::move(shape)), part_at_(shape_.lists.size()), rows_(rows) {
   if (!clip_table(calls, group, shape_, rows)) {
     calls.fail("continue a table", "the CRC of its last counted row fails");
   }
@@ -193,7 +247,6 @@ TableWriter::TableWriter(Calls& calls, hid_t group, TableShape shape, std::uint6
   }
   for (const Column& list : shape_.lists) {
     lists_.push_back(open_target(group, list));
-    ends_.push_back(lists_.back().length);
   }
 }
 
@@ -204,43 +257,44 @@ TableWriter::Target TableWriter::open_target(hid_t group, const Column& column) 
   return target;
 }
 
-void TableWriter::begin_row() {
-  cursor_ = pending_ * shape_.stride;
-  images_.resize(cursor_ + shape_.stride);
-  list_ = 0;
-  for (std::size_t k = 0; k < parts_.size(); ++k) {
-    part_begin_[k] = parts_[k].size();
+std::vector<std::uint64_t> TableWriter::ends() const {
+  std::vector<std::uint64_t> ends;
+  for (const Target& list : lists_) {
+    ends.push_back(list.length);
   }
+  return ends;
 }
 
-void TableWriter::put_list(const void* bytes, std::size_t n, std::uint64_t entries) {
-  const auto* begin = static_cast<const std::byte*>(bytes);
-  if (n > 0) {
-    parts_[list_].insert(parts_[list_].end(), begin, begin + n);
-  }
-  ends_[list_] += entries;
-  put(&ends_[list_], sizeof(std::uint64_t));
-  ++list_;
-}
-
-void TableWriter::end_row() {
-  const std::size_t begin = pending_ * shape_.stride;
-  std::uint32_t crc = crc32(Bytes(images_).subspan(begin, cursor_ - begin));
-  for (std::size_t k = 0; k < parts_.size(); ++k) {
-    if (parts_[k].size() > part_begin_[k]) {
-      crc = crc32(Bytes(parts_[k]).subspan(part_begin_[k]), crc);
+void TableWriter::seal(TableRows& rows, std::uint64_t first, std::uint64_t end) {
+  const std::size_t covered = shape_.stride - sizeof(std::uint32_t);
+  for (std::uint64_t i = first; i < end; ++i) {
+    std::byte* image = rows.images.data() + i * shape_.stride;
+    std::uint32_t crc = crc32(Bytes(image, covered));
+    for (const std::size_t k : held_) {
+      std::uint64_t entries = 0;
+      std::memcpy(&entries, image + shape_.offsets[shape_.ends[k]], sizeof(entries));
+      const std::size_t part_end = (entries - lists_[k].length) * shape_.lists[k].entry;
+      if (part_end > part_at_[k]) {
+        crc = crc32(Bytes(rows.parts[k].data() + part_at_[k], part_end - part_at_[k]), crc);
+        part_at_[k] = part_end;
+      }
     }
+    std::memcpy(image + covered, &crc, sizeof(crc));
   }
-  put(&crc, sizeof(crc));
-  ++pending_;
 }
 
-std::size_t TableWriter::pending_bytes() const {
-  std::size_t bytes = pending_ * shape_.stride;
-  for (const auto& part : parts_) {
-    bytes += part.size();
+void TableWriter::gather(TableRows& rows, std::uint64_t first, std::uint64_t end) {
+  for (std::size_t i = 0; i < columns_.size(); ++i) {
+    const Column& column = shape_.columns[i];
+    const std::byte* from = rows.images.data() + first * shape_.stride + shape_.offsets[i];
+    std::byte* to = gathered_.data() + rows.count * shape_.offsets[i];
+    if (columns_[i].blank) {
+      if (is_blank(column, from, shape_.stride, end - first)) continue;
+      columns_[i].blank = false;
+      fill_blank(column, to, first);
+    }
+    gather_column(to + first * column.bytes(), from, shape_.stride, column.bytes(), end - first);
   }
-  return bytes;
 }
 
 void TableWriter::append(Target& target, const Column& column, const std::byte* data, std::uint64_t count) {
@@ -248,7 +302,6 @@ void TableWriter::append(Target& target, const Column& column, const std::byte* 
     return;
   }
   set_length(calls_, target.dataset, column, target.length + count);
-  target.blank = target.blank && is_blank(column, data, count);
   if (!target.blank) {
     const Handle space(calls_, H5Dget_space(target.dataset), H5Sclose, "size '" + column.name + "'");
     select(calls_, space, column, target.length, count);
@@ -258,22 +311,34 @@ void TableWriter::append(Target& target, const Column& column, const std::byte* 
   target.length += count;
 }
 
-void TableWriter::write() {
-  if (pending_ == 0) {
+void TableWriter::write(TableRows& rows) {
+  if (rows.count == 0) {
     return;
   }
+  held_.clear();
   for (std::size_t k = 0; k < lists_.size(); ++k) {
-    append(lists_[k], shape_.lists[k], parts_[k].data(), parts_[k].size() / shape_.lists[k].entry);
-    parts_[k].clear();
+    if (rows.parts[k].size() > 0) held_.push_back(k);
+    part_at_[k] = 0;
+  }
+  gathered_.clear();
+  gathered_.extend(rows.count * shape_.stride);
+  const std::uint64_t tile = std::max<std::uint64_t>(tile_bytes / shape_.stride, 1);
+  for (std::uint64_t first = 0; first < rows.count; first += tile) {
+    const std::uint64_t end = std::min(first + tile, rows.count);
+    seal(rows, first, end);
+    gather(rows, first, end);
+  }
+  for (std::size_t k = 0; k < lists_.size(); ++k) {
+    const Column& list = shape_.lists[k];
+    const std::uint64_t count = rows.parts[k].size() / list.entry;
+    lists_[k].blank = lists_[k].blank && is_blank(list, rows.parts[k].data(), list.entry, count);
+    append(lists_[k], list, rows.parts[k].data(), count);
   }
   for (std::size_t i = 0; i < columns_.size(); ++i) {
-    const std::size_t bytes = shape_.columns[i].bytes();
-    column_.resize(pending_ * bytes);
-    gather(column_.data(), images_.data() + shape_.offsets[i], shape_.stride, bytes, pending_);
-    append(columns_[i], shape_.columns[i], column_.data(), pending_);
+    append(columns_[i], shape_.columns[i], gathered_.data() + rows.count * shape_.offsets[i], rows.count);
   }
-  written_ += pending_;
-  pending_ = 0;
+  rows_ += rows.count;
+  rows.clear();
 }
 
 void TableWriter::close() {
@@ -332,6 +397,7 @@ bool TableReader::seek(std::uint64_t index) {
 }
 
 void TableReader::load(std::uint64_t first, std::uint64_t count) {
+  const Turn turn;
   block_rows_ = 0;  // nothing is held if reading fails
   images_.resize(count * shape_.stride);
   for (std::size_t i = 0; i < columns_.size(); ++i) {

@@ -1,7 +1,7 @@
 // A table: columns of one length in one group, appended to row by row, each row with a CRC.
 //
 // A row is described once, by a function that names its fields in order to an archive: a TableShape collects the columns, a
-// TableWriter encodes, a TableReader decodes. Archives offer
+// TableEncoder encodes, a TableReader decodes. Archives offer
 //   scalar(name, unit, meaning, value, blank)   one number a row
 //   row(name, unit, meaning, values, width)     `width` doubles a row
 //   list(name, unit, meaning, values)           any number a row: one flat dataset `name`, and a column `name`_end that says
@@ -13,8 +13,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "hdf5.hpp"
@@ -81,33 +84,92 @@ std::uint64_t stored_rows(Calls& calls, hid_t group, const TableShape& shape);
 /// fails: where its lists end is not known then, and they are left as they are.
 bool clip_table(Calls& calls, hid_t group, const TableShape& shape, std::uint64_t rows);
 
-/// The archive that appends.
+/// Bytes, put at the end. Memory is neither cleared when it grows nor given back when it is emptied.
+class ByteBuffer {
+ public:
+  /// Room for `n` more bytes at the end, which count as put.
+  std::byte* extend(std::size_t n) {
+    if (n > room_ - size_) grow(n);
+    size_ += n;
+    return bytes_.get() + (size_ - n);
+  }
+  std::byte* data() { return bytes_.get(); }
+  std::size_t size() const { return size_; }
+  void clear() { size_ = 0; }
+
+ private:
+  void grow(std::size_t n);
+  std::unique_ptr<std::byte[]> bytes_;
+  std::size_t size_ = 0, room_ = 0;
+};
+
+/// Rows that are encoded and not yet written: what an encoder hands to a writer, which may be another thread's.
+struct TableRows {
+  ByteBuffer images;              ///< row after row, the place of the CRC left open
+  std::vector<ByteBuffer> parts;  ///< [lists] what the rows hold of them
+  std::uint64_t count = 0;
+
+  std::size_t bytes() const;
+  void clear();
+};
+
+/// The archive that encodes. Makes no HDF5 call.
+class TableEncoder {
+ public:
+  /// `ends`: [lists] entries before the first row.
+  TableEncoder(const TableShape& shape, std::vector<std::uint64_t> ends) : stride_(shape.stride), ends_(std::move(ends)) {}
+
+  /// Around the fields of a row, which is added to `rows`.
+  void begin_row(TableRows& rows) {
+    rows.parts.resize(ends_.size());
+    rows_ = &rows;
+    at_ = rows.images.extend(stride_);
+    list_ = 0;
+  }
+  void end_row() { ++rows_->count; }
+
+  template <class T>
+  void scalar(const char*, std::string_view, const char*, const T& value, std::type_identity_t<T> = T{}) {
+    put(&value, sizeof(T));
+  }
+  template <class Values>
+  void row(const char*, std::string_view, const char*, const Values& values, std::uint64_t width) {
+    if (width > 0) put(values.data(), width * sizeof(double));
+  }
+  template <class Values>
+  void list(const char*, std::string_view, const char*, const Values& values) {
+    if (const auto entries = static_cast<std::uint64_t>(values.size()); entries > 0) {
+      const std::size_t bytes = entries * sizeof(values[0]);
+      std::memcpy(rows_->parts[list_].extend(bytes), values.data(), bytes);
+      ends_[list_] += entries;
+    }
+    put(&ends_[list_++], sizeof(std::uint64_t));
+  }
+
+ private:
+  void put(const void* bytes, std::size_t n) {
+    std::memcpy(at_, bytes, n);
+    at_ += n;
+  }
+  std::size_t stride_;
+  std::vector<std::uint64_t> ends_;  // [lists] entries so far
+  TableRows* rows_ = nullptr;
+  std::byte* at_ = nullptr;
+  std::size_t list_ = 0;
+};
+
+/// Appends encoded rows to a table.
 class TableWriter {
  public:
   /// Opens the table and clips it to its first `rows` rows. Throws LogError if that cannot be done, or the last is damaged.
   TableWriter(Calls& calls, hid_t group, TableShape shape, std::uint64_t rows);
 
-  template <class T>
-  void scalar(const char*, std::string_view, const char*, const T& value, T = T{}) {
-    put(&value, sizeof(T));
-  }
-  void row(const char*, std::string_view, const char*, const Vector& values, std::uint64_t width) {
-    put(values.data(), width * sizeof(double));
-  }
-  template <class Values>
-  void list(const char*, std::string_view, const char*, const Values& values) {
-    put_list(values.data(), static_cast<std::size_t>(values.size()) * sizeof(values[0]),
-             static_cast<std::uint64_t>(values.size()));
-  }
-  /// Around the fields of a row.
-  void begin_row();
-  void end_row();
-
-  std::uint64_t rows() const { return written_ + pending_; }  ///< appended
-  std::uint64_t pending() const { return pending_; }          ///< rows not yet written
-  std::size_t pending_bytes() const;
-  /// Extends the columns and writes the pending rows. They do not exist before they are counted.
-  void write();
+  const TableShape& shape() const { return shape_; }
+  std::uint64_t rows() const { return rows_; }
+  /// [lists] entries so far.
+  std::vector<std::uint64_t> ends() const;
+  /// Gives each row its CRC, extends the columns and writes. The rows do not exist before they are counted.
+  void write(TableRows& rows);
   /// Closes the datasets.
   void close();
 
@@ -117,26 +179,17 @@ class TableWriter {
     bool blank = true;         // holds nothing but its blank value: nothing is written
     std::uint64_t length = 0;  // rows, or entries of a list
   };
-  void put(const void* bytes, std::size_t n) {
-    if (n > 0) {
-      std::memcpy(images_.data() + cursor_, bytes, n);
-      cursor_ += n;
-    }
-  }
-  void put_list(const void* bytes, std::size_t n, std::uint64_t entries);
   Target open_target(hid_t group, const Column& column);
+  void seal(TableRows& rows, std::uint64_t first, std::uint64_t end);
+  void gather(TableRows& rows, std::uint64_t first, std::uint64_t end);
   void append(Target& target, const Column& column, const std::byte* data, std::uint64_t count);
 
   Calls& calls_;
   TableShape shape_;
   std::vector<Target> columns_, lists_;
-  std::vector<std::byte> images_;              // pending rows, one after another
-  std::vector<std::vector<std::byte>> parts_;  // [lists] of the pending rows
-  std::vector<std::size_t> part_begin_;        // [lists] where the present row's part begins
-  std::vector<std::uint64_t> ends_;            // [lists] entries so far
-  std::vector<std::byte> column_;              // scratch
-  std::size_t cursor_ = 0, list_ = 0;
-  std::uint64_t written_ = 0, pending_ = 0;
+  ByteBuffer gathered_;                      // scratch: the rows, column after column
+  std::vector<std::size_t> part_at_, held_;  // scratch: where in its part each list is; the lists that have any
+  std::uint64_t rows_ = 0;
 };
 
 /// The archive that reads. Rows are read in blocks, which grow while they are asked for in order.

@@ -23,16 +23,15 @@ void check_size(const char* field, Eigen::Index size, std::size_t expected) {
   }
 }
 
-template <class Values>
-void select(Values& out, const Values& all, const Layout& layout) {
-  if (!layout.outputs_only || all.size() == 0) {
-    out = all;
-    return;
-  }
-  out.resize(static_cast<decltype(all.size())>(layout.selected.size()));
-  for (std::size_t i = 0; i < layout.selected.size(); ++i) {
-    out[static_cast<decltype(all.size())>(i)] = all[static_cast<decltype(all.size())>(layout.selected[i])];
-  }
+std::span<const double> all_of(const Vector& values) { return {values.data(), static_cast<std::size_t>(values.size())}; }
+
+// All of them, or those of the outputs, copied to `own`.
+template <class T>
+std::span<const T> selected(std::span<const T> all, std::vector<T>& own, const Layout& layout) {
+  if (!layout.outputs_only || all.empty()) return all;
+  own.clear();
+  for (const std::uint32_t i : layout.selected) own.push_back(all[i]);
+  return own;
 }
 
 std::uint64_t little_endian(const unsigned char* bytes) {
@@ -78,57 +77,57 @@ void write_counts(Calls& calls, hid_t committed, const Counts& counts) {
   calls(H5Dwrite(committed, H5T_NATIVE_UINT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()), "write '/committed'");
 }
 
-void fill(RelaxationRecord& record, const Layout& layout, const Drive& drive, std::uint32_t pattern_set,
-          const Relaxation& relaxation, const std::string& fault) {
+void look_at(RelaxationView& view, const Layout& layout, const Drive& drive, std::uint32_t pattern_set, const Relaxation& relaxation,
+             std::string_view fault) {
   const std::size_t n_read = layout.device_reads;
   check_size("potential", relaxation.potential.size(), n_read);
   if (relaxation.sigma.size() > 0) check_size("sigma", relaxation.sigma.size(), n_read);
   const auto flagged = static_cast<Eigen::Index>(relaxation.quality.terminal.size());
   if (flagged > 0) check_size("quality.terminal", flagged, n_read);
 
-  record.theta_digest = drive.theta.digest;
-  record.override_index.clear();
-  record.override_value.clear();
+  view.theta_digest = drive.theta.digest;
+  view.override_index.clear();
+  view.override_value.clear();
   for (const auto& [index, value] : drive.theta.overrides) {
-    record.override_index.push_back(index);
-    record.override_value.push_back(value);
+    view.override_index.push_back(index);
+    view.override_value.push_back(value);
   }
-  record.pattern_set = pattern_set;
-  record.pattern_row = drive.clamp.row;
-  record.hold_terminal.clear();
-  record.hold_level.clear();
+  view.pattern_set = pattern_set;
+  view.pattern_row = drive.clamp.row;
+  view.hold_terminal.clear();
+  view.hold_level.clear();
   for (const Hold& hold : drive.holds) {
-    record.hold_terminal.push_back(hold.terminal);
-    record.hold_level.push_back(hold.level);
+    view.hold_terminal.push_back(hold.terminal);
+    view.hold_level.push_back(hold.level);
   }
-  record.nudge = drive.nudge;
-  record.start = static_cast<std::uint8_t>(drive.start.index());
+  view.nudge = all_of(drive.nudge);
+  view.start = static_cast<std::uint8_t>(drive.start.index());
   const Rest* rest = std::get_if<Rest>(&drive.start);
-  record.rest_rate = rest ? rest->rate : std::numeric_limits<double>::infinity();
+  view.rest_rate = rest ? rest->rate : std::numeric_limits<double>::infinity();
   const From* from = std::get_if<From>(&drive.start);
-  record.start_digest = from && from->potential ? digest(*from->potential) : 0;
+  view.start_digest = from && from->potential ? digest(*from->potential) : 0;
   const At* at = std::get_if<At>(&drive.observe);
-  record.at = at ? 1 : 0;
-  record.at_time = at ? at->time : At{}.time;
-  record.at_samples = at ? at->samples : At{}.samples;
-  record.purpose = static_cast<std::uint8_t>(drive.label.purpose);
-  record.position = drive.label.position;
-  record.step = drive.label.step;
-  record.sample = drive.label.sample;
-  select(record.potential, relaxation.potential, layout);
-  select(record.sigma, relaxation.sigma, layout);
-  record.current = relaxation.current;
-  record.current_sigma = relaxation.current_sigma;
-  record.clamp_readback = relaxation.clamp_readback;
-  record.theta_readback = relaxation.theta_readback;
-  record.environment = relaxation.environment;
-  record.flags = relaxation.quality.whole;
-  select(record.terminal_flags, relaxation.quality.terminal, layout);
-  record.time_start = relaxation.timing.start;
-  record.time_settled = relaxation.timing.settled;
-  record.time_read = relaxation.timing.read;
-  record.time_bound = relaxation.timing.bound;
-  record.fault = fault;
+  view.at = at ? 1 : 0;
+  view.at_time = at ? at->time : At{}.time;
+  view.at_samples = at ? at->samples : At{}.samples;
+  view.purpose = static_cast<std::uint8_t>(drive.label.purpose);
+  view.position = drive.label.position;
+  view.step = drive.label.step;
+  view.sample = drive.label.sample;
+  view.potential = selected(all_of(relaxation.potential), view.own_potential, layout);
+  view.sigma = selected(all_of(relaxation.sigma), view.own_sigma, layout);
+  view.current = all_of(relaxation.current);
+  view.current_sigma = all_of(relaxation.current_sigma);
+  view.clamp_readback = all_of(relaxation.clamp_readback);
+  view.theta_readback = all_of(relaxation.theta_readback);
+  view.environment = all_of(relaxation.environment);
+  view.flags = relaxation.quality.whole;
+  view.terminal_flags = selected(std::span<const std::uint16_t>(relaxation.quality.terminal), view.own_terminal_flags, layout);
+  view.time_start = relaxation.timing.start;
+  view.time_settled = relaxation.timing.settled;
+  view.time_read = relaxation.timing.read;
+  view.time_bound = relaxation.timing.bound;
+  view.fault = fault;
 }
 
 LogRow row_of(RelaxationRecord&& record) {

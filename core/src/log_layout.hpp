@@ -13,9 +13,13 @@
 #pragma once
 
 #include <array>
+#include <concepts>
 #include <cstdint>
 #include <limits>
+#include <span>
 #include <string>
+#include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "hdf5_table.hpp"
@@ -103,13 +107,48 @@ struct RelaxationRecord {
   double recorded = 0;
 };
 
-/// Writes drive and relaxation into `record`. Throws std::invalid_argument where the relaxation does not fit the device.
-void fill(RelaxationRecord& record, const Layout& layout, const Drive& drive, std::uint32_t pattern_set,
-          const Relaxation& relaxation, const std::string& fault);
+/// The same as it is given to be logged: what is long is referred to.
+struct RelaxationView {
+  std::uint64_t theta_digest = 0;
+  std::vector<std::uint32_t> override_index;
+  std::vector<double> override_value;
+  std::uint32_t pattern_set = 0;
+  std::uint64_t pattern_row = 0;
+  std::vector<std::uint32_t> hold_terminal;
+  std::vector<double> hold_level;
+  std::span<const double> nudge;
+  std::uint8_t start = 0;
+  double rest_rate = 0;
+  std::uint64_t start_digest = 0;
+  std::uint8_t at = 0;
+  double at_time = 0;
+  std::uint32_t at_samples = 1;
+  std::uint8_t purpose = 0;
+  std::uint32_t position = 0;
+  std::uint64_t step = 0, sample = 0;
+  std::span<const double> potential, sigma, current, current_sigma, clamp_readback, theta_readback, environment;
+  std::uint16_t flags = 0;
+  std::span<const std::uint16_t> terminal_flags;
+  double time_start = 0, time_settled = 0, time_read = 0, time_bound = 0;
+  std::string_view fault;
+  double recorded = 0;
+
+  // Of the outputs, where only they are logged.
+  std::vector<double> own_potential, own_sigma;
+  std::vector<std::uint16_t> own_terminal_flags;
+};
+
+/// Makes a view of drive, relaxation and fault, which must outlive it. Throws std::invalid_argument where the relaxation does not fit the
+/// device.
+void look_at(RelaxationView& view, const Layout& layout, const Drive& drive, std::uint32_t pattern_set, const Relaxation& relaxation,
+             std::string_view fault);
 LogRow row_of(RelaxationRecord&& record);
 
-template <class Archive>
-void describe(Archive& a, RelaxationRecord& r, const Layout& layout) {
+template <class Row, class... Types>
+concept OneOf = (std::same_as<std::remove_const_t<Row>, Types> || ...);
+
+template <class Archive, OneOf<RelaxationRecord, RelaxationView> Row>
+void describe(Archive& a, Row& r, const Layout& layout) {
   const std::string& potential = layout.info.potential_unit;
   const std::string& current = layout.info.current_unit;
   const std::string& time = layout.info.time_unit;
@@ -161,10 +200,15 @@ struct StepRecord {
   Vector theta;
 };
 
-template <class Archive>
-void describe(Archive& a, StepRecord& r, const Layout& layout) {
+struct StepView {
+  const StepReport& report;
+  const Vector& theta;
+};
+
+template <class Archive, OneOf<StepRecord, StepView> Row>
+void describe(Archive& a, Row& r, const Layout& layout) {
   constexpr double nan = std::numeric_limits<double>::quiet_NaN();
-  StepReport& s = r.report;
+  auto& s = r.report;
   a.scalar("step", "1", "training step", s.step);
   a.scalar("epoch", "1", "its epoch", s.epoch);
   a.scalar("loss", "1", "loss", s.loss);
@@ -192,9 +236,9 @@ struct EpochRecord {
   std::uint8_t validated = 0, best = 0;
 };
 
-template <class Archive>
-void describe(Archive& a, EpochRecord& r, const Layout&) {
-  EpochReport& e = r.report;
+template <class Archive, OneOf<EpochRecord> Row>
+void describe(Archive& a, Row& r, const Layout&) {
+  auto& e = r.report;
   a.scalar("epoch", "1", "epoch that ended", e.epoch);
   a.scalar("loss", "1", "mean training loss of its steps", e.loss);
   a.scalar("correct", "1", "mean fraction correct of its steps", e.correct);
@@ -204,8 +248,8 @@ void describe(Archive& a, EpochRecord& r, const Layout&) {
   a.scalar("best", "1", "1: the best validation loss so far", r.best);
 }
 
-template <class Archive>
-void describe(Archive& a, Checkpoint& c, const Layout&) {
+template <class Archive, OneOf<Checkpoint> Row>
+void describe(Archive& a, Row& c, const Layout&) {
   a.scalar("step", "1", "the next step", c.step);
   a.scalar("epoch", "1", "its epoch", c.epoch);
   a.scalar("relaxations", "1", "relaxations made before it", c.relaxations);

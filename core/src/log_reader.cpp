@@ -61,7 +61,6 @@ struct LogReader::Impl {
       throw std::invalid_argument(std::string(what) + " " + std::to_string(index) + " of the log '" + calls.path() +
                                   "', which has " + std::to_string(table.rows()));
     }
-    hdf5::ready();
     if (!table.seek(index)) {
       throw LogError("the log '" + calls.path() + "' is damaged: the CRC of " + what + " " + std::to_string(index) + " fails");
     }
@@ -79,6 +78,7 @@ struct LogReader::Impl {
   }
 
   static std::unique_ptr<Impl> open(const std::string& path) {
+    const hdf5::Turn turn;
     try {
       const Counts counts = count(path);
       return std::make_unique<Impl>(path, counts);
@@ -114,7 +114,10 @@ LogReader::LogReader(const std::string& path) {
   }
 }
 
-LogReader::~LogReader() = default;
+LogReader::~LogReader() {
+  const hdf5::Turn turn;
+  impl_.reset();
+}
 LogReader::LogReader(LogReader&&) noexcept = default;
 
 const std::string& LogReader::path() const { return impl_->calls.path(); }
@@ -162,7 +165,6 @@ std::vector<std::uint64_t> LogReader::failed_rows() const {
 }
 
 std::vector<std::uint64_t> LogReader::damaged_rows() const {
-  hdf5::ready();
   std::vector<std::uint64_t> damaged;
   for (std::uint64_t i = 0; i < rows(); ++i) {
     if (!impl_->relaxations.seek(i)) damaged.push_back(i);
@@ -171,7 +173,7 @@ std::vector<std::uint64_t> LogReader::damaged_rows() const {
 }
 
 LogReader::Ragged LogReader::ragged() const {
-  hdf5::ready();
+  const hdf5::Turn turn;
   Impl& log = *impl_;
   const auto beyond = [&](const char* group, const hdf5::TableShape& shape, std::uint64_t counted) {
     return hdf5::stored_rows(log.calls, hdf5::open_group(log.calls, log.file, group), shape) - counted;

@@ -32,8 +32,8 @@ void Recorder::do_relax(std::span<const Drive> drives, const Sink& sink, std::st
   std::size_t delivered = 0;
   bool in_device = true;  // what the log or the sink throw is no failure of the device
   try {
-    device_.relax(
-        drives,
+    pass_on(
+        device_, drives,
         [&](std::size_t index, const Relaxation& relaxation) {
           in_device = false;
           log_.append(drives[index], relaxation);
@@ -68,7 +68,7 @@ void Recorder::on_epoch(const EpochReport& report) {
 
 void Recorder::on_checkpoint(const Checkpoint& checkpoint) {
   log_.append(checkpoint);
-  log_.commit();
+  log_.submit();
 }
 
 }  // namespace ness

@@ -27,6 +27,7 @@ RepairReport repair_log(const std::string& path) {
   report.padded_bytes = end.missing();
   report.was_truncated = report.padded_bytes > 0;
   {
+    const hdf5::Turn turn;
     hdf5::Calls calls(path, hdf5::Calls::Use::writing);
     hdf5::Handle file = hdf5::open_to_write(calls);
     log_layout::check_format(calls, file);

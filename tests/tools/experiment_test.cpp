@@ -103,6 +103,7 @@ tolerance = 1e-9
 [log]
 rows = "outputs"
 group_age = 0.25
+background = false
 full_theta = 5
 [evaluation]
 train = false
@@ -128,6 +129,7 @@ train = false
   CHECK(experiment.simulation.steady_state.tolerance == 1e-9);
   CHECK(experiment.log.outputs_only);
   CHECK(experiment.log.group_age.count() == 250);
+  CHECK_FALSE(experiment.log.background);
   CHECK(experiment.log.full_theta == 5);
   CHECK_FALSE(experiment.evaluate_train);
   CHECK(experiment.task->train.pattern(1).levels() == Vector((Vector(2) << 1, 2).finished()));

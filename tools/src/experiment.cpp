@@ -337,6 +337,7 @@ void read_log(Table& table, LogOptions& options) {
     if (seconds > 1e6) table.fail("group_age", "expected seconds, at most 1e6");
     options.group_age = std::chrono::milliseconds(static_cast<std::int64_t>(std::ceil(seconds * 1000)));
   }
+  table.flag("background", options.background);
   table.whole("full_theta", options.full_theta);
 }
 

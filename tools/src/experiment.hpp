@@ -45,7 +45,7 @@ struct Experiment {
   NoiseOptions noise;
   bool noise_has_seed = false;     ///< else noise is drawn with the experiment's seed
   sim::SimulationOptions simulation;
-  LogOptions log;
+  LogOptions log{.background = true};  // of a simulation; on a bench rows are committed one by one
   /// What `ness compare` takes from the file.
   struct Compare {
     std::uint64_t seeds = 20;

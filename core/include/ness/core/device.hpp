@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <memory>
 #include <span>
 #include <stop_token>
 #include <string>
@@ -100,6 +101,8 @@ struct SafeReport {
   std::string message() const;
 };
 
+struct ParameterRanges;
+
 class Device {
  public:
   /// Receives relaxations in index order, on the caller's thread, as they happen.
@@ -110,6 +113,7 @@ class Device {
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
 
+  /// Its parameters stay what they are.
   virtual const DeviceInfo& info() const = 0;
 
   /// Relaxes under each drive, in order. All drives are checked before the first is imposed (misuse throws, nothing was
@@ -128,7 +132,14 @@ class Device {
 
  protected:
   virtual void do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) = 0;
+  /// Relaxes another device under drives that this one's relax() has checked: for a device whose info() is the other's. Checking them anew
+  /// would cost as much as logging them.
+  static void pass_on(Device& to, std::span<const Drive> drives, const Sink& sink, std::stop_token stop) { to.deliver(drives, sink, stop); }
   virtual SafeReport do_make_safe(std::chrono::milliseconds budget, SafeProfile profile);
+
+ private:
+  void deliver(std::span<const Drive> drives, const Sink& sink, std::stop_token stop);
+  std::shared_ptr<ParameterRanges> ranges_;  // of the parameters; made by the first relaxation
 };
 
 }  // namespace ness

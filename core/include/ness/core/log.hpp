@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "ness/core/clock.hpp"
 #include "ness/core/dataset.hpp"
 #include "ness/core/device.hpp"
 #include "ness/core/trainer.hpp"
@@ -33,8 +34,12 @@ struct LogHeader {
 
 struct LogOptions {
   bool outputs_only = false;         ///< rows hold the potentials of the outputs alone: smaller, but gradients cannot be re-formed
-  std::uint64_t group_rows = 4096;   ///< rows committed together; 1: each before the next begins (a bench)
-  std::chrono::milliseconds group_age{2000};  ///< the oldest uncommitted row is never older
+  std::uint64_t group_rows = 4096;   ///< rows that may not be committed yet: those which a crash can lose; 1: each before the next begins (a bench)
+  std::chrono::milliseconds group_age{2000};  ///< a row that comes when the oldest of its group is this old ends the group
+  /// Groups are written by a thread of the log's own while the next is filled: each has half of group_rows, and who appends waits where
+  /// both are full. Not where group_rows is 1. False: by whoever appends.
+  bool background = false;
+  std::shared_ptr<const Clock> clock;  ///< of ages, and of the column `recorded`; null: the wall's
   std::uint64_t full_theta = 4096;   ///< steps log the whole parameter vector where it is no longer than this
 };
 
@@ -42,7 +47,8 @@ struct LogOptions {
 enum class ExitStatus : std::uint8_t { running, finished, cancelled, failed };
 const char* to_string(ExitStatus status);
 
-/// Writes a log. Not copyable; one at a time on a file (a companion lock file keeps a second writer out).
+/// Writes a log. Not copyable; one at a time on a file (a companion lock file keeps a second writer out). Its calls are one thread's; what
+/// goes wrong in the background is thrown by the next of them.
 class LogWriter {
  public:
   /// Creates the file with all groups and datasets. Throws LogError if it exists, or cannot be made.
@@ -61,9 +67,11 @@ class LogWriter {
   void append(const StepReport& step, const Vector& theta);
   void append(const EpochReport& epoch);
   void append(const Checkpoint& checkpoint);
-  /// Writes and flushes what is pending, then counts it.
+  /// Writes and flushes what is pending, then counts it; it is counted when this returns.
   void commit();
-  /// Commits if the group is large or old enough: called by the recorder after each row.
+  /// Commits what is pending; in the background without waiting for it.
+  void submit();
+  /// Submits if the group is large or old enough: called by the recorder after each row.
   void tick();
   /// Commits, records how the run ended, and closes. Idempotent; of a log that failed, it only gives the lock back.
   void close(ExitStatus status, const std::string& reason);

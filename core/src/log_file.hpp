@@ -1,0 +1,71 @@
+// A log's file, as it is written: groups of rows go in, each counted when it is whole.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "log_layout.hpp"
+#include "log_writer_lock.hpp"
+
+namespace ness {
+
+/// Rows of all tables that are committed together.
+struct RowGroup {
+  hdf5::TableRows relaxations, training, epochs, checkpoints;
+
+  std::uint64_t rows() const { return relaxations.count + training.count + epochs.count + checkpoints.count; }
+  std::size_t bytes() const { return relaxations.bytes() + training.bytes() + epochs.bytes() + checkpoints.bytes(); }
+};
+
+/// Its calls are one thread's at a time; none is made after one that threw. It is let go within a Turn.
+class LogFile {
+ public:
+  /// Makes the file with all groups and datasets.
+  LogFile(const std::string& path, const LogHeader& header, const LogOptions& options);
+  /// Opens one, and clips it to its counted rows.
+  explicit LogFile(const std::string& path);
+  ~LogFile();
+  LogFile(const LogFile&) = delete;
+  LogFile& operator=(const LogFile&) = delete;
+
+  const std::string& path() const { return calls_.path(); }
+  const log_layout::Layout& layout() const { return layout_; }
+  const std::vector<LogReader::SetInfo>& pattern_sets() const { return sets_; }
+  double recorded() const { return recorded_; }  ///< by an earlier run: the last row's `recorded`
+  hdf5::TableEncoder encoder_of_relaxations() const { return encoder(relaxations_); }
+  hdf5::TableEncoder encoder_of_training() const { return encoder(training_); }
+  hdf5::TableEncoder encoder_of_epochs() const { return encoder(epochs_); }
+  hdf5::TableEncoder encoder_of_checkpoints() const { return encoder(checkpoints_); }
+  std::uint64_t rows() const { return relaxations_.rows(); }
+
+  /// Writes the group, counts it, and empties it.
+  void write(RowGroup& group);
+  void close(ExitStatus status, const std::string& reason);
+  /// Another writer may have the file.
+  void give_back() { lock_.release(); }
+  /// "cannot write the log 'x.h5': .."
+  std::string complaint(std::string_view reason) const { return calls_.complaint(reason); }
+
+ private:
+  template <class Record>
+  hdf5::TableWriter table(const char* group, std::uint64_t rows);
+  static hdf5::TableEncoder encoder(const hdf5::TableWriter& table) { return {table.shape(), table.ends()}; }
+  void open_counts();
+  double last_recorded();
+  void flush();
+  void write_exit(ExitStatus status, const std::string& reason, const std::string& end_time);
+
+  hdf5::Calls calls_;
+  WriterLock lock_;
+  hdf5::Handle file_;
+  log_layout::Counts counts_;
+  log_layout::Layout layout_;
+  std::vector<LogReader::SetInfo> sets_;
+  hdf5::TableWriter relaxations_, training_, epochs_, checkpoints_;
+  hdf5::Handle committed_;
+  int descriptor_ = -1;
+  log_layout::StoredEnd stored_;  // its end is the furthest so far
+  double recorded_ = 0;
+};
+
+}  // namespace ness
