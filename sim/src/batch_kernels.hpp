@@ -1,0 +1,126 @@
+// Batches of relaxations of one network side by side, in vector code: the arithmetic. What it is for and how a network comes here:
+// batch.hpp.
+//
+// Two layouts. Input edges: a sample at a time, the nodes they lead to side by side, in blocks of 16. The network between free nodes: 16
+// samples side by side (fewer where the vectors are shorter), so that its small linear systems cost next to nothing.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace ness::sim::batches {
+
+constexpr std::size_t block = 16;  ///< nodes, and at most samples, side by side
+constexpr std::uint32_t nobody = 0xffffffffU;
+
+/// A network in the order of elimination: nodes 0 .. first-1 have no edge among themselves and are eliminated first.
+struct Shape {
+  std::size_t inputs = 0;               ///< clamped nodes
+  std::size_t first = 0, rest = 0;      ///< free nodes
+  std::size_t blocks = 0;               ///< of fed nodes: those that input edges lead to
+  const std::uint32_t* fed = nullptr;   ///< [blocks * 16] the node of each place; nobody: padding
+  std::size_t edges = 0;                ///< between free nodes
+  const std::uint32_t *source = nullptr, *target = nullptr;              ///< [edges] nodes
+  const std::uint32_t *source_target = nullptr, *target_source = nullptr;  ///< [edges] places in the coupling matrix
+  const bool* repeated = nullptr;       ///< [edges] an earlier edge has the same ends
+  std::size_t nodes() const { return first + rest; }
+  std::size_t couplings() const { return 2 * first * rest + rest * rest; }  ///< upper [first][rest], lower [rest][first], square [rest][rest]
+};
+
+/// A parameter vector in the order and precision of the kernels. Potentials times `scale` are in units of kT T ln 2.
+template <class T>
+struct Values {
+  T scale = 1;                  ///< log2(e)/(kT T)
+  T inverse = 1;                ///< 1/(kT T)
+  const T* input = nullptr;     ///< [blocks][inputs][3][16] gamma, scale a, b; gamma 0 where there is no edge
+  const T *gamma = nullptr, *a = nullptr, *b = nullptr;   ///< [edges], a scaled
+  const T *g = nullptr, *mu_ref = nullptr, *capacity = nullptr;  ///< [nodes]
+};
+
+/// The currents into the fed nodes if every input had the base level, as Chebyshev series of the node's own potential.
+template <class T>
+struct Base {
+  std::size_t terms = 0;        ///< 0: no base
+  T level = 0, exponential = 1; ///< scaled level, 2^-level
+  T low = 0, high = 0;          ///< the series' interval (kT)
+  const T* current = nullptr;   ///< [terms][blocks * 16]
+};
+
+/// An input that differs from the base level.
+template <class T>
+struct Spot {
+  std::uint32_t input = 0;
+  T level = 0, exponential = 1;  ///< scaled, and 2^-level
+};
+
+/// One sample of a group.
+template <class T>
+struct Sample {
+  const T *level = nullptr, *exponential = nullptr;  ///< [inputs] scaled levels, 2^-level
+  const Spot<T>* spots = nullptr;                    ///< where there is a base: inputs that differ from it; else all inputs
+  std::size_t n_spots = 0;
+  const T* start = nullptr;      ///< [nodes] kT
+  const T* inject = nullptr;     ///< [nodes]; null: none
+  bool restored = false;         ///< Newton may be tried from the start
+  // Found:
+  T* potential = nullptr;        ///< [nodes]
+  bool converged = false, contracting = true, followed = false;
+  T bound = 0, residual = 0, displacement = 0, time = 0;
+  std::uint32_t steps = 0, exact = 0, expansions = 0;
+};
+
+struct Limits {
+  double path_tolerance = 0.02, trust = 0.5, tolerance = 1e-3, kT = 1;
+  std::uint32_t max_steps = 200;
+};
+
+/// Gradient of a group of samples, summed over them; every entry times +costate.
+template <class T>
+struct Sums {
+  T* input = nullptr;    ///< [blocks][inputs][3][16]: window, level, level times difference (scaled), gamma left out
+  T* edge = nullptr;     ///< [edges][3][16 samples]
+  T* leak = nullptr;     ///< [nodes][2][16 samples]: g, mu_ref
+  T* moments = nullptr;  ///< [terms][blocks * 16] sum of costate times Chebyshev polynomials, where there is a base
+};
+
+/// One sample whose gradient is wanted.
+template <class T>
+struct Pull {
+  const Spot<T>* spots = nullptr;
+  std::size_t n_spots = 0;
+  const T* potential = nullptr;  ///< [nodes]
+  const T* cotangent = nullptr;  ///< [nodes] dL/dmu; null: the costate is given
+  T* costate = nullptr;          ///< [nodes]
+  bool singular = false;         ///< found: no costate
+};
+
+/// Bytes of scratch for one group.
+template <class T>
+std::size_t scratch_size(const Shape& shape, std::size_t most_spots);
+
+/// The network's exact input currents and their slopes at given potentials, [blocks * 16]; `slope` may be null.
+template <class T>
+void input_currents(const Shape& shape, const Values<T>& values, const T* level, const T* exponential, const T* potential, T* current, T* slope);
+/// The same where every input has one level and every node the same potential.
+template <class T>
+void base_currents(const Shape& shape, const Values<T>& values, T level, T exponential, T potential, T* current);
+/// out = level * scale, and 2^-out; n of them.
+template <class T>
+void scale_levels(std::size_t n, const double* level, T scale, T* out, T* exponential);
+
+/// Relaxes up to as many samples as a vector holds (`group_size`).
+template <class T>
+void relax_group(const Shape& shape, const Values<T>& values, const Base<T>& base, const Limits& limits, Sample<T>* samples, std::size_t n, T* scratch);
+/// Costates where a cotangent is given, and the gradient sums of a group.
+template <class T>
+void pull_group(const Shape& shape, const Values<T>& values, const Base<T>& base, Pull<T>* samples, std::size_t n, const Sums<T>& sums, T* scratch);
+/// Adds what the base contributes to the sums of input edges [from, to) of every block: sum over the series' nodes of moment times derivative.
+/// moments: [terms][blocks * 16] at the nodes; node: [terms] scaled potentials and their 2^-.
+template <class T>
+void base_gradient(const Shape& shape, const Values<T>& values, const Base<T>& base, const T* node, const T* node_exponential, const T* moments,
+                   std::size_t block_index, std::size_t from, std::size_t to, T* sums);
+/// Samples that are computed side by side on this machine.
+template <class T>
+std::size_t group_size();
+
+}  // namespace ness::sim::batches

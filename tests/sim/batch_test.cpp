@@ -1,0 +1,145 @@
+// Batches of relaxations in vector code against the reference solver and the reference gradient, one network and sample at a time.
+#include <catch2/catch.hpp>
+
+#include <cmath>
+#include <memory>
+#include <vector>
+
+#include "batch.hpp"
+#include "ness/core/random.hpp"
+#include "ness/sim/network.hpp"
+#include "ness/sim/steady_state.hpp"
+#include "ness/sim/vector_target.hpp"
+#include "networks.hpp"
+
+using namespace networks;
+
+namespace {
+// Patterns most of whose levels are one level, as images are.
+std::vector<Vector> patterns(std::size_t samples, std::size_t inputs, double common, std::uint64_t seed) {
+  Random random(seed, 21);
+  std::vector<Vector> all(samples, Vector::Constant(static_cast<Eigen::Index>(inputs), -2.0));
+  for (Vector& levels : all) {
+    for (double& x : levels) {
+      if (random.uniform() > common) x = -2 + 4 * random.uniform();
+    }
+  }
+  return all;
+}
+
+struct Case {
+  std::vector<std::uint32_t> layers;
+  double b;
+  std::size_t samples;
+  double common;  // share of the inputs at one level
+};
+const Case cases[] = {{{2, 2, 1}, 1.0, 5, 0.0}, {{5, 9, 3}, 1.0, 33, 0.0}, {{60, 20, 4}, 1.0, 70, 0.85}, {{3, 8, 2, 1}, 2.0, 40, 0.0}, {{200, 17, 10}, 0.8, 64, 0.9}};
+
+// All samples of a case by both ways.
+template <class T>
+void against_the_reference(const Case& c, std::uint64_t seed, double tolerance, double state_tolerance, double gradient_tolerance) {
+  const NetworkSpec spec = random_dots(c.layers, seed, c.b);
+  const Network network(spec);
+  const Network::Impl impl(spec, LinearAlgebra::dense);
+  REQUIRE(batches::Batch<T>::problem(impl).empty());
+  const batches::Batch<T> batch(impl);
+  const auto theta = std::make_shared<const Vector>(network.theta());
+  const std::vector<Vector> clamp = patterns(c.samples, c.layers.front(), c.common, seed);
+  Random random(seed, 22);
+  std::vector<Vector> inject(c.samples, Vector::Zero(network.rest().size())), start(c.samples, network.rest());
+  for (std::size_t i = 0; i < c.samples; i += 3) {
+    for (double& u : inject[i]) u = 0.05 * random.normal();
+  }
+  SteadyStateOptions options;
+  options.tolerance = tolerance;
+  std::vector<Vector> found(c.samples), expected(c.samples), cotangent(c.samples), costate(c.samples), expected_costate(c.samples);
+  std::vector<typename batches::Batch<T>::Found> what(c.samples);
+  std::vector<Boundary> boundaries(c.samples);
+  const auto work = network.workspace();
+  for (std::size_t i = 0; i < c.samples; ++i) {
+    boundaries[i].theta = theta->data();
+    boundaries[i].clamp = clamp[i];
+    boundaries[i].inject = inject[i];
+    const SteadyState state = relax(network, boundaries[i], start[i], SteadyStateOptions{}, false, *work);
+    REQUIRE(state.verdict == Verdict::converged);
+    expected[i] = state.potential;
+    cotangent[i].resize(expected[i].size());
+    for (double& x : cotangent[i]) x = random.normal();
+    Vector unbalanced;
+    Slope slope;
+    network.impose(boundaries[i], *work);
+    network.evaluate(*work, expected[i], unbalanced, &slope);
+    REQUIRE(network.factor(*work, slope));
+    network.solve_transposed(*work, cotangent[i], expected_costate[i]);
+  }
+  // From rest, and from near the steady state.
+  for (const bool restored : {false, true}) {
+    std::vector<Vector> from = start;
+    if (restored) {
+      from = expected;
+      for (Vector& mu : from) {
+        for (double& x : mu) x += 0.05 * random.normal();
+      }
+    }
+    batch.relax(theta, clamp, from, inject, std::vector<bool>(c.samples, restored), options, 1, found, what);
+    std::size_t converged = 0;
+    for (std::size_t i = 0; i < c.samples; ++i) {
+      if (!what[i].converged) continue;  // left to the reference solver
+      ++converged;
+      INFO("sample " << i << (restored ? " from near" : " from rest"));
+      CHECK((found[i] - expected[i]).cwiseAbs().maxCoeff() < state_tolerance);
+      CHECK(what[i].exact >= 1);  // no state is called one that the exact law has not judged
+    }
+    CHECK(10 * converged >= 9 * c.samples);
+    // On two threads the same bits.
+    std::vector<Vector> again(c.samples);
+    batch.relax(theta, clamp, from, inject, std::vector<bool>(c.samples, restored), options, 2, again, what);
+    for (std::size_t i = 0; i < c.samples; ++i) {
+      if (what[i].converged) CHECK(again[i] == found[i]);
+    }
+  }
+  Vector gradient = Vector::Zero(theta->size()), reference = gradient, twice = gradient, given = gradient;
+  batch.pull(theta, clamp, expected, cotangent, costate, gradient, 1);
+  network.add_gradient(boundaries, expected, expected_costate, reference, 1);
+  CHECK((gradient - reference).norm() < gradient_tolerance * reference.norm());
+  for (std::size_t i = 0; i < c.samples; ++i) CHECK((costate[i] - expected_costate[i]).norm() < gradient_tolerance * expected_costate[i].norm());
+  std::vector<Vector> other(c.samples);
+  batch.pull(theta, clamp, expected, cotangent, other, twice, 2);
+  CHECK(twice == gradient);
+  batch.pull(theta, clamp, expected, {}, expected_costate, given, 1);
+  CHECK((given - reference).norm() < gradient_tolerance * reference.norm());
+}
+}  // namespace
+
+TEST_CASE("batches: the states and gradients of the reference, in both precisions, on every vector target") {
+  const std::vector<std::string> targets = vector_targets();
+  for (const std::string& target : targets) {
+    force_vector_target(target);
+    for (const Case& c : cases) {
+      for (const std::uint64_t seed : {1U, 2U}) {
+        INFO("target " << target << ", layers of " << c.layers[0] << ", " << c.layers[1] << ".. nodes, seed " << seed);
+        // Single: currents are sums of some 100 terms of relative error 1e-7, over conductances of order 1. The last correction of Newton's
+        // method is at most the tolerance, and leaves its square.
+        against_the_reference<float>(c, seed, 1e-3, 2e-5, 2e-5);
+        // Double: the square of 1e-6, and the base's series, which gradients are had from, to 1e-6.
+        against_the_reference<double>(c, seed, 1e-6, 1e-10, 2e-6);
+      }
+    }
+  }
+  force_vector_target(targets.front());
+}
+
+TEST_CASE("batches: a network they do not serve is named, and potentials out of range are left to the reference") {
+  CHECK(batches::Batch<float>::problem(Network::Impl(random_dots({3, 4, 1}, 1, 1.0, 0.5), LinearAlgebra::dense)) == "common-mode lever arms d; batches need d = 0");
+  CHECK(batches::Batch<float>::problem(Network::Impl(random_dots({3, 4, 1}, 1, 1.0, 0, true), LinearAlgebra::dense)).find("temperature") != std::string::npos);
+  CHECK(batches::Batch<float>::problem(Network::Impl(mixed(), LinearAlgebra::dense)).find("batches need") != std::string::npos);
+  const NetworkSpec spec = random_dots({3, 4, 1}, 5, 1.0);
+  const Network::Impl impl(spec, LinearAlgebra::dense);
+  const batches::Batch<float> batch(impl);
+  const Network network(spec);
+  const auto theta = std::make_shared<const Vector>(network.theta());
+  std::vector<Vector> clamp{Vector::Constant(3, 50.0)}, start{network.rest()}, found(1);
+  std::vector<batches::Batch<float>::Found> what(1);
+  batch.relax(theta, clamp, start, {}, {false}, SteadyStateOptions{}, 1, found, what);
+  CHECK_FALSE(what[0].converged);
+}
