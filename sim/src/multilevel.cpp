@@ -14,35 +14,28 @@ constexpr double dominated = 5;            // a row whose diagonal is this many 
 constexpr int sweeps_if_not_coarsened = 8; // on a coarsest matrix too large for a dense LU
 
 // Gauss-Seidel, rows in ascending or descending order.
-void sweep(const Sparse& A, const Vector& b, Vector& x, bool up) {
+void sweep(const Sparse& A, const Vector& inverse, const Vector& b, Vector& x, bool up) {
   const auto n = static_cast<std::int32_t>(A.rows());
   const std::int32_t *begin = A.outerIndexPtr(), *column = A.innerIndexPtr();
   const double* a = A.valuePtr();
   for (std::int32_t k = 0; k < n; ++k) {
     const std::int32_t i = up ? k : n - 1 - k;
-    double sum = b[i], diagonal = 0;
-    for (std::int32_t p = begin[i]; p < begin[i + 1]; ++p) {
-      if (column[p] == i) {
-        diagonal = a[p];
-      } else {
-        sum -= a[p] * x[column[p]];
-      }
-    }
-    x[i] = sum / diagonal;
+    double left = b[i];
+    for (std::int32_t p = begin[i]; p < begin[i + 1]; ++p) left -= a[p] * x[column[p]];
+    x[i] += left * inverse[i];
   }
 }
 
-// The first ascending sweep from zero: entries right of the diagonal meet zeros.
-void first_sweep(const Sparse& A, const Vector& b, Vector& x) {
+// The first ascending sweep from zero: entries from the diagonal on meet zeros.
+void first_sweep(const Sparse& A, const Vector& inverse, const Vector& b, Vector& x) {
   const auto n = static_cast<std::int32_t>(A.rows());
   const std::int32_t *begin = A.outerIndexPtr(), *column = A.innerIndexPtr();
   const double* a = A.valuePtr();
   x.resize(n);
   for (std::int32_t i = 0; i < n; ++i) {
-    double sum = b[i];
-    std::int32_t p = begin[i];
-    for (; column[p] < i; ++p) sum -= a[p] * x[column[p]];
-    x[i] = sum / a[p];
+    double left = b[i];
+    for (std::int32_t p = begin[i]; p < begin[i + 1] && column[p] < i; ++p) left -= a[p] * x[column[p]];
+    x[i] = left * inverse[i];
   }
 }
 
@@ -122,7 +115,8 @@ Sparse prolongation_of(const Sparse& A, const std::vector<bool>& is_strong, cons
       }
     }
     if (!(diagonal > 0.5 * strong_sum)) diagonal = std::max(0.5 * strong_sum, 1e-300);
-    const double omega = std::min(1.0, (4.0 / 3.0) / (1 + strong_sum / diagonal));
+    // 4/3 of the inverse of a bound of D^-1 A_F's row; a node that couples to none keeps its one.
+    const double omega = strong_sum > 0 ? std::min(2.0 / 3.0, (4.0 / 3.0) / (1 + strong_sum / diagonal)) : 0.0;
     row.clear();
     row.emplace_back(aggregation.of[i], 1 - omega);
     for (std::int32_t p = begin[i]; p < begin[i + 1]; ++p) {
@@ -165,7 +159,7 @@ bool Multilevel::set_up(const Sparse& matrix) {
     std::vector<double> diagonal(static_cast<std::size_t>(n), 0.0), rest(static_cast<std::size_t>(n), 0.0);
     for (std::int32_t i = 0; i < n; ++i) {
       for (std::int32_t p = begin[i]; p < begin[i + 1]; ++p) (column[p] == i ? diagonal[i] : rest[i]) += column[p] == i ? a[p] : std::abs(a[p]);
-      if (!(diagonal[i] > 0) || !std::isfinite(diagonal[i] + rest[i])) return false;
+      if (!std::isfinite(diagonal[i] + rest[i])) return false;
     }
     if (n <= coarsest) {
       direct_.compute(Matrix(*A));
@@ -183,6 +177,14 @@ bool Multilevel::set_up(const Sparse& matrix) {
         if (column[p] != i) column_rest[column[p]] += std::abs(a[p]);
       }
     }
+    // Where a node's own conductance is negative, or nearly, Gauss-Seidel would diverge: there it is damped, and the iteration around it
+    // takes care of the few such nodes.
+    Vector inverse(n);
+    for (std::int32_t i = 0; i < n; ++i) {
+      const double least = 0.25 * std::max(rest[i], column_rest[i]);
+      inverse[i] = 1 / std::max({diagonal[i], least, 1e-300});
+      diagonal[i] = std::max(diagonal[i], least);
+    }
     for (std::int32_t i = 0; i < n; ++i) {
       easy[i] = diagonal[i] > dominated * std::max(rest[i], column_rest[i]);
       for (std::int32_t p = begin[i]; p < begin[i + 1]; ++p) {
@@ -192,6 +194,7 @@ bool Multilevel::set_up(const Sparse& matrix) {
     }
     const Aggregation aggregation = aggregate(*A, is_strong, easy);
     Level level;
+    level.inverse = std::move(inverse);
     if (!levels_.empty()) level.own = std::move(coarse);
     else level.matrix = A;
     if (aggregation.count > 0.8 * n || aggregation.count == 0) {  // nothing left to coarsen
@@ -218,9 +221,9 @@ void Multilevel::cycle(std::size_t level, const Vector& b, Vector& x) const {
   }
   const Level& here = levels_[level];
   const Sparse& A = at(level);
-  first_sweep(A, b, x);
+  first_sweep(A, here.inverse, b, x);
   if (here.prolongation.cols() == 0) {
-    for (int i = 0; i < sweeps_if_not_coarsened; ++i) sweep(A, b, x, i % 2 == 1);
+    for (int i = 0; i < sweeps_if_not_coarsened; ++i) sweep(A, here.inverse, b, x, i % 2 == 1);
     return;
   }
   here.residual = b;
@@ -228,7 +231,7 @@ void Multilevel::cycle(std::size_t level, const Vector& b, Vector& x) const {
   here.b.noalias() = here.restriction * here.residual;
   cycle(level + 1, here.b, here.x);
   x.noalias() += here.prolongation * here.x;
-  sweep(A, b, x, false);
+  sweep(A, here.inverse, b, x, false);
 }
 
 void Multilevel::apply(const Vector& b, Vector& x) const { cycle(0, b, x); }

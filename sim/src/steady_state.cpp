@@ -61,6 +61,7 @@ class Following {
     const double distance = correction_.cwiseAbs().maxCoeff();
     tried_ = path_.y;
     left_ = distance;
+    untried_ = 0;
     if (!(distance <= 0.5 * options_.trust * kT)) return std::nullopt;
     state_.potential = path_.y;
     if (newton_contracting()) return Verdict::converged;
@@ -69,12 +70,13 @@ class Following {
   }
 
   // In large networks a factorisation is what a step costs, so Newton's step is only computed where it may be short: it is at least as long
-  // as any row of F = (dI/dmu) x step demands, and hardly shrinks faster than the state moves.
+  // as any row of F = (dI/dmu) x step demands, and where dI/dmu changes little it hardly shrinks faster than the state moves; every fourth step it is
+  // computed all the same.
   bool plainly_far(double near) {
     for (Eigen::Index k = 0; k < path_.y.size(); ++k) {
       if (std::abs(path_.unbalanced[k]) > path_.slope.row_magnitude(k) * near) return true;
     }
-    return tried_.size() != 0 && (path_.y - tried_).cwiseAbs().maxCoeff() < 0.5 * (left_ - near);
+    return tried_.size() != 0 && ++untried_ < 4 && (path_.y - tried_).cwiseAbs().maxCoeff() < 0.5 * (left_ - near);
   }
 
   // Newton's method while every iterate is certified: there, and on the way, distances shrink along the flow.
@@ -192,7 +194,7 @@ class Following {
   double escape_ = 0;
   Vector tried_;        // where Newton's step was last computed
   double left_ = 0;     // how long it was
-  int kicks_ = 0, returns_ = 0;
+  int kicks_ = 0, returns_ = 0, untried_ = 0;
 };
 }  // namespace
 
