@@ -70,20 +70,21 @@ HWY_INLINE Vec<T> target(const Edges<T>& e, const At& at, const T* p, T fill) {
   return e.one_target ? hn::Set(Tag<T>(), *p) : at.load(p, fill);
 }
 
-// What a law computes of a vector of edges, all per unit amplitude: I = amplitude * current. A loop uses what it needs of it, and the
-// compiler leaves out the rest.
+// What a law computes of a vector of edges, all per unit amplitude: I = amplitude * current; the derivatives by the potentials in units of
+// the law's `slope`, too. A loop uses what it needs of it, and the compiler leaves out the rest.
 template <class T>
 struct Values {
   Vec<T> amplitude, current, by_source, by_target;
   Vec<T> by[4];  // by parameter; by[0], the amplitude, is `current`
 };
 
-// The laws. A new one is a struct here, with its number of parameters, and a case in with_law. Lanes beyond the last edge hold parameters
-// and potentials of 0 unless said: they must stay finite.
+// The laws. A new one is a struct here, with its number of parameters and the unit of its slopes, and a case in with_law. Lanes beyond
+// the last edge hold parameters and potentials of 0 unless said: they must stay finite.
 
 template <class T>
 struct Linear {
   static constexpr int parameters = 1;
+  static constexpr T slope = 1;
   const Edges<T>& e;
 
   template <class At>
@@ -104,8 +105,10 @@ template <class T, bool with_d, bool equal_T>
 struct QuantumDot {
   static constexpr int parameters = with_d ? 4 : 3;
   const Edges<T>& e;
+  const T slope;
   const Base<Tag<T>> base;
-  HWY_INLINE explicit QuantumDot(const Edges<T>& edges) : e(edges), base(Tag<T>(), static_cast<T>(log2_e * (equal_T ? edges.inverse : T(1)))) {}
+  HWY_INLINE explicit QuantumDot(const Edges<T>& edges)
+      : e(edges), slope(equal_T ? edges.inverse : T(1)), base(Tag<T>(), static_cast<T>(log2_e * static_cast<double>(slope))) {}
 
   template <class At>
   HWY_INLINE Values<T> operator()(const At& at) const {
@@ -123,7 +126,6 @@ struct QuantumDot {
     }
     auto inverse_s = one, inverse_t = one, e_s = one, e_t = one;
     if (equal_T) {
-      inverse_s = inverse_t = hn::Set(d, e.inverse);
       const auto E = power(d, base, level);
       e_s = hn::Mul(E, at.load(e.node_s, 1));
       e_t = hn::Mul(E, target(e, at, e.node_t, T(1)));
@@ -147,7 +149,7 @@ struct QuantumDot {
     if (equal_T) {
       // p_t - p_s, which spares the sum over edges into one node p_s.
       by_level = hn::Mul(v.current, hn::Mul(hn::NegMulAdd(e_s, e_t, one), r));
-      v.by[1] = hn::Mul(by_level, inverse_s);
+      v.by[1] = hn::Mul(by_level, hn::Set(d, slope));
     } else {
       p_s = hn::Mul(p_s, inverse_s);
       p_t = hn::Mul(p_t, inverse_t);
@@ -159,10 +161,6 @@ struct QuantumDot {
     } else {
       v.by_source = hn::MulAdd(b, by_level, p_s);
       v.by_target = hn::NegMulSub(b, by_level, p_t);
-    }
-    if (equal_T) {
-      v.by_source = hn::Mul(v.by_source, inverse_s);
-      v.by_target = hn::Mul(v.by_target, inverse_t);
     }
     v.by[2] = hn::Mul(v.by[1], difference);
     v.by[3] = hn::Mul(v.by[1], hn::Mul(sum, half));
@@ -177,6 +175,7 @@ template <class T>
 struct Enzyme {
   static constexpr int parameters = 4;
   const Edges<T>& e;
+  const T slope = e.inverse;
 
   template <class At>
   HWY_INLINE Values<T> operator()(const At& at) const {
@@ -200,14 +199,13 @@ struct Enzyme {
     const auto force = hn::NegMulAdd(c_t, quotient, c_s);
     const auto KbR = hn::Mul(Kb, R), g = hn::Mul(KbR, k_i);  // g = 1/(Ka D)
     const auto bound_t = hn::Mul(hn::Mul(c_t, a), R);        // c_t/(Kb D)
-    const auto inverse = hn::Set(d, e.inverse);
 
     Values<T> v;
     v.amplitude = at.load(e.p[0], 0);
     v.current = hn::Mul(force, g);
     const auto slowed = hn::NegMulAdd(v.current, hn::Add(k_i, hn::Add(k, k)), k_i);
-    v.by_source = hn::Mul(hn::Mul(hn::Mul(c_s, KbR), slowed), inverse);
-    v.by_target = hn::Neg(hn::Mul(hn::MulAdd(v.current, bound_t, hn::Mul(hn::Mul(c_t, quotient), g)), inverse));
+    v.by_source = hn::Mul(hn::Mul(c_s, KbR), slowed);
+    v.by_target = hn::NegMulSub(v.current, bound_t, hn::Mul(hn::Mul(c_t, quotient), g));
     v.by[1] = hn::Neg(hn::Mul(v.current, hn::Mul(k_i, hn::Mul(hn::Add(Kb, c_t), R))));
     v.by[2] = hn::Mul(hn::Mul(hn::Mul(force, k_i), R), bound_t);
     const auto inhibited = hn::Mul(hn::IfThenElseZero(hn::Lt(Ki, infinite), k), KbR);
@@ -219,13 +217,13 @@ struct Enzyme {
 template <class T, class Use>
 HWY_INLINE void with_law(Law law, const Edges<T>& e, Use use) {
   switch (law) {
-    case Law::linear: return use(Linear<T>{e});
+    case Law::linear: return use(Linear<T>{.e = e});
     case Law::quantum_dot: {
       const bool equal_T = e.node_s != nullptr;
       if (e.p[3] != nullptr) return equal_T ? use(QuantumDot<T, true, true>(e)) : use(QuantumDot<T, true, false>(e));
       return equal_T ? use(QuantumDot<T, false, true>(e)) : use(QuantumDot<T, false, false>(e));
     }
-    case Law::enzyme: return use(Enzyme<T>{e});
+    case Law::enzyme: return use(Enzyme<T>{.e = e});
   }
 }
 
@@ -240,7 +238,7 @@ HWY_INLINE Sum<T> sum_of(Law law, const Edges<T>& e) {
       current = hn::MulAdd(v.amplitude, v.current, current);
       slope = hn::MulAdd(v.amplitude, v.by_target, slope);
     });
-    total = {hn::GetLane(hn::SumOfLanes(d, current)), hn::GetLane(hn::SumOfLanes(d, slope))};
+    total = {hn::GetLane(hn::SumOfLanes(d, current)), hn::GetLane(hn::SumOfLanes(d, slope)) * edges.slope};
   });
   return total;
 }
@@ -264,9 +262,10 @@ HWY_INLINE void each_of(Law law, const Edges<T>& e, T* current, T* by_source, T*
   with_law(law, e, [&](auto edges) HWY_ATTR {
     for_each_vector<T>(e.n, [&](auto at) HWY_ATTR {
       const Values<T> v = edges(at);
+      const auto slope = hn::Mul(v.amplitude, hn::Set(Tag<T>(), edges.slope));
       at.store(hn::Mul(v.amplitude, v.current), current);
-      at.store(hn::Mul(v.amplitude, v.by_source), by_source);
-      at.store(hn::Mul(v.amplitude, v.by_target), by_target);
+      at.store(hn::Mul(slope, v.by_source), by_source);
+      at.store(hn::Mul(slope, v.by_target), by_target);
     });
   });
 }

@@ -15,8 +15,9 @@ namespace ness::sim::kernels {
 /// - enzymes: the concentrations, within 2^-500 .. 2^500 (float: 2^-45 .. 2^45), as `concentrations` computes them.
 ///
 /// In double precision a current is relatively precise wherever the potentials of its ends differ, in deep blockade too. In single
-/// precision: a dot's window f_s - f_t and its derivatives times kT are within 5e-7 + 1e-7 (|eps| + |mu_s| + |mu_t|)/kT of the law
-/// [dimensionless], an enzyme's current within 1e-6 Vf.
+/// precision a dot's window f_s - f_t and its derivative by the level, times kT, are within u (4 + 2 X) of the law, u = 2^-24 = 6e-8 and
+/// X = (|a| + |b (mu_s - mu_t)| + |d mean| + |mu_s| + |mu_t|)/kT, relatively precise too while the window is above 2^-60; an enzyme's current
+/// within u (8 + 4 X) (Vf + Vr), X = (|mu| + |mu0| of both ends)/kT. (Double precision: the same with u = 2^-53. tests/sim/kernels_test.cpp)
 template <class T>
 struct Edges {
   std::size_t n = 0;

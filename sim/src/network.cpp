@@ -477,7 +477,7 @@ void Network::evaluate(Workspace& work, const Vector& potential, Vector& unbalan
       if (slope != nullptr) slope->diagonal(t) -= sum.by_target;
       continue;
     }
-    for (auto* values : {&work.current, &work.by_source, &work.by_target}) values->resize(block.count);
+    for (auto* of_edges : {&work.current, &work.by_source, &work.by_target}) of_edges->resize(block.count);
     kernels::each(block.law, edges, work.current.data(), work.by_source.data(), work.by_target.data());
     for (std::size_t i = 0; i < block.count; ++i) {
       const Eigen::Index s = impl.free_index[block.fan_in ? block.source0 + i : block.source[i]];
