@@ -1,11 +1,9 @@
 #include "batch.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <limits>
 #include <numbers>
-#include <optional>
 #include <unordered_map>
 
 #include "parallel.hpp"
@@ -237,18 +235,16 @@ void lay(Laid<T>& out, const Vector& clamp, const Values<T>& values, const Base<
   out.level.resize(n);
   out.exponential.resize(n);
   out.spots.clear();
-  scale_levels<T>(n, clamp.data(), values.scale, out.level.data(), out.exponential.data());
+  arithmetic<T>().scale_levels(n, clamp.data(), values.scale, out.level.data(), out.exponential.data());
   for (std::size_t i = 0; i < n; ++i) {
     out.wide = out.wide || !(std::abs(clamp[static_cast<Eigen::Index>(i)]) * values.inverse <= widest);
     if (base.terms > 0 && out.level[i] == base.level) continue;
     out.spots.push_back({static_cast<std::uint32_t>(i), out.level[i], out.exponential[i]});
   }
 }
-}  // namespace
-
 // The series of a minibatch, or none where it would not pay.
 template <class T>
-static Series<T> series_of(const Shape& shape, const Values<T>& values, double steepest, double low_ref, double high_ref, const Levels& levels, std::size_t samples,
+Series<T> series_of(const Shape& shape, const Values<T>& values, double steepest, double low_ref, double high_ref, const Levels& levels, std::size_t samples,
                            double error, unsigned threads) {
   Series<T> made;
   if (shape.blocks == 0 || !(levels.share > 0.6)) return made;
@@ -259,11 +255,11 @@ static Series<T> series_of(const Shape& shape, const Values<T>& values, double s
   const std::size_t fed = shape.blocks * block;
   const double level = levels.base;
   T scaled = 0, exponential = 1;
-  scale_levels<T>(1, &level, values.scale, &scaled, &exponential);
+  arithmetic<T>().scale_levels(1, &level, values.scale, &scaled, &exponential);
   std::vector<T> at(terms * fed);
   std::vector<double> node(terms);
   for (std::size_t k = 0; k < terms; ++k) node[k] = (low + high) / 2 + half * chebyshev_node(k, terms);
-  for_each_index(terms, threads, [&](std::size_t k) { base_currents<T>(shape, values, scaled, exponential, static_cast<T>(node[k]), at.data() + k * fed); });
+  for_each_index(terms, threads, [&](std::size_t k) { arithmetic<T>().base_currents(shape, values, scaled, exponential, static_cast<T>(node[k]), at.data() + k * fed); });
   made.current.resize(terms * fed);
   for (std::size_t m = 0; m < terms; ++m) {
     for (std::size_t i = 0; i < fed; ++i) {
@@ -276,10 +272,11 @@ static Series<T> series_of(const Shape& shape, const Values<T>& values, double s
   }
   made.node.resize(terms);
   made.node_exponential.resize(terms);
-  scale_levels<T>(terms, node.data(), values.scale, made.node.data(), made.node_exponential.data());
+  arithmetic<T>().scale_levels(terms, node.data(), values.scale, made.node.data(), made.node_exponential.data());
   made.base = {terms, scaled, exponential, static_cast<T>((low + high) / 2 - half), static_cast<T>((low + high) / 2 + half), made.current.data()};
   return made;
 }
+}  // namespace
 
 template <class T>
 void Batch<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<const Vector> clamp, std::span<const Vector> start, std::span<const Vector> inject,
@@ -288,7 +285,7 @@ void Batch<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<const
   const Values<T>& values = ready->values;
   const Series<T> series = series_of<T>(shape_, values, ready->steepest, ready->low_ref, ready->high_ref, levels_of(clamp), clamp.size(), 3e-5, threads);
   const Limits limits{options.path_tolerance, options.trust, options.tolerance, impl_.spec.kT, std::min<std::uint32_t>(options.max_steps, 200)};
-  const std::size_t side = group_size<T>(), n = shape_.nodes();
+  const std::size_t side = arithmetic<T>().group_size, n = shape_.nodes();
   for_each_index((clamp.size() + side - 1) / side, threads, [&](std::size_t group) {
     const std::size_t first = group * side, count = std::min(side, clamp.size() - first);
     thread_local std::vector<Laid<T>> laid;
@@ -308,8 +305,8 @@ void Batch<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<const
       }
       samples[i] = {laid[i].level.data(), laid[i].exponential.data(), laid[i].spots.data(), laid[i].spots.size(), from, injected ? u : nullptr, restored[first + i], to};
     }
-    std::vector<T>& scratch = scratch_of_thread<T>(scratch_size<T>(shape_, 0));
-    relax_group<T>(shape_, values, series.base, limits, samples.data(), count, scratch.data());
+    std::vector<T>& scratch = scratch_of_thread<T>(scratch_size(shape_, 0));
+    arithmetic<T>().relax_group(shape_, values, series.base, limits, samples.data(), count, scratch.data());
     for (std::size_t i = 0; i < count; ++i) {
       const Sample<T>& sample = samples[i];
       found[first + i] = {sample.converged && !laid[i].wide, sample.contracting, sample.followed, static_cast<double>(sample.bound), static_cast<double>(sample.displacement),
@@ -326,7 +323,7 @@ void Batch<T>::pull(const std::shared_ptr<const Vector>& theta, std::span<const 
   const std::shared_ptr<const Prepared> ready = prepared(theta);
   const Values<T>& values = ready->values;
   const Series<T> series = series_of<T>(shape_, values, ready->steepest, ready->low_ref, ready->high_ref, levels_of(clamp), clamp.size(), 1e-6, threads);
-  const std::size_t side = group_size<T>(), n = shape_.nodes(), fed = shape_.blocks * block, terms = series.base.terms;
+  const std::size_t side = arithmetic<T>().group_size, n = shape_.nodes(), fed = shape_.blocks * block, terms = series.base.terms;
   const std::size_t input_size = shape_.blocks * shape_.inputs * 3 * block, edge_size = shape_.edges * 3 * block, leak_size = n * 2 * block;
   const std::size_t size = input_size + edge_size + leak_size + terms * fed;
   constexpr std::size_t wave = 16;  // groups whose sums are held at once
@@ -356,9 +353,9 @@ void Batch<T>::pull(const std::shared_ptr<const Vector>& theta, std::span<const 
         }
         samples[i] = {laid[i].spots.data(), laid[i].spots.size(), mu, cotangent.empty() ? nullptr : c, lambda};
       }
-      std::vector<T>& scratch = scratch_of_thread<T>(scratch_size<T>(shape_, most));
+      std::vector<T>& scratch = scratch_of_thread<T>(scratch_size(shape_, most));
       const Sums<T> into{mine, mine + input_size, mine + input_size + edge_size, mine + input_size + edge_size + leak_size};
-      pull_group<T>(shape_, values, series.base, samples.data(), count, into, scratch.data());
+      arithmetic<T>().pull_group(shape_, values, series.base, samples.data(), count, into, scratch.data());
       if (cotangent.empty()) return;
       for (std::size_t i = 0; i < count; ++i) {
         costate[first + i].resize(static_cast<Eigen::Index>(n));
@@ -400,7 +397,7 @@ void Batch<T>::pull(const std::shared_ptr<const Vector>& theta, std::span<const 
     const std::size_t b = part / stretches, from = part % stretches * stretch, to = std::min(shape_.inputs, from + stretch);
     T own[stretch * 3 * block];
     if (terms > 0) {
-      base_gradient<T>(shape_, values, series.base, series.node.data(), series.node_exponential.data(), weight.data(), b, from, to, own);
+      arithmetic<T>().base_gradient(shape_, values, series.base, series.node.data(), series.node_exponential.data(), weight.data(), b, from, to, own);
     } else {
       std::fill(own, own + stretch * 3 * block, T(0));
     }

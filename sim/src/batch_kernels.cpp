@@ -45,7 +45,8 @@ HWY_INLINE Occupations<Vec<T>> seen(Tag<T> d, const T* edge, T level, T exponent
   return occupations(d, at, hn::Set(d, exponential), node.e);
 }
 
-template <class T, bool with_slope>
+// The exact input currents of a sample and their slopes at its nodes' potentials, [blocks * 16].
+template <class T>
 void input_sums(const Shape& shape, const Values<T>& values, const T* level, const T* exponential, const T* potential, T* current, T* slope) {
   const Tag<T> d;
   const auto scale = hn::Set(d, values.scale);
@@ -64,16 +65,14 @@ void input_sums(const Shape& shape, const Values<T>& values, const T* level, con
           const auto f = seen<T>(d, edge, level[i], exponential[i], node);
           const auto gamma = hn::LoadU(d, edge);
           I_part = hn::MulAdd(gamma, hn::Sub(f.s, f.t), I_part);
-          if (with_slope) {
-            const auto p_s = hn::NegMulAdd(f.s, f.s, f.s), p_t = hn::NegMulAdd(f.t, f.t, f.t);
-            S_part = hn::NegMulAdd(gamma, hn::MulAdd(hn::LoadU(d, edge + 2 * block), hn::Sub(p_t, p_s), p_t), S_part);
-          }
+          const auto p_s = hn::NegMulAdd(f.s, f.s, f.s), p_t = hn::NegMulAdd(f.t, f.t, f.t);
+          S_part = hn::NegMulAdd(gamma, hn::MulAdd(hn::LoadU(d, edge + 2 * block), hn::Sub(p_t, p_s), p_t), S_part);
         }
         I = hn::Add(I, I_part);
         S = hn::Add(S, S_part);
       }
       hn::StoreU(I, d, current + place);
-      if (with_slope) hn::StoreU(hn::Mul(S, hn::Set(d, values.inverse)), d, slope + place);
+      hn::StoreU(hn::Mul(S, hn::Set(d, values.inverse)), d, slope + place);
     }
   }
 }
@@ -198,7 +197,6 @@ class Lanes {
     lane_ = take(5 * s_.blocks);  // one sample's fed nodes: potentials, and a cubic
     end_ = scratch;
   }
-  static std::size_t rows(const Shape& s) { return 18 * s.nodes() + s.couplings() + s.rest * s.rest + s.first * s.rest + 5 * s.blocks * block + 5 * s.blocks; }
 
   T *mu, *flow, *diagonal, *correction, *y, *y_flow, *start, *origin, *inject, *matrix;
 
@@ -231,7 +229,7 @@ class Lanes {
   void exact_lane(const Sample<T>& sample, std::size_t lane) {
     const std::size_t fed = s_.blocks * block;
     gather_lane(lane);
-    input_sums<T, true>(s_, p_, sample.level, sample.exponential, lane_, lane_ + fed, lane_ + 2 * fed);
+    input_sums<T>(s_, p_, sample.level, sample.exponential, lane_, lane_ + fed, lane_ + 2 * fed);
     for (std::size_t i = 0; i < fed; ++i) {
       const T moved = lane_[i] - center_[i * block + lane];
       center_[i * block + lane] = lane_[i];
@@ -859,7 +857,7 @@ void spot_parts(const Shape& shape, const Values<T>& values, const Base<T>& base
 }
 
 template <class T>
-void add_spots(const Shape& shape, const Pull<T>& sample, const T* parts, const T* costate, T* sums) {
+void add_spots(const Pull<T>& sample, const T* parts, const T* costate, T* sums) {
   const Tag<T> d;
   for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
     const auto lambda = hn::LoadU(d, costate + v);
@@ -871,7 +869,6 @@ void add_spots(const Shape& shape, const Pull<T>& sample, const T* parts, const 
       hn::StoreU(hn::MulAdd(lambda, hn::LoadU(d, part + 2 * block), hn::LoadU(d, to + 2 * block)), d, to + 2 * block);
     }
   }
-  static_cast<void>(shape);
 }
 
 // Adds costate times T_k of a node's potential, k < terms.
@@ -896,7 +893,6 @@ void add_moments(const Shape& shape, const Base<T>& base, std::size_t b, const T
 template <class T>
 void pull(const Shape& shape, const Values<T>& values, const Base<T>& base, Pull<T>* samples, std::size_t n, const Sums<T>& sums, T* scratch) {
   const Tag<T> d;
-  using V = Vec<T>;
   Lanes<T> lanes(shape, values, base, scratch);
   const std::size_t nodes = shape.nodes(), fed = shape.blocks * block;
   T* here = lanes.end();                 // [fed] potentials of a sample's fed nodes, costates
@@ -949,13 +945,12 @@ void pull(const Shape& shape, const Values<T>& values, const Base<T>& base, Pull
         here[v] = k == nobody ? T(0) : samples[lane].potential[k];
         costate[v] = k == nobody ? T(0) : lanes.y[k * block + lane];
       }
-      add_spots<T>(shape, samples[lane], next, costate, sums.input + b * shape.inputs * 3 * block);
+      add_spots<T>(samples[lane], next, costate, sums.input + b * shape.inputs * 3 * block);
       next += samples[lane].n_spots * 3 * block;
       if (base.terms > 0) add_moments<T>(shape, base, b, here, costate, sums.moments);
     }
   }
   lanes.add_edges(sums);
-  static_cast<void>(sizeof(V));
 }
 
 template <class T>
@@ -966,7 +961,7 @@ void base_part(const Shape& shape, const Values<T>& values, const Base<T>& base,
   for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
     for (std::size_t i = from; i < to; ++i) {
       const T* edge = edges_of(shape, values, b) + i * 3 * block + v;
-      auto window = hn::Zero(d), level = hn::Zero(d), difference = hn::Zero(d), slope = hn::Zero(d);
+      auto window = hn::Zero(d), level = hn::Zero(d), difference = hn::Zero(d);
       for (std::size_t k = 0; k < base.terms; ++k) {
         const Fed<T> at{hn::Set(d, node[k]), hn::Set(d, node_exponential[k])};
         const auto weight = hn::LoadU(d, moments + k * stride + b * block + v);
@@ -981,43 +976,21 @@ void base_part(const Shape& shape, const Values<T>& values, const Base<T>& base,
       hn::StoreU(window, d, out);
       hn::StoreU(level, d, out + block);
       hn::StoreU(difference, d, out + 2 * block);
-      static_cast<void>(slope);
     }
   }
 }
 
 template <class T>
-void inputs(const Shape& shape, const Values<T>& values, const T* level, const T* exponential, const T* potential, T* current, T* slope) {
-  if (slope != nullptr) {
-    input_sums<T, true>(shape, values, level, exponential, potential, current, slope);
-  } else {
-    input_sums<T, false>(shape, values, level, exponential, potential, current, slope);
-  }
-}
-template <class T>
 void relax_lanes(const Shape& shape, const Values<T>& values, const Base<T>& base, const Limits& limits, Sample<T>* samples, std::size_t n, T* scratch) {
   Group<T>(shape, values, base, limits, samples, n, scratch).run();
 }
 template <class T>
-std::size_t lanes() {
-  return hn::Lanes(Tag<T>());
+Arithmetic<T> all() {
+  return {hn::Lanes(Tag<T>()), scaled<T>, base_sums<T>, relax_lanes<T>, pull<T>, base_part<T>};
 }
-
-// Highway dispatches plain functions: one for each precision.
-void inputs_float(const Shape& shape, const Values<float>& values, const float* level, const float* exponential, const float* potential, float* current, float* slope) { inputs<float>(shape, values, level, exponential, potential, current, slope); }
-void base_sums_float(const Shape& shape, const Values<float>& values, float level, float exponential, float potential, float* current) { base_sums<float>(shape, values, level, exponential, potential, current); }
-void scaled_float(std::size_t n, const double* level, float scale, float* out, float* exponential) { scaled<float>(n, level, scale, out, exponential); }
-void relax_lanes_float(const Shape& shape, const Values<float>& values, const Base<float>& base, const Limits& limits, Sample<float>* samples, std::size_t n, float* scratch) { relax_lanes<float>(shape, values, base, limits, samples, n, scratch); }
-void pull_float(const Shape& shape, const Values<float>& values, const Base<float>& base, Pull<float>* samples, std::size_t n, const Sums<float>& sums, float* scratch) { pull<float>(shape, values, base, samples, n, sums, scratch); }
-void base_part_float(const Shape& shape, const Values<float>& values, const Base<float>& base, const float* node, const float* node_exponential, const float* moments, std::size_t block_index, std::size_t from, std::size_t to, float* sums) { base_part<float>(shape, values, base, node, node_exponential, moments, block_index, from, to, sums); }
-std::size_t lanes_float() { return lanes<float>(); }
-void inputs_double(const Shape& shape, const Values<double>& values, const double* level, const double* exponential, const double* potential, double* current, double* slope) { inputs<double>(shape, values, level, exponential, potential, current, slope); }
-void base_sums_double(const Shape& shape, const Values<double>& values, double level, double exponential, double potential, double* current) { base_sums<double>(shape, values, level, exponential, potential, current); }
-void scaled_double(std::size_t n, const double* level, double scale, double* out, double* exponential) { scaled<double>(n, level, scale, out, exponential); }
-void relax_lanes_double(const Shape& shape, const Values<double>& values, const Base<double>& base, const Limits& limits, Sample<double>* samples, std::size_t n, double* scratch) { relax_lanes<double>(shape, values, base, limits, samples, n, scratch); }
-void pull_double(const Shape& shape, const Values<double>& values, const Base<double>& base, Pull<double>* samples, std::size_t n, const Sums<double>& sums, double* scratch) { pull<double>(shape, values, base, samples, n, sums, scratch); }
-void base_part_double(const Shape& shape, const Values<double>& values, const Base<double>& base, const double* node, const double* node_exponential, const double* moments, std::size_t block_index, std::size_t from, std::size_t to, double* sums) { base_part<double>(shape, values, base, node, node_exponential, moments, block_index, from, to, sums); }
-std::size_t lanes_double() { return lanes<double>(); }
+// Highway dispatches plain functions.
+Arithmetic<float> all_single() { return all<float>(); }
+Arithmetic<double> all_double() { return all<double>(); }
 
 }  // namespace HWY_NAMESPACE
 }  // namespace ness::sim::batches
@@ -1026,86 +999,16 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace ness::sim::batches {
 
-HWY_EXPORT(inputs_float);
-HWY_EXPORT(base_sums_float);
-HWY_EXPORT(scaled_float);
-HWY_EXPORT(relax_lanes_float);
-HWY_EXPORT(pull_float);
-HWY_EXPORT(base_part_float);
-HWY_EXPORT(lanes_float);
-HWY_EXPORT(inputs_double);
-HWY_EXPORT(base_sums_double);
-HWY_EXPORT(scaled_double);
-HWY_EXPORT(relax_lanes_double);
-HWY_EXPORT(pull_double);
-HWY_EXPORT(base_part_double);
-HWY_EXPORT(lanes_double);
-
+HWY_EXPORT(all_single);
+HWY_EXPORT(all_double);
 template <>
-void input_currents<float>(const Shape& shape, const Values<float>& values, const float* level, const float* exponential, const float* potential, float* current, float* slope) {
-  HWY_DYNAMIC_DISPATCH(inputs_float)(shape, values, level, exponential, potential, current, slope);
+Arithmetic<float> arithmetic<float>() {
+  return HWY_DYNAMIC_DISPATCH(all_single)();
 }
 template <>
-void base_currents<float>(const Shape& shape, const Values<float>& values, float level, float exponential, float potential, float* current) {
-  HWY_DYNAMIC_DISPATCH(base_sums_float)(shape, values, level, exponential, potential, current);
+Arithmetic<double> arithmetic<double>() {
+  return HWY_DYNAMIC_DISPATCH(all_double)();
 }
-template <>
-void scale_levels<float>(std::size_t n, const double* level, float scale, float* out, float* exponential) {
-  HWY_DYNAMIC_DISPATCH(scaled_float)(n, level, scale, out, exponential);
-}
-template <>
-void relax_group<float>(const Shape& shape, const Values<float>& values, const Base<float>& base, const Limits& limits, Sample<float>* samples, std::size_t n, float* scratch) {
-  HWY_DYNAMIC_DISPATCH(relax_lanes_float)(shape, values, base, limits, samples, n, scratch);
-}
-template <>
-void pull_group<float>(const Shape& shape, const Values<float>& values, const Base<float>& base, Pull<float>* samples, std::size_t n, const Sums<float>& sums, float* scratch) {
-  HWY_DYNAMIC_DISPATCH(pull_float)(shape, values, base, samples, n, sums, scratch);
-}
-template <>
-void base_gradient<float>(const Shape& shape, const Values<float>& values, const Base<float>& base, const float* node, const float* node_exponential, const float* moments, std::size_t block_index, std::size_t from, std::size_t to, float* sums) {
-  HWY_DYNAMIC_DISPATCH(base_part_float)(shape, values, base, node, node_exponential, moments, block_index, from, to, sums);
-}
-template <>
-std::size_t group_size<float>() {
-  return HWY_DYNAMIC_DISPATCH(lanes_float)();
-}
-template <>
-void input_currents<double>(const Shape& shape, const Values<double>& values, const double* level, const double* exponential, const double* potential, double* current, double* slope) {
-  HWY_DYNAMIC_DISPATCH(inputs_double)(shape, values, level, exponential, potential, current, slope);
-}
-template <>
-void base_currents<double>(const Shape& shape, const Values<double>& values, double level, double exponential, double potential, double* current) {
-  HWY_DYNAMIC_DISPATCH(base_sums_double)(shape, values, level, exponential, potential, current);
-}
-template <>
-void scale_levels<double>(std::size_t n, const double* level, double scale, double* out, double* exponential) {
-  HWY_DYNAMIC_DISPATCH(scaled_double)(n, level, scale, out, exponential);
-}
-template <>
-void relax_group<double>(const Shape& shape, const Values<double>& values, const Base<double>& base, const Limits& limits, Sample<double>* samples, std::size_t n, double* scratch) {
-  HWY_DYNAMIC_DISPATCH(relax_lanes_double)(shape, values, base, limits, samples, n, scratch);
-}
-template <>
-void pull_group<double>(const Shape& shape, const Values<double>& values, const Base<double>& base, Pull<double>* samples, std::size_t n, const Sums<double>& sums, double* scratch) {
-  HWY_DYNAMIC_DISPATCH(pull_double)(shape, values, base, samples, n, sums, scratch);
-}
-template <>
-void base_gradient<double>(const Shape& shape, const Values<double>& values, const Base<double>& base, const double* node, const double* node_exponential, const double* moments, std::size_t block_index, std::size_t from, std::size_t to, double* sums) {
-  HWY_DYNAMIC_DISPATCH(base_part_double)(shape, values, base, node, node_exponential, moments, block_index, from, to, sums);
-}
-template <>
-std::size_t group_size<double>() {
-  return HWY_DYNAMIC_DISPATCH(lanes_double)();
-}
-
-template <class T>
-std::size_t scratch_size(const Shape& s, std::size_t most_spots) {
-  // As HWY_NAMESPACE::Lanes takes it, then one sample's fed nodes three times and every sample's spots.
-  const std::size_t rows = 18 * s.nodes() + s.couplings() + s.rest * s.rest + s.first * s.rest + 5 * s.blocks * block + 5 * s.blocks;
-  return rows * block + 3 * s.blocks * block + block * s.blocks * most_spots * 3 * block;
-}
-template std::size_t scratch_size<float>(const Shape&, std::size_t);
-template std::size_t scratch_size<double>(const Shape&, std::size_t);
 
 }  // namespace ness::sim::batches
 #endif

@@ -94,33 +94,34 @@ struct Pull {
   bool singular = false;         ///< found: no costate
 };
 
-/// Bytes of scratch for one group.
-template <class T>
-std::size_t scratch_size(const Shape& shape, std::size_t most_spots);
+/// Rows of `block` numbers that a group's network between free nodes takes.
+inline std::size_t lane_rows(const Shape& s) {
+  return 18 * s.nodes() + s.couplings() + s.rest * s.rest + s.first * s.rest + 5 * s.blocks * block + 5 * s.blocks;
+}
+/// Numbers of scratch for one group: its network, one sample's fed nodes three times, and of a gradient every sample's spots.
+inline std::size_t scratch_size(const Shape& s, std::size_t most_spots) {
+  return (lane_rows(s) + 3 * s.blocks + block * s.blocks * most_spots * 3) * block;
+}
 
-/// The network's exact input currents and their slopes at given potentials, [blocks * 16]; `slope` may be null.
+/// The functions, as they are compiled for one instruction set.
 template <class T>
-void input_currents(const Shape& shape, const Values<T>& values, const T* level, const T* exponential, const T* potential, T* current, T* slope);
-/// The same where every input has one level and every node the same potential.
+struct Arithmetic {
+  std::size_t group_size;  ///< samples that are computed side by side
+  /// out = level * scale, and 2^-out; n of them.
+  void (*scale_levels)(std::size_t n, const double* level, T scale, T* out, T* exponential);
+  /// The network's exact input currents where every input has one level and every node the same potential (kT), [blocks * 16].
+  void (*base_currents)(const Shape& shape, const Values<T>& values, T level, T exponential, T potential, T* current);
+  /// Relaxes n samples, at most group_size.
+  void (*relax_group)(const Shape& shape, const Values<T>& values, const Base<T>& base, const Limits& limits, Sample<T>* samples, std::size_t n, T* scratch);
+  /// Costates where a cotangent is given, and the gradient sums of a group, added to `sums`.
+  void (*pull_group)(const Shape& shape, const Values<T>& values, const Base<T>& base, Pull<T>* samples, std::size_t n, const Sums<T>& sums, T* scratch);
+  /// What the base contributes to the sums of input edges [from, to) of a block: sum over the series' nodes of moment times derivative.
+  /// moments: [terms][blocks * 16] at the nodes; node: [terms] scaled potentials, and their 2^-.
+  void (*base_gradient)(const Shape& shape, const Values<T>& values, const Base<T>& base, const T* node, const T* node_exponential, const T* moments,
+                        std::size_t block_index, std::size_t from, std::size_t to, T* sums);
+};
+/// Of the best instruction set of this machine, or the one that was forced (vector_target.hpp). T float or double.
 template <class T>
-void base_currents(const Shape& shape, const Values<T>& values, T level, T exponential, T potential, T* current);
-/// out = level * scale, and 2^-out; n of them.
-template <class T>
-void scale_levels(std::size_t n, const double* level, T scale, T* out, T* exponential);
-
-/// Relaxes up to as many samples as a vector holds (`group_size`).
-template <class T>
-void relax_group(const Shape& shape, const Values<T>& values, const Base<T>& base, const Limits& limits, Sample<T>* samples, std::size_t n, T* scratch);
-/// Costates where a cotangent is given, and the gradient sums of a group.
-template <class T>
-void pull_group(const Shape& shape, const Values<T>& values, const Base<T>& base, Pull<T>* samples, std::size_t n, const Sums<T>& sums, T* scratch);
-/// Adds what the base contributes to the sums of input edges [from, to) of every block: sum over the series' nodes of moment times derivative.
-/// moments: [terms][blocks * 16] at the nodes; node: [terms] scaled potentials and their 2^-.
-template <class T>
-void base_gradient(const Shape& shape, const Values<T>& values, const Base<T>& base, const T* node, const T* node_exponential, const T* moments,
-                   std::size_t block_index, std::size_t from, std::size_t to, T* sums);
-/// Samples that are computed side by side on this machine.
-template <class T>
-std::size_t group_size();
+Arithmetic<T> arithmetic();
 
 }  // namespace ness::sim::batches

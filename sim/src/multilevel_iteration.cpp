@@ -88,15 +88,7 @@ class MultilevelSolver final : public LinearSolver, public Counting {
   }
 
   void solve(const Vector& b, Vector& x) override {
-    if (known_ && !fallback_ready_ && usable_) {
-      ++counts.solved;
-      if (iteration_.solve(matrix_, preconditioner_, b, tolerance, x, counts.cycles)) return;
-    }
-    if (known_ && fall_back()) {
-      lu_->solve(b, x);
-    } else {
-      x = Vector::Constant(b.size(), std::numeric_limits<double>::quiet_NaN());
-    }
+    answer(matrix_, preconditioner_, usable_, b, x, [&] { lu_->solve(b, x); });
   }
 
   void solve_transposed(const Vector& b, Vector& x) override {
@@ -105,15 +97,7 @@ class MultilevelSolver final : public LinearSolver, public Counting {
       for (std::size_t p = 0; p < mirrored.values().size(); ++p) mirrored.data()[p] = kept_.values()[kept_.pattern()->mirror[p]];
       prepare(mirrored, transposed_, transposed_preconditioner_, transposed_usable_);
     }
-    if (known_ && !fallback_ready_ && transposed_usable_) {
-      ++counts.solved;
-      if (iteration_.solve(transposed_, transposed_preconditioner_, b, tolerance, x, counts.cycles)) return;
-    }
-    if (known_ && fall_back()) {
-      lu_->solve_transposed(b, x);
-    } else {
-      x = Vector::Constant(b.size(), std::numeric_limits<double>::quiet_NaN());
-    }
+    answer(transposed_, transposed_preconditioner_, transposed_usable_, b, x, [&] { lu_->solve_transposed(b, x); });
   }
 
   bool contracting(const Slope& slope) override {
@@ -142,6 +126,19 @@ class MultilevelSolver final : public LinearSolver, public Counting {
     matrix = slope.compressed();
     ++counts.set_up;
     usable = preconditioner.set_up(matrix);
+  }
+  // By iteration, else by LU.
+  template <class ByLu>
+  void answer(const Multilevel::Sparse& matrix, const Multilevel& preconditioner, bool usable, const Vector& b, Vector& x, ByLu by_lu) {
+    if (known_ && !fallback_ready_ && usable) {
+      ++counts.solved;
+      if (iteration_.solve(matrix, preconditioner, b, tolerance, x, counts.cycles)) return;
+    }
+    if (known_ && fall_back()) {
+      by_lu();
+    } else {
+      x = Vector::Constant(b.size(), std::numeric_limits<double>::quiet_NaN());
+    }
   }
   bool fall_back() {
     if (fallback_ready_) return true;

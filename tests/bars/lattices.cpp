@@ -1,13 +1,13 @@
-// Large networks: square lattices of quantum dots, by sparse LU and by iteration.
-//   ness-bar-lattices [LARGEST = 1000000] [--three]
-// One line of JSON a lattice and kind of linear algebra: seconds to compile it, to order it, of one factorisation and one solution, of a cold relaxation (from rest,
-// clamped levels stepping to N(0, 3 kT)), of a warm one (from that state, levels moved by N(0, 0.1 kT)), the largest |F| left, resident memory.
+// Large networks: square lattices of quantum dots (cubic: --three), by sparse LU or by iteration.
+//   ness-bar-lattices [--from NODES] [--to NODES] [--algebra direct|iterative] [--only factor|warm] [--three] [--leak G] [--b DEVIATION]
+// One line of JSON a lattice: seconds to compile it, to evaluate it, of the first factorisation with the ordering, of a further one and a solution, of the
+// certificate; of a cold relaxation (from rest, clamped levels stepping to N(0, 3 kT); --only warm: by growing levels instead) and of a warm one (from that
+// state, levels moved by N(0, 0.1 kT)), with the largest |F| left; resident memory.
 #include <sys/resource.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstring>
 #include <iostream>
 #include <string>
 
@@ -40,22 +40,29 @@ nlohmann::json told(const SteadyState& state, double seconds_taken) {
   return {{"seconds", seconds_taken}, {"verdict", to_string(state.verdict)}, {"steps", state.steps}, {"evaluations", state.evaluations}, {"residual", state.residual}, {"followed", state.followed}};
 }
 
-void measure(const std::vector<std::uint32_t>& sides, LinearAlgebra algebra, double leak, double b_deviation, bool cold) {
+struct Measurement {
+  LinearAlgebra algebra = LinearAlgebra::automatic;
+  double leak = 1e-3, b = 1;
+  bool relax = true;  // else factorisation and solution alone
+  bool cold = true;   // else the state is reached by growing levels
+};
+
+void measure(const std::vector<std::uint32_t>& sides, const Measurement& what) {
   LatticeOptions options;
   options.sides = sides;
-  options.leak = leak;
-  options.b = b_deviation;
+  options.leak = what.leak;
+  options.b = what.b;
   NetworkSpec spec = lattice(options);
   const std::size_t edges = spec.edges.size();
   std::unique_ptr<Network> network;
-  const double compile = seconds([&] { network = std::make_unique<Network>(std::move(spec), algebra); });
+  const double compile = seconds([&] { network = std::make_unique<Network>(std::move(spec), what.algebra); });
   const Vector theta = network->theta();
   Random random(2, 3);
   Boundary b;
   b.theta = theta.data();
   b.clamp.resize(static_cast<Eigen::Index>(network->clamped().size()));
   for (double& x : b.clamp) x = 3 * random.normal();
-  nlohmann::json line{{"sides", sides}, {"nodes", network->free().size()}, {"edges", edges}, {"algebra", to_string(network->algebra())}, {"leak", leak}, {"b", b_deviation}, {"compile_s", compile}};
+  nlohmann::json line{{"sides", sides}, {"nodes", network->free().size()}, {"edges", edges}, {"algebra", to_string(network->algebra())}, {"leak", what.leak}, {"b", what.b}, {"compile_s", compile}};
   const auto work = network->workspace();
   network->impose(b, *work);
   Vector F, x;
@@ -67,9 +74,13 @@ void measure(const std::vector<std::uint32_t>& sides, LinearAlgebra algebra, dou
   slope.add_to_diagonal(Vector::Constant(slope.size(), 1e-3));
   line["factor_s"] = seconds([&] { network->factor(*work, slope); });
   line["contracting_s"] = seconds([&] { line["contracting"] = network->contracting(*work, slope); });
+  if (!what.relax) {
+    std::cout << line << std::endl;
+    return;
+  }
   SteadyState state;
   const SteadyStateOptions steady;
-  if (cold) {
+  if (what.cold) {
     const double taken = seconds([&] { state = relax(*network, b, network->rest(), steady, false, *work); });
     line["cold"] = told(state, taken);
   } else {
@@ -96,25 +107,40 @@ void measure(const std::vector<std::uint32_t>& sides, LinearAlgebra algebra, dou
 }  // namespace
 
 int main(int argc, char** argv) {
-  double largest = 1e6, leak = 1e-3, b = 1;
-  bool three = false, cold = true;
-  std::string algebra = "both";
-  for (int i = 1; i < argc; ++i) {
-    const std::string argument = argv[i];
-    if (argument == "--three") three = true;
-    else if (argument == "--warm") cold = false;
-    else if (argument == "--leak") leak = std::stod(argv[++i]);
-    else if (argument == "--b") b = std::stod(argv[++i]);
-    else if (argument == "--algebra") algebra = argv[++i];
-    else if (argument == "--only") { const auto side = static_cast<std::uint32_t>(std::stoul(argv[++i])); 
-      measure(three ? std::vector{side, side, side} : std::vector{side, side}, algebra == "direct" ? LinearAlgebra::direct : algebra == "iterative" ? LinearAlgebra::iterative : algebra == "dense" ? LinearAlgebra::dense : LinearAlgebra::automatic, leak, b, cold); return 0; }
-    else largest = std::stod(argument);
+  double largest = 1e6, smallest = 1e2;
+  Measurement what;
+  bool three = false;
+  const auto usage = [] {
+    std::cerr << "ness-bar-lattices [--from NODES] [--to NODES] [--algebra direct|iterative] [--only factor|warm] [--three] [--leak G] [--b DEVIATION]\n";
+    return 2;
+  };
+  try {
+    for (int i = 1; i < argc; ++i) {
+      const std::string option = argv[i];
+      if (option == "--three") {
+        three = true;
+        continue;
+      }
+      if (i + 1 == argc) return usage();
+      const std::string value = argv[++i];
+      if (option == "--from") smallest = std::stod(value);
+      else if (option == "--to") largest = std::stod(value);
+      else if (option == "--leak") what.leak = std::stod(value);
+      else if (option == "--b") what.b = std::stod(value);
+      else if (option == "--algebra" && value == "direct") what.algebra = LinearAlgebra::direct;
+      else if (option == "--algebra" && value == "iterative") what.algebra = LinearAlgebra::iterative;
+      else if (option == "--only" && value == "factor") what.relax = false;
+      else if (option == "--only" && value == "warm") what.cold = false;
+      else return usage();
+    }
+    for (const double n : {1e2, 1e3, 1e4, 1e5, 1e6}) {
+      if (n < smallest || n > largest) continue;
+      const auto side = static_cast<std::uint32_t>(std::lround(std::pow(n, three ? 1.0 / 3 : 0.5)));
+      measure(three ? std::vector{side, side, side} : std::vector{side, side}, what);
+    }
+  } catch (const std::exception& error) {
+    std::cerr << "ness-bar-lattices: " << error.what() << '\n';
+    return 1;
   }
-  for (const double n : {1e2, 1e3, 1e4, 1e5, 1e6}) {
-    if (n > largest) break;
-    const auto side = static_cast<std::uint32_t>(std::lround(std::pow(n, three ? 1.0 / 3 : 0.5)));
-    const std::vector<std::uint32_t> sides = three ? std::vector{side, side, side} : std::vector{side, side};
-    if (algebra != "iterative" && !(three && n > 2e4)) measure(sides, LinearAlgebra::direct, leak, b, n < 5e5 && cold);
-    if (algebra != "direct") measure(sides, LinearAlgebra::iterative, leak, b, cold);
-  }
+  return 0;
 }

@@ -239,10 +239,12 @@ TEST_CASE("on a full disk the log stops at once, and what was counted stays whol
   const std::string path = folder / "run.h5";
   const auto set = small_set();
   const auto limit = GENERATE(rlim_t{3'000'000}, rlim_t{3'300'000}, rlim_t{4'345'678});
+  const bool background = GENERATE(false, true);
   // Says how many rows were acknowledged, and what was thrown.
   const bool ended = with_file_size(limit, [&] {
     LogOptions options;
     options.group_rows = 100;
+    options.background = background;
     LogWriter log(path, small_header(set), options);
     std::uint64_t acknowledged = 0;
     std::string first, second, third;

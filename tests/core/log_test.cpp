@@ -29,6 +29,7 @@ TEST_CASE("a log gives back every field of every row, bit for bit") {
   {
     LogOptions options;
     options.group_rows = GENERATE(1, 7, 1000);
+    options.background = GENERATE(false, true);
     LogWriter log(folder / "run.h5", small_header(set), options);
     for (std::uint64_t i = 0; i < n; ++i) {
       log.append(drive_of(i, set), relaxation_of(i), i % 50 == 49 ? "the meter did not answer, " + std::to_string(i) : "");

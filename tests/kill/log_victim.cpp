@@ -63,7 +63,10 @@ void append_step(LogWriter& log, std::uint64_t i) {
   const auto set = std::make_shared<DensePatterns>("four", RowMatrix::Random(4, 2));
   struct stat status {};
   const bool exists = ::stat(path.c_str(), &status) == 0;
-  LogWriter log = exists ? LogWriter(path, LogWriter::Continue{}, {}) : LogWriter(path, header(set), {});
+  // The first run writes by itself, those that continue by the log's own thread.
+  LogOptions options;
+  options.background = exists;
+  LogWriter log = exists ? LogWriter(path, LogWriter::Continue{}, options) : LogWriter(path, header(set), options);
   while (true) {
     for (std::uint64_t k = 0; k < group_rows; ++k) {
       const std::uint64_t i = log.rows();

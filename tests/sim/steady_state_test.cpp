@@ -41,20 +41,6 @@ double bisect(F f, double low, double high) {
   }
   return 0.5 * (low + high);
 }
-
-// A fast and a slow node, joined by dots with 0 < b < 1 (both partial derivatives of one sign), fed by dots with NDC: it oscillates.
-NetworkSpec oscillator() {
-  NetworkSpec spec;
-  add_node(spec, true);
-  add_node(spec, false, leak(0.086900070554669986, -4.8252905090768117, 0.20761571957140498));
-  add_node(spec, false, leak(0.30316359254286396, 2.8124248202736255, 0.28276016678379634));
-  add_edge(spec, 0, 1, quantum_dot(28.884396996860733, -3.3814654633335008, -5.7427663288648434));
-  add_edge(spec, 0, 2, quantum_dot(12.056725361683636, 0.51010713132240004, 3.9759612161552438));
-  add_edge(spec, 1, 2, quantum_dot(3.7234839006856282, -4.1288737524181123, 0.54984884138042445));
-  add_edge(spec, 1, 2, quantum_dot(4.4577106950802543, -2.179393510790232, 0.76997446533342184));
-  spec.graph.outputs = {2};
-  return spec;
-}
 }  // namespace
 
 TEST_CASE("a linear network settles at the solution of its linear equations") {
