@@ -298,6 +298,60 @@ TEST_CASE("large: the leading eigenvalue is the one of all, real or one of a pai
   CHECK(complex_pairs > 0);
 }
 
+TEST_CASE("large: the certificate holds exactly where the comparison matrix is an M-matrix or the symmetric part is positive definite") {
+  const NetworkSpec spec = random_lattice({15, 14}, 61);
+  int dominated = 0, definite = 0, neither = 0;
+  for (const LinearAlgebra kind : sparse_kinds) {
+    const Network network(spec, kind);
+    const Vector theta = network.theta();
+    Boundary b;
+    b.theta = theta.data();
+    b.clamp = levels_of(network, 62);
+    Look at(network, b, network.rest());
+    const SlopePattern& pattern = *at.slope.pattern();
+    const auto n = static_cast<Eigen::Index>(pattern.nodes());
+    for (std::uint64_t seed = 0; seed < 60; ++seed) {
+      // Couplings of either sign; symmetric or skew by turns, columns scaled (which hides dominance), and stronger from seed to seed.
+      Random random(seed, 63);
+      const double strength = 0.12 + 0.012 * static_cast<double>(seed), skew = seed % 3 == 0 ? -1 : seed % 3 == 1 ? 1 : 0.3;
+      for (Eigen::Index i = 0; i < n; ++i) {
+        for (std::int32_t p = pattern.begin[static_cast<std::size_t>(i)]; p < pattern.begin[static_cast<std::size_t>(i) + 1]; ++p) {
+          const auto place = static_cast<std::size_t>(p);
+          if (pattern.column[place] == i) at.slope.data()[place] = 1;
+          if (pattern.column[place] <= i) continue;
+          const double entry = strength * (0.7 + 0.6 * random.uniform()) * (random.uniform() < 0.5 ? -1 : 1);
+          at.slope.data()[place] = entry;
+          at.slope.data()[pattern.mirror[place]] = skew * entry;
+        }
+      }
+      if (seed % 2 == 1) {
+        Vector scale(n);
+        for (double& x : scale) x = std::exp(random.normal());
+        for (std::size_t p = 0; p < pattern.entries(); ++p) at.slope.data()[p] *= scale[pattern.column[p]];
+      }
+      const Matrix full = at.slope.dense();
+      Matrix comparison = -full.cwiseAbs();
+      comparison.diagonal() = full.diagonal();
+      // A matrix with no positive entry beside its diagonal is an M-matrix where all its eigenvalues lie right of 0.
+      const double m = Eigen::EigenSolver<Matrix>(comparison, false).eigenvalues().real().minCoeff();
+      const double s = Eigen::SelfAdjointEigenSolver<Matrix>(0.5 * (full + full.transpose()), Eigen::EigenvaluesOnly).eigenvalues().minCoeff();
+      if (std::abs(m) < 0.02 || std::abs(s) < 1e-6) continue;  // too close for a rough solution, or for rounding
+      INFO(to_string(kind) << ", seed " << seed << ", least eigenvalues " << m << " and " << s);
+      CHECK(network.contracting(*at.work, at.slope) == (m > 0 || s > 0));
+      dominated += m > 0 ? 1 : 0;
+      definite += m < 0 && s > 0 ? 1 : 0;
+      neither += m < 0 && s < 0 ? 1 : 0;
+    }
+    const SolverCounts* counts = counts_of(*at.work->solver);
+    CHECK(counts->by_columns > 0);
+    CHECK(counts->by_solution > 0);
+    CHECK(counts->by_cholesky > 0);
+  }
+  CHECK(dominated > 10);
+  CHECK(definite > 10);
+  CHECK(neither > 10);
+}
+
 TEST_CASE("large: what a dense matrix would take is refused with its size") {
   LatticeOptions options;
   options.sides = {200, 200};
