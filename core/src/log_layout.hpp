@@ -80,8 +80,9 @@ std::string truncation(const std::string& path, std::uint64_t missing);
 /// "2026-01-31T12:00:00Z".
 std::string utc_now();
 
-/// A row of relaxations, field by field.
-struct RelaxationRecord {
+/// A row of relaxations, field by field: what is long is owned, or referred to.
+template <class Numbers, class Flags, class Text>
+struct RelaxationFields {
   std::uint64_t theta_digest = 0;
   std::vector<std::uint32_t> override_index;
   std::vector<double> override_value;
@@ -89,7 +90,7 @@ struct RelaxationRecord {
   std::uint64_t pattern_row = 0;
   std::vector<std::uint32_t> hold_terminal;
   std::vector<double> hold_level;
-  Vector nudge;
+  Numbers nudge;
   std::uint8_t start = 0;
   double rest_rate = 0;
   std::uint64_t start_digest = 0;
@@ -99,40 +100,17 @@ struct RelaxationRecord {
   std::uint8_t purpose = 0;
   std::uint32_t position = 0;
   std::uint64_t step = 0, sample = 0;
-  Vector potential, sigma, current, current_sigma, clamp_readback, theta_readback, environment;
+  Numbers potential, sigma, current, current_sigma, clamp_readback, theta_readback, environment;
   std::uint16_t flags = 0;
-  std::vector<std::uint16_t> terminal_flags;
+  Flags terminal_flags;
   double time_start = 0, time_settled = 0, time_read = 0, time_bound = 0;
-  std::string fault;
+  Text fault;
   double recorded = 0;
 };
+using RelaxationRecord = RelaxationFields<Vector, std::vector<std::uint16_t>, std::string>;
 
-/// The same as it is given to be logged: what is long is referred to.
-struct RelaxationView {
-  std::uint64_t theta_digest = 0;
-  std::vector<std::uint32_t> override_index;
-  std::vector<double> override_value;
-  std::uint32_t pattern_set = 0;
-  std::uint64_t pattern_row = 0;
-  std::vector<std::uint32_t> hold_terminal;
-  std::vector<double> hold_level;
-  std::span<const double> nudge;
-  std::uint8_t start = 0;
-  double rest_rate = 0;
-  std::uint64_t start_digest = 0;
-  std::uint8_t at = 0;
-  double at_time = 0;
-  std::uint32_t at_samples = 1;
-  std::uint8_t purpose = 0;
-  std::uint32_t position = 0;
-  std::uint64_t step = 0, sample = 0;
-  std::span<const double> potential, sigma, current, current_sigma, clamp_readback, theta_readback, environment;
-  std::uint16_t flags = 0;
-  std::span<const std::uint16_t> terminal_flags;
-  double time_start = 0, time_settled = 0, time_read = 0, time_bound = 0;
-  std::string_view fault;
-  double recorded = 0;
-
+/// As it is given to be logged.
+struct RelaxationView : RelaxationFields<std::span<const double>, std::span<const std::uint16_t>, std::string_view> {
   // Of the outputs, where only they are logged.
   std::vector<double> own_potential, own_sigma;
   std::vector<std::uint16_t> own_terminal_flags;

@@ -2,7 +2,7 @@
 
    bars.py --build BUILD_DIRECTORY [--out FILE.json] [ROW ...]      (tools/test --bars [ROW ...])
 
-Rows: xor regression mnist truth solver ep gradients corrected noise drift baseline log replay bad-input bench bench-estimators same-loop calibration settling safe check wire overlap raw-speed mnist-in-situ. Prints a table; the exit code is the number of rows that fall short.
+Rows: xor regression mnist truth solver ep gradients corrected noise drift baseline log replay bad-input bench bench-estimators same-loop calibration lattices log-rate settling safe check wire overlap raw-speed mnist-in-situ. Prints a table; the exit code is the number of rows that fall short.
 """
 import argparse
 import concurrent.futures
@@ -273,6 +273,41 @@ class Bars:
         self.report("settling", f"{f['relaxations']} relaxations on the emulated bench, noise, slowest time constant 5 to 20 scans", "residual at the verdict within the stated bound in >= 99 %",
                     f"{f['within']} within, {f['not_settled']} not settled; median residual {f['median_share_of_bound']:.2f} of the bound, after {f['median_scans']:.0f} scans", f["within"] >= 0.99 * f["relaxations"])
 
+    def lattices(self):
+        def lines(*options):
+            return [json.loads(line) for line in self.run(self.tests / "ness-bar-lattices", *options).stdout.splitlines()]
+
+        def exponent(nodes, seconds):
+            # Slope of the logarithms, of the least of three runs at each size.
+            n, t = [math.log(x) for x in nodes], [math.log(min(times)) for times in zip(*seconds)]
+            mean_n, mean_t = statistics.mean(n), statistics.mean(t)
+            slope = sum((x - mean_n) * (y - mean_t) for x, y in zip(n, t)) / sum((x - mean_n) ** 2 for x in n)
+            return slope, ", ".join(f"{math.exp(y):.3g}" for y in t)
+
+        slopes = {}
+        for algebra, bar in (("direct", "<= 1.6"), ("iterative", "lower than LU's")):
+            runs = [lines("--only", "factor", "--algebra", algebra, "--from", 1e4, "--to", 1e6) for _ in range(3)]
+            slopes[algebra], times = exponent([line["nodes"] for line in runs[0]], [[line["factor_s"] + line["solve_s"] for line in run] for run in runs])
+            self.report("lattices", f"two dimensions, 10^4 to 10^6 nodes, {algebra}: exponent of one factorisation and solution", bar, f"{slopes[algebra]:.3f} ({times} s)",
+                        slopes[algebra] <= 1.6 if algebra == "direct" else slopes[algebra] < slopes["direct"])
+            runs = [lines("--algebra", algebra, "--from", 1e3, "--to", 1e5) for _ in range(3)]
+            slope, times = exponent([line["nodes"] for line in runs[0]], [[line["cold"]["seconds"] for line in run] for run in runs])
+            cold = runs[0][-1]
+            self.report("lattices", f"10^3 to 10^5 nodes from rest, {algebra}: exponent of the whole relaxation", "<= 1.6", f"{slope:.3f} ({times} s)", slope <= 1.6)
+            least = min(run[-1]["cold"]["seconds"] for run in runs)
+            self.report("lattices", f"10^5 nodes from rest, {algebra}", "converged in < 30 s", f"{cold['cold']['verdict']}, {least:.1f} s (least of three), {cold['gigabytes']:.2g} GB",
+                        cold["cold"]["verdict"] == "converged" and least < 30)
+        warm = lines("--only", "warm", "--from", 1e6, "--to", 1e6)[0]
+        found = warm.get("warm", {"verdict": "no steady state to start from", "seconds": float("nan"), "residual": float("nan")})
+        self.report("lattices", f"10^6 nodes from a neighbouring state, {warm['algebra']}", "converged", f"{found['verdict']}, {found['seconds']:.1f} s, residual {found['residual']:.1g}, {warm['gigabytes']:.2g} GB",
+                    found["verdict"] == "converged")
+
+    def log_rate(self):
+        for line in self.run(self.tests / "ness-bar-log-rate", self.scratch).stdout.splitlines():
+            f = json.loads(line)
+            self.report("log-rate", f"{f['rows']} rows of a 784-30-10 network, written by the {'log' if f['mode'] == 'background' else 'caller'}'s thread", ">= 0.5 of a bare write, both with fdatasync",
+                        f"{f['ratio']:.2f}, {f['rows_per_s'] / 1e6:.2f} million rows/s; {f['caller_us']:.2f} us a row of the caller, {f['writer_us']:.2f} of the writer", f["ratio"] >= 0.5)
+
     def calibration(self):
         lines = [json.loads(line) for line in self.run(self.tests / "ness-bar-calibrate", experiments / "xor-bench.toml", "--seeds", 100, "--scratch", self.scratch, "--set", "training.epochs=200",
                                                        "--set", "device.variation=0.05", "--set", "device.read_noise=1e-3").stdout.splitlines()]
@@ -431,7 +466,7 @@ def main():
     parser.add_argument("--out", type=pathlib.Path)
     parser.add_argument("rows", nargs="*")
     options = parser.parse_args()
-    names = ["xor", "regression", "truth", "solver", "ep", "gradients", "corrected", "noise", "drift", "baseline", "log", "replay", "bad-input", "bench", "bench-estimators", "same-loop", "calibration", "settling", "safe", "check", "wire", "overlap", "raw-speed", "mnist", "mnist-in-situ"]
+    names = ["xor", "regression", "truth", "solver", "ep", "gradients", "corrected", "noise", "drift", "baseline", "log", "replay", "bad-input", "bench", "bench-estimators", "same-loop", "calibration", "lattices", "log-rate", "settling", "safe", "check", "wire", "overlap", "raw-speed", "mnist", "mnist-in-situ"]
     for row in options.rows:
         if row not in names:
             parser.error(f"no row '{row}': there are {', '.join(names)}")
