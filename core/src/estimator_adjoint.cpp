@@ -41,8 +41,16 @@ class Adjoint final : public Estimator {
       cotangents.push_back(forming.cotangent(i));
     }
     parts.costates.resize(parts.samples.size());
-    if (!parts.samples.empty()) model_->costates(parts.drives, parts.potentials, cotangents, parts.costates);
-    return contracted(*model_, std::move(forming), std::move(parts), info.parameters.size());
+    Vector sum = Vector::Zero(static_cast<Eigen::Index>(info.parameters.size()));
+    if (!parts.samples.empty()) model_->add_adjoint_gradient(parts.drives, parts.potentials, cotangents, parts.costates, sum);
+    for (std::size_t k = 0; k < parts.samples.size(); ++k) {
+      if (parts.costates[k].allFinite()) {
+        forming.use(parts.samples[k]);
+      } else {
+        forming.leave_out();
+      }
+    }
+    return forming.finish(std::move(sum));
   }
 
  private:

@@ -21,6 +21,14 @@ herr_t take_innermost(unsigned n, const H5E_error2_t* error, void* text) {
   return 0;
 }
 
+// A thread-safe HDF5 has a handler and a stack of errors for each thread, and forgets to free the texts on the stack when a thread ends.
+struct ErrorStack {
+  ErrorStack() { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
+  ~ErrorStack() { H5Eclear2(H5E_DEFAULT); }
+  ErrorStack(const ErrorStack&) = delete;
+  ErrorStack& operator=(const ErrorStack&) = delete;
+};
+
 // The driver's message holds a date, a pointer and a line feed: of it, only the system's reason is worth reading.
 std::string innermost_reason() {
   std::string text = "unknown reason";
@@ -97,8 +105,9 @@ Handle writing_list(Calls& calls) {
 Turn::Turn() : held_(turns()) {
   // A log whose disk is full must not be touched again when the process leaves.
   static const bool stays = H5dont_atexit() >= 0;
-  thread_local const bool silent = H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr) >= 0;  // a thread-safe build has a handler a thread
-  static_cast<void>(stays && silent);
+  thread_local const ErrorStack errors;
+  static_cast<void>(stays);
+  static_cast<void>(errors);
 }
 
 std::string Calls::complaint(std::string_view reason) const {

@@ -1,6 +1,7 @@
 #include "ness/core/model.hpp"
 
 #include <Eigen/LU>
+#include <algorithm>
 #include <limits>
 #include <stdexcept>
 #include <string>
@@ -30,6 +31,25 @@ void Model::costates(std::span<const Drive> drives, std::span<const Vector> pote
   for (std::size_t i = 0; i < drives.size(); ++i) {
     costate[i] = solve_transposed(conductance(drives[i], potential[i]), cotangent[i]);
   }
+}
+
+void Model::add_adjoint_gradient(std::span<const Drive> drives, std::span<const Vector> potential, std::span<const Vector> cotangent,
+                                 std::span<Vector> costate, Eigen::Ref<Vector> gradient) const {
+  costates(drives, potential, cotangent, costate);
+  const bool all = std::all_of(costate.begin(), costate.end(), [](const Vector& lambda) { return lambda.allFinite(); });
+  if (all) {
+    add_gradient(drives, potential, costate, gradient);
+    return;
+  }
+  std::vector<Drive> usable;
+  std::vector<Vector> at, lambda;
+  for (std::size_t i = 0; i < drives.size(); ++i) {
+    if (!costate[i].allFinite()) continue;
+    usable.push_back(drives[i]);
+    at.push_back(potential[i]);
+    lambda.push_back(costate[i]);
+  }
+  if (!usable.empty()) add_gradient(usable, at, lambda, gradient);
 }
 
 }  // namespace ness

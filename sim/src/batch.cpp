@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <mutex>
 #include <numbers>
+#include <stdexcept>
 #include <unordered_map>
 
+#include "batch_kernels.hpp"
 #include "parallel.hpp"
 
 namespace ness::sim::batches {
@@ -46,20 +49,14 @@ Levels levels_of(std::span<const Vector> clamp) {
   return found;
 }
 
-double chebyshev_node(std::size_t k, std::size_t terms) { return std::cos(std::numbers::pi * (static_cast<double>(k) + 0.5) / static_cast<double>(terms)); }
+// T_m at node k of a series of so many terms, and the node itself.
+double chebyshev(std::size_t m, std::size_t k, std::size_t terms) {
+  return std::cos(std::numbers::pi * static_cast<double>(m) * (static_cast<double>(k) + 0.5) / static_cast<double>(terms));
+}
+double chebyshev_node(std::size_t k, std::size_t terms) { return chebyshev(1, k, terms); }
 }  // namespace
 
-template <class T>
-struct Batch<T>::Prepared {
-  std::shared_ptr<const Vector> theta;
-  std::vector<T> input, gamma, a, b, g, mu_ref, capacity;
-  Values<T> values;
-  double steepest = 1;  // largest of |b|, |1 + b| of an input edge: how near the poles of its current are
-  double low_ref = 0, high_ref = 0;
-};
-
-template <class T>
-std::string Batch<T>::problem(const Network::Impl& impl) {
+std::string problem(const Network::Impl& impl) {
   const NetworkSpec& spec = impl.spec;
   for (std::size_t k = 0; k < spec.nodes.size(); ++k) {
     if (spec.nodes[k].T != spec.nodes[0].T) return "node " + std::to_string(k) + " has another temperature than node 0; batches need one";
@@ -82,8 +79,68 @@ std::string Batch<T>::problem(const Network::Impl& impl) {
   return {};
 }
 
+namespace {
+// The base's currents as Chebyshev series.
 template <class T>
-Batch<T>::Batch(const Network::Impl& impl) : impl_(impl) {
+struct Series {
+  double level = 0, middle = 0, half = 0;  // kT: the base's level, and the interval
+  Base<T> base;
+  std::vector<T> current, node, node_exponential;
+};
+
+// Terms that bring the series' error below `error` (of the sum of the edges' gammas): the current has its nearest poles pi kT T / steepest
+// off the real axis, and a Chebyshev series falls by rho a term, the sum of the half axes of the ellipse through them.
+std::size_t terms_for(double half_width, double pole, double error) {
+  const double e = pole / half_width, rho = e + std::sqrt(1 + e * e);
+  const double terms = std::ceil(std::log(1 / error) / std::log(rho)) + 2;
+  return terms < 48 ? static_cast<std::size_t>(terms) : 0;
+}
+
+// A network in vector code.
+template <class T>
+class BatchOf final : public Batch {
+ public:
+  explicit BatchOf(const Network::Impl& impl);
+  void relax(const std::shared_ptr<const Vector>& theta, std::span<const Vector> clamp, std::span<const Vector> start, std::span<const Vector> inject,
+             const std::vector<bool>& restored, const SteadyStateOptions& options, unsigned threads, std::span<Vector> potential, std::span<Found> found) const override;
+  void pull(const std::shared_ptr<const Vector>& theta, std::span<const Vector> clamp, std::span<const Vector> potential, std::span<const Vector> cotangent,
+            std::span<Vector> costate, Eigen::Ref<Vector> gradient, unsigned threads) const override;
+
+ private:
+  struct Prepared;
+  std::shared_ptr<Prepared> prepared(const std::shared_ptr<const Vector>& theta) const;
+  std::shared_ptr<const Series<T>> series_of(Prepared& ready, std::span<const Vector> clamp, unsigned threads) const;
+
+  const Network::Impl& impl_;
+  Shape shape_;
+  std::vector<std::uint32_t> position_;  // of each free index in the order of elimination
+  std::vector<std::uint32_t> free_of_;   // free index of each position
+  std::vector<std::uint32_t> fed_, source_, target_, source_target_, target_source_;
+  std::unique_ptr<bool[]> repeated_;
+  struct Place {
+    std::int64_t gamma = -1, a = -1, b = -1;  // in theta; gamma -1: no edge
+    bool reversed = false;                    // from the free node into the clamped one: the current of the edge turned round, b of the other sign
+  };
+  std::vector<Place> input_place_;  // [blocks][inputs][16]
+  std::vector<Place> edge_place_;   // [edges]
+  mutable std::mutex mutex_;
+  mutable std::shared_ptr<Prepared> last_;
+};
+}  // namespace
+
+template <class T>
+struct BatchOf<T>::Prepared {
+  std::shared_ptr<const Vector> theta;
+  std::vector<T> input, gamma, a, b, g, mu_ref, capacity;
+  Values<T> values;
+  double steepest = 1;  // largest of |b|, |1 + b| of an input edge: how near the poles of its current are
+  double low_ref = 0, high_ref = 0;
+  std::mutex mutex;
+  std::shared_ptr<const Series<T>> series;  // the last that was asked for
+};
+
+template <class T>
+BatchOf<T>::BatchOf(const Network::Impl& impl) : impl_(impl) {
   const std::size_t n = impl.free.size();
   position_.resize(n);
   for (const auto* part : {&impl.plan.first, &impl.plan.rest}) {
@@ -154,7 +211,7 @@ Batch<T>::Batch(const Network::Impl& impl) : impl_(impl) {
 }
 
 template <class T>
-std::shared_ptr<const typename Batch<T>::Prepared> Batch<T>::prepared(const std::shared_ptr<const Vector>& theta) const {
+std::shared_ptr<typename BatchOf<T>::Prepared> BatchOf<T>::prepared(const std::shared_ptr<const Vector>& theta) const {
   {
     const std::scoped_lock lock(mutex_);
     if (last_ && last_->theta == theta) return last_;
@@ -200,21 +257,6 @@ std::shared_ptr<const typename Batch<T>::Prepared> Batch<T>::prepared(const std:
 }
 
 namespace {
-// The base's currents as Chebyshev series.
-template <class T>
-struct Series {
-  Base<T> base;
-  std::vector<T> current, node, node_exponential;
-};
-
-// Terms that bring the series' error below `error` (of the sum of the edges' gammas): the current has its nearest poles pi kT T / steepest
-// off the real axis, and a Chebyshev series falls by rho a term, the sum of the half axes of the ellipse through them.
-std::size_t terms_for(double half_width, double pole, double error) {
-  const double e = pole / half_width, rho = e + std::sqrt(1 + e * e);
-  const double terms = std::ceil(std::log(1 / error) / std::log(rho)) + 2;
-  return terms < 48 ? static_cast<std::size_t>(terms) : 0;
-}
-
 template <class T>
 std::vector<T>& scratch_of_thread(std::size_t size) {
   thread_local std::vector<T> scratch;
@@ -242,49 +284,60 @@ void lay(Laid<T>& out, const Vector& clamp, const Values<T>& values, const Base<
     out.spots.push_back({static_cast<std::uint32_t>(i), out.level[i], out.exponential[i]});
   }
 }
-// The series of a minibatch, or none where it would not pay.
+}  // namespace
+
+// The series of a minibatch; without terms where it would not pay.
 template <class T>
-Series<T> series_of(const Shape& shape, const Values<T>& values, double steepest, double low_ref, double high_ref, const Levels& levels, std::size_t samples,
-                           double error, unsigned threads) {
-  Series<T> made;
-  if (shape.blocks == 0 || !(levels.share > 0.6)) return made;
-  const double low = std::min(levels.low, low_ref), high = std::max(levels.high, high_ref), margin = 0.02 * (high - low) + 0.01 / static_cast<double>(values.inverse);
+std::shared_ptr<const Series<T>> BatchOf<T>::series_of(Prepared& ready, std::span<const Vector> clamp, unsigned threads) const {
+  static const auto none = std::make_shared<const Series<T>>();
+  constexpr double error = 1e-6;
+  const Levels levels = levels_of(clamp);
+  if (shape_.blocks == 0 || !(levels.share > 0.6)) return none;
+  const Values<T>& values = ready.values;
+  const double low = std::min(levels.low, ready.low_ref), high = std::max(levels.high, ready.high_ref), margin = 0.02 * (high - low) + 0.01 / static_cast<double>(values.inverse);
   const double half = (high - low) / 2 + margin;
-  const std::size_t terms = terms_for(half, std::numbers::pi / static_cast<double>(values.inverse) / steepest, error);
-  if (terms == 0 || static_cast<double>(samples) * (2 * levels.share - 1) < static_cast<double>(terms)) return made;
-  const std::size_t fed = shape.blocks * block;
-  const double level = levels.base;
+  const std::size_t terms = terms_for(half, std::numbers::pi / static_cast<double>(values.inverse) / ready.steepest, error);
+  if (terms == 0 || static_cast<double>(clamp.size()) * (2 * levels.share - 1) < static_cast<double>(terms)) return none;
+  {
+    const std::scoped_lock lock(ready.mutex);
+    if (ready.series && ready.series->level == levels.base && ready.series->middle == (low + high) / 2 && ready.series->half == half) return ready.series;
+  }
+  const std::size_t fed = shape_.blocks * block;
+  auto made = std::make_shared<Series<T>>();
+  made->level = levels.base;
+  made->middle = (low + high) / 2;
+  made->half = half;
   T scaled = 0, exponential = 1;
-  arithmetic<T>().scale_levels(1, &level, values.scale, &scaled, &exponential);
+  arithmetic<T>().scale_levels(1, &levels.base, values.scale, &scaled, &exponential);
   std::vector<T> at(terms * fed);
   std::vector<double> node(terms);
-  for (std::size_t k = 0; k < terms; ++k) node[k] = (low + high) / 2 + half * chebyshev_node(k, terms);
-  for_each_index(terms, threads, [&](std::size_t k) { arithmetic<T>().base_currents(shape, values, scaled, exponential, static_cast<T>(node[k]), at.data() + k * fed); });
-  made.current.resize(terms * fed);
+  for (std::size_t k = 0; k < terms; ++k) node[k] = made->middle + half * chebyshev_node(k, terms);
+  for_each_index(terms, threads, [&](std::size_t k) { arithmetic<T>().base_currents(shape_, values, scaled, exponential, static_cast<T>(node[k]), at.data() + k * fed); });
+  made->current.resize(terms * fed);
   for (std::size_t m = 0; m < terms; ++m) {
     for (std::size_t i = 0; i < fed; ++i) {
       double sum = 0;
-      for (std::size_t k = 0; k < terms; ++k) {
-        sum += static_cast<double>(at[k * fed + i]) * std::cos(std::numbers::pi * static_cast<double>(m) * (static_cast<double>(k) + 0.5) / static_cast<double>(terms));
-      }
-      made.current[m * fed + i] = static_cast<T>(sum * (m == 0 ? 1.0 : 2.0) / static_cast<double>(terms));
+      for (std::size_t k = 0; k < terms; ++k) sum += static_cast<double>(at[k * fed + i]) * chebyshev(m, k, terms);
+      made->current[m * fed + i] = static_cast<T>(sum * (m == 0 ? 1.0 : 2.0) / static_cast<double>(terms));
     }
   }
-  made.node.resize(terms);
-  made.node_exponential.resize(terms);
-  arithmetic<T>().scale_levels(terms, node.data(), values.scale, made.node.data(), made.node_exponential.data());
-  made.base = {terms, scaled, exponential, static_cast<T>((low + high) / 2 - half), static_cast<T>((low + high) / 2 + half), made.current.data()};
+  made->node.resize(terms);
+  made->node_exponential.resize(terms);
+  arithmetic<T>().scale_levels(terms, node.data(), values.scale, made->node.data(), made->node_exponential.data());
+  made->base = {terms, scaled, exponential, static_cast<T>(made->middle - half), static_cast<T>(made->middle + half), made->current.data()};
+  const std::scoped_lock lock(ready.mutex);
+  ready.series = made;
   return made;
 }
-}  // namespace
 
 template <class T>
-void Batch<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<const Vector> clamp, std::span<const Vector> start, std::span<const Vector> inject,
+void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<const Vector> clamp, std::span<const Vector> start, std::span<const Vector> inject,
                      const std::vector<bool>& restored, const SteadyStateOptions& options, unsigned threads, std::span<Vector> potential, std::span<Found> found) const {
-  const std::shared_ptr<const Prepared> ready = prepared(theta);
+  const std::shared_ptr<Prepared> ready = prepared(theta);
   const Values<T>& values = ready->values;
-  const Series<T> series = series_of<T>(shape_, values, ready->steepest, ready->low_ref, ready->high_ref, levels_of(clamp), clamp.size(), 3e-5, threads);
-  const Limits limits{options.path_tolerance, options.trust, options.tolerance, impl_.spec.kT, std::min<std::uint32_t>(options.max_steps, 200)};
+  const std::shared_ptr<const Series<T>> series = series_of(*ready, clamp, threads);
+  const double tolerance = sizeof(T) == sizeof(double) ? options.tolerance : std::max(options.tolerance, 1e-3);
+  const Limits limits{options.path_tolerance, options.trust, tolerance, impl_.spec.kT, std::min<std::uint32_t>(options.max_steps, 200)};
   const std::size_t side = arithmetic<T>().group_size, n = shape_.nodes();
   for_each_index((clamp.size() + side - 1) / side, threads, [&](std::size_t group) {
     const std::size_t first = group * side, count = std::min(side, clamp.size() - first);
@@ -295,7 +348,7 @@ void Batch<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<const
     std::vector<Sample<T>> samples(count);
     for (std::size_t i = 0; i < count; ++i) {
       laid[i].wide = false;
-      lay<T>(laid[i], clamp[first + i], values, series.base);
+      lay<T>(laid[i], clamp[first + i], values, series->base);
       T *from = nodes.data() + 3 * i * n, *u = from + n, *to = u + n;
       const bool injected = !inject.empty() && inject[first + i].size() > 0;
       for (std::size_t k = 0; k < n; ++k) {
@@ -306,7 +359,7 @@ void Batch<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<const
       samples[i] = {laid[i].level.data(), laid[i].exponential.data(), laid[i].spots.data(), laid[i].spots.size(), from, injected ? u : nullptr, restored[first + i], to};
     }
     std::vector<T>& scratch = scratch_of_thread<T>(scratch_size(shape_, 0));
-    arithmetic<T>().relax_group(shape_, values, series.base, limits, samples.data(), count, scratch.data());
+    arithmetic<T>().relax_group(shape_, values, series->base, limits, samples.data(), count, scratch.data());
     for (std::size_t i = 0; i < count; ++i) {
       const Sample<T>& sample = samples[i];
       found[first + i] = {sample.converged && !laid[i].wide, sample.contracting, sample.followed, static_cast<double>(sample.bound), static_cast<double>(sample.displacement),
@@ -318,12 +371,12 @@ void Batch<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<const
 }
 
 template <class T>
-void Batch<T>::pull(const std::shared_ptr<const Vector>& theta, std::span<const Vector> clamp, std::span<const Vector> potential, std::span<const Vector> cotangent,
+void BatchOf<T>::pull(const std::shared_ptr<const Vector>& theta, std::span<const Vector> clamp, std::span<const Vector> potential, std::span<const Vector> cotangent,
                     std::span<Vector> costate, Eigen::Ref<Vector> gradient, unsigned threads) const {
-  const std::shared_ptr<const Prepared> ready = prepared(theta);
+  const std::shared_ptr<Prepared> ready = prepared(theta);
   const Values<T>& values = ready->values;
-  const Series<T> series = series_of<T>(shape_, values, ready->steepest, ready->low_ref, ready->high_ref, levels_of(clamp), clamp.size(), 1e-6, threads);
-  const std::size_t side = arithmetic<T>().group_size, n = shape_.nodes(), fed = shape_.blocks * block, terms = series.base.terms;
+  const std::shared_ptr<const Series<T>> series = series_of(*ready, clamp, threads);
+  const std::size_t side = arithmetic<T>().group_size, n = shape_.nodes(), fed = shape_.blocks * block, terms = series->base.terms;
   const std::size_t input_size = shape_.blocks * shape_.inputs * 3 * block, edge_size = shape_.edges * 3 * block, leak_size = n * 2 * block;
   const std::size_t size = input_size + edge_size + leak_size + terms * fed;
   constexpr std::size_t wave = 16;  // groups whose sums are held at once
@@ -342,7 +395,7 @@ void Batch<T>::pull(const std::shared_ptr<const Vector>& theta, std::span<const 
       std::vector<Pull<T>> samples(count);
       std::size_t most = 0;
       for (std::size_t i = 0; i < count; ++i) {
-        lay<T>(laid[i], clamp[first + i], values, series.base);
+        lay<T>(laid[i], clamp[first + i], values, series->base);
         most = std::max(most, laid[i].spots.size());
         T *mu = nodes.data() + 3 * i * n, *c = mu + n, *lambda = c + n;
         for (std::size_t k = 0; k < n; ++k) {
@@ -355,7 +408,7 @@ void Batch<T>::pull(const std::shared_ptr<const Vector>& theta, std::span<const 
       }
       std::vector<T>& scratch = scratch_of_thread<T>(scratch_size(shape_, most));
       const Sums<T> into{mine, mine + input_size, mine + input_size + edge_size, mine + input_size + edge_size + leak_size};
-      arithmetic<T>().pull_group(shape_, values, series.base, samples.data(), count, into, scratch.data());
+      arithmetic<T>().pull_group(shape_, values, series->base, samples.data(), count, into, scratch.data());
       if (cotangent.empty()) return;
       for (std::size_t i = 0; i < count; ++i) {
         costate[first + i].resize(static_cast<Eigen::Index>(n));
@@ -377,9 +430,7 @@ void Batch<T>::pull(const std::shared_ptr<const Vector>& theta, std::span<const 
   for (std::size_t k = 0; k < terms; ++k) {
     for (std::size_t i = 0; i < fed; ++i) {
       double sum = 0;
-      for (std::size_t m = 0; m < terms; ++m) {
-        sum += (m == 0 ? 1.0 : 2.0) * moment[m * fed + i] * std::cos(std::numbers::pi * static_cast<double>(m) * (static_cast<double>(k) + 0.5) / static_cast<double>(terms));
-      }
+      for (std::size_t m = 0; m < terms; ++m) sum += (m == 0 ? 1.0 : 2.0) * moment[m * fed + i] * chebyshev(m, k, terms);
       weight[k * fed + i] = static_cast<T>(sum / static_cast<double>(terms));
     }
   }
@@ -397,7 +448,7 @@ void Batch<T>::pull(const std::shared_ptr<const Vector>& theta, std::span<const 
     const std::size_t b = part / stretches, from = part % stretches * stretch, to = std::min(shape_.inputs, from + stretch);
     T own[stretch * 3 * block];
     if (terms > 0) {
-      arithmetic<T>().base_gradient(shape_, values, series.base, series.node.data(), series.node_exponential.data(), weight.data(), b, from, to, own);
+      arithmetic<T>().base_gradient(shape_, values, series->base, series->node.data(), series->node_exponential.data(), weight.data(), b, from, to, own);
     } else {
       std::fill(own, own + stretch * 3 * block, T(0));
     }
@@ -428,7 +479,21 @@ void Batch<T>::pull(const std::shared_ptr<const Vector>& theta, std::span<const 
   }
 }
 
-template class Batch<float>;
-template class Batch<double>;
+template <class T>
+std::shared_ptr<const Batch> make(const Network::Impl& impl) {
+  return std::make_shared<BatchOf<T>>(impl);
+}
+template std::shared_ptr<const Batch> make<float>(const Network::Impl&);
+template std::shared_ptr<const Batch> make<double>(const Network::Impl&);
+
+std::shared_ptr<const Batch> shared(const Network::Impl& impl, Batches kind) {
+  if (kind == Batches::off) return nullptr;
+  if (std::string p = problem(impl); !p.empty()) throw std::invalid_argument("batches: " + p);
+  const std::scoped_lock lock(impl.batches_mutex);
+  std::weak_ptr<const Batch>& kept = impl.kept_batches[kind == Batches::single_precision ? 0 : 1];
+  std::shared_ptr<const Batch> batch = kept.lock();
+  if (batch == nullptr) kept = batch = kind == Batches::single_precision ? make<float>(impl) : make<double>(impl);
+  return batch;
+}
 
 }  // namespace ness::sim::batches

@@ -3,6 +3,8 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
+#include <mutex>
 #include <vector>
 
 #include "elimination.hpp"
@@ -13,6 +15,9 @@
 namespace ness::sim {
 
 class Ordering;
+namespace batches {
+class Batch;
+}
 
 /// Edges of one law that are evaluated together. A fan-in runs from neighbouring nodes into one node; others are gathered by
 /// index. Temperatures are equal within a block or given per edge.
@@ -52,6 +57,8 @@ struct Network::Impl {
   Elimination::Plan plan;                         ///< dense
   std::shared_ptr<const SlopePattern> pattern;    ///< else
   std::shared_ptr<const Ordering> ordering;
+  mutable std::mutex batches_mutex;
+  mutable std::weak_ptr<const batches::Batch> kept_batches[2];  ///< in single and in double precision, while somebody has them
 
   Impl(NetworkSpec described, LinearAlgebra wanted);
   void compile_blocks(const LawEdges& law);

@@ -4,10 +4,12 @@
 #include <cmath>
 #include <limits>
 #include <mutex>
+#include <numeric>
 #include <stdexcept>
 #include <utility>
 
 #include "ness/core/error.hpp"
+#include "batch.hpp"
 #include "ness/sim/vector_target.hpp"
 #include "network_impl.hpp"
 #include "parallel.hpp"
@@ -72,7 +74,33 @@ Boundary boundary_of(const Network& network, const Drive& drive, Vector& theta) 
   return boundary;
 }
 
-NetworkModel::NetworkModel(std::shared_ptr<const Network> network, unsigned threads) : network_(std::move(network)), threads_(threads) {}
+const char* to_string(Batches batches) {
+  switch (batches) {
+    case Batches::off: return "off";
+    case Batches::single_precision: return "single";
+    case Batches::double_precision: return "double";
+  }
+  return "?";
+}
+
+namespace {
+// Drives of one parameter vector that a batch can serve.
+bool joins(const Drive& drive, const std::shared_ptr<const Vector>& theta) {
+  return drive.theta.base == theta && drive.theta.overrides.empty() && drive.holds.empty() && drive.clamp.set != nullptr;
+}
+bool all_join(std::span<const Drive> drives) {
+  return !drives.empty() && std::all_of(drives.begin(), drives.end(), [&](const Drive& drive) { return joins(drive, drives.front().theta.base); });
+}
+
+Vector levels_of(const Network& network, const Drive& drive) {
+  Vector levels(static_cast<Eigen::Index>(network.clamped().size()));
+  drive.clamp.set->levels(drive.clamp.row, levels);
+  return levels;
+}
+}  // namespace
+
+NetworkModel::NetworkModel(std::shared_ptr<const Network> network, unsigned threads, Batches batches)
+    : network_(std::move(network)), threads_(threads), batch_(batches::shared(network_->impl(), batches)) {}
 std::size_t NetworkModel::free_nodes() const { return network_->free().size(); }
 std::size_t NetworkModel::parameters() const { return network_->parameters(); }
 
@@ -115,24 +143,54 @@ void NetworkModel::costates(std::span<const Drive> drives, std::span<const Vecto
 
 void NetworkModel::add_gradient(std::span<const Drive> drives, std::span<const Vector> potential, std::span<const Vector> costate,
                                 Eigen::Ref<Vector> gradient) const {
+  if (batch_ != nullptr && all_join(drives)) {
+    if (drives.size() != potential.size() || drives.size() != costate.size()) throw std::invalid_argument("model: gradient of samples of unequal number");
+    std::vector<Vector> clamp(drives.size()), given(costate.begin(), costate.end());
+    for_each_index(drives.size(), threads_, [&](std::size_t i) { clamp[i] = levels_of(*network_, drives[i]); });
+    batch_->pull(drives.front().theta.base, clamp, potential, {}, given, gradient, threads_);
+    return;
+  }
   std::vector<Vector> thetas(drives.size());
   std::vector<Boundary> boundaries(drives.size());
   for_each_index(drives.size(), threads_, [&](std::size_t i) { boundaries[i] = boundary_of(*network_, drives[i], thetas[i]); });
   network_->add_gradient(boundaries, potential, costate, gradient, threads_);
 }
 
+void NetworkModel::add_adjoint_gradient(std::span<const Drive> drives, std::span<const Vector> potential, std::span<const Vector> cotangent,
+                                        std::span<Vector> costate, Eigen::Ref<Vector> gradient) const {
+  if (batch_ == nullptr || !all_join(drives)) {
+    Model::add_adjoint_gradient(drives, potential, cotangent, costate, gradient);
+    return;
+  }
+  if (drives.size() != potential.size() || drives.size() != cotangent.size() || drives.size() != costate.size()) {
+    throw std::invalid_argument("model: gradient of samples of unequal number");
+  }
+  std::vector<Vector> clamp(drives.size());
+  for_each_index(drives.size(), threads_, [&](std::size_t i) { clamp[i] = levels_of(*network_, drives[i]); });
+  batch_->pull(drives.front().theta.base, clamp, potential, cotangent, costate, gradient, threads_);
+  // A batch eliminates without exchanging rows: where that fails the matrix need not be singular.
+  for (std::size_t i = 0; i < drives.size(); ++i) {
+    if (costate[i].allFinite()) continue;
+    costates(drives.subspan(i, 1), potential.subspan(i, 1), cotangent.subspan(i, 1), costate.subspan(i, 1));
+    if (costate[i].allFinite()) add_gradient(drives.subspan(i, 1), potential.subspan(i, 1), costate.subspan(i, 1), gradient);
+  }
+}
+
 struct Simulation::Impl {
   std::shared_ptr<const Network> network;
   SimulationOptions options;
+  std::shared_ptr<const batches::Batch> batch;
   DeviceInfo info;
   Vector rest, present;
   WorkspacePool pool;
 
   Impl(std::shared_ptr<const Network> given, const SimulationOptions& chosen)
-      : network(std::move(given)), options(chosen), rest(network->rest()), present(rest), pool(*network) {}
+      : network(std::move(given)), options(chosen), batch(batches::shared(network->impl(), options.batches)), rest(network->rest()), present(rest), pool(*network) {}
 
   Vector start_of(const Drive& drive, const Boundary& boundary, double& time) const;
-  Relaxation run(const Drive& drive, Vector& end);
+  Relaxation run(const Drive& drive);
+  void run_batch(std::span<const Drive> drives, std::span<Relaxation> rows, std::vector<std::size_t>& left) const;
+  void judge(Relaxation& row, bool restored, bool contracting, double displacement) const;
   bool set_held(const Drive& drive, const Boundary& boundary, Relaxation& row) const;
   void settle(const Drive& drive, const Boundary& boundary, Network::Workspace& work, Relaxation& row) const;
   void observe_at(const At& at, const Boundary& boundary, const Vector& start, Network::Workspace& work, Relaxation& row) const;
@@ -182,14 +240,56 @@ Vector Simulation::Impl::start_of(const Drive& drive, const Boundary& boundary, 
   return follow(*network, boundary, rest, std::span(&time, 1), ramp).front();
 }
 
-Relaxation Simulation::Impl::run(const Drive& drive, Vector& end) {
+// Relaxes what a batch can; `left` receives those that are to be relaxed one by one.
+void Simulation::Impl::run_batch(std::span<const Drive> drives, std::span<Relaxation> rows, std::vector<std::size_t>& left) const {
+  const auto& theta = drives.front().theta.base;
+  std::vector<std::size_t> chosen;
+  std::vector<Vector> start, inject;
+  std::vector<bool> restored;
+  for (std::size_t i = 0; i < drives.size(); ++i) {
+    const auto* from = std::get_if<From>(&drives[i].start);
+    const auto* at_rest = std::get_if<Rest>(&drives[i].start);
+    const bool starts = from != nullptr || (at_rest != nullptr && std::isinf(at_rest->rate));
+    if (!starts || !joins(drives[i], theta) || !std::holds_alternative<Settled>(drives[i].observe)) {
+      left.push_back(i);
+      continue;
+    }
+    chosen.push_back(i);
+    start.push_back(from != nullptr ? *from->potential : rest);
+    inject.push_back(drives[i].nudge);
+    restored.push_back(from != nullptr && options.steady_state.newton_first);
+  }
+  if (chosen.empty()) return;
+  std::vector<Vector> clamp(chosen.size()), potential(chosen.size());
+  std::vector<batches::Batch::Found> found(chosen.size());
+  for_each_index(chosen.size(), options.threads, [&](std::size_t k) { clamp[k] = levels_of(*network, drives[chosen[k]]); });
+  batch->relax(theta, clamp, start, inject, restored, options.steady_state, options.threads, potential, found);
+  for (std::size_t k = 0; k < chosen.size(); ++k) {
+    const batches::Batch::Found& one = found[k];
+    if (!one.converged) {
+      left.push_back(chosen[k]);
+      continue;
+    }
+    Relaxation& row = rows[chosen[k]];
+    row.timing.settled = row.timing.read = one.time;
+    row.timing.bound = one.bound;
+    judge(row, std::holds_alternative<From>(drives[chosen[k]].start), one.contracting, one.displacement);
+    row.potential = std::move(potential[k]);
+  }
+}
+
+// A fold was passed: far from where it started, through states at which the flow does not contract.
+void Simulation::Impl::judge(Relaxation& row, bool restored, bool contracting, double displacement) const {
+  if (restored && !contracting && displacement > options.steady_state.trust * network->spec().kT) row.quality.raise(Flag::other_branch);
+}
+
+Relaxation Simulation::Impl::run(const Drive& drive) {
   WorkspacePool::Lease work(pool);
   Vector theta;
   const Boundary boundary = boundary_of(*network, drive, theta);
   Relaxation row;
   if (!set_held(drive, boundary, row)) settle(drive, boundary, *work, row);
   if (!boundary.held.empty()) measure_currents(boundary, *work, row);
-  end = row.potential;
   return row;
 }
 
@@ -198,8 +298,8 @@ bool Simulation::Impl::set_held(const Drive& drive, const Boundary& boundary, Re
   if (boundary.held.empty() || boundary.held.size() < network->free().size()) return false;
   row.potential.resize(static_cast<Eigen::Index>(boundary.held.size()));
   for (const auto& [k, level] : boundary.held) row.potential[k] = level;
-  const Rest* rest = std::get_if<Rest>(&drive.start);
-  if (rest != nullptr && std::isfinite(rest->rate) && boundary.clamp.size() > 0) row.timing.start = boundary.clamp.cwiseAbs().maxCoeff() / rest->rate;
+  const Rest* at_rest = std::get_if<Rest>(&drive.start);
+  if (at_rest != nullptr && std::isfinite(at_rest->rate) && boundary.clamp.size() > 0) row.timing.start = boundary.clamp.cwiseAbs().maxCoeff() / at_rest->rate;
   const At* at = std::get_if<At>(&drive.observe);
   row.timing.settled = row.timing.read = row.timing.start + (at != nullptr ? at->time : 0);
   return true;
@@ -216,10 +316,7 @@ void Simulation::Impl::settle(const Drive& drive, const Boundary& boundary, Netw
   row.timing.settled = row.timing.read = row.timing.start + state.time;
   row.timing.bound = state.bound;
   switch (state.verdict) {
-    case Verdict::converged:
-      // A fold was passed: far from where it started, through states at which the flow does not contract.
-      if (restored && !state.contracting && state.displacement > options.steady_state.trust * network->spec().kT) row.quality.raise(Flag::other_branch);
-      break;
+    case Verdict::converged: judge(row, restored, state.contracting, state.displacement); break;
     case Verdict::not_converged: row.quality.raise(Flag::not_converged); break;
     case Verdict::limit_cycle:
       row.quality.raise(Flag::oscillating);
@@ -259,10 +356,17 @@ void Simulation::do_relax(std::span<const Drive> drives, const Sink& sink, std::
   for (std::size_t first = 0; first < drives.size(); first += group) {
     if (stop.stop_requested()) throw Cancelled();
     const std::size_t count = std::min(group, drives.size() - first);
+    const std::span<const Drive> group_drives = drives.subspan(first, count);
     std::vector<Relaxation> rows(count);
-    std::vector<Vector> ends(count);
-    for_each_index(count, impl_->options.threads, [&](std::size_t i) { rows[i] = impl_->run(drives[first + i], ends[i]); });
-    impl_->present = std::move(ends.back());
+    std::vector<std::size_t> left;
+    if (impl_->batch != nullptr && !sequential) {
+      impl_->run_batch(group_drives, rows, left);
+    } else {
+      left.resize(count);
+      std::iota(left.begin(), left.end(), std::size_t{0});
+    }
+    for_each_index(left.size(), impl_->options.threads, [&](std::size_t i) { rows[left[i]] = impl_->run(group_drives[left[i]]); });
+    impl_->present = rows.back().potential;
     for (std::size_t i = 0; i < count; ++i) sink(first + i, rows[i]);
   }
 }

@@ -47,8 +47,8 @@ void against_the_reference(const Case& c, std::uint64_t seed, double tolerance, 
   }
   const Network network(spec);
   const Network::Impl impl(spec, LinearAlgebra::dense);
-  REQUIRE(batches::Batch<T>::problem(impl).empty());
-  const batches::Batch<T> batch(impl);
+  REQUIRE(batches::problem(impl).empty());
+  const std::shared_ptr<const batches::Batch> batch = batches::make<T>(impl);
   const auto theta = std::make_shared<const Vector>(network.theta());
   const std::vector<Vector> clamp = patterns(c.samples, c.layers.front(), c.common, seed);
   Random random(seed, 22);
@@ -59,7 +59,7 @@ void against_the_reference(const Case& c, std::uint64_t seed, double tolerance, 
   SteadyStateOptions options;
   options.tolerance = tolerance;
   std::vector<Vector> found(c.samples), expected(c.samples), cotangent(c.samples), costate(c.samples), expected_costate(c.samples);
-  std::vector<typename batches::Batch<T>::Found> what(c.samples);
+  std::vector<batches::Batch::Found> what(c.samples);
   std::vector<Boundary> boundaries(c.samples);
   const auto work = network.workspace();
   for (std::size_t i = 0; i < c.samples; ++i) {
@@ -87,7 +87,7 @@ void against_the_reference(const Case& c, std::uint64_t seed, double tolerance, 
         for (double& x : mu) x += 0.05 * random.normal();
       }
     }
-    batch.relax(theta, clamp, from, inject, std::vector<bool>(c.samples, restored), options, 1, found, what);
+    batch->relax(theta, clamp, from, inject, std::vector<bool>(c.samples, restored), options, 1, found, what);
     std::size_t converged = 0;
     for (std::size_t i = 0; i < c.samples; ++i) {
       if (!what[i].converged) continue;  // left to the reference solver
@@ -99,20 +99,20 @@ void against_the_reference(const Case& c, std::uint64_t seed, double tolerance, 
     CHECK(10 * converged >= 9 * c.samples);
     // On two threads the same bits.
     std::vector<Vector> again(c.samples);
-    batch.relax(theta, clamp, from, inject, std::vector<bool>(c.samples, restored), options, 2, again, what);
+    batch->relax(theta, clamp, from, inject, std::vector<bool>(c.samples, restored), options, 2, again, what);
     for (std::size_t i = 0; i < c.samples; ++i) {
       if (what[i].converged) CHECK(again[i] == found[i]);
     }
   }
   Vector gradient = Vector::Zero(theta->size()), reference = gradient, twice = gradient, given = gradient;
-  batch.pull(theta, clamp, expected, cotangent, costate, gradient, 1);
+  batch->pull(theta, clamp, expected, cotangent, costate, gradient, 1);
   network.add_gradient(boundaries, expected, expected_costate, reference, 1);
   CHECK((gradient - reference).norm() < gradient_tolerance * reference.norm());
   for (std::size_t i = 0; i < c.samples; ++i) CHECK((costate[i] - expected_costate[i]).norm() < gradient_tolerance * expected_costate[i].norm());
   std::vector<Vector> other(c.samples);
-  batch.pull(theta, clamp, expected, cotangent, other, twice, 2);
+  batch->pull(theta, clamp, expected, cotangent, other, twice, 2);
   CHECK(twice == gradient);
-  batch.pull(theta, clamp, expected, {}, expected_costate, given, 1);
+  batch->pull(theta, clamp, expected, {}, expected_costate, given, 1);
   CHECK((given - reference).norm() < gradient_tolerance * reference.norm());
 }
 }  // namespace
@@ -136,16 +136,16 @@ TEST_CASE("batches: the states and gradients of the reference, in both precision
 }
 
 TEST_CASE("batches: a network they do not serve is named, and potentials out of range are left to the reference") {
-  CHECK(batches::Batch<float>::problem(Network::Impl(random_dots({3, 4, 1}, 1, 1.0, 0.5), LinearAlgebra::dense)) == "common-mode lever arms d; batches need d = 0");
-  CHECK(batches::Batch<float>::problem(Network::Impl(random_dots({3, 4, 1}, 1, 1.0, 0, true), LinearAlgebra::dense)).find("temperature") != std::string::npos);
-  CHECK(batches::Batch<float>::problem(Network::Impl(mixed(), LinearAlgebra::dense)).find("batches need") != std::string::npos);
+  CHECK(batches::problem(Network::Impl(random_dots({3, 4, 1}, 1, 1.0, 0.5), LinearAlgebra::dense)) == "common-mode lever arms d; batches need d = 0");
+  CHECK(batches::problem(Network::Impl(random_dots({3, 4, 1}, 1, 1.0, 0, true), LinearAlgebra::dense)).find("temperature") != std::string::npos);
+  CHECK(batches::problem(Network::Impl(mixed(), LinearAlgebra::dense)).find("batches need") != std::string::npos);
   const NetworkSpec spec = random_dots({3, 4, 1}, 5, 1.0);
   const Network::Impl impl(spec, LinearAlgebra::dense);
-  const batches::Batch<float> batch(impl);
+  const std::shared_ptr<const batches::Batch> batch = batches::make<float>(impl);
   const Network network(spec);
   const auto theta = std::make_shared<const Vector>(network.theta());
   std::vector<Vector> clamp{Vector::Constant(3, 50.0)}, start{network.rest()}, found(1);
-  std::vector<batches::Batch<float>::Found> what(1);
-  batch.relax(theta, clamp, start, {}, {false}, SteadyStateOptions{}, 1, found, what);
+  std::vector<batches::Batch::Found> what(1);
+  batch->relax(theta, clamp, start, {}, {false}, SteadyStateOptions{}, 1, found, what);
   CHECK_FALSE(what[0].converged);
 }

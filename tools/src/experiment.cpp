@@ -318,6 +318,7 @@ void read_solver(Table& table, sim::SimulationOptions& options) {
   table.number("escape", steady.escape, Number::positive);
   table.flag("newton_first", steady.newton_first);
   table.flag("eigenvalue", steady.eigenvalue);
+  table.choice<sim::Batches>("batches", options.batches, {{"off", sim::Batches::off}, {"single", sim::Batches::single_precision}, {"double", sim::Batches::double_precision}});
   if (auto transient = table.table("transient")) {
     transient->number("relative_tolerance", options.transient.relative_tolerance, Number::positive);
     transient->number("absolute_tolerance", options.transient.absolute_tolerance, Number::positive);

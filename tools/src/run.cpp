@@ -18,7 +18,7 @@ Run simulated(const Experiment& experiment) {
     if (!experiment.noise_has_seed) noise.seed = experiment.seed;
     run.noisy = std::make_unique<Noisy>(run.device(), noise);
   }
-  run.model = std::make_shared<sim::NetworkModel>(run.network, experiment.simulation.threads);
+  run.model = std::make_shared<sim::NetworkModel>(run.network, experiment.simulation.threads, experiment.simulation.batches);
   if (experiment.twin.any()) run.model = std::make_shared<TwinModel>(run.model, run.network->parameter_info(), run.network->clamped().size(), experiment.twin);
   EstimatorSettings settings = experiment.estimator_settings;
   settings.seed = experiment.seed;

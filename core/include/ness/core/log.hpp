@@ -39,7 +39,7 @@ struct LogOptions {
   /// Groups are written by a thread of the log's own while the next is filled: each has half of group_rows, and who appends waits where
   /// both are full. Not where group_rows is 1. False: by whoever appends.
   bool background = false;
-  std::shared_ptr<const Clock> clock;  ///< of ages, and of the column `recorded`; null: the wall's
+  std::shared_ptr<const Clock> clock{};  ///< of ages, and of the column `recorded`; null: the wall's
   std::uint64_t full_theta = 4096;   ///< steps log the whole parameter vector where it is no longer than this
 };
 

@@ -36,6 +36,11 @@ class Model {
   /// The order of summation depends on the order of the drives alone, never on threads.
   virtual void add_gradient(std::span<const Drive> drives, std::span<const Vector> potential, std::span<const Vector> costate,
                             Eigen::Ref<Vector> gradient) const = 0;
+
+  /// costates() and add_gradient() of the samples whose costate is finite, in one call: a model that finds what both need but once
+  /// overrides it.
+  virtual void add_adjoint_gradient(std::span<const Drive> drives, std::span<const Vector> potential, std::span<const Vector> cotangent,
+                                    std::span<Vector> costate, Eigen::Ref<Vector> gradient) const;
 };
 
 }  // namespace ness

@@ -140,6 +140,7 @@ class Network {
                     Eigen::Ref<Vector> gradient, unsigned threads) const;
 
   struct Impl;
+  const Impl& impl() const { return *impl_; }  ///< for this library's other files
 
  private:
   std::unique_ptr<Impl> impl_;

@@ -1,0 +1,161 @@
+// What the other figures are multiples of: an exponential, and one edge of a kernel. Pairs are measured in turns, since a machine's speed
+// changes from second to second.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cmath>
+#include <vector>
+
+#include "kernels.hpp"
+#include "ness/core/random.hpp"
+
+namespace benchmarks {
+
+using ness::sim::Law;
+namespace kernels = ness::sim::kernels;
+
+template <class Work>
+double seconds(Work work) {
+  const auto begin = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+/// The least of each of two durations measured in turns, and the median of their ratios.
+class Turns {
+ public:
+  void see(double first, double second) {
+    first_ = std::min(first_, first);
+    second_ = std::min(second_, second);
+    ratios_.push_back(first / second);
+  }
+  double first() const { return first_; }
+  double second() const { return second_; }
+  double ratio() const {
+    std::vector<double> sorted = ratios_;
+    std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2), sorted.end());
+    return sorted[sorted.size() / 2];
+  }
+
+ private:
+  double first_ = 1e300, second_ = 1e300;
+  std::vector<double> ratios_;
+};
+
+/// Powers of two of 1024 numbers, read from and written to the first-level cache.
+template <class T>
+class Exponentials {
+ public:
+  Exponentials() : y_(1024), out_(1024) {
+    ness::Random random(1, 1);
+    for (T& y : y_) y = static_cast<T>(3 * random.normal());
+  }
+  /// Seconds an exponential.
+  double once() {
+    return seconds([&] {
+             for (int i = 0; i < passes; ++i) kernels::power_of_two(y_.size(), y_.data(), out_.data());
+           }) / (passes * static_cast<double>(y_.size()));
+  }
+
+ private:
+  static constexpr int passes = 24;
+  std::vector<T> y_, out_;
+};
+
+enum class Use : std::uint8_t { value, sum, each, gradient };
+
+/// The input edges of a 784-30-10 network: 30 fan-ins of 784 edges. Their parameters (280 kB in single precision) stream from the second-level
+/// cache, potentials stay in the first.
+template <class T>
+class InputEdges {
+ public:
+  static constexpr std::size_t inputs = 784, nodes = 30, count = inputs * nodes;
+
+  explicit InputEdges(Law law, bool unequal_T = false) : law_(law), unequal_(unequal_T) {
+    ness::Random random(2, 2);
+    const bool positive = law != Law::quantum_dot;
+    for (auto& run : p_) {
+      run.resize(count);
+      for (T& p : run) p = static_cast<T>(positive ? std::exp(random.normal()) : random.normal());
+    }
+    for (auto& run : gradient_) run.resize(count);
+    ends(inputs, mu_s_, node_s_, random);
+    ends(nodes, mu_t_, node_t_, random);
+    ones_.assign(count, 1);
+    for (auto& values : out_) values.resize(inputs);
+  }
+
+  /// Seconds an edge.
+  double once(Use use) {
+    return seconds([&] {
+             for (std::size_t j = 0; j < nodes; ++j) fan_in(use, j);
+           }) / static_cast<double>(count);
+  }
+
+ private:
+  void ends(std::size_t n, std::vector<T>& mu, std::vector<T>& node, ness::Random& random) {
+    for (std::size_t i = 0; i < n; ++i) {
+      const double x = random.normal();
+      mu.push_back(static_cast<T>(x));
+      node.push_back(static_cast<T>(law_ == Law::enzyme ? std::exp(x) : std::exp(-x)));
+    }
+  }
+
+  void fan_in(Use use, std::size_t j) {
+    kernels::Edges<T> e;
+    e.n = inputs;
+    const std::size_t parameters = law_ == Law::quantum_dot ? 3 : ness::sim::law_info(law_).parameters;
+    for (std::size_t k = 0; k < parameters; ++k) e.p[k] = p_[k].data() + j * inputs;
+    e.mu_s = mu_s_.data();
+    e.mu_t = mu_t_.data() + j;
+    e.one_target = true;
+    if (!unequal_) {
+      e.node_s = node_s_.data();
+      e.node_t = node_t_.data() + j;
+    }
+    e.inverse_s = e.inverse_t = e.quotient = ones_.data() + j * inputs;
+    switch (use) {
+      case Use::value: sink_ += kernels::current_sum(law_, e); break;
+      case Use::sum: {
+        const kernels::Sum<T> sum = kernels::sum(law_, e);
+        sink_ += sum.current + sum.by_target;
+        break;
+      }
+      case Use::each: kernels::each(law_, e, out_[0].data(), out_[1].data(), out_[2].data()); break;
+      case Use::gradient: {
+        T* by[4];
+        for (std::size_t k = 0; k < 4; ++k) by[k] = gradient_[k].data() + j * inputs;
+        const T weight = static_cast<T>(1e-3);
+        kernels::gradient(law_, e, &weight, true, by);
+      }
+    }
+  }
+
+  Law law_;
+  bool unequal_;
+  std::array<std::vector<T>, 4> p_, gradient_;
+  std::vector<T> mu_s_, node_s_, mu_t_, node_t_, ones_;
+  std::array<std::vector<T>, 3> out_;
+  T sink_ = 0;
+};
+
+/// The unit of relaxations and epochs: one evaluation, value and derivative, of an input edge in single precision, and an exponential.
+class Units {
+ public:
+  Units() : edges_(Law::quantum_dot) { again(); }
+  /// Measures once more: the least counts.
+  void again() {
+    for (int i = 0; i < 20; ++i) turns_.see(edges_.once(Use::sum), exponentials_.once());
+  }
+  double edge() const { return turns_.first(); }         ///< seconds
+  double exponential() const { return turns_.second(); } ///< seconds
+
+ private:
+  InputEdges<float> edges_;
+  Exponentials<float> exponentials_;
+  Turns turns_;
+};
+
+}  // namespace benchmarks

@@ -1,0 +1,30 @@
+// The experiment that relaxations and epochs are measured on: tools/experiments/mnist.toml, 784-30-10.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "experiment.hpp"
+#include "run.hpp"
+
+namespace benchmarks {
+
+/// Read once, with the images. Throws FileError where they are not found: under $NESS_DATA, or shared/data beside the checkout.
+const ness::Experiment& mnist();
+
+struct Epochs {
+  std::vector<double> seconds;        ///< of each epoch after the first, which starts from rest
+  std::vector<ness::Vector> theta;    ///< after each epoch
+  std::uint64_t left_out = 0;         ///< samples whose relaxation was unusable
+};
+/// Trains for `epochs` >= 2 of the experiment's; every relaxation and step goes to a new log at `log`, unless that is empty.
+Epochs train(std::uint64_t epochs, const std::string& log);
+
+/// Three epochs without a log; trained once.
+const Epochs& trained();
+
+/// `n` drives with the parameters given, of training images evenly spaced over the set, from rest.
+std::vector<ness::Drive> drives(const ness::Vector& theta, std::size_t n);
+
+}  // namespace benchmarks

@@ -1,0 +1,228 @@
+// Relaxations of layered networks on MNIST: cold, warm, their gradients; cost against width, batch and threads; memory.
+#include <malloc.h>
+
+#include <map>
+#include <memory>
+#include <thread>
+
+#include "edges.hpp"
+#include "mnist.hpp"
+#include "ness/sim/simulation.hpp"
+#include "table.hpp"
+
+namespace benchmarks {
+namespace {
+
+using namespace ness;
+using namespace ness::sim;
+
+constexpr std::size_t input_edges = InputEdges<float>::count;
+
+std::shared_ptr<const Network> network() {
+  static const std::shared_ptr<const Network> made = prepare(mnist()).network;
+  return made;
+}
+
+SimulationOptions options(unsigned threads) {
+  SimulationOptions all = mnist().simulation;
+  all.threads = threads;
+  return all;
+}
+
+struct Outcome {
+  double seconds = 0;
+  std::size_t failures = 0;
+  std::vector<Vector> potential;
+};
+Outcome relax_all(Device& device, std::span<const Drive> drives) {
+  Outcome outcome;
+  outcome.potential.resize(drives.size());
+  outcome.seconds = seconds([&] {
+    device.relax(drives, [&](std::size_t i, const Relaxation& row) {
+      outcome.potential[i] = row.potential;
+      if (!row.quality.usable()) ++outcome.failures;
+    });
+  });
+  return outcome;
+}
+
+// From where the images settled an epoch ago.
+const std::vector<Drive>& warm_drives(std::size_t n) {
+  static std::map<std::size_t, std::vector<Drive>> made;
+  if (const auto found = made.find(n); found != made.end()) return found->second;
+  const std::vector<Vector>& theta = trained().theta;
+  Simulation simulation(network(), options(0));
+  std::vector<Drive> all = drives(theta.at(1), n);
+  const Outcome before = relax_all(simulation, drives(theta.at(0), n));
+  for (std::size_t i = 0; i < n; ++i) all[i].start = From{std::make_shared<const Vector>(before.potential[i])};
+  return made[n] = std::move(all);
+}
+
+const char* section = "784-30-10 on MNIST, parameters after 2 epochs, one thread";
+
+// Runs the body, or gives a row that says why not.
+template <class Body>
+void with_images(benchmark::State& state, const char* where, const char* what, Body body) {
+  try {
+    mnist();
+  } catch (const std::exception& error) {
+    skip(state, where, what, error.what());
+    return;
+  }
+  body();
+}
+
+void relaxation(benchmark::State& state, bool warm) {
+  const char* what = warm ? "warm relaxation, from the state of an epoch ago" : "cold relaxation, from rest";
+  with_images(state, section, what, [&] {
+    const std::size_t n = 400;
+    const std::vector<Drive> all = warm ? warm_drives(n) : drives(trained().theta.at(1), n);
+    Simulation simulation(network(), options(1));
+    InputEdges<float> edges(Law::quantum_dot);
+    Turns turns;
+    std::size_t failures = 0;
+    for (auto _ : state) {
+      const Outcome outcome = relax_all(simulation, all);
+      failures = outcome.failures;
+      double edge = 1e300;
+      for (int i = 0; i < 20; ++i) edge = std::min(edge, edges.once(Use::sum));
+      turns.see(outcome.seconds / static_cast<double>(n), edge * input_edges);
+      state.SetIterationTime(outcome.seconds);
+    }
+    put(state, section, {.what = what, .figure = 1e6 * turns.first(), .unit = "us", .ratio = turns.ratio(), .of = "direct evaluation"});
+    put(state, section, {.what = std::string("  failures, ") + (warm ? "warm" : "cold"), .figure = static_cast<double>(failures), .unit = "of 400", .limit = 0, .limits_figure = true});
+  });
+}
+
+void gradient(benchmark::State& state) {
+  const char* what = "costate and gradient of a sample";
+  with_images(state, section, what, [&] {
+    const std::size_t n = 200;
+    const std::vector<Drive> all = drives(trained().theta.at(1), n);
+    Simulation simulation(network(), options(0));
+    const Outcome settled = relax_all(simulation, all);
+    const NetworkModel model(network(), 1);
+    std::vector<Vector> cotangent(n, Vector::Ones(static_cast<Eigen::Index>(model.free_nodes()))), costate(n);
+    Vector sum = Vector::Zero(static_cast<Eigen::Index>(model.parameters()));
+    InputEdges<float> edges(Law::quantum_dot);
+    Turns turns;
+    for (auto _ : state) {
+      const double t = seconds([&] {
+        model.costates(all, settled.potential, cotangent, costate);
+        model.add_gradient(all, settled.potential, costate, sum);
+      });
+      double edge = 1e300;
+      for (int i = 0; i < 20; ++i) edge = std::min(edge, edges.once(Use::sum));
+      turns.see(t / static_cast<double>(n), edge * input_edges);
+      state.SetIterationTime(t);
+    }
+    put(state, section, {.what = what, .figure = 1e6 * turns.first(), .unit = "us", .ratio = turns.ratio(), .of = "direct evaluation"});
+  });
+}
+
+// Initial parameters as mnist.toml's, other widths.
+std::shared_ptr<const Network> layers_of(std::uint32_t hidden) {
+  NetworkSpec spec;
+  spec.graph = layered({784, hidden, 10});
+  Random random(hidden, 1);
+  for (const GraphNode& node : spec.graph.nodes) {
+    NodeProperties p;
+    if (!node.clamped) p.g = std::exp(-1.0);
+    spec.nodes.push_back(p);
+  }
+  for (const GraphEdge& edge : spec.graph.edges) {
+    const bool first = edge.layer == spec.graph.edges.front().layer;
+    spec.edges.push_back({Law::quantum_dot,
+                          {std::exp((first ? -4 : -1) + 0.5 * random.normal()), (first ? 0 : -2) + random.normal(), std::clamp(random.normal(), -1.0, 1.0), 0}});
+  }
+  return std::make_shared<const Network>(std::move(spec));
+}
+
+void width(benchmark::State& state, std::uint32_t hidden) {
+  static const char* where = "cost against width: 784-n_h-10 on MNIST, initial parameters, one thread, cold";
+  const std::string what = "n_h = " + std::to_string(hidden);
+  with_images(state, where, what.c_str(), [&] {
+    const auto net = layers_of(hidden);
+    const std::size_t n = std::max<std::size_t>(8, 6000 / hidden);
+    const std::vector<Drive> all = drives(net->theta(), n);
+    Simulation simulation(net, options(1));
+    InputEdges<float> edges(Law::quantum_dot);
+    Turns turns;
+    for (auto _ : state) {
+      const Outcome outcome = relax_all(simulation, all);
+      double edge = 1e300;
+      for (int i = 0; i < 20; ++i) edge = std::min(edge, edges.once(Use::sum));
+      turns.see(outcome.seconds / static_cast<double>(n), edge * 784 * hidden);
+      state.SetIterationTime(outcome.seconds);
+    }
+    put(state, where, {.what = what, .figure = 1e6 * turns.first(), .unit = "us", .ratio = turns.ratio(), .of = "direct evaluation"});
+  });
+}
+
+void batch(benchmark::State& state, std::size_t size, unsigned threads) {
+  static const char* where = "cost against batch and threads: 784-30-10 on MNIST, parameters after 2 epochs, warm";
+  const std::string what = "batch of " + std::to_string(size) + ", " + std::to_string(threads) + (threads == 1 ? " thread" : " threads");
+  with_images(state, where, what.c_str(), [&] {
+    const std::size_t n = 1000;
+    const std::vector<Drive>& all = warm_drives(n);
+    Simulation simulation(network(), options(threads)), reference(network(), options(1));
+    Turns turns;
+    for (auto _ : state) {
+      double t = 0;
+      for (std::size_t i = 0; i < n; i += size) t += relax_all(simulation, std::span(all).subspan(i, std::min(size, n - i))).seconds;
+      turns.see(t / n, relax_all(reference, all).seconds / n);
+      state.SetIterationTime(t);
+    }
+    put(state, where, {.what = what, .figure = 1e6 * turns.first(), .unit = "us/relaxation", .ratio = turns.ratio(), .of = "batch of 1000, 1 thread"});
+  });
+}
+
+double heap() {
+  const struct mallinfo2 info = mallinfo2();
+  return static_cast<double>(info.uordblks + info.hblkhd);
+}
+
+void memory(benchmark::State& state) {
+  static const char* where = "memory";
+  with_images(state, where, "a relaxation that is held", [&] {
+    const std::size_t n = 1000;
+    const std::vector<Drive> all = drives(trained().theta.at(1), n);
+    double held = 0, most = 0;
+    for (auto _ : state) {
+      Simulation simulation(network(), options(0));
+      relax_all(simulation, all);  // its threads' workspaces are there from now on
+      std::vector<Relaxation> rows(n);
+      const double before = heap();
+      double peak = before;
+      simulation.relax(all, [&](std::size_t i, const Relaxation& row) {
+        rows[i] = row;
+        if (i % 16 == 0) peak = std::max(peak, heap());
+      });
+      held = (heap() - before) / static_cast<double>(n) + sizeof(Relaxation);
+      most = (peak - before) / static_cast<double>(n) + sizeof(Relaxation);
+    }
+    put(state, where, {.what = "a relaxation that is held", .figure = held, .unit = "B"});
+    put(state, where, {.what = "a relaxation of a batch of 1000 under way, at most", .figure = most, .unit = "B"});
+  });
+}
+}  // namespace
+
+void add_relaxations() {
+  const auto rounds = static_cast<int>(10 * effort);
+  benchmark::RegisterBenchmark("relaxation/cold", [](benchmark::State& s) { relaxation(s, false); })->UseManualTime()->Iterations(rounds);
+  benchmark::RegisterBenchmark("relaxation/warm", [](benchmark::State& s) { relaxation(s, true); })->UseManualTime()->Iterations(rounds);
+  benchmark::RegisterBenchmark("relaxation/gradient", gradient)->UseManualTime()->Iterations(rounds);
+  for (const std::uint32_t hidden : {10U, 30U, 100U, 300U, 1024U}) {
+    benchmark::RegisterBenchmark(("width/" + std::to_string(hidden)).c_str(), [=](benchmark::State& s) { width(s, hidden); })->UseManualTime()->Iterations(static_cast<int>(3 * effort));
+  }
+  const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
+  for (const std::size_t size : {std::size_t{1}, std::size_t{10}, std::size_t{200}, std::size_t{1000}}) {
+    benchmark::RegisterBenchmark(("batch/" + std::to_string(size)).c_str(), [=](benchmark::State& s) { batch(s, size, cores); })->UseManualTime()->Iterations(static_cast<int>(5 * effort));
+  }
+  for (unsigned threads = 1; threads < cores; threads *= 2) {
+    benchmark::RegisterBenchmark(("threads/" + std::to_string(threads)).c_str(), [=](benchmark::State& s) { batch(s, 200, threads); })->UseManualTime()->Iterations(static_cast<int>(5 * effort));
+  }
+  benchmark::RegisterBenchmark("memory", memory)->Iterations(1);
+}
+
+}  // namespace benchmarks
