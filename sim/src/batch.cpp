@@ -49,11 +49,10 @@ Levels levels_of(std::span<const Vector> clamp) {
   return found;
 }
 
-// T_m at node k of a series of so many terms, and the node itself.
+// T_m at node k of a series of so many terms.
 double chebyshev(std::size_t m, std::size_t k, std::size_t terms) {
   return std::cos(std::numbers::pi * static_cast<double>(m) * (static_cast<double>(k) + 0.5) / static_cast<double>(terms));
 }
-double chebyshev_node(std::size_t k, std::size_t terms) { return chebyshev(1, k, terms); }
 }  // namespace
 
 std::string problem(const Network::Impl& impl) {
@@ -80,10 +79,28 @@ std::string problem(const Network::Impl& impl) {
 }
 
 namespace {
+// Where Chebyshev series in a node's potential hold (kT), and how many terms they need; 0: too many.
+struct Interval {
+  double middle = 0, half = 0;
+  std::size_t terms = 0;
+  double node(std::size_t k) const { return middle + half * chebyshev(1, k, terms); }
+  bool operator==(const Interval&) const = default;
+};
+
+template <class T>
+struct Tabulated {
+  bool based = false;
+  double level = 0;
+  Interval interval;
+  Table<T> table;
+  std::vector<T> node, node_exponential, transform, growth, current, sum;
+};
+
 // The base's currents as Chebyshev series.
 template <class T>
 struct Series {
-  double level = 0, middle = 0, half = 0;  // kT: the base's level, and the interval
+  double level = 0;
+  Interval interval;
   Base<T> base;
   std::vector<T> current, node, node_exponential;
 };
@@ -92,8 +109,8 @@ struct Series {
 // off the real axis, and a Chebyshev series falls by rho a term, the sum of the half axes of the ellipse through them.
 std::size_t terms_for(double half_width, double pole, double error) {
   const double e = pole / half_width, rho = e + std::sqrt(1 + e * e);
-  const double terms = std::ceil(std::log(1 / error) / std::log(rho)) + 2;
-  return terms < 48 ? static_cast<std::size_t>(terms) : 0;
+  const double terms = std::ceil(std::log(1 / error) / std::log(rho));
+  return terms <= 48 ? static_cast<std::size_t>(terms) : 0;
 }
 
 // A network in vector code.
@@ -109,6 +126,8 @@ class BatchOf final : public Batch {
  private:
   struct Prepared;
   std::shared_ptr<Prepared> prepared(const std::shared_ptr<const Vector>& theta) const;
+  Interval interval_of(const Prepared& ready, const Levels& levels, double error) const;
+  std::shared_ptr<const Tabulated<T>> table_of(Prepared& ready, std::span<const Vector> clamp, unsigned threads) const;
   std::shared_ptr<const Series<T>> series_of(Prepared& ready, std::span<const Vector> clamp, unsigned threads) const;
 
   const Network::Impl& impl_;
@@ -136,7 +155,8 @@ struct BatchOf<T>::Prepared {
   double steepest = 1;  // largest of |b|, |1 + b| of an input edge: how near the poles of its current are
   double low_ref = 0, high_ref = 0;
   std::mutex mutex;
-  std::shared_ptr<const Series<T>> series;  // the last that was asked for
+  std::shared_ptr<const Tabulated<T>> table;  // the last that was asked for
+  std::shared_ptr<const Series<T>> series;
 };
 
 template <class T>
@@ -272,7 +292,7 @@ struct Laid {
 };
 
 template <class T>
-void lay(Laid<T>& out, const Vector& clamp, const Values<T>& values, const Base<T>& base) {
+void lay(Laid<T>& out, const Vector& clamp, const Values<T>& values, bool based, T level) {
   const auto n = static_cast<std::size_t>(clamp.size());
   out.level.resize(n);
   out.exponential.resize(n);
@@ -280,38 +300,112 @@ void lay(Laid<T>& out, const Vector& clamp, const Values<T>& values, const Base<
   arithmetic<T>().scale_levels(n, clamp.data(), values.scale, out.level.data(), out.exponential.data());
   for (std::size_t i = 0; i < n; ++i) {
     out.wide = out.wide || !(std::abs(clamp[static_cast<Eigen::Index>(i)]) * values.inverse <= widest);
-    if (base.terms > 0 && out.level[i] == base.level) continue;
+    if (based && out.level[i] == level) continue;
     out.spots.push_back({static_cast<std::uint32_t>(i), out.level[i], out.exponential[i]});
   }
 }
 }  // namespace
 
+// Potentials at steady states lie between the levels that lead to the nodes.
+template <class T>
+Interval BatchOf<T>::interval_of(const Prepared& ready, const Levels& levels, double error) const {
+  const double low = std::min(levels.low, ready.low_ref), high = std::max(levels.high, ready.high_ref), kT_T = 1 / static_cast<double>(ready.values.inverse);
+  const double half = 0.52 * (high - low) + 0.01 * kT_T;
+  return {(low + high) / 2, half, terms_for(half, std::numbers::pi * kT_T / ready.steepest, error)};
+}
+
+// The table of a minibatch; null where the currents are too steep for series.
+template <class T>
+std::shared_ptr<const Tabulated<T>> BatchOf<T>::table_of(Prepared& ready, std::span<const Vector> clamp, unsigned threads) const {
+  constexpr double error = 3e-4;  // of the sum of the gammas: what the exact law has to correct is a few 1e-4 kT
+  static const auto none = std::make_shared<const Tabulated<T>>();
+  if (shape_.blocks == 0) return none;
+  const Levels levels = levels_of(clamp);
+  Interval interval = interval_of(ready, levels, error);
+  if (interval.terms == 0) return nullptr;
+  interval.terms = (interval.terms + 3) / 4 * 4;
+  const bool based = levels.share > 0.6;
+  {
+    const std::scoped_lock lock(ready.mutex);
+    if (ready.table && ready.table->based == based && ready.table->level == levels.base && ready.table->interval == interval) return ready.table;
+  }
+  const std::size_t terms = interval.terms, fed = shape_.blocks * block, rows = shape_.inputs * terms * block;
+  auto made = std::make_shared<Tabulated<T>>();
+  made->based = based;
+  made->level = levels.base;
+  made->interval = interval;
+  std::vector<double> node(terms);
+  for (std::size_t k = 0; k < terms; ++k) node[k] = interval.node(k);
+  made->node.resize(terms);
+  made->node_exponential.resize(terms);
+  arithmetic<T>().scale_levels(terms, node.data(), ready.values.scale, made->node.data(), made->node_exponential.data());
+  for (std::size_t m = 0; m < terms; ++m) {
+    for (std::size_t k = 0; k < terms; ++k) made->transform.push_back(static_cast<T>((m == 0 ? 1.0 : 2.0) / static_cast<double>(terms) * chebyshev(m, k, terms)));
+  }
+  made->growth.resize(shape_.blocks * rows);
+  if (based) made->current.resize(shape_.blocks * rows);
+  made->sum.resize(terms * fed);
+  Table<T>& table = made->table;
+  table.terms = terms;
+  table.low = static_cast<T>(interval.middle - interval.half);
+  table.high = static_cast<T>(interval.middle + interval.half);
+  table.based = based;
+  arithmetic<T>().scale_levels(1, &levels.base, ready.values.scale, &table.level, &table.exponential);
+  // Products of exponentials: 2^(a + b x) 2^(-b mu) 2^-mu, all of the latter within 2^reach; two of them are multiplied. What is limited
+  // has to stay far above 1 at any node.
+  const double limit = sizeof(T) == sizeof(float) ? 62 : 500, enough = sizeof(T) == sizeof(float) ? 20 : 50;
+  const double reach = (1 + ready.steepest) * (std::abs(interval.middle) + interval.half) * static_cast<double>(ready.values.scale);
+  table.wide = limit - 3 * reach < enough;
+  table.highest = static_cast<T>(table.wide ? limit : limit - reach);
+  table.node_exponential = made->node_exponential.data();
+  table.transform = made->transform.data();
+  table.growth = made->growth.data();
+  table.current = made->current.data();
+  table.sum = made->sum.data();
+  constexpr std::size_t stretch = 56;  // inputs
+  const std::size_t stretches = (shape_.inputs + stretch - 1) / stretch;
+  std::vector<T> parts(shape_.blocks * stretches * terms * block);
+  for_each_index(shape_.blocks * stretches, threads, [&](std::size_t part) {
+    const std::size_t b = part / stretches, from = part % stretches * stretch, to = std::min(shape_.inputs, from + stretch);
+    arithmetic<T>().table_rows(shape_, ready.values, table, made->node.data(), b, from, to, made->growth.data() + b * rows, based ? made->current.data() + b * rows : nullptr,
+                               parts.data() + part * terms * block);
+  });
+  for (std::size_t b = 0; b < shape_.blocks; ++b) {
+    for (std::size_t i = 0; i < terms * block; ++i) {
+      double sum = 0;
+      for (std::size_t part = b * stretches; part < (b + 1) * stretches; ++part) sum += static_cast<double>(parts[part * terms * block + i]);
+      made->sum[i / block * fed + b * block + i % block] = static_cast<T>(sum);
+    }
+  }
+  const std::scoped_lock lock(ready.mutex);
+  ready.table = made;
+  return made;
+}
+
 // The series of a minibatch; without terms where it would not pay.
 template <class T>
 std::shared_ptr<const Series<T>> BatchOf<T>::series_of(Prepared& ready, std::span<const Vector> clamp, unsigned threads) const {
+  constexpr double error = 2e-7;
   static const auto none = std::make_shared<const Series<T>>();
-  constexpr double error = 1e-6;
   const Levels levels = levels_of(clamp);
   if (shape_.blocks == 0 || !(levels.share > 0.6)) return none;
   const Values<T>& values = ready.values;
-  const double low = std::min(levels.low, ready.low_ref), high = std::max(levels.high, ready.high_ref), margin = 0.02 * (high - low) + 0.01 / static_cast<double>(values.inverse);
-  const double half = (high - low) / 2 + margin;
-  const std::size_t terms = terms_for(half, std::numbers::pi / static_cast<double>(values.inverse) / ready.steepest, error);
+  const Interval interval = interval_of(ready, levels, error);
+  const std::size_t terms = interval.terms;
   if (terms == 0 || static_cast<double>(clamp.size()) * (2 * levels.share - 1) < static_cast<double>(terms)) return none;
   {
     const std::scoped_lock lock(ready.mutex);
-    if (ready.series && ready.series->level == levels.base && ready.series->middle == (low + high) / 2 && ready.series->half == half) return ready.series;
+    if (ready.series && ready.series->level == levels.base && ready.series->interval == interval) return ready.series;
   }
   const std::size_t fed = shape_.blocks * block;
   auto made = std::make_shared<Series<T>>();
   made->level = levels.base;
-  made->middle = (low + high) / 2;
-  made->half = half;
+  made->interval = interval;
   T scaled = 0, exponential = 1;
   arithmetic<T>().scale_levels(1, &levels.base, values.scale, &scaled, &exponential);
   std::vector<T> at(terms * fed);
   std::vector<double> node(terms);
-  for (std::size_t k = 0; k < terms; ++k) node[k] = made->middle + half * chebyshev_node(k, terms);
+  for (std::size_t k = 0; k < terms; ++k) node[k] = interval.node(k);
   for_each_index(terms, threads, [&](std::size_t k) { arithmetic<T>().base_currents(shape_, values, scaled, exponential, static_cast<T>(node[k]), at.data() + k * fed); });
   made->current.resize(terms * fed);
   for (std::size_t m = 0; m < terms; ++m) {
@@ -324,7 +418,7 @@ std::shared_ptr<const Series<T>> BatchOf<T>::series_of(Prepared& ready, std::spa
   made->node.resize(terms);
   made->node_exponential.resize(terms);
   arithmetic<T>().scale_levels(terms, node.data(), values.scale, made->node.data(), made->node_exponential.data());
-  made->base = {terms, scaled, exponential, static_cast<T>(made->middle - half), static_cast<T>(made->middle + half), made->current.data()};
+  made->base = {terms, scaled, exponential, static_cast<T>(interval.middle - interval.half), static_cast<T>(interval.middle + interval.half), made->current.data()};
   const std::scoped_lock lock(ready.mutex);
   ready.series = made;
   return made;
@@ -335,7 +429,9 @@ void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<con
                      const std::vector<bool>& restored, const SteadyStateOptions& options, unsigned threads, std::span<Vector> potential, std::span<Found> found) const {
   const std::shared_ptr<Prepared> ready = prepared(theta);
   const Values<T>& values = ready->values;
-  const std::shared_ptr<const Series<T>> series = series_of(*ready, clamp, threads);
+  const std::shared_ptr<const Tabulated<T>> tabulated = table_of(*ready, clamp, threads);
+  if (tabulated == nullptr) return;
+  const Table<T>& table = tabulated->table;
   const double tolerance = sizeof(T) == sizeof(double) ? options.tolerance : std::max(options.tolerance, 1e-3);
   const Limits limits{options.path_tolerance, options.trust, tolerance, impl_.spec.kT, std::min<std::uint32_t>(options.max_steps, 200)};
   const std::size_t side = arithmetic<T>().group_size, n = shape_.nodes();
@@ -346,9 +442,11 @@ void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<con
     thread_local std::vector<T> nodes;
     nodes.assign(3 * side * n, T(0));
     std::vector<Sample<T>> samples(count);
+    std::size_t most = 0;
     for (std::size_t i = 0; i < count; ++i) {
       laid[i].wide = false;
-      lay<T>(laid[i], clamp[first + i], values, series->base);
+      lay<T>(laid[i], clamp[first + i], values, table.based, table.level);
+      most = std::max(most, laid[i].spots.size());
       T *from = nodes.data() + 3 * i * n, *u = from + n, *to = u + n;
       const bool injected = !inject.empty() && inject[first + i].size() > 0;
       for (std::size_t k = 0; k < n; ++k) {
@@ -358,8 +456,8 @@ void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<con
       }
       samples[i] = {laid[i].level.data(), laid[i].exponential.data(), laid[i].spots.data(), laid[i].spots.size(), from, injected ? u : nullptr, restored[first + i], to};
     }
-    std::vector<T>& scratch = scratch_of_thread<T>(scratch_size(shape_, 0));
-    arithmetic<T>().relax_group(shape_, values, series->base, limits, samples.data(), count, scratch.data());
+    std::vector<T>& scratch = scratch_of_thread<T>(scratch_to_relax(shape_, table.terms, most));
+    arithmetic<T>().relax_group(shape_, values, table, limits, samples.data(), count, scratch.data());
     for (std::size_t i = 0; i < count; ++i) {
       const Sample<T>& sample = samples[i];
       found[first + i] = {sample.converged && !laid[i].wide, sample.contracting, sample.followed, static_cast<double>(sample.bound), static_cast<double>(sample.displacement),
@@ -395,7 +493,7 @@ void BatchOf<T>::pull(const std::shared_ptr<const Vector>& theta, std::span<cons
       std::vector<Pull<T>> samples(count);
       std::size_t most = 0;
       for (std::size_t i = 0; i < count; ++i) {
-        lay<T>(laid[i], clamp[first + i], values, series->base);
+        lay<T>(laid[i], clamp[first + i], values, terms > 0, series->base.level);
         most = std::max(most, laid[i].spots.size());
         T *mu = nodes.data() + 3 * i * n, *c = mu + n, *lambda = c + n;
         for (std::size_t k = 0; k < n; ++k) {
@@ -406,7 +504,7 @@ void BatchOf<T>::pull(const std::shared_ptr<const Vector>& theta, std::span<cons
         }
         samples[i] = {laid[i].spots.data(), laid[i].spots.size(), mu, cotangent.empty() ? nullptr : c, lambda};
       }
-      std::vector<T>& scratch = scratch_of_thread<T>(scratch_size(shape_, most));
+      std::vector<T>& scratch = scratch_of_thread<T>(scratch_to_pull(shape_, most));
       const Sums<T> into{mine, mine + input_size, mine + input_size + edge_size, mine + input_size + edge_size + leak_size};
       arithmetic<T>().pull_group(shape_, values, series->base, samples.data(), count, into, scratch.data());
       if (cotangent.empty()) return;

@@ -37,7 +37,24 @@ struct Values {
   const T *g = nullptr, *mu_ref = nullptr, *capacity = nullptr;  ///< [nodes]
 };
 
-/// The currents into the fed nodes if every input had the base level, as Chebyshev series of the node's own potential.
+/// What the input currents of samples, as Chebyshev series of their nodes' own potentials, are made from: all that an update of the
+/// parameters decides, at the nodes of the series.
+template <class T>
+struct Table {
+  std::size_t terms = 0;         ///< of the series, a multiple of 4; 0: there are no input edges
+  T low = 0, high = 0;           ///< their interval (kT)
+  bool based = false;            ///< there is a commonest level: only inputs that differ from it are spots
+  T level = 0, exponential = 1;  ///< it, scaled, and 2^-level
+  T highest = 0;                 ///< exponents a + b x are limited to this
+  bool wide = false;             ///< occupations may be too small for the precision
+  const T* node_exponential = nullptr;  ///< [terms] 2^-mu
+  const T* transform = nullptr;         ///< [terms][terms] from values at the nodes to the series
+  const T* growth = nullptr;            ///< [blocks][inputs][terms][16] 2^(-b mu)
+  const T* current = nullptr;           ///< [blocks][inputs][terms][16] at the commonest level; null without
+  const T* sum = nullptr;               ///< [terms][blocks * 16] of those, over the inputs
+};
+
+/// The currents into the fed nodes if every input had the base level, as Chebyshev series of the node's own potential: for gradients.
 template <class T>
 struct Base {
   std::size_t terms = 0;        ///< 0: no base
@@ -66,7 +83,7 @@ struct Sample {
   T* potential = nullptr;        ///< [nodes]
   bool converged = false, contracting = true, followed = false;
   T bound = 0, residual = 0, displacement = 0, time = 0;
-  std::uint32_t steps = 0, exact = 0, expansions = 0;
+  std::uint32_t steps = 0, exact = 0;
 };
 
 struct Limits {
@@ -95,13 +112,13 @@ struct Pull {
 };
 
 /// Rows of `block` numbers that a group's network between free nodes takes.
-inline std::size_t lane_rows(const Shape& s) {
-  return 18 * s.nodes() + s.couplings() + s.rest * s.rest + s.first * s.rest + 5 * s.blocks * block + 5 * s.blocks;
+inline std::size_t lane_rows(const Shape& s, std::size_t terms) {
+  return 18 * s.nodes() + s.couplings() + s.rest * s.rest + s.first * s.rest + (5 + terms) * s.blocks * block + (terms > 3 ? terms : 3) * s.blocks;
 }
-/// Numbers of scratch for one group: its network, one sample's fed nodes three times, and of a gradient every sample's spots.
-inline std::size_t scratch_size(const Shape& s, std::size_t most_spots) {
-  return (lane_rows(s) + 3 * s.blocks + block * s.blocks * most_spots * 3) * block;
-}
+/// Numbers of scratch for one group that is relaxed: its network, and one sample's series while it is made.
+inline std::size_t scratch_to_relax(const Shape& s, std::size_t terms, std::size_t most_spots) { return (lane_rows(s, terms) + most_spots + terms * s.blocks) * block; }
+/// And for one whose gradient is found: one sample's fed nodes three times, and every sample's spots.
+inline std::size_t scratch_to_pull(const Shape& s, std::size_t most_spots) { return (lane_rows(s, 0) + 3 * s.blocks + block * s.blocks * most_spots * 3) * block; }
 
 /// The functions, as they are compiled for one instruction set.
 template <class T>
@@ -111,8 +128,11 @@ struct Arithmetic {
   void (*scale_levels)(std::size_t n, const double* level, T scale, T* out, T* exponential);
   /// The network's exact input currents where every input has one level and every node the same potential (kT), [blocks * 16].
   void (*base_currents)(const Shape& shape, const Values<T>& values, T level, T exponential, T potential, T* current);
+  /// Makes the table's rows of inputs [from, to) of a block, and their sums over these inputs [terms][16]; node: [terms] scaled potentials.
+  void (*table_rows)(const Shape& shape, const Values<T>& values, const Table<T>& table, const T* node, std::size_t block_index, std::size_t from, std::size_t to,
+                     T* growth, T* current, T* sums);
   /// Relaxes n samples, at most group_size.
-  void (*relax_group)(const Shape& shape, const Values<T>& values, const Base<T>& base, const Limits& limits, Sample<T>* samples, std::size_t n, T* scratch);
+  void (*relax_group)(const Shape& shape, const Values<T>& values, const Table<T>& table, const Limits& limits, Sample<T>* samples, std::size_t n, T* scratch);
   /// Costates where a cotangent is given, and the gradient sums of a group, added to `sums`.
   void (*pull_group)(const Shape& shape, const Values<T>& values, const Base<T>& base, Pull<T>* samples, std::size_t n, const Sums<T>& sums, T* scratch);
   /// What the base contributes to the sums of input edges [from, to) of a block: sum over the series' nodes of moment times derivative.

@@ -1,0 +1,347 @@
+// Batches: input edges. A sample at a time, the nodes that they lead to side by side, in blocks of 16.
+#if defined(NESS_SIM_BATCH_INPUTS_INL) == defined(HWY_TARGET_TOGGLE)
+#ifdef NESS_SIM_BATCH_INPUTS_INL
+#undef NESS_SIM_BATCH_INPUTS_INL
+#else
+#define NESS_SIM_BATCH_INPUTS_INL
+#endif
+
+#include <hwy/highway.h>
+
+#include "batch_kernels.hpp"
+#include "edge_kernels-inl.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace ness::sim::batches {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+using kernels::HWY_NAMESPACE::Occupations;
+using kernels::HWY_NAMESPACE::occupations;
+using kernels::HWY_NAMESPACE::power_of_two;
+
+template <class T>
+using Tag = hn::CappedTag<T, block>;
+template <class T>
+using Vec = hn::Vec<Tag<T>>;
+
+// Partial sums are moved on after so many terms, so that rounding errors stay those of short sums.
+constexpr std::size_t short_sum = 56;
+
+template <class T>
+HWY_INLINE const T* edges_of(const Shape& shape, const Values<T>& values, std::size_t b) {
+  return values.input + b * shape.inputs * 3 * block;
+}
+
+// The nodes of one vector of a block, as input edges see them.
+template <class T>
+struct Fed {
+  Vec<T> mu, e;  // scaled, 2^-mu
+};
+
+template <class T>
+HWY_INLINE Occupations<Vec<T>> seen(Tag<T> d, const T* edge, T level, T exponential, const Fed<T>& node) {
+  const auto x = hn::Set(d, level);
+  const auto at = hn::MulAdd(hn::LoadU(d, edge + 2 * block), hn::Sub(x, node.mu), hn::LoadU(d, edge + block));
+  return occupations(d, at, hn::Set(d, exponential), node.e);
+}
+
+// The exact input currents of a sample and their slopes at its nodes' potentials, [blocks * 16].
+template <class T>
+void input_sums(const Shape& shape, const Values<T>& values, const T* level, const T* exponential, const T* potential, T* current, T* slope) {
+  const Tag<T> d;
+  const auto scale = hn::Set(d, values.scale);
+  for (std::size_t b = 0; b < shape.blocks; ++b) {
+    for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
+      const std::size_t place = b * block + v;
+      Fed<T> node;
+      node.mu = hn::Mul(scale, hn::LoadU(d, potential + place));
+      node.e = power_of_two(d, hn::Neg(node.mu));
+      auto I = hn::Zero(d), S = hn::Zero(d);
+      const T* edge = edges_of(shape, values, b) + v;
+      for (std::size_t i = 0; i < shape.inputs;) {
+        auto I_part = hn::Zero(d), S_part = hn::Zero(d);
+        const std::size_t end = i + short_sum < shape.inputs ? i + short_sum : shape.inputs;
+        for (; i < end; ++i, edge += 3 * block) {
+          const auto f = seen<T>(d, edge, level[i], exponential[i], node);
+          const auto gamma = hn::LoadU(d, edge);
+          I_part = hn::MulAdd(gamma, hn::Sub(f.s, f.t), I_part);
+          const auto p_s = hn::NegMulAdd(f.s, f.s, f.s), p_t = hn::NegMulAdd(f.t, f.t, f.t);
+          S_part = hn::NegMulAdd(gamma, hn::MulAdd(hn::LoadU(d, edge + 2 * block), hn::Sub(p_t, p_s), p_t), S_part);
+        }
+        I = hn::Add(I, I_part);
+        S = hn::Add(S, S_part);
+      }
+      hn::StoreU(I, d, current + place);
+      hn::StoreU(hn::Mul(S, hn::Set(d, values.inverse)), d, slope + place);
+    }
+  }
+}
+
+// Makes the table's rows of inputs [from, to) of a block (batch_kernels.hpp), and their sums over these inputs [terms][16].
+template <class T>
+void table_rows(const Shape& shape, const Values<T>& values, const Table<T>& table, const T* node, std::size_t b, std::size_t from, std::size_t to, T* growth, T* current,
+                T* sums) {
+  const Tag<T> d;
+  for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
+    for (std::size_t k = 0; k < table.terms; ++k) {
+      const Fed<T> at{hn::Set(d, node[k]), hn::Set(d, table.node_exponential[k])};
+      auto sum = hn::Zero(d);
+      for (std::size_t i = from; i < to; ++i) {
+        const T* edge = edges_of(shape, values, b) + i * 3 * block + v;
+        const std::size_t place = (i * table.terms + k) * block + v;
+        hn::StoreU(power_of_two(d, hn::Neg(hn::Mul(hn::LoadU(d, edge + 2 * block), at.mu))), d, growth + place);
+        if (!table.based) continue;
+        const auto f = seen<T>(d, edge, table.level, table.exponential, at);
+        const auto I = hn::Mul(hn::LoadU(d, edge), hn::Sub(f.s, f.t));
+        hn::StoreU(I, d, current + place);
+        sum = hn::Add(sum, I);
+      }
+      hn::StoreU(sum, d, sums + k * block + v);
+    }
+  }
+}
+
+// Good enough for what the exact law judges in the end.
+template <class D>
+HWY_INLINE hn::Vec<D> about_reciprocal(D d, hn::Vec<D> x) {
+#if HWY_ARCH_X86
+  if constexpr (sizeof(hn::TFromD<D>) == 4) return hn::ApproximateReciprocal(x);  // 12 bits at least
+#endif
+  return kernels::HWY_NAMESPACE::reciprocal(d, x);
+}
+
+// A sample's input currents at the table's nodes, [terms][blocks * 16]: its spots', and every other input's at the commonest level.
+// 2^level is a factor of the sample and one of the table, so that a node costs no exponential. `wide`: their product may overflow.
+template <class T, bool wide>
+void currents_at_nodes(const Shape& shape, const Values<T>& values, const Table<T>& table, const Spot<T>* spots, std::size_t n_spots, T* out, T* scratch) {
+  const Tag<T> d;
+  const std::size_t stride = shape.blocks * block;
+  const auto one = hn::Set(d, T(1)), full = hn::Set(d, kernels::HWY_NAMESPACE::Precision<T>::full);
+  for (std::size_t b = 0; b < shape.blocks; ++b) {
+    for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
+      const T* edges = edges_of(shape, values, b) + v;
+      const std::size_t block_rows = b * shape.inputs * table.terms * block + v;
+      for (std::size_t s = 0; s < n_spots; ++s) {
+        const T* edge = edges + spots[s].input * 3 * block;
+        const auto level = hn::MulAdd(hn::LoadU(d, edge + 2 * block), hn::Set(d, spots[s].level), hn::LoadU(d, edge + block));
+        hn::StoreU(power_of_two(d, hn::Min(level, hn::Set(d, table.highest))), d, scratch + s * block);
+      }
+      for (std::size_t k = 0; k < table.terms; k += 4) {
+        const auto e0 = hn::Set(d, table.node_exponential[k]), e1 = hn::Set(d, table.node_exponential[k + 1]);
+        const auto e2 = hn::Set(d, table.node_exponential[k + 2]), e3 = hn::Set(d, table.node_exponential[k + 3]);
+        T* to = out + k * stride + b * block + v;
+        const T* sum = table.sum + k * stride + b * block + v;
+        auto I0 = hn::LoadU(d, sum), I1 = hn::LoadU(d, sum + stride), I2 = hn::LoadU(d, sum + 2 * stride), I3 = hn::LoadU(d, sum + 3 * stride);
+        for (std::size_t s = 0; s < n_spots; ++s) {
+          const std::size_t input = spots[s].input, row = block_rows + (input * table.terms + k) * block;
+          const auto gamma = hn::LoadU(d, edges + input * 3 * block), factor = hn::LoadU(d, scratch + s * block), e_s = hn::Set(d, spots[s].exponential);
+          const auto add = [&](std::size_t n, hn::Vec<Tag<T>> e_t, hn::Vec<Tag<T>>& I) HWY_ATTR {
+            const auto E = hn::Mul(factor, hn::LoadU(d, table.growth + row + n * block));
+            auto above_s = hn::MulAdd(E, e_s, one), above_t = hn::MulAdd(E, e_t, one);
+            if constexpr (wide) {
+              above_s = hn::Min(above_s, full);
+              above_t = hn::Min(above_t, full);
+            }
+            I = hn::MulAdd(hn::Mul(gamma, hn::Sub(above_t, above_s)), about_reciprocal(d, hn::Mul(above_s, above_t)), I);
+            if (table.based) I = hn::Sub(I, hn::LoadU(d, table.current + row + n * block));
+          };
+          add(0, e0, I0);
+          add(1, e1, I1);
+          add(2, e2, I2);
+          add(3, e3, I3);
+        }
+        hn::StoreU(I0, d, to);
+        hn::StoreU(I1, d, to + stride);
+        hn::StoreU(I2, d, to + 2 * stride);
+        hn::StoreU(I3, d, to + 3 * stride);
+      }
+    }
+  }
+}
+
+// The same as Chebyshev series, [terms][blocks * 16]; scratch [n_spots + terms * blocks][16].
+template <class T>
+void functions(const Shape& shape, const Values<T>& values, const Table<T>& table, const Spot<T>* spots, std::size_t n_spots, T* out, T* scratch) {
+  const Tag<T> d;
+  const std::size_t stride = shape.blocks * block;
+  T* at = scratch + n_spots * block;
+  if (table.wide) {
+    currents_at_nodes<T, true>(shape, values, table, spots, n_spots, at, scratch);
+  } else {
+    currents_at_nodes<T, false>(shape, values, table, spots, n_spots, at, scratch);
+  }
+  for (std::size_t m = 0; m < table.terms; ++m) {
+    for (std::size_t i = 0; i < stride; i += hn::Lanes(d)) {
+      auto sum = hn::Zero(d);
+      for (std::size_t k = 0; k < table.terms; ++k) sum = hn::MulAdd(hn::Set(d, table.transform[m * table.terms + k]), hn::LoadU(d, at + k * stride + i), sum);
+      hn::StoreU(sum, d, out + m * stride + i);
+    }
+  }
+}
+
+// The slope of the base's Chebyshev series at potentials (Clenshaw's recurrence b_k = c_k + 2 x b_(k+1) - b_(k+2), and its derivative).
+template <class T>
+HWY_INLINE Vec<T> base_slope(const Shape& shape, const Base<T>& base, std::size_t place, Tag<T> d, Vec<T> potential) {
+  const std::size_t stride = shape.blocks * block;
+  const auto half = hn::Set(d, T(2) / (base.high - base.low));
+  const auto x = hn::Mul(hn::Sub(potential, hn::Set(d, (base.high + base.low) / 2)), half), two_x = hn::Add(x, x);
+  auto b = hn::Zero(d), b_before = b, c = b, c_before = b;
+  for (std::size_t k = base.terms; k-- > 1;) {
+    const auto next = hn::MulAdd(two_x, b, hn::Sub(hn::LoadU(d, base.current + k * stride + place), b_before));
+    const auto slope = hn::MulAdd(two_x, c, hn::Sub(hn::Add(b, b), c_before));
+    b_before = b, c_before = c;
+    b = next, c = slope;
+  }
+  return hn::Mul(half, hn::MulAdd(x, c, hn::Sub(b, c_before)));
+}
+
+template <class T>
+void base_sums(const Shape& shape, const Values<T>& values, T level, T exponential, T potential, T* current) {
+  const Tag<T> d;
+  const auto mu = hn::Set(d, potential * values.scale);
+  const Fed<T> node{mu, power_of_two(d, hn::Neg(mu))};
+  for (std::size_t b = 0; b < shape.blocks; ++b) {
+    for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
+      auto I = hn::Zero(d);
+      const T* edge = edges_of(shape, values, b) + v;
+      for (std::size_t i = 0; i < shape.inputs;) {
+        auto part = hn::Zero(d);
+        const std::size_t end = i + short_sum < shape.inputs ? i + short_sum : shape.inputs;
+        for (; i < end; ++i, edge += 3 * block) {
+          const auto f = seen<T>(d, edge, level, exponential, node);
+          part = hn::MulAdd(hn::LoadU(d, edge), hn::Sub(f.s, f.t), part);
+        }
+        I = hn::Add(I, part);
+      }
+      hn::StoreU(I, d, current + b * block + v);
+    }
+  }
+}
+
+template <class T>
+void scaled(std::size_t n, const double* level, T scale, T* out, T* exponential) {
+  const Tag<T> d;
+  for (std::size_t i = 0; i < n; ++i) out[i] = static_cast<T>(level[i]) * scale;
+  std::size_t i = 0;
+  for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d)) hn::StoreU(power_of_two(d, hn::Neg(hn::LoadU(d, out + i))), d, exponential + i);
+  if (i == n) return;
+  T last[block] = {};
+  for (std::size_t k = i; k < n; ++k) last[k - i] = out[k];
+  hn::StoreU(power_of_two(d, hn::Neg(hn::LoadU(d, last))), d, last);
+  for (std::size_t k = i; k < n; ++k) exponential[k] = last[k - i];
+}
+
+// What the gradient needs of one input edge: f_s - f_t, f_t (1 - f_t) - f_s (1 - f_s), and the latter times the (scaled) difference.
+template <class T>
+struct Parts {
+  Vec<T> window, level, difference;
+};
+template <class T>
+HWY_INLINE Parts<T> parts_of(Tag<T> d, const T* edge, T level, T exponential, const Fed<T>& node, Vec<T>& slope, Vec<T> gamma) {
+  const auto f = seen<T>(d, edge, level, exponential, node);
+  const auto p_s = hn::NegMulAdd(f.s, f.s, f.s), p_t = hn::NegMulAdd(f.t, f.t, f.t), by_level = hn::Sub(p_t, p_s);
+  slope = hn::NegMulAdd(gamma, hn::MulAdd(hn::LoadU(d, edge + 2 * block), by_level, p_t), slope);
+  return {hn::Sub(f.s, f.t), by_level, hn::Mul(by_level, hn::Sub(hn::Set(d, level), node.mu))};
+}
+
+// The spots' parts [spots][3][16] of one block, less those at the base level, and the slope of the sample's input currents.
+template <class T>
+void spot_parts(const Shape& shape, const Values<T>& values, const Base<T>& base, const Pull<T>& sample, std::size_t b, const T* potential, T* parts, T* slope) {
+  const Tag<T> d;
+  for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
+    const auto mu = hn::LoadU(d, potential + v);
+    Fed<T> node;
+    node.mu = hn::Mul(hn::Set(d, values.scale), mu);
+    node.e = power_of_two(d, hn::Neg(node.mu));
+    const T* edges = edges_of(shape, values, b) + v;
+    auto sum = hn::Zero(d), off = hn::Zero(d);
+    T* out = parts + v;
+    for (std::size_t k = 0; k < sample.n_spots; ++k, out += 3 * block) {
+      const Spot<T>& spot = sample.spots[k];
+      const T* edge = edges + spot.input * 3 * block;
+      const auto gamma = hn::LoadU(d, edge);
+      Parts<T> here = parts_of<T>(d, edge, spot.level, spot.exponential, node, sum, gamma);
+      if (base.terms > 0) {
+        const Parts<T> there = parts_of<T>(d, edge, base.level, base.exponential, node, off, gamma);
+        here.window = hn::Sub(here.window, there.window);
+        here.level = hn::Sub(here.level, there.level);
+        here.difference = hn::Sub(here.difference, there.difference);
+      }
+      hn::StoreU(here.window, d, out);
+      hn::StoreU(here.level, d, out + block);
+      hn::StoreU(here.difference, d, out + 2 * block);
+    }
+    sum = hn::Mul(hn::Sub(sum, off), hn::Set(d, values.inverse));
+    if (base.terms > 0) {
+      sum = hn::Add(sum, base_slope<T>(shape, base, b * block + v, d, mu));
+    }
+    hn::StoreU(sum, d, slope + v);
+  }
+}
+
+template <class T>
+void add_spots(const Pull<T>& sample, const T* parts, const T* costate, T* sums) {
+  const Tag<T> d;
+  for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
+    const auto lambda = hn::LoadU(d, costate + v);
+    const T* part = parts + v;
+    for (std::size_t k = 0; k < sample.n_spots; ++k, part += 3 * block) {
+      T* to = sums + sample.spots[k].input * 3 * block + v;
+      hn::StoreU(hn::MulAdd(lambda, hn::LoadU(d, part), hn::LoadU(d, to)), d, to);
+      hn::StoreU(hn::MulAdd(lambda, hn::LoadU(d, part + block), hn::LoadU(d, to + block)), d, to + block);
+      hn::StoreU(hn::MulAdd(lambda, hn::LoadU(d, part + 2 * block), hn::LoadU(d, to + 2 * block)), d, to + 2 * block);
+    }
+  }
+}
+
+// Adds costate times T_k of a node's potential, k < terms.
+template <class T>
+void add_moments(const Shape& shape, const Base<T>& base, std::size_t b, const T* potential, const T* costate, T* moments) {
+  const Tag<T> d;
+  const std::size_t stride = shape.blocks * block;
+  for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
+    const auto x = hn::Mul(hn::Sub(hn::LoadU(d, potential + v), hn::Set(d, (base.high + base.low) / 2)), hn::Set(d, T(2) / (base.high - base.low)));
+    const auto two_x = hn::Add(x, x);
+    auto before = hn::LoadU(d, costate + v), now = hn::Mul(x, before);
+    T* to = moments + b * block + v;
+    for (std::size_t k = 0; k < base.terms; ++k, to += stride) {
+      hn::StoreU(hn::Add(hn::LoadU(d, to), before), d, to);
+      const auto next = hn::MulSub(two_x, now, before);
+      before = now;
+      now = next;
+    }
+  }
+}
+
+template <class T>
+void base_part(const Shape& shape, const Values<T>& values, const Base<T>& base, const T* node, const T* node_exponential, const T* moments, std::size_t b,
+               std::size_t from, std::size_t to, T* sums) {
+  const Tag<T> d;
+  const std::size_t stride = shape.blocks * block;
+  for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
+    for (std::size_t i = from; i < to; ++i) {
+      const T* edge = edges_of(shape, values, b) + i * 3 * block + v;
+      auto window = hn::Zero(d), level = hn::Zero(d), difference = hn::Zero(d);
+      for (std::size_t k = 0; k < base.terms; ++k) {
+        const Fed<T> at{hn::Set(d, node[k]), hn::Set(d, node_exponential[k])};
+        const auto weight = hn::LoadU(d, moments + k * stride + b * block + v);
+        const auto f = seen<T>(d, edge, base.level, base.exponential, at);
+        const auto p_s = hn::NegMulAdd(f.s, f.s, f.s), p_t = hn::NegMulAdd(f.t, f.t, f.t);
+        const auto by_level = hn::Mul(weight, hn::Sub(p_t, p_s));
+        window = hn::MulAdd(weight, hn::Sub(f.s, f.t), window);
+        level = hn::Add(level, by_level);
+        difference = hn::MulAdd(by_level, hn::Set(d, base.level - node[k]), difference);
+      }
+      T* out = sums + (i - from) * 3 * block + v;
+      hn::StoreU(window, d, out);
+      hn::StoreU(level, d, out + block);
+      hn::StoreU(difference, d, out + 2 * block);
+    }
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace ness::sim::batches
+HWY_AFTER_NAMESPACE();
+
+#endif  // per-target include guard
