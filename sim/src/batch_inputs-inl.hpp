@@ -231,6 +231,34 @@ void scaled(std::size_t n, const double* level, T scale, T* out, T* exponential)
   for (std::size_t k = i; k < n; ++k) exponential[k] = last[k - i];
 }
 
+// A sample's levels, and its spots: the inputs that are not at the base level (null: all).
+template <class T>
+std::uint32_t lay(std::size_t n, const double* level, T scale, const double* base, T* out, T* exponential, Spot<T>* spots, double* ends) {
+  scaled<T>(n, level, scale, out, exponential);
+  const hn::ScalableTag<double> d;
+  auto low = hn::Set(d, n > 0 ? level[0] : 0.0), high = low;
+  std::size_t i = 0;
+  for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d)) {
+    const auto x = hn::LoadU(d, level + i);
+    low = hn::Min(low, x);
+    high = hn::Max(high, x);
+  }
+  ends[0] = hn::GetLane(hn::MinOfLanes(d, low));
+  ends[1] = hn::GetLane(hn::MaxOfLanes(d, high));
+  for (; i < n; ++i) {
+    ends[0] = level[i] < ends[0] ? level[i] : ends[0];
+    ends[1] = level[i] > ends[1] ? level[i] : ends[1];
+  }
+  const double at = base != nullptr ? *base : 0;
+  const std::uint32_t every = base != nullptr ? 0 : 1;
+  std::uint32_t count = 0;
+  for (std::size_t k = 0; k < n; ++k) {
+    spots[count] = {static_cast<std::uint32_t>(k), out[k], exponential[k]};
+    count += every | static_cast<std::uint32_t>(level[k] != at);
+  }
+  return count;
+}
+
 // What the gradient needs of one input edge: f_s - f_t, f_t (1 - f_t) - f_s (1 - f_s), and the latter times the (scaled) difference.
 template <class T>
 struct Parts {

@@ -76,9 +76,10 @@ class Group {
     }
   }
 
-  // Lanes that are balanced to a fraction of the tolerance. Every iterate is certified.
+  // Lanes that are balanced to a fraction of the tolerance. Every iterate is certified, by the functions' slopes; the last by the exact law's.
   M newton(M where) {
-    const V trust = hn::Set(d, T(limits_.trust * limits_.kT)), near = hn::Set(d, T(0.25 * limits_.tolerance * limits_.kT));
+    // What a correction leaves is of its square (kT): below the tolerance then.
+    const V trust = hn::Set(d, T(limits_.trust * limits_.kT)), near = hn::Set(d, T(0.3 * sqrt(limits_.tolerance) * limits_.kT));
     M arrived = hn::Not(where);
     V before = hn::Set(d, T(1e30));
     for (int iteration = 0; iteration < 14; ++iteration) {
@@ -285,7 +286,7 @@ void relax_lanes(const Shape& shape, const Values<T>& values, const Table<T>& ta
 }
 template <class T>
 Arithmetic<T> all() {
-  return {hn::Lanes(Tag<T>()), scaled<T>, base_sums<T>, table_rows<T>, relax_lanes<T>, pull<T>, base_part<T>};
+  return {hn::Lanes(Tag<T>()), scaled<T>, lay<T>, base_sums<T>, table_rows<T>, relax_lanes<T>, pull<T>, base_part<T>};
 }
 // Highway dispatches plain functions.
 Arithmetic<float> all_single() { return all<float>(); }

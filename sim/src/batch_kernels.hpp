@@ -126,6 +126,9 @@ struct Arithmetic {
   std::size_t group_size;  ///< samples that are computed side by side
   /// out = level * scale, and 2^-out; n of them.
   void (*scale_levels)(std::size_t n, const double* level, T scale, T* out, T* exponential);
+  /// The levels of a sample so, and its spots: the inputs at another level than the base (null: all); returns how many. ends: the smallest
+  /// and the largest level.
+  std::uint32_t (*lay)(std::size_t n, const double* level, T scale, const double* base, T* out, T* exponential, Spot<T>* spots, double* ends);
   /// The network's exact input currents where every input has one level and every node the same potential (kT), [blocks * 16].
   void (*base_currents)(const Shape& shape, const Values<T>& values, T level, T exponential, T potential, T* current);
   /// Makes the table's rows of inputs [from, to) of a block, and their sums over these inputs [terms][16]; node: [terms] scaled potentials.

@@ -120,22 +120,27 @@ class Lanes {
       store(hn::Add(load(out, k), I), out, k);
       if (with_slope) store(hn::Sub(load(diagonal, k), hn::Add(slope, off_slope)), diagonal, k);
     }
-    for (std::size_t i = 0; i < s_.edges; ++i) {
-      const std::uint32_t s = s_.source[i], t = s_.target[i];
-      const V b = hn::Set(d, p_.b[i]), gamma = hn::Set(d, p_.gamma[i]);
-      const V level = hn::MulAdd(b, hn::Sub(load(scaled_, s), load(scaled_, t)), hn::Set(d, p_.a[i]));
-      const auto f = occupations(d, level, load(e_, s), load(e_, t));
+    // Copies: stores through a T* could change what the members point to, as far as a compiler knows.
+    const Shape shape = s_;
+    const Values<T> values = p_;
+    const T *const scaled = scaled_, *const e = e_;
+    T *const sums = diagonal, *const couplings = matrix;
+    for (std::size_t i = 0; i < shape.edges; ++i) {
+      const std::size_t s = shape.source[i] * block, t = shape.target[i] * block;
+      const V b = hn::Set(d, values.b[i]), gamma = hn::Set(d, values.gamma[i]);
+      const V level = hn::MulAdd(b, hn::Sub(hn::LoadU(d, scaled + s), hn::LoadU(d, scaled + t)), hn::Set(d, values.a[i]));
+      const auto f = occupations(d, level, hn::LoadU(d, e + s), hn::LoadU(d, e + t));
       const V I = hn::Mul(gamma, hn::Sub(f.s, f.t));
-      store(hn::Sub(load(out, s), I), out, s);
-      store(hn::Add(load(out, t), I), out, t);
+      hn::StoreU(hn::Sub(hn::LoadU(d, out + s), I), d, out + s);
+      hn::StoreU(hn::Add(hn::LoadU(d, out + t), I), d, out + t);
       if (with_slope) {
         const V p_s = hn::NegMulAdd(f.s, f.s, f.s), p_t = hn::NegMulAdd(f.t, f.t, f.t);
         const V by_level = hn::Mul(b, hn::Sub(p_t, p_s)), strength = hn::Mul(gamma, by);
         const V by_source = hn::Mul(strength, hn::Add(by_level, p_s)), minus_by_target = hn::Mul(strength, hn::Add(by_level, p_t));
-        store(hn::Add(load(diagonal, s), by_source), diagonal, s);
-        store(hn::Add(load(diagonal, t), minus_by_target), diagonal, t);
-        T *st = matrix + s_.source_target[i] * block, *ts = matrix + s_.target_source[i] * block;
-        if (s_.repeated[i]) {
+        hn::StoreU(hn::Add(hn::LoadU(d, sums + s), by_source), d, sums + s);
+        hn::StoreU(hn::Add(hn::LoadU(d, sums + t), minus_by_target), d, sums + t);
+        T *st = couplings + shape.source_target[i] * block, *ts = couplings + shape.target_source[i] * block;
+        if (shape.repeated[i]) {
           hn::StoreU(hn::Sub(hn::LoadU(d, st), minus_by_target), d, st);
           hn::StoreU(hn::Sub(hn::LoadU(d, ts), by_source), d, ts);
         } else {

@@ -85,17 +85,17 @@ const char* to_string(Batches batches) {
 
 namespace {
 // Drives of one parameter vector that a batch can serve.
-bool joins(const Drive& drive, const std::shared_ptr<const Vector>& theta) {
-  return drive.theta.base == theta && drive.theta.overrides.empty() && drive.holds.empty() && drive.clamp.set != nullptr;
+bool joins(const Network& network, const Drive& drive, const std::shared_ptr<const Vector>& theta) {
+  return drive.theta.base == theta && drive.theta.overrides.empty() && drive.holds.empty() && drive.clamp.set != nullptr && drive.clamp.set->width() == network.clamped().size();
 }
-bool all_join(std::span<const Drive> drives) {
-  return !drives.empty() && std::all_of(drives.begin(), drives.end(), [&](const Drive& drive) { return joins(drive, drives.front().theta.base); });
+bool all_join(const Network& network, std::span<const Drive> drives) {
+  return !drives.empty() && std::all_of(drives.begin(), drives.end(), [&](const Drive& drive) { return joins(network, drive, drives.front().theta.base); });
 }
-
-Vector levels_of(const Network& network, const Drive& drive) {
-  Vector levels(static_cast<Eigen::Index>(network.clamped().size()));
-  drive.clamp.set->levels(drive.clamp.row, levels);
-  return levels;
+std::vector<Pattern> patterns_of(std::span<const Drive> drives) {
+  std::vector<Pattern> patterns;
+  patterns.reserve(drives.size());
+  for (const Drive& drive : drives) patterns.push_back(drive.clamp);
+  return patterns;
 }
 }  // namespace
 
@@ -143,11 +143,10 @@ void NetworkModel::costates(std::span<const Drive> drives, std::span<const Vecto
 
 void NetworkModel::add_gradient(std::span<const Drive> drives, std::span<const Vector> potential, std::span<const Vector> costate,
                                 Eigen::Ref<Vector> gradient) const {
-  if (batch_ != nullptr && all_join(drives)) {
+  if (batch_ != nullptr && all_join(*network_, drives)) {
     if (drives.size() != potential.size() || drives.size() != costate.size()) throw std::invalid_argument("model: gradient of samples of unequal number");
-    std::vector<Vector> clamp(drives.size()), given(costate.begin(), costate.end());
-    for_each_index(drives.size(), threads_, [&](std::size_t i) { clamp[i] = levels_of(*network_, drives[i]); });
-    batch_->pull(drives.front().theta.base, clamp, potential, {}, given, gradient, threads_);
+    std::vector<Vector> given(costate.begin(), costate.end());
+    batch_->pull(drives.front().theta.base, patterns_of(drives), potential, {}, given, gradient, threads_);
     return;
   }
   std::vector<Vector> thetas(drives.size());
@@ -158,16 +157,14 @@ void NetworkModel::add_gradient(std::span<const Drive> drives, std::span<const V
 
 void NetworkModel::add_adjoint_gradient(std::span<const Drive> drives, std::span<const Vector> potential, std::span<const Vector> cotangent,
                                         std::span<Vector> costate, Eigen::Ref<Vector> gradient) const {
-  if (batch_ == nullptr || !all_join(drives)) {
+  if (batch_ == nullptr || !all_join(*network_, drives)) {
     Model::add_adjoint_gradient(drives, potential, cotangent, costate, gradient);
     return;
   }
   if (drives.size() != potential.size() || drives.size() != cotangent.size() || drives.size() != costate.size()) {
     throw std::invalid_argument("model: gradient of samples of unequal number");
   }
-  std::vector<Vector> clamp(drives.size());
-  for_each_index(drives.size(), threads_, [&](std::size_t i) { clamp[i] = levels_of(*network_, drives[i]); });
-  batch_->pull(drives.front().theta.base, clamp, potential, cotangent, costate, gradient, threads_);
+  batch_->pull(drives.front().theta.base, patterns_of(drives), potential, cotangent, costate, gradient, threads_);
   // A batch eliminates without exchanging rows: where that fails the matrix need not be singular.
   for (std::size_t i = 0; i < drives.size(); ++i) {
     if (costate[i].allFinite()) continue;
@@ -244,25 +241,26 @@ Vector Simulation::Impl::start_of(const Drive& drive, const Boundary& boundary, 
 void Simulation::Impl::run_batch(std::span<const Drive> drives, std::span<Relaxation> rows, std::vector<std::size_t>& left) const {
   const auto& theta = drives.front().theta.base;
   std::vector<std::size_t> chosen;
+  std::vector<Pattern> clamp;
   std::vector<Vector> start, inject;
   std::vector<bool> restored;
   for (std::size_t i = 0; i < drives.size(); ++i) {
     const auto* from = std::get_if<From>(&drives[i].start);
     const auto* at_rest = std::get_if<Rest>(&drives[i].start);
     const bool starts = from != nullptr || (at_rest != nullptr && std::isinf(at_rest->rate));
-    if (!starts || !joins(drives[i], theta) || !std::holds_alternative<Settled>(drives[i].observe)) {
+    if (!starts || !joins(*network, drives[i], theta) || !std::holds_alternative<Settled>(drives[i].observe)) {
       left.push_back(i);
       continue;
     }
     chosen.push_back(i);
+    clamp.push_back(drives[i].clamp);
     start.push_back(from != nullptr ? *from->potential : rest);
     inject.push_back(drives[i].nudge);
     restored.push_back(from != nullptr && options.steady_state.newton_first);
   }
   if (chosen.empty()) return;
-  std::vector<Vector> clamp(chosen.size()), potential(chosen.size());
+  std::vector<Vector> potential(chosen.size());
   std::vector<batches::Batch::Found> found(chosen.size());
-  for_each_index(chosen.size(), options.threads, [&](std::size_t k) { clamp[k] = levels_of(*network, drives[chosen[k]]); });
   batch->relax(theta, clamp, start, inject, restored, options.steady_state, options.threads, potential, found);
   for (std::size_t k = 0; k < chosen.size(); ++k) {
     const batches::Batch::Found& one = found[k];

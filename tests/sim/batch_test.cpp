@@ -28,6 +28,12 @@ std::vector<Vector> patterns(std::size_t samples, std::size_t inputs, double com
   return all;
 }
 
+std::vector<Pattern> as_patterns(const std::vector<Vector>& levels) {
+  std::vector<Pattern> all;
+  for (const Vector& one : levels) all.push_back(pattern_of(one));
+  return all;
+}
+
 struct Case {
   std::vector<std::uint32_t> layers;
   double b;
@@ -50,7 +56,8 @@ void against_the_reference(const Case& c, std::uint64_t seed, double tolerance, 
   REQUIRE(batches::problem(impl).empty());
   const std::shared_ptr<const batches::Batch> batch = batches::make<T>(impl);
   const auto theta = std::make_shared<const Vector>(network.theta());
-  const std::vector<Vector> clamp = patterns(c.samples, c.layers.front(), c.common, seed);
+  const std::vector<Vector> levels = patterns(c.samples, c.layers.front(), c.common, seed);
+  const std::vector<Pattern> clamp = as_patterns(levels);
   Random random(seed, 22);
   std::vector<Vector> inject(c.samples, Vector::Zero(network.rest().size())), start(c.samples, network.rest());
   for (std::size_t i = 0; i < c.samples; i += 3) {
@@ -64,7 +71,7 @@ void against_the_reference(const Case& c, std::uint64_t seed, double tolerance, 
   const auto work = network.workspace();
   for (std::size_t i = 0; i < c.samples; ++i) {
     boundaries[i].theta = theta->data();
-    boundaries[i].clamp = clamp[i];
+    boundaries[i].clamp = levels[i];
     boundaries[i].inject = inject[i];
     const SteadyState state = relax(network, boundaries[i], start[i], SteadyStateOptions{}, false, *work);
     REQUIRE(state.verdict == Verdict::converged);
@@ -144,7 +151,8 @@ TEST_CASE("batches: a network they do not serve is named, and potentials out of 
   const std::shared_ptr<const batches::Batch> batch = batches::make<float>(impl);
   const Network network(spec);
   const auto theta = std::make_shared<const Vector>(network.theta());
-  std::vector<Vector> clamp{Vector::Constant(3, 50.0)}, start{network.rest()}, found(1);
+  const std::vector<Pattern> clamp{pattern_of(Vector::Constant(3, 50.0))};
+  std::vector<Vector> start{network.rest()}, found(1);
   std::vector<batches::Batch::Found> what(1);
   batch->relax(theta, clamp, start, {}, {false}, SteadyStateOptions{}, 1, found, what);
   CHECK_FALSE(what[0].converged);

@@ -1,0 +1,69 @@
+#include "batch_patterns.hpp"
+
+#include <algorithm>
+#include <limits>
+
+#include "parallel.hpp"
+
+namespace ness::sim::batches {
+
+namespace {
+constexpr double widest = 30;  // |mu|/(kT T) within which no product of exponentials leaves single precision
+constexpr double common = 0.6;
+constexpr std::size_t looked_at = 4;  // samples that tell what is common
+}  // namespace
+
+template <class T>
+Laid<T>::Laid(std::span<const Pattern> patterns, T scale, T inverse, bool based, unsigned threads)
+    : patterns_(patterns.begin(), patterns.end()), width_(patterns.front().set->width()), count_(patterns.size()), wide_(patterns.size()) {
+  if (based) find_base(patterns);
+  level_ = std::make_unique_for_overwrite<T[]>(patterns.size() * width_);
+  exponential_ = std::make_unique_for_overwrite<T[]>(patterns.size() * width_);
+  spots_ = std::make_unique_for_overwrite<Spot<T>[]>(patterns.size() * width_);
+  std::vector<double> low(patterns.size()), high(patterns.size());
+  for_each_index(patterns.size(), threads, [&](std::size_t i) {
+    thread_local Vector levels;
+    levels.resize(static_cast<Eigen::Index>(width_));
+    patterns[i].set->levels(patterns[i].row, levels);
+    double ends[2] = {};
+    count_[i] = arithmetic<T>().lay(width_, levels.data(), scale, based_ ? &base_ : nullptr, level_.get() + i * width_, exponential_.get() + i * width_, spots_.get() + i * width_, ends);
+    low[i] = ends[0];
+    high[i] = ends[1];
+    wide_[i] = std::max(-ends[0], ends[1]) * static_cast<double>(inverse) <= widest ? 0 : 1;
+  });
+  low_ = *std::min_element(low.begin(), low.end());
+  high_ = *std::max_element(high.begin(), high.end());
+}
+
+template <class T>
+bool Laid<T>::of(std::span<const Pattern> patterns) const {
+  return std::equal(patterns.begin(), patterns.end(), patterns_.begin(), patterns_.end(), [](const Pattern& a, const Pattern& b) { return a.row == b.row && a.set == b.set; });
+}
+
+// The level that more than half have is the one that a vote leaves, where each that differs takes one away (Boyer and Moore).
+template <class T>
+void Laid<T>::find_base(std::span<const Pattern> patterns) {
+  const std::size_t samples = std::min(looked_at, patterns.size());
+  Vector levels(static_cast<Eigen::Index>(samples * width_));
+  for (std::size_t i = 0; i < samples; ++i) patterns[i].set->levels(patterns[i].row, levels.segment(static_cast<Eigen::Index>(i * width_), static_cast<Eigen::Index>(width_)));
+  std::size_t votes = 0;
+  double candidate = 0;
+  for (const double x : levels) {
+    if (votes == 0) candidate = x;
+    if (x == candidate) {
+      ++votes;
+    } else {
+      --votes;
+    }
+  }
+  const auto have = static_cast<double>(std::count(levels.begin(), levels.end(), candidate));
+  if (!(have > common * static_cast<double>(levels.size()))) return;
+  based_ = true;
+  base_ = candidate;
+  share_ = have / static_cast<double>(levels.size());
+}
+
+template class Laid<float>;
+template class Laid<double>;
+
+}  // namespace ness::sim::batches

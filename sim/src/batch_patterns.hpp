@@ -1,0 +1,48 @@
+// What batches need of a minibatch's patterns: levels in the units and precision of the kernels, the commonest level, and the inputs that
+// differ from it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "batch_kernels.hpp"
+#include "ness/core/pattern.hpp"
+
+namespace ness::sim::batches {
+
+template <class T>
+class Laid {
+ public:
+  /// scale, inverse: as in Values. `based`: look for a commonest level; it counts where more than 60 % of the inputs have it.
+  Laid(std::span<const Pattern> patterns, T scale, T inverse, bool based, unsigned threads);
+
+  /// Whether it was made of these patterns.
+  bool of(std::span<const Pattern> patterns) const;
+  bool based() const { return based_; }
+  double base() const { return base_; }    ///< the commonest level (kT)
+  double share() const { return share_; }  ///< of the inputs at it, 0 where there is none
+  double low() const { return low_; }      ///< smallest and largest level (kT)
+  double high() const { return high_; }
+  const T* level(std::size_t sample) const { return level_.get() + sample * width_; }
+  const T* exponential(std::size_t sample) const { return exponential_.get() + sample * width_; }
+  /// The inputs that differ from the commonest level; without one all of them.
+  std::span<const Spot<T>> spots(std::size_t sample) const { return {spots_.get() + sample * width_, count_[sample]}; }
+  /// A level is so large that products of exponentials leave the precision: not for batches.
+  bool wide(std::size_t sample) const { return wide_[sample] != 0; }
+
+ private:
+  void find_base(std::span<const Pattern> patterns);
+
+  std::vector<Pattern> patterns_;
+  std::size_t width_ = 0;
+  bool based_ = false;
+  double base_ = 0, share_ = 0, low_ = 0, high_ = 0;
+  std::unique_ptr<T[]> level_, exponential_;
+  std::unique_ptr<Spot<T>[]> spots_;
+  std::vector<std::uint32_t> count_;
+  std::vector<std::uint8_t> wide_;
+};
+
+}  // namespace ness::sim::batches
