@@ -9,6 +9,7 @@
 
 #include "ness/core/error.hpp"
 #include "number_text.hpp"
+#include "vector_loops.hpp"
 
 namespace ness {
 namespace {
@@ -31,10 +32,7 @@ struct ParameterRanges {
   }
   bool are_of(const std::vector<ParameterInfo>& parameters) const { return of == parameters.data() && low.size() == parameters.size(); }
   bool contain(const Vector& values) const {
-    const double* value = values.data();
-    std::uint64_t outside = 0;
-    for (std::size_t i = 0; i < low.size(); ++i) outside += static_cast<std::uint64_t>(!(value[i] >= low[i]) | !(value[i] <= high[i]));
-    return outside == 0;
+    return vector_loops::outside(low.size(), values.data(), low.data(), high.data()) == 0;
   }
 
   const ParameterInfo* of;

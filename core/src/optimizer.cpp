@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "number_text.hpp"
+#include "vector_loops.hpp"
 
 namespace ness {
 namespace {
@@ -114,11 +115,11 @@ class Adam final : public ScaledOptimizer {
  protected:
   Vector descent(const Vector& gradient) override {
     ++steps_;
-    mean_ = options_.beta1 * mean_ + (1 - options_.beta1) * gradient;
-    square_ = options_.beta2 * square_ + (1 - options_.beta2) * gradient.cwiseAbs2();
-    const double mean_bias = 1 - std::pow(options_.beta1, static_cast<double>(steps_));
-    const double square_bias = 1 - std::pow(options_.beta2, static_cast<double>(steps_));
-    return ((mean_.array() / mean_bias) / ((square_.array() / square_bias).sqrt() + options_.epsilon)).matrix();
+    const vector_loops::Adam by{options_.beta1, options_.beta2, 1 - std::pow(options_.beta1, static_cast<double>(steps_)), 1 - std::pow(options_.beta2, static_cast<double>(steps_)),
+                                options_.epsilon};
+    Vector direction(gradient.size());
+    vector_loops::adam(static_cast<std::size_t>(gradient.size()), by, gradient.data(), mean_.data(), square_.data(), direction.data());
+    return direction;
   }
 
  private:
@@ -141,6 +142,16 @@ ParameterSpace::ParameterSpace(const DeviceInfo& info, std::vector<ParameterRule
     rules_[i].range = common_range(parameter, rules_[i]);
     rules_[i].trainable = rules_[i].trainable && parameter.trainable;
     scale_.push_back(parameter.scale);
+    const ParameterRule& rule = rules_[i];
+    // What is not trained is not limited either: it stays where it is.
+    low_.push_back(rule.trainable ? rule.range.low : -std::numeric_limits<double>::infinity());
+    high_.push_back(rule.trainable ? rule.range.high : std::numeric_limits<double>::infinity());
+    const Run here{i, i + 1, parameter.scale, rule.trainable, rule.decay > 0};
+    if (!runs_.empty() && runs_.back().continues(here)) {
+      ++runs_.back().end;
+    } else {
+      runs_.push_back(here);
+    }
   }
 }
 
@@ -168,33 +179,42 @@ Vector ParameterSpace::errors(const Vector& theta, const Vector& standard_error)
 
 Vector ParameterSpace::gradient(const Vector& theta, const Vector& gradient) const {
   Vector in_coordinates = Vector::Zero(theta.size());
-  for (std::size_t k = 0; k < size(); ++k) {
-    const auto i = static_cast<Eigen::Index>(k);
+  for (const Run& run : runs_) {
+    if (!run.trainable) continue;
+    const auto first = static_cast<Eigen::Index>(run.begin), n = static_cast<Eigen::Index>(run.end - run.begin);
     // An infinite parameter (no inhibition: Ki = inf) stays where it is: no step leads back from there.
-    if (!rules_[k].trainable || std::isinf(theta[i])) continue;
-    const bool log = scale_[k] == Scale::log;
-    in_coordinates[i] = log ? theta[i] * gradient[i] : gradient[i];
-    if (rules_[k].decay > 0) in_coordinates[i] += rules_[k].decay * (log ? std::log(theta[i]) : theta[i]);
+    if (run.scale == Scale::log) {
+      vector_loops::product_of_finite(run.end - run.begin, theta.data() + first, gradient.data() + first, in_coordinates.data() + first);
+    } else {
+      in_coordinates.segment(first, n) = theta.segment(first, n).array().isInf().select(0.0, gradient.segment(first, n));
+    }
+    if (!run.decays) continue;
+    for (std::size_t k = run.begin; k < run.end; ++k) {
+      const auto i = static_cast<Eigen::Index>(k);
+      if (!std::isinf(theta[i])) in_coordinates[i] += rules_[k].decay * (run.scale == Scale::log ? std::log(theta[i]) : theta[i]);
+    }
   }
   return in_coordinates;
 }
 
 Vector ParameterSpace::stepped(const Vector& theta, const Vector& dw) const {
   Vector moved = theta;
-  for (std::size_t k = 0; k < size(); ++k) {
-    const auto i = static_cast<Eigen::Index>(k);
-    if (!rules_[k].trainable) continue;
-    moved[i] = scale_[k] == Scale::log ? theta[i] * std::exp(dw[i]) : theta[i] + dw[i];
+  for (const Run& run : runs_) {
+    if (!run.trainable) continue;
+    const auto first = static_cast<Eigen::Index>(run.begin), n = static_cast<Eigen::Index>(run.end - run.begin);
+    if (run.scale == Scale::log) {
+      for (Eigen::Index i = first; i < first + n; ++i) moved[i] *= std::exp(dw[i]);
+    } else {
+      moved.segment(first, n) += dw.segment(first, n);
+    }
   }
-  return projected(moved);
+  vector_loops::limit(size(), moved.data(), low_.data(), high_.data(), moved.data());
+  return moved;
 }
 
 Vector ParameterSpace::projected(const Vector& theta) const {
-  Vector inside = theta;
-  for (std::size_t k = 0; k < size(); ++k) {
-    const auto i = static_cast<Eigen::Index>(k);
-    if (rules_[k].trainable) inside[i] = std::clamp(theta[i], rules_[k].range.low, rules_[k].range.high);
-  }
+  Vector inside(theta.size());
+  vector_loops::limit(size(), theta.data(), low_.data(), high_.data(), inside.data());
   return inside;
 }
 

@@ -300,9 +300,8 @@ void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<con
   const std::size_t side = arithmetic<T>().group_size, n = shape_.nodes();
   for_each_index((clamp.size() + side - 1) / side, threads, [&](std::size_t group) {
     const std::size_t first = group * side, count = std::min(side, clamp.size() - first);
-    T* const nodes = scratch_of_thread<T, 0>(3 * side * n);
+    T *const nodes = scratch_of_thread<T, 0>(3 * side * n), *const levels = scratch_of_thread<T, 2>(2 * side * shape_.inputs);
     std::array<Sample<T>, block> samples;
-    std::size_t most = 0;
     for (std::size_t i = 0; i < count; ++i) {
       T *from = nodes + 3 * i * n, *u = from + n, *to = u + n;
       const bool injected = !inject.empty() && inject[first + i].size() > 0;
@@ -312,10 +311,10 @@ void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<con
         if (injected) u[k] = static_cast<T>(inject[first + i][at]);
       }
       const std::span<const Spot<T>> spots = inputs->spots(first + i);
-      most = std::max(most, spots.size());
-      samples[i] = {inputs->level(first + i), inputs->exponential(first + i), spots.data(), spots.size(), from, injected ? u : nullptr, restored[first + i], to};
+      T* const level = levels + 2 * i * shape_.inputs;
+      samples[i] = {level, level + shape_.inputs, spots.data(), spots.size(), from, injected ? u : nullptr, restored[first + i], to};
     }
-    arithmetic<T>().relax_group(shape_, ready->values, table, limits, samples.data(), count, scratch_of_thread<T, 1>(scratch_to_relax(shape_, table.terms, most)));
+    arithmetic<T>().relax_group(shape_, ready->values, table, limits, samples.data(), count, scratch_of_thread<T, 1>(scratch_to_relax(shape_, table.terms)));
     for (std::size_t i = 0; i < count; ++i) {
       const Sample<T>& sample = samples[i];
       found[first + i] = {sample.converged && !inputs->wide(first + i), sample.contracting, sample.followed, static_cast<double>(sample.bound), static_cast<double>(sample.displacement),
@@ -451,8 +450,10 @@ void BatchOf<T>::pull(const std::shared_ptr<const Vector>& theta, std::span<cons
   const std::size_t input_size = shape_.blocks * shape_.inputs * 3 * block, edge_size = shape_.edges * 3 * block, leak_size = shape_.nodes() * 2 * block;
   const Layout layout{input_size, input_size + edge_size, input_size + edge_size + leak_size, input_size + edge_size + leak_size + series->base.terms * fed};
   const std::size_t groups = (clamp.size() + side - 1) / side, chunks = chunks_for(groups);
-  std::vector<T> sums(chunks * layout.size, T(0));
+  const auto memory = std::make_unique_for_overwrite<T[]>(chunks * layout.size);
+  const std::span<T> sums(memory.get(), chunks * layout.size);
   for_each_index(chunks, threads, [&](std::size_t c) {
+    std::fill_n(sums.data() + c * layout.size, layout.size, T(0));
     for (std::size_t g = c * groups / chunks; g < (c + 1) * groups / chunks; ++g) {
       pull_samples(*ready, *inputs, *series, g * side, std::min(side, clamp.size() - g * side), potential, cotangent, costate, sums.data() + c * layout.size, layout);
     }

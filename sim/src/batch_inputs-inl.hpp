@@ -110,71 +110,86 @@ HWY_INLINE hn::Vec<D> about_reciprocal(D d, hn::Vec<D> x) {
   return kernels::HWY_NAMESPACE::reciprocal(d, x);
 }
 
-// A sample's input currents at the table's nodes, [terms][blocks * 16]: its spots', and every other input's at the commonest level.
-// 2^level is a factor of the sample and one of the table, so that a node costs no exponential. `wide`: their product may overflow.
-template <class T, bool wide>
-void currents_at_nodes(const Shape& shape, const Values<T>& values, const Table<T>& table, const Spot<T>* spots, std::size_t n_spots, T* out, T* scratch) {
-  const Tag<T> d;
-  const std::size_t stride = shape.blocks * block;
+// One input's share in the currents of one sample at the table's nodes, of one vector of nodes. 2^level is a factor of the sample and one
+// of the table, so that a node costs no exponential. `wide`: their product may overflow.
+template <class T, bool wide, bool based>
+HWY_INLINE void add_spot(Tag<T> d, std::size_t terms, const T* HWY_RESTRICT node_exponential, Vec<T> highest, const T* HWY_RESTRICT edge, const T* HWY_RESTRICT growth,
+                         const T* HWY_RESTRICT current, const Spot<T>& spot, T* HWY_RESTRICT sums, std::size_t stride) {
   const auto one = hn::Set(d, T(1)), full = hn::Set(d, kernels::HWY_NAMESPACE::Precision<T>::full);
-  for (std::size_t b = 0; b < shape.blocks; ++b) {
-    for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
-      const T* edges = edges_of(shape, values, b) + v;
-      const std::size_t block_rows = b * shape.inputs * table.terms * block + v;
-      for (std::size_t s = 0; s < n_spots; ++s) {
-        const T* edge = edges + spots[s].input * 3 * block;
-        const auto level = hn::MulAdd(hn::LoadU(d, edge + 2 * block), hn::Set(d, spots[s].level), hn::LoadU(d, edge + block));
-        hn::StoreU(power_of_two(d, hn::Min(level, hn::Set(d, table.highest))), d, scratch + s * block);
+  const auto gamma = hn::LoadU(d, edge), e_s = hn::Set(d, spot.exponential);
+  const auto level = hn::MulAdd(hn::LoadU(d, edge + 2 * block), hn::Set(d, spot.level), hn::LoadU(d, edge + block));
+  const auto factor = power_of_two(d, hn::Min(level, highest));
+  for (std::size_t k = 0; k < terms; k += 4) {
+    HWY_UNROLL(4)
+    for (std::size_t n = k; n < k + 4; ++n) {
+      const auto E = hn::Mul(factor, hn::LoadU(d, growth + n * block));
+      auto above_s = hn::MulAdd(E, e_s, one), above_t = hn::MulAdd(E, hn::Set(d, node_exponential[n]), one);
+      if constexpr (wide) {
+        above_s = hn::Min(above_s, full);
+        above_t = hn::Min(above_t, full);
       }
-      for (std::size_t k = 0; k < table.terms; k += 4) {
-        const auto e0 = hn::Set(d, table.node_exponential[k]), e1 = hn::Set(d, table.node_exponential[k + 1]);
-        const auto e2 = hn::Set(d, table.node_exponential[k + 2]), e3 = hn::Set(d, table.node_exponential[k + 3]);
-        T* to = out + k * stride + b * block + v;
-        const T* sum = table.sum + k * stride + b * block + v;
-        auto I0 = hn::LoadU(d, sum), I1 = hn::LoadU(d, sum + stride), I2 = hn::LoadU(d, sum + 2 * stride), I3 = hn::LoadU(d, sum + 3 * stride);
-        for (std::size_t s = 0; s < n_spots; ++s) {
-          const std::size_t input = spots[s].input, row = block_rows + (input * table.terms + k) * block;
-          const auto gamma = hn::LoadU(d, edges + input * 3 * block), factor = hn::LoadU(d, scratch + s * block), e_s = hn::Set(d, spots[s].exponential);
-          const auto add = [&](std::size_t n, hn::Vec<Tag<T>> e_t, hn::Vec<Tag<T>>& I) HWY_ATTR {
-            const auto E = hn::Mul(factor, hn::LoadU(d, table.growth + row + n * block));
-            auto above_s = hn::MulAdd(E, e_s, one), above_t = hn::MulAdd(E, e_t, one);
-            if constexpr (wide) {
-              above_s = hn::Min(above_s, full);
-              above_t = hn::Min(above_t, full);
-            }
-            I = hn::MulAdd(hn::Mul(gamma, hn::Sub(above_t, above_s)), about_reciprocal(d, hn::Mul(above_s, above_t)), I);
-            if (table.based) I = hn::Sub(I, hn::LoadU(d, table.current + row + n * block));
-          };
-          add(0, e0, I0);
-          add(1, e1, I1);
-          add(2, e2, I2);
-          add(3, e3, I3);
-        }
-        hn::StoreU(I0, d, to);
-        hn::StoreU(I1, d, to + stride);
-        hn::StoreU(I2, d, to + 2 * stride);
-        hn::StoreU(I3, d, to + 3 * stride);
-      }
+      auto I = hn::LoadU(d, sums + n * stride);
+      if constexpr (based) I = hn::Sub(I, hn::LoadU(d, current + n * block));
+      I = hn::MulAdd(hn::Mul(gamma, hn::Sub(above_t, above_s)), about_reciprocal(d, hn::Mul(above_s, above_t)), I);
+      hn::StoreU(I, d, sums + n * stride);
     }
   }
 }
 
-// The same as Chebyshev series, [terms][blocks * 16]; scratch [n_spots + terms * blocks][16].
-template <class T>
-void functions(const Shape& shape, const Values<T>& values, const Table<T>& table, const Spot<T>* spots, std::size_t n_spots, T* out, T* scratch) {
+// The input currents of n samples at the table's nodes, [n][terms][blocks * 16]: their spots', and every other input's at the commonest
+// level. Input by input, so that its rows of the table are read once for all samples.
+template <class T, bool wide, bool based>
+void currents_at_nodes(const Shape& shape, const Values<T>& values, const Table<T>& table, const Sample<T>* samples, std::size_t n, T* out) {
   const Tag<T> d;
-  const std::size_t stride = shape.blocks * block;
-  T* at = scratch + n_spots * block;
-  if (table.wide) {
-    currents_at_nodes<T, true>(shape, values, table, spots, n_spots, at, scratch);
-  } else {
-    currents_at_nodes<T, false>(shape, values, table, spots, n_spots, at, scratch);
+  const std::size_t terms = table.terms, blocks = shape.blocks, inputs = shape.inputs, stride = blocks * block, size = terms * stride;
+  const T *const growth = table.growth, *const current = table.current, *const node_exponential = table.node_exponential, *const edges = values.input;
+  const auto highest = hn::Set(d, table.highest);
+  for (std::size_t s = 0; s < n; ++s) {
+    for (std::size_t i = 0; i < size; i += hn::Lanes(d)) hn::StoreU(hn::LoadU(d, table.sum + i), d, out + s * size + i);
   }
-  for (std::size_t m = 0; m < table.terms; ++m) {
-    for (std::size_t i = 0; i < stride; i += hn::Lanes(d)) {
-      auto sum = hn::Zero(d);
-      for (std::size_t k = 0; k < table.terms; ++k) sum = hn::MulAdd(hn::Set(d, table.transform[m * table.terms + k]), hn::LoadU(d, at + k * stride + i), sum);
-      hn::StoreU(sum, d, out + m * stride + i);
+  const Spot<T>* next[block];
+  const Spot<T>* end[block];
+  for (std::size_t s = 0; s < n; ++s) {
+    next[s] = samples[s].spots;
+    end[s] = next[s] + samples[s].n_spots;
+  }
+  for (std::size_t input = 0; input < inputs; ++input) {
+    std::uint32_t here[block];
+    std::size_t with = 0;
+    for (std::size_t s = 0; s < n; ++s) {
+      here[with] = static_cast<std::uint32_t>(s);
+      with += next[s] != end[s] && next[s]->input == input ? 1 : 0;
+    }
+    for (std::size_t b = 0; b < blocks && with > 0; ++b) {
+      const std::size_t row = b * inputs + input;
+      for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
+        const T *const edge = edges + row * 3 * block + v, *const growth_row = growth + row * terms * block + v, *const current_row = current + row * terms * block + v;
+        for (std::size_t w = 0; w < with; ++w) {
+          add_spot<T, wide, based>(d, terms, node_exponential, highest, edge, growth_row, current_row, *next[here[w]], out + here[w] * size + b * block + v, stride);
+        }
+      }
+    }
+    for (std::size_t w = 0; w < with; ++w) ++next[here[w]];
+  }
+}
+
+// The same as Chebyshev series, [n][terms][blocks * 16], in place; scratch [terms * blocks][16].
+template <class T>
+void functions(const Shape& shape, const Values<T>& values, const Table<T>& table, const Sample<T>* samples, std::size_t n, T* out, T* scratch) {
+  const Tag<T> d;
+  const std::size_t stride = shape.blocks * block, size = table.terms * stride;
+  const auto currents = table.wide ? (table.based ? currents_at_nodes<T, true, true> : currents_at_nodes<T, true, false>)
+                                   : (table.based ? currents_at_nodes<T, false, true> : currents_at_nodes<T, false, false>);
+  currents(shape, values, table, samples, n, out);
+  for (std::size_t s = 0; s < n; ++s) {
+    T* const here = out + s * size;
+    for (std::size_t i = 0; i < size; i += hn::Lanes(d)) hn::StoreU(hn::LoadU(d, here + i), d, scratch + i);
+    for (std::size_t m = 0; m < table.terms; ++m) {
+      for (std::size_t i = 0; i < stride; i += hn::Lanes(d)) {
+        auto sum = hn::Zero(d);
+        for (std::size_t k = 0; k < table.terms; ++k) sum = hn::MulAdd(hn::Set(d, table.transform[m * table.terms + k]), hn::LoadU(d, scratch + k * stride + i), sum);
+        hn::StoreU(sum, d, here + m * stride + i);
+      }
     }
   }
 }
@@ -231,9 +246,10 @@ void scaled(std::size_t n, const double* level, T scale, T* out, T* exponential)
   for (std::size_t k = i; k < n; ++k) exponential[k] = last[k - i];
 }
 
-// A sample's levels, and its spots: the inputs that are not at the base level (null: all).
+// A sample's spots: the inputs that are not at the base level (null: all).
 template <class T>
-std::uint32_t lay(std::size_t n, const double* level, T scale, const double* base, T* out, T* exponential, Spot<T>* spots, double* ends) {
+std::uint32_t lay(std::size_t n, const double* level, T scale, const double* base, Spot<T>* spots, double* ends, T* scratch) {
+  T *const out = scratch, *const exponential = scratch + n;
   scaled<T>(n, level, scale, out, exponential);
   const hn::ScalableTag<double> d;
   auto low = hn::Set(d, n > 0 ? level[0] : 0.0), high = low;
@@ -249,14 +265,48 @@ std::uint32_t lay(std::size_t n, const double* level, T scale, const double* bas
     ends[0] = level[i] < ends[0] ? level[i] : ends[0];
     ends[1] = level[i] > ends[1] ? level[i] : ends[1];
   }
-  const double at = base != nullptr ? *base : 0;
-  const std::uint32_t every = base != nullptr ? 0 : 1;
   std::uint32_t count = 0;
-  for (std::size_t k = 0; k < n; ++k) {
-    spots[count] = {static_cast<std::uint32_t>(k), out[k], exponential[k]};
-    count += every | static_cast<std::uint32_t>(level[k] != at);
+  if (base == nullptr) {
+    for (; count < n; ++count) spots[count] = {count, out[count], exponential[count]};
+    return count;
+  }
+  const Tag<T> d_t;
+  const hn::RebindToSigned<Tag<T>> d_index;
+  using Index = hn::TFromD<decltype(d_index)>;
+  Index found[2 * block];  // CompressStore may write a whole vector
+  const T at = static_cast<T>(*base) * scale;
+  std::size_t k = 0;
+  for (; k + hn::Lanes(d_t) <= n; k += hn::Lanes(d_t)) {
+    const auto differs = hn::Ne(hn::LoadU(d_t, out + k), hn::Set(d_t, at));
+    const std::size_t many = hn::CompressStore(hn::Iota(d_index, static_cast<Index>(k)), hn::RebindMask(d_index, differs), d_index, found);
+    for (std::size_t m = 0; m < many; ++m, ++count) spots[count] = {static_cast<std::uint32_t>(found[m]), out[found[m]], exponential[found[m]]};
+  }
+  for (; k < n; ++k) {
+    if (out[k] != at) spots[count++] = {static_cast<std::uint32_t>(k), out[k], exponential[k]};
   }
   return count;
+}
+
+// All levels of a sample from its spots.
+template <class T>
+void spread(const Shape& shape, const Table<T>& table, const Sample<T>& sample) {
+  const Tag<T> d;
+  std::size_t i = 0;
+  if (table.based) {
+    const auto level = hn::Set(d, table.level), exponential = hn::Set(d, table.exponential);
+    for (; i + hn::Lanes(d) <= shape.inputs; i += hn::Lanes(d)) {
+      hn::StoreU(level, d, sample.level + i);
+      hn::StoreU(exponential, d, sample.exponential + i);
+    }
+    for (; i < shape.inputs; ++i) {
+      sample.level[i] = table.level;
+      sample.exponential[i] = table.exponential;
+    }
+  }
+  for (std::size_t s = 0; s < sample.n_spots; ++s) {
+    sample.level[sample.spots[s].input] = sample.spots[s].level;
+    sample.exponential[sample.spots[s].input] = sample.spots[s].exponential;
+  }
 }
 
 // What the gradient needs of one input edge: f_s - f_t, f_t (1 - f_t) - f_s (1 - f_s), and the latter times the (scaled) difference.

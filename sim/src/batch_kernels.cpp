@@ -39,8 +39,8 @@ class Group {
         lanes_.inject[k * block + lane] = sample.inject == nullptr ? T(0) : sample.inject[k];
       }
       open_[lane] = lane < n_ ? T(1) : T(0);
-      lanes_.set_functions(lane < n_ ? &sample : nullptr, lane);
     }
+    lanes_.set_functions(samples_, n_);
     T restored[block] = {};
     for (std::size_t lane = 0; lane < n_; ++lane) restored[lane] = samples_[lane].restored ? T(1) : T(0);
     close(hn::Not(lanes_.inside(lanes_.start)));

@@ -66,14 +66,14 @@ struct Base {
 /// An input that differs from the base level.
 template <class T>
 struct Spot {
-  std::uint32_t input = 0;
-  T level = 0, exponential = 1;  ///< scaled, and 2^-level
+  std::uint32_t input;
+  T level, exponential;  ///< scaled, and 2^-level
 };
 
 /// One sample of a group.
 template <class T>
 struct Sample {
-  const T *level = nullptr, *exponential = nullptr;  ///< [inputs] scaled levels, 2^-level
+  T *level = nullptr, *exponential = nullptr;        ///< [inputs] room for all scaled levels, and 2^-level
   const Spot<T>* spots = nullptr;                    ///< where there is a base: inputs that differ from it; else all inputs
   std::size_t n_spots = 0;
   const T* start = nullptr;      ///< [nodes] kT
@@ -115,8 +115,8 @@ struct Pull {
 inline std::size_t lane_rows(const Shape& s, std::size_t terms) {
   return 18 * s.nodes() + s.couplings() + s.rest * s.rest + s.first * s.rest + (5 + terms) * s.blocks * block + (terms > 3 ? terms : 3) * s.blocks;
 }
-/// Numbers of scratch for one group that is relaxed: its network, and one sample's series while it is made.
-inline std::size_t scratch_to_relax(const Shape& s, std::size_t terms, std::size_t most_spots) { return (lane_rows(s, terms) + most_spots + terms * s.blocks) * block; }
+/// Numbers of scratch for one group that is relaxed: its network, and its samples' series while they are made.
+inline std::size_t scratch_to_relax(const Shape& s, std::size_t terms) { return (lane_rows(s, terms) + block * terms * s.blocks) * block; }
 /// And for one whose gradient is found: one sample's fed nodes three times, and every sample's spots.
 inline std::size_t scratch_to_pull(const Shape& s, std::size_t most_spots) { return (lane_rows(s, 0) + 3 * s.blocks + block * s.blocks * most_spots * 3) * block; }
 
@@ -126,9 +126,9 @@ struct Arithmetic {
   std::size_t group_size;  ///< samples that are computed side by side
   /// out = level * scale, and 2^-out; n of them.
   void (*scale_levels)(std::size_t n, const double* level, T scale, T* out, T* exponential);
-  /// The levels of a sample so, and its spots: the inputs at another level than the base (null: all); returns how many. ends: the smallest
-  /// and the largest level.
-  std::uint32_t (*lay)(std::size_t n, const double* level, T scale, const double* base, T* out, T* exponential, Spot<T>* spots, double* ends);
+  /// A sample's spots: the inputs at another level than the base (null: all); returns how many. ends: the smallest and the largest level;
+  /// scratch [2 n].
+  std::uint32_t (*lay)(std::size_t n, const double* level, T scale, const double* base, Spot<T>* spots, double* ends, T* scratch);
   /// The network's exact input currents where every input has one level and every node the same potential (kT), [blocks * 16].
   void (*base_currents)(const Shape& shape, const Values<T>& values, T level, T exponential, T potential, T* current);
   /// Makes the table's rows of inputs [from, to) of a block, and their sums over these inputs [terms][16]; node: [terms] scaled potentials.

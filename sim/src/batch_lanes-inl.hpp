@@ -50,16 +50,20 @@ class Lanes {
   V load(const T* from, std::size_t k) const { return hn::LoadU(d, from + k * block); }
   void store(V what, T* to, std::size_t k) const { hn::StoreU(what, d, to + k * block); }
 
-  // The input currents of a sample as functions of its nodes' potentials; null: none.
-  void set_functions(const Sample<T>* sample, std::size_t lane) {
+  // The input currents of n samples as functions of their nodes' potentials; those of the other lanes are none.
+  void set_functions(const Sample<T>* samples, std::size_t n) {
     const std::size_t size = terms_ * s_.blocks * block;
-    if (terms_ > 0 && sample != nullptr) functions<T>(s_, p_, *table_, sample->spots, sample->n_spots, lane_, end_);
-    for (std::size_t i = 0; i < size; ++i) series_[i * block + lane] = sample != nullptr ? lane_[i] : T(0);
+    if (size == 0) return;
+    functions<T>(s_, p_, *table_, samples, n, end_, lane_);
+    for (std::size_t i = 0; i < size; ++i) {
+      for (std::size_t lane = 0; lane < block; ++lane) series_[i * block + lane] = lane < n ? end_[lane * size + i] : T(0);
+    }
   }
 
   // The exact law of one sample at `mu`, for correct().
   void exact_lane(const Sample<T>& sample, std::size_t lane) {
     const std::size_t fed = s_.blocks * block;
+    if (fed > 0) spread<T>(s_, *table_, sample);
     for (std::size_t i = 0; i < fed; ++i) lane_[i] = s_.fed[i] == nobody ? T(0) : mu[s_.fed[i] * block + lane];
     input_sums<T>(s_, p_, sample.level, sample.exponential, lane_, lane_ + fed, lane_ + 2 * fed);
     for (std::size_t i = 0; i < fed; ++i) {

@@ -15,18 +15,20 @@ constexpr std::size_t looked_at = 4;  // samples that tell what is common
 
 template <class T>
 Laid<T>::Laid(std::span<const Pattern> patterns, T scale, T inverse, bool based, unsigned threads)
-    : patterns_(patterns.begin(), patterns.end()), width_(patterns.front().set->width()), count_(patterns.size()), wide_(patterns.size()) {
+    : patterns_(patterns.begin(), patterns.end()), width_(patterns.front().set->width()), spots_(patterns.size()), wide_(patterns.size()) {
   if (based) find_base(patterns);
-  level_ = std::make_unique_for_overwrite<T[]>(patterns.size() * width_);
-  exponential_ = std::make_unique_for_overwrite<T[]>(patterns.size() * width_);
-  spots_ = std::make_unique_for_overwrite<Spot<T>[]>(patterns.size() * width_);
   std::vector<double> low(patterns.size()), high(patterns.size());
   for_each_index(patterns.size(), threads, [&](std::size_t i) {
     thread_local Vector levels;
+    thread_local std::vector<Spot<T>> spots;
+    thread_local std::vector<T> scratch;
     levels.resize(static_cast<Eigen::Index>(width_));
+    spots.resize(width_ + 1);  // one that turns out to be none is written too
+    scratch.resize(2 * width_);
     patterns[i].set->levels(patterns[i].row, levels);
     double ends[2] = {};
-    count_[i] = arithmetic<T>().lay(width_, levels.data(), scale, based_ ? &base_ : nullptr, level_.get() + i * width_, exponential_.get() + i * width_, spots_.get() + i * width_, ends);
+    const std::uint32_t count = arithmetic<T>().lay(width_, levels.data(), scale, based_ ? &base_ : nullptr, spots.data(), ends, scratch.data());
+    spots_[i].assign(spots.begin(), spots.begin() + count);
     low[i] = ends[0];
     high[i] = ends[1];
     wide_[i] = std::max(-ends[0], ends[1]) * static_cast<double>(inverse) <= widest ? 0 : 1;

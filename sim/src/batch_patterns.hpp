@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <vector>
 
@@ -25,10 +24,8 @@ class Laid {
   double share() const { return share_; }  ///< of the inputs at it, 0 where there is none
   double low() const { return low_; }      ///< smallest and largest level (kT)
   double high() const { return high_; }
-  const T* level(std::size_t sample) const { return level_.get() + sample * width_; }
-  const T* exponential(std::size_t sample) const { return exponential_.get() + sample * width_; }
   /// The inputs that differ from the commonest level; without one all of them.
-  std::span<const Spot<T>> spots(std::size_t sample) const { return {spots_.get() + sample * width_, count_[sample]}; }
+  std::span<const Spot<T>> spots(std::size_t sample) const { return spots_[sample]; }
   /// A level is so large that products of exponentials leave the precision: not for batches.
   bool wide(std::size_t sample) const { return wide_[sample] != 0; }
 
@@ -39,9 +36,7 @@ class Laid {
   std::size_t width_ = 0;
   bool based_ = false;
   double base_ = 0, share_ = 0, low_ = 0, high_ = 0;
-  std::unique_ptr<T[]> level_, exponential_;
-  std::unique_ptr<Spot<T>[]> spots_;
-  std::vector<std::uint32_t> count_;
+  std::vector<std::vector<Spot<T>>> spots_;
   std::vector<std::uint8_t> wide_;
 };
 

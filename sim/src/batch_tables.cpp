@@ -46,8 +46,8 @@ std::shared_ptr<const Tabulated<T>> tabulated(const Shape& shape, const Values<T
   for (std::size_t m = 0; m < terms; ++m) {
     for (std::size_t k = 0; k < terms; ++k) made->transform.push_back(static_cast<T>((m == 0 ? 1.0 : 2.0) / static_cast<double>(terms) * chebyshev(m, k)));
   }
-  made->growth.resize(shape.blocks * rows);
-  if (made->based) made->current.resize(shape.blocks * rows);
+  made->growth = std::make_unique_for_overwrite<T[]>(shape.blocks * rows);
+  if (made->based) made->current = std::make_unique_for_overwrite<T[]>(shape.blocks * rows);
   made->sum.resize(terms * fed);
   Table<T>& table = made->table;
   table.terms = terms;
@@ -63,14 +63,14 @@ std::shared_ptr<const Tabulated<T>> tabulated(const Shape& shape, const Values<T
   table.highest = static_cast<T>(table.wide ? limit : limit - reach);
   table.node_exponential = made->node_exponential.data();
   table.transform = made->transform.data();
-  table.growth = made->growth.data();
-  table.current = made->current.data();
+  table.growth = made->growth.get();
+  table.current = made->current.get();
   table.sum = made->sum.data();
   const std::size_t stretches = (shape.inputs + stretch - 1) / stretch;
   std::vector<T> parts(shape.blocks * stretches * terms * block);
   for_each_index(shape.blocks * stretches, threads, [&](std::size_t part) {
     const std::size_t b = part / stretches, from = part % stretches * stretch, to = std::min(shape.inputs, from + stretch);
-    arithmetic<T>().table_rows(shape, values, table, made->node.data(), b, from, to, made->growth.data() + b * rows, made->based ? made->current.data() + b * rows : nullptr,
+    arithmetic<T>().table_rows(shape, values, table, made->node.data(), b, from, to, made->growth.get() + b * rows, made->based ? made->current.get() + b * rows : nullptr,
                                parts.data() + part * terms * block);
   });
   for (std::size_t b = 0; b < shape.blocks; ++b) {

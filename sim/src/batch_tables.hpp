@@ -37,7 +37,8 @@ struct Tabulated {
   double level = 0;  ///< the commonest (kT)
   Interval interval;
   Table<T> table;
-  std::vector<T> node, node_exponential, transform, growth, current, sum;
+  std::vector<T> node, node_exponential, transform, sum;
+  std::unique_ptr<T[]> growth, current;  ///< megabytes that nobody has to clear first
 };
 /// base: the commonest level, null without; steepest: the largest of |b|, |1 + b| of an input edge.
 template <class T>

@@ -42,8 +42,17 @@ class ParameterSpace {
   double rate(std::size_t i) const { return rules_[i].rate; }
 
  private:
+  // Neighbours that are stepped alike.
+  struct Run {
+    std::size_t begin, end;
+    Scale scale;
+    bool trainable, decays;
+    bool continues(const Run& next) const { return end == next.begin && scale == next.scale && trainable == next.trainable && decays == next.decays; }
+  };
   std::vector<ParameterRule> rules_;
   std::vector<Scale> scale_;
+  std::vector<double> low_, high_;  // infinite where a parameter is not trained
+  std::vector<Run> runs_;
 };
 
 /// Learning rate over a run: linear warm-up, then constant, cosine to `final`, steps, or the gain sequence of stochastic approximation:

@@ -1,0 +1,44 @@
+#include "vector_loops.hpp"
+
+#include <cmath>
+
+// The sanitizers' run time is not there yet when the loader chooses.
+#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
+#define NESS_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define NESS_CLONES
+#endif
+
+namespace ness::vector_loops {
+
+NESS_CLONES std::size_t outside(std::size_t n, const double* value, const double* low, const double* high) {
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < n; ++i) count += static_cast<std::size_t>(!(value[i] >= low[i]) | !(value[i] <= high[i]));
+  return count;
+}
+
+NESS_CLONES void limit(std::size_t n, const double* value, const double* low, const double* high, double* out) {
+  for (std::size_t i = 0; i < n; ++i) {
+    const double raised = value[i] < low[i] ? low[i] : value[i];
+    out[i] = raised > high[i] ? high[i] : raised;
+  }
+}
+
+NESS_CLONES void product_of_finite(std::size_t n, const double* a, const double* b, double* out) {
+  for (std::size_t i = 0; i < n; ++i) {
+    const double product = a[i] * b[i];
+    out[i] = std::fabs(a[i]) <= 1.7976931348623157e308 ? product : 0.0;
+  }
+}
+
+NESS_CLONES void adam(std::size_t n, const Adam& by, const double* gradient, double* mean, double* square, double* direction) {
+  const double beta1 = by.beta1, beta2 = by.beta2, mean_bias = by.mean_bias, square_bias = by.square_bias, epsilon = by.epsilon;
+  for (std::size_t i = 0; i < n; ++i) {
+    const double g = gradient[i];
+    mean[i] = beta1 * mean[i] + (1 - beta1) * g;
+    square[i] = beta2 * square[i] + (1 - beta2) * (g * g);
+    direction[i] = (mean[i] / mean_bias) / (__builtin_sqrt(square[i] / square_bias) + epsilon);
+  }
+}
+
+}  // namespace ness::vector_loops
