@@ -9,6 +9,7 @@
 #include "batch.hpp"
 #include "ness/core/random.hpp"
 #include "ness/sim/network.hpp"
+#include "ness/sim/simulation.hpp"
 #include "ness/sim/steady_state.hpp"
 #include "ness/sim/vector_target.hpp"
 #include "networks.hpp"
@@ -156,4 +157,100 @@ TEST_CASE("batches: a network they do not serve is named, and potentials out of 
   std::vector<batches::Batch::Found> what(1);
   batch->relax(theta, clamp, start, {}, {false}, SteadyStateOptions{}, 1, found, what);
   CHECK_FALSE(what[0].converged);
+}
+
+TEST_CASE("a simulation with batches: every kind of drive in one call, as the reference has it") {
+  const NetworkSpec spec = random_dots({5, 9, 3}, 11, 1.0);
+  const auto network = std::make_shared<const Network>(spec);
+  const auto kind = GENERATE(Batches::single_precision, Batches::double_precision);
+  SimulationOptions options;
+  Simulation reference(network, options);
+  options.batches = kind;
+  Simulation batched(network, options);
+  options.threads = 1;
+  Simulation alone(network, options);
+  const std::vector<Pattern> clamp = as_patterns(patterns(90, 5, 0.0, 3));
+  const Parameters theta = Parameters::of(network->theta());
+  Random random(12, 1);
+  std::vector<Drive> drives(clamp.size());
+  for (std::size_t i = 0; i < drives.size(); ++i) {
+    Drive& drive = drives[i];
+    drive.theta = theta;
+    drive.clamp = clamp[i];
+    switch (i % 9) {
+      case 1: drive.holds.push_back({network->free()[2], 0.3}); break;
+      case 2: drive.theta = theta.with(3, 0.7); break;
+      case 3: drive.start = Rest{2.0}; break;
+      case 4: drive.observe = At{0.8, 3}; break;
+      case 5: drive.start = From{std::make_shared<const Vector>(network->rest())}; break;
+      case 6:
+        drive.nudge = Vector::Zero(static_cast<Eigen::Index>(network->free().size()));
+        for (double& u : drive.nudge) u = 0.05 * random.normal();
+        break;
+      case 7: drive.theta = Parameters::of(1.01 * network->theta()); break;
+      default: break;
+    }
+  }
+  const auto relaxed = [](Device& device, std::span<const Drive> all) {
+    std::vector<Relaxation> rows;
+    device.relax(all, [&](std::size_t i, const Relaxation& row) {
+      CHECK(i == rows.size());
+      rows.push_back(row);
+    });
+    return rows;
+  };
+  const std::vector<Relaxation> expected = relaxed(reference, drives), found = relaxed(batched, drives), again = relaxed(alone, drives);
+  REQUIRE(found.size() == drives.size());
+  // As in the test of batches; sums of few terms, and the square of the last correction: 1e-3 kT in single, the option's 1e-8 in double.
+  const double tolerance = kind == Batches::single_precision ? 1e-5 : 1e-12;
+  for (std::size_t i = 0; i < drives.size(); ++i) {
+    INFO("drive " << i);
+    CHECK(found[i].quality.all() == expected[i].quality.all());
+    CHECK((found[i].potential - expected[i].potential).cwiseAbs().maxCoeff() < tolerance);
+    CHECK(found[i].current.size() == expected[i].current.size());
+    CHECK(again[i].potential == found[i].potential);
+    const std::size_t which = i % 9;
+    if (which >= 1 && which <= 4) CHECK(found[i].potential == expected[i].potential);  // not a batch's: the reference solver's bits
+  }
+  // Present: one after another, from where the last was left.
+  std::vector<Drive> present(drives.begin(), drives.begin() + 1);
+  present.push_back(drives[8]);
+  present.back().start = Present{};
+  CHECK((relaxed(batched, present)[1].potential - relaxed(reference, present)[1].potential).cwiseAbs().maxCoeff() < tolerance);
+}
+
+TEST_CASE("a network that batches do not serve is refused where they are asked for") {
+  const auto network = std::make_shared<const Network>(mixed());
+  SimulationOptions options;
+  options.batches = Batches::single_precision;
+  CHECK_THROWS_WITH(Simulation(network, options), Catch::Contains("batches: node 1 has another temperature") && Catch::Contains("batches need one"));
+  CHECK_THROWS_AS(NetworkModel(network, 1, Batches::double_precision), std::invalid_argument);
+  CHECK_NOTHROW(Simulation(network, SimulationOptions{}));
+}
+
+TEST_CASE("batches: what their elimination does not solve is solved by the reference") {
+  // Far from steady states of steep dots dI/dmu has pivots that are not positive, and is regular all the same.
+  std::size_t unsolved = 0;
+  for (const std::uint64_t seed : {1U, 2U, 3U, 4U}) {
+    const auto network = std::make_shared<const Network>(random_dots({4, 8, 3}, seed, 3.0));
+    const std::vector<Pattern> clamp = as_patterns(patterns(20, 4, 0.0, seed));
+    Random random(seed, 31);
+    const Parameters theta = Parameters::of(network->theta());
+    std::vector<Drive> drives(clamp.size());
+    std::vector<Vector> at(clamp.size(), network->rest()), cotangent = at, costate(clamp.size()), expected(clamp.size());
+    for (std::size_t i = 0; i < drives.size(); ++i) {
+      drives[i].theta = theta;
+      drives[i].clamp = clamp[i];
+      for (double& mu : at[i]) mu = 1.5 * random.normal();
+      for (double& c : cotangent[i]) c = random.normal();
+    }
+    Vector gradient = Vector::Zero(theta.base->size()), reference = gradient, unused = gradient;
+    batches::shared(network->impl(), Batches::double_precision)->pull(theta.base, clamp, at, cotangent, costate, unused, 1);
+    for (const Vector& lambda : costate) unsolved += lambda.allFinite() ? 0 : 1;
+    NetworkModel(network, 1, Batches::double_precision).add_adjoint_gradient(drives, at, cotangent, costate, gradient);
+    NetworkModel(network, 1).add_adjoint_gradient(drives, at, cotangent, expected, reference);
+    for (std::size_t i = 0; i < drives.size(); ++i) CHECK((costate[i] - expected[i]).norm() < 1e-6 * expected[i].norm());
+    CHECK((gradient - reference).norm() < 1e-5 * reference.norm());
+  }
+  CHECK(unsolved > 0);
 }

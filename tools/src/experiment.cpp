@@ -9,6 +9,7 @@
 #include "bind_task.hpp"
 #include "nearest.hpp"
 #include "ness/core/error.hpp"
+#include "ness/sim/vector_target.hpp"
 #include "network_file.hpp"
 #include "text_file.hpp"
 
@@ -309,7 +310,16 @@ void read_device(Table& table, Experiment& experiment) {
   table.require(noise.problem());
 }
 
-void read_solver(Table& table, sim::SimulationOptions& options) {
+std::string vector_target_problem(const std::string& target) {
+  const std::vector<std::string> targets = sim::vector_targets();
+  if (std::find(targets.begin(), targets.end(), target) != targets.end()) return {};
+  std::string here;
+  for (const std::string& one : targets) here += (here.empty() ? "" : ", ") + one;
+  return "vector_target is '" + target + "'; this machine and program have " + here;
+}
+
+void read_solver(Table& table, Experiment& experiment) {
+  sim::SimulationOptions& options = experiment.simulation;
   sim::SteadyStateOptions& steady = options.steady_state;
   table.number("path_tolerance", steady.path_tolerance, Number::positive);
   table.number("trust", steady.trust, Number::positive);
@@ -328,6 +338,7 @@ void read_solver(Table& table, sim::SimulationOptions& options) {
     transient->require(options.transient.problem());
   }
   table.require(steady.problem());
+  if (table.text("vector_target", experiment.vector_target)) table.require(vector_target_problem(experiment.vector_target));
 }
 
 void read_log(Table& table, LogOptions& options) {
@@ -406,7 +417,7 @@ Experiment bind(Document document, const std::string& path, const LoadOptions& o
   read_section(root, "budget", [&](Table& table) { read_budget(table, experiment.training); });
   read_section(root, "compare", [&](Table& table) { read_compare(table, experiment.compare); });
   read_section(root, "device", [&](Table& table) { read_device(table, experiment); });
-  read_section(root, "solver", [&](Table& table) { read_solver(table, experiment.simulation); });
+  read_section(root, "solver", [&](Table& table) { read_solver(table, experiment); });
   read_section(root, "log", [&](Table& table) { read_log(table, experiment.log); });
   read_section(root, "evaluation", [&](Table& table) { table.flag("train", experiment.evaluate_train); });
   experiment.network = read_network(root, places.directory, document);

@@ -45,6 +45,7 @@ struct Experiment {
   NoiseOptions noise;
   bool noise_has_seed = false;     ///< else noise is drawn with the experiment's seed
   sim::SimulationOptions simulation;
+  std::string vector_target;       ///< of the simulation's arithmetic, for the whole process; empty: the best this machine has
   LogOptions log{.background = true};  // of a simulation; on a bench rows are committed one by one
   /// What `ness compare` takes from the file.
   struct Compare {

@@ -3,12 +3,15 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "ness/sim/vector_target.hpp"
+
 namespace ness {
 
 namespace {
 
 Run simulated(const Experiment& experiment) {
   Run run;
+  if (!experiment.vector_target.empty()) sim::force_vector_target(experiment.vector_target);
   run.network = std::make_shared<sim::Network>(drawn(experiment.network, experiment.parameters, experiment.seed));
   run.simulation = std::make_unique<sim::Simulation>(run.network, experiment.simulation);
   if (experiment.twin.any()) run.twin = std::make_unique<TwinDevice>(*run.simulation, experiment.twin);

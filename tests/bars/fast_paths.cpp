@@ -1,0 +1,173 @@
+// Every fast path against the reference solver on random networks, on every vector target that this binary holds and this machine runs.
+//   ness-bar-fast-paths [NETWORKS]
+// Batches in single and in double precision, from rest and from near the steady state, with inputs of which most have one level (as images
+// do) or none, unequal capacities, edges both ways; and dense, direct and iterative linear algebra. One line of JSON a path and target: how
+// many relaxations, how many of them the path served itself (the others are the reference solver's), how many ended on another branch,
+// differed in their verdict, and the largest differences (kT) of states, and of gradients relative to their norm.
+#include <algorithm>
+#include <cmath>
+#include <iostream>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "batch.hpp"
+#include "ness/core/random.hpp"
+#include "ness/sim/simulation.hpp"
+#include "ness/sim/vector_target.hpp"
+#include "sim/networks.hpp"
+
+using namespace networks;
+
+namespace {
+constexpr std::size_t samples = 6;
+// Steady states of one network differ by more where they are on different branches, and by far less where they are not.
+constexpr double same_branch = 0.02;  // kT
+
+struct Count {
+  std::uint64_t networks = 0, refused = 0, relaxations = 0, served = 0, other_branch = 0, verdicts = 0;
+  double state = 0, gradient = 0;
+};
+
+struct Case {
+  std::shared_ptr<const Network> network;
+  std::shared_ptr<const Vector> theta;
+  std::vector<Pattern> patterns;
+  std::vector<Drive> drives;          // from rest
+  std::vector<Relaxation> reference;  // of those
+  std::vector<Drive> near;            // the usable ones, from near their steady states
+  std::vector<Relaxation> settled;    // where they settle
+};
+
+std::vector<Relaxation> relax_all(Simulation& simulation, std::span<const Drive> drives) {
+  std::vector<Relaxation> rows(drives.size());
+  simulation.relax(drives, [&](std::size_t i, const Relaxation& row) { rows[i] = row; });
+  return rows;
+}
+
+Case random_case(std::uint64_t seed) {
+  static const std::vector<std::vector<std::uint32_t>> topologies = {{2, 2, 1}, {5, 9, 3}, {1, 20, 2, 1}, {20, 10, 5}, {60, 12, 4}};
+  static const double deviations[] = {0.3, 1.0, 2.0};
+  const auto& layers = topologies[seed % topologies.size()];
+  Random random(seed, 40);
+  NetworkSpec spec = random_dots(layers, seed, deviations[seed / topologies.size() % 3]);
+  for (NodeProperties& p : spec.nodes) p.capacity = std::exp(random.normal());
+  for (GraphEdge& edge : spec.graph.edges) {
+    if (random.uniform() < 0.2) std::swap(edge.source, edge.target);
+  }
+  // Many inputs: as weak as in networks that classify images, so that hidden nodes are not pinned.
+  if (layers[0] > 10) {
+    for (EdgeProperties& edge : spec.edges) edge.p[0] *= 0.2;
+  }
+  Case c;
+  c.network = std::make_shared<const Network>(spec);
+  c.theta = std::make_shared<const Vector>(c.network->theta());
+  RowMatrix levels = RowMatrix::Constant(samples, layers[0], -2.0);
+  const bool common = seed % 2 == 0;
+  for (double& x : levels.reshaped()) {
+    if (!common || random.uniform() < 0.2) x = -2 + 4 * random.uniform();
+  }
+  const auto set = std::make_shared<const DensePatterns>("random", levels);
+  const Parameters theta{c.theta, {}, 0};
+  for (std::size_t i = 0; i < samples; ++i) {
+    Drive drive;
+    drive.theta = theta;
+    drive.clamp = {set, i};
+    if (i % 3 == 2) {
+      drive.nudge = Vector::Zero(static_cast<Eigen::Index>(c.network->free().size()));
+      for (double& u : drive.nudge) u = 0.05 * random.normal();
+    }
+    c.patterns.push_back(drive.clamp);
+    c.drives.push_back(std::move(drive));
+  }
+  Simulation simulation(c.network, {.threads = 1});
+  c.reference = relax_all(simulation, c.drives);
+  for (std::size_t i = 0; i < samples; ++i) {
+    if (!c.reference[i].quality.usable()) continue;
+    Vector start = c.reference[i].potential;
+    for (double& mu : start) mu += 0.1 * random.normal();
+    c.near.push_back(c.drives[i]);
+    c.near.back().start = From{std::make_shared<const Vector>(start)};
+  }
+  c.settled = relax_all(simulation, c.near);
+  return c;
+}
+
+void compare(Count& count, std::span<const Relaxation> found, std::span<const Relaxation> expected) {
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    ++count.relaxations;
+    if (found[i].quality.all() != expected[i].quality.all()) {
+      ++count.verdicts;
+      continue;
+    }
+    if (!expected[i].quality.usable()) continue;
+    const double difference = (found[i].potential - expected[i].potential).cwiseAbs().maxCoeff();
+    if (difference > same_branch) ++count.other_branch;
+    else count.state = std::max(count.state, difference);
+  }
+}
+
+void by_batches(const Case& c, Batches kind, Count& count) {
+  ++count.networks;
+  if (!batches::problem(c.network->impl()).empty()) {
+    ++count.refused;
+    return;
+  }
+  SimulationOptions options{.threads = 1, .batches = kind};
+  Simulation simulation(c.network, options);
+  compare(count, relax_all(simulation, c.drives), c.reference);
+  compare(count, relax_all(simulation, c.near), c.settled);
+  // How many are the path's own.
+  const auto batch = batches::shared(c.network->impl(), kind);
+  std::vector<Vector> start(samples, c.network->rest()), potential(samples);
+  std::vector<batches::Batch::Found> own(samples);
+  batch->relax(c.theta, c.patterns, start, {}, std::vector<bool>(samples, false), options.steady_state, 1, potential, own);
+  count.served += static_cast<std::uint64_t>(std::count_if(own.begin(), own.end(), [](const auto& f) { return f.converged; }));
+  if (c.near.empty()) return;
+  // Gradients at the reference's states.
+  const NetworkModel fast(c.network, 1, kind), exact(c.network, 1);
+  Random random(c.near.size(), 41);
+  std::vector<Vector> at, cotangent, costate(c.near.size());
+  for (const Relaxation& row : c.settled) at.push_back(row.potential);
+  for (const Vector& mu : at) {
+    cotangent.push_back(mu);
+    for (double& x : cotangent.back()) x = random.normal();
+  }
+  Vector sum = Vector::Zero(c.theta->size()), expected = sum;
+  fast.add_adjoint_gradient(c.near, at, cotangent, costate, sum);
+  exact.add_adjoint_gradient(c.near, at, cotangent, costate, expected);
+  if (expected.allFinite()) count.gradient = std::max(count.gradient, (sum - expected).norm() / expected.norm());
+}
+
+void by_algebra(const Case& c, LinearAlgebra kind, Count& count) {
+  ++count.networks;
+  Simulation simulation(std::make_shared<const Network>(c.network->spec(), kind), {.threads = 1});
+  const std::uint64_t before = count.relaxations;
+  compare(count, relax_all(simulation, c.drives), c.reference);
+  compare(count, relax_all(simulation, c.near), c.settled);
+  count.served += count.relaxations - before;
+}
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::uint64_t networks = argc > 1 ? std::stoull(argv[1]) : 10000;
+  const std::vector<std::string> targets = vector_targets();
+  std::map<std::pair<std::string, std::string>, Count> counts;
+  for (std::uint64_t seed = 0; seed < networks; ++seed) {
+    force_vector_target(targets.front());
+    const Case c = random_case(seed);
+    for (const LinearAlgebra kind : {LinearAlgebra::direct, LinearAlgebra::iterative}) by_algebra(c, kind, counts[{to_string(kind), targets.front()}]);
+    for (const std::string& target : targets) {
+      force_vector_target(target);
+      for (const Batches kind : {Batches::single_precision, Batches::double_precision}) by_batches(c, kind, counts[{std::string("batches, ") + to_string(kind), target}]);
+    }
+  }
+  for (const auto& [path, count] : counts) {
+    std::cout << nlohmann::json{{"path", path.first}, {"target", path.second}, {"networks", count.networks}, {"refused", count.refused}, {"relaxations", count.relaxations},
+                                {"served", count.served}, {"other_branch", count.other_branch}, {"verdicts", count.verdicts}, {"state", count.state}, {"gradient", count.gradient}}
+              << '\n';
+  }
+}
