@@ -1,6 +1,7 @@
 // Relaxations of layered networks on MNIST: cold, warm, their gradients; cost against width, batch and threads; memory.
 #include <malloc.h>
 
+#include <limits>
 #include <map>
 #include <memory>
 #include <thread>
@@ -77,19 +78,23 @@ void relaxation(benchmark::State& state, bool warm) {
   with_images(state, section, what, [&] {
     const std::size_t n = 400;
     const std::vector<Drive> all = warm ? warm_drives(n) : drives(trained().theta.at(1), n);
-    Simulation simulation(network(), options(1));
+    SimulationOptions one_by_one = options(1);
+    one_by_one.batches = Batches::off;
+    Simulation simulation(network(), options(1)), untabulated(network(), one_by_one);
     InputEdges<float> edges(Law::quantum_dot);
-    Turns turns;
+    Turns turns, paths;
     std::size_t failures = 0;
     for (auto _ : state) {
       const Outcome outcome = relax_all(simulation, all);
       failures = outcome.failures;
+      paths.see(outcome.seconds, relax_all(untabulated, all).seconds);
       double edge = 1e300;
       for (int i = 0; i < 20; ++i) edge = std::min(edge, edges.once(Use::sum));
       turns.see(outcome.seconds / static_cast<double>(n), edge * input_edges);
       state.SetIterationTime(outcome.seconds);
     }
     put(state, section, {.what = what, .figure = 1e6 * turns.first(), .unit = "us", .ratio = turns.ratio(), .of = "direct evaluation"});
+    put(state, section, {.what = std::string("  the same, beside sample by sample in double precision"), .figure = 1e6 * paths.first() / static_cast<double>(n), .unit = "us", .ratio = paths.ratio(), .of = "that", .limit = warm ? std::numeric_limits<double>::quiet_NaN() : 0.5});
     put(state, section, {.what = std::string("  failures, ") + (warm ? "warm" : "cold"), .figure = static_cast<double>(failures), .unit = "of 400", .limit = 0, .limits_figure = true});
   });
 }
@@ -101,15 +106,14 @@ void gradient(benchmark::State& state) {
     const std::vector<Drive> all = drives(trained().theta.at(1), n);
     Simulation simulation(network(), options(0));
     const Outcome settled = relax_all(simulation, all);
-    const NetworkModel model(network(), 1);
+    const NetworkModel model(network(), 1, options(1).batches);
     std::vector<Vector> cotangent(n, Vector::Ones(static_cast<Eigen::Index>(model.free_nodes()))), costate(n);
     Vector sum = Vector::Zero(static_cast<Eigen::Index>(model.parameters()));
     InputEdges<float> edges(Law::quantum_dot);
     Turns turns;
     for (auto _ : state) {
       const double t = seconds([&] {
-        model.costates(all, settled.potential, cotangent, costate);
-        model.add_gradient(all, settled.potential, costate, sum);
+        model.add_adjoint_gradient(all, settled.potential, cotangent, costate, sum);
       });
       double edge = 1e300;
       for (int i = 0; i < 20; ++i) edge = std::min(edge, edges.once(Use::sum));
@@ -143,7 +147,7 @@ void width(benchmark::State& state, std::uint32_t hidden) {
   const std::string what = "n_h = " + std::to_string(hidden);
   with_images(state, where, what.c_str(), [&] {
     const auto net = layers_of(hidden);
-    const std::size_t n = std::max<std::size_t>(8, 6000 / hidden);
+    const std::size_t n = 200;
     const std::vector<Drive> all = drives(net->theta(), n);
     Simulation simulation(net, options(1));
     InputEdges<float> edges(Law::quantum_dot);
