@@ -2,6 +2,7 @@
 #include <condition_variable>
 #include <csignal>
 #include <mutex>
+#include <regex>
 #include <thread>
 
 #include "group_thread.hpp"
@@ -134,8 +135,10 @@ TEST_CASE("in the background and by the caller a log has the same bytes") {
   CHECK(a.steps() == b.steps());
   CHECK(b.damaged_rows().empty());
   for (std::uint64_t i = 0; i < 1000; ++i) check_row(b.row(i), drive_of(i, set), relaxation_of(i));
-  const std::string one = bytes_of(folder / "caller.h5"), two = bytes_of(folder / "background.h5");
-  CHECK(one == two);
+  // But for the seconds at which they were begun and closed, which are the wall's.
+  const std::regex moment("20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z");
+  const std::string one = std::regex_replace(bytes_of(folder / "caller.h5"), moment, "?"), two = std::regex_replace(bytes_of(folder / "background.h5"), moment, "?");
+  CHECK((one == two));  // megabytes, not to be printed
 }
 
 TEST_CASE("a group that is old enough is given to the thread by the row that finds it so") {
