@@ -94,7 +94,7 @@ void relaxation(benchmark::State& state, bool warm) {
       state.SetIterationTime(outcome.seconds);
     }
     put(state, section, {.what = what, .figure = 1e6 * turns.first(), .unit = "us", .ratio = turns.ratio(), .of = "direct evaluation"});
-    put(state, section, {.what = std::string("  the same, beside sample by sample in double precision"), .figure = 1e6 * paths.first() / static_cast<double>(n), .unit = "us", .ratio = paths.ratio(), .of = "that", .limit = warm ? std::numeric_limits<double>::quiet_NaN() : 0.5});
+    put(state, section, {.what = std::string(warm ? "  warm" : "  cold") + ", beside sample by sample in double precision", .figure = 1e6 * paths.first() / static_cast<double>(n), .unit = "us", .ratio = paths.ratio(), .of = "that", .limit = warm ? std::numeric_limits<double>::quiet_NaN() : 0.5});
     put(state, section, {.what = std::string("  failures, ") + (warm ? "warm" : "cold"), .figure = static_cast<double>(failures), .unit = "of 400", .limit = 0, .limits_figure = true});
   });
 }
