@@ -18,7 +18,7 @@ namespace ness::sim {
 /// elimination solves. Every state is judged by the exact law over all edges and certified as the reference solver's are; what does not
 /// converge so, and every drive that holds nodes, overrides parameters, starts where the device is or reads at a time, is left to the
 /// reference solver. Potentials differ from the reference solver's by the rounding of sums of currents in the precision, and by the
-/// square of the last Newton correction: some 1e-6 kT in single precision on networks of conductance 1. Which samples are relaxed in one
+/// square of the last Newton correction: at most 2e-5 kT in single precision on networks of conductances around 1. Which samples are relaxed in one
 /// call changes them by as much, the number of threads by nothing.
 enum class Batches : std::uint8_t {
   off,               ///< sample by sample: the reference solver
@@ -41,7 +41,7 @@ class Batch;
 /// Network equations as a Model (exact derivatives). Safe to use from several threads.
 class NetworkModel final : public Model {
  public:
-  /// With batches gradients are summed in their precision (relative error of the sum some 1e-6 in single). Throws std::invalid_argument
+  /// With batches gradients are summed in their precision (relative error of the sum at most 2e-5 in single, typically 1e-6). Throws std::invalid_argument
   /// where they do not serve the network.
   explicit NetworkModel(std::shared_ptr<const Network> network, unsigned threads = 0, Batches batches = Batches::off);
   std::size_t free_nodes() const override;
