@@ -56,6 +56,7 @@ class BatchOf final : public Batch {
     std::vector<T> input, gamma, a, b, g, mu_ref;
     Values<T> values;
     double steepest = 1;  // largest of |b|, |1 + b| of an input edge: how near the poles of its current are
+    double most_a = 0;    // of |scaled a| of an input edge
     double low_ref = 0, high_ref = 0;
     std::mutex mutex;
     std::shared_ptr<const Tabulated<T>> table;
@@ -71,6 +72,8 @@ class BatchOf final : public Batch {
   std::shared_ptr<const Laid<T>> laid(std::span<const Pattern> clamp, bool based, unsigned threads) const;
   std::shared_ptr<Prepared> prepared(const std::shared_ptr<const Vector>& theta) const;
   Interval interval_of(const Prepared& ready, const Laid<T>& inputs, double error) const;
+  // Where levels and potentials (kT) lie in the interval, nothing has to be limited.
+  Values<T> values_within(const Prepared& ready, const Interval& interval) const;
   std::shared_ptr<const Tabulated<T>> table_of(Prepared& ready, const Laid<T>& inputs, unsigned threads) const;
   std::shared_ptr<const Series<T>> series_of(Prepared& ready, const Laid<T>& inputs, unsigned threads) const;
 
@@ -221,6 +224,7 @@ std::shared_ptr<typename BatchOf<T>::Prepared> BatchOf<T>::prepared(const std::s
       to[block] = static_cast<T>(a[place.edge] * scale());
       to[2 * block] = static_cast<T>(turned);
       made->steepest = std::max({made->steepest, std::abs(turned), std::abs(1 + turned)});
+      made->most_a = std::max(made->most_a, std::abs(a[place.edge] * scale()));
     }
   }
   for (const Place& place : edge_place_) {
@@ -251,6 +255,14 @@ Interval BatchOf<T>::interval_of(const Prepared& ready, const Laid<T>& inputs, d
   return interval_for(std::min(inputs.low(), ready.low_ref), std::max(inputs.high(), ready.high_ref), std::numbers::pi / inverse() / ready.steepest, error);
 }
 
+template <class T>
+Values<T> BatchOf<T>::values_within(const Prepared& ready, const Interval& interval) const {
+  Values<T> values = ready.values;
+  const double furthest = std::abs(interval.middle) + interval.half;
+  values.bounded = ready.most_a + scale() * (2 * ready.steepest * interval.half + furthest) < most_exponent<T>;
+  return values;
+}
+
 // The table of a minibatch; null where the currents are too steep for series.
 template <class T>
 std::shared_ptr<const Tabulated<T>> BatchOf<T>::table_of(Prepared& ready, const Laid<T>& inputs, unsigned threads) const {
@@ -265,7 +277,7 @@ std::shared_ptr<const Tabulated<T>> BatchOf<T>::table_of(Prepared& ready, const 
     if (kept && kept->based == inputs.based() && kept->level == inputs.base() && kept->interval.middle == interval.middle && kept->interval.half == interval.half) return kept;
   }
   const double base = inputs.base();
-  auto made = tabulated(shape_, ready.values, interval, inputs.based() ? &base : nullptr, ready.steepest, threads);
+  auto made = tabulated(shape_, values_within(ready, interval), interval, inputs.based() ? &base : nullptr, ready.steepest, threads);
   const std::scoped_lock lock(ready.mutex);
   ready.table = made;
   return made;
@@ -280,7 +292,7 @@ std::shared_ptr<const Series<T>> BatchOf<T>::series_of(Prepared& ready, const La
     const std::scoped_lock lock(ready.mutex);
     if (ready.series && ready.series->level == inputs.base() && ready.series->interval == interval) return ready.series;
   }
-  auto made = series_of_base(shape_, ready.values, interval, inputs.base(), threads);
+  auto made = series_of_base(shape_, values_within(ready, interval), interval, inputs.base(), threads);
   const std::scoped_lock lock(ready.mutex);
   ready.series = made;
   return made;
@@ -295,6 +307,7 @@ void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<con
   const std::shared_ptr<const Tabulated<T>> made = table_of(*ready, *inputs, threads);
   if (made == nullptr) return;
   const Table<T>& table = made->table;
+  const Values<T> values = values_within(*ready, interval_of(*ready, *inputs, 1));
   const double tolerance = sizeof(T) == sizeof(double) ? options.tolerance : std::max(options.tolerance, 1e-3);
   const Limits limits{options.path_tolerance, options.trust, tolerance, impl_.spec.kT, std::min<std::uint32_t>(options.max_steps, 200)};
   const std::size_t side = arithmetic<T>().group_size, n = shape_.nodes();
@@ -314,7 +327,7 @@ void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<con
       T* const level = levels + 2 * i * shape_.inputs;
       samples[i] = {level, level + shape_.inputs, spots.data(), spots.size(), from, injected ? u : nullptr, restored[first + i], to};
     }
-    arithmetic<T>().relax_group(shape_, ready->values, table, limits, samples.data(), count, scratch_of_thread<T, 1>(scratch_to_relax(shape_, table.terms)));
+    arithmetic<T>().relax_group(shape_, values, table, limits, samples.data(), count, scratch_of_thread<T, 1>(scratch_to_relax(shape_, table.terms)));
     for (std::size_t i = 0; i < count; ++i) {
       const Sample<T>& sample = samples[i];
       found[first + i] = {sample.converged && !inputs->wide(first + i), sample.contracting, sample.followed, static_cast<double>(sample.bound), static_cast<double>(sample.displacement),
@@ -333,11 +346,14 @@ void BatchOf<T>::pull_samples(const Prepared& ready, const Laid<T>& inputs, cons
   T* const nodes = scratch_of_thread<T, 0>(3 * block * n);
   std::array<Pull<T>, block> samples;
   std::size_t most = 0;
+  const Interval interval = interval_of(ready, inputs, 1);
+  Values<T> values = values_within(ready, interval);
   for (std::size_t i = 0; i < count; ++i) {
     T *mu = nodes + 3 * i * n, *c = mu + n, *lambda = c + n;
     for (std::size_t k = 0; k < n; ++k) {
       const auto at = static_cast<Eigen::Index>(free_of_[k]);
       mu[k] = static_cast<T>(potential[first + i][at]);
+      values.bounded = values.bounded && std::abs(potential[first + i][at] - interval.middle) <= interval.half;
       if (!cotangent.empty()) c[k] = static_cast<T>(cotangent[first + i][at]);
       else lambda[k] = static_cast<T>(costate[first + i][at]);
     }
@@ -345,7 +361,7 @@ void BatchOf<T>::pull_samples(const Prepared& ready, const Laid<T>& inputs, cons
     most = std::max(most, spots.size());
     samples[i] = {spots.data(), spots.size(), mu, cotangent.empty() ? nullptr : c, lambda};
   }
-  arithmetic<T>().pull_group(shape_, ready.values, series.base, samples.data(), count, {sums, sums + layout.edge, sums + layout.leak, sums + layout.moments},
+  arithmetic<T>().pull_group(shape_, values, series.base, samples.data(), count, {sums, sums + layout.edge, sums + layout.leak, sums + layout.moments},
                              scratch_of_thread<T, 1>(scratch_to_pull(shape_, most)));
   if (cotangent.empty()) return;
   for (std::size_t i = 0; i < count; ++i) {
@@ -385,12 +401,13 @@ void BatchOf<T>::add_inputs(const Prepared& ready, const Series<T>& series, std:
     }
   }
   constexpr std::size_t stretch = 56;  // inputs
+  const Values<T> values = values_within(ready, series.interval);
   const std::size_t stretches = (shape_.inputs + stretch - 1) / stretch;
   for_each_index(shape_.blocks * stretches, threads, [&](std::size_t part) {
     const std::size_t b = part / stretches, from = part % stretches * stretch, to = std::min(shape_.inputs, from + stretch);
     T own[stretch * 3 * block] = {};
     if (terms > 0) {
-      arithmetic<T>().base_gradient(shape_, ready.values, series.base, series.node.data(), series.node_exponential.data(), weight.data(), b, from, to, own);
+      arithmetic<T>().base_gradient(shape_, values, series.base, series.node.data(), series.node_exponential.data(), weight.data(), b, from, to, own);
     }
     double sum[3 * block];
     for (std::size_t i = from; i < to; ++i) {

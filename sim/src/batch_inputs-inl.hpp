@@ -38,16 +38,16 @@ struct Fed {
   Vec<T> mu, e;  // scaled, 2^-mu
 };
 
-template <class T>
+template <class T, bool bounded>
 HWY_INLINE Occupations<Vec<T>> seen(Tag<T> d, const T* edge, T level, T exponential, const Fed<T>& node) {
   const auto x = hn::Set(d, level);
   const auto at = hn::MulAdd(hn::LoadU(d, edge + 2 * block), hn::Sub(x, node.mu), hn::LoadU(d, edge + block));
-  return occupations(d, at, hn::Set(d, exponential), node.e);
+  return occupations<bounded>(d, at, hn::Set(d, exponential), node.e);
 }
 
 // The exact input currents of a sample and their slopes at its nodes' potentials, [blocks * 16].
-template <class T>
-void input_sums(const Shape& shape, const Values<T>& values, const T* level, const T* exponential, const T* potential, T* current, T* slope) {
+template <class T, bool bounded>
+void input_sums_of(const Shape& shape, const Values<T>& values, const T* level, const T* exponential, const T* potential, T* current, T* slope) {
   const Tag<T> d;
   const auto scale = hn::Set(d, values.scale);
   for (std::size_t b = 0; b < shape.blocks; ++b) {
@@ -62,7 +62,7 @@ void input_sums(const Shape& shape, const Values<T>& values, const T* level, con
         auto I_part = hn::Zero(d), S_part = hn::Zero(d);
         const std::size_t end = i + short_sum < shape.inputs ? i + short_sum : shape.inputs;
         for (; i < end; ++i, edge += 3 * block) {
-          const auto f = seen<T>(d, edge, level[i], exponential[i], node);
+          const auto f = seen<T, bounded>(d, edge, level[i], exponential[i], node);
           const auto gamma = hn::LoadU(d, edge);
           I_part = hn::MulAdd(gamma, hn::Sub(f.s, f.t), I_part);
           const auto p_s = hn::NegMulAdd(f.s, f.s, f.s), p_t = hn::NegMulAdd(f.t, f.t, f.t);
@@ -75,6 +75,10 @@ void input_sums(const Shape& shape, const Values<T>& values, const T* level, con
       hn::StoreU(hn::Mul(S, hn::Set(d, values.inverse)), d, slope + place);
     }
   }
+}
+template <class T>
+void input_sums(const Shape& shape, const Values<T>& values, const T* level, const T* exponential, const T* potential, T* current, T* slope) {
+  (values.bounded ? input_sums_of<T, true> : input_sums_of<T, false>)(shape, values, level, exponential, potential, current, slope);
 }
 
 // Makes the table's rows of inputs [from, to) of a block (batch_kernels.hpp), and their sums over these inputs [terms][16].
@@ -91,7 +95,7 @@ void table_rows(const Shape& shape, const Values<T>& values, const Table<T>& tab
         const std::size_t place = (i * table.terms + k) * block + v;
         hn::StoreU(power_of_two(d, hn::Neg(hn::Mul(hn::LoadU(d, edge + 2 * block), at.mu))), d, growth + place);
         if (!table.based) continue;
-        const auto f = seen<T>(d, edge, table.level, table.exponential, at);
+        const auto f = seen<T, false>(d, edge, table.level, table.exponential, at);
         const auto I = hn::Mul(hn::LoadU(d, edge), hn::Sub(f.s, f.t));
         hn::StoreU(I, d, current + place);
         sum = hn::Add(sum, I);
@@ -210,8 +214,8 @@ HWY_INLINE Vec<T> base_slope(const Shape& shape, const Base<T>& base, std::size_
   return hn::Mul(half, hn::MulAdd(x, c, hn::Sub(b, c_before)));
 }
 
-template <class T>
-void base_sums(const Shape& shape, const Values<T>& values, T level, T exponential, T potential, T* current) {
+template <class T, bool bounded>
+void base_sums_of(const Shape& shape, const Values<T>& values, T level, T exponential, T potential, T* current) {
   const Tag<T> d;
   const auto mu = hn::Set(d, potential * values.scale);
   const Fed<T> node{mu, power_of_two(d, hn::Neg(mu))};
@@ -223,7 +227,7 @@ void base_sums(const Shape& shape, const Values<T>& values, T level, T exponenti
         auto part = hn::Zero(d);
         const std::size_t end = i + short_sum < shape.inputs ? i + short_sum : shape.inputs;
         for (; i < end; ++i, edge += 3 * block) {
-          const auto f = seen<T>(d, edge, level, exponential, node);
+          const auto f = seen<T, bounded>(d, edge, level, exponential, node);
           part = hn::MulAdd(hn::LoadU(d, edge), hn::Sub(f.s, f.t), part);
         }
         I = hn::Add(I, part);
@@ -231,6 +235,10 @@ void base_sums(const Shape& shape, const Values<T>& values, T level, T exponenti
       hn::StoreU(I, d, current + b * block + v);
     }
   }
+}
+template <class T>
+void base_sums(const Shape& shape, const Values<T>& values, T level, T exponential, T potential, T* current) {
+  (values.bounded ? base_sums_of<T, true> : base_sums_of<T, false>)(shape, values, level, exponential, potential, current);
 }
 
 template <class T>
@@ -314,17 +322,17 @@ template <class T>
 struct Parts {
   Vec<T> window, level, difference;
 };
-template <class T>
+template <class T, bool bounded>
 HWY_INLINE Parts<T> parts_of(Tag<T> d, const T* edge, T level, T exponential, const Fed<T>& node, Vec<T>& slope, Vec<T> gamma) {
-  const auto f = seen<T>(d, edge, level, exponential, node);
+  const auto f = seen<T, bounded>(d, edge, level, exponential, node);
   const auto p_s = hn::NegMulAdd(f.s, f.s, f.s), p_t = hn::NegMulAdd(f.t, f.t, f.t), by_level = hn::Sub(p_t, p_s);
   slope = hn::NegMulAdd(gamma, hn::MulAdd(hn::LoadU(d, edge + 2 * block), by_level, p_t), slope);
   return {hn::Sub(f.s, f.t), by_level, hn::Mul(by_level, hn::Sub(hn::Set(d, level), node.mu))};
 }
 
 // The spots' parts [spots][3][16] of one block, less those at the base level, and the slope of the sample's input currents.
-template <class T>
-void spot_parts(const Shape& shape, const Values<T>& values, const Base<T>& base, const Pull<T>& sample, std::size_t b, const T* potential, T* parts, T* slope) {
+template <class T, bool bounded>
+void spot_parts_of(const Shape& shape, const Values<T>& values, const Base<T>& base, const Pull<T>& sample, std::size_t b, const T* potential, T* parts, T* slope) {
   const Tag<T> d;
   for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
     const auto mu = hn::LoadU(d, potential + v);
@@ -338,9 +346,9 @@ void spot_parts(const Shape& shape, const Values<T>& values, const Base<T>& base
       const Spot<T>& spot = sample.spots[k];
       const T* edge = edges + spot.input * 3 * block;
       const auto gamma = hn::LoadU(d, edge);
-      Parts<T> here = parts_of<T>(d, edge, spot.level, spot.exponential, node, sum, gamma);
+      Parts<T> here = parts_of<T, bounded>(d, edge, spot.level, spot.exponential, node, sum, gamma);
       if (base.terms > 0) {
-        const Parts<T> there = parts_of<T>(d, edge, base.level, base.exponential, node, off, gamma);
+        const Parts<T> there = parts_of<T, bounded>(d, edge, base.level, base.exponential, node, off, gamma);
         here.window = hn::Sub(here.window, there.window);
         here.level = hn::Sub(here.level, there.level);
         here.difference = hn::Sub(here.difference, there.difference);
@@ -355,6 +363,11 @@ void spot_parts(const Shape& shape, const Values<T>& values, const Base<T>& base
     }
     hn::StoreU(sum, d, slope + v);
   }
+}
+
+template <class T>
+void spot_parts(const Shape& shape, const Values<T>& values, const Base<T>& base, const Pull<T>& sample, std::size_t b, const T* potential, T* parts, T* slope) {
+  (values.bounded ? spot_parts_of<T, true> : spot_parts_of<T, false>)(shape, values, base, sample, b, potential, parts, slope);
 }
 
 template <class T>
@@ -391,8 +404,8 @@ void add_moments(const Shape& shape, const Base<T>& base, std::size_t b, const T
   }
 }
 
-template <class T>
-void base_part(const Shape& shape, const Values<T>& values, const Base<T>& base, const T* node, const T* node_exponential, const T* moments, std::size_t b,
+template <class T, bool bounded>
+void base_part_of(const Shape& shape, const Values<T>& values, const Base<T>& base, const T* node, const T* node_exponential, const T* moments, std::size_t b,
                std::size_t from, std::size_t to, T* sums) {
   const Tag<T> d;
   const std::size_t stride = shape.blocks * block;
@@ -403,7 +416,7 @@ void base_part(const Shape& shape, const Values<T>& values, const Base<T>& base,
       for (std::size_t k = 0; k < base.terms; ++k) {
         const Fed<T> at{hn::Set(d, node[k]), hn::Set(d, node_exponential[k])};
         const auto weight = hn::LoadU(d, moments + k * stride + b * block + v);
-        const auto f = seen<T>(d, edge, base.level, base.exponential, at);
+        const auto f = seen<T, bounded>(d, edge, base.level, base.exponential, at);
         const auto p_s = hn::NegMulAdd(f.s, f.s, f.s), p_t = hn::NegMulAdd(f.t, f.t, f.t);
         const auto by_level = hn::Mul(weight, hn::Sub(p_t, p_s));
         window = hn::MulAdd(weight, hn::Sub(f.s, f.t), window);
@@ -416,6 +429,12 @@ void base_part(const Shape& shape, const Values<T>& values, const Base<T>& base,
       hn::StoreU(difference, d, out + 2 * block);
     }
   }
+}
+
+template <class T>
+void base_part(const Shape& shape, const Values<T>& values, const Base<T>& base, const T* node, const T* node_exponential, const T* moments, std::size_t b,
+               std::size_t from, std::size_t to, T* sums) {
+  (values.bounded ? base_part_of<T, true> : base_part_of<T, false>)(shape, values, base, node, node_exponential, moments, b, from, to, sums);
 }
 
 }  // namespace HWY_NAMESPACE

@@ -92,11 +92,11 @@ class Group {
       if (iteration > 2) where = hn::And(where, hn::Or(arrived, hn::Le(size, hn::Mul(hn::Set(d, T(0.5)), before))));
       before = size;
       const M moving = hn::AndNot(arrived, where);
-      if (hn::AllFalse(d, moving)) break;
       lanes_.add_where(moving, lanes_.correction, lanes_.mu);
       where = hn::And(where, hn::And(lanes_.inside(lanes_.mu), hn::Le(lanes_.largest_difference(lanes_.mu, lanes_.origin), trust)));
-      const M close = hn::Le(size, near);
-      arrived = hn::Or(arrived, hn::And(close, where));
+      arrived = hn::Or(arrived, hn::And(hn::Le(size, near), where));
+      // The last iterate is certified by the exact law's slopes.
+      if (hn::AllFalse(d, hn::AndNot(arrived, where))) break;
     }
     return hn::And(where, arrived);
   }

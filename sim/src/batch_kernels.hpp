@@ -35,7 +35,11 @@ struct Values {
   const T* input = nullptr;     ///< [blocks][inputs][3][16] gamma, scale a, b; gamma 0 where there is no edge
   const T *gamma = nullptr, *a = nullptr, *b = nullptr;   ///< [edges], a scaled
   const T *g = nullptr, *mu_ref = nullptr, *capacity = nullptr;  ///< [nodes]
+  bool bounded = false;          ///< |scaled level of an input edge| plus |scaled potential of either end| stays below most_exponent
 };
+/// Exponents of two that nothing has to limit: 1 + 2^x twice multiplied, and its inverse, are far from the ends of the range.
+template <class T>
+constexpr double most_exponent = sizeof(T) == sizeof(float) ? 59 : 490;
 
 /// What the input currents of samples, as Chebyshev series of their nodes' own potentials, are made from: all that an update of the
 /// parameters decides, at the nodes of the series.

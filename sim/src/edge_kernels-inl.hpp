@@ -38,7 +38,7 @@ struct Precision<double> {
   static constexpr int mantissa = 52;
   static constexpr double rounder = 6755399441055744.0;
   static constexpr double limit = 1021.0;
-  static constexpr double full = 1.5260508637393594e150;  // 2^499
+  static constexpr double full = 1.5260508637393594e150;  // 2^498.9
   // The same to 8.4e-18.
   static constexpr int terms = 11;
   static constexpr double growth[terms] = {4.45496059818651839e-10, 7.0725859492692237e-9,  1.01780624458457735e-7, 1.32154425879216897e-6,
@@ -56,12 +56,13 @@ HWY_INLINE hn::Vec<D> growth(D d, hn::Vec<D> f) {
   return p;
 }
 
-/// 2^y, |y| limited to Precision::limit. Relative error: rounding of y, and 1.5 units in the last place.
-template <class D>
+/// 2^y, |y| limited to Precision::limit; `bounded`: it is within without being limited. Relative error: rounding of y, and 1.5 units in the
+/// last place.
+template <bool bounded = false, class D>
 HWY_INLINE hn::Vec<D> power_of_two(D d, hn::Vec<D> y) {
   using P = Precision<hn::TFromD<D>>;
   const hn::Rebind<typename P::Bits, D> bits;
-  y = hn::Min(hn::Max(y, hn::Set(d, -P::limit)), hn::Set(d, P::limit));
+  if constexpr (!bounded) y = hn::Min(hn::Max(y, hn::Set(d, -P::limit)), hn::Set(d, P::limit));
   const auto shifted = hn::Add(y, hn::Set(d, P::rounder));
   const auto f = hn::Sub(y, hn::Sub(shifted, hn::Set(d, P::rounder)));
   const auto fraction = hn::MulAdd(growth(d, f), f, hn::Set(d, hn::TFromD<D>(1)));
@@ -102,18 +103,22 @@ HWY_INLINE hn::Vec<D> reciprocal(D d, hn::Vec<D> x) {
 }
 
 /// Occupations f_s, f_t of a dot's level as seen from its ends, equal temperatures. Potentials and levels are in units of kT T ln 2, so
-/// that e^((eps - mu)/(kT T)) = 2^level 2^-mu: one exponential an edge, since the second factor belongs to the node.
+/// that e^((eps - mu)/(kT T)) = 2^level 2^-mu: one exponential an edge, since the second factor belongs to the node. `bounded`: |level|
+/// plus |mu| of either end is so small that nothing would be limited; then the bits are the same.
 template <class V>
 struct Occupations {
   V s, t;
 };
-template <class D>
+template <bool bounded = false, class D>
 HWY_INLINE Occupations<hn::Vec<D>> occupations(D d, hn::Vec<D> level, hn::Vec<D> e_s, hn::Vec<D> e_t) {
   using T = hn::TFromD<D>;
   const auto one = hn::Set(d, T(1)), full = hn::Set(d, Precision<T>::full);
-  const auto E = power_of_two(d, level);
-  const auto above_s = hn::Min(hn::MulAdd(E, e_s, one), full);
-  const auto above_t = hn::Min(hn::MulAdd(E, e_t, one), full);
+  const auto E = power_of_two<bounded>(d, level);
+  auto above_s = hn::MulAdd(E, e_s, one), above_t = hn::MulAdd(E, e_t, one);
+  if constexpr (!bounded) {
+    above_s = hn::Min(above_s, full);
+    above_t = hn::Min(above_t, full);
+  }
   const auto r = reciprocal(d, hn::Mul(above_s, above_t));
   return {hn::Mul(above_t, r), hn::Mul(above_s, r)};
 }
