@@ -40,20 +40,20 @@ class ScaledOptimizer : public Optimizer {
     for (std::size_t i = 0; i < space.size(); ++i) rate_[static_cast<Eigen::Index>(i)] = options.rate * space.rate(i);
   }
 
-  Vector step(const Vector& gradient, double factor) final {
-    if (gradient.size() != rate_.size()) {
-      throw std::invalid_argument("optimizer: gradient of " + std::to_string(gradient.size()) + " entries for " +
-                                  std::to_string(rate_.size()) + " parameters");
-    }
-    const double norm = gradient.norm();
-    const bool clipped = options_.clip > 0 && norm > options_.clip;
-    const Vector direction = clipped ? descent(gradient * (options_.clip / norm)) : descent(gradient);
-    return (-factor * rate_.array() * direction.array()).matrix();
+  void begin(double norm, double factor) final {
+    clip_ = options_.clip > 0 && norm > options_.clip ? options_.clip / norm : 1;
+    factor_ = factor;
+    begin_step();
   }
 
  protected:
-  /// The direction whose multiple by -rate is the step.
-  virtual Vector descent(const Vector& gradient) = 0;
+  std::size_t size() const final { return static_cast<std::size_t>(rate_.size()); }
+  virtual void begin_step() {}
+
+  /// The gradient's entry as it is taken.
+  double clipped(double gradient) const { return clip_ < 1 ? gradient * clip_ : gradient; }
+  /// dw for a direction.
+  double along(std::size_t i, double direction) const { return -factor_ * rate_[static_cast<Eigen::Index>(i)] * direction; }
 
   void check_state(const Vector& state, Eigen::Index size) const {
     if (state.size() == size) return;
@@ -63,6 +63,7 @@ class ScaledOptimizer : public Optimizer {
 
   OptimizerOptions options_;
   Vector rate_;
+  double clip_ = 1, factor_ = 1;
 };
 
 class Sgd final : public ScaledOptimizer {
@@ -70,9 +71,9 @@ class Sgd final : public ScaledOptimizer {
   using ScaledOptimizer::ScaledOptimizer;
   Vector state() const override { return {}; }
   void restore(const Vector& state) override { check_state(state, 0); }
-
- protected:
-  Vector descent(const Vector& gradient) override { return gradient; }
+  void move(Part part, const double* gradient, double* dw) override {
+    for (std::size_t i = part.begin; i < part.end; ++i) dw[i] = along(i, clipped(gradient[i]));
+  }
 };
 
 class Momentum final : public ScaledOptimizer {
@@ -84,11 +85,12 @@ class Momentum final : public ScaledOptimizer {
     check_state(state, velocity_.size());
     velocity_ = state;
   }
-
- protected:
-  Vector descent(const Vector& gradient) override {
-    velocity_ = options_.momentum * velocity_ + gradient;
-    return velocity_;
+  void move(Part part, const double* gradient, double* dw) override {
+    double* const velocity = velocity_.data();
+    for (std::size_t i = part.begin; i < part.end; ++i) {
+      velocity[i] = options_.momentum * velocity[i] + clipped(gradient[i]);
+      dw[i] = along(i, velocity[i]);
+    }
   }
 
  private:
@@ -111,16 +113,15 @@ class Adam final : public ScaledOptimizer {
     mean_ = state.segment(1, mean_.size());
     square_ = state.tail(square_.size());
   }
+  void move(Part part, const double* gradient, double* dw) override {
+    const auto steps = static_cast<double>(steps_);
+    const vector_loops::Adam by{options_.beta1, options_.beta2, 1 / (1 - std::pow(options_.beta1, steps)), 1 / (1 - std::pow(options_.beta2, steps)),
+                                options_.epsilon, clip_, -factor_};
+    vector_loops::adam(part.end - part.begin, by, gradient + part.begin, rate_.data() + part.begin, mean_.data() + part.begin, square_.data() + part.begin, dw + part.begin);
+  }
 
  protected:
-  Vector descent(const Vector& gradient) override {
-    ++steps_;
-    const vector_loops::Adam by{options_.beta1, options_.beta2, 1 - std::pow(options_.beta1, static_cast<double>(steps_)), 1 - std::pow(options_.beta2, static_cast<double>(steps_)),
-                                options_.epsilon};
-    Vector direction(gradient.size());
-    vector_loops::adam(static_cast<std::size_t>(gradient.size()), by, gradient.data(), mean_.data(), square_.data(), direction.data());
-    return direction;
-  }
+  void begin_step() override { ++steps_; }
 
  private:
   std::uint64_t steps_ = 0;
@@ -177,38 +178,53 @@ Vector ParameterSpace::errors(const Vector& theta, const Vector& standard_error)
   return in_coordinates;
 }
 
-Vector ParameterSpace::gradient(const Vector& theta, const Vector& gradient) const {
-  Vector in_coordinates = Vector::Zero(theta.size());
-  for (const Run& run : runs_) {
-    if (!run.trainable) continue;
-    const auto first = static_cast<Eigen::Index>(run.begin), n = static_cast<Eigen::Index>(run.end - run.begin);
+template <class Body>
+void ParameterSpace::for_runs(Part part, const Body& body) const {
+  auto run = std::partition_point(runs_.begin(), runs_.end(), [&](const Run& r) { return r.end <= part.begin; });
+  for (; run != runs_.end() && run->begin < part.end; ++run) body(*run, std::max(run->begin, part.begin), std::min(run->end, part.end));
+}
+
+void ParameterSpace::gradient(Part part, const double* theta, const double* gradient, double* in_coordinates) const {
+  for_runs(part, [&](const Run& run, std::size_t begin, std::size_t end) {
+    if (!run.trainable) {
+      std::fill(in_coordinates + begin, in_coordinates + end, 0.0);
+      return;
+    }
     // An infinite parameter (no inhibition: Ki = inf) stays where it is: no step leads back from there.
     if (run.scale == Scale::log) {
-      vector_loops::product_of_finite(run.end - run.begin, theta.data() + first, gradient.data() + first, in_coordinates.data() + first);
+      vector_loops::product_of_finite(end - begin, theta + begin, gradient + begin, in_coordinates + begin);
     } else {
-      in_coordinates.segment(first, n) = theta.segment(first, n).array().isInf().select(0.0, gradient.segment(first, n));
+      for (std::size_t i = begin; i < end; ++i) in_coordinates[i] = std::isinf(theta[i]) ? 0.0 : gradient[i];
     }
-    if (!run.decays) continue;
-    for (std::size_t k = run.begin; k < run.end; ++k) {
-      const auto i = static_cast<Eigen::Index>(k);
-      if (!std::isinf(theta[i])) in_coordinates[i] += rules_[k].decay * (run.scale == Scale::log ? std::log(theta[i]) : theta[i]);
+    if (!run.decays) return;
+    for (std::size_t i = begin; i < end; ++i) {
+      if (!std::isinf(theta[i])) in_coordinates[i] += rules_[i].decay * (run.scale == Scale::log ? std::log(theta[i]) : theta[i]);
     }
-  }
+  });
+}
+
+void ParameterSpace::stepped(Part part, const double* theta, const double* dw, double* moved) const {
+  for_runs(part, [&](const Run& run, std::size_t begin, std::size_t end) {
+    if (!run.trainable) {
+      std::copy(theta + begin, theta + end, moved + begin);
+    } else if (run.scale == Scale::log) {
+      for (std::size_t i = begin; i < end; ++i) moved[i] = theta[i] * std::exp(dw[i]);
+    } else {
+      for (std::size_t i = begin; i < end; ++i) moved[i] = theta[i] + dw[i];
+    }
+  });
+  vector_loops::limit(part.end - part.begin, moved + part.begin, low_.data() + part.begin, high_.data() + part.begin, moved + part.begin);
+}
+
+Vector ParameterSpace::gradient(const Vector& theta, const Vector& of) const {
+  Vector in_coordinates(theta.size());
+  gradient({0, size()}, theta.data(), of.data(), in_coordinates.data());
   return in_coordinates;
 }
 
 Vector ParameterSpace::stepped(const Vector& theta, const Vector& dw) const {
-  Vector moved = theta;
-  for (const Run& run : runs_) {
-    if (!run.trainable) continue;
-    const auto first = static_cast<Eigen::Index>(run.begin), n = static_cast<Eigen::Index>(run.end - run.begin);
-    if (run.scale == Scale::log) {
-      for (Eigen::Index i = first; i < first + n; ++i) moved[i] *= std::exp(dw[i]);
-    } else {
-      moved.segment(first, n) += dw.segment(first, n);
-    }
-  }
-  vector_loops::limit(size(), moved.data(), low_.data(), high_.data(), moved.data());
+  Vector moved(theta.size());
+  stepped({0, size()}, theta.data(), dw.data(), moved.data());
   return moved;
 }
 
@@ -259,6 +275,16 @@ std::string OptimizerOptions::problem() const {
   if (!not_negative(clip)) return "clip " + number_text(clip) + "; it must be finite and >= 0 (0: off)";
   const std::string found = schedule.problem();
   return found.empty() ? found : "schedule: " + found;
+}
+
+Vector Optimizer::step(const Vector& gradient, double factor) {
+  if (static_cast<std::size_t>(gradient.size()) != size()) {
+    throw std::invalid_argument("optimizer: gradient of " + std::to_string(gradient.size()) + " entries for " + std::to_string(size()) + " parameters");
+  }
+  Vector dw(gradient.size());
+  begin(gradient.norm(), factor);
+  move({0, size()}, gradient.data(), dw.data());
+  return dw;
 }
 
 std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options, const ParameterSpace& space) {

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "ness/core/error.hpp"
+#include "ness/core/parallel.hpp"
 #include "ness/core/random.hpp"
 #include "number_text.hpp"
 
@@ -557,6 +558,37 @@ class Trainer::Loop {
     for (TrainingObserver* observer : trainer_.observers_) observer->on_step(report, *state_.theta.base);
   }
 
+  // Parameters in parts that stay in a core's cache, the same however many threads there are.
+  static constexpr std::size_t part_size = 4096;
+  template <class Body>
+  void for_parts(const Body& body) const {
+    const std::size_t size = trainer_.space_.size(), parts = (size + part_size - 1) / part_size;
+    for_each_index(parts, parts > 2 ? options_.threads : 1, [&](std::size_t k) { body(k, Part{k * part_size, std::min(size, (k + 1) * part_size)}); });
+  }
+
+  Vector in_coordinates(const Vector& gradient, double& norm) const {
+    const Vector& theta = *state_.theta.base;
+    Vector found(theta.size());
+    std::vector<double> squares(trainer_.space_.size() / part_size + 1, 0.0);
+    for_parts([&](std::size_t k, Part part) {
+      trainer_.space_.gradient(part, theta.data(), gradient.data(), found.data());
+      squares[k] = found.segment(static_cast<Eigen::Index>(part.begin), static_cast<Eigen::Index>(part.end - part.begin)).squaredNorm();
+    });
+    norm = std::sqrt(std::accumulate(squares.begin(), squares.end(), 0.0));
+    return found;
+  }
+
+  Vector stepped(const Vector& in_coordinates, double norm, double factor) {
+    const Vector& theta = *state_.theta.base;
+    Vector moved(theta.size()), dw(theta.size());
+    state_.optimizer->begin(norm, factor);
+    for_parts([&](std::size_t, Part part) {
+      state_.optimizer->move(part, in_coordinates.data(), dw.data());
+      trainer_.space_.stepped(part, theta.data(), dw.data(), moved.data());
+    });
+    return moved;
+  }
+
   // Steps theta, or skips where the gradient is worth nothing.
   StepReport learn(const Gradient& gradient) {
     const ParameterSpace& space = trainer_.space_;
@@ -569,8 +601,7 @@ class Trainer::Loop {
     report.correct = gradient.correct;
     report.rate = trainer_.optimizer_.rate * factor;
     report.theta_before = state_.theta.digest;
-    const Vector in_coordinates = space.gradient(theta, gradient.value);
-    report.gradient_norm = in_coordinates.norm();
+    const Vector in_coordinates = this->in_coordinates(gradient.value, report.gradient_norm);
     report.standard_error = error_norm(gradient);
     const auto size = static_cast<double>(gradient.used + gradient.left_out);
     const bool usable = gradient.used > 0 && static_cast<double>(gradient.left_out) <= options_.max_left_out * size;
@@ -588,7 +619,7 @@ class Trainer::Loop {
       state_.kept = 0;
     } else if (usable && std::isfinite(report.gradient_norm) && !noise_wins) {
       state_.kept = 0;
-      state_.theta = Parameters::of(space.stepped(theta, state_.optimizer->step(in_coordinates, factor)));
+      state_.theta = Parameters::of(stepped(in_coordinates, report.gradient_norm, factor));
     } else {
       report.skipped = 1;
     }

@@ -31,13 +31,14 @@ NESS_CLONES void product_of_finite(std::size_t n, const double* a, const double*
   }
 }
 
-NESS_CLONES void adam(std::size_t n, const Adam& by, const double* gradient, double* mean, double* square, double* direction) {
-  const double beta1 = by.beta1, beta2 = by.beta2, mean_bias = by.mean_bias, square_bias = by.square_bias, epsilon = by.epsilon;
+NESS_CLONES void adam(std::size_t n, const Adam& by, const double* gradient, const double* rate, double* mean, double* square, double* dw) {
+  const Adam with = by;
   for (std::size_t i = 0; i < n; ++i) {
-    const double g = gradient[i];
-    mean[i] = beta1 * mean[i] + (1 - beta1) * g;
-    square[i] = beta2 * square[i] + (1 - beta2) * (g * g);
-    direction[i] = (mean[i] / mean_bias) / (__builtin_sqrt(square[i] / square_bias) + epsilon);
+    const double g = gradient[i] * with.clip;
+    mean[i] = with.beta1 * mean[i] + (1 - with.beta1) * g;
+    square[i] = with.beta2 * square[i] + (1 - with.beta2) * (g * g);
+    const double direction = (mean[i] * with.inverse_mean_bias) / (__builtin_sqrt(square[i] * with.inverse_square_bias) + with.epsilon);
+    dw[i] = with.factor * rate[i] * direction;
   }
 }
 

@@ -12,10 +12,13 @@ std::size_t outside(std::size_t n, const double* value, const double* low, const
 void limit(std::size_t n, const double* value, const double* low, const double* high, double* out);
 /// out = a b, where `a` is finite, else 0.
 void product_of_finite(std::size_t n, const double* a, const double* b, double* out);
-/// Adam's moments, and its direction: mean/mean_bias over the root of square/square_bias, and epsilon.
+/// Adam's moments of the clipped gradient, and its step: factor times rate times mean/mean_bias over the root of square/square_bias, and
+/// epsilon.
 struct Adam {
-  double beta1, beta2, mean_bias, square_bias, epsilon;
+  double beta1, beta2, inverse_mean_bias, inverse_square_bias, epsilon;
+  double clip;    ///< multiplies the gradient
+  double factor;  ///< negative: down the slope
 };
-void adam(std::size_t n, const Adam& by, const double* gradient, double* mean, double* square, double* direction);
+void adam(std::size_t n, const Adam& by, const double* gradient, const double* rate, double* mean, double* square, double* dw);
 
 }  // namespace ness::vector_loops

@@ -11,7 +11,7 @@
 #include "batch_kernels.hpp"
 #include "batch_patterns.hpp"
 #include "batch_tables.hpp"
-#include "parallel.hpp"
+#include "ness/core/parallel.hpp"
 
 namespace ness::sim::batches {
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <limits>
 
-#include "parallel.hpp"
+#include "ness/core/parallel.hpp"
 
 namespace ness::sim::batches {
 

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <numbers>
 
-#include "parallel.hpp"
+#include "ness/core/parallel.hpp"
 
 namespace ness::sim::batches {
 

@@ -2,7 +2,7 @@
 #include <stdexcept>
 
 #include "network_impl.hpp"
-#include "parallel.hpp"
+#include "ness/core/parallel.hpp"
 
 namespace ness::sim {
 

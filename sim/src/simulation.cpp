@@ -12,7 +12,7 @@
 #include "batch.hpp"
 #include "ness/sim/vector_target.hpp"
 #include "network_impl.hpp"
-#include "parallel.hpp"
+#include "ness/core/parallel.hpp"
 
 namespace ness::sim {
 

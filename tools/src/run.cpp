@@ -27,6 +27,7 @@ Run simulated(const Experiment& experiment) {
   settings.seed = experiment.seed;
   run.estimator = estimator_entry(experiment.estimator).make(settings, run.model);
   run.training = experiment.training;
+  run.training.threads = experiment.simulation.threads;
   run.training.seed = experiment.seed;
   return run;
 }

@@ -19,6 +19,11 @@ struct ParameterRule {
   double rate = 1;       ///< factor on the learning rate
 };
 
+/// Parameters begin .. end-1.
+struct Part {
+  std::size_t begin, end;
+};
+
 /// The coordinates an optimizer steps in: the logarithm where the device says the scale is logarithmic, the value elsewhere.
 /// The only place where the two are converted. Untrainable parameters keep their bits.
 class ParameterSpace {
@@ -37,6 +42,9 @@ class ParameterSpace {
   Vector errors(const Vector& theta, const Vector& standard_error) const;
   /// theta after the step dw (in coordinates), projected onto all limits.
   Vector stepped(const Vector& theta, const Vector& dw) const;
+  /// The same for the parameters in `part` alone; arrays of all parameters. Parts may be made on several threads.
+  void gradient(Part part, const double* theta, const double* gradient, double* in_coordinates) const;
+  void stepped(Part part, const double* theta, const double* dw, double* moved) const;
   /// theta projected onto all limits.
   Vector projected(const Vector& theta) const;
   double rate(std::size_t i) const { return rules_[i].rate; }
@@ -53,6 +61,8 @@ class ParameterSpace {
   std::vector<Scale> scale_;
   std::vector<double> low_, high_;  // infinite where a parameter is not trained
   std::vector<Run> runs_;
+  template <class Body>
+  void for_runs(Part part, const Body& body) const;
 };
 
 /// Learning rate over a run: linear warm-up, then constant, cosine to `final`, steps, or the gain sequence of stochastic approximation:
@@ -85,10 +95,17 @@ class Optimizer {
  public:
   virtual ~Optimizer() = default;
   /// The step dw for a gradient dL/dw, both [m]; `factor` multiplies the rate.
-  virtual Vector step(const Vector& gradient, double factor) = 0;
+  Vector step(const Vector& gradient, double factor);
+  /// The same in parts, which may be made on several threads: begin() with the Euclidean norm of the whole gradient, then move() for every
+  /// parameter once; arrays of all parameters.
+  virtual void begin(double norm, double factor) = 0;
+  virtual void move(Part part, const double* gradient, double* dw) = 0;
   /// State as numbers, to save and restore bit for bit.
   virtual Vector state() const = 0;
   virtual void restore(const Vector& state) = 0;
+
+ protected:
+  virtual std::size_t size() const = 0;  ///< m
 };
 std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options, const ParameterSpace& space);
 

@@ -20,6 +20,7 @@ struct TrainingOptions {
   std::uint64_t seed = 0;        ///< order of the samples, variants
   std::uint64_t epochs = 100;
   std::uint64_t batch = 0;       ///< samples a step; 0: all
+  unsigned threads = 1;          ///< for what is done with many parameters (0: all cores); the results do not depend on it
   /// Where free relaxations start. rest: always from rest (train on the state that will be used). last: from where the sample
   /// settled last time, from rest at first and every `restart_every` epochs (0: never again). present: from the device's
   /// present state.

@@ -1,9 +1,11 @@
-#include "parallel.hpp"
+#include "ness/core/parallel.hpp"
 
 #include <oneapi/tbb/parallel_for.h>
 #include <oneapi/tbb/task_arena.h>
 
-namespace ness::sim {
+#include <optional>
+
+namespace ness {
 
 void for_each_index(std::size_t n, unsigned threads, const std::function<void(std::size_t)>& body) {
   if (threads == 1 || n <= 1) {
@@ -14,8 +16,11 @@ void for_each_index(std::size_t n, unsigned threads, const std::function<void(st
   if (threads == 0) {
     loop();
   } else {
-    tbb::task_arena(static_cast<int>(threads)).execute(loop);
+    // Kept, since making one costs more than a short loop.
+    thread_local std::optional<tbb::task_arena> arena;
+    if (!arena || arena->max_concurrency() != static_cast<int>(threads)) arena.emplace(static_cast<int>(threads));
+    arena->execute(loop);
   }
 }
 
-}  // namespace ness::sim
+}  // namespace ness
