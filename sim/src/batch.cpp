@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <mutex>
 #include <numbers>
@@ -72,10 +73,31 @@ class BatchOf final : public Batch {
   std::shared_ptr<const Laid<T>> laid(std::span<const Pattern> clamp, bool based, unsigned threads) const;
   std::shared_ptr<Prepared> prepared(const std::shared_ptr<const Vector>& theta) const;
   Interval interval_of(const Prepared& ready, const Laid<T>& inputs, double error) const;
-  // Where levels and potentials (kT) lie in the interval, nothing has to be limited.
+  // For levels and potentials (kT) within the interval.
   Values<T> values_within(const Prepared& ready, const Interval& interval) const;
   std::shared_ptr<const Tabulated<T>> table_of(Prepared& ready, const Laid<T>& inputs, unsigned threads) const;
   std::shared_ptr<const Series<T>> series_of(Prepared& ready, const Laid<T>& inputs, unsigned threads) const;
+
+  // What is needed to evaluate samples' input currents around states: the inputs that differ from the commonest level with the series of the
+  // others; or all inputs, where a series would not pay.
+  struct Chosen {
+    std::shared_ptr<const Laid<T>> inputs;
+    std::shared_ptr<const Series<T>> series;
+  };
+  Chosen chosen(Prepared& ready, std::span<const Pattern> clamp, unsigned threads) const;
+
+  // A call of relax.
+  struct Call {
+    std::span<const Pattern> clamp;
+    std::span<const Vector> start, inject;
+    unsigned threads;
+    Limits limits;
+    std::span<Vector> potential;
+    std::span<Found> found;
+  };
+  // Groups of those samples whose numbers are given go through `body`; what converged is taken.
+  using Body = std::function<void(Sample<T>* samples, std::size_t count)>;
+  void in_groups(const Call& call, const Laid<T>& inputs, std::span<const std::uint32_t> which, const Body& body) const;
 
   // One chunk's sums over its samples, as Sums<T> lays them out.
   struct Layout {
@@ -102,6 +124,8 @@ class BatchOf final : public Batch {
   mutable std::shared_ptr<Prepared> last_;
   mutable std::shared_ptr<const Laid<T>> last_laid_;
 };
+
+constexpr double series_error = 2e-7;  // of the sum of the gammas, of the base's series
 
 // Scratch of one thread, which keeps it.
 template <class T, int which>
@@ -259,6 +283,8 @@ template <class T>
 Values<T> BatchOf<T>::values_within(const Prepared& ready, const Interval& interval) const {
   Values<T> values = ready.values;
   const double furthest = std::abs(interval.middle) + interval.half;
+  values.low = static_cast<T>(interval.middle - interval.half);
+  values.high = static_cast<T>(interval.middle + interval.half);
   values.bounded = ready.most_a + scale() * (2 * ready.steepest * interval.half + furthest) < most_exponent<T>;
   return values;
 }
@@ -286,8 +312,7 @@ std::shared_ptr<const Tabulated<T>> BatchOf<T>::table_of(Prepared& ready, const 
 // The series of a minibatch; without terms where it would not pay.
 template <class T>
 std::shared_ptr<const Series<T>> BatchOf<T>::series_of(Prepared& ready, const Laid<T>& inputs, unsigned threads) const {
-  constexpr double error = 2e-7;
-  const Interval interval = interval_of(ready, inputs, error);
+  const Interval interval = interval_of(ready, inputs, series_error);
   {
     const std::scoped_lock lock(ready.mutex);
     if (ready.series && ready.series->level == inputs.base() && ready.series->interval == interval) return ready.series;
@@ -299,43 +324,86 @@ std::shared_ptr<const Series<T>> BatchOf<T>::series_of(Prepared& ready, const La
 }
 
 template <class T>
+typename BatchOf<T>::Chosen BatchOf<T>::chosen(Prepared& ready, std::span<const Pattern> clamp, unsigned threads) const {
+  static const auto none = std::make_shared<const Series<T>>();
+  std::shared_ptr<const Laid<T>> inputs = laid(clamp, true, threads);
+  if (!inputs->based() || shape_.blocks == 0) return {inputs, none};
+  // Each term costs an evaluation of all edges; each sample saves most of one.
+  const std::size_t terms = interval_of(ready, *inputs, series_error).terms;
+  const bool pays = terms > 0 && static_cast<double>(clamp.size()) * (2 * inputs->share() - 1) >= static_cast<double>(terms);
+  if (!pays) return {laid(clamp, false, threads), none};
+  return {inputs, series_of(ready, *inputs, threads)};
+}
+
+template <class T>
+void BatchOf<T>::in_groups(const Call& call, const Laid<T>& inputs, std::span<const std::uint32_t> which, const Body& body) const {
+  const std::size_t side = arithmetic<T>().group_size, n = shape_.nodes();
+  for_each_index((which.size() + side - 1) / side, call.threads, [&](std::size_t group) {
+    const std::span<const std::uint32_t> members = which.subspan(group * side, std::min(side, which.size() - group * side));
+    T *const nodes = scratch_of_thread<T, 0>(3 * side * n), *const levels = scratch_of_thread<T, 2>(2 * side * shape_.inputs);
+    std::array<Sample<T>, block> samples;
+    for (std::size_t i = 0; i < members.size(); ++i) {
+      const std::uint32_t sample = members[i];
+      T *from = nodes + 3 * i * n, *u = from + n, *to = u + n;
+      const bool injected = !call.inject.empty() && call.inject[sample].size() > 0;
+      for (std::size_t k = 0; k < n; ++k) {
+        const auto at = static_cast<Eigen::Index>(free_of_[k]);
+        from[k] = static_cast<T>(call.start[sample][at]);
+        if (injected) u[k] = static_cast<T>(call.inject[sample][at]);
+      }
+      const std::span<const Spot<T>> spots = inputs.spots(sample);
+      T* const level = levels + 2 * i * shape_.inputs;
+      samples[i] = {level, level + shape_.inputs, spots.data(), spots.size(), from, injected ? u : nullptr, to};
+    }
+    body(samples.data(), members.size());
+    for (std::size_t i = 0; i < members.size(); ++i) {
+      const Sample<T>& sample = samples[i];
+      Found& found = call.found[members[i]];
+      const std::uint32_t before = found.exact;
+      found = {sample.converged && !inputs.wide(members[i]), sample.contracting, sample.followed, static_cast<double>(sample.bound), static_cast<double>(sample.displacement),
+               static_cast<double>(sample.time), before + sample.exact};
+      if (!found.converged) continue;
+      Vector& potential = call.potential[members[i]];
+      potential.resize(static_cast<Eigen::Index>(n));
+      for (std::size_t k = 0; k < n; ++k) potential[static_cast<Eigen::Index>(free_of_[k])] = static_cast<double>(sample.potential[k]);
+    }
+  });
+}
+
+// Restored states settle by Newton's method; the others, and those that do not, follow the relaxation in time.
+template <class T>
 void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<const Pattern> clamp, std::span<const Vector> start, std::span<const Vector> inject,
                        const std::vector<bool>& restored, const SteadyStateOptions& options, unsigned threads, std::span<Vector> potential, std::span<Found> found) const {
   if (clamp.empty()) return;
+  std::fill(found.begin(), found.end(), Found{});
   const std::shared_ptr<Prepared> ready = prepared(theta);
+  const double tolerance = sizeof(T) == sizeof(double) ? options.tolerance : std::max(options.tolerance, 1e-3);
+  // An expansion to third order is off by the fourth power of the distance, in units of how steep the currents are.
+  const double reach = 4 * std::sqrt(std::sqrt(tolerance)) / (inverse() * std::max(ready->steepest, 1.0));
+  const Call call{clamp, start, inject, threads, {options.path_tolerance, options.trust, tolerance, impl_.spec.kT, reach, std::min<std::uint32_t>(options.max_steps, 200)},
+                  potential, found};
+  std::vector<std::uint32_t> which;
+  for (std::uint32_t i = 0; i < clamp.size(); ++i) {
+    if (restored[i]) which.push_back(i);
+  }
+  if (!which.empty()) {
+    const Chosen with = chosen(*ready, clamp, threads);
+    const Values<T> values = values_within(*ready, interval_of(*ready, *with.inputs, 1));
+    in_groups(call, *with.inputs, which, [&](Sample<T>* samples, std::size_t count) {
+      arithmetic<T>().settle_group(shape_, values, with.series->base, call.limits, samples, count, scratch_of_thread<T, 1>(scratch_to_settle(shape_)));
+    });
+  }
+  which.clear();
+  for (std::uint32_t i = 0; i < clamp.size(); ++i) {
+    if (!found[i].converged) which.push_back(i);
+  }
+  if (which.empty()) return;
   const std::shared_ptr<const Laid<T>> inputs = laid(clamp, true, threads);
   const std::shared_ptr<const Tabulated<T>> made = table_of(*ready, *inputs, threads);
   if (made == nullptr) return;
-  const Table<T>& table = made->table;
   const Values<T> values = values_within(*ready, interval_of(*ready, *inputs, 1));
-  const double tolerance = sizeof(T) == sizeof(double) ? options.tolerance : std::max(options.tolerance, 1e-3);
-  const Limits limits{options.path_tolerance, options.trust, tolerance, impl_.spec.kT, std::min<std::uint32_t>(options.max_steps, 200)};
-  const std::size_t side = arithmetic<T>().group_size, n = shape_.nodes();
-  for_each_index((clamp.size() + side - 1) / side, threads, [&](std::size_t group) {
-    const std::size_t first = group * side, count = std::min(side, clamp.size() - first);
-    T *const nodes = scratch_of_thread<T, 0>(3 * side * n), *const levels = scratch_of_thread<T, 2>(2 * side * shape_.inputs);
-    std::array<Sample<T>, block> samples;
-    for (std::size_t i = 0; i < count; ++i) {
-      T *from = nodes + 3 * i * n, *u = from + n, *to = u + n;
-      const bool injected = !inject.empty() && inject[first + i].size() > 0;
-      for (std::size_t k = 0; k < n; ++k) {
-        const auto at = static_cast<Eigen::Index>(free_of_[k]);
-        from[k] = static_cast<T>(start[first + i][at]);
-        if (injected) u[k] = static_cast<T>(inject[first + i][at]);
-      }
-      const std::span<const Spot<T>> spots = inputs->spots(first + i);
-      T* const level = levels + 2 * i * shape_.inputs;
-      samples[i] = {level, level + shape_.inputs, spots.data(), spots.size(), from, injected ? u : nullptr, restored[first + i], to};
-    }
-    arithmetic<T>().relax_group(shape_, values, table, limits, samples.data(), count, scratch_of_thread<T, 1>(scratch_to_relax(shape_, table.terms)));
-    for (std::size_t i = 0; i < count; ++i) {
-      const Sample<T>& sample = samples[i];
-      found[first + i] = {sample.converged && !inputs->wide(first + i), sample.contracting, sample.followed, static_cast<double>(sample.bound), static_cast<double>(sample.displacement),
-                          static_cast<double>(sample.time), sample.exact};
-      if (!found[first + i].converged) continue;
-      potential[first + i].resize(static_cast<Eigen::Index>(n));
-      for (std::size_t k = 0; k < n; ++k) potential[first + i][static_cast<Eigen::Index>(free_of_[k])] = static_cast<double>(sample.potential[k]);
-    }
+  in_groups(call, *inputs, which, [&](Sample<T>* samples, std::size_t count) {
+    arithmetic<T>().relax_group(shape_, values, made->table, call.limits, samples, count, scratch_of_thread<T, 1>(scratch_to_relax(shape_, made->table.terms)));
   });
 }
 
@@ -453,16 +521,7 @@ void BatchOf<T>::pull(const std::shared_ptr<const Vector>& theta, std::span<cons
                       std::span<Vector> costate, Eigen::Ref<Vector> gradient, unsigned threads) const {
   if (clamp.empty()) return;
   const std::shared_ptr<Prepared> ready = prepared(theta);
-  std::shared_ptr<const Laid<T>> inputs = laid(clamp, true, threads);
-  static const auto none = std::make_shared<const Series<T>>();
-  std::shared_ptr<const Series<T>> series = none;
-  if (inputs->based() && shape_.blocks > 0) {
-    // Each term costs an evaluation of all edges, twice; each sample saves most of one.
-    const std::size_t terms = interval_of(*ready, *inputs, 2e-7).terms;
-    const bool pays = terms > 0 && static_cast<double>(clamp.size()) * (2 * inputs->share() - 1) >= static_cast<double>(terms);
-    if (pays) series = series_of(*ready, *inputs, threads);
-    else inputs = laid(clamp, false, threads);
-  }
+  const auto [inputs, series] = chosen(*ready, clamp, threads);
   const std::size_t side = arithmetic<T>().group_size, fed = shape_.blocks * block;
   const std::size_t input_size = shape_.blocks * shape_.inputs * 3 * block, edge_size = shape_.edges * 3 * block, leak_size = shape_.nodes() * 2 * block;
   const Layout layout{input_size, input_size + edge_size, input_size + edge_size + leak_size, input_size + edge_size + leak_size + series->base.terms * fed};

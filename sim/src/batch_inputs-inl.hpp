@@ -198,20 +198,97 @@ void functions(const Shape& shape, const Values<T>& values, const Table<T>& tabl
   }
 }
 
-// The slope of the base's Chebyshev series at potentials (Clenshaw's recurrence b_k = c_k + 2 x b_(k+1) - b_(k+2), and its derivative).
-template <class T>
-HWY_INLINE Vec<T> base_slope(const Shape& shape, const Base<T>& base, std::size_t place, Tag<T> d, Vec<T> potential) {
+// The base's Chebyshev series and its derivatives by the potential, up to the first or third, at potentials (kT): Clenshaw's recurrence
+// b_k = c_k + 2 x b_(k+1) - b_(k+2), differentiated.
+template <class T, int order>
+HWY_INLINE void base_series(const Shape& shape, const Base<T>& base, std::size_t place, Tag<T> d, Vec<T> potential, Vec<T>* out) {
+  static_assert(order == 1 || order == 3);
   const std::size_t stride = shape.blocks * block;
   const auto half = hn::Set(d, T(2) / (base.high - base.low));
   const auto x = hn::Mul(hn::Sub(potential, hn::Set(d, (base.high + base.low) / 2)), half), two_x = hn::Add(x, x);
-  auto b = hn::Zero(d), b_before = b, c = b, c_before = b;
+  const auto zero = hn::Zero(d);
+  // The m-th derivative of b_k is 2 m times the (m-1)-th of b_(k+1), and 2 x b_(k+1) - b_(k+2) of its own kind.
+  auto b0 = zero, b1 = zero, b2 = zero, b3 = zero, before0 = zero, before1 = zero, before2 = zero, before3 = zero;
+  const auto four = hn::Set(d, T(4)), six = hn::Set(d, T(6));
   for (std::size_t k = base.terms; k-- > 1;) {
-    const auto next = hn::MulAdd(two_x, b, hn::Sub(hn::LoadU(d, base.current + k * stride + place), b_before));
-    const auto slope = hn::MulAdd(two_x, c, hn::Sub(hn::Add(b, b), c_before));
-    b_before = b, c_before = c;
-    b = next, c = slope;
+    const auto next0 = hn::MulAdd(two_x, b0, hn::Sub(hn::LoadU(d, base.current + k * stride + place), before0));
+    const auto next1 = hn::MulAdd(two_x, b1, hn::Sub(hn::Add(b0, b0), before1));
+    if constexpr (order == 3) {
+      const auto next2 = hn::MulAdd(two_x, b2, hn::MulSub(four, b1, before2));
+      const auto next3 = hn::MulAdd(two_x, b3, hn::MulSub(six, b2, before3));
+      before2 = b2, before3 = b3;
+      b2 = next2, b3 = next3;
+    }
+    before0 = b0, before1 = b1;
+    b0 = next0, b1 = next1;
   }
-  return hn::Mul(half, hn::MulAdd(x, c, hn::Sub(b, c_before)));
+  // The sum is c_0 + x b_1 - b_2.
+  out[0] = hn::MulAdd(x, b0, hn::Sub(hn::LoadU(d, base.current + place), before0));
+  out[1] = hn::Mul(half, hn::MulAdd(x, b1, hn::Sub(b0, before1)));
+  if constexpr (order == 3) {
+    out[2] = hn::Mul(hn::Mul(half, half), hn::MulAdd(x, b2, hn::Sub(hn::Add(b1, b1), before2)));
+    out[3] = hn::Mul(hn::Mul(half, hn::Mul(half, half)), hn::MulAdd(x, b3, hn::MulSub(hn::Set(d, T(3)), b2, before3)));
+  }
+}
+
+// An input edge's current over gamma, and its derivatives D by the node's potential in units of kT T. With p = f (1 - f) at either end, and
+// b and c = 1 + b the factors of the potential in the exponents,
+//   D I = b p_s - c p_t,   D^2 I = b^2 p_s (1 - 2 f_s) - c^2 p_t (1 - 2 f_t),   D^3 I = b^3 p_s (1 - 6 p_s) - c^3 p_t (1 - 6 p_t).
+template <class T>
+struct Jet {
+  Vec<T> value, slope, curvature, third;
+};
+template <class T, bool bounded>
+HWY_INLINE Jet<T> jet_of(Tag<T> d, Vec<T> a, Vec<T> b, Vec<T> c, Vec<T> level, Vec<T> exponential, const Fed<T>& node) {
+  const auto one = hn::Set(d, T(1)), two = hn::Set(d, T(2)), six = hn::Set(d, T(6));
+  const auto f = occupations<bounded>(d, hn::MulAdd(b, hn::Sub(level, node.mu), a), exponential, node.e);
+  const auto p_s = hn::NegMulAdd(f.s, f.s, f.s), p_t = hn::NegMulAdd(f.t, f.t, f.t);
+  const auto s = hn::Mul(b, p_s), t = hn::Mul(c, p_t);
+  const auto bs = hn::Mul(b, s), ct = hn::Mul(c, t);
+  return {hn::Sub(f.s, f.t), hn::Sub(s, t), hn::MulSub(bs, hn::NegMulAdd(two, f.s, one), hn::Mul(ct, hn::NegMulAdd(two, f.t, one))),
+          hn::MulSub(hn::Mul(b, bs), hn::NegMulAdd(six, p_s, one), hn::Mul(hn::Mul(c, ct), hn::NegMulAdd(six, p_t, one)))};
+}
+
+// The input currents of a sample around its nodes' potentials, [4][blocks * 16]: value, slope, half of the second derivative, a sixth of
+// the third. Those of the base are its series', those of the spots exact.
+template <class T, bool bounded>
+void expansion_of(const Shape& shape, const Values<T>& values, const Base<T>& base, const Sample<T>& sample, const T* potential, T* out) {
+  const Tag<T> d;
+  const std::size_t fed = shape.blocks * block;
+  for (std::size_t b = 0; b < shape.blocks; ++b) {
+    for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
+      const std::size_t place = b * block + v;
+      const auto mu = hn::LoadU(d, potential + place);
+      Fed<T> node;
+      node.mu = hn::Mul(hn::Set(d, values.scale), mu);
+      node.e = power_of_two(d, hn::Neg(node.mu));
+      const auto zero = hn::Zero(d), one = hn::Set(d, T(1)), base_level = hn::Set(d, base.level), base_exponential = hn::Set(d, base.exponential);
+      const T* edges = edges_of(shape, values, b) + v;
+      Jet<T> sum{zero, zero, zero, zero};
+      for (std::size_t k = 0; k < sample.n_spots; ++k) {
+        const Spot<T>& spot = sample.spots[k];
+        const T* edge = edges + spot.input * 3 * block;
+        const auto gamma = hn::LoadU(d, edge), a = hn::LoadU(d, edge + block), slope = hn::LoadU(d, edge + 2 * block), c = hn::Add(slope, one);
+        Jet<T> jet = jet_of<T, bounded>(d, a, slope, c, hn::Set(d, spot.level), hn::Set(d, spot.exponential), node);
+        if (base.terms > 0) {
+          const Jet<T> off = jet_of<T, bounded>(d, a, slope, c, base_level, base_exponential, node);
+          jet = {hn::Sub(jet.value, off.value), hn::Sub(jet.slope, off.slope), hn::Sub(jet.curvature, off.curvature), hn::Sub(jet.third, off.third)};
+        }
+        sum = {hn::MulAdd(gamma, jet.value, sum.value), hn::MulAdd(gamma, jet.slope, sum.slope), hn::MulAdd(gamma, jet.curvature, sum.curvature), hn::MulAdd(gamma, jet.third, sum.third)};
+      }
+      Vec<T> whole[4] = {zero, zero, zero, zero};
+      if (base.terms > 0) base_series<T, 3>(shape, base, place, d, mu, whole);
+      const auto by = hn::Set(d, values.inverse), by2 = hn::Mul(by, by);
+      hn::StoreU(hn::Add(whole[0], sum.value), d, out + place);
+      hn::StoreU(hn::MulAdd(by, sum.slope, whole[1]), d, out + fed + place);
+      hn::StoreU(hn::Mul(hn::Set(d, T(0.5)), hn::MulAdd(by2, sum.curvature, whole[2])), d, out + 2 * fed + place);
+      hn::StoreU(hn::Mul(hn::Set(d, T(1) / T(6)), hn::MulAdd(hn::Mul(by, by2), sum.third, whole[3])), d, out + 3 * fed + place);
+    }
+  }
+}
+template <class T>
+void expansion(const Shape& shape, const Values<T>& values, const Base<T>& base, const Sample<T>& sample, const T* potential, T* out) {
+  (values.bounded ? expansion_of<T, true> : expansion_of<T, false>)(shape, values, base, sample, potential, out);
 }
 
 template <class T, bool bounded>
@@ -295,20 +372,20 @@ std::uint32_t lay(std::size_t n, const double* level, T scale, const double* bas
   return count;
 }
 
-// All levels of a sample from its spots.
+// All levels of a sample from its spots; `based`: the others are at that level.
 template <class T>
-void spread(const Shape& shape, const Table<T>& table, const Sample<T>& sample) {
+void spread(const Shape& shape, bool based, T base_level, T base_exponential, const Sample<T>& sample) {
   const Tag<T> d;
   std::size_t i = 0;
-  if (table.based) {
-    const auto level = hn::Set(d, table.level), exponential = hn::Set(d, table.exponential);
+  if (based) {
+    const auto level = hn::Set(d, base_level), exponential = hn::Set(d, base_exponential);
     for (; i + hn::Lanes(d) <= shape.inputs; i += hn::Lanes(d)) {
       hn::StoreU(level, d, sample.level + i);
       hn::StoreU(exponential, d, sample.exponential + i);
     }
     for (; i < shape.inputs; ++i) {
-      sample.level[i] = table.level;
-      sample.exponential[i] = table.exponential;
+      sample.level[i] = base_level;
+      sample.exponential[i] = base_exponential;
     }
   }
   for (std::size_t s = 0; s < sample.n_spots; ++s) {
@@ -359,7 +436,9 @@ void spot_parts_of(const Shape& shape, const Values<T>& values, const Base<T>& b
     }
     sum = hn::Mul(hn::Sub(sum, off), hn::Set(d, values.inverse));
     if (base.terms > 0) {
-      sum = hn::Add(sum, base_slope<T>(shape, base, b * block + v, d, mu));
+      Vec<T> of_base[2];
+      base_series<T, 1>(shape, base, b * block + v, d, mu, of_base);
+      sum = hn::Add(sum, of_base[1]);
     }
     hn::StoreU(sum, d, slope + v);
   }

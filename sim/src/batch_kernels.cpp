@@ -17,7 +17,8 @@ namespace ness::sim::batches {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// A group of samples on their way to steady states.
+// A group of samples on their way to steady states. Input currents are functions over a whole interval (table), or expansions around states
+// on the way (base).
 template <class T>
 class Group {
  public:
@@ -25,29 +26,34 @@ class Group {
   using V = Vec<T>;
   using M = hn::Mask<D>;
 
-  Group(const Shape& shape, const Values<T>& values, const Table<T>& table, const Limits& limits, Sample<T>* samples, std::size_t n, T* scratch)
-      : shape_(shape), limits_(limits), samples_(samples), n_(n), lanes_(shape, values, &table, scratch) {}
-
-  void run() {
-    const std::size_t nodes = shape_.nodes();
+  Group(const Shape& shape, const Values<T>& values, const Table<T>* table, const Base<T>* base, const Limits& limits, Sample<T>* samples, std::size_t n, T* scratch)
+      : shape_(shape), base_(base), limits_(limits), samples_(samples), n_(n), lanes_(shape, values, table, scratch) {
     lanes_.clear_matrix();
     for (std::size_t lane = 0; lane < block; ++lane) {
       // Lanes without a sample repeat the first one; nothing is read from them.
       const Sample<T>& sample = samples_[lane < n_ ? lane : 0];
-      for (std::size_t k = 0; k < nodes; ++k) {
+      for (std::size_t k = 0; k < shape_.nodes(); ++k) {
         lanes_.mu[k * block + lane] = lanes_.start[k * block + lane] = sample.start[k];
         lanes_.inject[k * block + lane] = sample.inject == nullptr ? T(0) : sample.inject[k];
       }
       open_[lane] = lane < n_ ? T(1) : T(0);
     }
-    lanes_.set_functions(samples_, n_);
-    T restored[block] = {};
-    for (std::size_t lane = 0; lane < n_; ++lane) restored[lane] = samples_[lane].restored ? T(1) : T(0);
-    close(hn::Not(lanes_.inside(lanes_.start)));
-    const M warm = hn::And(flags(restored), open());
-    if (!hn::AllFalse(d, warm)) {
-      settle(warm);
+    for (std::size_t lane = 0; lane < n_; ++lane) {
+      if (base != nullptr) spread<T>(shape, base->terms > 0, base->level, base->exponential, samples_[lane]);
+      else spread<T>(shape, table->based, table->level, table->exponential, samples_[lane]);
     }
+    close(hn::Not(lanes_.inside(lanes_.start)));
+  }
+
+  // From the starts, by expansions.
+  void expand_and_settle() {
+    if (hn::AllFalse(d, open())) return;
+    expand(open());
+    settle(open());
+  }
+
+  void relax() {
+    lanes_.set_functions(samples_, n_);
     follow();
   }
 
@@ -63,16 +69,35 @@ class Group {
   // These lanes are left to others.
   void close(M where) { hn::StoreU(hn::IfThenZeroElse(where, hn::LoadU(d, open_)), d, open_); }
 
-  // From `mu`: Newton on the functions, then judged by the exact law, which corrects them, until it calls the state settled. Lanes that do
-  // not get there stay open.
+  // The lanes' input currents around their states.
+  void expand(M where) {
+    T on[block] = {};
+    hn::StoreU(hn::IfThenElseZero(where, hn::Set(d, T(1))), d, on);
+    for (std::size_t lane = 0; lane < n_; ++lane) {
+      if (on[lane] > T(0.5)) lanes_.expand_lane(*base_, samples_[lane], lane);
+    }
+  }
+
+  // From `mu`: Newton on the functions, expanded anew where it led far, then judged by the exact law, which corrects them, until it calls
+  // the state settled. Lanes that do not get there stay open.
   void settle(M where) {
     for (std::size_t k = 0; k < shape_.nodes(); ++k) lanes_.store(lanes_.load(lanes_.mu, k), lanes_.origin, k);
-    for (int round = 0; round < 4; ++round) {
+    int expansions = 0;
+    for (int round = 0; round < 4;) {
       where = hn::And(where, open());
       if (hn::AllFalse(d, where)) return;
       where = newton(where);
       if (hn::AllFalse(d, where)) return;
+      if (base_ != nullptr && expansions < 4) {
+        const M far = hn::And(where, hn::Gt(lanes_.off_center(), hn::Set(d, T(limits_.reach))));
+        if (!hn::AllFalse(d, far)) {
+          expand(far);
+          ++expansions;
+          continue;
+        }
+      }
       judge(where);
+      ++round;
     }
   }
 
@@ -210,6 +235,7 @@ class Group {
 
   const D d;
   const Shape& shape_;
+  const Base<T>* base_;  // null: input currents are functions
   const Limits& limits_;
   Sample<T>* samples_;
   std::size_t n_;
@@ -281,12 +307,16 @@ void pull(const Shape& shape, const Values<T>& values, const Base<T>& base, Pull
 }
 
 template <class T>
+void settle_lanes(const Shape& shape, const Values<T>& values, const Base<T>& base, const Limits& limits, Sample<T>* samples, std::size_t n, T* scratch) {
+  Group<T>(shape, values, nullptr, &base, limits, samples, n, scratch).expand_and_settle();
+}
+template <class T>
 void relax_lanes(const Shape& shape, const Values<T>& values, const Table<T>& table, const Limits& limits, Sample<T>* samples, std::size_t n, T* scratch) {
-  Group<T>(shape, values, table, limits, samples, n, scratch).run();
+  Group<T>(shape, values, &table, nullptr, limits, samples, n, scratch).relax();
 }
 template <class T>
 Arithmetic<T> all() {
-  return {hn::Lanes(Tag<T>()), scaled<T>, lay<T>, base_sums<T>, table_rows<T>, relax_lanes<T>, pull<T>, base_part<T>};
+  return {hn::Lanes(Tag<T>()), scaled<T>, lay<T>, base_sums<T>, table_rows<T>, settle_lanes<T>, relax_lanes<T>, pull<T>, base_part<T>};
 }
 // Highway dispatches plain functions.
 Arithmetic<float> all_single() { return all<float>(); }

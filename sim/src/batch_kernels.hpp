@@ -35,7 +35,8 @@ struct Values {
   const T* input = nullptr;     ///< [blocks][inputs][3][16] gamma, scale a, b; gamma 0 where there is no edge
   const T *gamma = nullptr, *a = nullptr, *b = nullptr;   ///< [edges], a scaled
   const T *g = nullptr, *mu_ref = nullptr, *capacity = nullptr;  ///< [nodes]
-  bool bounded = false;          ///< |scaled level of an input edge| plus |scaled potential of either end| stays below most_exponent
+  T low = 0, high = 0;           ///< where input currents are known as functions of potentials (kT)
+  bool bounded = false;          ///< there, |scaled level of an input edge| plus |scaled potential of either end| stays below most_exponent
 };
 /// Exponents of two that nothing has to limit: 1 + 2^x twice multiplied, and its inverse, are far from the ends of the range.
 template <class T>
@@ -58,7 +59,7 @@ struct Table {
   const T* sum = nullptr;               ///< [terms][blocks * 16] of those, over the inputs
 };
 
-/// The currents into the fed nodes if every input had the base level, as Chebyshev series of the node's own potential: for gradients.
+/// The currents into the fed nodes if every input had the base level, as Chebyshev series of the node's own potential.
 template <class T>
 struct Base {
   std::size_t terms = 0;        ///< 0: no base
@@ -82,7 +83,6 @@ struct Sample {
   std::size_t n_spots = 0;
   const T* start = nullptr;      ///< [nodes] kT
   const T* inject = nullptr;     ///< [nodes]; null: none
-  bool restored = false;         ///< Newton may be tried from the start
   // Found:
   T* potential = nullptr;        ///< [nodes]
   bool converged = false, contracting = true, followed = false;
@@ -92,6 +92,7 @@ struct Sample {
 
 struct Limits {
   double path_tolerance = 0.02, trust = 0.5, tolerance = 1e-3, kT = 1;
+  double reach = 0.3;  ///< kT: how far from where input currents were expanded they are good enough to ask the exact law
   std::uint32_t max_steps = 200;
 };
 
@@ -117,9 +118,11 @@ struct Pull {
 
 /// Rows of `block` numbers that a group's network between free nodes takes.
 inline std::size_t lane_rows(const Shape& s, std::size_t terms) {
-  return 18 * s.nodes() + s.couplings() + s.rest * s.rest + s.first * s.rest + (5 + terms) * s.blocks * block + (terms > 3 ? terms : 3) * s.blocks;
+  return 18 * s.nodes() + s.couplings() + s.rest * s.rest + s.first * s.rest + (7 + terms) * s.blocks * block + (terms > 5 ? terms : 5) * s.blocks;
 }
-/// Numbers of scratch for one group that is relaxed: its network, and its samples' series while they are made.
+/// Numbers of scratch for one group that settles.
+inline std::size_t scratch_to_settle(const Shape& s) { return lane_rows(s, 0) * block; }
+/// And for one that is relaxed in time: its network, and its samples' series while they are made.
 inline std::size_t scratch_to_relax(const Shape& s, std::size_t terms) { return (lane_rows(s, terms) + block * terms * s.blocks) * block; }
 /// And for one whose gradient is found: one sample's fed nodes three times, and every sample's spots.
 inline std::size_t scratch_to_pull(const Shape& s, std::size_t most_spots) { return (lane_rows(s, 0) + 3 * s.blocks + block * s.blocks * most_spots * 3) * block; }
@@ -138,7 +141,10 @@ struct Arithmetic {
   /// Makes the table's rows of inputs [from, to) of a block, and their sums over these inputs [terms][16]; node: [terms] scaled potentials.
   void (*table_rows)(const Shape& shape, const Values<T>& values, const Table<T>& table, const T* node, std::size_t block_index, std::size_t from, std::size_t to,
                      T* growth, T* current, T* sums);
-  /// Relaxes n samples, at most group_size.
+  /// Newton's method from the starts of n samples, at most group_size: input currents expanded around states on the way. Samples that do not
+  /// get to a steady state this way are left as they are.
+  void (*settle_group)(const Shape& shape, const Values<T>& values, const Base<T>& base, const Limits& limits, Sample<T>* samples, std::size_t n, T* scratch);
+  /// Relaxes n samples, at most group_size, in time: input currents are functions of the potentials.
   void (*relax_group)(const Shape& shape, const Values<T>& values, const Table<T>& table, const Limits& limits, Sample<T>* samples, std::size_t n, T* scratch);
   /// Costates where a cotangent is given, and the gradient sums of a group, added to `sums`.
   void (*pull_group)(const Shape& shape, const Values<T>& values, const Base<T>& base, Pull<T>* samples, std::size_t n, const Sums<T>& sums, T* scratch);

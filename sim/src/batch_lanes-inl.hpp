@@ -23,7 +23,7 @@ class Lanes {
   using V = Vec<T>;
   using M = hn::Mask<D>;
 
-  /// table null: input currents are what set_slopes says.
+  /// table null: input currents are what expand_lane or set_slopes says.
   Lanes(const Shape& shape, const Values<T>& values, const Table<T>* table, T* scratch) : s_(shape), p_(values), table_(table), terms_(table == nullptr ? 0 : table->terms) {
     auto take = [&](std::size_t rows) {
       T* here = scratch;
@@ -36,12 +36,12 @@ class Lanes {
     scaled_ = take(n), e_ = take(n), pivot_ = take(n), row_ = take(n);
     matrix = take(s_.couplings());
     schur_ = take(s_.rest * s_.rest), symmetric_ = take(s_.first * s_.rest);
-    off_ = take(fed), off_slope_ = take(fed), exact_ = take(fed), exact_slope_ = take(fed), center_ = take(fed);
+    off_ = take(fed), off_slope_ = take(fed), off_half_ = take(fed), off_sixth_ = take(fed), exact_ = take(fed), exact_slope_ = take(fed), center_ = take(fed);
     series_ = take(terms_ * fed);
-    lane_ = take((terms_ > 3 ? terms_ : 3) * s_.blocks);  // of one sample: its fed nodes' potentials, currents, slopes; or its series
+    lane_ = take((terms_ > 5 ? terms_ : 5) * s_.blocks);  // of one sample: its fed nodes' potentials, currents, derivatives; or its series
     end_ = scratch;
     for (std::size_t i = 0; i < fed; ++i) {
-      for (T* of : {off_, off_slope_, exact_, exact_slope_, center_}) store(hn::Zero(d), of, i);
+      for (T* of : {off_, off_slope_, off_half_, off_sixth_, exact_, exact_slope_, center_}) store(hn::Zero(d), of, i);
     }
   }
 
@@ -60,11 +60,33 @@ class Lanes {
     }
   }
 
-  // The exact law of one sample at `mu`, for correct().
+  // The input currents of one sample from here on: to third order around `mu`.
+  void expand_lane(const Base<T>& base, const Sample<T>& sample, std::size_t lane) {
+    const std::size_t fed = s_.blocks * block;
+    gather(lane);
+    expansion<T>(s_, p_, base, sample, lane_, lane_ + fed);
+    for (std::size_t i = 0; i < fed; ++i) {
+      const std::size_t at = i * block + lane;
+      center_[at] = lane_[i];
+      off_[at] = lane_[fed + i];
+      off_slope_[at] = lane_[2 * fed + i];
+      off_half_[at] = lane_[3 * fed + i];
+      off_sixth_[at] = lane_[4 * fed + i];
+    }
+  }
+  // How far fed nodes are from where their currents were expanded.
+  V off_center() const {
+    V most = hn::Zero(d);
+    for (std::size_t i = 0; i < s_.blocks * block; ++i) {
+      if (s_.fed[i] != nobody) most = hn::Max(most, hn::Abs(hn::Sub(load(mu, s_.fed[i]), load(center_, i))));
+    }
+    return most;
+  }
+
+  // The exact law of one sample, whose levels are spread out, at `mu`, for correct().
   void exact_lane(const Sample<T>& sample, std::size_t lane) {
     const std::size_t fed = s_.blocks * block;
-    if (fed > 0) spread<T>(s_, *table_, sample);
-    for (std::size_t i = 0; i < fed; ++i) lane_[i] = s_.fed[i] == nobody ? T(0) : mu[s_.fed[i] * block + lane];
+    gather(lane);
     input_sums<T>(s_, p_, sample.level, sample.exponential, lane_, lane_ + fed, lane_ + 2 * fed);
     for (std::size_t i = 0; i < fed; ++i) {
       exact_[i * block + lane] = lane_[fed + i];
@@ -80,6 +102,8 @@ class Lanes {
       series<true>(i, at, current, slope);
       store(hn::IfThenElse(where, hn::Sub(load(exact_, i), current), load(off_, i)), off_, i);
       store(hn::IfThenElse(where, hn::Sub(load(exact_slope_, i), slope), load(off_slope_, i)), off_slope_, i);
+      const V moved = hn::IfThenElseZero(where, hn::Sub(at, load(center_, i)));
+      store(hn::MulAdd(hn::Set(d, T(3)), hn::Mul(load(off_sixth_, i), moved), load(off_half_, i)), off_half_, i);
       store(hn::IfThenElse(where, at, load(center_, i)), center_, i);
     }
   }
@@ -92,8 +116,7 @@ class Lanes {
   // Lanes whose fed nodes all lie where the functions hold.
   M inside(const T* at) const {
     M all = hn::Eq(hn::Zero(d), hn::Zero(d));
-    if (terms_ == 0) return all;
-    const V low = hn::Set(d, table_->low), high = hn::Set(d, table_->high);
+    const V low = hn::Set(d, p_.low), high = hn::Set(d, p_.high);
     for (std::size_t i = 0; i < s_.blocks * block; ++i) {
       if (s_.fed[i] == nobody) continue;
       const V x = load(at, s_.fed[i]);
@@ -117,12 +140,15 @@ class Lanes {
     for (std::size_t i = 0; i < s_.blocks * block; ++i) {
       const std::uint32_t k = s_.fed[i];
       if (k == nobody) continue;
-      const V x = load(at, k), off_slope = load(off_slope_, i);
+      const V x = load(at, k), dx = hn::Sub(x, load(center_, i)), half = load(off_half_, i), sixth = load(off_sixth_, i), off_slope = load(off_slope_, i);
       V I, slope;
       series<with_slope>(i, x, I, slope);
-      I = hn::Add(I, hn::MulAdd(off_slope, hn::Sub(x, load(center_, i)), load(off_, i)));
+      I = hn::Add(I, hn::MulAdd(hn::MulAdd(hn::MulAdd(sixth, dx, half), dx, off_slope), dx, load(off_, i)));
       store(hn::Add(load(out, k), I), out, k);
-      if (with_slope) store(hn::Sub(load(diagonal, k), hn::Add(slope, off_slope)), diagonal, k);
+      if (with_slope) {
+        slope = hn::Add(slope, hn::MulAdd(hn::MulAdd(hn::Mul(hn::Set(d, T(3)), sixth), dx, hn::Add(half, half)), dx, off_slope));
+        store(hn::Sub(load(diagonal, k), slope), diagonal, k);
+      }
     }
     // Copies: stores through a T* could change what the members point to, as far as a compiler knows.
     const Shape shape = s_;
@@ -297,6 +323,10 @@ class Lanes {
   const D d;
 
  private:
+  void gather(std::size_t lane) {
+    for (std::size_t i = 0; i < s_.blocks * block; ++i) lane_[i] = s_.fed[i] == nobody ? T(0) : mu[s_.fed[i] * block + lane];
+  }
+
   // Clenshaw's recurrence b_k = c_k + 2 x b_(k+1) - b_(k+2) for the series of fed node i, and its derivative.
   template <bool with_slope>
   void series(std::size_t i, V potential, V& current, V& slope) const {
@@ -422,7 +452,7 @@ class Lanes {
   const Table<T>* table_;
   std::size_t terms_;
   T *k1_, *k2_, *k3_, *rhs_, *stage_, *scaled_, *e_, *pivot_, *row_, *schur_, *symmetric_;
-  T *off_, *off_slope_, *center_;  // the exact law less the series, to first order around `center_`; [fed]
+  T *off_, *off_slope_, *off_half_, *off_sixth_, *center_;  // input currents less the series: powers of the distance from `center_`; [fed]
   T *exact_, *exact_slope_, *series_, *lane_, *end_;
 };
 
