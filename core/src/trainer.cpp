@@ -468,10 +468,12 @@ class Trainer::Loop {
   // Relaxes the minibatch, again while noise asks for it and there is a budget.
   Gradient measured(Minibatch& batch, std::uint32_t& repeats) {
     std::vector<std::vector<Relaxation>> rows;
-    std::vector<Gradient> passes{measure(batch, rows)};
+    Gradient mean = measure(batch, rows);
     if (options_.start == TrainingOptions::StartFrom::last) remember(batch, rows);
-    Gradient mean = passes.front();
-    while (options_.target_error > 0 && passes.size() < options_.max_repeats && !mean.next && !passes.back().next) {
+    repeats = 1;
+    if (!(options_.target_error > 0)) return mean;
+    std::vector<Gradient> passes{mean};
+    while (passes.size() < options_.max_repeats && !mean.next && !passes.back().next) {
       const double error = error_norm(mean);
       // What scatters is not seen in one pass of an estimator that draws by lot, or of a device that does not know its errors.
       if (passes.size() > 1 || std::isfinite(error)) {

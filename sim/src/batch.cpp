@@ -54,7 +54,8 @@ class BatchOf final : public Batch {
   // A parameter vector in the order and precision of the kernels, and what was made of it last.
   struct Prepared {
     std::shared_ptr<const Vector> theta;
-    std::vector<T> input, gamma, a, b, g, mu_ref;
+    std::unique_ptr<T[]> input;
+    std::vector<T> gamma, a, b, g, mu_ref;
     Values<T> values;
     double steepest = 1;  // largest of |b|, |1 + b| of an input edge: how near the poles of its current are
     double most_a = 0;    // of |scaled a| of an input edge
@@ -68,10 +69,16 @@ class BatchOf final : public Batch {
     std::int32_t edge = -1;  // among the dots; -1: there is none
     bool reversed = false;   // from the free node into the clamped one: the current of the edge turned round, b of the other sign
   };
+  // The input edges of one input to one block.
+  struct Row {
+    std::int32_t edge = -1;  // the first one's, where the others follow it among the dots and none is reversed; -1: not so
+    std::int32_t count = 0;
+  };
   double scale() const { return inverse() * std::numbers::log2e; }
   double inverse() const { return impl_.inverse_T.empty() ? 1 : impl_.inverse_T.front(); }
   std::shared_ptr<const Laid<T>> laid(std::span<const Pattern> clamp, bool based, unsigned threads) const;
-  std::shared_ptr<Prepared> prepared(const std::shared_ptr<const Vector>& theta) const;
+  std::shared_ptr<Prepared> prepared(const std::shared_ptr<const Vector>& theta, unsigned threads) const;
+  void prepare_inputs(Prepared& ready, unsigned threads) const;
   Interval interval_of(const Prepared& ready, const Laid<T>& inputs, double error) const;
   // For levels and potentials (kT) within the interval.
   Values<T> values_within(const Prepared& ready, const Interval& interval) const;
@@ -119,12 +126,14 @@ class BatchOf final : public Batch {
   std::unique_ptr<bool[]> repeated_;
   std::vector<T> capacity_;
   std::vector<Place> input_place_;  // [blocks][inputs][16]
+  std::vector<Row> input_row_;      // [blocks][inputs]
   std::vector<Place> edge_place_;   // [edges]
   mutable std::mutex mutex_;
   mutable std::shared_ptr<Prepared> last_;
   mutable std::shared_ptr<const Laid<T>> last_laid_;
 };
 
+constexpr std::size_t stretch = 56;     // rows of input edges that one task takes
 constexpr double series_error = 2e-7;  // of the sum of the gammas, of the base's series
 
 // Scratch of one thread, which keeps it.
@@ -201,6 +210,13 @@ BatchOf<T>::BatchOf(const Network::Impl& impl) : impl_(impl) {
       input_place_[(fed / block * shape_.inputs + input) * block + fed % block] = place;
     }
   }
+  for (std::size_t i = 0; i < shape_.blocks * shape_.inputs; ++i) {
+    const std::span<const Place> places(input_place_.data() + i * block, block);
+    Row row{places[0].edge, 0};
+    while (row.count < static_cast<std::int32_t>(block) && places[static_cast<std::size_t>(row.count)].edge == row.edge + row.count && !places[static_cast<std::size_t>(row.count)].reversed) ++row.count;
+    const bool rest_empty = std::all_of(places.begin() + row.count, places.end(), [](const Place& place) { return place.edge < 0; });
+    input_row_.push_back(row.edge >= 0 && rest_empty ? row : Row{});
+  }
   repeated_ = std::make_unique<bool[]>(repeated.size() + 1);
   std::copy(repeated.begin(), repeated.end(), repeated_.get());
   shape_.edges = source_.size();
@@ -227,8 +243,51 @@ std::shared_ptr<const Laid<T>> BatchOf<T>::laid(std::span<const Pattern> clamp, 
   return made;
 }
 
+// The input edges' parameters, side by side.
 template <class T>
-std::shared_ptr<typename BatchOf<T>::Prepared> BatchOf<T>::prepared(const std::shared_ptr<const Vector>& theta) const {
+void BatchOf<T>::prepare_inputs(Prepared& ready, unsigned threads) const {
+  const std::size_t rows = shape_.blocks * shape_.inputs, stretches = (rows + stretch - 1) / stretch;
+  ready.input = std::make_unique_for_overwrite<T[]>(rows * 3 * block);
+  const double *const gamma = ready.theta->data() + offset_[0], *const a = ready.theta->data() + offset_[1], *const b = ready.theta->data() + offset_[2];
+  const double by = scale();
+  std::vector<double> steepest(stretches, 1.0), most_a(stretches, 0.0);
+  for_each_index(stretches, threads, [&](std::size_t part) {
+    double steep[block] = {}, level[block] = {};
+    for (std::size_t i = part * stretch; i < std::min(rows, (part + 1) * stretch); ++i) {
+      T* const to = ready.input.get() + i * 3 * block;
+      double here[3 * block] = {};
+      if (const Row& row = input_row_[i]; row.edge >= 0) {
+        for (std::int32_t v = 0; v < row.count; ++v) {
+          here[v] = gamma[row.edge + v];
+          here[static_cast<std::int32_t>(block) + v] = a[row.edge + v] * by;
+          here[2 * static_cast<std::int32_t>(block) + v] = b[row.edge + v];
+        }
+      } else {
+        for (std::size_t v = 0; v < block; ++v) {
+          const Place& place = input_place_[i * block + v];
+          if (place.edge < 0) continue;
+          here[v] = gamma[place.edge];
+          here[block + v] = a[place.edge] * by;
+          here[2 * block + v] = place.reversed ? -b[place.edge] : b[place.edge];
+        }
+      }
+      for (std::size_t v = 0; v < 3 * block; ++v) to[v] = static_cast<T>(here[v]);
+      for (std::size_t v = 0; v < block; ++v) {
+        level[v] = std::max(level[v], std::abs(here[block + v]));
+        steep[v] = std::max({steep[v], std::abs(here[2 * block + v]), std::abs(1 + here[2 * block + v])});
+      }
+    }
+    steepest[part] = *std::max_element(std::begin(steep), std::end(steep));
+    most_a[part] = *std::max_element(std::begin(level), std::end(level));
+  });
+  for (std::size_t part = 0; part < stretches; ++part) {
+    ready.steepest = std::max(ready.steepest, steepest[part]);
+    ready.most_a = std::max(ready.most_a, most_a[part]);
+  }
+}
+
+template <class T>
+std::shared_ptr<typename BatchOf<T>::Prepared> BatchOf<T>::prepared(const std::shared_ptr<const Vector>& theta, unsigned threads) const {
   {
     const std::scoped_lock lock(mutex_);
     if (last_ && last_->theta == theta) return last_;
@@ -237,20 +296,7 @@ std::shared_ptr<typename BatchOf<T>::Prepared> BatchOf<T>::prepared(const std::s
   const Vector& all = *theta;
   const double *gamma = all.data() + offset_[0], *a = all.data() + offset_[1], *b = all.data() + offset_[2];
   made->theta = theta;
-  made->input.assign(shape_.blocks * shape_.inputs * 3 * block, T(0));
-  for (std::size_t i = 0; i < shape_.blocks * shape_.inputs; ++i) {
-    for (std::size_t v = 0; v < block; ++v) {
-      const Place& place = input_place_[i * block + v];
-      if (place.edge < 0) continue;
-      const double turned = place.reversed ? -b[place.edge] : b[place.edge];
-      T* to = made->input.data() + i * 3 * block + v;
-      to[0] = static_cast<T>(gamma[place.edge]);
-      to[block] = static_cast<T>(a[place.edge] * scale());
-      to[2 * block] = static_cast<T>(turned);
-      made->steepest = std::max({made->steepest, std::abs(turned), std::abs(1 + turned)});
-      made->most_a = std::max(made->most_a, std::abs(a[place.edge] * scale()));
-    }
-  }
+  prepare_inputs(*made, threads);
   for (const Place& place : edge_place_) {
     made->gamma.push_back(static_cast<T>(gamma[place.edge]));
     made->a.push_back(static_cast<T>(a[place.edge] * scale()));
@@ -266,7 +312,7 @@ std::shared_ptr<typename BatchOf<T>::Prepared> BatchOf<T>::prepared(const std::s
     made->low_ref = std::min(made->low_ref, all[g + n]);
     made->high_ref = std::max(made->high_ref, all[g + n]);
   }
-  made->values = {static_cast<T>(scale()), static_cast<T>(inverse()), made->input.data(), made->gamma.data(), made->a.data(), made->b.data(),
+  made->values = {static_cast<T>(scale()), static_cast<T>(inverse()), made->input.get(), made->gamma.data(), made->a.data(), made->b.data(),
                   made->g.data(), made->mu_ref.data(), capacity_.data()};
   const std::scoped_lock lock(mutex_);
   last_ = made;
@@ -376,7 +422,7 @@ void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<con
                        const std::vector<bool>& restored, const SteadyStateOptions& options, unsigned threads, std::span<Vector> potential, std::span<Found> found) const {
   if (clamp.empty()) return;
   std::fill(found.begin(), found.end(), Found{});
-  const std::shared_ptr<Prepared> ready = prepared(theta);
+  const std::shared_ptr<Prepared> ready = prepared(theta, threads);
   const double tolerance = sizeof(T) == sizeof(double) ? options.tolerance : std::max(options.tolerance, 1e-3);
   // An expansion to third order is off by the fourth power of the distance, in units of how steep the currents are.
   const double reach = 4 * std::sqrt(std::sqrt(tolerance)) / (inverse() * std::max(ready->steepest, 1.0));
@@ -468,7 +514,6 @@ void BatchOf<T>::add_inputs(const Prepared& ready, const Series<T>& series, std:
       weight[k * fed + i] = static_cast<T>(sum / static_cast<double>(terms));
     }
   }
-  constexpr std::size_t stretch = 56;  // inputs
   const Values<T> values = values_within(ready, series.interval);
   const std::size_t stretches = (shape_.inputs + stretch - 1) / stretch;
   for_each_index(shape_.blocks * stretches, threads, [&](std::size_t part) {
@@ -484,6 +529,18 @@ void BatchOf<T>::add_inputs(const Prepared& ready, const Series<T>& series, std:
       for (std::size_t c = 0; c < chunks; ++c) {
         const T* of_chunk = sums.data() + c * layout.size + at;
         for (std::size_t k = 0; k < 3 * block; ++k) sum[k] += static_cast<double>(of_chunk[k]);
+      }
+      if (const Row& row = input_row_[b * shape_.inputs + i]; row.edge >= 0) {
+        // As put(), side by side.
+        const double *const gamma = ready.theta->data() + offset_[0] + row.edge, by_level = inverse(), by_difference = inverse() / scale();
+        double* const out = gradient.data() + row.edge;
+        for (std::int32_t v = 0; v < row.count; ++v) {
+          const double* const of_edge = sum + v;
+          out[offset_[0] + v] += of_edge[0];
+          out[offset_[1] + v] += gamma[v] * by_level * of_edge[block];
+          out[offset_[2] + v] += gamma[v] * by_difference * of_edge[2 * block];
+        }
+        continue;
       }
       for (std::size_t v = 0; v < block; ++v) {
         const Place& place = input_place_[(b * shape_.inputs + i) * block + v];
@@ -520,7 +577,7 @@ template <class T>
 void BatchOf<T>::pull(const std::shared_ptr<const Vector>& theta, std::span<const Pattern> clamp, std::span<const Vector> potential, std::span<const Vector> cotangent,
                       std::span<Vector> costate, Eigen::Ref<Vector> gradient, unsigned threads) const {
   if (clamp.empty()) return;
-  const std::shared_ptr<Prepared> ready = prepared(theta);
+  const std::shared_ptr<Prepared> ready = prepared(theta, threads);
   const auto [inputs, series] = chosen(*ready, clamp, threads);
   const std::size_t side = arithmetic<T>().group_size, fed = shape_.blocks * block;
   const std::size_t input_size = shape_.blocks * shape_.inputs * 3 * block, edge_size = shape_.edges * 3 * block, leak_size = shape_.nodes() * 2 * block;
