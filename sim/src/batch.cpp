@@ -69,11 +69,6 @@ class BatchOf final : public Batch {
     std::int32_t edge = -1;  // among the dots; -1: there is none
     bool reversed = false;   // from the free node into the clamped one: the current of the edge turned round, b of the other sign
   };
-  // The input edges of one input to one block.
-  struct Row {
-    std::int32_t edge = -1;  // the first one's, where the others follow it among the dots and none is reversed; -1: not so
-    std::int32_t count = 0;
-  };
   double scale() const { return inverse() * std::numbers::log2e; }
   double inverse() const { return impl_.inverse_T.empty() ? 1 : impl_.inverse_T.front(); }
   std::shared_ptr<const Laid<T>> laid(std::span<const Pattern> clamp, bool based, unsigned threads) const;
@@ -126,7 +121,7 @@ class BatchOf final : public Batch {
   std::unique_ptr<bool[]> repeated_;
   std::vector<T> capacity_;
   std::vector<Place> input_place_;  // [blocks][inputs][16]
-  std::vector<Row> input_row_;      // [blocks][inputs]
+  std::vector<std::int32_t> first_edge_;  // [blocks][16] the edge of input 0, where those of the others follow it, none reversed; -1: not so
   std::vector<Place> edge_place_;   // [edges]
   mutable std::mutex mutex_;
   mutable std::shared_ptr<Prepared> last_;
@@ -210,12 +205,11 @@ BatchOf<T>::BatchOf(const Network::Impl& impl) : impl_(impl) {
       input_place_[(fed / block * shape_.inputs + input) * block + fed % block] = place;
     }
   }
-  for (std::size_t i = 0; i < shape_.blocks * shape_.inputs; ++i) {
-    const std::span<const Place> places(input_place_.data() + i * block, block);
-    Row row{places[0].edge, 0};
-    while (row.count < static_cast<std::int32_t>(block) && places[static_cast<std::size_t>(row.count)].edge == row.edge + row.count && !places[static_cast<std::size_t>(row.count)].reversed) ++row.count;
-    const bool rest_empty = std::all_of(places.begin() + row.count, places.end(), [](const Place& place) { return place.edge < 0; });
-    input_row_.push_back(row.edge >= 0 && rest_empty ? row : Row{});
+  for (std::size_t k = 0; k < shape_.blocks * block; ++k) {
+    const Place* const column = input_place_.data() + k / block * shape_.inputs * block + k % block;
+    bool follow = shape_.inputs > 0 && column->edge >= 0;
+    for (std::size_t i = 0; follow && i < shape_.inputs; ++i) follow = column[i * block].edge == column->edge + static_cast<std::int32_t>(i) && !column[i * block].reversed;
+    first_edge_.push_back(follow ? column->edge : -1);
   }
   repeated_ = std::make_unique<bool[]>(repeated.size() + 1);
   std::copy(repeated.begin(), repeated.end(), repeated_.get());
@@ -246,41 +240,33 @@ std::shared_ptr<const Laid<T>> BatchOf<T>::laid(std::span<const Pattern> clamp, 
 // The input edges' parameters, side by side.
 template <class T>
 void BatchOf<T>::prepare_inputs(Prepared& ready, unsigned threads) const {
-  const std::size_t rows = shape_.blocks * shape_.inputs, stretches = (rows + stretch - 1) / stretch;
-  ready.input = std::make_unique_for_overwrite<T[]>(rows * 3 * block);
+  const std::size_t stretches = (shape_.inputs + stretch - 1) / stretch;
+  ready.input = std::make_unique_for_overwrite<T[]>(shape_.blocks * shape_.inputs * 3 * block);
   const double *const gamma = ready.theta->data() + offset_[0], *const a = ready.theta->data() + offset_[1], *const b = ready.theta->data() + offset_[2];
   const double by = scale();
-  std::vector<double> steepest(stretches, 1.0), most_a(stretches, 0.0);
-  for_each_index(stretches, threads, [&](std::size_t part) {
-    double steep[block] = {}, level[block] = {};
-    for (std::size_t i = part * stretch; i < std::min(rows, (part + 1) * stretch); ++i) {
-      T* const to = ready.input.get() + i * 3 * block;
-      double here[3 * block] = {};
-      if (const Row& row = input_row_[i]; row.edge >= 0) {
-        for (std::int32_t v = 0; v < row.count; ++v) {
-          here[v] = gamma[row.edge + v];
-          here[static_cast<std::int32_t>(block) + v] = a[row.edge + v] * by;
-          here[2 * static_cast<std::int32_t>(block) + v] = b[row.edge + v];
-        }
-      } else {
-        for (std::size_t v = 0; v < block; ++v) {
-          const Place& place = input_place_[i * block + v];
-          if (place.edge < 0) continue;
-          here[v] = gamma[place.edge];
-          here[block + v] = a[place.edge] * by;
-          here[2 * block + v] = place.reversed ? -b[place.edge] : b[place.edge];
-        }
-      }
-      for (std::size_t v = 0; v < 3 * block; ++v) to[v] = static_cast<T>(here[v]);
-      for (std::size_t v = 0; v < block; ++v) {
-        level[v] = std::max(level[v], std::abs(here[block + v]));
-        steep[v] = std::max({steep[v], std::abs(here[2 * block + v]), std::abs(1 + here[2 * block + v])});
+  std::vector<double> steepest(shape_.blocks * stretches, 1.0), most_a(shape_.blocks * stretches, 0.0);
+  for_each_index(shape_.blocks * stretches, threads, [&](std::size_t part) {
+    const std::size_t of_block = part / stretches, from = part % stretches * stretch, to = std::min(shape_.inputs, from + stretch);
+    double steep = 1, level = 0;
+    for (std::size_t v = 0; v < block; ++v) {
+      const std::int32_t first = first_edge_[of_block * block + v];
+      for (std::size_t i = from; i < to; ++i) {
+        const std::size_t row = of_block * shape_.inputs + i;
+        const Place place = first >= 0 ? Place{first + static_cast<std::int32_t>(i), false} : input_place_[row * block + v];
+        T* const out = ready.input.get() + row * 3 * block + v;
+        const bool none = place.edge < 0;
+        const double turned = none ? 0 : place.reversed ? -b[place.edge] : b[place.edge], scaled = none ? 0 : a[place.edge] * by;
+        out[0] = none ? T(0) : static_cast<T>(gamma[place.edge]);
+        out[block] = static_cast<T>(scaled);
+        out[2 * block] = static_cast<T>(turned);
+        level = std::max(level, std::abs(scaled));
+        steep = std::max({steep, std::abs(turned), std::abs(1 + turned)});
       }
     }
-    steepest[part] = *std::max_element(std::begin(steep), std::end(steep));
-    most_a[part] = *std::max_element(std::begin(level), std::end(level));
+    steepest[part] = steep;
+    most_a[part] = level;
   });
-  for (std::size_t part = 0; part < stretches; ++part) {
+  for (std::size_t part = 0; part < steepest.size(); ++part) {
     ready.steepest = std::max(ready.steepest, steepest[part]);
     ready.most_a = std::max(ready.most_a, most_a[part]);
   }
@@ -522,29 +508,33 @@ void BatchOf<T>::add_inputs(const Prepared& ready, const Series<T>& series, std:
     if (terms > 0) {
       arithmetic<T>().base_gradient(shape_, values, series.base, series.node.data(), series.node_exponential.data(), weight.data(), b, from, to, own);
     }
-    double sum[3 * block];
-    for (std::size_t i = from; i < to; ++i) {
-      const std::size_t at = (b * shape_.inputs + i) * 3 * block;
-      for (std::size_t k = 0; k < 3 * block; ++k) sum[k] = static_cast<double>(own[(i - from) * 3 * block + k]);
-      for (std::size_t c = 0; c < chunks; ++c) {
-        const T* of_chunk = sums.data() + c * layout.size + at;
-        for (std::size_t k = 0; k < 3 * block; ++k) sum[k] += static_cast<double>(of_chunk[k]);
-      }
-      if (const Row& row = input_row_[b * shape_.inputs + i]; row.edge >= 0) {
-        // As put(), side by side.
-        const double *const gamma = ready.theta->data() + offset_[0] + row.edge, by_level = inverse(), by_difference = inverse() / scale();
-        double* const out = gradient.data() + row.edge;
-        for (std::int32_t v = 0; v < row.count; ++v) {
-          const double* const of_edge = sum + v;
-          out[offset_[0] + v] += of_edge[0];
-          out[offset_[1] + v] += gamma[v] * by_level * of_edge[block];
-          out[offset_[2] + v] += gamma[v] * by_difference * of_edge[2 * block];
+    double sum[stretch * 3 * block];
+    const std::size_t count = (to - from) * 3 * block;
+    for (std::size_t k = 0; k < count; ++k) sum[k] = static_cast<double>(own[k]);
+    for (std::size_t c = 0; c < chunks; ++c) {
+      const T* const of_chunk = sums.data() + c * layout.size + (b * shape_.inputs + from) * 3 * block;
+      for (std::size_t k = 0; k < count; ++k) sum[k] += static_cast<double>(of_chunk[k]);
+    }
+    const double by_level = inverse(), by_difference = inverse() / scale();
+    for (std::size_t v = 0; v < block; ++v) {
+      const std::int32_t first = first_edge_[b * block + v];
+      if (first < 0) {
+        for (std::size_t i = from; i < to; ++i) {
+          const Place& place = input_place_[(b * shape_.inputs + i) * block + v];
+          const double* const of_edge = sum + (i - from) * 3 * block + v;
+          if (place.edge >= 0) put(*ready.theta, place, of_edge[0], of_edge[block], of_edge[2 * block], gradient);
         }
         continue;
       }
-      for (std::size_t v = 0; v < block; ++v) {
-        const Place& place = input_place_[(b * shape_.inputs + i) * block + v];
-        if (place.edge >= 0) put(*ready.theta, place, sum[v], sum[block + v], sum[2 * block + v], gradient);
+      // As put(), where an input's edge follows that of the one before.
+      double* const out = gradient.data() + first;
+      const double* const gamma = ready.theta->data() + offset_[0] + first;
+      for (std::size_t i = from; i < to; ++i) {
+        const double* const of_edge = sum + (i - from) * 3 * block + v;
+        const auto at = static_cast<std::int64_t>(i);
+        out[offset_[0] + at] += of_edge[0];
+        out[offset_[1] + at] += gamma[at] * by_level * of_edge[block];
+        out[offset_[2] + at] += gamma[at] * by_difference * of_edge[2 * block];
       }
     }
   });
