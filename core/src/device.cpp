@@ -22,21 +22,32 @@ bool unbounded(const Range& range) { return std::isinf(range.low) && std::isinf(
 
 }  // namespace
 
-// Parameters are many, and their infos lie far apart: their ranges are kept side by side, from call to call.
+// Parameters are many, and their infos lie far apart: neighbours of one range are kept together, from call to call.
 struct ParameterRanges {
-  explicit ParameterRanges(const std::vector<ParameterInfo>& parameters) : of(parameters.data()) {
+  explicit ParameterRanges(const std::vector<ParameterInfo>& parameters) : of(parameters.data()), count(parameters.size()) {
     for (const ParameterInfo& parameter : parameters) {
-      low.push_back(parameter.range.low);
-      high.push_back(parameter.range.high);
+      const Range& range = parameter.range;
+      if (runs.empty() || runs.back().range.low != range.low || runs.back().range.high != range.high) runs.push_back({0, range});
+      ++runs.back().count;
     }
   }
-  bool are_of(const std::vector<ParameterInfo>& parameters) const { return of == parameters.data() && low.size() == parameters.size(); }
+  bool are_of(const std::vector<ParameterInfo>& parameters) const { return of == parameters.data() && count == parameters.size(); }
   bool contain(const Vector& values) const {
-    return vector_loops::outside(low.size(), values.data(), low.data(), high.data()) == 0;
+    const double* at = values.data();
+    for (const Run& run : runs) {
+      if (vector_loops::outside(run.count, at, run.range.low, run.range.high) > 0) return false;
+      at += run.count;
+    }
+    return true;
   }
 
+  struct Run {
+    std::size_t count;
+    Range range;
+  };
   const ParameterInfo* of;
-  std::vector<double> low, high;
+  std::size_t count;
+  std::vector<Run> runs;
   std::weak_ptr<const Vector> passed;  // the base that was found within them last
 };
 

@@ -144,10 +144,9 @@ ParameterSpace::ParameterSpace(const DeviceInfo& info, std::vector<ParameterRule
     rules_[i].trainable = rules_[i].trainable && parameter.trainable;
     scale_.push_back(parameter.scale);
     const ParameterRule& rule = rules_[i];
+    constexpr double infinite = std::numeric_limits<double>::infinity();
     // What is not trained is not limited either: it stays where it is.
-    low_.push_back(rule.trainable ? rule.range.low : -std::numeric_limits<double>::infinity());
-    high_.push_back(rule.trainable ? rule.range.high : std::numeric_limits<double>::infinity());
-    const Run here{i, i + 1, parameter.scale, rule.trainable, rule.decay > 0};
+    const Run here{i, i + 1, parameter.scale, rule.trainable, rule.decay > 0, rule.trainable ? rule.range : Range{-infinite, infinite}};
     if (!runs_.empty() && runs_.back().continues(here)) {
       ++runs_.back().end;
     } else {
@@ -212,8 +211,8 @@ void ParameterSpace::stepped(Part part, const double* theta, const double* dw, d
     } else {
       for (std::size_t i = begin; i < end; ++i) moved[i] = theta[i] + dw[i];
     }
+    vector_loops::limit(end - begin, moved + begin, run.range.low, run.range.high, moved + begin);
   });
-  vector_loops::limit(part.end - part.begin, moved + part.begin, low_.data() + part.begin, high_.data() + part.begin, moved + part.begin);
 }
 
 Vector ParameterSpace::gradient(const Vector& theta, const Vector& of) const {
@@ -230,7 +229,9 @@ Vector ParameterSpace::stepped(const Vector& theta, const Vector& dw) const {
 
 Vector ParameterSpace::projected(const Vector& theta) const {
   Vector inside(theta.size());
-  vector_loops::limit(size(), theta.data(), low_.data(), high_.data(), inside.data());
+  for_runs({0, size()}, [&](const Run& run, std::size_t begin, std::size_t end) {
+    vector_loops::limit(end - begin, theta.data() + begin, run.range.low, run.range.high, inside.data() + begin);
+  });
   return inside;
 }
 

@@ -594,7 +594,6 @@ class Trainer::Loop {
   // Steps theta, or skips where the gradient is worth nothing.
   StepReport learn(const Gradient& gradient) {
     const ParameterSpace& space = trainer_.space_;
-    const Vector& theta = *state_.theta.base;
     const double factor = trainer_.optimizer_.schedule.factor(state_.step, options_.epochs * steps_per_epoch_);
     StepReport report;
     report.step = state_.step;

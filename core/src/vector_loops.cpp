@@ -11,16 +11,16 @@
 
 namespace ness::vector_loops {
 
-NESS_CLONES std::size_t outside(std::size_t n, const double* value, const double* low, const double* high) {
+NESS_CLONES std::size_t outside(std::size_t n, const double* value, double low, double high) {
   std::size_t count = 0;
-  for (std::size_t i = 0; i < n; ++i) count += static_cast<std::size_t>(!(value[i] >= low[i]) | !(value[i] <= high[i]));
+  for (std::size_t i = 0; i < n; ++i) count += static_cast<std::size_t>(!(value[i] >= low) | !(value[i] <= high));
   return count;
 }
 
-NESS_CLONES void limit(std::size_t n, const double* value, const double* low, const double* high, double* out) {
+NESS_CLONES void limit(std::size_t n, const double* value, double low, double high, double* out) {
   for (std::size_t i = 0; i < n; ++i) {
-    const double raised = value[i] < low[i] ? low[i] : value[i];
-    out[i] = raised > high[i] ? high[i] : raised;
+    const double raised = value[i] < low ? low : value[i];
+    out[i] = raised > high ? high : raised;
   }
 }
 

@@ -6,10 +6,10 @@
 
 namespace ness::vector_loops {
 
-/// How many values lie outside their ranges; what is no number does.
-std::size_t outside(std::size_t n, const double* value, const double* low, const double* high);
-/// out = value, limited to its range.
-void limit(std::size_t n, const double* value, const double* low, const double* high, double* out);
+/// How many values lie outside the range; what is no number does.
+std::size_t outside(std::size_t n, const double* value, double low, double high);
+/// out = value, limited to the range.
+void limit(std::size_t n, const double* value, double low, double high, double* out);
 /// out = a b, where `a` is finite, else 0.
 void product_of_finite(std::size_t n, const double* a, const double* b, double* out);
 /// Adam's moments of the clipped gradient, and its step: factor times rate times mean/mean_bias over the root of square/square_bias, and

@@ -7,6 +7,7 @@
 #include <limits>
 #include <mutex>
 #include <numbers>
+#include <numeric>
 #include <stdexcept>
 
 #include "batch_kernels.hpp"
@@ -542,13 +543,13 @@ void BatchOf<T>::add_inputs(const Prepared& ready, const Series<T>& series, std:
 
 template <class T>
 void BatchOf<T>::add_rest(const Prepared& ready, std::span<const T> sums, const Layout& layout, Eigen::Ref<Vector> gradient) const {
-  // Over the samples of each lane, then over the lanes.
   const auto total = [&](std::size_t at) {
-    double sum = 0;
-    for (std::size_t v = 0; v < block; ++v) {
-      for (std::size_t c = 0; c < sums.size() / layout.size; ++c) sum += static_cast<double>(sums[c * layout.size + at + v]);
+    double lanes[block] = {};
+    for (std::size_t c = 0; c < sums.size() / layout.size; ++c) {
+      const T* const of_chunk = sums.data() + c * layout.size + at;
+      for (std::size_t v = 0; v < block; ++v) lanes[v] += static_cast<double>(of_chunk[v]);
     }
-    return sum;
+    return std::accumulate(std::begin(lanes), std::end(lanes), 0.0);
   };
   for (std::size_t i = 0; i < shape_.edges; ++i) {
     const std::size_t at = layout.edge + i * 3 * block;

@@ -55,11 +55,13 @@ class ParameterSpace {
     std::size_t begin, end;
     Scale scale;
     bool trainable, decays;
-    bool continues(const Run& next) const { return end == next.begin && scale == next.scale && trainable == next.trainable && decays == next.decays; }
+    Range range;  // infinite where they are not trained
+    bool continues(const Run& next) const {
+      return end == next.begin && scale == next.scale && trainable == next.trainable && decays == next.decays && range.low == next.range.low && range.high == next.range.high;
+    }
   };
   std::vector<ParameterRule> rules_;
   std::vector<Scale> scale_;
-  std::vector<double> low_, high_;  // infinite where a parameter is not trained
   std::vector<Run> runs_;
   template <class Body>
   void for_runs(Part part, const Body& body) const;
