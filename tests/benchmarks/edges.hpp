@@ -149,6 +149,20 @@ class Units {
   void again() {
     for (int i = 0; i < 20; ++i) turns_.see(edges_.once(Use::sum), exponentials_.once());
   }
+  /// As they are at this moment: medians of a few turns, over some 10 ms, seconds.
+  struct Moment {
+    double edge, exponential;
+  };
+  Moment now() {
+    std::array<double, 21> edges{}, exponentials{};
+    for (std::size_t i = 0; i < edges.size(); ++i) {
+      edges[i] = edges_.once(Use::sum);
+      exponentials[i] = exponentials_.once();
+    }
+    std::nth_element(edges.begin(), edges.begin() + 10, edges.end());
+    std::nth_element(exponentials.begin(), exponentials.begin() + 10, exponentials.end());
+    return {edges[10], exponentials[10]};
+  }
   double edge() const { return turns_.first(); }         ///< seconds
   double exponential() const { return turns_.second(); } ///< seconds
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <stop_token>
 
+#include "edges.hpp"
 #include "logged_run.hpp"
 #include "ness/core/recorder.hpp"
 
@@ -28,8 +29,14 @@ class Watch final : public TrainingObserver {
   Watch(std::uint64_t epochs, std::stop_source& stop) : epochs_(epochs), stop_(stop) {}
   void on_epoch(const EpochReport& report) override {
     const auto now = std::chrono::steady_clock::now();
-    if (report.epoch > 0) found.seconds.push_back(std::chrono::duration<double>(now - last_).count());
-    last_ = now;
+    const Units::Moment moment = units_.now();
+    if (report.epoch > 0) {
+      found.seconds.push_back(std::chrono::duration<double>(now - last_).count());
+      found.edge.push_back((moment.edge + before_.edge) / 2);
+      found.exponential.push_back((moment.exponential + before_.exponential) / 2);
+    }
+    before_ = moment;
+    last_ = std::chrono::steady_clock::now();
     if (report.epoch + 1 == epochs_) stop_.request_stop();
   }
   void on_checkpoint(const Checkpoint& checkpoint) override {
@@ -41,6 +48,8 @@ class Watch final : public TrainingObserver {
   std::uint64_t epochs_;
   std::stop_source& stop_;
   std::chrono::steady_clock::time_point last_;
+  Units units_;
+  Units::Moment before_{};
 };
 }  // namespace
 
@@ -70,7 +79,7 @@ Epochs train(std::uint64_t epochs, const std::string& log) {
 }
 
 const Epochs& trained() {
-  static const Epochs epochs = train(3, {});
+  static const Epochs epochs = train(8, {});
   return epochs;
 }
 

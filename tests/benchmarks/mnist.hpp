@@ -15,13 +15,14 @@ const ness::Experiment& mnist();
 
 struct Epochs {
   std::vector<double> seconds;        ///< of each epoch after the first, which starts from rest
+  std::vector<double> edge, exponential;  ///< seconds of the units, each the mean of before and after the epoch
   std::vector<ness::Vector> theta;    ///< after each epoch
   std::uint64_t left_out = 0;         ///< samples whose relaxation was unusable
 };
 /// Trains for `epochs` >= 2 of the experiment's; every relaxation and step goes to a new log at `log`, unless that is empty.
 Epochs train(std::uint64_t epochs, const std::string& log);
 
-/// Three epochs without a log; trained once.
+/// Eight epochs without a log; trained once.
 const Epochs& trained();
 
 /// `n` drives with the parameters given, of training images evenly spaced over the set, from rest.
