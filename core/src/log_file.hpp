@@ -64,6 +64,7 @@ class LogFile {
   hdf5::TableWriter relaxations_, training_, epochs_, checkpoints_;
   hdf5::Handle committed_;
   int descriptor_ = -1;
+  std::size_t unsent_ = 0;  // bytes written since the kernel was last asked to begin
   log_layout::StoredEnd stored_;  // its end is the furthest so far
   double recorded_ = 0;
 };
