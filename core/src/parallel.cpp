@@ -12,7 +12,11 @@ void for_each_index(std::size_t n, unsigned threads, const std::function<void(st
     for (std::size_t i = 0; i < n; ++i) body(i);
     return;
   }
-  auto loop = [&] { tbb::parallel_for(std::size_t{0}, n, body); };
+  // A few large pieces are taken one by one, so that no thread is left with two while another has none.
+  auto loop = [&] {
+    if (n <= 64) tbb::parallel_for(std::size_t{0}, n, body, tbb::simple_partitioner());
+    else tbb::parallel_for(std::size_t{0}, n, body);
+  };
   if (threads == 0) {
     loop();
   } else {

@@ -140,6 +140,17 @@ T* scratch_of_thread(std::size_t size) {
   return scratch.data();
 }
 
+// Samples in groups that are computed side by side: of equal size, and of even number, so that two cores have the same to do. However many
+// cores there are: a sample's rounding errors depend on its group.
+struct Groups {
+  std::size_t samples, count;
+  Groups(std::size_t n, std::size_t side) : samples(n), count((n + side - 1) / side) {
+    if (count > 2 && count < n) count += count % 2;  // none is empty
+  }
+  std::size_t begin(std::size_t group) const { return group * samples / count; }
+  std::size_t size(std::size_t group) const { return begin(group + 1) - begin(group); }
+};
+
 // Sums over samples are kept for chunks of groups: as many chunks as occupy the cores, however many there are, but few, since each is
 // added up at the end.
 std::size_t chunks_for(std::size_t groups) { return std::clamp<std::size_t>(groups / 3, 1, 16); }
@@ -371,8 +382,9 @@ typename BatchOf<T>::Chosen BatchOf<T>::chosen(Prepared& ready, std::span<const 
 template <class T>
 void BatchOf<T>::in_groups(const Call& call, const Laid<T>& inputs, std::span<const std::uint32_t> which, const Body& body) const {
   const std::size_t side = arithmetic<T>().group_size, n = shape_.nodes();
-  for_each_index((which.size() + side - 1) / side, call.threads, [&](std::size_t group) {
-    const std::span<const std::uint32_t> members = which.subspan(group * side, std::min(side, which.size() - group * side));
+  const Groups groups(which.size(), side);
+  for_each_index(groups.count, call.threads, [&](std::size_t group) {
+    const std::span<const std::uint32_t> members = which.subspan(groups.begin(group), groups.size(group));
     T *const nodes = scratch_of_thread<T, 0>(3 * side * n), *const levels = scratch_of_thread<T, 2>(2 * side * shape_.inputs);
     std::array<Sample<T>, block> samples;
     for (std::size_t i = 0; i < members.size(); ++i) {
@@ -573,13 +585,14 @@ void BatchOf<T>::pull(const std::shared_ptr<const Vector>& theta, std::span<cons
   const std::size_t side = arithmetic<T>().group_size, fed = shape_.blocks * block;
   const std::size_t input_size = shape_.blocks * shape_.inputs * 3 * block, edge_size = shape_.edges * 3 * block, leak_size = shape_.nodes() * 2 * block;
   const Layout layout{input_size, input_size + edge_size, input_size + edge_size + leak_size, input_size + edge_size + leak_size + series->base.terms * fed};
-  const std::size_t groups = (clamp.size() + side - 1) / side, chunks = chunks_for(groups);
+  const Groups groups(clamp.size(), side);
+  const std::size_t chunks = chunks_for(groups.count);
   const auto memory = std::make_unique_for_overwrite<T[]>(chunks * layout.size);
   const std::span<T> sums(memory.get(), chunks * layout.size);
   for_each_index(chunks, threads, [&](std::size_t c) {
     std::fill_n(sums.data() + c * layout.size, layout.size, T(0));
-    for (std::size_t g = c * groups / chunks; g < (c + 1) * groups / chunks; ++g) {
-      pull_samples(*ready, *inputs, *series, g * side, std::min(side, clamp.size() - g * side), potential, cotangent, costate, sums.data() + c * layout.size, layout);
+    for (std::size_t g = c * groups.count / chunks; g < (c + 1) * groups.count / chunks; ++g) {
+      pull_samples(*ready, *inputs, *series, groups.begin(g), groups.size(g), potential, cotangent, costate, sums.data() + c * layout.size, layout);
     }
   });
   add_inputs(*ready, *series, sums, layout, gradient, threads);

@@ -238,20 +238,21 @@ template <class T>
 struct Jet {
   Vec<T> value, slope, curvature, third;
 };
-template <class T, bool bounded>
+template <class T, bool bounded, int order>
 HWY_INLINE Jet<T> jet_of(Tag<T> d, Vec<T> a, Vec<T> b, Vec<T> c, Vec<T> level, Vec<T> exponential, const Fed<T>& node) {
   const auto one = hn::Set(d, T(1)), two = hn::Set(d, T(2)), six = hn::Set(d, T(6));
   const auto f = occupations<bounded>(d, hn::MulAdd(b, hn::Sub(level, node.mu), a), exponential, node.e);
   const auto p_s = hn::NegMulAdd(f.s, f.s, f.s), p_t = hn::NegMulAdd(f.t, f.t, f.t);
   const auto s = hn::Mul(b, p_s), t = hn::Mul(c, p_t);
+  if constexpr (order == 1) return {hn::Sub(f.s, f.t), hn::Sub(s, t), hn::Zero(d), hn::Zero(d)};
   const auto bs = hn::Mul(b, s), ct = hn::Mul(c, t);
   return {hn::Sub(f.s, f.t), hn::Sub(s, t), hn::MulSub(bs, hn::NegMulAdd(two, f.s, one), hn::Mul(ct, hn::NegMulAdd(two, f.t, one))),
           hn::MulSub(hn::Mul(b, bs), hn::NegMulAdd(six, p_s, one), hn::Mul(hn::Mul(c, ct), hn::NegMulAdd(six, p_t, one)))};
 }
 
-// The input currents of a sample around its nodes' potentials, [4][blocks * 16]: value, slope, half of the second derivative, a sixth of
-// the third. Those of the base are its series', those of the spots exact.
-template <class T, bool bounded>
+// The input currents of a sample around its nodes' potentials, [1 + order][blocks * 16]: value, slope, half of the second derivative, a sixth
+// of the third. Those of the base are its series', those of the spots exact.
+template <class T, int order, bool bounded>
 void expansion_of(const Shape& shape, const Values<T>& values, const Base<T>& base, const Sample<T>& sample, const T* potential, T* out) {
   const Tag<T> d;
   const std::size_t fed = shape.blocks * block;
@@ -269,26 +270,27 @@ void expansion_of(const Shape& shape, const Values<T>& values, const Base<T>& ba
         const Spot<T>& spot = sample.spots[k];
         const T* edge = edges + spot.input * 3 * block;
         const auto gamma = hn::LoadU(d, edge), a = hn::LoadU(d, edge + block), slope = hn::LoadU(d, edge + 2 * block), c = hn::Add(slope, one);
-        Jet<T> jet = jet_of<T, bounded>(d, a, slope, c, hn::Set(d, spot.level), hn::Set(d, spot.exponential), node);
+        Jet<T> jet = jet_of<T, bounded, order>(d, a, slope, c, hn::Set(d, spot.level), hn::Set(d, spot.exponential), node);
         if (base.terms > 0) {
-          const Jet<T> off = jet_of<T, bounded>(d, a, slope, c, base_level, base_exponential, node);
+          const Jet<T> off = jet_of<T, bounded, order>(d, a, slope, c, base_level, base_exponential, node);
           jet = {hn::Sub(jet.value, off.value), hn::Sub(jet.slope, off.slope), hn::Sub(jet.curvature, off.curvature), hn::Sub(jet.third, off.third)};
         }
         sum = {hn::MulAdd(gamma, jet.value, sum.value), hn::MulAdd(gamma, jet.slope, sum.slope), hn::MulAdd(gamma, jet.curvature, sum.curvature), hn::MulAdd(gamma, jet.third, sum.third)};
       }
       Vec<T> whole[4] = {zero, zero, zero, zero};
-      if (base.terms > 0) base_series<T, 3>(shape, base, place, d, mu, whole);
+      if (base.terms > 0) base_series<T, order>(shape, base, place, d, mu, whole);
       const auto by = hn::Set(d, values.inverse), by2 = hn::Mul(by, by);
       hn::StoreU(hn::Add(whole[0], sum.value), d, out + place);
       hn::StoreU(hn::MulAdd(by, sum.slope, whole[1]), d, out + fed + place);
+      if constexpr (order == 1) continue;
       hn::StoreU(hn::Mul(hn::Set(d, T(0.5)), hn::MulAdd(by2, sum.curvature, whole[2])), d, out + 2 * fed + place);
       hn::StoreU(hn::Mul(hn::Set(d, T(1) / T(6)), hn::MulAdd(hn::Mul(by, by2), sum.third, whole[3])), d, out + 3 * fed + place);
     }
   }
 }
-template <class T>
+template <class T, int order>
 void expansion(const Shape& shape, const Values<T>& values, const Base<T>& base, const Sample<T>& sample, const T* potential, T* out) {
-  (values.bounded ? expansion_of<T, true> : expansion_of<T, false>)(shape, values, base, sample, potential, out);
+  (values.bounded ? expansion_of<T, order, true> : expansion_of<T, order, false>)(shape, values, base, sample, potential, out);
 }
 
 template <class T, bool bounded>

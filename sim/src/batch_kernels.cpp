@@ -48,7 +48,7 @@ class Group {
   // From the starts, by expansions.
   void expand_and_settle() {
     if (hn::AllFalse(d, open())) return;
-    expand(open());
+    expand<false>(open());
     settle(open());
   }
 
@@ -70,11 +70,12 @@ class Group {
   void close(M where) { hn::StoreU(hn::IfThenZeroElse(where, hn::LoadU(d, open_)), d, open_); }
 
   // The lanes' input currents around their states.
+  template <bool anew>
   void expand(M where) {
     T on[block] = {};
     hn::StoreU(hn::IfThenElseZero(where, hn::Set(d, T(1))), d, on);
     for (std::size_t lane = 0; lane < n_; ++lane) {
-      if (on[lane] > T(0.5)) lanes_.expand_lane(*base_, samples_[lane], lane);
+      if (on[lane] > T(0.5)) lanes_.template expand_lane<anew>(*base_, samples_[lane], lane);
     }
   }
 
@@ -91,7 +92,7 @@ class Group {
       if (base_ != nullptr && expansions < 4) {
         const M far = hn::And(where, hn::Gt(lanes_.off_center(), hn::Set(d, T(limits_.reach))));
         if (!hn::AllFalse(d, far)) {
-          expand(far);
+          expand<true>(far);
           ++expansions;
           continue;
         }

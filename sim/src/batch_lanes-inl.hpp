@@ -60,18 +60,24 @@ class Lanes {
     }
   }
 
-  // The input currents of one sample from here on: to third order around `mu`.
+  // The input currents of one sample from here on: around `mu`, to third order. Anew: to first order, with the second and third as they were
+  // known, which is enough near by.
+  template <bool anew>
   void expand_lane(const Base<T>& base, const Sample<T>& sample, std::size_t lane) {
     const std::size_t fed = s_.blocks * block;
     gather(lane);
-    expansion<T>(s_, p_, base, sample, lane_, lane_ + fed);
+    expansion<T, anew ? 1 : 3>(s_, p_, base, sample, lane_, lane_ + fed);
     for (std::size_t i = 0; i < fed; ++i) {
       const std::size_t at = i * block + lane;
+      if (anew) {
+        off_half_[at] += 3 * off_sixth_[at] * (lane_[i] - center_[at]);
+      } else {
+        off_half_[at] = lane_[3 * fed + i];
+        off_sixth_[at] = lane_[4 * fed + i];
+      }
       center_[at] = lane_[i];
       off_[at] = lane_[fed + i];
       off_slope_[at] = lane_[2 * fed + i];
-      off_half_[at] = lane_[3 * fed + i];
-      off_sixth_[at] = lane_[4 * fed + i];
     }
   }
   // How far fed nodes are from where their currents were expanded.
