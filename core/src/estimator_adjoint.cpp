@@ -32,20 +32,22 @@ class Adjoint final : public Estimator {
     Forming forming(info, batch, loss, rows);
     Contraction parts;
     std::vector<Vector> cotangents;
+    std::vector<double> losses;
     for (std::size_t i = 0; i < rows.size(); ++i) {
       if (!rows[i][0].quality.usable()) {
         forming.leave_out();
         continue;
       }
       parts.add(batch, i, rows[i][0]);
-      cotangents.push_back(forming.cotangent(i));
+      losses.push_back(0);
+      cotangents.push_back(forming.cotangent(i, losses.back()));
     }
     parts.costates.resize(parts.samples.size());
     Vector sum = Vector::Zero(static_cast<Eigen::Index>(info.parameters.size()));
     if (!parts.samples.empty()) model_->add_adjoint_gradient(parts.drives, parts.potentials, cotangents, parts.costates, sum);
     for (std::size_t k = 0; k < parts.samples.size(); ++k) {
       if (parts.costates[k].allFinite()) {
-        forming.use(parts.samples[k]);
+        forming.use(parts.samples[k], losses[k]);
       } else {
         forming.leave_out();
       }

@@ -50,15 +50,22 @@ void Forming::asymmetry(double found) {
 }
 
 Vector Forming::cotangent(std::size_t i) const {
+  double loss = 0;
+  return cotangent(i, loss);
+}
+
+Vector Forming::cotangent(std::size_t i, double& loss) const {
   Vector at_outputs;
-  loss_at(i, 0, &at_outputs);
+  loss = loss_at(i, 0, &at_outputs);
   Vector everywhere = Vector::Zero(rows_[i][0].potential.size());
   for (std::size_t k = 0; k < output_positions_.size(); ++k)
     everywhere[output_positions_[k]] = at_outputs[static_cast<Eigen::Index>(k)];
   return everywhere;
 }
 
-void Forming::use(std::size_t i) { use(loss_at(i, 0), correct(i, rows_[i][0].potential) ? 1 : 0); }
+void Forming::use(std::size_t i) { use(i, loss_at(i, 0)); }
+
+void Forming::use(std::size_t i, double loss) { use(loss, correct(i, rows_[i][0].potential) ? 1.0 : 0.0); }
 
 void Forming::use(double loss, double correct) {
   ++gradient_.used;

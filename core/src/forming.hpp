@@ -23,12 +23,15 @@ class Forming {
   double loss_of(std::size_t i, const Vector& potential) const;
   /// dL/dmu of sample i at its free relaxation, [n_free]. Only where every free potential is read.
   Vector cotangent(std::size_t i) const;
+  /// The same, and the loss there.
+  Vector cotangent(std::size_t i, double& loss) const;
 
   /// Whether sample i is right at potentials [n_read], classifying losses.
   bool correct(std::size_t i, const Vector& potential) const;
 
   /// Sample i enters (with its loss) or is left out.
   void use(std::size_t i);
+  void use(std::size_t i, double loss);
   /// A sample enters with a loss, and the fraction correct, that are not those of its first relaxation.
   void use(double loss, double correct);
   void leave_out() { ++gradient_.left_out; }

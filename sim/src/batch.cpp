@@ -506,12 +506,14 @@ void BatchOf<T>::add_inputs(const Prepared& ready, const Series<T>& series, std:
   std::vector<double> moment(terms * fed);
   for (std::size_t i = 0; i < moment.size(); ++i) moment[i] = total(layout.moments + i);
   const Chebyshev chebyshev(std::max<std::size_t>(terms, 1));
+  std::vector<double> sum_of(fed);
   for (std::size_t k = 0; k < terms; ++k) {
-    for (std::size_t i = 0; i < fed; ++i) {
-      double sum = 0;
-      for (std::size_t m = 0; m < terms; ++m) sum += (m == 0 ? 1.0 : 2.0) * moment[m * fed + i] * chebyshev(m, k);
-      weight[k * fed + i] = static_cast<T>(sum / static_cast<double>(terms));
+    std::fill(sum_of.begin(), sum_of.end(), 0.0);
+    for (std::size_t m = 0; m < terms; ++m) {
+      const double c = (m == 0 ? 1.0 : 2.0) / static_cast<double>(terms) * chebyshev(m, k);
+      for (std::size_t i = 0; i < fed; ++i) sum_of[i] += moment[m * fed + i] * c;
     }
+    for (std::size_t i = 0; i < fed; ++i) weight[k * fed + i] = static_cast<T>(sum_of[i]);
   }
   const Values<T> values = values_within(ready, series.interval);
   const std::size_t stretches = (shape_.inputs + stretch - 1) / stretch;

@@ -96,12 +96,15 @@ std::shared_ptr<const Series<T>> series_of_base(const Shape& shape, const Values
   std::vector<T> at(terms * fed);
   for_each_index(terms, threads, [&](std::size_t k) { arithmetic<T>().base_currents(shape, values, scaled, exponential, made->node[k] / values.scale, at.data() + k * fed); });
   made->current.resize(terms * fed);
+  std::vector<double> sum(fed);
   for (std::size_t m = 0; m < terms; ++m) {
-    for (std::size_t i = 0; i < fed; ++i) {
-      double sum = 0;
-      for (std::size_t k = 0; k < terms; ++k) sum += static_cast<double>(at[k * fed + i]) * chebyshev(m, k);
-      made->current[m * fed + i] = static_cast<T>(sum * (m == 0 ? 1.0 : 2.0) / static_cast<double>(terms));
+    std::fill(sum.begin(), sum.end(), 0.0);
+    const double factor = (m == 0 ? 1.0 : 2.0) / static_cast<double>(terms);
+    for (std::size_t k = 0; k < terms; ++k) {
+      const double c = factor * chebyshev(m, k);
+      for (std::size_t i = 0; i < fed; ++i) sum[i] += static_cast<double>(at[k * fed + i]) * c;
     }
+    for (std::size_t i = 0; i < fed; ++i) made->current[m * fed + i] = static_cast<T>(sum[i]);
   }
   made->base = {terms, scaled, exponential, static_cast<T>(interval.middle - interval.half), static_cast<T>(interval.middle + interval.half), made->current.data()};
   return made;

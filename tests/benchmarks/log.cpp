@@ -6,12 +6,13 @@
 namespace benchmarks {
 namespace {
 
-void log(benchmark::State& state) {
-  static const char* where = "log: rows of a 784-30-10 network through a Recorder, median of 5 pairs";
+void log(benchmark::State& state, std::uint64_t epochs) {
   log_rate::Options options;
   options.folder = folder;
+  options.epochs = epochs;
   for (auto _ : state) {
     const log_rate::Result r = log_rate::measure(options);
+    const std::string where = "log: " + std::to_string(r.rows) + " rows of a 784-30-10 network through a Recorder, median of 5 pairs";
     state.SetIterationTime(r.log_seconds);
     put(state, where, {.what = "rows logged, fdatasync included", .figure = r.rows_per_second, .unit = "rows/s", .ratio = r.ratio, .of = "bare write", .limit = 0.5, .at_least = true});
     put(state, where, {.what = "bare write", .figure = 1e-6 * r.bare_bytes_per_second, .unit = "MB/s"});
@@ -22,6 +23,10 @@ void log(benchmark::State& state) {
 }
 }  // namespace
 
-void add_log() { benchmark::RegisterBenchmark("log", log)->UseManualTime()->Iterations(1); }
+void add_log() {
+  // A short log, and that of a whole training.
+  benchmark::RegisterBenchmark("log/short", [](benchmark::State& state) { log(state, 4); })->UseManualTime()->Iterations(1);
+  benchmark::RegisterBenchmark("log/training", [](benchmark::State& state) { log(state, 20); })->UseManualTime()->Iterations(1);
+}
 
 }  // namespace benchmarks

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "ness/core/optimizer.hpp"
+#include "ness/core/random.hpp"
 
 using namespace ness;
 
@@ -166,6 +167,46 @@ TEST_CASE("optimizers follow their formulas", "[optimizer]") {
     const auto sgd = make_optimizer(options, even);
     CHECK(sgd->step(of({3, 4}), 1).isApprox(of({-0.06, -0.08}), 1e-14));
     CHECK(sgd->step(of({0.3, 0.4}), 1).isApprox(of({-0.03, -0.04}), 1e-14));
+  }
+}
+
+TEST_CASE("a step in parts is the step as a whole, bit for bit", "[optimizer]") {
+  // Runs of several kinds, which the parts cut: logarithmic, linear, untrained, decaying, of narrower range.
+  constexpr std::size_t size = 40;
+  DeviceInfo info = plain(size);
+  for (std::size_t i = 5; i < 25; ++i) info.parameters[i].scale = Scale::log;
+  std::vector<ParameterRule> rules(size);
+  for (std::size_t i = 12; i < 15; ++i) rules[i].trainable = false;
+  for (std::size_t i = 18; i < 31; ++i) rules[i].decay = 0.1;
+  for (std::size_t i = 28; i < 34; ++i) rules[i].range = {0.9, 1.1};
+  const ParameterSpace space(info, rules);
+  Random random(3);
+  Vector theta(size), g(size);
+  for (std::size_t i = 0; i < size; ++i) {
+    theta[static_cast<Eigen::Index>(i)] = 0.9 + 0.2 * random.uniform();
+    g[static_cast<Eigen::Index>(i)] = random.normal();
+  }
+  for (const auto kind : {OptimizerOptions::Kind::sgd, OptimizerOptions::Kind::momentum, OptimizerOptions::Kind::adam}) {
+    OptimizerOptions options;
+    options.kind = kind;
+    options.rate = 0.3;
+    options.clip = 2;
+    const auto whole = make_optimizer(options, space), parted = make_optimizer(options, space);
+    for (int step = 0; step < 3; ++step) {
+      const Vector w = space.gradient(theta, g), dw = whole->step(w, 0.5), moved = space.stepped(theta, dw);
+      Vector w_parts(size), dw_parts(size), moved_parts(size);
+      for (const Part part : {Part{0, 7}, Part{7, 13}, Part{13, 29}, Part{29, size}}) space.gradient(part, theta.data(), g.data(), w_parts.data());
+      parted->begin(w_parts.norm(), 0.5);
+      for (const Part part : {Part{29, size}, Part{0, 7}, Part{13, 29}, Part{7, 13}}) {
+        parted->move(part, w_parts.data(), dw_parts.data());
+        space.stepped(part, theta.data(), dw_parts.data(), moved_parts.data());
+      }
+      CHECK(w_parts == w);
+      CHECK(dw_parts == dw);
+      CHECK(moved_parts == moved);
+      for (Eigen::Index i = 12; i < 15; ++i) CHECK(moved[i] == theta[i]);
+      for (Eigen::Index i = 28; i < 34; ++i) CHECK((moved[i] >= 0.9 && moved[i] <= 1.1));
+    }
   }
 }
 
