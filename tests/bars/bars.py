@@ -125,7 +125,7 @@ class Bars:
         refused = self.run(self.ness, "train", experiments / "xor.toml", "--log", self.scratch / "none.h5", "--set", "solver.vector_target=none", check=False).stderr
         for target in re.findall(r"[A-Z][A-Z0-9_]+", refused.rsplit("have", 1)[-1]):
             log = self.scratch / f"target-{target}.h5"
-            done = json.loads(self.run(self.ness, "train", experiments / "mnist.toml", "--log", log, "--json", "-q", "--set", f"solver.vector_target={target}", "--set", "training.epochs=1",
+            done = json.loads(self.run(self.ness, "train", experiments / "mnist.toml", "--log", log, "--json", "-q", "--set", f"solver.vector_target={target}", "--set", "training.epochs=2",
                                        "--set", "task.train_limit=6000", "--set", "evaluation.train=false").stdout)
             for threads in (1, 2):
                 replay = self.run(self.ness, "replay", log, "--threads", threads, "--json", check=False)

@@ -126,7 +126,7 @@ NetworkSpec sample_of(std::uint64_t seed) {
 }
 
 // So many networks; a quarter under sanitizers, which look for other faults and take twenty times as long.
-constexpr std::uint64_t networks(std::uint64_t n) {
+constexpr std::uint64_t so_many(std::uint64_t n) {
 #ifdef __SANITIZE_ADDRESS__
   return (n + 3) / 4;
 #else
@@ -137,7 +137,7 @@ constexpr std::uint64_t networks(std::uint64_t n) {
 }  // namespace
 
 TEST_CASE("a bench that is wired right passes, with and without noise") {
-  for (std::uint64_t seed = 0; seed < networks(20); ++seed) {
+  for (std::uint64_t seed = 0; seed < so_many(20); ++seed) {
     Rig rig(sample_of(seed), seed);
     for (const double noise : {0.0, 1e-4}) {
       const WiringReport report = rig.check({}, noise);
@@ -183,7 +183,7 @@ TEST_CASE("two exchanged cables are found, whichever they are") {
 
 // One mistake of each kind on random networks, at a channel or reading drawn by the seed, with noise: the verdict is known.
 TEST_CASE("wrong signs and gains, open leads and exchanged meters are found by name") {
-  for (std::uint64_t seed = 0; seed < networks(12); ++seed) {
+  for (std::uint64_t seed = 0; seed < so_many(12); ++seed) {
     Rig rig(sample_of(seed), seed);
     Random random(seed, 6);
     const std::size_t c = random.below(rig.options.channels.size()), R = rig.sample.info().read().size(), r = random.below(R);
@@ -250,7 +250,7 @@ TEST_CASE("a bench on which nothing answers fails") {
 }
 
 TEST_CASE("two mistakes at once are both named") {
-  for (std::uint64_t seed = 0; seed < networks(6); ++seed) {
+  for (std::uint64_t seed = 0; seed < so_many(6); ++seed) {
     Rig rig(random_dots({2, 3, 1}, seed, 0.5), seed);
     Mistake mistake;
     mistake.cables = {0, 1};
@@ -269,7 +269,7 @@ TEST_CASE("two mistakes at once are both named") {
 // The twin of a real sample is rough: here every barrier and leak is off by 15 % (standard deviation), every level by 0.1 kT.
 TEST_CASE("a rough twin raises no alarm, and still tells exchanged cables") {
   std::size_t alarms = 0, missed = 0;
-  for (std::uint64_t seed = 0; seed < networks(20); ++seed) {
+  for (std::uint64_t seed = 0; seed < so_many(20); ++seed) {
     const NetworkSpec described = random_dots({2, 2, 1}, seed, 0.5);
     NetworkSpec real = described;
     Random random(seed, 8);
