@@ -131,10 +131,6 @@ void LogFile::flush() {
   calls_(H5Fflush(file_, H5F_SCOPE_GLOBAL), "flush the file");
 }
 
-namespace {
-constexpr std::size_t send_bytes = std::size_t{4} << 20;
-}
-
 void LogFile::write(RowGroup& group) {
   const hdf5::Turn turn;
   unsent_ += group.bytes();
@@ -148,7 +144,8 @@ void LogFile::write(RowGroup& group) {
   calls_(H5Fflush(file_, H5F_SCOPE_GLOBAL), "flush '/committed'");
   // On its way to the disk while more is written: less is lost with the machine's power, and a sync at the end has little left to wait for.
   // A file system that cannot be asked does it in its own time.
-  if (unsent_ < send_bytes) return;
+  constexpr std::size_t enough = std::size_t{4} << 20;
+  if (unsent_ < enough) return;
   unsent_ = 0;
   ::sync_file_range(descriptor_, 0, 0, SYNC_FILE_RANGE_WRITE);
 }

@@ -91,7 +91,6 @@ class BatchOf final : public Batch {
 
   // A call of relax.
   struct Call {
-    std::span<const Pattern> clamp;
     std::span<const Vector> start, inject;
     unsigned threads;
     Limits limits;
@@ -425,7 +424,7 @@ void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<con
   const double tolerance = sizeof(T) == sizeof(double) ? options.tolerance : std::max(options.tolerance, 1e-3);
   // An expansion to third order is off by the fourth power of the distance, in units of how steep the currents are.
   const double reach = 4 * std::sqrt(std::sqrt(tolerance)) / (inverse() * std::max(ready->steepest, 1.0));
-  const Call call{clamp, start, inject, threads, {options.path_tolerance, options.trust, tolerance, impl_.spec.kT, reach, std::min<std::uint32_t>(options.max_steps, 200)},
+  const Call call{start, inject, threads, {options.path_tolerance, options.trust, tolerance, impl_.spec.kT, reach, std::min<std::uint32_t>(options.max_steps, 200)},
                   potential, found};
   std::vector<std::uint32_t> which;
   for (std::uint32_t i = 0; i < clamp.size(); ++i) {
