@@ -28,6 +28,8 @@ void relax_breadth_first(Device& device, std::span<const Chain> chains, std::vec
   while (!running.empty()) {
     std::vector<Drive> drives;
     std::vector<std::size_t> owner;
+    drives.reserve(running.size());
+    owner.reserve(running.size());
     for (const std::size_t chain : running) {
       std::optional<Drive> drive = next_drive(chains[chain], rows[chain]);
       if (!drive) continue;

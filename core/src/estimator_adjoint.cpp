@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "forming.hpp"
+#include "ness/core/parallel.hpp"
 
 namespace ness {
 namespace {
@@ -31,23 +32,28 @@ class Adjoint final : public Estimator {
                 std::span<const std::vector<Relaxation>> rows) const override {
     Forming forming(info, batch, loss, rows);
     Contraction parts;
-    std::vector<Vector> cotangents;
-    std::vector<double> losses;
     for (std::size_t i = 0; i < rows.size(); ++i) {
-      if (!rows[i][0].quality.usable()) {
-        forming.leave_out();
-        continue;
-      }
-      parts.add(batch, i, rows[i][0]);
-      losses.push_back(0);
-      cotangents.push_back(forming.cotangent(i, losses.back()));
+      if (rows[i][0].quality.usable()) parts.samples.push_back(i);
+      else forming.leave_out();
     }
-    parts.costates.resize(parts.samples.size());
+    const std::size_t n = parts.samples.size();
+    parts.drives.resize(n);
+    parts.potentials.resize(n);
+    parts.costates.resize(n);
+    std::vector<Vector> cotangents(n);
+    std::vector<double> losses(n), correct(n);
+    for_each_index(n, batch.threads, [&](std::size_t k) {
+      const std::size_t i = parts.samples[k];
+      parts.drives[k] = batch.free_drive(i);
+      parts.potentials[k] = rows[i][0].potential;
+      cotangents[k] = forming.cotangent(i, losses[k]);
+      correct[k] = forming.correct(i, parts.potentials[k]) ? 1.0 : 0.0;
+    });
     Vector sum = Vector::Zero(static_cast<Eigen::Index>(info.parameters.size()));
-    if (!parts.samples.empty()) model_->add_adjoint_gradient(parts.drives, parts.potentials, cotangents, parts.costates, sum);
-    for (std::size_t k = 0; k < parts.samples.size(); ++k) {
+    if (n > 0) model_->add_adjoint_gradient(parts.drives, parts.potentials, cotangents, parts.costates, sum);
+    for (std::size_t k = 0; k < n; ++k) {
       if (parts.costates[k].allFinite()) {
-        forming.use(parts.samples[k], losses[k]);
+        forming.use(losses[k], correct[k]);
       } else {
         forming.leave_out();
       }

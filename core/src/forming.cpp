@@ -1,11 +1,13 @@
 #include "forming.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <stdexcept>
 #include <utility>
 
 #include "ness/core/error.hpp"
+#include "ness/core/parallel.hpp"
 
 namespace ness {
 
@@ -63,9 +65,7 @@ Vector Forming::cotangent(std::size_t i, double& loss) const {
   return everywhere;
 }
 
-void Forming::use(std::size_t i) { use(i, loss_at(i, 0)); }
-
-void Forming::use(std::size_t i, double loss) { use(loss, correct(i, rows_[i][0].potential) ? 1.0 : 0.0); }
+void Forming::use(std::size_t i) { use(loss_at(i, 0), correct(i, rows_[i][0].potential) ? 1.0 : 0.0); }
 
 void Forming::use(double loss, double correct) {
   ++gradient_.used;
@@ -80,7 +80,11 @@ Gradient Forming::finish(Vector sum) {
   if (gradient_.used == 0) {
     gradient_.value.setConstant(std::numeric_limits<double>::quiet_NaN());
   } else {
-    gradient_.value /= used;
+    constexpr std::size_t piece = 8192;
+    const auto size = static_cast<std::size_t>(gradient_.value.size()), pieces = (size + piece - 1) / piece;
+    for_each_index(pieces, pieces > 2 ? batch_.threads : 1, [&](std::size_t k) {
+      gradient_.value.segment(static_cast<Eigen::Index>(k * piece), static_cast<Eigen::Index>(std::min(piece, size - k * piece))) /= used;
+    });
   }
   gradient_.loss /= used;
   gradient_.correct /= used;

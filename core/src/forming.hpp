@@ -31,8 +31,7 @@ class Forming {
 
   /// Sample i enters (with its loss) or is left out.
   void use(std::size_t i);
-  void use(std::size_t i, double loss);
-  /// A sample enters with a loss, and the fraction correct, that are not those of its first relaxation.
+  /// A sample enters with a loss, and the fraction correct, that were found already, or are not those of its first relaxation.
   void use(double loss, double correct);
   void leave_out() { ++gradient_.left_out; }
   /// So many attempts ended on another branch.

@@ -629,10 +629,9 @@ class Trainer::Loop {
   }
 
   void remember(const Minibatch& batch, const std::vector<std::vector<Relaxation>>& rows) {
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-      if (!rows[i][0].quality.usable()) continue;
-      trainer_.last_[batch.samples[i]] = std::make_shared<const Vector>(rows[i][0].potential);
-    }
+    for_each_index(rows.size(), batch.threads, [&](std::size_t i) {
+      if (rows[i][0].quality.usable()) trainer_.last_[batch.samples[i]] = std::make_shared<const Vector>(rows[i][0].potential);
+    });
   }
 
   void prepare_order() {
@@ -758,8 +757,11 @@ Minibatch Trainer::minibatch(const State& state, std::uint64_t epoch, std::uint6
   batch.data = &task_.train;
   batch.theta = state.theta;
   batch.step = state.step;
+  batch.threads = options_.threads;
   const std::uint32_t variants = task_.train.inputs->variants();
   const bool restart = options_.restart_every > 0 && epoch % options_.restart_every == 0;
+  batch.samples.reserve(count);
+  batch.starts.reserve(count);
   for (std::uint64_t k = first; k < first + count; ++k) {
     const std::uint64_t sample = state.order[k];
     batch.samples.push_back(sample);

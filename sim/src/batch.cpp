@@ -46,7 +46,7 @@ template <class T>
 class BatchOf final : public Batch {
  public:
   explicit BatchOf(const Network::Impl& impl);
-  void relax(const std::shared_ptr<const Vector>& theta, std::span<const Pattern> clamp, std::span<const Vector> start, std::span<const Vector> inject,
+  void relax(const std::shared_ptr<const Vector>& theta, std::span<const Pattern> clamp, std::span<const Vector* const> start, std::span<const Vector* const> inject,
              const std::vector<bool>& restored, const SteadyStateOptions& options, unsigned threads, std::span<Vector> potential, std::span<Found> found) const override;
   void pull(const std::shared_ptr<const Vector>& theta, std::span<const Pattern> clamp, std::span<const Vector> potential, std::span<const Vector> cotangent,
             std::span<Vector> costate, Eigen::Ref<Vector> gradient, unsigned threads) const override;
@@ -101,7 +101,7 @@ class BatchOf final : public Batch {
 
   // A call of relax.
   struct Call {
-    std::span<const Vector> start, inject;
+    std::span<const Vector* const> start, inject;
     unsigned threads;
     Limits limits;
     std::span<Vector> potential;
@@ -400,20 +400,19 @@ void BatchOf<T>::in_groups(const Call& call, const Laid<T>& inputs, std::span<co
   const Groups groups(which.size(), side);
   for_each_index(groups.count, call.threads, [&](std::size_t group) {
     const std::span<const std::uint32_t> members = which.subspan(groups.begin(group), groups.size(group));
-    T *const nodes = scratch_of_thread<T, 0>(2 * side * n), *const levels = scratch_of_thread<T, 2>(2 * side * shape_.inputs);
+    T* const nodes = scratch_of_thread<T, 0>(2 * side * n);
     std::array<Sample<T>, block> samples;
     for (std::size_t i = 0; i < members.size(); ++i) {
       const std::uint32_t sample = members[i];
       T *from = nodes + 2 * i * n, *u = from + n;
-      const bool injected = !call.inject.empty() && call.inject[sample].size() > 0;
+      const Vector* const injected = call.inject.empty() ? nullptr : call.inject[sample];
       for (std::size_t k = 0; k < n; ++k) {
         const auto at = static_cast<Eigen::Index>(free_of_[k]);
-        from[k] = static_cast<T>(call.start[sample][at]);
-        if (injected) u[k] = static_cast<T>(call.inject[sample][at]);
+        from[k] = static_cast<T>((*call.start[sample])[at]);
+        if (injected != nullptr) u[k] = static_cast<T>((*injected)[at]);
       }
       const std::span<const Spot<T>> spots = inputs.spots(sample);
-      T* const level = levels + 2 * i * shape_.inputs;
-      samples[i] = {level, level + shape_.inputs, spots.data(), spots.size(), from, injected ? u : nullptr, call.slopes.potential.data() + sample * n,
+      samples[i] = {spots.data(), spots.size(), from, injected != nullptr ? u : nullptr, call.slopes.potential.data() + sample * n,
                     call.slopes.slope.data() + sample * shape_.blocks * block};
     }
     body(samples.data(), members.size());
@@ -434,7 +433,7 @@ void BatchOf<T>::in_groups(const Call& call, const Laid<T>& inputs, std::span<co
 
 // Restored states settle by Newton's method; the others, and those that do not, follow the relaxation in time.
 template <class T>
-void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<const Pattern> clamp, std::span<const Vector> start, std::span<const Vector> inject,
+void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<const Pattern> clamp, std::span<const Vector* const> start, std::span<const Vector* const> inject,
                        const std::vector<bool>& restored, const SteadyStateOptions& options, unsigned threads, std::span<Vector> potential, std::span<Found> found) const {
   if (clamp.empty()) return;
   std::fill(found.begin(), found.end(), Found{});

@@ -33,8 +33,8 @@ class Batch {
     double bound = 0, displacement = 0, time = 0;
     std::uint32_t exact = 0;  ///< evaluations of the exact law over all edges
   };
-  /// Relaxes samples under one parameter vector. clamp: patterns of n_clamped levels, start [n_free], inject [n_free] or empty; potential receives [n_free].
-  virtual void relax(const std::shared_ptr<const Vector>& theta, std::span<const Pattern> clamp, std::span<const Vector> start, std::span<const Vector> inject,
+  /// Relaxes samples under one parameter vector. clamp: patterns of n_clamped levels, start [n_free], inject [n_free] or null, or none at all; potential receives [n_free].
+  virtual void relax(const std::shared_ptr<const Vector>& theta, std::span<const Pattern> clamp, std::span<const Vector* const> start, std::span<const Vector* const> inject,
                      const std::vector<bool>& restored, const SteadyStateOptions& options, unsigned threads, std::span<Vector> potential, std::span<Found> found) const = 0;
 
   /// Costates lambda = R^T c of samples (a singular one's is NaN and counts as zero), and -sum lambda^T dI/dtheta added to `gradient`.

@@ -18,6 +18,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 using kernels::HWY_NAMESPACE::Occupations;
 using kernels::HWY_NAMESPACE::occupations;
 using kernels::HWY_NAMESPACE::power_of_two;
+using kernels::HWY_NAMESPACE::reciprocal;
 
 template <class T>
 using Tag = hn::CappedTag<T, block>;
@@ -105,15 +106,6 @@ void table_rows(const Shape& shape, const Values<T>& values, const Table<T>& tab
   }
 }
 
-// Good enough for what the exact law judges in the end.
-template <class D>
-HWY_INLINE hn::Vec<D> about_reciprocal(D d, hn::Vec<D> x) {
-#if HWY_ARCH_X86
-  if constexpr (sizeof(hn::TFromD<D>) == 4) return hn::ApproximateReciprocal(x);  // 12 bits at least
-#endif
-  return kernels::HWY_NAMESPACE::reciprocal(d, x);
-}
-
 // One input's share in the currents of one sample at the table's nodes, of one vector of nodes. 2^level is a factor of the sample and one
 // of the table, so that a node costs no exponential. `wide`: their product may overflow.
 template <class T, bool wide, bool based>
@@ -134,7 +126,7 @@ HWY_INLINE void add_spot(Tag<T> d, std::size_t terms, const T* HWY_RESTRICT node
       }
       auto I = hn::LoadU(d, sums + n * stride);
       if constexpr (based) I = hn::Sub(I, hn::LoadU(d, current + n * block));
-      I = hn::MulAdd(hn::Mul(gamma, hn::Sub(above_t, above_s)), about_reciprocal(d, hn::Mul(above_s, above_t)), I);
+      I = hn::MulAdd(hn::Mul(gamma, hn::Sub(above_t, above_s)), reciprocal<true>(d, hn::Mul(above_s, above_t)), I);
       hn::StoreU(I, d, sums + n * stride);
     }
   }
@@ -238,10 +230,10 @@ template <class T>
 struct Jet {
   Vec<T> value, slope, curvature, third;
 };
-template <class T, bool bounded, int order>
+template <class T, bool bounded, int order, bool about>
 HWY_INLINE Jet<T> jet_of(Tag<T> d, Vec<T> a, Vec<T> b, Vec<T> c, Vec<T> level, Vec<T> exponential, const Fed<T>& node) {
   const auto one = hn::Set(d, T(1)), two = hn::Set(d, T(2)), six = hn::Set(d, T(6));
-  const auto f = occupations<bounded>(d, hn::MulAdd(b, hn::Sub(level, node.mu), a), exponential, node.e);
+  const auto f = occupations<bounded, about>(d, hn::MulAdd(b, hn::Sub(level, node.mu), a), exponential, node.e);
   const auto p_s = hn::NegMulAdd(f.s, f.s, f.s), p_t = hn::NegMulAdd(f.t, f.t, f.t);
   const auto s = hn::Mul(b, p_s), t = hn::Mul(c, p_t);
   if constexpr (order == 1) return {hn::Sub(f.s, f.t), hn::Sub(s, t), hn::Zero(d), hn::Zero(d)};
@@ -251,8 +243,8 @@ HWY_INLINE Jet<T> jet_of(Tag<T> d, Vec<T> a, Vec<T> b, Vec<T> c, Vec<T> level, V
 }
 
 // The input currents of a sample around its nodes' potentials, [1 + order][blocks * 16]: value, slope, half of the second derivative, a sixth
-// of the third. Those of the base are its series', those of the spots exact.
-template <class T, int order, bool bounded>
+// of the third. Those of the base are its series', those of the spots exact, or `about` so (for what the exact law judges in the end).
+template <class T, int order, bool about, bool bounded>
 void expansion_of(const Shape& shape, const Values<T>& values, const Base<T>& base, const Spot<T>* spots, std::size_t n_spots, const T* potential, T* out) {
   const Tag<T> d;
   const std::size_t fed = shape.blocks * block;
@@ -270,9 +262,9 @@ void expansion_of(const Shape& shape, const Values<T>& values, const Base<T>& ba
         const Spot<T>& spot = spots[k];
         const T* edge = edges + spot.input * 3 * block;
         const auto gamma = hn::LoadU(d, edge), a = hn::LoadU(d, edge + block), slope = hn::LoadU(d, edge + 2 * block), c = hn::Add(slope, one);
-        Jet<T> jet = jet_of<T, bounded, order>(d, a, slope, c, hn::Set(d, spot.level), hn::Set(d, spot.exponential), node);
+        Jet<T> jet = jet_of<T, bounded, order, about>(d, a, slope, c, hn::Set(d, spot.level), hn::Set(d, spot.exponential), node);
         if (base.terms > 0) {
-          const Jet<T> off = jet_of<T, bounded, order>(d, a, slope, c, base_level, base_exponential, node);
+          const Jet<T> off = jet_of<T, bounded, order, about>(d, a, slope, c, base_level, base_exponential, node);
           jet = {hn::Sub(jet.value, off.value), hn::Sub(jet.slope, off.slope), hn::Sub(jet.curvature, off.curvature), hn::Sub(jet.third, off.third)};
         }
         sum = {hn::MulAdd(gamma, jet.value, sum.value), hn::MulAdd(gamma, jet.slope, sum.slope), hn::MulAdd(gamma, jet.curvature, sum.curvature), hn::MulAdd(gamma, jet.third, sum.third)};
@@ -288,9 +280,9 @@ void expansion_of(const Shape& shape, const Values<T>& values, const Base<T>& ba
     }
   }
 }
-template <class T, int order>
+template <class T, int order, bool about>
 void expansion(const Shape& shape, const Values<T>& values, const Base<T>& base, const Spot<T>* spots, std::size_t n_spots, const T* potential, T* out) {
-  (values.bounded ? expansion_of<T, order, true> : expansion_of<T, order, false>)(shape, values, base, spots, n_spots, potential, out);
+  (values.bounded ? expansion_of<T, order, about, true> : expansion_of<T, order, about, false>)(shape, values, base, spots, n_spots, potential, out);
 }
 
 template <class T, bool bounded>
@@ -335,64 +327,66 @@ void scaled(std::size_t n, const double* level, T scale, T* out, T* exponential)
 
 // A sample's spots: the inputs that are not at the base level (null: all).
 template <class T>
-std::uint32_t lay(std::size_t n, const double* level, T scale, const double* base, Spot<T>* spots, double* ends, T* scratch) {
-  T *const out = scratch, *const exponential = scratch + n;
-  scaled<T>(n, level, scale, out, exponential);
-  const hn::ScalableTag<double> d;
+std::uint32_t lay(std::size_t n, const double* level, T scale, const double* base, Spot<T>* spots, double* ends, double* chosen, T* scratch) {
+  const Tag<double> d;
+  const hn::RebindToSigned<Tag<double>> d_index;
+  std::uint32_t count = 0;
   auto low = hn::Set(d, n > 0 ? level[0] : 0.0), high = low;
+  const auto at = hn::Set(d, base == nullptr ? 0.0 : *base);
   std::size_t i = 0;
   for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d)) {
     const auto x = hn::LoadU(d, level + i);
     low = hn::Min(low, x);
     high = hn::Max(high, x);
+    if (base == nullptr) continue;
+    const auto differs = hn::Ne(x, at);
+    if (hn::AllFalse(d, differs)) continue;
+    std::int64_t found[2 * block] = {};  // CompressStore may write a whole vector
+    const std::size_t many = hn::CompressStore(hn::Iota(d_index, static_cast<std::int64_t>(i)), hn::RebindMask(d_index, differs), d_index, found);
+    // As many as a vector has: no branch to mispredict.
+    for (std::size_t m = 0; m < hn::Lanes(d); ++m) spots[count + m].input = static_cast<std::uint32_t>(found[m]);
+    count += static_cast<std::uint32_t>(many);
   }
   ends[0] = hn::GetLane(hn::MinOfLanes(d, low));
   ends[1] = hn::GetLane(hn::MaxOfLanes(d, high));
   for (; i < n; ++i) {
     ends[0] = level[i] < ends[0] ? level[i] : ends[0];
     ends[1] = level[i] > ends[1] ? level[i] : ends[1];
+    if (base != nullptr && level[i] != *base) spots[count++].input = static_cast<std::uint32_t>(i);
   }
-  std::uint32_t count = 0;
   if (base == nullptr) {
-    for (; count < n; ++count) spots[count] = {count, out[count], exponential[count]};
-    return count;
+    for (; count < n; ++count) spots[count].input = count;
   }
-  const Tag<T> d_t;
-  const hn::RebindToSigned<Tag<T>> d_index;
-  using Index = hn::TFromD<decltype(d_index)>;
-  Index found[2 * block];  // CompressStore may write a whole vector
-  const T at = static_cast<T>(*base) * scale;
-  std::size_t k = 0;
-  for (; k + hn::Lanes(d_t) <= n; k += hn::Lanes(d_t)) {
-    const auto differs = hn::Ne(hn::LoadU(d_t, out + k), hn::Set(d_t, at));
-    const std::size_t many = hn::CompressStore(hn::Iota(d_index, static_cast<Index>(k)), hn::RebindMask(d_index, differs), d_index, found);
-    for (std::size_t m = 0; m < many; ++m, ++count) spots[count] = {static_cast<std::uint32_t>(found[m]), out[found[m]], exponential[found[m]]};
-  }
-  for (; k < n; ++k) {
-    if (out[k] != at) spots[count++] = {static_cast<std::uint32_t>(k), out[k], exponential[k]};
+  for (std::uint32_t k = 0; k < count; ++k) chosen[k] = level[spots[k].input];
+  T *const out = scratch, *const exponential = out + n;
+  scaled<T>(count, chosen, scale, out, exponential);
+  for (std::uint32_t k = 0; k < count; ++k) {
+    spots[k].level = out[k];
+    spots[k].exponential = exponential[k];
   }
   return count;
 }
 
-// All levels of a sample from its spots; `based`: the others are at that level.
+// All levels and their exponentials at that of the base.
 template <class T>
-void spread(const Shape& shape, bool based, T base_level, T base_exponential, const Sample<T>& sample) {
-  const Tag<T> d;
-  std::size_t i = 0;
-  if (based) {
-    const auto level = hn::Set(d, base_level), exponential = hn::Set(d, base_exponential);
-    for (; i + hn::Lanes(d) <= shape.inputs; i += hn::Lanes(d)) {
-      hn::StoreU(level, d, sample.level + i);
-      hn::StoreU(exponential, d, sample.exponential + i);
-    }
-    for (; i < shape.inputs; ++i) {
-      sample.level[i] = base_level;
-      sample.exponential[i] = base_exponential;
-    }
-  }
+void fill(const Shape& shape, T base_level, T base_exponential, T* level, T* exponential) {
+  for (std::size_t i = 0; i < shape.inputs; ++i) level[i] = base_level;
+  for (std::size_t i = 0; i < shape.inputs; ++i) exponential[i] = base_exponential;
+}
+// The levels of a sample's spots.
+template <class T>
+void set_spots(const Sample<T>& sample, T* level, T* exponential) {
   for (std::size_t s = 0; s < sample.n_spots; ++s) {
-    sample.level[sample.spots[s].input] = sample.spots[s].level;
-    sample.exponential[sample.spots[s].input] = sample.spots[s].exponential;
+    const Spot<T>& spot = sample.spots[s];
+    level[spot.input] = spot.level;
+    exponential[spot.input] = spot.exponential;
+  }
+}
+template <class T>
+void unset_spots(const Sample<T>& sample, T base_level, T base_exponential, T* level, T* exponential) {
+  for (std::size_t s = 0; s < sample.n_spots; ++s) {
+    level[sample.spots[s].input] = base_level;
+    exponential[sample.spots[s].input] = base_exponential;
   }
 }
 

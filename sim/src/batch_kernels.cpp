@@ -38,10 +38,11 @@ class Group {
       }
       open_[lane] = lane < n_ ? T(1) : T(0);
     }
-    for (std::size_t lane = 0; lane < n_; ++lane) {
-      if (base != nullptr) spread<T>(shape, base->terms > 0, base->level, base->exponential, samples_[lane]);
-      else spread<T>(shape, table->based, table->level, table->exponential, samples_[lane]);
-    }
+    base_level_ = base != nullptr ? base->level : table->level;
+    base_exponential_ = base != nullptr ? base->exponential : table->exponential;
+    slopes_ = lanes_.end();
+    level_ = slopes_ + (table == nullptr || table->terms == 0 ? 1 : table->terms) * shape.blocks * block * block;
+    fill<T>(shape, base_level_, base_exponential_, level_, level_ + shape.inputs);
     close(hn::Not(lanes_.inside(lanes_.start)));
   }
 
@@ -133,7 +134,10 @@ class Group {
     hn::StoreU(hn::IfThenElseZero(where, hn::Set(d, T(1))), d, on);
     for (std::size_t lane = 0; lane < n_; ++lane) {
       if (on[lane] < T(0.5)) continue;
-      lanes_.exact_lane(samples_[lane], lane);
+      const Sample<T>& sample = samples_[lane];
+      set_spots<T>(sample, level_, level_ + shape_.inputs);
+      lanes_.exact_lane(level_, level_ + shape_.inputs, lane);
+      unset_spots<T>(sample, base_level_, base_exponential_, level_, level_ + shape_.inputs);
       ++samples_[lane].exact;
     }
     lanes_.correct(where);
@@ -145,7 +149,7 @@ class Group {
     settled = hn::And(settled, hn::Le(size, hn::Set(d, T(limits_.tolerance * limits_.kT))));
     lanes_.add_where(settled, lanes_.correction, lanes_.mu);
     const V displacement = lanes_.largest_difference(lanes_.mu, lanes_.start);
-    lanes_.input_slopes(lanes_.end());
+    lanes_.input_slopes(slopes_);
     hn::StoreU(hn::IfThenElseZero(settled, hn::Set(d, T(1))), d, on);
     for (std::size_t lane = 0; lane < n_; ++lane) {
       if (on[lane] < T(0.5)) continue;
@@ -155,7 +159,7 @@ class Group {
       sample.residual = of(residual, lane);
       sample.displacement = of(displacement, lane);
       for (std::size_t k = 0; k < shape_.nodes(); ++k) sample.potential[k] = lanes_.mu[k * block + lane];
-      for (std::size_t i = 0; i < shape_.blocks * block; ++i) sample.slope[i] = lanes_.end()[i * block + lane];
+      for (std::size_t i = 0; i < shape_.blocks * block; ++i) sample.slope[i] = slopes_[i * block + lane];
       open_[lane] = 0;
     }
   }
@@ -244,6 +248,9 @@ class Group {
   std::size_t n_;
   Lanes<T> lanes_;
   T open_[block] = {};
+  T base_level_, base_exponential_;
+  T* slopes_;  // [blocks * 16][16]
+  T* level_;   // [2][inputs] all levels of one sample and their exponentials: at the base, but while a sample is judged
 };
 
 template <class T>
@@ -271,7 +278,7 @@ void pull(const Shape& shape, const Values<T>& values, const Base<T>& base, Pull
       const Pull<T>& sample = samples[lane];
       if (sample.slope == nullptr) {
         of_fed(lanes.mu, lane, potential);
-        expansion<T, 1>(shape, values, base, sample.spots, sample.n_spots, potential, expanded);
+        expansion<T, 1, false>(shape, values, base, sample.spots, sample.n_spots, potential, expanded);
       }
       lanes.set_slopes(sample.slope == nullptr ? expanded + fed : sample.slope, lane);
     }

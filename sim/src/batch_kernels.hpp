@@ -78,7 +78,6 @@ struct Spot {
 /// One sample of a group.
 template <class T>
 struct Sample {
-  T *level = nullptr, *exponential = nullptr;        ///< [inputs] room for all scaled levels, and 2^-level
   const Spot<T>* spots = nullptr;                    ///< where there is a base: inputs that differ from it; else all inputs
   std::size_t n_spots = 0;
   const T* start = nullptr;      ///< [nodes] kT
@@ -122,10 +121,10 @@ struct Pull {
 inline std::size_t lane_rows(const Shape& s, std::size_t terms) {
   return 18 * s.nodes() + s.couplings() + s.rest * s.rest + s.first * s.rest + (7 + terms) * s.blocks * block + (terms > 5 ? terms : 5) * s.blocks;
 }
-/// Numbers of scratch for one group that settles: its network, and its slopes.
-inline std::size_t scratch_to_settle(const Shape& s) { return (lane_rows(s, 0) + s.blocks * block) * block; }
+/// Numbers of scratch for one group that settles: its network, its slopes, one sample's levels and their exponentials.
+inline std::size_t scratch_to_settle(const Shape& s) { return (lane_rows(s, 0) + s.blocks * block) * block + 2 * s.inputs; }
 /// And for one that is relaxed in time: its samples' series while they are made.
-inline std::size_t scratch_to_relax(const Shape& s, std::size_t terms) { return (lane_rows(s, terms) + block * (terms > 1 ? terms : 1) * s.blocks) * block; }
+inline std::size_t scratch_to_relax(const Shape& s, std::size_t terms) { return (lane_rows(s, terms) + block * (terms > 1 ? terms : 1) * s.blocks) * block + 2 * s.inputs; }
 /// And for one whose gradient is found: one sample's fed nodes four times, and an expansion.
 inline std::size_t scratch_to_pull(const Shape& s) { return (lane_rows(s, 0) + 6 * s.blocks) * block; }
 
@@ -136,8 +135,8 @@ struct Arithmetic {
   /// out = level * scale, and 2^-out; n of them.
   void (*scale_levels)(std::size_t n, const double* level, T scale, T* out, T* exponential);
   /// A sample's spots: the inputs at another level than the base (null: all); returns how many. ends: the smallest and the largest level;
-  /// scratch [2 n].
-  std::uint32_t (*lay)(std::size_t n, const double* level, T scale, const double* base, Spot<T>* spots, double* ends, T* scratch);
+  /// chosen [n], scratch [2 n].
+  std::uint32_t (*lay)(std::size_t n, const double* level, T scale, const double* base, Spot<T>* spots, double* ends, double* chosen, T* scratch);
   /// The network's exact input currents where every input has one level and every node the same potential (kT), [blocks * 16].
   void (*base_currents)(const Shape& shape, const Values<T>& values, T level, T exponential, T potential, T* current);
   /// Makes the table's rows of inputs [from, to) of a block, and their sums over these inputs [terms][16]; node: [terms] scaled potentials.

@@ -66,7 +66,7 @@ class Lanes {
   void expand_lane(const Base<T>& base, const Sample<T>& sample, std::size_t lane) {
     const std::size_t fed = s_.blocks * block;
     gather(lane);
-    expansion<T, anew ? 1 : 3>(s_, p_, base, sample.spots, sample.n_spots, lane_, lane_ + fed);
+    expansion<T, anew ? 1 : 3, true>(s_, p_, base, sample.spots, sample.n_spots, lane_, lane_ + fed);
     for (std::size_t i = 0; i < fed; ++i) {
       const std::size_t at = i * block + lane;
       if (anew) {
@@ -89,11 +89,11 @@ class Lanes {
     return most;
   }
 
-  // The exact law of one sample, whose levels are spread out, at `mu`, for correct().
-  void exact_lane(const Sample<T>& sample, std::size_t lane) {
+  // The exact law of one sample at `mu`, for correct(); all its levels and their exponentials are given.
+  void exact_lane(const T* level, const T* exponential, std::size_t lane) {
     const std::size_t fed = s_.blocks * block;
     gather(lane);
-    input_sums<T>(s_, p_, sample.level, sample.exponential, lane_, lane_ + fed, lane_ + 2 * fed);
+    input_sums<T>(s_, p_, level, exponential, lane_, lane_ + fed, lane_ + 2 * fed);
     for (std::size_t i = 0; i < fed; ++i) {
       exact_[i * block + lane] = lane_[fed + i];
       exact_slope_[i * block + lane] = lane_[2 * fed + i];

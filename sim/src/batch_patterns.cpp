@@ -10,6 +10,7 @@ namespace ness::sim::batches {
 namespace {
 constexpr double widest = 30;  // |mu|/(kT T) within which no product of exponentials leaves single precision
 constexpr double common = 0.6;
+constexpr std::size_t ahead = 3;      // samples: their levels are on the way while others are laid out
 constexpr std::size_t looked_at = 4;  // samples that tell what is common
 }  // namespace
 
@@ -22,12 +23,15 @@ Laid<T>::Laid(std::span<const Pattern> patterns, T scale, T inverse, bool based,
     thread_local Vector levels;
     thread_local std::vector<Spot<T>> spots;
     thread_local std::vector<T> scratch;
+    thread_local std::vector<double> chosen;
+    if (i + ahead < patterns.size()) patterns[i + ahead].set->expect(patterns[i + ahead].row);
     levels.resize(static_cast<Eigen::Index>(width_));
-    spots.resize(width_ + 1);  // one that turns out to be none is written too
+    spots.resize(width_ + block);  // whole vectors are written
     scratch.resize(2 * width_);
+    chosen.resize(width_);
     patterns[i].set->levels(patterns[i].row, levels);
     double ends[2] = {};
-    const std::uint32_t count = arithmetic<T>().lay(width_, levels.data(), scale, based_ ? &base_ : nullptr, spots.data(), ends, scratch.data());
+    const std::uint32_t count = arithmetic<T>().lay(width_, levels.data(), scale, based_ ? &base_ : nullptr, spots.data(), ends, chosen.data(), scratch.data());
     spots_[i].assign(spots.begin(), spots.begin() + count);
     low[i] = ends[0];
     high[i] = ends[1];

@@ -31,6 +31,8 @@ struct Precision<float> {
   // Chebyshev fit of (2^f - 1)/f on [-1/2, 1/2], highest power first: relative error of 2^f 5.1e-9.
   static constexpr int terms = 6;
   static constexpr float growth[terms] = {1.54531629e-4F, 1.33908634e-3F, 9.61808256e-3F, 5.55035711e-2F, 2.40226508e-1F, 6.93147188e-1F};
+  // The same to 7e-6.
+  static constexpr float about[4] = {9.65671029e-3F, 5.58382829e-2F, 2.40225301e-1F, 6.93136734e-1F};
 };
 template <>
 struct Precision<double> {
@@ -46,26 +48,33 @@ struct Precision<double> {
                                            5.55041086648215943e-2,  2.40226506959100982e-1, 6.93147180559945309e-1};
 };
 
-// (2^f - 1)/f on [-1/2, 1/2].
-template <class D>
+// (2^f - 1)/f on [-1/2, 1/2]; `about`: in single precision to 7e-6 of 2^f.
+template <bool about = false, class D>
 HWY_INLINE hn::Vec<D> growth(D d, hn::Vec<D> f) {
   using P = Precision<hn::TFromD<D>>;
-  auto p = hn::Set(d, P::growth[0]);
-  HWY_UNROLL(10)
-  for (int i = 1; i < P::terms; ++i) p = hn::MulAdd(p, f, hn::Set(d, P::growth[i]));
-  return p;
+  if constexpr (about && sizeof(hn::TFromD<D>) == 4) {
+    auto p = hn::Set(d, P::about[0]);
+    HWY_UNROLL(3)
+    for (int i = 1; i < 4; ++i) p = hn::MulAdd(p, f, hn::Set(d, P::about[i]));
+    return p;
+  } else {
+    auto p = hn::Set(d, P::growth[0]);
+    HWY_UNROLL(10)
+    for (int i = 1; i < P::terms; ++i) p = hn::MulAdd(p, f, hn::Set(d, P::growth[i]));
+    return p;
+  }
 }
 
 /// 2^y, |y| limited to Precision::limit; `bounded`: it is within without being limited. Relative error: rounding of y, and 1.5 units in the
-/// last place.
-template <bool bounded = false, class D>
+/// last place; `about`: in single precision 7e-6.
+template <bool bounded = false, bool about = false, class D>
 HWY_INLINE hn::Vec<D> power_of_two(D d, hn::Vec<D> y) {
   using P = Precision<hn::TFromD<D>>;
   const hn::Rebind<typename P::Bits, D> bits;
   if constexpr (!bounded) y = hn::Min(hn::Max(y, hn::Set(d, -P::limit)), hn::Set(d, P::limit));
   const auto shifted = hn::Add(y, hn::Set(d, P::rounder));
   const auto f = hn::Sub(y, hn::Sub(shifted, hn::Set(d, P::rounder)));
-  const auto fraction = hn::MulAdd(growth(d, f), f, hn::Set(d, hn::TFromD<D>(1)));
+  const auto fraction = hn::MulAdd(growth<about>(d, f), f, hn::Set(d, hn::TFromD<D>(1)));
   return hn::BitCast(d, hn::Add(hn::BitCast(bits, fraction), hn::ShiftLeft<P::mantissa>(hn::BitCast(bits, shifted))));
 }
 
@@ -91,13 +100,16 @@ HWY_INLINE hn::Vec<D> power(D d, const Base<D>& base, hn::Vec<D> x) {
   return hn::BitCast(d, hn::Add(hn::BitCast(bits, fraction), hn::ShiftLeft<P::mantissa>(hn::BitCast(bits, shifted))));
 }
 
-/// 1/x of numbers far from the ends of the range.
-template <class D, hwy::EnableIf<sizeof(hn::TFromD<D>) == 4>* = nullptr>
+/// 1/x of numbers far from the ends of the range; `about`: in single precision to 12 bits at least, where the machine has such an estimate.
+template <bool about = false, class D, hwy::EnableIf<sizeof(hn::TFromD<D>) == 4>* = nullptr>
 HWY_INLINE hn::Vec<D> reciprocal(D d, hn::Vec<D> x) {
   const auto r = hn::ApproximateReciprocal(x);  // at least 12 bits, and 23 after one step of Newton's method
+#if HWY_ARCH_X86
+  if constexpr (about) return r;
+#endif
   return hn::Mul(r, hn::NegMulAdd(x, r, hn::Set(d, 2.0F)));
 }
-template <class D, hwy::EnableIf<sizeof(hn::TFromD<D>) == 8>* = nullptr>
+template <bool about = false, class D, hwy::EnableIf<sizeof(hn::TFromD<D>) == 8>* = nullptr>
 HWY_INLINE hn::Vec<D> reciprocal(D d, hn::Vec<D> x) {
   return hn::Div(hn::Set(d, 1.0), x);
 }
@@ -109,17 +121,17 @@ template <class V>
 struct Occupations {
   V s, t;
 };
-template <bool bounded = false, class D>
+template <bool bounded = false, bool about = false, class D>
 HWY_INLINE Occupations<hn::Vec<D>> occupations(D d, hn::Vec<D> level, hn::Vec<D> e_s, hn::Vec<D> e_t) {
   using T = hn::TFromD<D>;
   const auto one = hn::Set(d, T(1)), full = hn::Set(d, Precision<T>::full);
-  const auto E = power_of_two<bounded>(d, level);
+  const auto E = power_of_two<bounded, about>(d, level);
   auto above_s = hn::MulAdd(E, e_s, one), above_t = hn::MulAdd(E, e_t, one);
   if constexpr (!bounded) {
     above_s = hn::Min(above_s, full);
     above_t = hn::Min(above_t, full);
   }
-  const auto r = reciprocal(d, hn::Mul(above_s, above_t));
+  const auto r = reciprocal<about>(d, hn::Mul(above_s, above_t));
   return {hn::Mul(above_t, r), hn::Mul(above_s, r)};
 }
 

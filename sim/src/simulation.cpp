@@ -242,8 +242,13 @@ void Simulation::Impl::run_batch(std::span<const Drive> drives, std::span<Relaxa
   const auto& theta = drives.front().theta.base;
   std::vector<std::size_t> chosen;
   std::vector<Pattern> clamp;
-  std::vector<Vector> start, inject;
+  std::vector<const Vector*> start, inject;
   std::vector<bool> restored;
+  chosen.reserve(drives.size());
+  clamp.reserve(drives.size());
+  start.reserve(drives.size());
+  inject.reserve(drives.size());
+  restored.reserve(drives.size());
   for (std::size_t i = 0; i < drives.size(); ++i) {
     const auto* from = std::get_if<From>(&drives[i].start);
     const auto* at_rest = std::get_if<Rest>(&drives[i].start);
@@ -254,8 +259,8 @@ void Simulation::Impl::run_batch(std::span<const Drive> drives, std::span<Relaxa
     }
     chosen.push_back(i);
     clamp.push_back(drives[i].clamp);
-    start.push_back(from != nullptr ? *from->potential : rest);
-    inject.push_back(drives[i].nudge);
+    start.push_back(from != nullptr ? from->potential.get() : &rest);
+    inject.push_back(drives[i].nudge.size() > 0 ? &drives[i].nudge : nullptr);
     restored.push_back(from != nullptr && options.steady_state.newton_first);
   }
   if (chosen.empty()) return;

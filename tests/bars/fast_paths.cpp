@@ -122,24 +122,28 @@ void by_batches(const Case& c, Batches kind, Count& count) {
   compare(count, relax_all(simulation, c.near), c.settled);
   // How many are the path's own.
   const auto batch = batches::shared(c.network->impl(), kind);
-  std::vector<Vector> start(samples, c.network->rest()), potential(samples);
+  const Vector rest = c.network->rest();
+  const std::vector<const Vector*> start(samples, &rest);
+  std::vector<Vector> potential(samples);
   std::vector<batches::Batch::Found> own(samples);
   batch->relax(c.theta, c.patterns, start, {}, std::vector<bool>(samples, false), options.steady_state, 1, potential, own);
   count.served += static_cast<std::uint64_t>(std::count_if(own.begin(), own.end(), [](const auto& f) { return f.converged; }));
   if (c.near.empty()) return;
-  // Gradients at the reference's states.
+  // Gradients at the reference's states, and at the path's own, where it begins with slopes that it found on the way.
   const NetworkModel fast(c.network, 1, kind), exact(c.network, 1);
   Random random(c.near.size(), 41);
-  std::vector<Vector> at, cotangent, costate(c.near.size());
-  for (const Relaxation& row : c.settled) at.push_back(row.potential);
-  for (const Vector& mu : at) {
-    cotangent.push_back(mu);
-    for (double& x : cotangent.back()) x = random.normal();
+  for (const std::vector<Relaxation>& rows : {c.settled, relax_all(simulation, c.near)}) {
+    std::vector<Vector> at, cotangent, costate(c.near.size());
+    for (const Relaxation& row : rows) at.push_back(row.potential);
+    for (const Vector& mu : at) {
+      cotangent.push_back(mu);
+      for (double& x : cotangent.back()) x = random.normal();
+    }
+    Vector sum = Vector::Zero(c.theta->size()), expected = sum;
+    fast.add_adjoint_gradient(c.near, at, cotangent, costate, sum);
+    exact.add_adjoint_gradient(c.near, at, cotangent, costate, expected);
+    if (expected.allFinite()) count.gradient = std::max(count.gradient, (sum - expected).norm() / expected.norm());
   }
-  Vector sum = Vector::Zero(c.theta->size()), expected = sum;
-  fast.add_adjoint_gradient(c.near, at, cotangent, costate, sum);
-  exact.add_adjoint_gradient(c.near, at, cotangent, costate, expected);
-  if (expected.allFinite()) count.gradient = std::max(count.gradient, (sum - expected).norm() / expected.norm());
 }
 
 void by_algebra(const Case& c, LinearAlgebra kind, Count& count) {

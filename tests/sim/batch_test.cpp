@@ -35,6 +35,12 @@ std::vector<Pattern> as_patterns(const std::vector<Vector>& levels) {
   return all;
 }
 
+std::vector<const Vector*> pointers(const std::vector<Vector>& to) {
+  std::vector<const Vector*> all;
+  for (const Vector& one : to) all.push_back(&one);
+  return all;
+}
+
 struct Case {
   std::vector<std::uint32_t> layers;
   double b;
@@ -66,7 +72,7 @@ void against_the_reference(const Case& c, std::uint64_t seed, double tolerance, 
   }
   SteadyStateOptions options;
   options.tolerance = tolerance;
-  std::vector<Vector> found(c.samples), expected(c.samples), cotangent(c.samples), costate(c.samples), expected_costate(c.samples);
+  std::vector<Vector> found(c.samples), expected(c.samples), cotangent(c.samples);
   std::vector<batches::Batch::Found> what(c.samples);
   std::vector<Boundary> boundaries(c.samples);
   const auto work = network.workspace();
@@ -79,13 +85,27 @@ void against_the_reference(const Case& c, std::uint64_t seed, double tolerance, 
     expected[i] = state.potential;
     cotangent[i].resize(expected[i].size());
     for (double& x : cotangent[i]) x = random.normal();
-    Vector unbalanced;
-    Slope slope;
-    network.impose(boundaries[i], *work);
-    network.evaluate(*work, expected[i], unbalanced, &slope);
-    REQUIRE(network.factor(*work, slope));
-    network.solve_transposed(*work, cotangent[i], expected_costate[i]);
   }
+  const auto gradients_at = [&](const std::vector<Vector>& states) {
+    std::vector<Vector> costate(c.samples), other(c.samples), expected_costate(c.samples);
+    for (std::size_t i = 0; i < c.samples; ++i) {
+      Vector unbalanced;
+      Slope slope;
+      network.impose(boundaries[i], *work);
+      network.evaluate(*work, states[i], unbalanced, &slope);
+      REQUIRE(network.factor(*work, slope));
+      network.solve_transposed(*work, cotangent[i], expected_costate[i]);
+    }
+    Vector gradient = Vector::Zero(theta->size()), reference = gradient, twice = gradient, given = gradient;
+    batch->pull(theta, clamp, states, cotangent, costate, gradient, 1);
+    network.add_gradient(boundaries, states, expected_costate, reference, 1);
+    CHECK((gradient - reference).norm() < gradient_tolerance * reference.norm());
+    for (std::size_t i = 0; i < c.samples; ++i) CHECK((costate[i] - expected_costate[i]).norm() < gradient_tolerance * expected_costate[i].norm());
+    batch->pull(theta, clamp, states, cotangent, other, twice, 2);
+    CHECK(twice == gradient);
+    batch->pull(theta, clamp, states, {}, expected_costate, given, 1);
+    CHECK((given - reference).norm() < gradient_tolerance * reference.norm());
+  };
   // From rest, and from near the steady state.
   for (const bool restored : {false, true}) {
     std::vector<Vector> from = start;
@@ -95,7 +115,7 @@ void against_the_reference(const Case& c, std::uint64_t seed, double tolerance, 
         for (double& x : mu) x += 0.05 * random.normal();
       }
     }
-    batch->relax(theta, clamp, from, inject, std::vector<bool>(c.samples, restored), options, 1, found, what);
+    batch->relax(theta, clamp, pointers(from), pointers(inject), std::vector<bool>(c.samples, restored), options, 1, found, what);
     std::size_t converged = 0;
     for (std::size_t i = 0; i < c.samples; ++i) {
       if (!what[i].converged) continue;  // left to the reference solver
@@ -107,21 +127,14 @@ void against_the_reference(const Case& c, std::uint64_t seed, double tolerance, 
     CHECK(10 * converged >= 9 * c.samples);
     // On two threads the same bits.
     std::vector<Vector> again(c.samples);
-    batch->relax(theta, clamp, from, inject, std::vector<bool>(c.samples, restored), options, 2, again, what);
+    batch->relax(theta, clamp, pointers(from), pointers(inject), std::vector<bool>(c.samples, restored), options, 2, again, what);
     for (std::size_t i = 0; i < c.samples; ++i) {
       if (what[i].converged) CHECK(again[i] == found[i]);
+      else again[i] = expected[i];
     }
+    gradients_at(again);  // the batch may know their slopes
   }
-  Vector gradient = Vector::Zero(theta->size()), reference = gradient, twice = gradient, given = gradient;
-  batch->pull(theta, clamp, expected, cotangent, costate, gradient, 1);
-  network.add_gradient(boundaries, expected, expected_costate, reference, 1);
-  CHECK((gradient - reference).norm() < gradient_tolerance * reference.norm());
-  for (std::size_t i = 0; i < c.samples; ++i) CHECK((costate[i] - expected_costate[i]).norm() < gradient_tolerance * expected_costate[i].norm());
-  std::vector<Vector> other(c.samples);
-  batch->pull(theta, clamp, expected, cotangent, other, twice, 2);
-  CHECK(twice == gradient);
-  batch->pull(theta, clamp, expected, {}, expected_costate, given, 1);
-  CHECK((given - reference).norm() < gradient_tolerance * reference.norm());
+  gradients_at(expected);
 }
 }  // namespace
 
@@ -163,7 +176,7 @@ TEST_CASE("batches: a state restored near by settles on one expansion of the cur
     options.tolerance = tolerance;
     std::vector<Vector> start(samples, network.rest()), settled(samples), found(samples);
     std::vector<batches::Batch::Found> what(samples);
-    batch->relax(theta, clamp, start, {}, std::vector<bool>(samples, false), options, 1, settled, what);
+    batch->relax(theta, clamp, pointers(start), {}, std::vector<bool>(samples, false), options, 1, settled, what);
     Random random(7, 3);
     std::size_t once = 0, usable = 0;
     for (std::size_t i = 0; i < samples; ++i) {
@@ -171,7 +184,7 @@ TEST_CASE("batches: a state restored near by settles on one expansion of the cur
       start[i] = settled[i];
       for (double& x : start[i]) x += random.uniform() < 0.5 ? distance : -distance;
     }
-    batch->relax(theta, clamp, start, {}, std::vector<bool>(samples, true), options, 1, found, what);
+    batch->relax(theta, clamp, pointers(start), {}, std::vector<bool>(samples, true), options, 1, found, what);
     for (std::size_t i = 0; i < samples; ++i) {
       if (!what[i].converged || what[i].followed) continue;
       ++usable;
@@ -195,7 +208,7 @@ TEST_CASE("batches: a network they do not serve is named, and potentials out of 
   const std::vector<Pattern> clamp{pattern_of(Vector::Constant(3, 50.0))};
   std::vector<Vector> start{network.rest()}, found(1);
   std::vector<batches::Batch::Found> what(1);
-  batch->relax(theta, clamp, start, {}, {false}, SteadyStateOptions{}, 1, found, what);
+  batch->relax(theta, clamp, pointers(start), {}, {false}, SteadyStateOptions{}, 1, found, what);
   CHECK_FALSE(what[0].converged);
 }
 

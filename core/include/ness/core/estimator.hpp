@@ -28,6 +28,7 @@ struct Minibatch {
   std::vector<Start> starts;            ///< [samples] of the free relaxations; empty: Rest
   Parameters theta;
   std::uint64_t step = 0;
+  unsigned threads = 1;                 ///< for work over the samples (0: all cores); no figure depends on it
   std::uint32_t repeat = 0;             ///< how often these samples were relaxed at this theta before: random directions are drawn anew
 
   Pattern pattern(std::size_t i) const { return data->pattern(samples[i], variants.empty() ? 0 : variants[i]); }

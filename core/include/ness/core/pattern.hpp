@@ -27,6 +27,8 @@ class PatternSet {
   /// Writes the levels of a row, [width], in units of the device's potential (kT). `row` < rows().
   virtual void levels(std::uint64_t row, Eigen::Ref<Vector> out) const = 0;
   Vector levels(std::uint64_t row) const;
+  /// The levels of a row will be asked for in a moment: brings them nearer, where that helps.
+  virtual void expect(std::uint64_t row) const { static_cast<void>(row); }
 
   /// Where the set can be had again, if it came from a file: the log then names it by path and SHA-256 and does not copy it.
   struct Source {
