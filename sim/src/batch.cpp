@@ -545,24 +545,16 @@ void BatchOf<T>::add_inputs(const Prepared& ready, const Series<T>& series, std:
   const std::size_t stretches = (shape_.inputs + stretch - 1) / stretch;
   for_each_index(shape_.blocks * stretches, threads, [&](std::size_t part) {
     const std::size_t b = part / stretches, from = part % stretches * stretch, to = std::min(shape_.inputs, from + stretch);
-    T own[stretch * 3 * block] = {};
-    if (terms > 0) {
-      arithmetic<T>().base_gradient(shape_, values, series.base, series.node.data(), series.node_exponential.data(), weight.data(), b, from, to, own);
-    }
-    double sum[stretch * 3 * block];
-    const std::size_t count = (to - from) * 3 * block;
-    for (std::size_t k = 0; k < count; ++k) sum[k] = static_cast<double>(own[k]);
-    for (std::size_t c = 0; c < chunks; ++c) {
-      const T* const of_chunk = sums.data() + c * layout.size + (b * shape_.inputs + from) * 3 * block;
-      for (std::size_t k = 0; k < count; ++k) sum[k] += static_cast<double>(of_chunk[k]);
-    }
+    T sum[stretch * 3 * block];
+    arithmetic<T>().input_gradient(shape_, values, series.base, series.node.data(), series.node_exponential.data(), weight.data(), {sums.data(), chunks, layout.size}, b,
+                                   from, to, sum);
     const double by_level = inverse(), by_difference = inverse() / scale();
     for (std::size_t v = 0; v < block; ++v) {
       const std::int32_t first = first_edge_[b * block + v];
       if (first < 0) {
         for (std::size_t i = from; i < to; ++i) {
           const Place& place = input_place_[(b * shape_.inputs + i) * block + v];
-          const double* const of_edge = sum + (i - from) * 3 * block + v;
+          const T* const of_edge = sum + (i - from) * 3 * block + v;
           if (place.edge >= 0) put(*ready.theta, place, of_edge[0], of_edge[block], of_edge[2 * block], gradient);
         }
         continue;
@@ -571,7 +563,7 @@ void BatchOf<T>::add_inputs(const Prepared& ready, const Series<T>& series, std:
       double* const out = gradient.data() + first;
       const double* const gamma = ready.theta->data() + offset_[0] + first;
       for (std::size_t i = from; i < to; ++i) {
-        const double* const of_edge = sum + (i - from) * 3 * block + v;
+        const T* const of_edge = sum + (i - from) * 3 * block + v;
         const auto at = static_cast<std::int64_t>(i);
         out[offset_[0] + at] += of_edge[0];
         out[offset_[1] + at] += gamma[at] * by_level * of_edge[block];

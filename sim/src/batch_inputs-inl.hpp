@@ -460,14 +460,16 @@ void add_moments(const Shape& shape, const Base<T>& base, std::size_t b, const T
   }
 }
 
+// The sums of input edges [from, to) of a block: what the chunks have found, and what the base contributes.
 template <class T, bool bounded>
-void base_part_of(const Shape& shape, const Values<T>& values, const Base<T>& base, const T* node, const T* node_exponential, const T* moments, std::size_t b,
-               std::size_t from, std::size_t to, T* sums) {
+void base_part_of(const Shape& shape, const Values<T>& values, const Base<T>& base, const T* node, const T* node_exponential, const T* moments, const Chunks<T>& chunks,
+                  std::size_t b, std::size_t from, std::size_t to, T* sums) {
   const Tag<T> d;
   const std::size_t stride = shape.blocks * block;
   for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
     for (std::size_t i = from; i < to; ++i) {
-      const T* edge = edges_of(shape, values, b) + i * 3 * block + v;
+      const std::size_t row = (b * shape.inputs + i) * 3 * block + v;
+      const T* edge = values.input + row;
       auto window = hn::Zero(d), level = hn::Zero(d), difference = hn::Zero(d);
       for (std::size_t k = 0; k < base.terms; ++k) {
         const Fed<T> at{hn::Set(d, node[k]), hn::Set(d, node_exponential[k])};
@@ -479,6 +481,12 @@ void base_part_of(const Shape& shape, const Values<T>& values, const Base<T>& ba
         level = hn::Add(level, by_level);
         difference = hn::MulAdd(by_level, hn::Set(d, base.level - node[k]), difference);
       }
+      for (std::size_t c = 0; c < chunks.n; ++c) {
+        const T* const of_chunk = chunks.sums + c * chunks.size + row;
+        window = hn::Add(window, hn::LoadU(d, of_chunk));
+        level = hn::Add(level, hn::LoadU(d, of_chunk + block));
+        difference = hn::Add(difference, hn::LoadU(d, of_chunk + 2 * block));
+      }
       T* out = sums + (i - from) * 3 * block + v;
       hn::StoreU(window, d, out);
       hn::StoreU(level, d, out + block);
@@ -488,9 +496,9 @@ void base_part_of(const Shape& shape, const Values<T>& values, const Base<T>& ba
 }
 
 template <class T>
-void base_part(const Shape& shape, const Values<T>& values, const Base<T>& base, const T* node, const T* node_exponential, const T* moments, std::size_t b,
-               std::size_t from, std::size_t to, T* sums) {
-  (values.bounded ? base_part_of<T, true> : base_part_of<T, false>)(shape, values, base, node, node_exponential, moments, b, from, to, sums);
+void base_part(const Shape& shape, const Values<T>& values, const Base<T>& base, const T* node, const T* node_exponential, const T* moments, const Chunks<T>& chunks,
+               std::size_t b, std::size_t from, std::size_t to, T* sums) {
+  (values.bounded ? base_part_of<T, true> : base_part_of<T, false>)(shape, values, base, node, node_exponential, moments, chunks, b, from, to, sums);
 }
 
 }  // namespace HWY_NAMESPACE

@@ -105,6 +105,13 @@ struct Sums {
   T* moments = nullptr;  ///< [terms][blocks * 16] sum of costate times Chebyshev polynomials, where there is a base
 };
 
+/// Sums of several chunks of samples, side by side in memory, each beginning with those of its input edges.
+template <class T>
+struct Chunks {
+  const T* sums = nullptr;
+  std::size_t n = 0, size = 0;  ///< chunks, and numbers of one
+};
+
 /// One sample whose gradient is wanted.
 template <class T>
 struct Pull {
@@ -149,10 +156,10 @@ struct Arithmetic {
   void (*relax_group)(const Shape& shape, const Values<T>& values, const Table<T>& table, const Limits& limits, Sample<T>* samples, std::size_t n, T* scratch);
   /// Costates where a cotangent is given, and the gradient sums of a group, added to `sums`.
   void (*pull_group)(const Shape& shape, const Values<T>& values, const Base<T>& base, Pull<T>* samples, std::size_t n, const Sums<T>& sums, T* scratch);
-  /// What the base contributes to the sums of input edges [from, to) of a block: sum over the series' nodes of moment times derivative.
-  /// moments: [terms][blocks * 16] at the nodes; node: [terms] scaled potentials, and their 2^-.
-  void (*base_gradient)(const Shape& shape, const Values<T>& values, const Base<T>& base, const T* node, const T* node_exponential, const T* moments,
-                        std::size_t block_index, std::size_t from, std::size_t to, T* sums);
+  /// The sums [to - from][3][16] of input edges [from, to) of a block: those of the chunks, and what the base contributes: sum over the series'
+  /// nodes of moment times derivative. moments: [terms][blocks * 16] at the nodes; node: [terms] scaled potentials, and their 2^-.
+  void (*input_gradient)(const Shape& shape, const Values<T>& values, const Base<T>& base, const T* node, const T* node_exponential, const T* moments,
+                         const Chunks<T>& chunks, std::size_t block_index, std::size_t from, std::size_t to, T* sums);
 };
 /// Of the best instruction set of this machine, or the one that was forced (vector_target.hpp). T float or double.
 template <class T>
