@@ -9,6 +9,7 @@
 #include <numbers>
 #include <numeric>
 #include <stdexcept>
+#include <utility>
 
 #include "batch_kernels.hpp"
 #include "batch_patterns.hpp"
@@ -136,8 +137,8 @@ class BatchOf final : public Batch {
   std::vector<Place> edge_place_;   // [edges]
   mutable std::mutex mutex_;
   mutable std::shared_ptr<Prepared> last_;
-  mutable std::shared_ptr<const Laid<T>> last_laid_;
-  mutable std::shared_ptr<const Slopes> last_slopes_;
+  mutable std::shared_ptr<Laid<T>> last_laid_;
+  mutable std::shared_ptr<Slopes> last_slopes_;
 };
 
 constexpr std::size_t stretch = 56;     // rows of input edges that one task takes
@@ -253,11 +254,14 @@ BatchOf<T>::BatchOf(const Network::Impl& impl) : impl_(impl) {
 // Pulling follows relaxing: the patterns are the same then.
 template <class T>
 std::shared_ptr<const Laid<T>> BatchOf<T>::laid(std::span<const Pattern> clamp, bool based, unsigned threads) const {
-  {
+  typename Laid<T>::Memory memory;
+  if (based) {
     const std::scoped_lock lock(mutex_);
-    if (based && last_laid_ && last_laid_->of(clamp)) return last_laid_;
+    if (last_laid_ && last_laid_->of(clamp)) return last_laid_;
+    // Hundreds of small pieces, which a minibatch leaves to the next.
+    if (last_laid_ && last_laid_.use_count() == 1) memory = std::move(*std::exchange(last_laid_, nullptr)).memory();
   }
-  auto made = std::make_shared<const Laid<T>>(clamp, static_cast<T>(scale()), static_cast<T>(inverse()), based, threads);
+  auto made = std::make_shared<Laid<T>>(clamp, static_cast<T>(scale()), static_cast<T>(inverse()), based, threads, std::move(memory));
   if (!based) return made;
   const std::scoped_lock lock(mutex_);
   last_laid_ = made;
@@ -441,8 +445,17 @@ void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<con
   const double tolerance = sizeof(T) == sizeof(double) ? options.tolerance : std::max(options.tolerance, 1e-3);
   // An expansion to third order is off by the fourth power of the distance, in units of how steep the currents are.
   const double reach = 4 * std::sqrt(std::sqrt(tolerance)) / (inverse() * std::max(ready->steepest, 1.0));
-  const auto slopes = std::make_shared<Slopes>();
-  *slopes = {theta, nullptr, std::vector<T>(clamp.size() * shape_.nodes()), std::vector<T>(clamp.size() * shape_.blocks * block), std::vector<std::uint8_t>(clamp.size())};
+  std::shared_ptr<Slopes> slopes;
+  {
+    const std::scoped_lock lock(mutex_);
+    slopes = std::exchange(last_slopes_, nullptr);
+  }
+  if (slopes == nullptr || slopes.use_count() > 1) slopes = std::make_shared<Slopes>();
+  slopes->theta = theta;
+  slopes->inputs = nullptr;
+  slopes->potential.resize(clamp.size() * shape_.nodes());
+  slopes->slope.resize(clamp.size() * shape_.blocks * block);
+  slopes->known.assign(clamp.size(), 0);
   const Call call{start, inject, threads, {options.path_tolerance, options.trust, tolerance, impl_.spec.kT, reach, std::min<std::uint32_t>(options.max_steps, 200)},
                   potential, found, *slopes};
   std::vector<std::uint32_t> which;

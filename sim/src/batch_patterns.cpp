@@ -15,8 +15,9 @@ constexpr std::size_t looked_at = 4;  // samples that tell what is common
 }  // namespace
 
 template <class T>
-Laid<T>::Laid(std::span<const Pattern> patterns, T scale, T inverse, bool based, unsigned threads)
-    : patterns_(patterns.begin(), patterns.end()), width_(patterns.front().set->width()), spots_(patterns.size()), wide_(patterns.size()) {
+Laid<T>::Laid(std::span<const Pattern> patterns, T scale, T inverse, bool based, unsigned threads, Memory memory)
+    : patterns_(patterns.begin(), patterns.end()), width_(patterns.front().set->width()), spots_(std::move(memory)), wide_(patterns.size()) {
+  spots_.resize(patterns.size());
   if (based) find_base(patterns);
   std::vector<double> low(patterns.size()), high(patterns.size());
   for_each_index(patterns.size(), threads, [&](std::size_t i) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "batch_kernels.hpp"
@@ -15,7 +16,10 @@ template <class T>
 class Laid {
  public:
   /// scale, inverse: as in Values. `based`: look for a commonest level; it counts where more than 60 % of the inputs have it.
-  Laid(std::span<const Pattern> patterns, T scale, T inverse, bool based, unsigned threads);
+  /// `memory`: what an earlier one leaves.
+  using Memory = std::vector<std::vector<Spot<T>>>;
+  Laid(std::span<const Pattern> patterns, T scale, T inverse, bool based, unsigned threads, Memory memory = {});
+  Memory memory() && { return std::move(spots_); }
 
   /// Whether it was made of these patterns.
   bool of(std::span<const Pattern> patterns) const;
@@ -36,7 +40,7 @@ class Laid {
   std::size_t width_ = 0;
   bool based_ = false;
   double base_ = 0, share_ = 0, low_ = 0, high_ = 0;
-  std::vector<std::vector<Spot<T>>> spots_;
+  Memory spots_;
   std::vector<std::uint8_t> wide_;
 };
 
