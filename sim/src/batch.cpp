@@ -142,7 +142,8 @@ class BatchOf final : public Batch {
 };
 
 constexpr std::size_t stretch = 56;     // rows of input edges that one task takes
-constexpr double series_error = 2e-7;  // of the sum of the gammas, of the base's series
+template <class T>
+constexpr double series_error = sizeof(T) == sizeof(float) ? 1e-6 : 2e-7;  // of the sum of the gammas, of the base's series
 // Slopes are the exact law's where it was last asked, moved to the state by their own slopes, which are known to a tenth. They are exact to
 // rounding if that was no farther (kT).
 template <class T>
@@ -375,7 +376,7 @@ std::shared_ptr<const Tabulated<T>> BatchOf<T>::table_of(Prepared& ready, const 
 // The series of a minibatch; without terms where it would not pay.
 template <class T>
 std::shared_ptr<const Series<T>> BatchOf<T>::series_of(Prepared& ready, const Laid<T>& inputs, unsigned threads) const {
-  const Interval interval = interval_of(ready, inputs, series_error);
+  const Interval interval = interval_of(ready, inputs, series_error<T>);
   {
     const std::scoped_lock lock(ready.mutex);
     if (ready.series && ready.series->level == inputs.base() && ready.series->interval == interval) return ready.series;
@@ -392,7 +393,7 @@ typename BatchOf<T>::Chosen BatchOf<T>::chosen(Prepared& ready, std::span<const 
   std::shared_ptr<const Laid<T>> inputs = laid(clamp, true, threads);
   if (!inputs->based() || shape_.blocks == 0) return {inputs, none};
   // Each term costs an evaluation of all edges; each sample saves most of one.
-  const std::size_t terms = interval_of(ready, *inputs, series_error).terms;
+  const std::size_t terms = interval_of(ready, *inputs, series_error<T>).terms;
   const bool pays = terms > 0 && static_cast<double>(clamp.size()) * (2 * inputs->share() - 1) >= static_cast<double>(terms);
   if (!pays) return {laid(clamp, false, threads), none};
   return {inputs, series_of(ready, *inputs, threads)};
