@@ -379,9 +379,10 @@ std::shared_ptr<const Series<T>> BatchOf<T>::series_of(Prepared& ready, const La
   const Interval interval = interval_of(ready, inputs, series_error<T>);
   {
     const std::scoped_lock lock(ready.mutex);
-    if (ready.series && ready.series->level == inputs.base() && ready.series->interval == interval) return ready.series;
+    const auto& kept = ready.series;
+    if (kept && kept->level == inputs.base() && kept->interval == interval && kept->common == inputs.common()) return kept;
   }
-  auto made = series_of_base(shape_, values_within(ready, interval), interval, inputs.base(), threads);
+  auto made = series_of_base(shape_, values_within(ready, interval), interval, inputs.base(), inputs.common(), threads);
   const std::scoped_lock lock(ready.mutex);
   ready.series = made;
   return made;
@@ -417,7 +418,7 @@ void BatchOf<T>::in_groups(const Call& call, const Laid<T>& inputs, std::span<co
         if (injected != nullptr) u[k] = static_cast<T>((*injected)[at]);
       }
       const std::span<const Spot<T>> spots = inputs.spots(sample);
-      samples[i] = {spots.data(), spots.size(), from, injected != nullptr ? u : nullptr, call.slopes.potential.data() + sample * n,
+      samples[i] = {spots.data(), spots.size(), spots.size() - inputs.varied(), from, injected != nullptr ? u : nullptr, call.slopes.potential.data() + sample * n,
                     call.slopes.slope.data() + sample * shape_.blocks * block};
     }
     body(samples.data(), members.size());
@@ -512,7 +513,7 @@ void BatchOf<T>::pull_samples(const Prepared& ready, const Laid<T>& inputs, cons
       else lambda[k] = static_cast<T>(costate[first + i][at]);
     }
     const std::span<const Spot<T>> spots = inputs.spots(first + i);
-    samples[i] = {spots.data(), spots.size(), mu, cotangent.empty() ? nullptr : c, lambda, slope_of(slopes, first + i, mu)};
+    samples[i] = {spots.data(), spots.size(), spots.size() - inputs.varied(), mu, cotangent.empty() ? nullptr : c, lambda, slope_of(slopes, first + i, mu)};
   }
   arithmetic<T>().pull_group(shape_, values, series.base, samples.data(), count, {sums, sums + layout.edge, sums + layout.leak, sums + layout.moments},
                              scratch_of_thread<T, 1>(scratch_to_pull(shape_)));

@@ -143,29 +143,32 @@ void currents_at_nodes(const Shape& shape, const Values<T>& values, const Table<
   for (std::size_t s = 0; s < n; ++s) {
     for (std::size_t i = 0; i < size; i += hn::Lanes(d)) hn::StoreU(hn::LoadU(d, table.sum + i), d, out + s * size + i);
   }
-  const Spot<T>* next[block];
-  const Spot<T>* end[block];
-  for (std::size_t s = 0; s < n; ++s) {
-    next[s] = samples[s].spots;
-    end[s] = next[s] + samples[s].n_spots;
-  }
-  for (std::size_t input = 0; input < inputs; ++input) {
-    std::uint32_t here[block];
-    std::size_t with = 0;
+  // Common ones, then the others: each in rising order of their inputs.
+  for (const bool common : {true, false}) {
+    const Spot<T>* next[block];
+    const Spot<T>* end[block];
     for (std::size_t s = 0; s < n; ++s) {
-      here[with] = static_cast<std::uint32_t>(s);
-      with += next[s] != end[s] && next[s]->input == input ? 1 : 0;
+      next[s] = samples[s].spots + (common ? 0 : samples[s].n_common);
+      end[s] = samples[s].spots + (common ? samples[s].n_common : samples[s].n_spots);
     }
-    for (std::size_t b = 0; b < blocks && with > 0; ++b) {
-      const std::size_t row = b * inputs + input;
-      for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
-        const T *const edge = edges + row * 3 * block + v, *const growth_row = growth + row * terms * block + v, *const current_row = current + row * terms * block + v;
-        for (std::size_t w = 0; w < with; ++w) {
-          add_spot<T, wide, based>(d, terms, node_exponential, highest, edge, growth_row, current_row, *next[here[w]], out + here[w] * size + b * block + v, stride);
+    for (std::size_t input = 0; input < inputs; ++input) {
+      std::uint32_t here[block];
+      std::size_t with = 0;
+      for (std::size_t s = 0; s < n; ++s) {
+        here[with] = static_cast<std::uint32_t>(s);
+        with += next[s] != end[s] && next[s]->input == input ? 1 : 0;
+      }
+      for (std::size_t b = 0; b < blocks && with > 0; ++b) {
+        const std::size_t row = b * inputs + input;
+        for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
+          const T *const edge = edges + row * 3 * block + v, *const growth_row = growth + row * terms * block + v, *const current_row = current + row * terms * block + v;
+          for (std::size_t w = 0; w < with; ++w) {
+            add_spot<T, wide, based>(d, terms, node_exponential, highest, edge, growth_row, current_row, *next[here[w]], out + here[w] * size + b * block + v, stride);
+          }
         }
       }
+      for (std::size_t w = 0; w < with; ++w) ++next[here[w]];
     }
-    for (std::size_t w = 0; w < with; ++w) ++next[here[w]];
   }
 }
 
@@ -245,7 +248,8 @@ HWY_INLINE Jet<T> jet_of(Tag<T> d, Vec<T> a, Vec<T> b, Vec<T> c, Vec<T> level, V
 // The input currents of a sample around its nodes' potentials, [1 + order][blocks * 16]: value, slope, half of the second derivative, a sixth
 // of the third. Those of the base are its series', those of the spots exact, or `about` so (for what the exact law judges in the end).
 template <class T, int order, bool about, bool bounded>
-void expansion_of(const Shape& shape, const Values<T>& values, const Base<T>& base, const Spot<T>* spots, std::size_t n_spots, const T* potential, T* out) {
+void expansion_of(const Shape& shape, const Values<T>& values, const Base<T>& base, const Spot<T>* spots, std::size_t n_spots, std::size_t n_common, const T* potential,
+                  T* out) {
   const Tag<T> d;
   const std::size_t fed = shape.blocks * block;
   for (std::size_t b = 0; b < shape.blocks; ++b) {
@@ -263,7 +267,7 @@ void expansion_of(const Shape& shape, const Values<T>& values, const Base<T>& ba
         const T* edge = edges + spot.input * 3 * block;
         const auto gamma = hn::LoadU(d, edge), a = hn::LoadU(d, edge + block), slope = hn::LoadU(d, edge + 2 * block), c = hn::Add(slope, one);
         Jet<T> jet = jet_of<T, bounded, order, about>(d, a, slope, c, hn::Set(d, spot.level), hn::Set(d, spot.exponential), node);
-        if (base.terms > 0) {
+        if (k < n_common) {
           const Jet<T> off = jet_of<T, bounded, order, about>(d, a, slope, c, base_level, base_exponential, node);
           jet = {hn::Sub(jet.value, off.value), hn::Sub(jet.slope, off.slope), hn::Sub(jet.curvature, off.curvature), hn::Sub(jet.third, off.third)};
         }
@@ -281,12 +285,12 @@ void expansion_of(const Shape& shape, const Values<T>& values, const Base<T>& ba
   }
 }
 template <class T, int order, bool about>
-void expansion(const Shape& shape, const Values<T>& values, const Base<T>& base, const Spot<T>* spots, std::size_t n_spots, const T* potential, T* out) {
-  (values.bounded ? expansion_of<T, order, about, true> : expansion_of<T, order, about, false>)(shape, values, base, spots, n_spots, potential, out);
+void expansion(const Shape& shape, const Values<T>& values, const Base<T>& base, const Spot<T>* spots, std::size_t n_spots, std::size_t n_common, const T* potential, T* out) {
+  (values.bounded ? expansion_of<T, order, about, true> : expansion_of<T, order, about, false>)(shape, values, base, spots, n_spots, n_common, potential, out);
 }
 
 template <class T, bool bounded>
-void base_sums_of(const Shape& shape, const Values<T>& values, T level, T exponential, T potential, T* current) {
+void base_sums_of(const Shape& shape, const Values<T>& values, const std::uint8_t* common, T level, T exponential, T potential, T* current) {
   const Tag<T> d;
   const auto mu = hn::Set(d, potential * values.scale);
   const Fed<T> node{mu, power_of_two(d, hn::Neg(mu))};
@@ -298,6 +302,7 @@ void base_sums_of(const Shape& shape, const Values<T>& values, T level, T expone
         auto part = hn::Zero(d);
         const std::size_t end = i + short_sum < shape.inputs ? i + short_sum : shape.inputs;
         for (; i < end; ++i, edge += 3 * block) {
+          if (common[i] == 0) continue;
           const auto f = seen<T, bounded>(d, edge, level, exponential, node);
           part = hn::MulAdd(hn::LoadU(d, edge), hn::Sub(f.s, f.t), part);
         }
@@ -308,8 +313,8 @@ void base_sums_of(const Shape& shape, const Values<T>& values, T level, T expone
   }
 }
 template <class T>
-void base_sums(const Shape& shape, const Values<T>& values, T level, T exponential, T potential, T* current) {
-  (values.bounded ? base_sums_of<T, true> : base_sums_of<T, false>)(shape, values, level, exponential, potential, current);
+void base_sums(const Shape& shape, const Values<T>& values, const std::uint8_t* common, T level, T exponential, T potential, T* current) {
+  (values.bounded ? base_sums_of<T, true> : base_sums_of<T, false>)(shape, values, common, level, exponential, potential, current);
 }
 
 template <class T>
@@ -325,21 +330,19 @@ void scaled(std::size_t n, const double* level, T scale, T* out, T* exponential)
   for (std::size_t k = i; k < n; ++k) exponential[k] = last[k - i];
 }
 
-// A sample's spots: the inputs that are not at the base level (null: all).
 template <class T>
-std::uint32_t lay(std::size_t n, const double* level, T scale, const double* base, Spot<T>* spots, double* ends, double* chosen, T* scratch) {
+std::uint32_t lay(std::size_t n, const double* level, T scale, const double* base, const std::uint32_t* varied, std::size_t n_varied, Spot<T>* spots, double* ends,
+                  double* chosen, T* scratch) {
   const Tag<double> d;
   const hn::RebindToSigned<Tag<double>> d_index;
   std::uint32_t count = 0;
   auto low = hn::Set(d, n > 0 ? level[0] : 0.0), high = low;
-  const auto at = hn::Set(d, base == nullptr ? 0.0 : *base);
   std::size_t i = 0;
   for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d)) {
-    const auto x = hn::LoadU(d, level + i);
+    const auto x = hn::LoadU(d, level + i), at = hn::LoadU(d, base + i);
     low = hn::Min(low, x);
     high = hn::Max(high, x);
-    if (base == nullptr) continue;
-    const auto differs = hn::Ne(x, at);
+    const auto differs = hn::Or(hn::Lt(x, at), hn::Gt(x, at));
     if (hn::AllFalse(d, differs)) continue;
     std::int64_t found[2 * block] = {};  // CompressStore may write a whole vector
     const std::size_t many = hn::CompressStore(hn::Iota(d_index, static_cast<std::int64_t>(i)), hn::RebindMask(d_index, differs), d_index, found);
@@ -352,11 +355,9 @@ std::uint32_t lay(std::size_t n, const double* level, T scale, const double* bas
   for (; i < n; ++i) {
     ends[0] = level[i] < ends[0] ? level[i] : ends[0];
     ends[1] = level[i] > ends[1] ? level[i] : ends[1];
-    if (base != nullptr && level[i] != *base) spots[count++].input = static_cast<std::uint32_t>(i);
+    if (level[i] < base[i] || level[i] > base[i]) spots[count++].input = static_cast<std::uint32_t>(i);
   }
-  if (base == nullptr) {
-    for (; count < n; ++count) spots[count].input = count;
-  }
+  for (std::size_t k = 0; k < n_varied; ++k) spots[count++].input = varied[k];
   for (std::uint32_t k = 0; k < count; ++k) chosen[k] = level[spots[k].input];
   T *const out = scratch, *const exponential = out + n;
   scaled<T>(count, chosen, scale, out, exponential);
@@ -403,16 +404,16 @@ HWY_INLINE Parts<T> parts_of(Tag<T> d, Vec<T> a, Vec<T> b, T level, T exponentia
   return {hn::Sub(f.s, f.t), by_level, hn::Mul(by_level, x)};
 }
 
-// Adds costate times the parts of a sample's spots, less those at the base level, to the sums of their edges. Scaled potentials,
-// 2^-potential and costates of its fed nodes.
-template <class T, bool bounded, bool based>
-void add_spots_of(const Shape& shape, const Values<T>& values, const Base<T>& base, const Pull<T>& sample, const T* potential, const T* exponential, const T* costate,
-                  T* sums) {
+// Adds costate times the parts of spots [from, to) of a sample, of `common` ones less those at the base level, to the sums of their edges.
+// Scaled potentials, 2^-potential and costates of its fed nodes.
+template <class T, bool bounded, bool common>
+void add_spots_of(const Shape& shape, const Values<T>& values, const Base<T>& base, const Pull<T>& sample, std::size_t from, std::size_t to, const T* potential,
+                  const T* exponential, const T* costate, T* sums) {
   const Tag<T> d;
   const std::size_t of_block = shape.inputs * 3 * block, fed = shape.blocks * block;
   const T* const edges = values.input;
   const T base_level = base.level, base_exponential = base.exponential;
-  for (std::size_t k = 0; k < sample.n_spots; ++k) {
+  for (std::size_t k = from; k < to; ++k) {
     const Spot<T> spot = sample.spots[k];
     std::size_t at = spot.input * 3 * block;
     for (std::size_t b = 0; b < fed; b += block, at += of_block) {
@@ -421,14 +422,14 @@ void add_spots_of(const Shape& shape, const Values<T>& values, const Base<T>& ba
         const Fed<T> node{hn::LoadU(d, potential + b + v), hn::LoadU(d, exponential + b + v)};
         const auto a = hn::LoadU(d, edge + block), slope = hn::LoadU(d, edge + 2 * block), lambda = hn::LoadU(d, costate + b + v);
         Parts<T> parts = parts_of<T, bounded>(d, a, slope, spot.level, spot.exponential, node);
-        if constexpr (based) {
+        if constexpr (common) {
           const Parts<T> off = parts_of<T, bounded>(d, a, slope, base_level, base_exponential, node);
           parts = {hn::Sub(parts.window, off.window), hn::Sub(parts.level, off.level), hn::Sub(parts.difference, off.difference)};
         }
-        T* const to = sums + at + v;
-        hn::StoreU(hn::MulAdd(lambda, parts.window, hn::LoadU(d, to)), d, to);
-        hn::StoreU(hn::MulAdd(lambda, parts.level, hn::LoadU(d, to + block)), d, to + block);
-        hn::StoreU(hn::MulAdd(lambda, parts.difference, hn::LoadU(d, to + 2 * block)), d, to + 2 * block);
+        T* const sum = sums + at + v;
+        hn::StoreU(hn::MulAdd(lambda, parts.window, hn::LoadU(d, sum)), d, sum);
+        hn::StoreU(hn::MulAdd(lambda, parts.level, hn::LoadU(d, sum + block)), d, sum + block);
+        hn::StoreU(hn::MulAdd(lambda, parts.difference, hn::LoadU(d, sum + 2 * block)), d, sum + 2 * block);
       }
     }
   }
@@ -436,9 +437,10 @@ void add_spots_of(const Shape& shape, const Values<T>& values, const Base<T>& ba
 template <class T>
 void add_spots(const Shape& shape, const Values<T>& values, const Base<T>& base, const Pull<T>& sample, const T* potential, const T* exponential, const T* costate,
                T* sums) {
-  const auto add = values.bounded ? (base.terms > 0 ? add_spots_of<T, true, true> : add_spots_of<T, true, false>)
-                                  : (base.terms > 0 ? add_spots_of<T, false, true> : add_spots_of<T, false, false>);
-  add(shape, values, base, sample, potential, exponential, costate, sums);
+  const auto common = values.bounded ? add_spots_of<T, true, true> : add_spots_of<T, false, true>;
+  const auto varied = values.bounded ? add_spots_of<T, true, false> : add_spots_of<T, false, false>;
+  common(shape, values, base, sample, 0, sample.n_common, potential, exponential, costate, sums);
+  varied(shape, values, base, sample, sample.n_common, sample.n_spots, potential, exponential, costate, sums);
 }
 
 // Adds costate times T_k of a node's potential, k < terms.
@@ -471,7 +473,8 @@ void base_part_of(const Shape& shape, const Values<T>& values, const Base<T>& ba
       const std::size_t row = (b * shape.inputs + i) * 3 * block + v;
       const T* edge = values.input + row;
       auto window = hn::Zero(d), level = hn::Zero(d), difference = hn::Zero(d);
-      for (std::size_t k = 0; k < base.terms; ++k) {
+      const std::size_t terms = base.terms > 0 && base.common[i] != 0 ? base.terms : 0;
+      for (std::size_t k = 0; k < terms; ++k) {
         const Fed<T> at{hn::Set(d, node[k]), hn::Set(d, node_exponential[k])};
         const auto weight = hn::LoadU(d, moments + k * stride + b * block + v);
         const auto f = seen<T, bounded>(d, edge, base.level, base.exponential, at);

@@ -278,7 +278,7 @@ void pull(const Shape& shape, const Values<T>& values, const Base<T>& base, Pull
       const Pull<T>& sample = samples[lane];
       if (sample.slope == nullptr) {
         of_fed(lanes.mu, lane, potential);
-        expansion<T, 1, false>(shape, values, base, sample.spots, sample.n_spots, potential, expanded);
+        expansion<T, 1, false>(shape, values, base, sample.spots, sample.n_spots, sample.n_common, potential, expanded);
       }
       lanes.set_slopes(sample.slope == nullptr ? expanded + fed : sample.slope, lane);
     }

@@ -59,16 +59,18 @@ struct Table {
   const T* sum = nullptr;               ///< [terms][blocks * 16] of those, over the inputs
 };
 
-/// The currents into the fed nodes if every input had the base level, as Chebyshev series of the node's own potential.
+/// The currents into the fed nodes from those inputs that count as common, if all of them had the base level, as Chebyshev series of the
+/// node's own potential.
 template <class T>
 struct Base {
+  const std::uint8_t* common = nullptr;  ///< [inputs]
   std::size_t terms = 0;        ///< 0: no base
   T level = 0, exponential = 1; ///< scaled level, 2^-level
   T low = 0, high = 0;          ///< the series' interval (kT)
   const T* current = nullptr;   ///< [terms][blocks * 16]
 };
 
-/// An input that differs from the base level.
+/// An input whose edges are evaluated one by one: it is common and differs from the base level, or it is not common.
 template <class T>
 struct Spot {
   std::uint32_t input;
@@ -78,8 +80,8 @@ struct Spot {
 /// One sample of a group.
 template <class T>
 struct Sample {
-  const Spot<T>* spots = nullptr;                    ///< where there is a base: inputs that differ from it; else all inputs
-  std::size_t n_spots = 0;
+  const Spot<T>* spots = nullptr;  ///< common ones, then those that are not; without a base all inputs
+  std::size_t n_spots = 0, n_common = 0;
   const T* start = nullptr;      ///< [nodes] kT
   const T* inject = nullptr;     ///< [nodes]; null: none
   // Found:
@@ -115,8 +117,8 @@ struct Chunks {
 /// One sample whose gradient is wanted.
 template <class T>
 struct Pull {
-  const Spot<T>* spots = nullptr;
-  std::size_t n_spots = 0;
+  const Spot<T>* spots = nullptr;  ///< as in Sample
+  std::size_t n_spots = 0, n_common = 0;
   const T* potential = nullptr;  ///< [nodes]
   const T* cotangent = nullptr;  ///< [nodes] dL/dmu; null: the costate is given
   T* costate = nullptr;          ///< [nodes]
@@ -141,11 +143,13 @@ struct Arithmetic {
   std::size_t group_size;  ///< samples that are computed side by side
   /// out = level * scale, and 2^-out; n of them.
   void (*scale_levels)(std::size_t n, const double* level, T scale, T* out, T* exponential);
-  /// A sample's spots: the inputs at another level than the base (null: all); returns how many. ends: the smallest and the largest level;
-  /// chosen [n], scratch [2 n].
-  std::uint32_t (*lay)(std::size_t n, const double* level, T scale, const double* base, Spot<T>* spots, double* ends, double* chosen, T* scratch);
-  /// The network's exact input currents where every input has one level and every node the same potential (kT), [blocks * 16].
-  void (*base_currents)(const Shape& shape, const Values<T>& values, T level, T exponential, T potential, T* current);
+  /// A sample's spots: the inputs above or below their base level [n] (NaN: neither), then the varied ones; returns how many. spots has room
+  /// for n and a vector; ends: the smallest and the largest level; chosen [n], scratch [2 n].
+  std::uint32_t (*lay)(std::size_t n, const double* level, T scale, const double* base, const std::uint32_t* varied, std::size_t n_varied, Spot<T>* spots, double* ends,
+                       double* chosen, T* scratch);
+  /// The exact input currents from those inputs that are common [inputs], where they have one level and every node the same potential (kT),
+  /// [blocks * 16].
+  void (*base_currents)(const Shape& shape, const Values<T>& values, const std::uint8_t* common, T level, T exponential, T potential, T* current);
   /// Makes the table's rows of inputs [from, to) of a block, and their sums over these inputs [terms][16]; node: [terms] scaled potentials.
   void (*table_rows)(const Shape& shape, const Values<T>& values, const Table<T>& table, const T* node, std::size_t block_index, std::size_t from, std::size_t to,
                      T* growth, T* current, T* sums);

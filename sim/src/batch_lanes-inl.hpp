@@ -66,7 +66,7 @@ class Lanes {
   void expand_lane(const Base<T>& base, const Sample<T>& sample, std::size_t lane) {
     const std::size_t fed = s_.blocks * block;
     gather(lane);
-    expansion<T, anew ? 1 : 3, true>(s_, p_, base, sample.spots, sample.n_spots, lane_, lane_ + fed);
+    expansion<T, anew ? 1 : 3, true>(s_, p_, base, sample.spots, sample.n_spots, sample.n_common, lane_, lane_ + fed);
     for (std::size_t i = 0; i < fed; ++i) {
       const std::size_t at = i * block + lane;
       if (anew) {

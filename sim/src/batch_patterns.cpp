@@ -9,9 +9,10 @@ namespace ness::sim::batches {
 
 namespace {
 constexpr double widest = 30;  // |mu|/(kT T) within which no product of exponentials leaves single precision
-constexpr double common = 0.6;
+constexpr double least_share = 0.6;
 constexpr std::size_t ahead = 3;      // samples: their levels are on the way while others are laid out
-constexpr std::size_t looked_at = 4;  // samples that tell what is common
+constexpr std::size_t looked_at = 4;        // samples that tell what is common
+constexpr std::size_t looked_at_inputs = 32;  // and which inputs are varied
 }  // namespace
 
 template <class T>
@@ -19,6 +20,7 @@ Laid<T>::Laid(std::span<const Pattern> patterns, T scale, T inverse, bool based,
     : patterns_(patterns.begin(), patterns.end()), width_(patterns.front().set->width()), spots_(std::move(memory)), wide_(patterns.size()) {
   spots_.resize(patterns.size());
   if (based) find_base(patterns);
+  find_varied(patterns);
   std::vector<double> low(patterns.size()), high(patterns.size());
   for_each_index(patterns.size(), threads, [&](std::size_t i) {
     thread_local Vector levels;
@@ -32,7 +34,7 @@ Laid<T>::Laid(std::span<const Pattern> patterns, T scale, T inverse, bool based,
     chosen.resize(width_);
     patterns[i].set->levels(patterns[i].row, levels);
     double ends[2] = {};
-    const std::uint32_t count = arithmetic<T>().lay(width_, levels.data(), scale, based_ ? &base_ : nullptr, spots.data(), ends, chosen.data(), scratch.data());
+    const std::uint32_t count = arithmetic<T>().lay(width_, levels.data(), scale, base_of_.data(), varied_.data(), varied_.size(), spots.data(), ends, chosen.data(), scratch.data());
     spots_[i].assign(spots.begin(), spots.begin() + count);
     low[i] = ends[0];
     high[i] = ends[1];
@@ -64,10 +66,32 @@ void Laid<T>::find_base(std::span<const Pattern> patterns) {
     }
   }
   const auto have = static_cast<double>(std::count(levels.begin(), levels.end(), candidate));
-  if (!(have > common * static_cast<double>(levels.size()))) return;
+  if (!(have > least_share * static_cast<double>(levels.size()))) return;
   based_ = true;
   base_ = candidate;
   share_ = have / static_cast<double>(levels.size());
+}
+
+template <class T>
+void Laid<T>::find_varied(std::span<const Pattern> patterns) {
+  std::vector<std::uint32_t> often(width_, 0);
+  const std::size_t samples = std::min(looked_at_inputs, patterns.size());
+  Vector levels(static_cast<Eigen::Index>(width_));
+  for (std::size_t i = 0; i < samples && based_; ++i) {
+    patterns[i].set->levels(patterns[i].row, levels);
+    const double* const level = levels.data();
+    for (std::size_t k = 0; k < width_; ++k) often[k] += level[k] == base_ ? 0U : 1U;
+  }
+  common_.assign(width_, 0);
+  base_of_.assign(width_, std::numeric_limits<double>::quiet_NaN());
+  for (std::uint32_t k = 0; k < width_; ++k) {
+    if (based_ && 2 * often[k] <= samples) {
+      common_[k] = 1;
+      base_of_[k] = base_;
+    } else {
+      varied_.push_back(k);
+    }
+  }
 }
 
 template class Laid<float>;

@@ -84,17 +84,19 @@ std::shared_ptr<const Tabulated<T>> tabulated(const Shape& shape, const Values<T
 }
 
 template <class T>
-std::shared_ptr<const Series<T>> series_of_base(const Shape& shape, const Values<T>& values, Interval interval, double base, unsigned threads) {
+std::shared_ptr<const Series<T>> series_of_base(const Shape& shape, const Values<T>& values, Interval interval, double base, const std::vector<std::uint8_t>& common,
+                                                unsigned threads) {
   const std::size_t terms = interval.terms, fed = shape.blocks * block;
   const Chebyshev chebyshev(terms);
   auto made = std::make_shared<Series<T>>();
   made->level = base;
   made->interval = interval;
+  made->common = common;
   set_nodes(interval, chebyshev, values.scale, made->node, made->node_exponential);
   T scaled = 0, exponential = 1;
   arithmetic<T>().scale_levels(1, &base, values.scale, &scaled, &exponential);
   std::vector<T> at(terms * fed);
-  for_each_index(terms, threads, [&](std::size_t k) { arithmetic<T>().base_currents(shape, values, scaled, exponential, made->node[k] / values.scale, at.data() + k * fed); });
+  for_each_index(terms, threads, [&](std::size_t k) { arithmetic<T>().base_currents(shape, values, common.data(), scaled, exponential, made->node[k] / values.scale, at.data() + k * fed); });
   made->current.resize(terms * fed);
   std::vector<double> sum(fed);
   for (std::size_t m = 0; m < terms; ++m) {
@@ -106,13 +108,13 @@ std::shared_ptr<const Series<T>> series_of_base(const Shape& shape, const Values
     }
     for (std::size_t i = 0; i < fed; ++i) made->current[m * fed + i] = static_cast<T>(sum[i]);
   }
-  made->base = {terms, scaled, exponential, static_cast<T>(interval.middle - interval.half), static_cast<T>(interval.middle + interval.half), made->current.data()};
+  made->base = {made->common.data(), terms, scaled, exponential, static_cast<T>(interval.middle - interval.half), static_cast<T>(interval.middle + interval.half), made->current.data()};
   return made;
 }
 
 template std::shared_ptr<const Tabulated<float>> tabulated(const Shape&, const Values<float>&, Interval, const double*, double, unsigned);
 template std::shared_ptr<const Tabulated<double>> tabulated(const Shape&, const Values<double>&, Interval, const double*, double, unsigned);
-template std::shared_ptr<const Series<float>> series_of_base(const Shape&, const Values<float>&, Interval, double, unsigned);
-template std::shared_ptr<const Series<double>> series_of_base(const Shape&, const Values<double>&, Interval, double, unsigned);
+template std::shared_ptr<const Series<float>> series_of_base(const Shape&, const Values<float>&, Interval, double, const std::vector<std::uint8_t>&, unsigned);
+template std::shared_ptr<const Series<double>> series_of_base(const Shape&, const Values<double>&, Interval, double, const std::vector<std::uint8_t>&, unsigned);
 
 }  // namespace ness::sim::batches

@@ -51,8 +51,11 @@ struct Series {
   Interval interval;
   Base<T> base;
   std::vector<T> current, node, node_exponential;
+  std::vector<std::uint8_t> common;
 };
+/// common: [inputs] 1 where an input contributes.
 template <class T>
-std::shared_ptr<const Series<T>> series_of_base(const Shape& shape, const Values<T>& values, Interval interval, double base, unsigned threads);
+std::shared_ptr<const Series<T>> series_of_base(const Shape& shape, const Values<T>& values, Interval interval, double base, const std::vector<std::uint8_t>& common,
+                                                unsigned threads);
 
 }  // namespace ness::sim::batches
