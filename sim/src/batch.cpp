@@ -90,16 +90,6 @@ class BatchOf final : public Batch {
   };
   Chosen chosen(Prepared& ready, std::span<const Pattern> clamp, unsigned threads) const;
 
-  // Slopes of the input currents at the states found last, where they are exact: a gradient begins with them.
-  struct Slopes {
-    std::shared_ptr<const Vector> theta;
-    std::shared_ptr<const Laid<T>> inputs;
-    std::vector<T> potential, slope;  // [samples][nodes], [samples][blocks * 16]
-    std::vector<std::uint8_t> known;  // [samples]
-  };
-  // Of one sample at these potentials; null: not known.
-  const T* slope_of(const Slopes* slopes, std::size_t sample, const T* potential) const;
-
   // A call of relax.
   struct Call {
     std::span<const Vector* const> start, inject;
@@ -107,7 +97,6 @@ class BatchOf final : public Batch {
     Limits limits;
     std::span<Vector> potential;
     std::span<Found> found;
-    Slopes& slopes;
   };
   // Groups of those samples whose numbers are given go through `body`; what converged is taken.
   using Body = std::function<void(Sample<T>* samples, std::size_t count)>;
@@ -117,7 +106,7 @@ class BatchOf final : public Batch {
   struct Layout {
     std::size_t edge, leak, moments, size;  // where each begins; that of inputs at 0
   };
-  void pull_samples(const Prepared& ready, const Laid<T>& inputs, const Series<T>& series, const Slopes* slopes, std::size_t first, std::size_t count, std::span<const Vector> potential,
+  void pull_samples(const Prepared& ready, const Laid<T>& inputs, const Series<T>& series, std::size_t first, std::size_t count, std::span<const Vector> potential,
                     std::span<const Vector> cotangent, std::span<Vector> costate, T* sums, const Layout& layout) const;
   void add_inputs(const Prepared& ready, const Series<T>& series, std::span<const T> sums, const Layout& layout, Eigen::Ref<Vector> gradient, unsigned threads) const;
   void add_rest(const Prepared& ready, std::span<const T> sums, const Layout& layout, Eigen::Ref<Vector> gradient) const;
@@ -138,16 +127,11 @@ class BatchOf final : public Batch {
   mutable std::mutex mutex_;
   mutable std::shared_ptr<Prepared> last_;
   mutable std::shared_ptr<Laid<T>> last_laid_;
-  mutable std::shared_ptr<Slopes> last_slopes_;
 };
 
 constexpr std::size_t stretch = 56;     // rows of input edges that one task takes
 template <class T>
 constexpr double series_error = sizeof(T) == sizeof(float) ? 1e-6 : 2e-7;  // of the sum of the gammas, of the base's series
-// Slopes are the exact law's where it was last asked, moved to the state by their own slopes, which are known to a tenth. They are exact to
-// rounding if that was no farther (kT).
-template <class T>
-constexpr double slopes_move = 2048 * std::numeric_limits<T>::epsilon();
 
 // Scratch of one thread, which keeps it.
 template <class T, int which>
@@ -406,11 +390,11 @@ void BatchOf<T>::in_groups(const Call& call, const Laid<T>& inputs, std::span<co
   const Groups groups(which.size(), side);
   for_each_index(groups.count, call.threads, [&](std::size_t group) {
     const std::span<const std::uint32_t> members = which.subspan(groups.begin(group), groups.size(group));
-    T* const nodes = scratch_of_thread<T, 0>(2 * side * n);
+    T* const nodes = scratch_of_thread<T, 0>(3 * side * n);
     std::array<Sample<T>, block> samples;
     for (std::size_t i = 0; i < members.size(); ++i) {
       const std::uint32_t sample = members[i];
-      T *from = nodes + 2 * i * n, *u = from + n;
+      T *from = nodes + 3 * i * n, *u = from + n, *to = u + n;
       const Vector* const injected = call.inject.empty() ? nullptr : call.inject[sample];
       for (std::size_t k = 0; k < n; ++k) {
         const auto at = static_cast<Eigen::Index>(free_of_[k]);
@@ -418,8 +402,7 @@ void BatchOf<T>::in_groups(const Call& call, const Laid<T>& inputs, std::span<co
         if (injected != nullptr) u[k] = static_cast<T>((*injected)[at]);
       }
       const std::span<const Spot<T>> spots = inputs.spots(sample);
-      samples[i] = {spots.data(), spots.size(), spots.size() - inputs.varied(), from, injected != nullptr ? u : nullptr, call.slopes.potential.data() + sample * n,
-                    call.slopes.slope.data() + sample * shape_.blocks * block};
+      samples[i] = {spots.data(), spots.size(), spots.size() - inputs.varied(), from, injected != nullptr ? u : nullptr, to};
     }
     body(samples.data(), members.size());
     for (std::size_t i = 0; i < members.size(); ++i) {
@@ -429,7 +412,6 @@ void BatchOf<T>::in_groups(const Call& call, const Laid<T>& inputs, std::span<co
       found = {sample.converged && !inputs.wide(members[i]), sample.contracting, sample.followed, static_cast<double>(sample.bound), static_cast<double>(sample.displacement),
                static_cast<double>(sample.time), before + sample.exact};
       if (!found.converged) continue;
-      call.slopes.known[members[i]] = found.bound <= slopes_move<T> * call.limits.kT ? 1 : 0;
       Vector& potential = call.potential[members[i]];
       potential.resize(static_cast<Eigen::Index>(n));
       for (std::size_t k = 0; k < n; ++k) potential[static_cast<Eigen::Index>(free_of_[k])] = static_cast<double>(sample.potential[k]);
@@ -447,19 +429,8 @@ void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<con
   const double tolerance = sizeof(T) == sizeof(double) ? options.tolerance : std::max(options.tolerance, 1e-3);
   // An expansion to third order is off by the fourth power of the distance, in units of how steep the currents are.
   const double reach = 4 * std::sqrt(std::sqrt(tolerance)) / (inverse() * std::max(ready->steepest, 1.0));
-  std::shared_ptr<Slopes> slopes;
-  {
-    const std::scoped_lock lock(mutex_);
-    slopes = std::exchange(last_slopes_, nullptr);
-  }
-  if (slopes == nullptr || slopes.use_count() > 1) slopes = std::make_shared<Slopes>();
-  slopes->theta = theta;
-  slopes->inputs = nullptr;
-  slopes->potential.resize(clamp.size() * shape_.nodes());
-  slopes->slope.resize(clamp.size() * shape_.blocks * block);
-  slopes->known.assign(clamp.size(), 0);
   const Call call{start, inject, threads, {options.path_tolerance, options.trust, tolerance, impl_.spec.kT, reach, std::min<std::uint32_t>(options.max_steps, 200)},
-                  potential, found, *slopes};
+                  potential, found};
   std::vector<std::uint32_t> which;
   for (std::uint32_t i = 0; i < clamp.size(); ++i) {
     if (restored[i]) which.push_back(i);
@@ -475,32 +446,23 @@ void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<con
   for (std::uint32_t i = 0; i < clamp.size(); ++i) {
     if (!found[i].converged) which.push_back(i);
   }
+  if (which.empty()) return;
   const std::shared_ptr<const Laid<T>> inputs = laid(clamp, true, threads);
-  const std::shared_ptr<const Tabulated<T>> made = which.empty() ? nullptr : table_of(*ready, *inputs, threads);
-  if (made != nullptr) {
-    const Values<T> values = values_within(*ready, interval_of(*ready, *inputs, 1));
-    in_groups(call, *inputs, which, [&](Sample<T>* samples, std::size_t count) {
-      arithmetic<T>().relax_group(shape_, values, made->table, call.limits, samples, count, scratch_of_thread<T, 1>(scratch_to_relax(shape_, made->table.terms)));
-    });
-  }
-  slopes->inputs = inputs;
-  const std::scoped_lock lock(mutex_);
-  last_slopes_ = slopes;
+  const std::shared_ptr<const Tabulated<T>> made = table_of(*ready, *inputs, threads);
+  if (made == nullptr) return;
+  const Values<T> values = values_within(*ready, interval_of(*ready, *inputs, 1));
+  in_groups(call, *inputs, which, [&](Sample<T>* samples, std::size_t count) {
+    arithmetic<T>().relax_group(shape_, values, made->table, call.limits, samples, count, scratch_of_thread<T, 1>(scratch_to_relax(shape_, made->table.terms)));
+  });
 }
 
 template <class T>
-const T* BatchOf<T>::slope_of(const Slopes* slopes, std::size_t sample, const T* potential) const {
-  if (slopes == nullptr || slopes->known[sample] == 0) return nullptr;
-  const T* const at = slopes->potential.data() + sample * shape_.nodes();
-  return std::equal(at, at + shape_.nodes(), potential) ? slopes->slope.data() + sample * shape_.blocks * block : nullptr;
-}
-
-template <class T>
-void BatchOf<T>::pull_samples(const Prepared& ready, const Laid<T>& inputs, const Series<T>& series, const Slopes* slopes, std::size_t first, std::size_t count,
+void BatchOf<T>::pull_samples(const Prepared& ready, const Laid<T>& inputs, const Series<T>& series, std::size_t first, std::size_t count,
                               std::span<const Vector> potential, std::span<const Vector> cotangent, std::span<Vector> costate, T* sums, const Layout& layout) const {
   const std::size_t n = shape_.nodes();
   T* const nodes = scratch_of_thread<T, 0>(3 * block * n);
   std::array<Pull<T>, block> samples;
+  std::size_t most = 0;
   const Interval interval = interval_of(ready, inputs, 1);
   Values<T> values = values_within(ready, interval);
   for (std::size_t i = 0; i < count; ++i) {
@@ -513,10 +475,11 @@ void BatchOf<T>::pull_samples(const Prepared& ready, const Laid<T>& inputs, cons
       else lambda[k] = static_cast<T>(costate[first + i][at]);
     }
     const std::span<const Spot<T>> spots = inputs.spots(first + i);
-    samples[i] = {spots.data(), spots.size(), spots.size() - inputs.varied(), mu, cotangent.empty() ? nullptr : c, lambda, slope_of(slopes, first + i, mu)};
+    most = std::max(most, spots.size());
+    samples[i] = {spots.data(), spots.size(), spots.size() - inputs.varied(), mu, cotangent.empty() ? nullptr : c, lambda};
   }
   arithmetic<T>().pull_group(shape_, values, series.base, samples.data(), count, {sums, sums + layout.edge, sums + layout.leak, sums + layout.moments},
-                             scratch_of_thread<T, 1>(scratch_to_pull(shape_)));
+                             scratch_of_thread<T, 1>(scratch_to_pull(shape_, most)));
   if (cotangent.empty()) return;
   for (std::size_t i = 0; i < count; ++i) {
     costate[first + i].resize(static_cast<Eigen::Index>(n));
@@ -624,15 +587,10 @@ void BatchOf<T>::pull(const std::shared_ptr<const Vector>& theta, std::span<cons
   const std::size_t chunks = chunks_for(groups.count);
   const auto memory = std::make_unique_for_overwrite<T[]>(chunks * layout.size);
   const std::span<T> sums(memory.get(), chunks * layout.size);
-  std::shared_ptr<const Slopes> slopes;
-  {
-    const std::scoped_lock lock(mutex_);
-    if (last_slopes_ && last_slopes_->theta == theta && last_slopes_->inputs->of(clamp)) slopes = last_slopes_;
-  }
   for_each_index(chunks, threads, [&](std::size_t c) {
     std::fill_n(sums.data() + c * layout.size, layout.size, T(0));
     for (std::size_t g = c * groups.count / chunks; g < (c + 1) * groups.count / chunks; ++g) {
-      pull_samples(*ready, *inputs, *series, slopes.get(), groups.begin(g), groups.size(g), potential, cotangent, costate, sums.data() + c * layout.size, layout);
+      pull_samples(*ready, *inputs, *series, groups.begin(g), groups.size(g), potential, cotangent, costate, sums.data() + c * layout.size, layout);
     }
   });
   add_inputs(*ready, *series, sums, layout, gradient, threads);

@@ -233,10 +233,10 @@ template <class T>
 struct Jet {
   Vec<T> value, slope, curvature, third;
 };
-template <class T, bool bounded, int order, bool about>
+template <class T, bool bounded, int order>
 HWY_INLINE Jet<T> jet_of(Tag<T> d, Vec<T> a, Vec<T> b, Vec<T> c, Vec<T> level, Vec<T> exponential, const Fed<T>& node) {
   const auto one = hn::Set(d, T(1)), two = hn::Set(d, T(2)), six = hn::Set(d, T(6));
-  const auto f = occupations<bounded, about>(d, hn::MulAdd(b, hn::Sub(level, node.mu), a), exponential, node.e);
+  const auto f = occupations<bounded, true>(d, hn::MulAdd(b, hn::Sub(level, node.mu), a), exponential, node.e);
   const auto p_s = hn::NegMulAdd(f.s, f.s, f.s), p_t = hn::NegMulAdd(f.t, f.t, f.t);
   const auto s = hn::Mul(b, p_s), t = hn::Mul(c, p_t);
   if constexpr (order == 1) return {hn::Sub(f.s, f.t), hn::Sub(s, t), hn::Zero(d), hn::Zero(d)};
@@ -246,10 +246,9 @@ HWY_INLINE Jet<T> jet_of(Tag<T> d, Vec<T> a, Vec<T> b, Vec<T> c, Vec<T> level, V
 }
 
 // The input currents of a sample around its nodes' potentials, [1 + order][blocks * 16]: value, slope, half of the second derivative, a sixth
-// of the third. Those of the base are its series', those of the spots exact, or `about` so (for what the exact law judges in the end).
-template <class T, int order, bool about, bool bounded>
-void expansion_of(const Shape& shape, const Values<T>& values, const Base<T>& base, const Spot<T>* spots, std::size_t n_spots, std::size_t n_common, const T* potential,
-                  T* out) {
+// of the third. Those of the base are its series', those of the spots nearly exact: the exact law judges what they lead to.
+template <class T, int order, bool bounded>
+void expansion_of(const Shape& shape, const Values<T>& values, const Base<T>& base, const Sample<T>& sample, const T* potential, T* out) {
   const Tag<T> d;
   const std::size_t fed = shape.blocks * block;
   for (std::size_t b = 0; b < shape.blocks; ++b) {
@@ -262,13 +261,13 @@ void expansion_of(const Shape& shape, const Values<T>& values, const Base<T>& ba
       const auto zero = hn::Zero(d), one = hn::Set(d, T(1)), base_level = hn::Set(d, base.level), base_exponential = hn::Set(d, base.exponential);
       const T* edges = edges_of(shape, values, b) + v;
       Jet<T> sum{zero, zero, zero, zero};
-      for (std::size_t k = 0; k < n_spots; ++k) {
-        const Spot<T>& spot = spots[k];
+      for (std::size_t k = 0; k < sample.n_spots; ++k) {
+        const Spot<T>& spot = sample.spots[k];
         const T* edge = edges + spot.input * 3 * block;
         const auto gamma = hn::LoadU(d, edge), a = hn::LoadU(d, edge + block), slope = hn::LoadU(d, edge + 2 * block), c = hn::Add(slope, one);
-        Jet<T> jet = jet_of<T, bounded, order, about>(d, a, slope, c, hn::Set(d, spot.level), hn::Set(d, spot.exponential), node);
-        if (k < n_common) {
-          const Jet<T> off = jet_of<T, bounded, order, about>(d, a, slope, c, base_level, base_exponential, node);
+        Jet<T> jet = jet_of<T, bounded, order>(d, a, slope, c, hn::Set(d, spot.level), hn::Set(d, spot.exponential), node);
+        if (k < sample.n_common) {
+          const Jet<T> off = jet_of<T, bounded, order>(d, a, slope, c, base_level, base_exponential, node);
           jet = {hn::Sub(jet.value, off.value), hn::Sub(jet.slope, off.slope), hn::Sub(jet.curvature, off.curvature), hn::Sub(jet.third, off.third)};
         }
         sum = {hn::MulAdd(gamma, jet.value, sum.value), hn::MulAdd(gamma, jet.slope, sum.slope), hn::MulAdd(gamma, jet.curvature, sum.curvature), hn::MulAdd(gamma, jet.third, sum.third)};
@@ -284,9 +283,9 @@ void expansion_of(const Shape& shape, const Values<T>& values, const Base<T>& ba
     }
   }
 }
-template <class T, int order, bool about>
-void expansion(const Shape& shape, const Values<T>& values, const Base<T>& base, const Spot<T>* spots, std::size_t n_spots, std::size_t n_common, const T* potential, T* out) {
-  (values.bounded ? expansion_of<T, order, about, true> : expansion_of<T, order, about, false>)(shape, values, base, spots, n_spots, n_common, potential, out);
+template <class T, int order>
+void expansion(const Shape& shape, const Values<T>& values, const Base<T>& base, const Sample<T>& sample, const T* potential, T* out) {
+  (values.bounded ? expansion_of<T, order, true> : expansion_of<T, order, false>)(shape, values, base, sample, potential, out);
 }
 
 template <class T, bool bounded>
@@ -397,50 +396,68 @@ struct Parts {
   Vec<T> window, level, difference;
 };
 template <class T, bool bounded>
-HWY_INLINE Parts<T> parts_of(Tag<T> d, Vec<T> a, Vec<T> b, T level, T exponential, const Fed<T>& node) {
-  const auto x = hn::Sub(hn::Set(d, level), node.mu);
-  const auto f = occupations<bounded>(d, hn::MulAdd(b, x, a), hn::Set(d, exponential), node.e);
+HWY_INLINE Parts<T> parts_of(Tag<T> d, const T* edge, T level, T exponential, const Fed<T>& node, Vec<T>& slope, Vec<T> gamma) {
+  const auto f = seen<T, bounded>(d, edge, level, exponential, node);
   const auto p_s = hn::NegMulAdd(f.s, f.s, f.s), p_t = hn::NegMulAdd(f.t, f.t, f.t), by_level = hn::Sub(p_t, p_s);
-  return {hn::Sub(f.s, f.t), by_level, hn::Mul(by_level, x)};
+  slope = hn::NegMulAdd(gamma, hn::MulAdd(hn::LoadU(d, edge + 2 * block), by_level, p_t), slope);
+  return {hn::Sub(f.s, f.t), by_level, hn::Mul(by_level, hn::Sub(hn::Set(d, level), node.mu))};
 }
 
-// Adds costate times the parts of spots [from, to) of a sample, of `common` ones less those at the base level, to the sums of their edges.
-// Scaled potentials, 2^-potential and costates of its fed nodes.
-template <class T, bool bounded, bool common>
-void add_spots_of(const Shape& shape, const Values<T>& values, const Base<T>& base, const Pull<T>& sample, std::size_t from, std::size_t to, const T* potential,
-                  const T* exponential, const T* costate, T* sums) {
+// The spots' parts [spots][3][16] of one block, of common ones less those at the base level, and the slope of the sample's input currents.
+template <class T, bool bounded>
+void spot_parts_of(const Shape& shape, const Values<T>& values, const Base<T>& base, const Pull<T>& sample, std::size_t b, const T* potential, T* parts, T* slope) {
   const Tag<T> d;
-  const std::size_t of_block = shape.inputs * 3 * block, fed = shape.blocks * block;
-  const T* const edges = values.input;
-  const T base_level = base.level, base_exponential = base.exponential;
-  for (std::size_t k = from; k < to; ++k) {
-    const Spot<T> spot = sample.spots[k];
-    std::size_t at = spot.input * 3 * block;
-    for (std::size_t b = 0; b < fed; b += block, at += of_block) {
-      for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
-        const T* const edge = edges + at + v;
-        const Fed<T> node{hn::LoadU(d, potential + b + v), hn::LoadU(d, exponential + b + v)};
-        const auto a = hn::LoadU(d, edge + block), slope = hn::LoadU(d, edge + 2 * block), lambda = hn::LoadU(d, costate + b + v);
-        Parts<T> parts = parts_of<T, bounded>(d, a, slope, spot.level, spot.exponential, node);
-        if constexpr (common) {
-          const Parts<T> off = parts_of<T, bounded>(d, a, slope, base_level, base_exponential, node);
-          parts = {hn::Sub(parts.window, off.window), hn::Sub(parts.level, off.level), hn::Sub(parts.difference, off.difference)};
-        }
-        T* const sum = sums + at + v;
-        hn::StoreU(hn::MulAdd(lambda, parts.window, hn::LoadU(d, sum)), d, sum);
-        hn::StoreU(hn::MulAdd(lambda, parts.level, hn::LoadU(d, sum + block)), d, sum + block);
-        hn::StoreU(hn::MulAdd(lambda, parts.difference, hn::LoadU(d, sum + 2 * block)), d, sum + 2 * block);
+  for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
+    const auto mu = hn::LoadU(d, potential + v);
+    Fed<T> node;
+    node.mu = hn::Mul(hn::Set(d, values.scale), mu);
+    node.e = power_of_two(d, hn::Neg(node.mu));
+    const T* edges = edges_of(shape, values, b) + v;
+    auto sum = hn::Zero(d), off = hn::Zero(d);
+    T* out = parts + v;
+    for (std::size_t k = 0; k < sample.n_spots; ++k, out += 3 * block) {
+      const Spot<T>& spot = sample.spots[k];
+      const T* edge = edges + spot.input * 3 * block;
+      const auto gamma = hn::LoadU(d, edge);
+      Parts<T> here = parts_of<T, bounded>(d, edge, spot.level, spot.exponential, node, sum, gamma);
+      if (k < sample.n_common) {
+        const Parts<T> there = parts_of<T, bounded>(d, edge, base.level, base.exponential, node, off, gamma);
+        here.window = hn::Sub(here.window, there.window);
+        here.level = hn::Sub(here.level, there.level);
+        here.difference = hn::Sub(here.difference, there.difference);
       }
+      hn::StoreU(here.window, d, out);
+      hn::StoreU(here.level, d, out + block);
+      hn::StoreU(here.difference, d, out + 2 * block);
     }
+    sum = hn::Mul(hn::Sub(sum, off), hn::Set(d, values.inverse));
+    if (base.terms > 0) {
+      Vec<T> of_base[2];
+      base_series<T, 1>(shape, base, b * block + v, d, mu, of_base);
+      sum = hn::Add(sum, of_base[1]);
+    }
+    hn::StoreU(sum, d, slope + v);
   }
 }
+
 template <class T>
-void add_spots(const Shape& shape, const Values<T>& values, const Base<T>& base, const Pull<T>& sample, const T* potential, const T* exponential, const T* costate,
-               T* sums) {
-  const auto common = values.bounded ? add_spots_of<T, true, true> : add_spots_of<T, false, true>;
-  const auto varied = values.bounded ? add_spots_of<T, true, false> : add_spots_of<T, false, false>;
-  common(shape, values, base, sample, 0, sample.n_common, potential, exponential, costate, sums);
-  varied(shape, values, base, sample, sample.n_common, sample.n_spots, potential, exponential, costate, sums);
+void spot_parts(const Shape& shape, const Values<T>& values, const Base<T>& base, const Pull<T>& sample, std::size_t b, const T* potential, T* parts, T* slope) {
+  (values.bounded ? spot_parts_of<T, true> : spot_parts_of<T, false>)(shape, values, base, sample, b, potential, parts, slope);
+}
+
+template <class T>
+void add_spots(const Pull<T>& sample, const T* parts, const T* costate, T* sums) {
+  const Tag<T> d;
+  for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
+    const auto lambda = hn::LoadU(d, costate + v);
+    const T* part = parts + v;
+    for (std::size_t k = 0; k < sample.n_spots; ++k, part += 3 * block) {
+      T* to = sums + sample.spots[k].input * 3 * block + v;
+      hn::StoreU(hn::MulAdd(lambda, hn::LoadU(d, part), hn::LoadU(d, to)), d, to);
+      hn::StoreU(hn::MulAdd(lambda, hn::LoadU(d, part + block), hn::LoadU(d, to + block)), d, to + block);
+      hn::StoreU(hn::MulAdd(lambda, hn::LoadU(d, part + 2 * block), hn::LoadU(d, to + 2 * block)), d, to + 2 * block);
+    }
+  }
 }
 
 // Adds costate times T_k of a node's potential, k < terms.

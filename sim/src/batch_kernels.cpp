@@ -40,8 +40,7 @@ class Group {
     }
     base_level_ = base != nullptr ? base->level : table->level;
     base_exponential_ = base != nullptr ? base->exponential : table->exponential;
-    slopes_ = lanes_.end();
-    level_ = slopes_ + (table == nullptr || table->terms == 0 ? 1 : table->terms) * shape.blocks * block * block;
+    level_ = lanes_.end() + (table == nullptr ? 0 : table->terms) * shape.blocks * block * block;
     fill<T>(shape, base_level_, base_exponential_, level_, level_ + shape.inputs);
     close(hn::Not(lanes_.inside(lanes_.start)));
   }
@@ -149,7 +148,6 @@ class Group {
     settled = hn::And(settled, hn::Le(size, hn::Set(d, T(limits_.tolerance * limits_.kT))));
     lanes_.add_where(settled, lanes_.correction, lanes_.mu);
     const V displacement = lanes_.largest_difference(lanes_.mu, lanes_.start);
-    lanes_.input_slopes(slopes_);
     hn::StoreU(hn::IfThenElseZero(settled, hn::Set(d, T(1))), d, on);
     for (std::size_t lane = 0; lane < n_; ++lane) {
       if (on[lane] < T(0.5)) continue;
@@ -159,7 +157,6 @@ class Group {
       sample.residual = of(residual, lane);
       sample.displacement = of(displacement, lane);
       for (std::size_t k = 0; k < shape_.nodes(); ++k) sample.potential[k] = lanes_.mu[k * block + lane];
-      for (std::size_t i = 0; i < shape_.blocks * block; ++i) sample.slope[i] = slopes_[i * block + lane];
       open_[lane] = 0;
     }
   }
@@ -249,8 +246,7 @@ class Group {
   Lanes<T> lanes_;
   T open_[block] = {};
   T base_level_, base_exponential_;
-  T* slopes_;  // [blocks * 16][16]
-  T* level_;   // [2][inputs] all levels of one sample and their exponentials: at the base, but while a sample is judged
+  T* level_;  // [2][inputs] all levels of one sample and their exponentials: at the base, but while a sample is judged
 };
 
 template <class T>
@@ -258,9 +254,10 @@ void pull(const Shape& shape, const Values<T>& values, const Base<T>& base, Pull
   const Tag<T> d;
   Lanes<T> lanes(shape, values, nullptr, scratch);
   const std::size_t nodes = shape.nodes(), fed = shape.blocks * block;
-  // Of one sample's fed nodes: potentials, the same scaled, 2^-scaled, costates, an expansion.
-  T* const potential = lanes.end();
-  T *const scaled_potential = potential + fed, *const exponential = scaled_potential + fed, *const costate = exponential + fed, *const expanded = costate + fed;
+  T* here = lanes.end();                 // [fed] potentials of a sample's fed nodes, costates
+  T* costate = here + fed;
+  T* slope = costate + fed;
+  T* parts = slope + fed;                // [n][blocks][spots][3][16], as many spots as the sample has
   lanes.clear_matrix();
   for (std::size_t lane = 0; lane < block; ++lane) {
     const Pull<T>& sample = samples[lane < n ? lane : 0];
@@ -270,19 +267,18 @@ void pull(const Shape& shape, const Values<T>& values, const Base<T>& base, Pull
       lanes.y[k * block + lane] = sample.cotangent != nullptr ? sample.cotangent[k] : sample.costate[k];
     }
   }
-  const auto of_fed = [&](const T* from, std::size_t lane, T* to) {
-    for (std::size_t i = 0; i < fed; ++i) to[i] = shape.fed[i] == nobody ? T(0) : from[shape.fed[i] * block + lane];
-  };
-  if (samples[0].cotangent != nullptr) {
-    for (std::size_t lane = 0; lane < n; ++lane) {
-      const Pull<T>& sample = samples[lane];
-      if (sample.slope == nullptr) {
-        of_fed(lanes.mu, lane, potential);
-        expansion<T, 1, false>(shape, values, base, sample.spots, sample.n_spots, sample.n_common, potential, expanded);
-      }
-      lanes.set_slopes(sample.slope == nullptr ? expanded + fed : sample.slope, lane);
+  T* next = parts;
+  for (std::size_t lane = 0; lane < n; ++lane) {
+    for (std::size_t b = 0; b < shape.blocks; ++b) {
+      for (std::size_t v = 0; v < block; ++v) here[v] = shape.fed[b * block + v] == nobody ? T(0) : samples[lane].potential[shape.fed[b * block + v]];
+      spot_parts<T>(shape, values, base, samples[lane], b, here, next, slope + b * block);
+      next += samples[lane].n_spots * 3 * block;
     }
-    lanes.template evaluate<true>(lanes.mu, lanes.flow);
+    lanes.set_slopes(slope, lane);
+  }
+  for (std::size_t lane = n; lane < block; ++lane) lanes.set_slopes(slope, lane);
+  lanes.template evaluate<true>(lanes.mu, lanes.flow);
+  if (samples[0].cotangent != nullptr) {
     const auto fine = lanes.factor(nullptr);
     lanes.solve_transposed(lanes.y, lanes.correction);
     T usable[block];
@@ -295,23 +291,23 @@ void pull(const Shape& shape, const Values<T>& values, const Base<T>& base, Pull
         lanes.y[k * block + lane] = samples[lane].singular ? T(0) : lambda;
       }
     }
-  } else {
-    lanes.template evaluate<false>(lanes.mu, lanes.flow);
   }
   for (std::size_t lane = n; lane < block; ++lane) {
     for (std::size_t k = 0; k < nodes; ++k) lanes.y[k * block + lane] = 0;
   }
   // Input edges: into node t, weight -(-lambda_t).
+  next = parts;
   for (std::size_t lane = 0; lane < n; ++lane) {
-    of_fed(lanes.mu, lane, potential);
-    of_fed(lanes.y, lane, costate);
-    for (std::size_t i = 0; i < fed; i += hn::Lanes(d)) {
-      const auto mu = hn::Mul(hn::Set(d, values.scale), hn::LoadU(d, potential + i));
-      hn::StoreU(mu, d, scaled_potential + i);
-      hn::StoreU(power_of_two(d, hn::Neg(mu)), d, exponential + i);
+    for (std::size_t b = 0; b < shape.blocks; ++b) {
+      for (std::size_t v = 0; v < block; ++v) {
+        const std::uint32_t k = shape.fed[b * block + v];
+        here[v] = k == nobody ? T(0) : samples[lane].potential[k];
+        costate[v] = k == nobody ? T(0) : lanes.y[k * block + lane];
+      }
+      add_spots<T>(samples[lane], next, costate, sums.input + b * shape.inputs * 3 * block);
+      next += samples[lane].n_spots * 3 * block;
+      if (base.terms > 0) add_moments<T>(shape, base, b, here, costate, sums.moments);
     }
-    add_spots<T>(shape, values, base, samples[lane], scaled_potential, exponential, costate, sums.input);
-    for (std::size_t b = 0; b < shape.blocks && base.terms > 0; ++b) add_moments<T>(shape, base, b, potential + b * block, costate + b * block, sums.moments);
   }
   lanes.add_edges(sums);
 }

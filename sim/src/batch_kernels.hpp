@@ -86,7 +86,6 @@ struct Sample {
   const T* inject = nullptr;     ///< [nodes]; null: none
   // Found:
   T* potential = nullptr;        ///< [nodes]
-  T* slope = nullptr;            ///< [blocks * 16] of the input currents by the fed nodes' potentials
   bool converged = false, contracting = true, followed = false;
   T bound = 0, residual = 0, displacement = 0, time = 0;
   std::uint32_t steps = 0, exact = 0;
@@ -122,7 +121,6 @@ struct Pull {
   const T* potential = nullptr;  ///< [nodes]
   const T* cotangent = nullptr;  ///< [nodes] dL/dmu; null: the costate is given
   T* costate = nullptr;          ///< [nodes]
-  const T* slope = nullptr;      ///< [blocks * 16] of the input currents by the fed nodes' potentials; null: not known
   bool singular = false;         ///< found: no costate
 };
 
@@ -130,12 +128,12 @@ struct Pull {
 inline std::size_t lane_rows(const Shape& s, std::size_t terms) {
   return 18 * s.nodes() + s.couplings() + s.rest * s.rest + s.first * s.rest + (7 + terms) * s.blocks * block + (terms > 5 ? terms : 5) * s.blocks;
 }
-/// Numbers of scratch for one group that settles: its network, its slopes, one sample's levels and their exponentials.
-inline std::size_t scratch_to_settle(const Shape& s) { return (lane_rows(s, 0) + s.blocks * block) * block + 2 * s.inputs; }
+/// Numbers of scratch for one group that settles: its network, one sample's levels and their exponentials.
+inline std::size_t scratch_to_settle(const Shape& s) { return lane_rows(s, 0) * block + 2 * s.inputs; }
 /// And for one that is relaxed in time: its samples' series while they are made.
-inline std::size_t scratch_to_relax(const Shape& s, std::size_t terms) { return (lane_rows(s, terms) + block * (terms > 1 ? terms : 1) * s.blocks) * block + 2 * s.inputs; }
-/// And for one whose gradient is found: one sample's fed nodes four times, and an expansion.
-inline std::size_t scratch_to_pull(const Shape& s) { return (lane_rows(s, 0) + 6 * s.blocks) * block; }
+inline std::size_t scratch_to_relax(const Shape& s, std::size_t terms) { return (lane_rows(s, terms) + block * terms * s.blocks) * block + 2 * s.inputs; }
+/// And for one whose gradient is found: one sample's fed nodes three times, and every sample's spots.
+inline std::size_t scratch_to_pull(const Shape& s, std::size_t most_spots) { return (lane_rows(s, 0) + 3 * s.blocks + block * s.blocks * most_spots * 3) * block; }
 
 /// The functions, as they are compiled for one instruction set.
 template <class T>

@@ -66,7 +66,7 @@ class Lanes {
   void expand_lane(const Base<T>& base, const Sample<T>& sample, std::size_t lane) {
     const std::size_t fed = s_.blocks * block;
     gather(lane);
-    expansion<T, anew ? 1 : 3, true>(s_, p_, base, sample.spots, sample.n_spots, sample.n_common, lane_, lane_ + fed);
+    expansion<T, anew ? 1 : 3>(s_, p_, base, sample, lane_, lane_ + fed);
     for (std::size_t i = 0; i < fed; ++i) {
       const std::size_t at = i * block + lane;
       if (anew) {
@@ -146,10 +146,15 @@ class Lanes {
     for (std::size_t i = 0; i < s_.blocks * block; ++i) {
       const std::uint32_t k = s_.fed[i];
       if (k == nobody) continue;
+      const V x = load(at, k), dx = hn::Sub(x, load(center_, i)), half = load(off_half_, i), sixth = load(off_sixth_, i), off_slope = load(off_slope_, i);
       V I, slope;
-      input<with_slope>(i, load(at, k), I, slope);
+      series<with_slope>(i, x, I, slope);
+      I = hn::Add(I, hn::MulAdd(hn::MulAdd(hn::MulAdd(sixth, dx, half), dx, off_slope), dx, load(off_, i)));
       store(hn::Add(load(out, k), I), out, k);
-      if (with_slope) store(hn::Sub(load(diagonal, k), slope), diagonal, k);
+      if (with_slope) {
+        slope = hn::Add(slope, hn::MulAdd(hn::MulAdd(hn::Mul(hn::Set(d, T(3)), sixth), dx, hn::Add(half, half)), dx, off_slope));
+        store(hn::Sub(load(diagonal, k), slope), diagonal, k);
+      }
     }
     // Copies: stores through a T* could change what the members point to, as far as a compiler knows.
     const Shape shape = s_;
@@ -179,15 +184,6 @@ class Lanes {
           hn::StoreU(hn::Neg(by_source), d, ts);
         }
       }
-    }
-  }
-
-  // Slopes of the input currents at `mu`, [fed].
-  void input_slopes(T* out) const {
-    for (std::size_t i = 0; i < s_.blocks * block; ++i) {
-      V current, slope = hn::Zero(d);
-      if (s_.fed[i] != nobody) input<true>(i, load(mu, s_.fed[i]), current, slope);
-      store(slope, out, i);
     }
   }
 
@@ -335,15 +331,6 @@ class Lanes {
  private:
   void gather(std::size_t lane) {
     for (std::size_t i = 0; i < s_.blocks * block; ++i) lane_[i] = s_.fed[i] == nobody ? T(0) : mu[s_.fed[i] * block + lane];
-  }
-
-  // The current into fed node i and its slope.
-  template <bool with_slope>
-  HWY_INLINE void input(std::size_t i, V potential, V& current, V& slope) const {
-    const V dx = hn::Sub(potential, load(center_, i)), half = load(off_half_, i), sixth = load(off_sixth_, i), off_slope = load(off_slope_, i);
-    series<with_slope>(i, potential, current, slope);
-    current = hn::Add(current, hn::MulAdd(hn::MulAdd(hn::MulAdd(sixth, dx, half), dx, off_slope), dx, load(off_, i)));
-    if (with_slope) slope = hn::Add(slope, hn::MulAdd(hn::MulAdd(hn::Mul(hn::Set(d, T(3)), sixth), dx, hn::Add(half, half)), dx, off_slope));
   }
 
   // Clenshaw's recurrence b_k = c_k + 2 x b_(k+1) - b_(k+2) for the series of fed node i, and its derivative.
