@@ -403,9 +403,11 @@ HWY_INLINE Parts<T> parts_of(Tag<T> d, const T* edge, T level, T exponential, co
   return {hn::Sub(f.s, f.t), by_level, hn::Mul(by_level, hn::Sub(hn::Set(d, level), node.mu))};
 }
 
-// The spots' parts [spots][3][16] of one block, of common ones less those at the base level, and the slope of the sample's input currents.
+// Of one block of a sample: its common spots' parts less those at the base level, [common][3][16]; its varied inputs' windows and levels,
+// [varied][2][16]; and the slope of its input currents.
 template <class T, bool bounded>
-void spot_parts_of(const Shape& shape, const Values<T>& values, const Base<T>& base, const Pull<T>& sample, std::size_t b, const T* potential, T* parts, T* slope) {
+void spot_parts_of(const Shape& shape, const Values<T>& values, const Base<T>& base, const Pull<T>& sample, std::size_t b, const T* potential, T* common, T* varied,
+                   T* slope) {
   const Tag<T> d;
   for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
     const auto mu = hn::LoadU(d, potential + v);
@@ -414,21 +416,24 @@ void spot_parts_of(const Shape& shape, const Values<T>& values, const Base<T>& b
     node.e = power_of_two(d, hn::Neg(node.mu));
     const T* edges = edges_of(shape, values, b) + v;
     auto sum = hn::Zero(d), off = hn::Zero(d);
-    T* out = parts + v;
-    for (std::size_t k = 0; k < sample.n_spots; ++k, out += 3 * block) {
+    T* out = common + v;
+    for (std::size_t k = 0; k < sample.n_common; ++k, out += 3 * block) {
       const Spot<T>& spot = sample.spots[k];
       const T* edge = edges + spot.input * 3 * block;
       const auto gamma = hn::LoadU(d, edge);
-      Parts<T> here = parts_of<T, bounded>(d, edge, spot.level, spot.exponential, node, sum, gamma);
-      if (k < sample.n_common) {
-        const Parts<T> there = parts_of<T, bounded>(d, edge, base.level, base.exponential, node, off, gamma);
-        here.window = hn::Sub(here.window, there.window);
-        here.level = hn::Sub(here.level, there.level);
-        here.difference = hn::Sub(here.difference, there.difference);
-      }
+      const Parts<T> here = parts_of<T, bounded>(d, edge, spot.level, spot.exponential, node, sum, gamma);
+      const Parts<T> there = parts_of<T, bounded>(d, edge, base.level, base.exponential, node, off, gamma);
+      hn::StoreU(hn::Sub(here.window, there.window), d, out);
+      hn::StoreU(hn::Sub(here.level, there.level), d, out + block);
+      hn::StoreU(hn::Sub(here.difference, there.difference), d, out + 2 * block);
+    }
+    out = varied + v;
+    for (std::size_t k = sample.n_common; k < sample.n_spots; ++k, out += 2 * block) {
+      const Spot<T>& spot = sample.spots[k];
+      const T* edge = edges + spot.input * 3 * block;
+      const Parts<T> here = parts_of<T, bounded>(d, edge, spot.level, spot.exponential, node, sum, hn::LoadU(d, edge));
       hn::StoreU(here.window, d, out);
       hn::StoreU(here.level, d, out + block);
-      hn::StoreU(here.difference, d, out + 2 * block);
     }
     sum = hn::Mul(hn::Sub(sum, off), hn::Set(d, values.inverse));
     if (base.terms > 0) {
@@ -439,23 +444,48 @@ void spot_parts_of(const Shape& shape, const Values<T>& values, const Base<T>& b
     hn::StoreU(sum, d, slope + v);
   }
 }
-
 template <class T>
-void spot_parts(const Shape& shape, const Values<T>& values, const Base<T>& base, const Pull<T>& sample, std::size_t b, const T* potential, T* parts, T* slope) {
-  (values.bounded ? spot_parts_of<T, true> : spot_parts_of<T, false>)(shape, values, base, sample, b, potential, parts, slope);
+void spot_parts(const Shape& shape, const Values<T>& values, const Base<T>& base, const Pull<T>& sample, std::size_t b, const T* potential, T* common, T* varied, T* slope) {
+  (values.bounded ? spot_parts_of<T, true> : spot_parts_of<T, false>)(shape, values, base, sample, b, potential, common, varied, slope);
 }
 
+// Adds costate times the parts of a sample's common spots, of one block, to the sums of their edges.
 template <class T>
-void add_spots(const Pull<T>& sample, const T* parts, const T* costate, T* sums) {
+void add_common(const Pull<T>& sample, const T* parts, const T* costate, T* sums) {
   const Tag<T> d;
   for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
     const auto lambda = hn::LoadU(d, costate + v);
     const T* part = parts + v;
-    for (std::size_t k = 0; k < sample.n_spots; ++k, part += 3 * block) {
+    for (std::size_t k = 0; k < sample.n_common; ++k, part += 3 * block) {
       T* to = sums + sample.spots[k].input * 3 * block + v;
       hn::StoreU(hn::MulAdd(lambda, hn::LoadU(d, part), hn::LoadU(d, to)), d, to);
       hn::StoreU(hn::MulAdd(lambda, hn::LoadU(d, part + block), hn::LoadU(d, to + block)), d, to + block);
       hn::StoreU(hn::MulAdd(lambda, hn::LoadU(d, part + 2 * block), hn::LoadU(d, to + 2 * block)), d, to + 2 * block);
+    }
+  }
+}
+// The same for the varied inputs of n samples, which are the same of each, [n][blocks][varied][2][16]: an edge's sums stay in registers.
+// Scaled potentials and costates: [n][blocks * 16].
+template <class T>
+void add_varied(const Shape& shape, const Pull<T>* samples, std::size_t n, const T* parts, const T* potential, const T* costate, T* sums) {
+  const Tag<T> d;
+  const std::size_t blocks = shape.blocks, fed = blocks * block, varied = samples[0].n_spots - samples[0].n_common, of_block = varied * 2 * block;
+  for (std::size_t b = 0; b < blocks; ++b) {
+    for (std::size_t k = 0; k < varied; ++k) {
+      T* const edge = sums + (b * shape.inputs + samples[0].spots[samples[0].n_common + k].input) * 3 * block;
+      for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
+        auto window = hn::LoadU(d, edge + v), level = hn::LoadU(d, edge + block + v), difference = hn::LoadU(d, edge + 2 * block + v);
+        const T *part = parts + b * of_block + k * 2 * block + v, *lambda = costate + b * block + v, *mu = potential + b * block + v;
+        for (std::size_t s = 0; s < n; ++s, part += blocks * of_block, lambda += fed, mu += fed) {
+          const auto by = hn::LoadU(d, lambda), by_level = hn::Mul(by, hn::LoadU(d, part + block));
+          window = hn::MulAdd(by, hn::LoadU(d, part), window);
+          level = hn::Add(level, by_level);
+          difference = hn::MulAdd(by_level, hn::Sub(hn::Set(d, samples[s].spots[samples[s].n_common + k].level), hn::LoadU(d, mu)), difference);
+        }
+        hn::StoreU(window, d, edge + v);
+        hn::StoreU(level, d, edge + block + v);
+        hn::StoreU(difference, d, edge + 2 * block + v);
+      }
     }
   }
 }

@@ -254,10 +254,11 @@ void pull(const Shape& shape, const Values<T>& values, const Base<T>& base, Pull
   const Tag<T> d;
   Lanes<T> lanes(shape, values, nullptr, scratch);
   const std::size_t nodes = shape.nodes(), fed = shape.blocks * block;
-  T* here = lanes.end();                 // [fed] potentials of a sample's fed nodes, costates
-  T* costate = here + fed;
-  T* slope = costate + fed;
-  T* parts = slope + fed;                // [n][blocks][spots][3][16], as many spots as the sample has
+  // Of the samples' fed nodes: potentials, the same scaled, costates, [n][fed]; of one sample: slopes. Then the parts of varied inputs,
+  // [n][blocks][varied][2][16], and of common spots, [n][blocks][spots][3][16], as many as the sample has.
+  T *const potential = lanes.end(), *const scaled_potential = potential + block * fed, *const costate = scaled_potential + block * fed, *const slope = costate + block * fed;
+  const std::size_t varied = samples[0].n_spots - samples[0].n_common, of_sample = shape.blocks * varied * 2 * block;
+  T *const varied_parts = slope + fed, *const common_parts = varied_parts + block * of_sample;
   lanes.clear_matrix();
   for (std::size_t lane = 0; lane < block; ++lane) {
     const Pull<T>& sample = samples[lane < n ? lane : 0];
@@ -267,12 +268,17 @@ void pull(const Shape& shape, const Values<T>& values, const Base<T>& base, Pull
       lanes.y[k * block + lane] = sample.cotangent != nullptr ? sample.cotangent[k] : sample.costate[k];
     }
   }
-  T* next = parts;
+  const auto of_fed = [&](const T* from, std::size_t lane, T* to) {
+    for (std::size_t i = 0; i < fed; ++i) to[i] = shape.fed[i] == nobody ? T(0) : from[shape.fed[i] * block + lane];
+  };
+  T* next = common_parts;
   for (std::size_t lane = 0; lane < n; ++lane) {
+    T* const here = potential + lane * fed;
+    of_fed(lanes.mu, lane, here);
+    for (std::size_t i = 0; i < fed; ++i) scaled_potential[lane * fed + i] = values.scale * here[i];
     for (std::size_t b = 0; b < shape.blocks; ++b) {
-      for (std::size_t v = 0; v < block; ++v) here[v] = shape.fed[b * block + v] == nobody ? T(0) : samples[lane].potential[shape.fed[b * block + v]];
-      spot_parts<T>(shape, values, base, samples[lane], b, here, next, slope + b * block);
-      next += samples[lane].n_spots * 3 * block;
+      spot_parts<T>(shape, values, base, samples[lane], b, here + b * block, next, varied_parts + lane * of_sample + b * varied * 2 * block, slope + b * block);
+      next += samples[lane].n_common * 3 * block;
     }
     lanes.set_slopes(slope, lane);
   }
@@ -296,19 +302,17 @@ void pull(const Shape& shape, const Values<T>& values, const Base<T>& base, Pull
     for (std::size_t k = 0; k < nodes; ++k) lanes.y[k * block + lane] = 0;
   }
   // Input edges: into node t, weight -(-lambda_t).
-  next = parts;
+  next = common_parts;
   for (std::size_t lane = 0; lane < n; ++lane) {
+    T* const lambda = costate + lane * fed;
+    of_fed(lanes.y, lane, lambda);
     for (std::size_t b = 0; b < shape.blocks; ++b) {
-      for (std::size_t v = 0; v < block; ++v) {
-        const std::uint32_t k = shape.fed[b * block + v];
-        here[v] = k == nobody ? T(0) : samples[lane].potential[k];
-        costate[v] = k == nobody ? T(0) : lanes.y[k * block + lane];
-      }
-      add_spots<T>(samples[lane], next, costate, sums.input + b * shape.inputs * 3 * block);
-      next += samples[lane].n_spots * 3 * block;
-      if (base.terms > 0) add_moments<T>(shape, base, b, here, costate, sums.moments);
+      add_common<T>(samples[lane], next, lambda + b * block, sums.input + b * shape.inputs * 3 * block);
+      next += samples[lane].n_common * 3 * block;
+      if (base.terms > 0) add_moments<T>(shape, base, b, potential + lane * fed + b * block, lambda + b * block, sums.moments);
     }
   }
+  add_varied<T>(shape, samples, n, varied_parts, scaled_potential, costate, sums.input);
   lanes.add_edges(sums);
 }
 

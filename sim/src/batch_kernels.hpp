@@ -116,7 +116,7 @@ struct Chunks {
 /// One sample whose gradient is wanted.
 template <class T>
 struct Pull {
-  const Spot<T>* spots = nullptr;  ///< as in Sample
+  const Spot<T>* spots = nullptr;  ///< as in Sample; those that are not common are the same of all samples
   std::size_t n_spots = 0, n_common = 0;
   const T* potential = nullptr;  ///< [nodes]
   const T* cotangent = nullptr;  ///< [nodes] dL/dmu; null: the costate is given
@@ -132,8 +132,8 @@ inline std::size_t lane_rows(const Shape& s, std::size_t terms) {
 inline std::size_t scratch_to_settle(const Shape& s) { return lane_rows(s, 0) * block + 2 * s.inputs; }
 /// And for one that is relaxed in time: its samples' series while they are made.
 inline std::size_t scratch_to_relax(const Shape& s, std::size_t terms) { return (lane_rows(s, terms) + block * terms * s.blocks) * block + 2 * s.inputs; }
-/// And for one whose gradient is found: one sample's fed nodes three times, and every sample's spots.
-inline std::size_t scratch_to_pull(const Shape& s, std::size_t most_spots) { return (lane_rows(s, 0) + 3 * s.blocks + block * s.blocks * most_spots * 3) * block; }
+/// And for one whose gradient is found: its fed nodes three times, one sample's, and every sample's spots.
+inline std::size_t scratch_to_pull(const Shape& s, std::size_t most_spots) { return (lane_rows(s, 0) + (3 * block + 1) * s.blocks + block * s.blocks * most_spots * 3) * block; }
 
 /// The functions, as they are compiled for one instruction set.
 template <class T>
