@@ -265,8 +265,9 @@ class Trainer::Counted final : public Device {
 
  protected:
   void do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) override {
-    device_.relax(
-        drives,
+    // Checked already, against the same info.
+    pass_on(
+        device_, drives,
         [&](std::size_t index, const Relaxation& row) {
           time(row);
           const auto place = static_cast<double>(state_.relaxations + made_++);
@@ -469,7 +470,10 @@ class Trainer::Loop {
   Gradient measured(Minibatch& batch, std::uint32_t& repeats) {
     std::vector<std::vector<Relaxation>> rows;
     Gradient mean = measure(batch, rows);
-    if (options_.start == TrainingOptions::StartFrom::last) remember(batch, rows);
+    if (options_.start == TrainingOptions::StartFrom::last) {
+      if (!(options_.target_error > 0)) batch.starts.clear();  // no repeat needs them
+      remember(batch, rows);
+    }
     repeats = 1;
     if (!(options_.target_error > 0)) return mean;
     std::vector<Gradient> passes{mean};
@@ -630,7 +634,11 @@ class Trainer::Loop {
 
   void remember(const Minibatch& batch, const std::vector<std::vector<Relaxation>>& rows) {
     for_each_index(rows.size(), batch.threads, [&](std::size_t i) {
-      if (rows[i][0].quality.usable()) trainer_.last_[batch.samples[i]] = std::make_shared<const Vector>(rows[i][0].potential);
+      if (!rows[i][0].quality.usable()) return;
+      std::shared_ptr<Vector>& last = trainer_.last_[batch.samples[i]];
+      // In its place, where nobody looks at it any more.
+      if (last && last.use_count() == 1) *last = rows[i][0].potential;
+      else last = std::make_shared<Vector>(rows[i][0].potential);
     });
   }
 
@@ -822,7 +830,7 @@ void Trainer::remember(std::uint64_t sample, std::shared_ptr<const Vector> poten
   if (sample >= last_.size()) {
     throw std::invalid_argument("remember: sample " + std::to_string(sample) + " of " + std::to_string(last_.size()));
   }
-  last_[sample] = std::move(potential);
+  last_[sample] = potential ? std::make_shared<Vector>(*potential) : nullptr;
 }
 
 }  // namespace ness

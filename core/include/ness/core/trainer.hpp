@@ -160,7 +160,7 @@ class Trainer {
   OptimizerOptions optimizer_;
   TrainingOptions options_;
   std::vector<TrainingObserver*> observers_;
-  std::vector<std::shared_ptr<const Vector>> last_;
+  std::vector<std::shared_ptr<Vector>> last_;
 };
 
 }  // namespace ness
