@@ -129,7 +129,7 @@ void by_batches(const Case& c, Batches kind, Count& count) {
   batch->relax(c.theta, c.patterns, start, {}, std::vector<bool>(samples, false), options.steady_state, 1, potential, own);
   count.served += static_cast<std::uint64_t>(std::count_if(own.begin(), own.end(), [](const auto& f) { return f.converged; }));
   if (c.near.empty()) return;
-  // Gradients at the reference's states, and at the path's own, where it begins with slopes that it found on the way.
+  // Gradients at the reference's states, and at the path's own.
   const NetworkModel fast(c.network, 1, kind), exact(c.network, 1);
   Random random(c.near.size(), 41);
   for (const std::vector<Relaxation>& rows : {c.settled, relax_all(simulation, c.near)}) {

@@ -9,6 +9,7 @@
 #include "ness/core/data_files.hpp"
 #include "ness/core/digest.hpp"
 #include "ness/core/error.hpp"
+#include "ness/core/random.hpp"
 
 using namespace ness;
 namespace fs = std::filesystem;
@@ -154,6 +155,29 @@ TEST_CASE("bytes become levels, and shifts move images", "[images]") {
   CHECK_THROWS_WITH(byte_images("t", file, {}, false), Catch::Contains("expected images x rows x columns"));
   file.shape = {0, 2, 3};
   CHECK_THROWS_WITH(byte_images("t", file, {}, false), Catch::Contains("no pixel"));
+}
+
+TEST_CASE("images are decoded pixel by pixel, black stretches too, however they are shifted", "[images]") {
+  constexpr int height = 4, width = 27;
+  IdxFile file;
+  file.shape = {3, height, width};
+  Random random(5, 1);
+  for (int i = 0; i < 3 * height * width; ++i) file.values.push_back(random.uniform() < 0.1 ? static_cast<std::uint8_t>(1 + 254 * random.uniform()) : std::uint8_t{0});
+  const auto set = byte_images("train", file, {-2, 2}, true);
+  // How far each variant moves right and down (pattern.hpp counts variants; data_files.cpp has their order).
+  const std::pair<int, int> moved[] = {{0, 0}, {-1, -1}, {0, -1}, {1, -1}, {-1, 0}, {1, 0}, {-1, 1}, {0, 1}, {1, 1}};
+  for (std::uint64_t row = 0; row < set->rows(); ++row) {
+    const auto [dx, dy] = moved[row / 3];
+    set->expect(row);
+    const Vector levels = set->levels(row);
+    for (int y = 0; y < height; ++y) {
+      for (int x = 0; x < width; ++x) {
+        const bool inside = x - dx >= 0 && x - dx < width && y - dy >= 0 && y - dy < height;
+        const int byte = inside ? file.values[((row % 3) * height + static_cast<std::size_t>(y - dy)) * width + static_cast<std::size_t>(x - dx)] : 0;
+        REQUIRE(levels[y * width + x] == -2 + 4.0 * byte / 255);
+      }
+    }
+  }
 }
 
 TEST_CASE("an image task fits images to labels", "[images]") {
