@@ -15,11 +15,10 @@ namespace ness::sim::batches {
 template <class T>
 class Laid {
  public:
-  /// scale, inverse: as in Values. `based`: look for a commonest level; it counts where more than 60 % of the inputs have it.
-  /// An input that often has another level than the commonest does not count as common: evaluating its edges at its level costs less, once
-  /// a sample, than evaluating them at both where they differ.
-  /// `memory`: what an earlier one leaves.
   using Memory = std::vector<std::vector<Spot<T>>>;
+  /// scale, inverse: as in Values. `based`: look for a commonest level; it counts where more than 60 % of the inputs have it. An input that
+  /// has another level in more than half of the first patterns does not count as common, it is varied: evaluating its edges at its level in
+  /// every sample costs less than evaluating them at both levels in those in which they differ. `memory`: what an earlier one leaves.
   Laid(std::span<const Pattern> patterns, T scale, T inverse, bool based, unsigned threads, Memory memory = {});
   Memory memory() && { return std::move(spots_); }
 
