@@ -96,6 +96,17 @@ Contestant contestant_of(Contestant::Kind kind, std::string label, Experiment ex
 
 }  // namespace
 
+LoadOptions with_estimator(LoadOptions options, const Experiment& base, const EstimatorEntry& entry) {
+  options.set.push_back("estimator.kind=\"" + std::string(entry.name) + "\"");
+  std::vector<std::string_view> keys{entry.name};
+  if (entry.alias != entry.name) keys.push_back(entry.alias);
+  for (const std::string_view key : keys) {
+    const auto settings = base.compare.settings.find(std::string(key));
+    if (settings != base.compare.settings.end()) options.set.insert(options.set.end(), settings->second.begin(), settings->second.end());
+  }
+  return options;
+}
+
 std::vector<Contestant> contestants(const std::string& path, const LoadOptions& options, const std::vector<std::string>& estimators) {
   const Experiment base = load_experiment(path, options);
   std::vector<std::string> names = estimators.empty() ? base.compare.estimators : estimators;
@@ -106,13 +117,7 @@ std::vector<Contestant> contestants(const std::string& path, const LoadOptions& 
   using Kind = Contestant::Kind;
   for (const std::string& name : names) {
     const EstimatorEntry& entry = estimator_entry(name);
-    LoadOptions own = options;
-    own.set.push_back("estimator.kind=\"" + std::string(entry.name) + "\"");
-    for (const std::string_view key : {entry.name, entry.alias}) {
-      const auto settings = base.compare.settings.find(std::string(key));
-      if (settings != base.compare.settings.end()) own.set.insert(own.set.end(), settings->second.begin(), settings->second.end());
-    }
-    all.push_back(contestant_of(Kind::in_situ, std::string(entry.name), load_experiment(path, own)));
+    all.push_back(contestant_of(Kind::in_situ, std::string(entry.name), load_experiment(path, with_estimator(options, base, entry))));
   }
   const std::string own(base.estimator);
   all.push_back(contestant_of(Kind::deployed, "twin, deployed", base));

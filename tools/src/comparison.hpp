@@ -35,6 +35,10 @@ struct Contestant {
   std::string refused;             ///< why the device cannot serve it; empty: it can
 };
 
+/// The options that load an experiment with another of the estimators and the settings that its [compare.settings] have for it, under its
+/// name or its alias.
+LoadOptions with_estimator(LoadOptions options, const Experiment& base, const EstimatorEntry& entry);
+
 /// The contestants of an experiment: the estimators of its [compare] table (every one of estimator_table() where it names none), with
 /// their settings; then the baselines, the tuned and in-situ ones with the experiment's own estimator.
 std::vector<Contestant> contestants(const std::string& path, const LoadOptions& options, const std::vector<std::string>& estimators);

@@ -7,7 +7,6 @@
 #include "comparison.hpp"
 #include "evaluations.hpp"
 #include "ness/core/error.hpp"
-#include "ness/core/error.hpp"
 #include "progress.hpp"
 #include "run.hpp"
 
@@ -58,14 +57,8 @@ std::vector<Advice> advice_on(const AdviseOptions& options, const Experiment& ba
   for (const EstimatorEntry& entry : estimator_table()) {
     Advice advice;
     advice.entry = &entry;
-    LoadOptions own = options.load();
-    own.set.push_back("estimator.kind=\"" + std::string(entry.name) + "\"");
-    for (const std::string_view key : {entry.name, entry.alias}) {
-      const auto settings = base.compare.settings.find(std::string(key));
-      if (settings != base.compare.settings.end()) own.set.insert(own.set.end(), settings->second.begin(), settings->second.end());
-    }
     try {
-      const Experiment experiment = load_experiment(options.experiment, own);
+      const Experiment experiment = load_experiment(options.experiment, with_estimator(options.load(), base, entry));
       Run run = options.bench.empty() ? prepare(experiment) : prepare(experiment, load_bench(options.bench), DeviceKind::emulated);
       const DeviceInfo info = run.space->narrowed(run.device().info());
       advice.refused = run.estimator->unmet_needs(info);
