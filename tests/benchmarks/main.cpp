@@ -22,6 +22,7 @@ int main(int argc, char** argv) {
   int count = static_cast<int>(rest.size());
   benchmark::Initialize(&count, rest.data());
   if (benchmark::ReportUnrecognizedArguments(count, rest.data())) return 2;
+  benchmarks::add_memory();
   benchmarks::add_kernels();
   benchmarks::add_epochs();
   benchmarks::add_relaxations();

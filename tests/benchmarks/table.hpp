@@ -40,6 +40,7 @@ class Table final : public benchmark::BenchmarkReporter {
 };
 
 /// Register the benchmarks of each subject, after the options are read.
+void add_memory();
 void add_kernels();
 void add_relaxations();
 void add_epochs();
