@@ -41,9 +41,8 @@ class Batch;
 /// Network equations as a Model (exact derivatives). Safe to use from several threads.
 class NetworkModel final : public Model {
  public:
-  /// With batches gradients are summed in their precision (relative error of the sum at most 3e-5 in single, typically 1e-6; more where costates are
-  /// large). Throws std::invalid_argument
-  /// where they do not serve the network.
+  /// With batches gradients are summed in their precision (relative error of the sum at most 3e-5 in single, typically 1e-6; more where
+  /// costates are large). Throws std::invalid_argument where they do not serve the network.
   explicit NetworkModel(std::shared_ptr<const Network> network, unsigned threads = 0, Batches batches = Batches::off);
   std::size_t free_nodes() const override;
   std::size_t parameters() const override;
