@@ -341,7 +341,7 @@ std::uint32_t lay(std::size_t n, const double* level, T scale, const double* bas
     const auto x = hn::LoadU(d, level + i), at = hn::LoadU(d, base + i);
     low = hn::Min(low, x);
     high = hn::Max(high, x);
-    const auto differs = hn::Or(hn::Lt(x, at), hn::Gt(x, at));
+    const auto differs = hn::AndNot(hn::Eq(x, at), hn::Eq(at, at));  // what is no number differs
     if (hn::AllFalse(d, differs)) continue;
     std::int64_t found[2 * block] = {};  // CompressStore may write a whole vector
     const std::size_t many = hn::CompressStore(hn::Iota(d_index, static_cast<std::int64_t>(i)), hn::RebindMask(d_index, differs), d_index, found);
@@ -354,7 +354,7 @@ std::uint32_t lay(std::size_t n, const double* level, T scale, const double* bas
   for (; i < n; ++i) {
     ends[0] = level[i] < ends[0] ? level[i] : ends[0];
     ends[1] = level[i] > ends[1] ? level[i] : ends[1];
-    if (level[i] < base[i] || level[i] > base[i]) spots[count++].input = static_cast<std::uint32_t>(i);
+    if (base[i] == base[i] && !(level[i] == base[i])) spots[count++].input = static_cast<std::uint32_t>(i);
   }
   for (std::size_t k = 0; k < n_varied; ++k) spots[count++].input = varied[k];
   for (std::uint32_t k = 0; k < count; ++k) chosen[k] = level[spots[k].input];

@@ -141,7 +141,7 @@ struct Arithmetic {
   std::size_t group_size;  ///< samples that are computed side by side
   /// out = level * scale, and 2^-out; n of them.
   void (*scale_levels)(std::size_t n, const double* level, T scale, T* out, T* exponential);
-  /// A sample's spots: the inputs above or below their base level [n] (NaN: neither), then the varied ones; returns how many. spots has room
+  /// A sample's spots: the inputs that are not at their base level [n] (NaN: has none), then the varied ones; returns how many. spots has room
   /// for n and a vector; ends: the smallest and the largest level; chosen [n], scratch [2 n].
   std::uint32_t (*lay)(std::size_t n, const double* level, T scale, const double* base, const std::uint32_t* varied, std::size_t n_varied, Spot<T>* spots, double* ends,
                        double* chosen, T* scratch);

@@ -9,9 +9,9 @@ namespace ness::sim::batches {
 
 namespace {
 constexpr double widest = 30;  // |mu|/(kT T) within which no product of exponentials leaves single precision
-constexpr double least_share = 0.6;
-constexpr std::size_t ahead = 3;      // samples: their levels are on the way while others are laid out
-constexpr std::size_t looked_at = 4;        // samples that tell what is common
+constexpr double least_share = 0.6;            // of the inputs at the commonest level
+constexpr std::size_t ahead = 3;              // samples: their levels are on the way while others are laid out
+constexpr std::size_t looked_at = 4;          // samples that tell what is common
 constexpr std::size_t looked_at_inputs = 32;  // and which inputs are varied
 }  // namespace
 
@@ -61,7 +61,7 @@ void Laid<T>::find_base(std::span<const Pattern> patterns) {
     if (votes == 0) candidate = x;
     if (x == candidate) {
       ++votes;
-    } else {
+    } else if (votes > 0) {  // 0: a candidate that is no number
       --votes;
     }
   }

@@ -1,8 +1,11 @@
 // Batches of relaxations in vector code against the reference solver and the reference gradient, one network and sample at a time.
 #include <catch2/catch.hpp>
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -313,4 +316,39 @@ TEST_CASE("batches: what their elimination does not solve is solved by the refer
     CHECK((gradient - reference).norm() < 1e-5 * reference.norm());
   }
   CHECK(unsolved > 0);
+}
+
+TEST_CASE("batches: a level that is no number settles nowhere, wherever it stands") {
+  const NetworkSpec spec = random_dots({60, 9, 3}, 3, 0.5);
+  const Network network(spec);
+  const Network::Impl impl(spec, LinearAlgebra::dense);
+  const std::shared_ptr<const batches::Batch> single = batches::make<float>(impl);
+  const auto theta = std::make_shared<const Vector>(network.theta());
+  class Bad final : public PatternSet {
+   public:
+    explicit Bad(RowMatrix levels) : levels_(std::move(levels)) {}
+    const std::string& name() const override { return name_; }
+    std::uint64_t base_rows() const override { return static_cast<std::uint64_t>(levels_.rows()); }
+    std::uint32_t width() const override { return static_cast<std::uint32_t>(levels_.cols()); }
+    void levels(std::uint64_t row, Eigen::Ref<Vector> out) const override { out = levels_.row(static_cast<Eigen::Index>(row)).transpose(); }
+
+   private:
+    std::string name_ = "bad";
+    RowMatrix levels_;
+  };
+  constexpr std::size_t samples = 64;
+  RowMatrix levels = RowMatrix::Constant(samples, 60, -2.0);
+  levels.col(5).setLinSpaced(-1, 1);  // varied
+  for (const Eigen::Index at : {0, 5, 31, 59}) levels(at, at) = std::numeric_limits<double>::quiet_NaN();
+  const auto set = std::make_shared<const Bad>(levels);
+  std::vector<Pattern> clamp;
+  for (std::uint64_t i = 0; i < samples; ++i) clamp.push_back({set, i});
+  const std::vector<Vector> start(samples, network.rest());
+  for (const bool restored : {false, true}) {
+    std::vector<Vector> found(samples);
+    std::vector<batches::Batch::Found> what(samples);
+    single->relax(theta, clamp, pointers(start), {}, std::vector<bool>(samples, restored), SteadyStateOptions{}, 1, found, what);
+    for (const std::size_t at : {0U, 5U, 31U, 59U}) CHECK_FALSE(what[at].converged);
+    CHECK(std::count_if(what.begin(), what.end(), [](const auto& one) { return one.converged; }) == samples - 4);
+  }
 }

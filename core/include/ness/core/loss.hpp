@@ -9,7 +9,7 @@
 
 namespace ness {
 
-/// The loss of one sample. The loss of a set is the mean over its samples.
+/// The loss of one sample. The loss of a set is the mean over its samples. Samples are evaluated on several threads at once.
 class Loss {
  public:
   virtual ~Loss() = default;
