@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <stdexcept>
 #include <utility>
 
@@ -42,14 +43,21 @@ class Adjoint final : public Estimator {
     parts.costates.resize(n);
     std::vector<Vector> cotangents(n);
     std::vector<double> losses(n), correct(n);
+    const std::size_t size = info.parameters.size();
+    Vector sum;
+    if (n > 0) sum.resize(static_cast<Eigen::Index>(size));
+    else sum = Vector::Zero(static_cast<Eigen::Index>(size));
+    // One loop for all that is done before the model's: what each costs is little, beginning and ending a loop is not. Cotangents are
+    // divided by the number of samples here, since the gradient is long.
+    const auto divisor = static_cast<double>(n);
     for_each_index(n, batch.threads, [&](std::size_t k) {
-      const std::size_t i = parts.samples[k];
+      const std::size_t i = parts.samples[k], from = k * size / n, to = (k + 1) * size / n;
       parts.drives[k] = batch.free_drive(i);
       parts.potentials[k] = rows[i][0].potential;
-      cotangents[k] = forming.cotangent(i, losses[k]);
+      cotangents[k] = forming.cotangent(i, losses[k]) / divisor;
       correct[k] = forming.correct(i, parts.potentials[k]) ? 1.0 : 0.0;
+      std::fill(sum.data() + from, sum.data() + to, 0.0);
     });
-    Vector sum = Vector::Zero(static_cast<Eigen::Index>(info.parameters.size()));
     if (n > 0) model_->add_adjoint_gradient(parts.drives, parts.potentials, cotangents, parts.costates, sum);
     for (std::size_t k = 0; k < n; ++k) {
       if (parts.costates[k].allFinite()) {
@@ -58,7 +66,7 @@ class Adjoint final : public Estimator {
         forming.leave_out();
       }
     }
-    return forming.finish(std::move(sum));
+    return forming.finish(std::move(sum), std::max(1.0, divisor));
   }
 
  private:

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "ness/core/error.hpp"
-#include "ness/core/parallel.hpp"
 
 namespace ness {
 
@@ -73,18 +72,14 @@ void Forming::use(double loss, double correct) {
   gradient_.correct += correct;
 }
 
-Gradient Forming::finish(Vector sum) {
+Gradient Forming::finish(Vector sum, double divided_by) {
   // With no sample used: 0 / 0, which is what is known of the gradient then.
   const auto used = static_cast<double>(gradient_.used);
   gradient_.value = std::move(sum);
   if (gradient_.used == 0) {
     gradient_.value.setConstant(std::numeric_limits<double>::quiet_NaN());
-  } else {
-    constexpr std::size_t piece = 8192;
-    const auto size = static_cast<std::size_t>(gradient_.value.size()), pieces = (size + piece - 1) / piece;
-    for_each_index(pieces, pieces > 2 ? batch_.threads : 1, [&](std::size_t k) {
-      gradient_.value.segment(static_cast<Eigen::Index>(k * piece), static_cast<Eigen::Index>(std::min(piece, size - k * piece))) /= used;
-    });
+  } else if (used != divided_by) {
+    gradient_.value /= used / divided_by;
   }
   gradient_.loss /= used;
   gradient_.correct /= used;
@@ -117,6 +112,52 @@ Gradient contracted(const Model& model, Forming forming, Contraction parts, std:
   const std::span<const Drive> drives(parts.drives.data(), kept);
   if (kept > 0) model.add_gradient(drives, {parts.potentials.data(), kept}, {parts.costates.data(), kept}, sum);
   return forming.finish(std::move(sum));
+}
+
+Gradient mean_of(std::span<const Gradient> passes) {
+  if (passes.size() == 1) return passes.front();
+  Gradient mean;
+  const Eigen::Index parameters = passes.front().value.size();
+  Vector sum = Vector::Zero(parameters), squares = Vector::Zero(parameters);
+  double used = 0, asymmetry = 0, asymmetries = 0;
+  bool known = true;
+  for (const Gradient& pass : passes) {
+    mean.relaxations += pass.relaxations;
+    mean.lost += pass.lost;
+    mean.worst = static_cast<std::uint16_t>(mean.worst | pass.worst);
+    mean.used = std::max(mean.used, pass.used);
+    mean.left_out = std::max(mean.left_out, pass.left_out);
+    if (std::isfinite(pass.asymmetry)) {
+      asymmetry += pass.asymmetry;
+      asymmetries += 1;
+    }
+    if (pass.used == 0) continue;
+    const auto weight = static_cast<double>(pass.used);
+    used += weight;
+    sum += weight * pass.value;
+    mean.loss += weight * pass.loss;
+    mean.correct += weight * pass.correct;
+    known = known && pass.standard_error.size() > 0;
+    if (known) squares += (weight * pass.standard_error).cwiseAbs2();
+  }
+  if (asymmetries > 0) mean.asymmetry = asymmetry / asymmetries;
+  mean.value = sum / used;
+  mean.loss /= used;
+  mean.correct /= used;
+  Vector scatter = Vector::Zero(parameters);
+  double counted = 0;
+  for (const Gradient& pass : passes) {
+    if (pass.used == 0) continue;
+    scatter += (pass.value - mean.value).cwiseAbs2();
+    counted += 1;
+  }
+  if (counted > 1) {
+    mean.standard_error = (scatter / (counted * (counted - 1))).cwiseSqrt();
+    if (known && squares.sum() / (used * used) > mean.standard_error.squaredNorm()) mean.standard_error = squares.cwiseSqrt() / used;
+  } else if (known && used > 0) {
+    mean.standard_error = squares.cwiseSqrt() / used;
+  }
+  return mean;
 }
 
 std::string unmet_by_outputs(const DeviceInfo& info) {

@@ -38,8 +38,8 @@ class Forming {
   void lose(std::uint64_t attempts) { gradient_.lost += attempts; }
   /// The asymmetry measured at one sample.
   void asymmetry(double found);
-  /// The gradient with its sums divided by the samples used; NaN where none was.
-  Gradient finish(Vector sum);
+  /// The gradient: `sum`, divided already by `divided_by`, divided by the samples used; NaN where none was.
+  Gradient finish(Vector sum, double divided_by = 1);
 
  private:
   double loss_at(std::size_t i, std::size_t position, Vector* gradient) const;
@@ -64,6 +64,10 @@ struct Contraction {
 };
 /// Contracts the costates with the model's dI/dtheta at the free states; samples whose costate is not finite are left out.
 Gradient contracted(const Model& model, Forming forming, Contraction parts, std::size_t parameters);
+
+/// The mean of passes over one minibatch, weighted by the samples used. Its error is what the readings say, or what the passes scatter by,
+/// whichever is larger: the latter sees what no reading knows of itself (write noise, directions drawn by lot).
+Gradient mean_of(std::span<const Gradient> passes);
 
 /// Empty if the potentials that a model needs can be read and the model is of this device's size.
 std::string unmet_by_model(const DeviceInfo& info, const Model& model);

@@ -72,7 +72,7 @@ class Sgd final : public ScaledOptimizer {
   Vector state() const override { return {}; }
   void restore(const Vector& state) override { check_state(state, 0); }
   void move(Part part, const double* gradient, double* dw) override {
-    for (std::size_t i = part.begin; i < part.end; ++i) dw[i] = along(i, clipped(gradient[i]));
+    for (std::size_t i = part.begin; i < part.end; ++i) dw[i - part.begin] = along(i, clipped(gradient[i - part.begin]));
   }
 };
 
@@ -88,8 +88,8 @@ class Momentum final : public ScaledOptimizer {
   void move(Part part, const double* gradient, double* dw) override {
     double* const velocity = velocity_.data();
     for (std::size_t i = part.begin; i < part.end; ++i) {
-      velocity[i] = options_.momentum * velocity[i] + clipped(gradient[i]);
-      dw[i] = along(i, velocity[i]);
+      velocity[i] = options_.momentum * velocity[i] + clipped(gradient[i - part.begin]);
+      dw[i - part.begin] = along(i, velocity[i]);
     }
   }
 
@@ -117,7 +117,7 @@ class Adam final : public ScaledOptimizer {
     const auto steps = static_cast<double>(steps_);
     const vector_loops::Adam by{options_.beta1, options_.beta2, 1 / (1 - std::pow(options_.beta1, steps)), 1 / (1 - std::pow(options_.beta2, steps)),
                                 options_.epsilon, clip_, -factor_};
-    vector_loops::adam(part.end - part.begin, by, gradient + part.begin, rate_.data() + part.begin, mean_.data() + part.begin, square_.data() + part.begin, dw + part.begin);
+    vector_loops::adam(part.end - part.begin, by, gradient, rate_.data() + part.begin, mean_.data() + part.begin, square_.data() + part.begin, dw);
   }
 
  protected:
@@ -184,7 +184,8 @@ void ParameterSpace::for_runs(Part part, const Body& body) const {
 }
 
 void ParameterSpace::gradient(Part part, const double* theta, const double* gradient, double* in_coordinates) const {
-  for_runs(part, [&](const Run& run, std::size_t begin, std::size_t end) {
+  for_runs(part, [&](const Run& run, std::size_t from, std::size_t to) {
+    const std::size_t begin = from - part.begin, end = to - part.begin;
     if (!run.trainable) {
       std::fill(in_coordinates + begin, in_coordinates + end, 0.0);
       return;
@@ -193,23 +194,24 @@ void ParameterSpace::gradient(Part part, const double* theta, const double* grad
     if (run.scale == Scale::log) {
       vector_loops::product_of_finite(end - begin, theta + begin, gradient + begin, in_coordinates + begin);
     } else {
-      for (std::size_t i = begin; i < end; ++i) in_coordinates[i] = std::isinf(theta[i]) ? 0.0 : gradient[i];
+      vector_loops::where_not_infinite(end - begin, theta + begin, gradient + begin, in_coordinates + begin);
     }
     if (!run.decays) return;
     for (std::size_t i = begin; i < end; ++i) {
-      if (!std::isinf(theta[i])) in_coordinates[i] += rules_[i].decay * (run.scale == Scale::log ? std::log(theta[i]) : theta[i]);
+      if (!std::isinf(theta[i])) in_coordinates[i] += rules_[part.begin + i].decay * (run.scale == Scale::log ? std::log(theta[i]) : theta[i]);
     }
   });
 }
 
 void ParameterSpace::stepped(Part part, const double* theta, const double* dw, double* moved) const {
-  for_runs(part, [&](const Run& run, std::size_t begin, std::size_t end) {
+  for_runs(part, [&](const Run& run, std::size_t from, std::size_t to) {
+    const std::size_t begin = from - part.begin, end = to - part.begin;
     if (!run.trainable) {
       std::copy(theta + begin, theta + end, moved + begin);
     } else if (run.scale == Scale::log) {
-      for (std::size_t i = begin; i < end; ++i) moved[i] = theta[i] * std::exp(dw[i]);
+      vector_loops::grow(end - begin, theta + begin, dw + begin, moved + begin);
     } else {
-      for (std::size_t i = begin; i < end; ++i) moved[i] = theta[i] + dw[i];
+      vector_loops::sum(end - begin, theta + begin, dw + begin, moved + begin);
     }
     vector_loops::limit(end - begin, moved + begin, run.range.low, run.range.high, moved + begin);
   });

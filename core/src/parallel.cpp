@@ -17,7 +17,8 @@ void for_each_index(std::size_t n, unsigned threads, const std::function<void(st
     if (n <= 64) tbb::parallel_for(std::size_t{0}, n, body, tbb::simple_partitioner());
     else tbb::parallel_for(std::size_t{0}, n, body);
   };
-  if (threads == 0) {
+  // Also within a loop of as many: its threads do.
+  if (threads == 0 || tbb::this_task_arena::max_concurrency() == static_cast<int>(threads)) {
     loop();
   } else {
     // Kept, since making one costs more than a short loop.

@@ -1,6 +1,7 @@
 #include "ness/core/trainer.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numeric>
 #include <sstream>
@@ -10,7 +11,10 @@
 #include "ness/core/error.hpp"
 #include "ness/core/parallel.hpp"
 #include "ness/core/random.hpp"
+#include "digest_of_parts.hpp"
+#include "forming.hpp"
 #include "number_text.hpp"
+#include "trainer_state.hpp"
 
 namespace ness {
 namespace {
@@ -123,126 +127,6 @@ Evaluation evaluate(Device& device, const Parameters& theta, const Dataset& data
   result.loss = loss_sum / static_cast<double>(result.samples);
   result.accuracy = static_cast<double>(correct) / static_cast<double>(data.size());
   return result;
-}
-
-// Where a training stands: what a checkpoint holds, and what follows from it.
-struct Trainer::State {
-  std::uint64_t step = 0, epoch = 0, relaxations = 0;
-  Parameters theta;
-  std::unique_ptr<Optimizer> optimizer;
-
-  // Sums of the running epoch over its steps that had a loss.
-  double loss_sum = 0, correct_sum = 0;
-  std::uint64_t counted = 0;
-  // Samples that were left out of the running epoch, and of the last complete one: its loss is not that of the set then.
-  std::uint64_t epoch_left_out = 0, last_left_out = 0;
-
-  std::uint64_t left_out = 0, lost = 0, skipped = 0;
-  double last_loss = nan;  // of the last complete epoch
-  double time = 0;       // device time of relaxations
-  double last_read = 0;  // when the last was read; not in a checkpoint: a resumed device may have another clock
-  DriftMonitor drift;
-  Parameters reference;            // of the reference relaxation
-  // Gradients at this theta that noise wins over, summed with the samples used, until it does not.
-  bool prepared = false;
-  std::uint64_t kept = 0;
-  Vector kept_sum, kept_squares;
-  bool has_best = false;
-  double best_loss = nan;
-  std::uint64_t waited = 0;  // validations since the best
-  std::shared_ptr<const Vector> best_theta;
-
-  // Not in a checkpoint: derived, or about reporting.
-  std::vector<std::uint64_t> order;  // of the samples in epoch order_epoch
-  std::uint64_t order_epoch = std::numeric_limits<std::uint64_t>::max();
-  bool reported = false;  // as a checkpoint
-
-  Checkpoint checkpoint() const;
-  void restore(const Vector& numbers);
-};
-
-namespace {
-
-// Vectors of any length, one after another, each behind its length.
-class Packed {
- public:
-  void put(const Vector& part) {
-    numbers_.push_back(static_cast<double>(part.size()));
-    numbers_.insert(numbers_.end(), part.data(), part.data() + part.size());
-  }
-  Vector all() const { return Eigen::Map<const Vector>(numbers_.data(), static_cast<Eigen::Index>(numbers_.size())); }
-
- private:
-  std::vector<double> numbers_;
-};
-
-class Unpacked {
- public:
-  explicit Unpacked(const Vector& all) : all_(all) {}
-  /// Of the length expected; < 0: of any.
-  Vector take(Eigen::Index expected, const char* what) {
-    const double length = at_ < all_.size() ? all_[at_++] : -1;
-    if (!(length >= 0) || length > static_cast<double>(all_.size() - at_) || (expected >= 0 && length != static_cast<double>(expected) && length != 0)) {
-      throw std::invalid_argument("checkpoint: the trainer's " + std::to_string(all_.size()) + " numbers hold no " + what + " of this training");
-    }
-    const Vector part = all_.segment(at_, static_cast<Eigen::Index>(length));
-    at_ += part.size();
-    return part;
-  }
-
- private:
-  const Vector& all_;
-  Eigen::Index at_ = 0;
-};
-
-constexpr Eigen::Index trainer_numbers = 15;
-
-}  // namespace
-
-Checkpoint Trainer::State::checkpoint() const {
-  Checkpoint made{step, epoch, relaxations, *theta.base, optimizer->state(), {}, {}};
-  Vector numbers(trainer_numbers);
-  numbers << loss_sum, correct_sum, static_cast<double>(counted), static_cast<double>(left_out), static_cast<double>(skipped), last_loss,
-      has_best ? 1 : 0, best_loss, static_cast<double>(waited), static_cast<double>(lost), time, static_cast<double>(kept),
-      prepared ? 1 : 0, static_cast<double>(epoch_left_out), static_cast<double>(last_left_out);
-  Packed packed;
-  packed.put(numbers);
-  packed.put(has_best && best_theta != theta.base ? *best_theta : Vector());
-  packed.put(kept > 0 ? kept_sum : Vector());
-  packed.put(kept > 0 ? kept_squares : Vector());
-  packed.put(drift.state());
-  packed.put(drift.begun() ? *reference.base : Vector());
-  made.trainer = packed.all();
-  return made;
-}
-
-void Trainer::State::restore(const Vector& all) {
-  const Eigen::Index parameters = theta.base->size();
-  Unpacked unpacked(all);
-  const Vector numbers = unpacked.take(trainer_numbers, "counts");
-  if (numbers.size() == 0) throw std::invalid_argument("checkpoint: the trainer's " + std::to_string(all.size()) + " numbers hold no counts");
-  const auto count = [&](Eigen::Index i) { return static_cast<std::uint64_t>(numbers[i]); };
-  loss_sum = numbers[0];
-  correct_sum = numbers[1];
-  counted = count(2);
-  left_out = count(3);
-  skipped = count(4);
-  last_loss = numbers[5];
-  has_best = numbers[6] != 0;
-  best_loss = numbers[7];
-  waited = count(8);
-  lost = count(9);
-  time = numbers[10];
-  kept = count(11);
-  prepared = numbers[12] != 0;
-  epoch_left_out = count(13);
-  last_left_out = count(14);
-  const Vector best = unpacked.take(parameters, "best parameters");
-  if (has_best) best_theta = best.size() == 0 ? theta.base : std::make_shared<const Vector>(best);
-  kept_sum = unpacked.take(parameters, "gradient kept");
-  kept_squares = unpacked.take(parameters, "errors kept");
-  drift.restore(unpacked.take(-1, "drift"));
-  if (drift.begun()) reference = Parameters::of(unpacked.take(parameters, "reference parameters"));
 }
 
 // The device as training sees it: relaxations are counted and timed as they happen, and the drift of the readings is taken off before an
@@ -418,54 +302,6 @@ class Trainer::Loop {
   }
   double norm(const Gradient& gradient) const { return trainer_.space_.gradient(*state_.theta.base, gradient.value).norm(); }
 
-  // The mean of passes over one minibatch, weighted by the samples used. Its error is what the readings say, or what the passes scatter
-  // by, whichever is larger: the latter sees what no reading knows of itself (write noise, directions drawn by lot).
-  static Gradient mean_of(const std::vector<Gradient>& passes) {
-    if (passes.size() == 1) return passes.front();
-    Gradient mean;
-    const Eigen::Index parameters = passes.front().value.size();
-    Vector sum = Vector::Zero(parameters), squares = Vector::Zero(parameters);
-    double used = 0, asymmetry = 0, asymmetries = 0;
-    bool known = true;
-    for (const Gradient& pass : passes) {
-      mean.relaxations += pass.relaxations;
-      mean.lost += pass.lost;
-      mean.worst = static_cast<std::uint16_t>(mean.worst | pass.worst);
-      mean.used = std::max(mean.used, pass.used);
-      mean.left_out = std::max(mean.left_out, pass.left_out);
-      if (std::isfinite(pass.asymmetry)) {
-        asymmetry += pass.asymmetry;
-        asymmetries += 1;
-      }
-      if (pass.used == 0) continue;
-      const auto weight = static_cast<double>(pass.used);
-      used += weight;
-      sum += weight * pass.value;
-      mean.loss += weight * pass.loss;
-      mean.correct += weight * pass.correct;
-      known = known && pass.standard_error.size() > 0;
-      if (known) squares += (weight * pass.standard_error).cwiseAbs2();
-    }
-    if (asymmetries > 0) mean.asymmetry = asymmetry / asymmetries;
-    mean.value = sum / used;
-    mean.loss /= used;
-    mean.correct /= used;
-    Vector scatter = Vector::Zero(parameters);
-    double counted = 0;
-    for (const Gradient& pass : passes) {
-      if (pass.used == 0) continue;
-      scatter += (pass.value - mean.value).cwiseAbs2();
-      counted += 1;
-    }
-    if (counted > 1) {
-      mean.standard_error = (scatter / (counted * (counted - 1))).cwiseSqrt();
-      if (known && squares.sum() / (used * used) > mean.standard_error.squaredNorm()) mean.standard_error = squares.cwiseSqrt() / used;
-    } else if (known && used > 0) {
-      mean.standard_error = squares.cwiseSqrt() / used;
-    }
-    return mean;
-  }
-
   // Relaxes the minibatch, again while noise asks for it and there is a budget.
   Gradient measured(Minibatch& batch, std::uint32_t& repeats) {
     std::vector<std::vector<Relaxation>> rows;
@@ -572,27 +408,34 @@ class Trainer::Loop {
     for_each_index(parts, parts > 2 ? options_.threads : 1, [&](std::size_t k) { body(k, Part{k * part_size, std::min(size, (k + 1) * part_size)}); });
   }
 
-  Vector in_coordinates(const Vector& gradient, double& norm) const {
-    const Vector& theta = *state_.theta.base;
-    Vector found(theta.size());
-    std::vector<double> squares(trainer_.space_.size() / part_size + 1, 0.0);
-    for_parts([&](std::size_t k, Part part) {
-      trainer_.space_.gradient(part, theta.data(), gradient.data(), found.data());
-      squares[k] = found.segment(static_cast<Eigen::Index>(part.begin), static_cast<Eigen::Index>(part.end - part.begin)).squaredNorm();
-    });
-    norm = std::sqrt(std::accumulate(squares.begin(), squares.end(), 0.0));
-    return found;
+  // A part's gradient in coordinates. Made again where it is needed again: that costs less than to fetch it from memory.
+  Eigen::Map<const Vector> in_coordinates(Part part, const Vector& gradient, std::array<double, part_size>& room) const {
+    trainer_.space_.gradient(part, state_.theta.base->data() + part.begin, gradient.data() + part.begin, room.data());
+    return {room.data(), static_cast<Eigen::Index>(part.end - part.begin)};
   }
 
-  Vector stepped(const Vector& in_coordinates, double norm, double factor) {
-    const Vector& theta = *state_.theta.base;
-    Vector moved(theta.size()), dw(theta.size());
-    state_.optimizer->begin(norm, factor);
-    for_parts([&](std::size_t, Part part) {
-      state_.optimizer->move(part, in_coordinates.data(), dw.data());
-      trainer_.space_.stepped(part, theta.data(), dw.data(), moved.data());
+  double norm_in_coordinates(const Vector& gradient) const {
+    std::vector<double> squares(trainer_.space_.size() / part_size + 1, 0.0);
+    for_parts([&](std::size_t k, Part part) {
+      std::array<double, part_size> room;
+      squares[k] = in_coordinates(part, gradient, room).squaredNorm();
     });
-    return moved;
+    return std::sqrt(std::accumulate(squares.begin(), squares.end(), 0.0));
+  }
+
+  Parameters stepped(const Vector& gradient, double norm, double factor) {
+    const Vector& theta = *state_.theta.base;
+    Vector moved(theta.size());
+    DigestOfParts digest(moved, part_size);
+    state_.optimizer->begin(norm, factor);
+    for_parts([&](std::size_t k, Part part) {
+      std::array<double, part_size> room, dw;
+      state_.optimizer->move(part, in_coordinates(part, gradient, room).data(), dw.data());
+      trainer_.space_.stepped(part, theta.data() + part.begin, dw.data(), moved.data() + part.begin);
+      digest.made(k);
+    });
+    const std::uint64_t value = digest.value();
+    return {std::make_shared<const Vector>(std::move(moved)), {}, value};
   }
 
   // Steps theta, or skips where the gradient is worth nothing.
@@ -606,7 +449,7 @@ class Trainer::Loop {
     report.correct = gradient.correct;
     report.rate = trainer_.optimizer_.rate * factor;
     report.theta_before = state_.theta.digest;
-    const Vector in_coordinates = this->in_coordinates(gradient.value, report.gradient_norm);
+    report.gradient_norm = norm_in_coordinates(gradient.value);
     report.standard_error = error_norm(gradient);
     const auto size = static_cast<double>(gradient.used + gradient.left_out);
     const bool usable = gradient.used > 0 && static_cast<double>(gradient.left_out) <= options_.max_left_out * size;
@@ -624,7 +467,7 @@ class Trainer::Loop {
       state_.kept = 0;
     } else if (usable && std::isfinite(report.gradient_norm) && !noise_wins) {
       state_.kept = 0;
-      state_.theta = Parameters::of(stepped(in_coordinates, report.gradient_norm, factor));
+      state_.theta = stepped(gradient.value, report.gradient_norm, factor);
     } else {
       report.skipped = 1;
     }
@@ -633,13 +476,13 @@ class Trainer::Loop {
   }
 
   void remember(const Minibatch& batch, const std::vector<std::vector<Relaxation>>& rows) {
-    for_each_index(rows.size(), batch.threads, [&](std::size_t i) {
-      if (!rows[i][0].quality.usable()) return;
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      if (!rows[i][0].quality.usable()) continue;
       std::shared_ptr<Vector>& last = trainer_.last_[batch.samples[i]];
       // In its place, where nobody looks at it any more.
       if (last && last.use_count() == 1) *last = rows[i][0].potential;
       else last = std::make_shared<Vector>(rows[i][0].potential);
-    });
+    }
   }
 
   void prepare_order() {
@@ -757,6 +600,18 @@ Trainer::Trainer(Device& device, Estimator& estimator, const Task& task, const P
   last_.resize(task.train.size());
 }
 
+// An epoch visits states in an order that no cache foresees: those of the samples that come are fetched link by link, while others are
+// looked at.
+void Trainer::expect_states(std::span<const std::uint64_t> samples) const {
+  constexpr std::size_t far = 24, near = 16, at_hand = 8;
+  if (far < samples.size()) __builtin_prefetch(&last_[samples[far]]);
+  if (near < samples.size() && last_[samples[near]]) __builtin_prefetch(last_[samples[near]].get());
+  if (at_hand >= samples.size() || !last_[samples[at_hand]]) return;
+  const Vector& state = *last_[samples[at_hand]];
+  constexpr Eigen::Index line = 8;  // numbers
+  for (Eigen::Index at = 0; at < state.size(); at += line) __builtin_prefetch(state.data() + at);
+}
+
 Minibatch Trainer::minibatch(const State& state, std::uint64_t epoch, std::uint64_t index) const {
   const std::uint64_t size = task_.train.size();
   const std::uint64_t wanted = options_.batch == 0 ? size : std::min(options_.batch, size);
@@ -772,6 +627,8 @@ Minibatch Trainer::minibatch(const State& state, std::uint64_t epoch, std::uint6
   batch.starts.reserve(count);
   for (std::uint64_t k = first; k < first + count; ++k) {
     const std::uint64_t sample = state.order[k];
+    task_.train.expect(sample);
+    if (!last_.empty()) expect_states(std::span(state.order).subspan(k, first + count - k));
     batch.samples.push_back(sample);
     if (variants > 1) {
       const double drawn = uniform_at(options_.seed, epoch, static_cast<std::uint32_t>(sample));

@@ -12,6 +12,12 @@ std::size_t outside(std::size_t n, const double* value, double low, double high)
 void limit(std::size_t n, const double* value, double low, double high, double* out);
 /// out = a b, where `a` is finite, else 0.
 void product_of_finite(std::size_t n, const double* a, const double* b, double* out);
+/// out = b, where `a` is not infinite, else 0.
+void where_not_infinite(std::size_t n, const double* a, const double* b, double* out);
+/// out = a + b.
+void sum(std::size_t n, const double* a, const double* b, double* out);
+/// out = value e^by, to 3 units in the last place of the exponential; apart from both.
+void grow(std::size_t n, const double* value, const double* by, double* out);
 /// Adam's moments of the clipped gradient, and its step: factor times rate times mean/mean_bias over the root of square/square_bias, and
 /// epsilon.
 struct Adam {

@@ -108,7 +108,7 @@ class BatchOf final : public Batch {
   };
   void pull_samples(const Prepared& ready, const Laid<T>& inputs, const Series<T>& series, std::size_t first, std::size_t count, std::span<const Vector> potential,
                     std::span<const Vector> cotangent, std::span<Vector> costate, T* sums, const Layout& layout) const;
-  void add_inputs(const Prepared& ready, const Series<T>& series, std::span<const T> sums, const Layout& layout, Eigen::Ref<Vector> gradient, unsigned threads) const;
+  void add_sums(const Prepared& ready, const Series<T>& series, std::span<const T> sums, const Layout& layout, Eigen::Ref<Vector> gradient, unsigned threads) const;
   void add_rest(const Prepared& ready, std::span<const T> sums, const Layout& layout, Eigen::Ref<Vector> gradient) const;
   // The parts of an edge's gradient from sums over the samples (Sums<T>).
   void put(const Vector& theta, const Place& place, double window, double level, double difference, Eigen::Ref<Vector> gradient) const;
@@ -425,7 +425,12 @@ void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<con
                        const std::vector<bool>& restored, const SteadyStateOptions& options, unsigned threads, std::span<Vector> potential, std::span<Found> found) const {
   if (clamp.empty()) return;
   std::fill(found.begin(), found.end(), Found{});
-  const std::shared_ptr<Prepared> ready = prepared(theta, threads);
+  // Side by side, since either begins on one thread.
+  std::shared_ptr<Prepared> ready;
+  for_each_index(2, threads, [&](std::size_t which) {
+    if (which == 0) ready = prepared(theta, threads);
+    else laid(clamp, true, threads);
+  });
   const double tolerance = sizeof(T) == sizeof(double) ? options.tolerance : std::max(options.tolerance, 1e-3);
   // An expansion to third order is off by the fourth power of the distance, in units of how steep the currents are.
   const double reach = 4 * std::sqrt(std::sqrt(tolerance)) / (inverse() * std::max(ready->steepest, 1.0));
@@ -498,7 +503,7 @@ void BatchOf<T>::put(const Vector& theta, const Place& place, double window, dou
 }
 
 template <class T>
-void BatchOf<T>::add_inputs(const Prepared& ready, const Series<T>& series, std::span<const T> sums, const Layout& layout, Eigen::Ref<Vector> gradient, unsigned threads) const {
+void BatchOf<T>::add_sums(const Prepared& ready, const Series<T>& series, std::span<const T> sums, const Layout& layout, Eigen::Ref<Vector> gradient, unsigned threads) const {
   const std::size_t fed = shape_.blocks * block, terms = series.base.terms, chunks = sums.size() / layout.size;
   const auto total = [&](std::size_t at) {
     double sum = 0;
@@ -521,8 +526,12 @@ void BatchOf<T>::add_inputs(const Prepared& ready, const Series<T>& series, std:
   }
   const Values<T> values = values_within(ready, series.interval);
   const std::size_t stretches = (shape_.inputs + stretch - 1) / stretch;
-  for_each_index(shape_.blocks * stretches, threads, [&](std::size_t part) {
-    const std::size_t b = part / stretches, from = part % stretches * stretch, to = std::min(shape_.inputs, from + stretch);
+  for_each_index(1 + shape_.blocks * stretches, threads, [&](std::size_t task) {
+    if (task == 0) {
+      add_rest(ready, sums, layout, gradient);
+      return;
+    }
+    const std::size_t part = task - 1, b = part / stretches, from = part % stretches * stretch, to = std::min(shape_.inputs, from + stretch);
     T sum[stretch * 3 * block];
     arithmetic<T>().input_gradient(shape_, values, series.base, series.node.data(), series.node_exponential.data(), weight.data(), {sums.data(), chunks, layout.size}, b,
                                    from, to, sum);
@@ -593,8 +602,7 @@ void BatchOf<T>::pull(const std::shared_ptr<const Vector>& theta, std::span<cons
       pull_samples(*ready, *inputs, *series, groups.begin(g), groups.size(g), potential, cotangent, costate, sums.data() + c * layout.size, layout);
     }
   });
-  add_inputs(*ready, *series, sums, layout, gradient, threads);
-  add_rest(*ready, sums, layout, gradient);
+  add_sums(*ready, *series, sums, layout, gradient, threads);
 }
 
 template <class T>

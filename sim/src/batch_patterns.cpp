@@ -12,7 +12,7 @@ constexpr double widest = 30;  // |mu|/(kT T) within which no product of exponen
 constexpr double least_share = 0.6;            // of the inputs at the commonest level
 constexpr std::size_t ahead = 3;              // samples: their levels are on the way while others are laid out
 constexpr std::size_t looked_at = 4;          // samples that tell what is common
-constexpr std::size_t looked_at_inputs = 32;  // and which inputs are varied
+constexpr std::size_t looked_at_inputs = 16;  // and which inputs are varied
 }  // namespace
 
 template <class T>
@@ -78,6 +78,7 @@ void Laid<T>::find_varied(std::span<const Pattern> patterns) {
   const std::size_t samples = std::min(looked_at_inputs, patterns.size());
   Vector levels(static_cast<Eigen::Index>(width_));
   for (std::size_t i = 0; i < samples && based_; ++i) {
+    if (i + ahead < samples) patterns[i + ahead].set->expect(patterns[i + ahead].row);
     patterns[i].set->levels(patterns[i].row, levels);
     const double* const level = levels.data();
     for (std::size_t k = 0; k < width_; ++k) often[k] += level[k] == base_ ? 0U : 1U;

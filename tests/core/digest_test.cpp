@@ -1,7 +1,9 @@
 #include "ness/core/digest.hpp"
 
 #include <cstring>
+#include <thread>
 
+#include "digest_of_parts.hpp"
 #include "log_fixture.hpp"
 
 using namespace log_test;
@@ -27,6 +29,36 @@ TEST_CASE("a vector's digest is that of its bytes, so that zeros of either sign 
   CHECK(digest(vector_of({0.0})) != digest(vector_of({-0.0})));
   CHECK(digest(vector_of({odd_nan()})) != digest(vector_of({std::numeric_limits<double>::quiet_NaN()})));
   CHECK(digest(vector_of({1, 2})) != digest(vector_of({2, 1})));
+}
+
+TEST_CASE("a digest is the same however its values come: in pieces, in parts made in any order, on several threads") {
+  // As long as several of XXH3's stripes, and not a multiple of a part.
+  Vector values(1003);
+  for (Eigen::Index i = 0; i < values.size(); ++i) values[i] = std::sqrt(static_cast<double>(i)) - 7;
+  const std::span all(values.data(), 1003);
+  Digester pieces;
+  for (const auto& [from, to] : {std::pair{0, 1}, {1, 1}, {1, 500}, {500, 1003}}) pieces.add(all.subspan(static_cast<std::size_t>(from), static_cast<std::size_t>(to - from)));
+  CHECK(pieces.value() == digest(values));
+  CHECK(Digester().value() == digest(Vector()));
+
+  DigestOfParts backwards(values, 100), forwards(values, 100), one(values, 2000);
+  for (std::size_t k = 11; k-- > 0;) backwards.made(k);
+  for (std::size_t k = 0; k < 11; ++k) forwards.made(k);
+  one.made(0);
+  CHECK(backwards.value() == digest(values));
+  CHECK(forwards.value() == digest(values));
+  CHECK(one.value() == digest(values));
+
+  for (int round = 0; round < 20; ++round) {
+    DigestOfParts together(values, 10);
+    const auto every_other = [&](std::size_t first) {
+      for (std::size_t k = first; k < 101; k += 2) together.made(k);
+    };
+    std::thread odd(every_other, 1);
+    every_other(0);
+    odd.join();
+    CHECK(together.value() == digest(values));
+  }
 }
 
 TEST_CASE("SHA-256 of a file") {

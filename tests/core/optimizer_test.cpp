@@ -3,6 +3,7 @@
 
 #include "ness/core/optimizer.hpp"
 #include "ness/core/random.hpp"
+#include "vector_loops.hpp"
 
 using namespace ness;
 
@@ -195,11 +196,11 @@ TEST_CASE("a step in parts is the step as a whole, bit for bit", "[optimizer]") 
     for (int step = 0; step < 3; ++step) {
       const Vector w = space.gradient(theta, g), dw = whole->step(w, 0.5), moved = space.stepped(theta, dw);
       Vector w_parts(size), dw_parts(size), moved_parts(size);
-      for (const Part part : {Part{0, 7}, Part{7, 13}, Part{13, 29}, Part{29, size}}) space.gradient(part, theta.data(), g.data(), w_parts.data());
+      for (const Part part : {Part{0, 7}, Part{7, 13}, Part{13, 29}, Part{29, size}}) space.gradient(part, theta.data() + part.begin, g.data() + part.begin, w_parts.data() + part.begin);
       parted->begin(w_parts.norm(), 0.5);
       for (const Part part : {Part{29, size}, Part{0, 7}, Part{13, 29}, Part{7, 13}}) {
-        parted->move(part, w_parts.data(), dw_parts.data());
-        space.stepped(part, theta.data(), dw_parts.data(), moved_parts.data());
+        parted->move(part, w_parts.data() + part.begin, dw_parts.data() + part.begin);
+        space.stepped(part, theta.data() + part.begin, dw_parts.data() + part.begin, moved_parts.data() + part.begin);
       }
       CHECK(w_parts == w);
       CHECK(dw_parts == dw);
@@ -208,6 +209,25 @@ TEST_CASE("a step in parts is the step as a whole, bit for bit", "[optimizer]") 
       for (Eigen::Index i = 28; i < 34; ++i) CHECK((moved[i] >= 0.9 && moved[i] <= 1.1));
     }
   }
+}
+
+// Against the exponential in extended precision. A product and an exponential of 3 units in the last place: 4 units.
+TEST_CASE("growth is an exponential's, also where it is too large or too small for a number") {
+  std::vector<double> by{0, -0.0, 1e-300, 0.34657, -0.34658, 1, -1, 699.9, -699.9, 700.1, -700.1, 709.7, -745.2, 1000, -1000, INFINITY, -INFINITY};
+  Random random(3, 3);
+  for (int i = 0; i < 4000; ++i) by.push_back(std::pow(10, 4 * random.uniform() - 3) * (random.uniform() < 0.5 ? -1 : 1));
+  std::vector<double> value(by.size()), grown(by.size());
+  for (double& v : value) v = 0.5 + random.uniform();
+  vector_loops::grow(by.size(), value.data(), by.data(), grown.data());
+  for (std::size_t i = 0; i < by.size(); ++i) {
+    const long double exact = static_cast<long double>(value[i]) * std::exp(static_cast<long double>(by[i]));
+    INFO("e^" << by[i] << " times " << value[i] << " is " << grown[i]);
+    if (std::fabs(by[i]) > 700) CHECK(grown[i] == value[i] * std::exp(by[i]));
+    else CHECK(std::fabs(static_cast<long double>(grown[i]) - exact) <= 4 * 2.3e-16L * exact);
+  }
+  const double none = std::numeric_limits<double>::quiet_NaN();
+  vector_loops::grow(1, &value[0], &none, &grown[0]);
+  CHECK(std::isnan(grown[0]));
 }
 
 TEST_CASE("optimizers are saved and restored bit for bit", "[optimizer]") {

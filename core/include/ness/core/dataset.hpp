@@ -26,6 +26,8 @@ struct Dataset {
   std::span<const double> target(std::uint64_t sample) const {
     return {targets.data() + sample * static_cast<std::uint64_t>(targets.cols()), static_cast<std::size_t>(targets.cols())};
   }
+  /// Says that a sample is looked at soon.
+  void expect(std::uint64_t sample) const;
   /// The samples with these indices.
   Dataset subset(std::span<const std::uint64_t> samples) const;
 };

@@ -42,7 +42,7 @@ class ParameterSpace {
   Vector errors(const Vector& theta, const Vector& standard_error) const;
   /// theta after the step dw (in coordinates), projected onto all limits.
   Vector stepped(const Vector& theta, const Vector& dw) const;
-  /// The same for the parameters in `part` alone; arrays of all parameters. Parts may be made on several threads.
+  /// The same for the parameters in `part` alone; arrays of these. Parts may be made on several threads.
   void gradient(Part part, const double* theta, const double* gradient, double* in_coordinates) const;
   void stepped(Part part, const double* theta, const double* dw, double* moved) const;
   /// theta projected onto all limits.
@@ -99,7 +99,7 @@ class Optimizer {
   /// The step dw for a gradient dL/dw, both [m]; `factor` multiplies the rate.
   Vector step(const Vector& gradient, double factor);
   /// The same in parts, which may be made on several threads: begin() with the Euclidean norm of the whole gradient, then move() for every
-  /// parameter once; arrays of all parameters.
+  /// parameter once; arrays of the part's parameters.
   virtual void begin(double norm, double factor) = 0;
   virtual void move(Part part, const double* gradient, double* dw) = 0;
   /// State as numbers, to save and restore bit for bit.

@@ -152,6 +152,7 @@ class Trainer {
   class Loop;
   TrainingSummary run_from(State& state, std::stop_token stop);
   Minibatch minibatch(const State& state, std::uint64_t epoch, std::uint64_t index) const;
+  void expect_states(std::span<const std::uint64_t> samples) const;
   Device& device_;
   Estimator& estimator_;
   DeviceInfo info_;  // narrowed to what the experiment trains
