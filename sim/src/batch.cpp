@@ -57,7 +57,7 @@ class BatchOf final : public Batch {
   struct Prepared {
     std::shared_ptr<const Vector> theta;
     std::unique_ptr<T[]> input;
-    std::vector<T> gamma, a, b, g, mu_ref;
+    std::vector<T> gamma, a, b, g, mu_ref, slope_noise, slope_growth;
     Values<T> values;
     double steepest = 1;  // largest of |b|, |1 + b| of an input edge: how near the poles of its current are
     double most_a = 0;    // of |scaled a| of an input edge
@@ -260,10 +260,9 @@ void BatchOf<T>::prepare_inputs(Prepared& ready, unsigned threads) const {
   ready.input = std::make_unique_for_overwrite<T[]>(shape_.blocks * shape_.inputs * 3 * block);
   const double *const gamma = ready.theta->data() + offset_[0], *const a = ready.theta->data() + offset_[1], *const b = ready.theta->data() + offset_[2];
   const double by = scale();
-  std::vector<double> steepest(shape_.blocks * stretches, 1.0), most_a(shape_.blocks * stretches, 0.0);
+  std::vector<T> sizes(shape_.blocks * stretches * 4 * block);
   for_each_index(shape_.blocks * stretches, threads, [&](std::size_t part) {
     const std::size_t of_block = part / stretches, from = part % stretches * stretch, to = std::min(shape_.inputs, from + stretch);
-    double steep = 1, level = 0;
     for (std::size_t v = 0; v < block; ++v) {
       const std::int32_t first = first_edge_[of_block * block + v];
       for (std::size_t i = from; i < to; ++i) {
@@ -271,20 +270,28 @@ void BatchOf<T>::prepare_inputs(Prepared& ready, unsigned threads) const {
         const Place place = first >= 0 ? Place{first + static_cast<std::int32_t>(i), false} : input_place_[row * block + v];
         T* const out = ready.input.get() + row * 3 * block + v;
         const bool none = place.edge < 0;
-        const double turned = none ? 0 : place.reversed ? -b[place.edge] : b[place.edge], scaled = none ? 0 : a[place.edge] * by;
         out[0] = none ? T(0) : static_cast<T>(gamma[place.edge]);
-        out[block] = static_cast<T>(scaled);
-        out[2 * block] = static_cast<T>(turned);
-        level = std::max(level, std::abs(scaled));
-        steep = std::max({steep, std::abs(turned), std::abs(1 + turned)});
+        out[block] = none ? T(0) : static_cast<T>(a[place.edge] * by);
+        out[2 * block] = none ? T(0) : static_cast<T>(place.reversed ? -b[place.edge] : b[place.edge]);
       }
     }
-    steepest[part] = steep;
-    most_a[part] = level;
+    arithmetic<T>().edge_sizes(to - from, ready.input.get() + (of_block * shape_.inputs + from) * 3 * block, sizes.data() + part * 4 * block);
   });
-  for (std::size_t part = 0; part < steepest.size(); ++part) {
-    ready.steepest = std::max(ready.steepest, steepest[part]);
-    ready.most_a = std::max(ready.most_a, most_a[part]);
+  // What expansions to third order leave of a slope at a distance d: the fourth derivative's part, which is at most 0.13 (d/kT T)^3/6 times
+  // the sum of fourth powers, as that of a Fermi function is at most 0.13; and what "about" leaves of occupations, 4e-4 of them, in slope
+  // and curvature (d <= kT T). In double precision more is asked of states than these allow.
+  for (std::size_t k = 0; k < shape_.blocks * block; ++k) {
+    double powers = 0, fourth = 0;
+    for (std::size_t part = k / block * stretches; part < (k / block + 1) * stretches; ++part) {
+      const T* const of_node = sizes.data() + part * 4 * block + k % block;
+      ready.most_a = std::max(ready.most_a, static_cast<double>(of_node[0]));
+      ready.steepest = std::max(ready.steepest, static_cast<double>(of_node[block]));
+      powers += static_cast<double>(of_node[2 * block]);
+      fourth += static_cast<double>(of_node[3 * block]);
+    }
+    if (sizeof(T) != sizeof(float)) continue;
+    ready.slope_noise.push_back(static_cast<T>(4e-4 * powers * inverse()));
+    ready.slope_growth.push_back(static_cast<T>(0.13 / 6 * fourth * std::pow(inverse(), 4)));
   }
 }
 
@@ -316,6 +323,10 @@ std::shared_ptr<typename BatchOf<T>::Prepared> BatchOf<T>::prepared(const std::s
   }
   made->values = {static_cast<T>(scale()), static_cast<T>(inverse()), made->input.get(), made->gamma.data(), made->a.data(), made->b.data(),
                   made->g.data(), made->mu_ref.data(), capacity_.data()};
+  if (!made->slope_noise.empty()) {
+    made->values.slope_noise = made->slope_noise.data();
+    made->values.slope_growth = made->slope_growth.data();
+  }
   const std::scoped_lock lock(mutex_);
   last_ = made;
   return made;

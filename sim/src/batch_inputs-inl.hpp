@@ -46,8 +46,38 @@ HWY_INLINE Occupations<Vec<T>> seen(Tag<T> d, const T* edge, T level, T exponent
   return occupations<bounded>(d, at, hn::Set(d, exponential), node.e);
 }
 
-// The exact input currents of a sample and their slopes at its nodes' potentials, [blocks * 16].
+template <class T>
+void edge_sizes(std::size_t n, const T* input, T* sizes) {
+  const Tag<T> d;
+  const auto one = hn::Set(d, T(1));
+  for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
+    auto level = hn::Zero(d), steepest = level, low = level, fourth = level;
+    const T* edge = input + v;
+    for (std::size_t i = 0; i < n; ++i, edge += 3 * block) {
+      const auto rate = hn::Abs(hn::LoadU(d, edge)), slope = hn::LoadU(d, edge + 2 * block), b = hn::Abs(slope), c = hn::Abs(hn::Add(slope, one));
+      const auto b2 = hn::Mul(b, b), c2 = hn::Mul(c, c);
+      level = hn::Max(level, hn::Abs(hn::LoadU(d, edge + block)));
+      steepest = hn::Max(steepest, hn::Max(b, c));
+      low = hn::MulAdd(rate, hn::Add(hn::Add(b, c), hn::Add(b2, c2)), low);
+      fourth = hn::MulAdd(rate, hn::MulAdd(b2, b2, hn::Mul(c2, c2)), fourth);
+    }
+    hn::StoreU(level, d, sizes + v);
+    hn::StoreU(steepest, d, sizes + block + v);
+    hn::StoreU(low, d, sizes + 2 * block + v);
+    hn::StoreU(fourth, d, sizes + 3 * block + v);
+  }
+}
+
+// f_s - f_t alone.
 template <class T, bool bounded>
+HWY_INLINE Vec<T> window(Tag<T> d, const T* edge, T level, T exponential, const Fed<T>& node) {
+  const auto x = hn::Set(d, level);
+  const auto at = hn::MulAdd(hn::LoadU(d, edge + 2 * block), hn::Sub(x, node.mu), hn::LoadU(d, edge + block));
+  return kernels::HWY_NAMESPACE::window<bounded>(d, at, hn::Set(d, exponential), node.e);
+}
+
+// The exact input currents of a sample, and with_slope their slopes, at its nodes' potentials, [blocks * 16].
+template <class T, bool bounded, bool with_slope>
 void input_sums_of(const Shape& shape, const Values<T>& values, const T* level, const T* exponential, const T* potential, T* current, T* slope) {
   const Tag<T> d;
   const auto scale = hn::Set(d, values.scale);
@@ -63,23 +93,27 @@ void input_sums_of(const Shape& shape, const Values<T>& values, const T* level, 
         auto I_part = hn::Zero(d), S_part = hn::Zero(d);
         const std::size_t end = i + short_sum < shape.inputs ? i + short_sum : shape.inputs;
         for (; i < end; ++i, edge += 3 * block) {
-          const auto f = seen<T, bounded>(d, edge, level[i], exponential[i], node);
           const auto gamma = hn::LoadU(d, edge);
-          I_part = hn::MulAdd(gamma, hn::Sub(f.s, f.t), I_part);
-          const auto p_s = hn::NegMulAdd(f.s, f.s, f.s), p_t = hn::NegMulAdd(f.t, f.t, f.t);
-          S_part = hn::NegMulAdd(gamma, hn::MulAdd(hn::LoadU(d, edge + 2 * block), hn::Sub(p_t, p_s), p_t), S_part);
+          if constexpr (with_slope) {
+            const auto f = seen<T, bounded>(d, edge, level[i], exponential[i], node);
+            I_part = hn::MulAdd(gamma, hn::Sub(f.s, f.t), I_part);
+            const auto p_s = hn::NegMulAdd(f.s, f.s, f.s), p_t = hn::NegMulAdd(f.t, f.t, f.t);
+            S_part = hn::NegMulAdd(gamma, hn::MulAdd(hn::LoadU(d, edge + 2 * block), hn::Sub(p_t, p_s), p_t), S_part);
+          } else {
+            I_part = hn::MulAdd(gamma, window<T, bounded>(d, edge, level[i], exponential[i], node), I_part);
+          }
         }
         I = hn::Add(I, I_part);
         S = hn::Add(S, S_part);
       }
       hn::StoreU(I, d, current + place);
-      hn::StoreU(hn::Mul(S, hn::Set(d, values.inverse)), d, slope + place);
+      if constexpr (with_slope) hn::StoreU(hn::Mul(S, hn::Set(d, values.inverse)), d, slope + place);
     }
   }
 }
-template <class T>
+template <class T, bool with_slope>
 void input_sums(const Shape& shape, const Values<T>& values, const T* level, const T* exponential, const T* potential, T* current, T* slope) {
-  (values.bounded ? input_sums_of<T, true> : input_sums_of<T, false>)(shape, values, level, exponential, potential, current, slope);
+  (values.bounded ? input_sums_of<T, true, with_slope> : input_sums_of<T, false, with_slope>)(shape, values, level, exponential, potential, current, slope);
 }
 
 // Makes the table's rows of inputs [from, to) of a block (batch_kernels.hpp), and their sums over these inputs [terms][16].

@@ -127,25 +127,33 @@ class Group {
     return hn::And(where, arrived);
   }
 
-  // The exact law decides: one more step of Newton's method, and the lanes for which it was short have settled.
+  // The exact law decides: one more step of Newton's method, and the lanes for which it was short have settled. Slopes are the expansions'
+  // where these know them well enough: whether the flow contracts is decided for all slopes that they may be, and the step has to be so
+  // short that what they are off by does not matter. Otherwise the exact law is asked for them, too.
   void judge(M where) {
-    T on[block] = {};
+    const M sloped = hn::AndNot(hn::AndNot(flags(sloped_), lanes_.slopes_known()), where), unsloped = hn::AndNot(sloped, where);
+    T on[block] = {}, with_slope[block] = {};
     hn::StoreU(hn::IfThenElseZero(where, hn::Set(d, T(1))), d, on);
+    hn::StoreU(hn::IfThenElseZero(sloped, hn::Set(d, T(1))), d, with_slope);
     for (std::size_t lane = 0; lane < n_; ++lane) {
       if (on[lane] < T(0.5)) continue;
       const Sample<T>& sample = samples_[lane];
       set_spots<T>(sample, level_, level_ + shape_.inputs);
-      lanes_.exact_lane(level_, level_ + shape_.inputs, lane);
+      if (with_slope[lane] > T(0.5)) lanes_.template exact_lane<true>(level_, level_ + shape_.inputs, lane);
+      else lanes_.template exact_lane<false>(level_, level_ + shape_.inputs, lane);
       unset_spots<T>(sample, base_level_, base_exponential_, level_, level_ + shape_.inputs);
       ++samples_[lane].exact;
     }
-    lanes_.correct(where);
+    lanes_.correct(where, sloped);
     lanes_.template evaluate<true>(lanes_.mu, lanes_.flow);
-    M settled = hn::And(where, lanes_.contracting());
+    M settled = hn::And(where, lanes_.contracting_despite(unsloped));
     settled = hn::And(settled, lanes_.factor(nullptr));
     lanes_.solve(lanes_.flow, lanes_.correction);
     const V size = lanes_.largest(lanes_.correction), residual = lanes_.largest(lanes_.flow);
     settled = hn::And(settled, hn::Le(size, hn::Set(d, T(limits_.tolerance * limits_.kT))));
+    const V left = hn::Mul(size, lanes_.slope_doubt()), negligible = hn::Set(d, T(1e-5 * limits_.kT));
+    settled = hn::And(settled, hn::Or(sloped, hn::Le(left, negligible)));
+    hn::StoreU(hn::IfThenElse(hn::AndNot(settled, unsloped), hn::Set(d, T(1)), hn::LoadU(d, sloped_)), d, sloped_);
     lanes_.add_where(settled, lanes_.correction, lanes_.mu);
     const V displacement = lanes_.largest_difference(lanes_.mu, lanes_.start);
     hn::StoreU(hn::IfThenElseZero(settled, hn::Set(d, T(1))), d, on);
@@ -245,6 +253,7 @@ class Group {
   std::size_t n_;
   Lanes<T> lanes_;
   T open_[block] = {};
+  T sloped_[block] = {};  // 1: a judgement without the exact law's slopes was not enough
   T base_level_, base_exponential_;
   T* level_;  // [2][inputs] all levels of one sample and their exponentials: at the base, but while a sample is judged
 };
@@ -326,7 +335,7 @@ void relax_lanes(const Shape& shape, const Values<T>& values, const Table<T>& ta
 }
 template <class T>
 Arithmetic<T> all() {
-  return {hn::Lanes(Tag<T>()), scaled<T>, lay<T>, base_sums<T>, table_rows<T>, settle_lanes<T>, relax_lanes<T>, pull<T>, base_part<T>};
+  return {hn::Lanes(Tag<T>()), scaled<T>, lay<T>, edge_sizes<T>, base_sums<T>, table_rows<T>, settle_lanes<T>, relax_lanes<T>, pull<T>, base_part<T>};
 }
 // Highway dispatches plain functions.
 Arithmetic<float> all_single() { return all<float>(); }

@@ -35,6 +35,9 @@ struct Values {
   const T* input = nullptr;     ///< [blocks][inputs][3][16] gamma, scale a, b; gamma 0 where there is no edge
   const T *gamma = nullptr, *a = nullptr, *b = nullptr;   ///< [edges], a scaled
   const T *g = nullptr, *mu_ref = nullptr, *capacity = nullptr;  ///< [nodes]
+  /// How well expansions know the slopes of the input currents of a fed node, [blocks * 16]: at a distance D from where they were made, to
+  /// slope_noise + slope_growth D^3. Null: not well enough for anything.
+  const T *slope_noise = nullptr, *slope_growth = nullptr;
   T low = 0, high = 0;           ///< where input currents are known as functions of potentials (kT)
   bool bounded = false;          ///< there, |scaled level of an input edge| plus |scaled potential of either end| stays below most_exponent
 };
@@ -126,7 +129,7 @@ struct Pull {
 
 /// Rows of `block` numbers that a group's network between free nodes takes.
 inline std::size_t lane_rows(const Shape& s, std::size_t terms) {
-  return 18 * s.nodes() + s.couplings() + s.rest * s.rest + s.first * s.rest + (7 + terms) * s.blocks * block + (terms > 5 ? terms : 5) * s.blocks;
+  return 18 * s.nodes() + s.couplings() + s.rest * s.rest + s.first * s.rest + (9 + terms) * s.blocks * block + (terms > 5 ? terms : 5) * s.blocks;
 }
 /// Numbers of scratch for one group that settles: its network, one sample's levels and their exponentials.
 inline std::size_t scratch_to_settle(const Shape& s) { return lane_rows(s, 0) * block + 2 * s.inputs; }
@@ -145,6 +148,9 @@ struct Arithmetic {
   /// for n and a vector; ends: the smallest and the largest level; chosen [n], scratch [2 n].
   std::uint32_t (*lay)(std::size_t n, const double* level, T scale, const double* base, const std::uint32_t* varied, std::size_t n_varied, Spot<T>* spots, double* ends,
                        double* chosen, T* scratch);
+  /// Of input edges side by side (Values::input), n rows of one block, by the node they lead to [4][16]: the largest |scaled a|; the largest of
+  /// |b| and |c|, c = 1 + b; the sums of |gamma| (|b| + |c| + b^2 + c^2) and of |gamma| (b^4 + c^4).
+  void (*edge_sizes)(std::size_t n, const T* input, T* sizes);
   /// The exact input currents from those inputs that are common [inputs], where they have one level and every node the same potential (kT),
   /// [blocks * 16].
   void (*base_currents)(const Shape& shape, const Values<T>& values, const std::uint8_t* common, T level, T exponential, T potential, T* current);

@@ -36,12 +36,12 @@ class Lanes {
     scaled_ = take(n), e_ = take(n), pivot_ = take(n), row_ = take(n);
     matrix = take(s_.couplings());
     schur_ = take(s_.rest * s_.rest), symmetric_ = take(s_.first * s_.rest);
-    off_ = take(fed), off_slope_ = take(fed), off_half_ = take(fed), off_sixth_ = take(fed), exact_ = take(fed), exact_slope_ = take(fed), center_ = take(fed);
+    off_ = take(fed), off_slope_ = take(fed), off_half_ = take(fed), off_sixth_ = take(fed), exact_ = take(fed), exact_slope_ = take(fed), center_ = take(fed), slope_error_ = take(fed), slope_guess_ = take(fed);
     series_ = take(terms_ * fed);
     lane_ = take((terms_ > 5 ? terms_ : 5) * s_.blocks);  // of one sample: its fed nodes' potentials, currents, derivatives; or its series
     end_ = scratch;
     for (std::size_t i = 0; i < fed; ++i) {
-      for (T* of : {off_, off_slope_, off_half_, off_sixth_, exact_, exact_slope_, center_}) store(hn::Zero(d), of, i);
+      for (T* of : {off_, off_slope_, off_half_, off_sixth_, exact_, exact_slope_, center_, slope_error_, slope_guess_}) store(hn::Zero(d), of, i);
     }
   }
 
@@ -89,27 +89,52 @@ class Lanes {
     return most;
   }
 
-  // The exact law of one sample at `mu`, for correct(); all its levels and their exponentials are given.
+  // The exact law of one sample at `mu`, for correct(), with its slopes or without; all its levels and their exponentials are given.
+  template <bool with_slope>
   void exact_lane(const T* level, const T* exponential, std::size_t lane) {
     const std::size_t fed = s_.blocks * block;
     gather(lane);
-    input_sums<T>(s_, p_, level, exponential, lane_, lane_ + fed, lane_ + 2 * fed);
+    input_sums<T, with_slope>(s_, p_, level, exponential, lane_, lane_ + fed, lane_ + 2 * fed);
     for (std::size_t i = 0; i < fed; ++i) {
       exact_[i * block + lane] = lane_[fed + i];
-      exact_slope_[i * block + lane] = lane_[2 * fed + i];
+      if (with_slope) exact_slope_[i * block + lane] = lane_[2 * fed + i];
     }
   }
-  // From now on the functions of these lanes have the exact law's values and slopes at `mu`.
-  void correct(M where) {
+  // Lanes whose expansions tell the slopes of their input currents well enough at `mu`: to an eighth of the diagonal that was found last.
+  M slopes_known() {
+    M all = hn::Eq(hn::Zero(d), hn::Zero(d));
+    if (terms_ > 0 || p_.slope_noise == nullptr) return hn::Not(all);
+    const V share = hn::Set(d, T(0.125));
+    for (std::size_t i = 0; i < s_.blocks * block; ++i) {
+      const std::uint32_t k = s_.fed[i];
+      if (k == nobody) continue;
+      // Where they were made: at the start, to third order; made anew since, to first order, the third derivative remains that of the start.
+      const V x = load(mu, k), far = hn::Abs(hn::Sub(x, load(start, k))), near = hn::Abs(hn::Sub(x, load(center_, i)));
+      const V before = hn::Max(hn::Sub(far, near), hn::Zero(d)), cube = hn::Mul(hn::Mul(far, far), far);
+      const V error = hn::MulAdd(hn::Set(d, p_.slope_growth[i]), hn::NegMulAdd(hn::Mul(before, before), before, cube), hn::Set(d, p_.slope_noise[i]));
+      store(error, slope_error_, i);
+      all = hn::And(all, hn::Le(error, hn::Mul(share, load(diagonal, k))));
+    }
+    return all;
+  }
+  // From now on the functions of these lanes have the exact law's values at `mu`, and in lanes with_slope its slopes.
+  void correct(M where, M with_slope) {
     for (std::size_t i = 0; i < s_.blocks * block; ++i) {
       if (s_.fed[i] == nobody) continue;
-      const V at = load(mu, s_.fed[i]);
+      const V at = load(mu, s_.fed[i]), half = load(off_half_, i), sixth = load(off_sixth_, i);
       V current, slope;
       series<true>(i, at, current, slope);
-      store(hn::IfThenElse(where, hn::Sub(load(exact_, i), current), load(off_, i)), off_, i);
-      store(hn::IfThenElse(where, hn::Sub(load(exact_slope_, i), slope), load(off_slope_, i)), off_slope_, i);
-      const V moved = hn::IfThenElseZero(where, hn::Sub(at, load(center_, i)));
-      store(hn::MulAdd(hn::Set(d, T(3)), hn::Mul(load(off_sixth_, i), moved), load(off_half_, i)), off_half_, i);
+      const V moved = hn::IfThenElseZero(where, hn::Sub(at, load(center_, i))), value = hn::Sub(load(exact_, i), current);
+      // What is left out of the value at this distance, a fourth power, is left out of the slope four times, divided by the distance.
+      const V missed = hn::Abs(hn::Sub(value, hn::MulAdd(hn::MulAdd(hn::MulAdd(sixth, moved, half), moved, load(off_slope_, i)), moved, load(off_, i))));
+      const V likely = hn::Div(hn::Mul(hn::Set(d, T(4)), missed), hn::Max(hn::Abs(moved), hn::Set(d, T(1e-6))));
+      const V error = load(slope_error_, i);
+      store(hn::Min(error, p_.slope_noise == nullptr ? error : hn::MulAdd(hn::Set(d, T(0.125)), hn::Set(d, p_.slope_noise[i]), likely)), slope_guess_, i);
+      store(hn::IfThenElse(where, value, load(off_, i)), off_, i);
+      const V thrice = hn::Mul(hn::Set(d, T(3)), sixth);
+      const V own = hn::MulAdd(hn::MulAdd(thrice, moved, hn::Add(half, half)), moved, load(off_slope_, i));
+      store(hn::IfThenElse(hn::And(where, with_slope), hn::Sub(load(exact_slope_, i), slope), own), off_slope_, i);
+      store(hn::MulAdd(thrice, moved, half), off_half_, i);
       store(hn::IfThenElse(where, at, load(center_, i)), center_, i);
     }
   }
@@ -255,6 +280,27 @@ class Lanes {
     M definite = symmetric_part_definite();
     if (!hn::AllTrue(d, definite)) definite = hn::Or(definite, dominated_by_diagonal());
     return definite;
+  }
+  // The same, where in these lanes the slopes of input currents are as slopes_known() found: whatever they are within their errors.
+  M contracting_despite(M off) {
+    if (hn::AllFalse(d, off)) return contracting();
+    for (std::size_t k = 0; k < s_.nodes(); ++k) store(load(diagonal, k), k1_, k);
+    for (std::size_t i = 0; i < s_.blocks * block; ++i) {
+      const std::uint32_t k = s_.fed[i];
+      if (k != nobody) store(hn::Sub(load(diagonal, k), hn::IfThenElseZero(off, load(slope_error_, i))), diagonal, k);
+    }
+    const M all = contracting();
+    for (std::size_t k = 0; k < s_.nodes(); ++k) store(load(k1_, k), diagonal, k);
+    return all;
+  }
+
+  // What slopes are likely to be off by, of the diagonal.
+  V slope_doubt() const {
+    V most = hn::Zero(d);
+    for (std::size_t i = 0; i < s_.blocks * block; ++i) {
+      if (s_.fed[i] != nobody) most = hn::Max(most, hn::Div(load(slope_guess_, i), load(diagonal, s_.fed[i])));
+    }
+    return most;
   }
 
   V largest(const T* of) const {
@@ -459,6 +505,7 @@ class Lanes {
   std::size_t terms_;
   T *k1_, *k2_, *k3_, *rhs_, *stage_, *scaled_, *e_, *pivot_, *row_, *schur_, *symmetric_;
   T *off_, *off_slope_, *off_half_, *off_sixth_, *center_;  // input currents less the series: powers of the distance from `center_`; [fed]
+  T *slope_error_, *slope_guess_;  // [fed] what slopes may be off by, and what they are likely to be
   T *exact_, *exact_slope_, *series_, *lane_, *end_;
 };
 

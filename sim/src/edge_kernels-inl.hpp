@@ -121,8 +121,9 @@ template <class V>
 struct Occupations {
   V s, t;
 };
-template <bool bounded = false, bool about = false, class D>
-HWY_INLINE Occupations<hn::Vec<D>> occupations(D d, hn::Vec<D> level, hn::Vec<D> e_s, hn::Vec<D> e_t) {
+/// 1/f_s and 1/f_t.
+template <bool bounded, bool about, class D>
+HWY_INLINE Occupations<hn::Vec<D>> inverse_occupations(D d, hn::Vec<D> level, hn::Vec<D> e_s, hn::Vec<D> e_t) {
   using T = hn::TFromD<D>;
   const auto one = hn::Set(d, T(1)), full = hn::Set(d, Precision<T>::full);
   const auto E = power_of_two<bounded, about>(d, level);
@@ -131,8 +132,19 @@ HWY_INLINE Occupations<hn::Vec<D>> occupations(D d, hn::Vec<D> level, hn::Vec<D>
     above_s = hn::Min(above_s, full);
     above_t = hn::Min(above_t, full);
   }
-  const auto r = reciprocal<about>(d, hn::Mul(above_s, above_t));
-  return {hn::Mul(above_t, r), hn::Mul(above_s, r)};
+  return {above_s, above_t};
+}
+template <bool bounded = false, bool about = false, class D>
+HWY_INLINE Occupations<hn::Vec<D>> occupations(D d, hn::Vec<D> level, hn::Vec<D> e_s, hn::Vec<D> e_t) {
+  const auto above = inverse_occupations<bounded, about>(d, level, e_s, e_t);
+  const auto r = reciprocal<about>(d, hn::Mul(above.s, above.t));
+  return {hn::Mul(above.t, r), hn::Mul(above.s, r)};
+}
+/// f_s - f_t alone, which is cheaper: (1/f_t - 1/f_s) f_s f_t. Absolute error as that of the difference.
+template <bool bounded = false, class D>
+HWY_INLINE hn::Vec<D> window(D d, hn::Vec<D> level, hn::Vec<D> e_s, hn::Vec<D> e_t) {
+  const auto above = inverse_occupations<bounded, false>(d, level, e_s, e_t);
+  return hn::Mul(hn::Sub(above.t, above.s), reciprocal(d, hn::Mul(above.s, above.t)));
 }
 
 }  // namespace HWY_NAMESPACE

@@ -206,6 +206,71 @@ TEST_CASE("batches: a state restored near by settles on one expansion of the cur
   }
 }
 
+// In single precision slopes are those of expansions where these are good enough. Whether a flow contracts has to be right all the same: no
+// state on the border is called settled that the reference's slopes do not prove to contract. Any potentials are a steady state under the
+// current that they call for; where they lie on a line from rest, contraction ends somewhere.
+TEST_CASE("batches: a restored state near the border of contraction is settled only where the flow contracts") {
+  constexpr std::size_t samples = 32;
+  std::size_t within_settled = 0, borders = 0;
+  for (std::uint64_t seed = 1; seed <= 250; ++seed) {
+    const NetworkSpec spec = random_dots({6, 8, 3}, seed, 1.5);
+    const Network network(spec);
+    const Network::Impl impl(spec, LinearAlgebra::dense);
+    const std::shared_ptr<const batches::Batch> batch = batches::make<float>(impl);
+    const auto work = network.workspace();
+    const auto theta = std::make_shared<const Vector>(network.theta());
+    const Vector levels = patterns(1, 6, 0.0, seed)[0];
+    Boundary boundary;
+    boundary.clamp = levels;
+    Random random(seed, 9);
+    Vector direction(network.rest().size());
+    for (double& x : direction) x = 2 * random.uniform() - 1;
+    // With conductances to the reference larger by `more`.
+    const auto contracts = [&](const Vector& potential, Vector& current, double more = 0) {
+      Slope slope;
+      NetworkSpec changed = spec;
+      for (NodeProperties& node : changed.nodes) node.g += node.g > 0 ? more : 0;
+      const Vector with_more = Network(changed).theta();
+      boundary.theta = with_more.data();
+      network.impose(boundary, *work);
+      network.evaluate(*work, potential, current, &slope);
+      current = -current;
+      return network.contracting(*work, slope);
+    };
+    Vector current;
+    double within = 0, outside = 2;
+    if (!contracts(within * direction, current) || contracts(outside * direction, current)) continue;
+    while (outside - within > 1e-9) {
+      const double middle = (within + outside) / 2;
+      (contracts(middle * direction, current) ? within : outside) = middle;
+    }
+    ++borders;
+    for (const double off : {-0.2, -0.05, 2e-3, 3e-3, 5e-3, 1e-2, 2e-2, 5e-2}) {
+      const Vector state = (within + off) * direction;
+      contracts(state, current);
+      const std::vector<Vector> inject(samples, current);
+      std::vector<Vector> start(samples, state), found(samples);
+      for (Vector& from : start) {
+        const double distance = 0.5 * random.uniform();
+        for (double& x : from) x += distance * (2 * random.uniform() - 1);
+      }
+      std::vector<batches::Batch::Found> what(samples);
+      batch->relax(theta, std::vector<Pattern>(samples, pattern_of(levels)), pointers(start), pointers(inject), std::vector<bool>(samples, true), SteadyStateOptions{}, 1, found, what);
+      for (std::size_t i = 0; i < samples; ++i) {
+        if (!what[i].converged || what[i].followed) continue;
+        INFO("seed " << seed << ", off the border by " << off);
+        within_settled += off < 0 ? 1 : 0;
+        // Slopes are looked at before the last correction, which is at most 1e-3 kT: times second derivatives of 10 or so.
+        CHECK(contracts(found[i], current, 0.02));
+      }
+    }
+  }
+  // Borders are met, and on this side of them states do settle.
+  CAPTURE(borders, within_settled);
+  CHECK(borders >= 50);
+  CHECK(within_settled >= 10 * borders);
+}
+
 TEST_CASE("batches: a network they do not serve is named, and potentials out of range are left to the reference") {
   CHECK(batches::problem(Network::Impl(random_dots({3, 4, 1}, 1, 1.0, 0.5), LinearAlgebra::dense)) == "common-mode lever arms d; batches need d = 0");
   CHECK(batches::problem(Network::Impl(random_dots({3, 4, 1}, 1, 1.0, 0, true), LinearAlgebra::dense)).find("temperature") != std::string::npos);
