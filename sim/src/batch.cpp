@@ -98,9 +98,9 @@ class BatchOf final : public Batch {
     std::span<Vector> potential;
     std::span<Found> found;
   };
-  // Groups of those samples whose numbers are given go through `body`; what converged is taken.
+  // Groups, of at most `side`, of those samples whose numbers are given go through `body`; what converged is taken.
   using Body = std::function<void(Sample<T>* samples, std::size_t count)>;
-  void in_groups(const Call& call, const Laid<T>& inputs, std::span<const std::uint32_t> which, const Body& body) const;
+  void in_groups(const Call& call, const Laid<T>& inputs, std::span<const std::uint32_t> which, std::size_t side, const Body& body) const;
 
   // One chunk's sums over its samples, as Sums<T> lays them out.
   struct Layout {
@@ -396,8 +396,8 @@ typename BatchOf<T>::Chosen BatchOf<T>::chosen(Prepared& ready, std::span<const 
 }
 
 template <class T>
-void BatchOf<T>::in_groups(const Call& call, const Laid<T>& inputs, std::span<const std::uint32_t> which, const Body& body) const {
-  const std::size_t side = arithmetic<T>().group_size, n = shape_.nodes();
+void BatchOf<T>::in_groups(const Call& call, const Laid<T>& inputs, std::span<const std::uint32_t> which, std::size_t side, const Body& body) const {
+  const std::size_t n = shape_.nodes();
   const Groups groups(which.size(), side);
   for_each_index(groups.count, call.threads, [&](std::size_t group) {
     const std::span<const std::uint32_t> members = which.subspan(groups.begin(group), groups.size(group));
@@ -447,6 +447,7 @@ void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<con
   const double reach = 4 * std::sqrt(std::sqrt(tolerance)) / (inverse() * std::max(ready->steepest, 1.0));
   const Call call{start, inject, threads, {options.path_tolerance, options.trust, tolerance, impl_.spec.kT, reach, std::min<std::uint32_t>(options.max_steps, 200)},
                   potential, found};
+  const std::size_t side = arithmetic<T>().group_size;
   std::vector<std::uint32_t> which;
   for (std::uint32_t i = 0; i < clamp.size(); ++i) {
     if (restored[i]) which.push_back(i);
@@ -454,20 +455,33 @@ void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<con
   if (!which.empty()) {
     const Chosen with = chosen(*ready, clamp, threads);
     const Values<T> values = values_within(*ready, interval_of(*ready, *with.inputs, 1));
-    in_groups(call, *with.inputs, which, [&](Sample<T>* samples, std::size_t count) {
+    in_groups(call, *with.inputs, which, side, [&](Sample<T>* samples, std::size_t count) {
       arithmetic<T>().settle_group(shape_, values, with.series->base, call.limits, samples, count, scratch_of_thread<T, 1>(scratch_to_settle(shape_)));
     });
   }
-  which.clear();
-  for (std::uint32_t i = 0; i < clamp.size(); ++i) {
-    if (!found[i].converged) which.push_back(i);
+  const auto unsettled = [&] {
+    which.clear();
+    for (std::uint32_t i = 0; i < clamp.size(); ++i) {
+      if (!found[i].converged) which.push_back(i);
+    }
+    return which.size();
+  };
+  if (unsettled() == 0) return;
+  // A table costs as much as a hundred samples: a few that went far are followed on expansions, as two groups.
+  const bool few = which.size() <= side && std::all_of(which.begin(), which.end(), [&](std::uint32_t i) { return restored[i]; });
+  if (few) {
+    const Chosen with = chosen(*ready, clamp, threads);
+    const Values<T> values = values_within(*ready, interval_of(*ready, *with.inputs, 1));
+    in_groups(call, *with.inputs, which, (which.size() + 1) / 2, [&](Sample<T>* samples, std::size_t count) {
+      arithmetic<T>().follow_group(shape_, values, with.series->base, call.limits, samples, count, scratch_of_thread<T, 1>(scratch_to_settle(shape_)));
+    });
+    if (unsettled() == 0) return;
   }
-  if (which.empty()) return;
   const std::shared_ptr<const Laid<T>> inputs = laid(clamp, true, threads);
   const std::shared_ptr<const Tabulated<T>> made = table_of(*ready, *inputs, threads);
   if (made == nullptr) return;
   const Values<T> values = values_within(*ready, interval_of(*ready, *inputs, 1));
-  in_groups(call, *inputs, which, [&](Sample<T>* samples, std::size_t count) {
+  in_groups(call, *inputs, which, side, [&](Sample<T>* samples, std::size_t count) {
     arithmetic<T>().relax_group(shape_, values, made->table, call.limits, samples, count, scratch_of_thread<T, 1>(scratch_to_relax(shape_, made->table.terms)));
   });
 }

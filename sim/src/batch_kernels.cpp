@@ -52,6 +52,9 @@ class Group {
     settle(open());
   }
 
+  // The physical relaxation in time, on expansions.
+  void expand_and_follow() { follow(); }
+
   void relax() {
     lanes_.set_functions(samples_, n_);
     follow();
@@ -175,18 +178,24 @@ class Group {
     if (hn::AllFalse(d, running)) return;
     for (std::size_t k = 0; k < shape_.nodes(); ++k) lanes_.store(lanes_.load(lanes_.start, k), lanes_.y, k);
     for (std::size_t lane = 0; lane < n_; ++lane) samples_[lane].followed = open_[lane] > T(0.5);
-    look_around(running);
+    // How good expansions are where they have led is not known.
+    hn::StoreU(hn::IfThenElse(running, hn::Set(d, T(1)), hn::LoadU(d, sloped_)), d, sloped_);
+    const T leash = base_ == nullptr ? T(0) : T(limits_.reach);
+    // Each step takes an expansion of every lane then: what is on its way for long is left to a table.
+    const std::uint32_t steps = base_ != nullptr && limits_.max_steps > most_expanded_steps ? most_expanded_steps : limits_.max_steps;
+    look_around(running, running);
+    const M none = hn::Ne(hn::Zero(d), hn::Zero(d));
     V h = first_step(), time = hn::Zero(d);
     V uncertified = hn::IfThenElse(lanes_.contracting(), hn::Zero(d), hn::Set(d, T(1)));
-    for (std::uint32_t step = 0; step < limits_.max_steps; ++step) {
+    for (std::uint32_t step = 0; step < steps; ++step) {
       running = hn::And(running, open());
       if (hn::AllFalse(d, running)) return;
-      const V error = lanes_.attempt(h, limits_.path_tolerance * limits_.kT);
+      const V error = lanes_.attempt(h, limits_.path_tolerance * limits_.kT, leash);
       const M taken = hn::And(running, hn::Le(error, hn::Set(d, T(1))));
       lanes_.copy_where(taken, lanes_.mu, lanes_.y);
       time = hn::Add(time, hn::IfThenElseZero(taken, h));
       h = hn::Mul(h, change_of_step(error));
-      look_around(taken);
+      look_around(taken, none);
       uncertified = hn::IfThenElse(hn::AndNot(lanes_.contracting(), taken), hn::Set(d, T(1)), uncertified);
       count(taken);
       M ready = hn::And(hn::And(taken, open()), lanes_.factor(nullptr));
@@ -195,14 +204,16 @@ class Group {
       if (hn::AllFalse(d, ready)) continue;
       settle(ready);
       note(ready, time, uncertified);
-      look_around(hn::And(ready, open()));
+      look_around(hn::And(ready, open()), hn::And(ready, open()));
     }
   }
 
-  // Lanes are at y: all flows and slopes are those of y.
-  void look_around(M moved) {
+  // Lanes are at y: all flows and slopes are those of y. Currents that are expansions are expanded anew for lanes that were `lost`, and where
+  // they would not reach far enough for the next step.
+  void look_around(M moved, M lost) {
     lanes_.copy_where(moved, lanes_.y, lanes_.mu);
     close(hn::AndNot(lanes_.inside(lanes_.y), moved));
+    if (base_ != nullptr) expand<false>(hn::And(open(), hn::Or(lost, hn::And(moved, hn::Gt(lanes_.off_center(), hn::Set(d, T(0.5 * limits_.reach)))))));
     lanes_.template evaluate<true>(lanes_.y, lanes_.y_flow);
   }
 
@@ -245,6 +256,7 @@ class Group {
     for (std::size_t lane = 0; lane < n_; ++lane) samples_[lane].steps += on[lane] > T(0.5) ? 1 : 0;
   }
 
+  static constexpr std::uint32_t most_expanded_steps = 40;
   const D d;
   const Shape& shape_;
   const Base<T>* base_;  // null: input currents are functions
@@ -330,12 +342,16 @@ void settle_lanes(const Shape& shape, const Values<T>& values, const Base<T>& ba
   Group<T>(shape, values, nullptr, &base, limits, samples, n, scratch).expand_and_settle();
 }
 template <class T>
+void follow_lanes(const Shape& shape, const Values<T>& values, const Base<T>& base, const Limits& limits, Sample<T>* samples, std::size_t n, T* scratch) {
+  Group<T>(shape, values, nullptr, &base, limits, samples, n, scratch).expand_and_follow();
+}
+template <class T>
 void relax_lanes(const Shape& shape, const Values<T>& values, const Table<T>& table, const Limits& limits, Sample<T>* samples, std::size_t n, T* scratch) {
   Group<T>(shape, values, &table, nullptr, limits, samples, n, scratch).relax();
 }
 template <class T>
 Arithmetic<T> all() {
-  return {hn::Lanes(Tag<T>()), scaled<T>, lay<T>, edge_sizes<T>, base_sums<T>, table_rows<T>, settle_lanes<T>, relax_lanes<T>, pull<T>, base_part<T>};
+  return {hn::Lanes(Tag<T>()), scaled<T>, lay<T>, edge_sizes<T>, base_sums<T>, table_rows<T>, settle_lanes<T>, follow_lanes<T>, relax_lanes<T>, pull<T>, base_part<T>};
 }
 // Highway dispatches plain functions.
 Arithmetic<float> all_single() { return all<float>(); }

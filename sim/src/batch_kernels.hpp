@@ -160,6 +160,8 @@ struct Arithmetic {
   /// Newton's method from the starts of n samples, at most group_size: input currents expanded around states on the way. Samples that do not
   /// get to a steady state this way are left as they are.
   void (*settle_group)(const Shape& shape, const Values<T>& values, const Base<T>& base, const Limits& limits, Sample<T>* samples, std::size_t n, T* scratch);
+  /// Relaxes n samples, at most group_size, in time: input currents expanded around states on the way.
+  void (*follow_group)(const Shape& shape, const Values<T>& values, const Base<T>& base, const Limits& limits, Sample<T>* samples, std::size_t n, T* scratch);
   /// Relaxes n samples, at most group_size, in time: input currents are functions of the potentials.
   void (*relax_group)(const Shape& shape, const Values<T>& values, const Table<T>& table, const Limits& limits, Sample<T>* samples, std::size_t n, T* scratch);
   /// Costates where a cotangent is given, and the gradient sums of a group, added to `sums`.

@@ -156,6 +156,15 @@ class Lanes {
     return all;
   }
 
+  // And where expansions hold: no fed node is further than `leash` from where its currents were expanded.
+  M near_center(const T* at, T leash) const {
+    M all = hn::Eq(hn::Zero(d), hn::Zero(d));
+    for (std::size_t i = 0; i < s_.blocks * block; ++i) {
+      if (s_.fed[i] != nobody) all = hn::And(all, hn::Le(hn::Abs(hn::Sub(load(at, s_.fed[i]), load(center_, i))), hn::Set(d, leash)));
+    }
+    return all;
+  }
+
   // Unbalanced currents F = u - I at `mu`, and with_slope dI/dmu: `diagonal` and `matrix`.
   template <bool with_slope>
   void evaluate(const T* at, T* out) {
@@ -321,8 +330,8 @@ class Lanes {
   }
 
   // One attempt at a step of RODAS3 (rosenbrock.hpp) from y, where the flow is y_flow and `diagonal`, `matrix` hold the slopes; h a lane.
-  // Stages outside of where the functions hold fail. mu: the state reached. Returns the error over the tolerance; lanes not factored: infinite.
-  V attempt(V h, double tolerance) {
+  // Stages outside of where the functions hold fail; leash > 0: expansions hold so far. mu: the state reached. Returns the error over the tolerance; lanes not factored: infinite.
+  V attempt(V h, double tolerance, T leash) {
     const std::size_t n = s_.nodes();
     const V shift = hn::Div(hn::Set(d, T(2)), h), inverse_h = hn::Div(hn::Set(d, T(1)), h);
     const M factored = factor(&shift);
@@ -331,12 +340,13 @@ class Lanes {
     for (std::size_t k = 0; k < n; ++k) store(hn::MulAdd(hn::Mul(hn::Set(d, T(4)), C_h(k)), load(k1_, k), load(y_flow, k)), rhs_, k);
     solve(rhs_, k2_);
     for (std::size_t k = 0; k < n; ++k) store(hn::MulAdd(hn::Set(d, T(2)), load(k1_, k), load(y, k)), stage_, k);
-    M within = inside(stage_);
+    const auto holds = [&]() HWY_ATTR { return leash > 0 ? hn::And(inside(stage_), near_center(stage_, leash)) : inside(stage_); };
+    M within = holds();
     evaluate<false>(stage_, rhs_);
     for (std::size_t k = 0; k < n; ++k) store(hn::MulAdd(C_h(k), hn::Sub(load(k1_, k), load(k2_, k)), load(rhs_, k)), rhs_, k);
     solve(rhs_, k3_);
     for (std::size_t k = 0; k < n; ++k) store(hn::Add(load(stage_, k), load(k3_, k)), stage_, k);
-    within = hn::And(within, inside(stage_));
+    within = hn::And(within, holds());
     evaluate<false>(stage_, rhs_);
     for (std::size_t k = 0; k < n; ++k) {
       const V inner = hn::NegMulAdd(hn::Set(d, T(8) / T(3)), load(k3_, k), hn::Sub(load(k1_, k), load(k2_, k)));

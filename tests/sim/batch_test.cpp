@@ -206,6 +206,64 @@ TEST_CASE("batches: a state restored near by settles on one expansion of the cur
   }
 }
 
+// Too far for Newton's method: a few samples follow the relaxation in time on expansions, many on a table. The same steady states, and the
+// reference's verdict on where they passed.
+template <class T>
+void followed_from_afar(std::size_t samples, double tolerance, double state_tolerance) {
+  std::size_t converged = 0, followed = 0, all = 0;
+  for (std::uint64_t seed = 1; seed <= 12; ++seed) {
+    const NetworkSpec spec = random_dots({60, 20, 4}, seed, 0.7);
+    const Network network(spec);
+    const Network::Impl impl(spec, LinearAlgebra::dense);
+    const std::shared_ptr<const batches::Batch> batch = batches::make<T>(impl);
+    const auto theta = std::make_shared<const Vector>(network.theta());
+    const std::vector<Vector> levels = patterns(samples, 60, seed % 2 == 0 ? 0.95 : 0.0, seed);
+    Random random(seed, 31);
+    std::vector<Vector> start(samples, network.rest()), found(samples);
+    for (Vector& from : start) {
+      for (double& x : from) x += 1.2 * (2 * random.uniform() - 1);
+    }
+    SteadyStateOptions options;
+    options.tolerance = tolerance;
+    std::vector<batches::Batch::Found> what(samples);
+    batch->relax(theta, as_patterns(levels), pointers(start), {}, std::vector<bool>(samples, true), options, 1, found, what);
+    const auto work = network.workspace();
+    for (std::size_t i = 0; i < samples; ++i) {
+      ++all;
+      if (!what[i].converged) continue;
+      ++converged;
+      Boundary boundary;
+      boundary.theta = theta->data();
+      boundary.clamp = levels[i];
+      const SteadyState state = relax(network, boundary, start[i], SteadyStateOptions{}, true, *work);
+      INFO("seed " << seed << ", sample " << i);
+      REQUIRE(state.verdict == Verdict::converged);
+      CHECK((found[i] - state.potential).cwiseAbs().maxCoeff() < state_tolerance);
+      CHECK(std::abs(what[i].displacement - (state.potential - start[i]).cwiseAbs().maxCoeff()) < state_tolerance);
+      CHECK(what[i].exact >= 1);
+      if (!what[i].followed) continue;
+      ++followed;
+      CHECK(what[i].time > 0);
+      if (state.contracting) CHECK(what[i].contracting);
+    }
+    std::vector<Vector> again(samples);
+    batch->relax(theta, as_patterns(levels), pointers(start), {}, std::vector<bool>(samples, true), options, 2, again, what);
+    for (std::size_t i = 0; i < samples; ++i) {
+      if (what[i].converged) CHECK(again[i] == found[i]);
+    }
+  }
+  CHECK(10 * converged >= 9 * all);
+  CHECK(2 * followed > all);
+}
+
+TEST_CASE("batches: restored states that are far from steady ones follow the relaxation, few or many of them") {
+  for (const std::size_t samples : {1U, 9U, 40U}) {
+    INFO(samples << " samples");
+    followed_from_afar<float>(samples, 1e-3, 2e-5);
+    followed_from_afar<double>(samples, 1e-6, 1e-10);
+  }
+}
+
 // In single precision slopes are those of expansions where these are good enough. Whether a flow contracts has to be right all the same: no
 // state on the border is called settled that the reference's slopes do not prove to contract. Any potentials are a steady state under the
 // current that they call for; where they lie on a line from rest, contraction ends somewhere.
