@@ -270,7 +270,7 @@ TEST_CASE("batches: restored states that are far from steady ones follow the rel
 TEST_CASE("batches: a restored state near the border of contraction is settled only where the flow contracts") {
   constexpr std::size_t samples = 32;
   std::size_t within_settled = 0, borders = 0;
-  for (std::uint64_t seed = 1; seed <= 250; ++seed) {
+  for (std::uint64_t seed = 1; seed <= 100; ++seed) {
     const NetworkSpec spec = random_dots({6, 8, 3}, seed, 1.5);
     const Network network(spec);
     const Network::Impl impl(spec, LinearAlgebra::dense);
@@ -325,7 +325,7 @@ TEST_CASE("batches: a restored state near the border of contraction is settled o
   }
   // Borders are met, and on this side of them states do settle.
   CAPTURE(borders, within_settled);
-  CHECK(borders >= 50);
+  CHECK(borders >= 20);
   CHECK(within_settled >= 10 * borders);
 }
 
