@@ -6,6 +6,7 @@
 #include <array>
 #include <chrono>
 #include <cmath>
+#include <thread>
 #include <vector>
 
 #include "kernels.hpp"
@@ -141,35 +142,46 @@ class InputEdges {
   T sink_ = 0;
 };
 
-/// The unit of relaxations and epochs: one evaluation, value and derivative, of an input edge in single precision, and an exponential.
+/// The unit of epochs: one evaluation, value and derivative, of an input edge in single precision, and an exponential; on all cores at once, as
+/// epochs are. Where a machine is shared its cores are not equally fast.
 class Units {
  public:
-  Units() : edges_(Law::quantum_dot) { again(); }
-  /// Measures once more: the least counts.
-  void again() {
-    for (int i = 0; i < 20; ++i) turns_.see(edges_.once(Use::sum), exponentials_.once());
-  }
-  /// As they are at this moment: medians of a few turns, over some 10 ms, seconds.
+  Units() : cores_(std::max(1U, std::thread::hardware_concurrency())) {}
+  /// As they are at this moment, seconds on a core: medians of a few turns, over some 10 ms, of which the cores' rates are averaged.
   struct Moment {
     double edge, exponential;
   };
   Moment now() {
-    std::array<double, 21> edges{}, exponentials{};
-    for (std::size_t i = 0; i < edges.size(); ++i) {
-      edges[i] = edges_.once(Use::sum);
-      exponentials[i] = exponentials_.once();
+    std::vector<Moment> of(cores_.size());
+    {
+      std::vector<std::jthread> threads;
+      for (std::size_t i = 0; i < cores_.size(); ++i) threads.emplace_back([&, i] { of[i] = cores_[i].now(); });
     }
-    std::nth_element(edges.begin(), edges.begin() + 10, edges.end());
-    std::nth_element(exponentials.begin(), exponentials.begin() + 10, exponentials.end());
-    return {edges[10], exponentials[10]};
+    Moment rates{0, 0};
+    for (const Moment& core : of) {
+      rates.edge += 1 / core.edge;
+      rates.exponential += 1 / core.exponential;
+    }
+    const auto count = static_cast<double>(of.size());
+    return {count / rates.edge, count / rates.exponential};
   }
-  double edge() const { return turns_.first(); }         ///< seconds
-  double exponential() const { return turns_.second(); } ///< seconds
 
  private:
-  InputEdges<float> edges_;
-  Exponentials<float> exponentials_;
-  Turns turns_;
+  struct Core {
+    InputEdges<float> edges{Law::quantum_dot};
+    Exponentials<float> exponentials;
+    Moment now() {
+      std::array<double, 21> edge{}, exponential{};
+      for (std::size_t i = 0; i < edge.size(); ++i) {
+        edge[i] = edges.once(Use::sum);
+        exponential[i] = exponentials.once();
+      }
+      std::nth_element(edge.begin(), edge.begin() + 10, edge.end());
+      std::nth_element(exponential.begin(), exponential.begin() + 10, exponential.end());
+      return {edge[10], exponential[10]};
+    }
+  };
+  std::vector<Core> cores_;
 };
 
 }  // namespace benchmarks
