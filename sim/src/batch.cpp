@@ -452,13 +452,14 @@ void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<con
   for (std::uint32_t i = 0; i < clamp.size(); ++i) {
     if (restored[i]) which.push_back(i);
   }
-  if (!which.empty()) {
+  const auto on_expansions = [&](std::size_t at_most, auto by) {
     const Chosen with = chosen(*ready, clamp, threads);
     const Values<T> values = values_within(*ready, interval_of(*ready, *with.inputs, 1));
-    in_groups(call, *with.inputs, which, side, [&](Sample<T>* samples, std::size_t count) {
-      arithmetic<T>().settle_group(shape_, values, with.series->base, call.limits, samples, count, scratch_of_thread<T, 1>(scratch_to_settle(shape_)));
+    in_groups(call, *with.inputs, which, at_most, [&](Sample<T>* samples, std::size_t count) {
+      by(shape_, values, with.series->base, call.limits, samples, count, scratch_of_thread<T, 1>(scratch_to_settle(shape_)));
     });
-  }
+  };
+  if (!which.empty()) on_expansions(side, arithmetic<T>().settle_group);
   const auto unsettled = [&] {
     which.clear();
     for (std::uint32_t i = 0; i < clamp.size(); ++i) {
@@ -470,11 +471,7 @@ void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<con
   // A table costs as much as a hundred samples: a few that went far are followed on expansions, as two groups.
   const bool few = which.size() <= side && std::all_of(which.begin(), which.end(), [&](std::uint32_t i) { return restored[i]; });
   if (few) {
-    const Chosen with = chosen(*ready, clamp, threads);
-    const Values<T> values = values_within(*ready, interval_of(*ready, *with.inputs, 1));
-    in_groups(call, *with.inputs, which, (which.size() + 1) / 2, [&](Sample<T>* samples, std::size_t count) {
-      arithmetic<T>().follow_group(shape_, values, with.series->base, call.limits, samples, count, scratch_of_thread<T, 1>(scratch_to_settle(shape_)));
-    });
+    on_expansions((which.size() + 1) / 2, arithmetic<T>().follow_group);
     if (unsettled() == 0) return;
   }
   const std::shared_ptr<const Laid<T>> inputs = laid(clamp, true, threads);

@@ -4,7 +4,7 @@
 // For networks of quantum dots at one temperature without common-mode lever arms. Input currents of a node are a function of its own
 // potential alone: what they would be if every input had its commonest level is a Chebyshev series, made once per update; inputs at other
 // levels are added edge by edge. Restored states settle on expansions of that function around themselves; the others follow the relaxation
-// in time on series over the whole interval. "Converged" is judged by the exact law over all edges.
+// in time, on such expansions where they are few and were restored, else on series over the whole interval. "Converged" is judged by the exact law over all edges.
 #pragma once
 
 #include <cstdint>

@@ -52,12 +52,45 @@ class Group {
     settle(open());
   }
 
-  // The physical relaxation in time, on expansions.
-  void expand_and_follow() { follow(); }
-
   void relax() {
     lanes_.set_functions(samples_, n_);
     follow();
+  }
+
+  // The physical relaxation in time, for the lanes that are open, until Newton may finish.
+  void follow() {
+    M running = open();
+    if (hn::AllFalse(d, running)) return;
+    for (std::size_t k = 0; k < shape_.nodes(); ++k) lanes_.store(lanes_.load(lanes_.start, k), lanes_.y, k);
+    for (std::size_t lane = 0; lane < n_; ++lane) samples_[lane].followed = open_[lane] > T(0.5);
+    // How good expansions are where they have led is not known.
+    hn::StoreU(hn::IfThenElse(running, hn::Set(d, T(1)), hn::LoadU(d, sloped_)), d, sloped_);
+    const T leash = base_ == nullptr ? T(0) : T(limits_.reach);
+    // Each step takes an expansion of every lane then: what is on its way for long is left to a table.
+    const std::uint32_t steps = base_ != nullptr && limits_.max_steps > most_expanded_steps ? most_expanded_steps : limits_.max_steps;
+    look_around(running, running);
+    const M none = hn::Ne(hn::Zero(d), hn::Zero(d));
+    V h = first_step(), time = hn::Zero(d);
+    V uncertified = hn::IfThenElse(lanes_.contracting(), hn::Zero(d), hn::Set(d, T(1)));
+    for (std::uint32_t step = 0; step < steps; ++step) {
+      running = hn::And(running, open());
+      if (hn::AllFalse(d, running)) return;
+      const V error = lanes_.attempt(h, limits_.path_tolerance * limits_.kT, leash);
+      const M taken = hn::And(running, hn::Le(error, hn::Set(d, T(1))));
+      lanes_.copy_where(taken, lanes_.mu, lanes_.y);
+      time = hn::Add(time, hn::IfThenElseZero(taken, h));
+      h = hn::Mul(h, change_of_step(error));
+      look_around(taken, none);
+      uncertified = hn::IfThenElse(hn::AndNot(lanes_.contracting(), taken), hn::Set(d, T(1)), uncertified);
+      count(taken);
+      M ready = hn::And(hn::And(taken, open()), lanes_.factor(nullptr));
+      lanes_.solve(lanes_.y_flow, lanes_.correction);
+      ready = hn::And(ready, hn::Le(lanes_.largest(lanes_.correction), hn::Set(d, T(0.5 * limits_.trust * limits_.kT))));
+      if (hn::AllFalse(d, ready)) continue;
+      settle(ready);
+      note(ready, time, uncertified);
+      look_around(hn::And(ready, open()), hn::And(ready, open()));
+    }
   }
 
  private:
@@ -169,42 +202,6 @@ class Group {
       sample.displacement = of(displacement, lane);
       for (std::size_t k = 0; k < shape_.nodes(); ++k) sample.potential[k] = lanes_.mu[k * block + lane];
       open_[lane] = 0;
-    }
-  }
-
-  // The physical relaxation in time, for the lanes that are open, until Newton may finish.
-  void follow() {
-    M running = open();
-    if (hn::AllFalse(d, running)) return;
-    for (std::size_t k = 0; k < shape_.nodes(); ++k) lanes_.store(lanes_.load(lanes_.start, k), lanes_.y, k);
-    for (std::size_t lane = 0; lane < n_; ++lane) samples_[lane].followed = open_[lane] > T(0.5);
-    // How good expansions are where they have led is not known.
-    hn::StoreU(hn::IfThenElse(running, hn::Set(d, T(1)), hn::LoadU(d, sloped_)), d, sloped_);
-    const T leash = base_ == nullptr ? T(0) : T(limits_.reach);
-    // Each step takes an expansion of every lane then: what is on its way for long is left to a table.
-    const std::uint32_t steps = base_ != nullptr && limits_.max_steps > most_expanded_steps ? most_expanded_steps : limits_.max_steps;
-    look_around(running, running);
-    const M none = hn::Ne(hn::Zero(d), hn::Zero(d));
-    V h = first_step(), time = hn::Zero(d);
-    V uncertified = hn::IfThenElse(lanes_.contracting(), hn::Zero(d), hn::Set(d, T(1)));
-    for (std::uint32_t step = 0; step < steps; ++step) {
-      running = hn::And(running, open());
-      if (hn::AllFalse(d, running)) return;
-      const V error = lanes_.attempt(h, limits_.path_tolerance * limits_.kT, leash);
-      const M taken = hn::And(running, hn::Le(error, hn::Set(d, T(1))));
-      lanes_.copy_where(taken, lanes_.mu, lanes_.y);
-      time = hn::Add(time, hn::IfThenElseZero(taken, h));
-      h = hn::Mul(h, change_of_step(error));
-      look_around(taken, none);
-      uncertified = hn::IfThenElse(hn::AndNot(lanes_.contracting(), taken), hn::Set(d, T(1)), uncertified);
-      count(taken);
-      M ready = hn::And(hn::And(taken, open()), lanes_.factor(nullptr));
-      lanes_.solve(lanes_.y_flow, lanes_.correction);
-      ready = hn::And(ready, hn::Le(lanes_.largest(lanes_.correction), hn::Set(d, T(0.5 * limits_.trust * limits_.kT))));
-      if (hn::AllFalse(d, ready)) continue;
-      settle(ready);
-      note(ready, time, uncertified);
-      look_around(hn::And(ready, open()), hn::And(ready, open()));
     }
   }
 
@@ -343,7 +340,7 @@ void settle_lanes(const Shape& shape, const Values<T>& values, const Base<T>& ba
 }
 template <class T>
 void follow_lanes(const Shape& shape, const Values<T>& values, const Base<T>& base, const Limits& limits, Sample<T>* samples, std::size_t n, T* scratch) {
-  Group<T>(shape, values, nullptr, &base, limits, samples, n, scratch).expand_and_follow();
+  Group<T>(shape, values, nullptr, &base, limits, samples, n, scratch).follow();
 }
 template <class T>
 void relax_lanes(const Shape& shape, const Values<T>& values, const Table<T>& table, const Limits& limits, Sample<T>* samples, std::size_t n, T* scratch) {

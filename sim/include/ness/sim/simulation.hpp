@@ -15,11 +15,12 @@
 namespace ness::sim {
 
 /// Relaxations of many samples side by side in vector code, for networks of quantum dots at one temperature with d = 0 that a dense
-/// elimination solves. Every state is judged by the exact law over all edges and certified as the reference solver's are (in single precision for
-/// all slopes that an expansion's error allows, where the exact law's are not needed); what does not converge so, and every drive that holds nodes, overrides parameters, starts where the device is or reads at a time, is left to the
-/// reference solver. Potentials differ from the reference solver's by the rounding of sums of currents in the precision, and by the
-/// square of the last Newton correction (in single precision also by as much of it as slopes are off by, 1e-5 kT): at most 2e-5 kT in single precision on networks of conductances around 1. Which samples are relaxed in one
-/// call changes them by as much, the number of threads by nothing.
+/// elimination solves. Every state is judged by the exact law over all edges and certified as the reference solver's are (in single
+/// precision for all slopes that an expansion's error allows, where the exact law's are not needed); what does not converge so, and every
+/// drive that holds nodes, overrides parameters, starts where the device is or reads at a time, is left to the reference solver. Potentials
+/// differ from the reference solver's by the rounding of sums of currents in the precision, and by the square of the last Newton correction
+/// (in single precision also by as much of it as slopes are off by, 1e-5 kT): at most 2e-5 kT in single precision on networks of
+/// conductances around 1. Which samples are relaxed in one call changes them by as much, the number of threads by nothing.
 enum class Batches : std::uint8_t {
   off,               ///< sample by sample: the reference solver
   single_precision,  ///< SteadyStateOptions::tolerance counts from 1e-3 kT on: less is below what single precision resolves
