@@ -140,7 +140,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="ness-kill-") as folder:
         path = os.path.join(folder, "run.h5")
         for kill in range(kills):
-            group_rows = chance.choice([1, 3, 100, 4096])
+            group_rows = chance.choice([1, 3, 100, 16384])
             acknowledged = kill_once(victim, path, group_rows, chance)
             where = f"kill {kill}, groups of {group_rows}, {acknowledged} rows acknowledged"
             try:

@@ -34,7 +34,7 @@ struct LogHeader {
 
 struct LogOptions {
   bool outputs_only = false;         ///< rows hold the potentials of the outputs alone: smaller, but gradients cannot be re-formed
-  std::uint64_t group_rows = 4096;   ///< rows that may not be committed yet: those which a crash can lose; 1: each before the next begins (a bench)
+  std::uint64_t group_rows = 16384;  ///< rows that may not be committed yet: those which a crash can lose; 1: each before the next begins (a bench)
   std::chrono::milliseconds group_age{2000};  ///< a row that comes when the oldest of its group is this old ends the group
   /// Groups are written by a thread of the log's own while the next is filled: each has half of group_rows, and who appends waits where
   /// both are full. Not where group_rows is 1. False: by whoever appends.
