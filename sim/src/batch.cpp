@@ -11,6 +11,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "aligned.hpp"
 #include "batch_kernels.hpp"
 #include "batch_patterns.hpp"
 #include "batch_tables.hpp"
@@ -56,7 +57,7 @@ class BatchOf final : public Batch {
   // A parameter vector in the order and precision of the kernels, and what was made of it last.
   struct Prepared {
     std::shared_ptr<const Vector> theta;
-    std::unique_ptr<T[]> input;
+    Aligned<T> input;
     std::vector<T> gamma, a, b, g, mu_ref, slope_noise, slope_growth;
     Values<T> values;
     double steepest = 1;  // largest of |b|, |1 + b| of an input edge: how near the poles of its current are
@@ -136,9 +137,14 @@ constexpr double series_error = sizeof(T) == sizeof(float) ? 1e-6 : 2e-7;  // of
 // Scratch of one thread, which keeps it.
 template <class T, int which>
 T* scratch_of_thread(std::size_t size) {
-  thread_local std::vector<T> scratch;
-  if (scratch.size() < size) scratch.resize(size);
-  return scratch.data();
+  thread_local Aligned<T> scratch;
+  thread_local std::size_t room = 0;
+  if (room < size) {
+    scratch = aligned<T>(size);
+    std::fill_n(scratch.get(), size, T(0));  // lanes that nobody fills are computed with
+    room = size;
+  }
+  return scratch.get();
 }
 
 // Samples in groups that are computed side by side: of equal size, and of even number, so that two cores have the same to do. However many
@@ -257,7 +263,7 @@ std::shared_ptr<const Laid<T>> BatchOf<T>::laid(std::span<const Pattern> clamp, 
 template <class T>
 void BatchOf<T>::prepare_inputs(Prepared& ready, unsigned threads) const {
   const std::size_t stretches = (shape_.inputs + stretch - 1) / stretch;
-  ready.input = std::make_unique_for_overwrite<T[]>(shape_.blocks * shape_.inputs * 3 * block);
+  ready.input = aligned<T>(shape_.blocks * shape_.inputs * 3 * block);
   const double *const gamma = ready.theta->data() + offset_[0], *const a = ready.theta->data() + offset_[1], *const b = ready.theta->data() + offset_[2];
   const double by = scale();
   std::vector<T> sizes(shape_.blocks * stretches * 4 * block);
@@ -533,7 +539,7 @@ void BatchOf<T>::add_sums(const Prepared& ready, const Series<T>& series, std::s
     return sum;
   };
   // Moments of the polynomials become weights of the series' nodes.
-  std::vector<T> weight(terms * fed);
+  const auto weight = aligned<T>(terms * fed);
   std::vector<double> moment(terms * fed);
   for (std::size_t i = 0; i < moment.size(); ++i) moment[i] = total(layout.moments + i);
   const Chebyshev chebyshev(std::max<std::size_t>(terms, 1));
@@ -554,8 +560,8 @@ void BatchOf<T>::add_sums(const Prepared& ready, const Series<T>& series, std::s
       return;
     }
     const std::size_t part = task - 1, b = part / stretches, from = part % stretches * stretch, to = std::min(shape_.inputs, from + stretch);
-    T sum[stretch * 3 * block];
-    arithmetic<T>().input_gradient(shape_, values, series.base, series.node.data(), series.node_exponential.data(), weight.data(), {sums.data(), chunks, layout.size}, b,
+    alignas(64) T sum[stretch * 3 * block];
+    arithmetic<T>().input_gradient(shape_, values, series.base, series.node.data(), series.node_exponential.data(), weight.get(), {sums.data(), chunks, layout.size}, b,
                                    from, to, sum);
     const double by_level = inverse(), by_difference = inverse() / scale();
     for (std::size_t v = 0; v < block; ++v) {
@@ -616,7 +622,7 @@ void BatchOf<T>::pull(const std::shared_ptr<const Vector>& theta, std::span<cons
   const Layout layout{input_size, input_size + edge_size, input_size + edge_size + leak_size, input_size + edge_size + leak_size + series->base.terms * fed};
   const Groups groups(clamp.size(), side);
   const std::size_t chunks = chunks_for(groups.count);
-  const auto memory = std::make_unique_for_overwrite<T[]>(chunks * layout.size);
+  const auto memory = aligned<T>(chunks * layout.size);
   const std::span<T> sums(memory.get(), chunks * layout.size);
   for_each_index(chunks, threads, [&](std::size_t c) {
     std::fill_n(sums.data() + c * layout.size, layout.size, T(0));

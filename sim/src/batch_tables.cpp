@@ -46,9 +46,9 @@ std::shared_ptr<const Tabulated<T>> tabulated(const Shape& shape, const Values<T
   for (std::size_t m = 0; m < terms; ++m) {
     for (std::size_t k = 0; k < terms; ++k) made->transform.push_back(static_cast<T>((m == 0 ? 1.0 : 2.0) / static_cast<double>(terms) * chebyshev(m, k)));
   }
-  made->growth = std::make_unique_for_overwrite<T[]>(shape.blocks * rows);
-  if (made->based) made->current = std::make_unique_for_overwrite<T[]>(shape.blocks * rows);
-  made->sum.resize(terms * fed);
+  made->growth = aligned<T>(shape.blocks * rows);
+  if (made->based) made->current = aligned<T>(shape.blocks * rows);
+  made->sum = aligned<T>(terms * fed);
   Table<T>& table = made->table;
   table.terms = terms;
   table.low = static_cast<T>(interval.middle - interval.half);
@@ -65,7 +65,7 @@ std::shared_ptr<const Tabulated<T>> tabulated(const Shape& shape, const Values<T
   table.transform = made->transform.data();
   table.growth = made->growth.get();
   table.current = made->current.get();
-  table.sum = made->sum.data();
+  table.sum = made->sum.get();
   const std::size_t stretches = (shape.inputs + stretch - 1) / stretch;
   std::vector<T> parts(shape.blocks * stretches * terms * block);
   for_each_index(shape.blocks * stretches, threads, [&](std::size_t part) {
@@ -95,9 +95,9 @@ std::shared_ptr<const Series<T>> series_of_base(const Shape& shape, const Values
   set_nodes(interval, chebyshev, values.scale, made->node, made->node_exponential);
   T scaled = 0, exponential = 1;
   arithmetic<T>().scale_levels(1, &base, values.scale, &scaled, &exponential);
-  std::vector<T> at(terms * fed);
-  for_each_index(terms, threads, [&](std::size_t k) { arithmetic<T>().base_currents(shape, values, common.data(), scaled, exponential, made->node[k] / values.scale, at.data() + k * fed); });
-  made->current.resize(terms * fed);
+  const auto at = aligned<T>(terms * fed);
+  for_each_index(terms, threads, [&](std::size_t k) { arithmetic<T>().base_currents(shape, values, common.data(), scaled, exponential, made->node[k] / values.scale, at.get() + k * fed); });
+  made->current = aligned<T>(terms * fed);
   std::vector<double> sum(fed);
   for (std::size_t m = 0; m < terms; ++m) {
     std::fill(sum.begin(), sum.end(), 0.0);
@@ -108,7 +108,7 @@ std::shared_ptr<const Series<T>> series_of_base(const Shape& shape, const Values
     }
     for (std::size_t i = 0; i < fed; ++i) made->current[m * fed + i] = static_cast<T>(sum[i]);
   }
-  made->base = {made->common.data(), terms, scaled, exponential, static_cast<T>(interval.middle - interval.half), static_cast<T>(interval.middle + interval.half), made->current.data()};
+  made->base = {made->common.data(), terms, scaled, exponential, static_cast<T>(interval.middle - interval.half), static_cast<T>(interval.middle + interval.half), made->current.get()};
   return made;
 }
 

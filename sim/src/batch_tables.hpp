@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "aligned.hpp"
 #include "batch_kernels.hpp"
 
 namespace ness::sim::batches {
@@ -37,8 +38,8 @@ struct Tabulated {
   double level = 0;  ///< the commonest (kT)
   Interval interval;
   Table<T> table;
-  std::vector<T> node, node_exponential, transform, sum;
-  std::unique_ptr<T[]> growth, current;  ///< megabytes that nobody has to clear first
+  std::vector<T> node, node_exponential, transform;
+  Aligned<T> sum, growth, current;  ///< megabytes that nobody has to clear first
 };
 /// base: the commonest level, null without; steepest: the largest of |b|, |1 + b| of an input edge.
 template <class T>
@@ -50,7 +51,8 @@ struct Series {
   double level = 0;
   Interval interval;
   Base<T> base;
-  std::vector<T> current, node, node_exponential;
+  std::vector<T> node, node_exponential;
+  Aligned<T> current;
   std::vector<std::uint8_t> common;
 };
 /// common: [inputs] 1 where an input contributes.

@@ -88,12 +88,13 @@ struct Base {
 };
 /// 2^(x scale): as cheap as power_of_two, since the product is part of fused operations, and more exact: where the target fuses, the
 /// product is not rounded. Then the relative error is that of the scale times |x scale| ln 2, and 1.5 units in the last place. (log2 e
-/// is within 1.4e-17 of its double, and 1.4e-8 of its float.)
-template <class D>
+/// is within 1.4e-17 of its double, and 1.4e-8 of its float.) `bounded`: x is within its limits without being limited; beyond them the result
+/// is meaningless.
+template <bool bounded = false, class D>
 HWY_INLINE hn::Vec<D> power(D d, const Base<D>& base, hn::Vec<D> x) {
   using P = Precision<hn::TFromD<D>>;
   const hn::Rebind<typename P::Bits, D> bits;
-  x = hn::Min(hn::Max(x, base.lowest), base.highest);
+  if constexpr (!bounded) x = hn::Min(hn::Max(x, base.lowest), base.highest);
   const auto shifted = hn::MulAdd(x, base.scale, hn::Set(d, P::rounder));
   const auto f = hn::MulSub(x, base.scale, hn::Sub(shifted, hn::Set(d, P::rounder)));
   const auto fraction = hn::MulAdd(growth(d, f), f, hn::Set(d, hn::TFromD<D>(1)));

@@ -55,13 +55,17 @@ struct Part {
   HWY_INLINE Vec<T> only(Vec<T> v) const { return hn::IfThenElseZero(hn::FirstN(Tag<T>(), count), v); }
 };
 
-// Calls body(at) for every vector of n values.
+// Calls body(at) for every vector of the values [first, end).
+template <class T, class Body>
+HWY_INLINE void for_each_vector(std::size_t first, std::size_t end, Body body) {
+  const std::size_t lanes = hn::Lanes(Tag<T>());
+  std::size_t i = first;
+  for (; i + lanes <= end; i += lanes) body(Whole<T>{i});
+  if (i < end) body(Part<T>{i, end - i});
+}
 template <class T, class Body>
 HWY_INLINE void for_each_vector(std::size_t n, Body body) {
-  const std::size_t lanes = hn::Lanes(Tag<T>());
-  std::size_t i = 0;
-  for (; i + lanes <= n; i += lanes) body(Whole<T>{i});
-  if (i < n) body(Part<T>{i, n - i});
+  for_each_vector<T>(0, n, body);
 }
 
 // An edge's end: per edge, or one for all.
@@ -76,13 +80,15 @@ template <class T>
 struct Values {
   Vec<T> amplitude, current, by_source, by_target;
   Vec<T> by[4];  // by parameter; by[0], the amplitude, is `current`
+  Vec<T> level;  // the exponential's argument, of a law that is not limited
 };
 
 // The laws. A new one is a struct here, with its number of parameters and the unit of its slopes, and a case in with_law. Lanes beyond
-// the last edge hold parameters and potentials of 0 unless said: they must stay finite.
+// the last edge hold parameters and potentials of 0 unless said: they must stay finite. `limited`: finite and right whatever the arguments.
 
 template <class T>
 struct Linear {
+  static constexpr bool limited = true;
   static constexpr int parameters = 1;
   static constexpr T slope = 1;
   const Edges<T>& e;
@@ -100,21 +106,29 @@ struct Linear {
 };
 
 // With e_s = exp((eps - mu_s)/kT), e_t likewise and r = 1/((1 + e_s)(1 + e_t)): f_s = (1 + e_t) r, f_s - f_t = (e_t - e_s) r, which keeps
-// its digits where both ends are full or empty, f (1 - f) = e f^2, and 1 - f_s - f_t = (e_s e_t - 1) r.
-template <class T, bool with_d, bool equal_T>
+// its digits where both ends are full or empty, f (1 - f) = e f^2, and 1 - f_s - f_t = (e_s e_t - 1) r. Not limited, it is right as long as
+// |level| is within furthest() and the result is a number: where e_s, e_t or r is none, Newton's method for r makes the result none. Its
+// edges have one target then.
+template <class T, bool with_d, bool equal_T, bool limits>
 struct QuantumDot {
+  static_assert(limits || (equal_T && sizeof(T) == 4));
+  static constexpr bool limited = limits;
   static constexpr int parameters = with_d ? 4 : 3;
   const Edges<T>& e;
   const T slope;
   const Base<Tag<T>> base;
+  const Vec<T> one_mu_t, one_node_t;
   HWY_INLINE explicit QuantumDot(const Edges<T>& edges)
-      : e(edges), slope(equal_T ? edges.inverse : T(1)), base(Tag<T>(), static_cast<T>(log2_e * static_cast<double>(slope))) {}
+      : e(edges), slope(equal_T ? edges.inverse : T(1)), base(Tag<T>(), static_cast<T>(log2_e * static_cast<double>(slope))),
+        one_mu_t(hn::Set(Tag<T>(), limits ? T(0) : *edges.mu_t)), one_node_t(hn::Set(Tag<T>(), limits ? T(0) : *edges.node_t)) {}
+  HWY_INLINE QuantumDot<T, with_d, equal_T, true> with_limits() const { return QuantumDot<T, with_d, equal_T, true>(e); }
+  HWY_INLINE Vec<T> furthest() const { return base.highest; }
 
   template <class At>
   HWY_INLINE Values<T> operator()(const At& at) const {
     const Tag<T> d;
     const auto one = hn::Set(d, T(1)), half = hn::Set(d, T(0.5)), full = hn::Set(d, Precision<T>::full);
-    const auto mu_s = at.load(e.mu_s, 0), mu_t = target(e, at, e.mu_t, T(0));
+    const auto mu_s = at.load(e.mu_s, 0), mu_t = limits ? target(e, at, e.mu_t, T(0)) : one_mu_t;
     const auto difference = hn::Sub(mu_s, mu_t);
     const auto b = at.load(e.p[2], 0);
     auto level = hn::MulAdd(b, difference, at.load(e.p[1], 0));
@@ -126,23 +140,26 @@ struct QuantumDot {
     }
     auto inverse_s = one, inverse_t = one, e_s = one, e_t = one;
     if (equal_T) {
-      const auto E = power(d, base, level);
+      const auto E = power<!limits>(d, base, level);
       e_s = hn::Mul(E, at.load(e.node_s, 1));
-      e_t = hn::Mul(E, target(e, at, e.node_t, T(1)));
+      e_t = hn::Mul(E, limits ? target(e, at, e.node_t, T(1)) : one_node_t);
     } else {
       inverse_s = at.load(e.inverse_s, 1);
       inverse_t = at.load(e.inverse_t, 1);
       e_s = power(d, base, hn::Mul(hn::Sub(level, mu_s), inverse_s));
       e_t = power(d, base, hn::Mul(hn::Sub(level, mu_t), inverse_t));
     }
-    e_s = hn::Min(e_s, full);
-    e_t = hn::Min(e_t, full);
+    if constexpr (limits) {
+      e_s = hn::Min(e_s, full);
+      e_t = hn::Min(e_t, full);
+    }
     const auto above_s = hn::Add(one, e_s), above_t = hn::Add(one, e_t);
-    const auto r = reciprocal(d, hn::Mul(above_s, above_t));
+    const auto r = reciprocal(d, hn::MulAdd(above_s, e_t, above_s));  // without above_t, which not all need
     const auto f_s = hn::Mul(above_t, r), f_t = hn::Mul(above_s, r);
     auto p_s = hn::Mul(hn::Mul(e_s, f_s), f_s), p_t = hn::Mul(hn::Mul(e_t, f_t), f_t);  // f (1 - f)
 
     Values<T> v;
+    v.level = level;
     v.amplitude = at.load(e.p[0], 0);
     v.current = hn::Mul(hn::Sub(e_t, e_s), r);
     auto by_level = one;
@@ -173,6 +190,7 @@ struct QuantumDot {
 // s is the power of two that brings the larger of Ki and c_s to 1..2: squares of concentrations do not overflow, and Ki may be infinite.
 template <class T>
 struct Enzyme {
+  static constexpr bool limited = true;
   static constexpr int parameters = 4;
   const Edges<T>& e;
   const T slope = e.inverse;
@@ -214,45 +232,60 @@ struct Enzyme {
   }
 };
 
-template <class T, class Use>
+// `limits`: the law is limited; otherwise it is not where it can do without.
+template <bool limits = true, class T, class Use>
 HWY_INLINE void with_law(Law law, const Edges<T>& e, Use use) {
   switch (law) {
     case Law::linear: return use(Linear<T>{.e = e});
     case Law::quantum_dot: {
       const bool equal_T = e.node_s != nullptr;
-      if (e.p[3] != nullptr) return equal_T ? use(QuantumDot<T, true, true>(e)) : use(QuantumDot<T, true, false>(e));
-      return equal_T ? use(QuantumDot<T, false, true>(e)) : use(QuantumDot<T, false, false>(e));
+      if constexpr (!limits && sizeof(T) == 4) {
+        if (equal_T && e.one_target) return e.p[3] != nullptr ? use(QuantumDot<T, true, true, false>(e)) : use(QuantumDot<T, false, true, false>(e));
+      }
+      if (e.p[3] != nullptr) return equal_T ? use(QuantumDot<T, true, true, true>(e)) : use(QuantumDot<T, true, false, true>(e));
+      return equal_T ? use(QuantumDot<T, false, true, true>(e)) : use(QuantumDot<T, false, false, true>(e));
     }
     case Law::enzyme: return use(Enzyme<T>{.e = e});
   }
 }
 
-template <class T>
-HWY_INLINE Sum<T> sum_of(Law law, const Edges<T>& e) {
-  Sum<T> total;
-  with_law(law, e, [&](auto edges) HWY_ATTR {
-    const Tag<T> d;
-    auto current = hn::Zero(d), slope = hn::Zero(d);
-    for_each_vector<T>(e.n, [&](auto at) HWY_ATTR {
-      const Values<T> v = edges(at);  // beyond the last edge the amplitude is 0
-      current = hn::MulAdd(v.amplitude, v.current, current);
-      slope = hn::MulAdd(v.amplitude, v.by_target, slope);
-    });
-    total = {hn::GetLane(hn::SumOfLanes(d, current)), hn::GetLane(hn::SumOfLanes(d, slope)) * edges.slope};
+// Adds the currents of the edges [first, end), and with_slope their slopes by the target. False where the law is not limited and had to be:
+// nothing is added then.
+template <bool with_slope, class T, class L>
+HWY_INLINE bool add_currents(const L& edges, std::size_t first, std::size_t end, Vec<T>& current, Vec<T>& slope) {
+  const Tag<T> d;
+  auto I = current, G = slope, squares = hn::Zero(d);
+  for_each_vector<T>(first, end, [&](auto at) HWY_ATTR {
+    const Values<T> v = edges(at);  // beyond the last edge the amplitude is 0
+    I = hn::MulAdd(v.amplitude, v.current, I);
+    if constexpr (with_slope) G = hn::MulAdd(v.amplitude, v.by_target, G);
+    if constexpr (!L::limited) squares = hn::MulAdd(v.level, v.level, squares);
   });
-  return total;
+  if constexpr (!L::limited) {
+    // No square is larger than their sum.
+    const auto right = hn::And(hn::Le(squares, hn::Mul(edges.furthest(), edges.furthest())), hn::And(hn::IsFinite(I), hn::IsFinite(G)));
+    if (!hn::AllTrue(d, right)) return false;
+  }
+  current = I;
+  slope = G;
+  return true;
 }
 
-template <class T>
-HWY_INLINE T current_sum_of(Law law, const Edges<T>& e) {
-  T total = 0;
-  with_law(law, e, [&](auto edges) HWY_ATTR {
-    auto current = hn::Zero(Tag<T>());
-    for_each_vector<T>(e.n, [&](auto at) HWY_ATTR {
-      const Values<T> v = edges(at);
-      current = hn::MulAdd(v.amplitude, v.current, current);
-    });
-    total = hn::GetLane(hn::SumOfLanes(Tag<T>(), current));
+template <bool with_slope, class T>
+HWY_INLINE Sum<T> sum_of(Law law, const Edges<T>& e) {
+  Sum<T> total;
+  with_law<false>(law, e, [&](auto edges) HWY_ATTR {
+    using L = decltype(edges);
+    const Tag<T> d;
+    auto current = hn::Zero(d), slope = hn::Zero(d);
+    // The fewer are judged together, the less their squares add up to.
+    const std::size_t together = L::limited ? e.n : 64 * hn::Lanes(d);
+    for (std::size_t first = 0; first < e.n; first += together) {
+      const std::size_t end = e.n - first < together ? e.n : first + together;
+      if (add_currents<with_slope, T>(edges, first, end, current, slope)) continue;
+      if constexpr (!L::limited) add_currents<with_slope, T>(edges.with_limits(), first, end, current, slope);
+    }
+    total = {hn::GetLane(hn::SumOfLanes(d, current)), with_slope ? hn::GetLane(hn::SumOfLanes(d, slope)) * edges.slope : T(0)};
   });
   return total;
 }
@@ -303,10 +336,10 @@ HWY_INLINE void power_of_two_of(std::size_t n, const T* y, T* out) {
 }
 
 // Dispatched by name, so a function for each precision.
-Sum<double> sum_64(Law law, const Edges<double>& e) { return sum_of(law, e); }
-Sum<float> sum_32(Law law, const Edges<float>& e) { return sum_of(law, e); }
-double current_sum_64(Law law, const Edges<double>& e) { return current_sum_of(law, e); }
-float current_sum_32(Law law, const Edges<float>& e) { return current_sum_of(law, e); }
+Sum<double> sum_64(Law law, const Edges<double>& e) { return sum_of<true>(law, e); }
+Sum<float> sum_32(Law law, const Edges<float>& e) { return sum_of<true>(law, e); }
+double current_sum_64(Law law, const Edges<double>& e) { return sum_of<false>(law, e).current; }
+float current_sum_32(Law law, const Edges<float>& e) { return sum_of<false>(law, e).current; }
 void each_64(Law law, const Edges<double>& e, double* current, double* by_source, double* by_target) { each_of(law, e, current, by_source, by_target); }
 void each_32(Law law, const Edges<float>& e, float* current, float* by_source, float* by_target) { each_of(law, e, current, by_source, by_target); }
 void gradient_64(Law law, const Edges<double>& e, const double* weight, bool one, double* const (&by)[4]) { gradient_of(law, e, weight, one, by); }

@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "aligned.hpp"
 #include "kernels.hpp"
 #include "ness/core/random.hpp"
 
@@ -49,20 +50,21 @@ class Turns {
 template <class T>
 class Exponentials {
  public:
-  Exponentials() : y_(1024), out_(1024) {
+  Exponentials() {
     ness::Random random(1, 1);
-    for (T& y : y_) y = static_cast<T>(3 * random.normal());
+    for (std::size_t i = 0; i < n; ++i) y_[i] = static_cast<T>(3 * random.normal());
   }
   /// Seconds an exponential.
   double once() {
     return seconds([&] {
-             for (int i = 0; i < passes; ++i) kernels::power_of_two(y_.size(), y_.data(), out_.data());
-           }) / (passes * static_cast<double>(y_.size()));
+             for (int i = 0; i < passes; ++i) kernels::power_of_two(n, y_.get(), out_.get());
+           }) / (passes * static_cast<double>(n));
   }
 
  private:
   static constexpr int passes = 24;
-  std::vector<T> y_, out_;
+  static constexpr std::size_t n = 1024;
+  ness::sim::Aligned<T> y_ = ness::sim::aligned<T>(n), out_ = ness::sim::aligned<T>(n);
 };
 
 enum class Use : std::uint8_t { value, sum, each, gradient };
@@ -78,14 +80,14 @@ class InputEdges {
     ness::Random random(2, 2);
     const bool positive = law != Law::quantum_dot;
     for (auto& run : p_) {
-      run.resize(count);
-      for (T& p : run) p = static_cast<T>(positive ? std::exp(random.normal()) : random.normal());
+      run = ness::sim::aligned<T>(count);
+      for (std::size_t i = 0; i < count; ++i) run[i] = static_cast<T>(positive ? std::exp(random.normal()) : random.normal());
     }
-    for (auto& run : gradient_) run.resize(count);
+    for (auto& run : gradient_) std::fill_n((run = ness::sim::aligned<T>(count)).get(), count, T(0));
     ends(inputs, mu_s_, node_s_, random);
     ends(nodes, mu_t_, node_t_, random);
-    ones_.assign(count, 1);
-    for (auto& values : out_) values.resize(inputs);
+    std::fill_n(ones_.get(), count, T(1));
+    for (auto& values : out_) values = ness::sim::aligned<T>(inputs);
   }
 
   /// Seconds an edge.
@@ -96,11 +98,14 @@ class InputEdges {
   }
 
  private:
-  void ends(std::size_t n, std::vector<T>& mu, std::vector<T>& node, ness::Random& random) {
+  using Run = ness::sim::Aligned<T>;
+  void ends(std::size_t n, Run& mu, Run& node, ness::Random& random) {
+    mu = ness::sim::aligned<T>(n);
+    node = ness::sim::aligned<T>(n);
     for (std::size_t i = 0; i < n; ++i) {
       const double x = random.normal();
-      mu.push_back(static_cast<T>(x));
-      node.push_back(static_cast<T>(law_ == Law::enzyme ? std::exp(x) : std::exp(-x)));
+      mu[i] = static_cast<T>(x);
+      node[i] = static_cast<T>(law_ == Law::enzyme ? std::exp(x) : std::exp(-x));
     }
   }
 
@@ -108,15 +113,15 @@ class InputEdges {
     kernels::Edges<T> e;
     e.n = inputs;
     const std::size_t parameters = law_ == Law::quantum_dot ? 3 : ness::sim::law_info(law_).parameters;
-    for (std::size_t k = 0; k < parameters; ++k) e.p[k] = p_[k].data() + j * inputs;
-    e.mu_s = mu_s_.data();
-    e.mu_t = mu_t_.data() + j;
+    for (std::size_t k = 0; k < parameters; ++k) e.p[k] = p_[k].get() + j * inputs;
+    e.mu_s = mu_s_.get();
+    e.mu_t = mu_t_.get() + j;
     e.one_target = true;
     if (!unequal_) {
-      e.node_s = node_s_.data();
-      e.node_t = node_t_.data() + j;
+      e.node_s = node_s_.get();
+      e.node_t = node_t_.get() + j;
     }
-    e.inverse_s = e.inverse_t = e.quotient = ones_.data() + j * inputs;
+    e.inverse_s = e.inverse_t = e.quotient = ones_.get() + j * inputs;
     switch (use) {
       case Use::value: sink_ += kernels::current_sum(law_, e); break;
       case Use::sum: {
@@ -124,10 +129,10 @@ class InputEdges {
         sink_ += sum.current + sum.by_target;
         break;
       }
-      case Use::each: kernels::each(law_, e, out_[0].data(), out_[1].data(), out_[2].data()); break;
+      case Use::each: kernels::each(law_, e, out_[0].get(), out_[1].get(), out_[2].get()); break;
       case Use::gradient: {
         T* by[4];
-        for (std::size_t k = 0; k < 4; ++k) by[k] = gradient_[k].data() + j * inputs;
+        for (std::size_t k = 0; k < 4; ++k) by[k] = gradient_[k].get() + j * inputs;
         const T weight = static_cast<T>(1e-3);
         kernels::gradient(law_, e, &weight, true, by);
       }
@@ -136,9 +141,9 @@ class InputEdges {
 
   Law law_;
   bool unequal_;
-  std::array<std::vector<T>, 4> p_, gradient_;
-  std::vector<T> mu_s_, node_s_, mu_t_, node_t_, ones_;
-  std::array<std::vector<T>, 3> out_;
+  std::array<Run, 4> p_, gradient_;
+  Run mu_s_, node_s_, mu_t_, node_t_, ones_ = ness::sim::aligned<T>(count);
+  std::array<Run, 3> out_;
   T sink_ = 0;
 };
 

@@ -163,6 +163,8 @@ struct Case {
   double kT = 1;
   double level = 1, potential = 1;  // standard deviations, kT
   bool no_current = false, no_inhibition = false;
+  std::size_t outlier = std::numeric_limits<std::size_t>::max();  // an edge of this level and source potential
+  double outlier_level = 0, outlier_potential = 0;
 };
 
 // Edges in arrays of one precision, and the law of each in double at the same (rounded) parameters and potentials. Its tolerance for
@@ -201,6 +203,7 @@ struct Bundle {
         if (c.no_inhibition) p[3][i] = std::numeric_limits<T>::infinity();
       }
     }
+    if (c.outlier < n) p[1][c.outlier] = rounded(c.outlier_level), mu_s[c.outlier] = rounded(c.outlier_potential);
     const double c_ref = c.law == Law::enzyme ? static_cast<double>(rounded(1.4)) : 1;
     auto source = [&](std::size_t i) { return EdgeEnd{mu_s[i], T_s[i], mu0_s[i]}; };
     auto target = [&](std::size_t i) { return EdgeEnd{mu_t[c.one_target ? 0 : i], T_t[c.one_target ? 0 : i], mu0_t[c.one_target ? 0 : i]}; };
@@ -418,6 +421,22 @@ TEST_CASE("every law's kernels agree with the scalar law lane by lane, in both p
       check_law<double>(law);
       check_law<float>(law);
     }
+  });
+}
+
+TEST_CASE("sums over many dots are right where one of them leaves the range of single precision, in whichever part of the sum") {
+  on_every_target([] {
+    std::uint64_t seed = 0;
+    for (const bool with_d : {false, true}) {
+      for (const std::size_t outlier : {0, 700, 1023, 1024, 2499}) {
+        // Beyond the exponential's argument; within it, and the exponential times that of the potential beyond; both far the other way.
+        for (const auto& [level, potential] : {std::pair{1e6, 0.0}, {-1e6, 0.0}, {95.0, 0.0}, {-95.0, 0.0}, {80.0, -60.0}, {40.0, -55.0}, {-80.0, 60.0}, {-40.0, 55.0}, {86.0, 0.1}}) {
+          check_bundle<float>({.n = 2500, .one_target = true, .with_d = with_d, .outlier = outlier, .outlier_level = level, .outlier_potential = potential}, ++seed);
+        }
+      }
+    }
+    // Enough of moderate size that their squares add up to more than any of them.
+    check_bundle<float>({.n = 2500, .one_target = true, .level = 30}, ++seed);
   });
 }
 
