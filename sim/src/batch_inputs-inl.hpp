@@ -27,6 +27,8 @@ using Vec = hn::Vec<Tag<T>>;
 
 // Partial sums are moved on after so many terms, so that rounding errors stay those of short sums.
 constexpr std::size_t short_sum = 56;
+// Edges whose chains of operations are under way at once: a core does not look far enough ahead to fill itself with one after another.
+constexpr std::size_t together = 4;
 
 template <class T>
 HWY_INLINE const T* edges_of(const Shape& shape, const Values<T>& values, std::size_t b) {
@@ -92,6 +94,15 @@ void input_sums_of(const Shape& shape, const Values<T>& values, const T* level, 
       for (std::size_t i = 0; i < shape.inputs;) {
         auto I_part = hn::Zero(d), S_part = hn::Zero(d);
         const std::size_t end = i + short_sum < shape.inputs ? i + short_sum : shape.inputs;
+        if constexpr (!with_slope) {
+          for (; i + together <= end; i += together, edge += together * 3 * block) {
+            Vec<T> w[together];
+            HWY_UNROLL(together)
+            for (std::size_t n = 0; n < together; ++n) w[n] = window<T, bounded>(d, edge + n * 3 * block, level[i + n], exponential[i + n], node);
+            HWY_UNROLL(together)
+            for (std::size_t n = 0; n < together; ++n) I_part = hn::MulAdd(hn::LoadU(d, edge + n * 3 * block), w[n], I_part);
+          }
+        }
         for (; i < end; ++i, edge += 3 * block) {
           const auto gamma = hn::LoadU(d, edge);
           if constexpr (with_slope) {
@@ -295,17 +306,28 @@ void expansion_of(const Shape& shape, const Values<T>& values, const Base<T>& ba
       const auto zero = hn::Zero(d), one = hn::Set(d, T(1)), base_level = hn::Set(d, base.level), base_exponential = hn::Set(d, base.exponential);
       const T* edges = edges_of(shape, values, b) + v;
       Jet<T> sum{zero, zero, zero, zero};
-      for (std::size_t k = 0; k < sample.n_spots; ++k) {
+      const auto add = [&](Vec<T> gamma, const Jet<T>& jet) HWY_ATTR {
+        sum = {hn::MulAdd(gamma, jet.value, sum.value), hn::MulAdd(gamma, jet.slope, sum.slope), hn::MulAdd(gamma, jet.curvature, sum.curvature), hn::MulAdd(gamma, jet.third, sum.third)};
+      };
+      const auto at = [&](const T* edge, Vec<T> level, Vec<T> exponential) HWY_ATTR {
+        const auto slope = hn::LoadU(d, edge + 2 * block);
+        return jet_of<T, bounded, order>(d, hn::LoadU(d, edge + block), slope, hn::Add(slope, one), level, exponential, node);
+      };
+      const auto here = [&](const Spot<T>& spot) HWY_ATTR { return at(edges + spot.input * 3 * block, hn::Set(d, spot.level), hn::Set(d, spot.exponential)); };
+      std::size_t k = 0;
+      for (; k < sample.n_common; ++k) {
         const Spot<T>& spot = sample.spots[k];
         const T* edge = edges + spot.input * 3 * block;
-        const auto gamma = hn::LoadU(d, edge), a = hn::LoadU(d, edge + block), slope = hn::LoadU(d, edge + 2 * block), c = hn::Add(slope, one);
-        Jet<T> jet = jet_of<T, bounded, order>(d, a, slope, c, hn::Set(d, spot.level), hn::Set(d, spot.exponential), node);
-        if (k < sample.n_common) {
-          const Jet<T> off = jet_of<T, bounded, order>(d, a, slope, c, base_level, base_exponential, node);
-          jet = {hn::Sub(jet.value, off.value), hn::Sub(jet.slope, off.slope), hn::Sub(jet.curvature, off.curvature), hn::Sub(jet.third, off.third)};
-        }
-        sum = {hn::MulAdd(gamma, jet.value, sum.value), hn::MulAdd(gamma, jet.slope, sum.slope), hn::MulAdd(gamma, jet.curvature, sum.curvature), hn::MulAdd(gamma, jet.third, sum.third)};
+        const Jet<T> jet = here(spot), off = at(edge, base_level, base_exponential);
+        add(hn::LoadU(d, edge), {hn::Sub(jet.value, off.value), hn::Sub(jet.slope, off.slope), hn::Sub(jet.curvature, off.curvature), hn::Sub(jet.third, off.third)});
       }
+      for (; k + 2 <= sample.n_spots; k += 2) {
+        const Spot<T>*spot = sample.spots + k, *next = spot + 1;
+        const Jet<T> first = here(*spot), second = here(*next);
+        add(hn::LoadU(d, edges + spot->input * 3 * block), first);
+        add(hn::LoadU(d, edges + next->input * 3 * block), second);
+      }
+      if (k < sample.n_spots) add(hn::LoadU(d, edges + sample.spots[k].input * 3 * block), here(sample.spots[k]));
       Vec<T> whole[4] = {zero, zero, zero, zero};
       if (base.terms > 0) base_series<T, order>(shape, base, place, d, mu, whole);
       const auto by = hn::Set(d, values.inverse), by2 = hn::Mul(by, by);
@@ -327,6 +349,10 @@ void base_sums_of(const Shape& shape, const Values<T>& values, const std::uint8_
   const Tag<T> d;
   const auto mu = hn::Set(d, potential * values.scale);
   const Fed<T> node{mu, power_of_two(d, hn::Neg(mu))};
+  const auto difference = [&](const T* edge) HWY_ATTR {
+    const auto f = seen<T, bounded>(d, edge, level, exponential, node);
+    return hn::Sub(f.s, f.t);
+  };
   for (std::size_t b = 0; b < shape.blocks; ++b) {
     for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
       auto I = hn::Zero(d);
@@ -334,10 +360,16 @@ void base_sums_of(const Shape& shape, const Values<T>& values, const std::uint8_
       for (std::size_t i = 0; i < shape.inputs;) {
         auto part = hn::Zero(d);
         const std::size_t end = i + short_sum < shape.inputs ? i + short_sum : shape.inputs;
+        for (; i + together <= end; i += together, edge += together * 3 * block) {
+          Vec<T> w[together];
+          HWY_UNROLL(together)
+          for (std::size_t n = 0; n < together; ++n) w[n] = difference(edge + n * 3 * block);
+          for (std::size_t n = 0; n < together; ++n) {
+            if (common[i + n] != 0) part = hn::MulAdd(hn::LoadU(d, edge + n * 3 * block), w[n], part);
+          }
+        }
         for (; i < end; ++i, edge += 3 * block) {
-          if (common[i] == 0) continue;
-          const auto f = seen<T, bounded>(d, edge, level, exponential, node);
-          part = hn::MulAdd(hn::LoadU(d, edge), hn::Sub(f.s, f.t), part);
+          if (common[i] != 0) part = hn::MulAdd(hn::LoadU(d, edge), difference(edge), part);
         }
         I = hn::Add(I, part);
       }
@@ -451,24 +483,44 @@ void spot_parts_of(const Shape& shape, const Values<T>& values, const Base<T>& b
     const T* edges = edges_of(shape, values, b) + v;
     auto sum = hn::Zero(d), off = hn::Zero(d);
     T* out = common + v;
-    for (std::size_t k = 0; k < sample.n_common; ++k, out += 3 * block) {
-      const Spot<T>& spot = sample.spots[k];
+    const auto difference = [&](const Spot<T>& spot) HWY_ATTR -> Parts<T> {
       const T* edge = edges + spot.input * 3 * block;
       const auto gamma = hn::LoadU(d, edge);
       const Parts<T> here = parts_of<T, bounded>(d, edge, spot.level, spot.exponential, node, sum, gamma);
       const Parts<T> there = parts_of<T, bounded>(d, edge, base.level, base.exponential, node, off, gamma);
-      hn::StoreU(hn::Sub(here.window, there.window), d, out);
-      hn::StoreU(hn::Sub(here.level, there.level), d, out + block);
-      hn::StoreU(hn::Sub(here.difference, there.difference), d, out + 2 * block);
+      return {hn::Sub(here.window, there.window), hn::Sub(here.level, there.level), hn::Sub(here.difference, there.difference)};
+    };
+    const auto put_difference = [&](const Parts<T>& parts) HWY_ATTR {
+      hn::StoreU(parts.window, d, out);
+      hn::StoreU(parts.level, d, out + block);
+      hn::StoreU(parts.difference, d, out + 2 * block);
+      out += 3 * block;
+    };
+    // Two spots at once, and stored afterwards: the processor has to know that nothing stored is read.
+    std::size_t k = 0;
+    for (; k + 2 <= sample.n_common; k += 2) {
+      const Parts<T> first = difference(sample.spots[k]), second = difference(sample.spots[k + 1]);
+      put_difference(first);
+      put_difference(second);
     }
+    if (k < sample.n_common) put_difference(difference(sample.spots[k]));
     out = varied + v;
-    for (std::size_t k = sample.n_common; k < sample.n_spots; ++k, out += 2 * block) {
-      const Spot<T>& spot = sample.spots[k];
+    const auto part = [&](const Spot<T>& spot) HWY_ATTR {
       const T* edge = edges + spot.input * 3 * block;
-      const Parts<T> here = parts_of<T, bounded>(d, edge, spot.level, spot.exponential, node, sum, hn::LoadU(d, edge));
+      return parts_of<T, bounded>(d, edge, spot.level, spot.exponential, node, sum, hn::LoadU(d, edge));
+    };
+    const auto put = [&](const Parts<T>& here) HWY_ATTR {
       hn::StoreU(here.window, d, out);
       hn::StoreU(here.level, d, out + block);
+      out += 2 * block;
+    };
+    k = sample.n_common;
+    for (; k + 2 <= sample.n_spots; k += 2) {
+      const Parts<T> first = part(sample.spots[k]), second = part(sample.spots[k + 1]);
+      put(first);
+      put(second);
     }
+    if (k < sample.n_spots) put(part(sample.spots[k]));
     sum = hn::Mul(hn::Sub(sum, off), hn::Set(d, values.inverse));
     if (base.terms > 0) {
       Vec<T> of_base[2];
@@ -555,7 +607,7 @@ void base_part_of(const Shape& shape, const Values<T>& values, const Base<T>& ba
       const T* edge = values.input + row;
       auto window = hn::Zero(d), level = hn::Zero(d), difference = hn::Zero(d);
       const std::size_t terms = base.terms > 0 && base.common[i] != 0 ? base.terms : 0;
-      for (std::size_t k = 0; k < terms; ++k) {
+      const auto add = [&](std::size_t k) HWY_ATTR {
         const Fed<T> at{hn::Set(d, node[k]), hn::Set(d, node_exponential[k])};
         const auto weight = hn::LoadU(d, moments + k * stride + b * block + v);
         const auto f = seen<T, bounded>(d, edge, base.level, base.exponential, at);
@@ -564,7 +616,13 @@ void base_part_of(const Shape& shape, const Values<T>& values, const Base<T>& ba
         window = hn::MulAdd(weight, hn::Sub(f.s, f.t), window);
         level = hn::Add(level, by_level);
         difference = hn::MulAdd(by_level, hn::Set(d, base.level - node[k]), difference);
+      };
+      std::size_t k = 0;
+      for (; k + 4 <= terms; k += 4) {
+        HWY_UNROLL(4)
+        for (std::size_t n = 0; n < 4; ++n) add(k + n);
       }
+      for (; k < terms; ++k) add(k);
       for (std::size_t c = 0; c < chunks.n; ++c) {
         const T* const of_chunk = chunks.sums + c * chunks.size + row;
         window = hn::Add(window, hn::LoadU(d, of_chunk));
