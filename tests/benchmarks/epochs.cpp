@@ -28,10 +28,8 @@ void epochs(benchmark::State& state) {
   std::vector<double> off, on, by_edge, by_exponential, on_by_off;
   std::uint64_t left_out = 0;
   for (auto _ : state) {
-    const bool first = off.empty();
-    const Epochs without = first ? trained() : train(8, {});
-    const Epochs with = train(8, folder + "/ness-benchmarks.h5");
-    // An epoch with a log and the same one without, each in units of its moment: the machine is another half a minute later.
+    const auto [without, with] = train_in_turns(8, folder + "/ness-benchmarks.h5");
+    // An epoch with a log and the same one without, seconds apart, each in units of its moment.
     for (std::size_t i = 0; i < without.seconds.size(); ++i) {
       off.push_back(without.seconds[i]);
       on.push_back(with.seconds[i]);

@@ -19,10 +19,14 @@ struct Epochs {
   std::vector<ness::Vector> theta;    ///< after each epoch
   std::uint64_t left_out = 0;         ///< samples whose relaxation was unusable
 };
-/// Trains for `epochs` >= 2 of the experiment's; every relaxation and step goes to a new log at `log`, unless that is empty.
-Epochs train(std::uint64_t epochs, const std::string& log);
+/// Trains twice for `epochs` >= 2 of the experiment's, once without a log and once with one at `log`, to which every relaxation and step goes:
+/// an epoch of one after an epoch of the other, so that both see the same machine.
+struct InTurns {
+  Epochs without, with;
+};
+InTurns train_in_turns(std::uint64_t epochs, const std::string& log);
 
-/// Eight epochs without a log; trained once.
+/// Two epochs without a log; trained once.
 const Epochs& trained();
 
 /// `n` drives with the parameters given, of training images evenly spaced over the set, from rest.
