@@ -5,11 +5,14 @@
 // many relaxations, how many of them the path served itself (the others are the reference solver's), how many ended on another branch,
 // differed in their verdict, and the largest differences (kT) of states, and of gradients relative to their norm.
 #include <algorithm>
+#include <charconv>
 #include <cmath>
+#include <exception>
 #include <iostream>
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -156,8 +159,16 @@ void by_algebra(const Case& c, LinearAlgebra kind, Count& count) {
 }
 }  // namespace
 
-int main(int argc, char** argv) {
-  const std::uint64_t networks = argc > 1 ? std::stoull(argv[1]) : 10000;
+int main(int argc, char** argv) try {
+  std::uint64_t networks = 10000;
+  if (argc > 1) {
+    const std::string_view given = argv[1];
+    const auto [end, error] = std::from_chars(given.data(), given.data() + given.size(), networks);
+    if (argc > 2 || error != std::errc() || end != given.data() + given.size()) {
+      std::cerr << "ness-bar-fast-paths [NETWORKS]\n";
+      return 2;
+    }
+  }
   const std::vector<std::string> targets = vector_targets();
   std::map<std::pair<std::string, std::string>, Count> counts;
   for (std::uint64_t seed = 0; seed < networks; ++seed) {
@@ -174,4 +185,7 @@ int main(int argc, char** argv) {
                                 {"served", count.served}, {"other_branch", count.other_branch}, {"verdicts", count.verdicts}, {"state", count.state}, {"gradient", count.gradient}}
               << '\n';
   }
+} catch (const std::exception& error) {
+  std::cerr << "ness-bar-fast-paths: " << error.what() << '\n';
+  return 1;
 }
