@@ -21,9 +21,18 @@ void for_each_index(std::size_t n, unsigned threads, const std::function<void(st
   if (threads == 0 || tbb::this_task_arena::max_concurrency() == static_cast<int>(threads)) {
     loop();
   } else {
-    // Kept, since making one costs more than a short loop.
+    // Kept, since making one costs more than a short loop; not while one is at work in it.
     thread_local std::optional<tbb::task_arena> arena;
+    thread_local bool at_work = false;
+    if (at_work) {
+      tbb::task_arena(static_cast<int>(threads)).execute(loop);
+      return;
+    }
     if (!arena || arena->max_concurrency() != static_cast<int>(threads)) arena.emplace(static_cast<int>(threads));
+    struct Work {
+      Work() { at_work = true; }
+      ~Work() { at_work = false; }
+    } work;
     arena->execute(loop);
   }
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -50,7 +51,7 @@ class BatchOf final : public Batch {
   explicit BatchOf(const Network::Impl& impl);
   void relax(const std::shared_ptr<const Vector>& theta, std::span<const Pattern> clamp, std::span<const Vector* const> start, std::span<const Vector* const> inject,
              const std::vector<bool>& restored, const SteadyStateOptions& options, unsigned threads, std::span<Vector> potential, std::span<Found> found) const override;
-  void pull(const std::shared_ptr<const Vector>& theta, std::span<const Pattern> clamp, std::span<const Vector> potential, std::span<const Vector> cotangent,
+  std::vector<std::uint32_t> pull(const std::shared_ptr<const Vector>& theta, std::span<const Pattern> clamp, std::span<const Vector> potential, std::span<const Vector> cotangent,
             std::span<Vector> costate, Eigen::Ref<Vector> gradient, unsigned threads) const override;
 
  private:
@@ -108,7 +109,8 @@ class BatchOf final : public Batch {
     std::size_t edge, leak, moments, size;  // where each begins; that of inputs at 0
   };
   void pull_samples(const Prepared& ready, const Laid<T>& inputs, const Series<T>& series, std::size_t first, std::size_t count, std::span<const Vector> potential,
-                    std::span<const Vector> cotangent, std::span<Vector> costate, T* sums, const Layout& layout) const;
+                    std::span<const Vector> cotangent, std::span<Vector> costate, std::span<std::uint8_t> left, T* sums, const Layout& layout) const;
+  bool serves(const Laid<T>& inputs, const Series<T>& series, std::size_t sample, const Vector& potential) const;
   void add_sums(const Prepared& ready, const Series<T>& series, std::span<const T> sums, const Layout& layout, Eigen::Ref<Vector> gradient, unsigned threads) const;
   void add_rest(const Prepared& ready, std::span<const T> sums, const Layout& layout, Eigen::Ref<Vector> gradient) const;
   // The parts of an edge's gradient from sums over the samples (Sums<T>).
@@ -130,7 +132,6 @@ class BatchOf final : public Batch {
   mutable std::shared_ptr<Laid<T>> last_laid_;
 };
 
-constexpr std::size_t stretch = 56;     // rows of input edges that one task takes
 template <class T>
 constexpr double series_error = sizeof(T) == sizeof(float) ? 1e-6 : 2e-7;  // of the sum of the gammas, of the base's series
 
@@ -250,7 +251,10 @@ std::shared_ptr<const Laid<T>> BatchOf<T>::laid(std::span<const Pattern> clamp, 
     const std::scoped_lock lock(mutex_);
     if (last_laid_ && last_laid_->of(clamp)) return last_laid_;
     // Hundreds of small pieces, which a minibatch leaves to the next.
-    if (last_laid_ && last_laid_.use_count() == 1) memory = std::move(*std::exchange(last_laid_, nullptr)).memory();
+    if (last_laid_ && last_laid_.use_count() == 1) {
+      std::atomic_thread_fence(std::memory_order_acquire);  // what others read in it they have read
+      memory = std::move(*std::exchange(last_laid_, nullptr)).memory();
+    }
   }
   auto made = std::make_shared<Laid<T>>(clamp, static_cast<T>(scale()), static_cast<T>(inverse()), based, threads, std::move(memory));
   if (!based) return made;
@@ -489,9 +493,20 @@ void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<con
   });
 }
 
+// Whether series and precision hold for a sample. Steady states do not leave the range of the levels that lead to them, but readings do.
+template <class T>
+bool BatchOf<T>::serves(const Laid<T>& inputs, const Series<T>& series, std::size_t sample, const Vector& potential) const {
+  if (inputs.wide(sample) || !(potential.cwiseAbs().maxCoeff() * inverse() <= widest)) return false;
+  if (series.base.terms == 0) return true;
+  return std::all_of(fed_.begin(), fed_.end(), [&](std::uint32_t k) {
+    return k == nobody || std::abs(potential[static_cast<Eigen::Index>(free_of_[k])] - series.interval.middle) <= series.interval.half;
+  });
+}
+
 template <class T>
 void BatchOf<T>::pull_samples(const Prepared& ready, const Laid<T>& inputs, const Series<T>& series, std::size_t first, std::size_t count,
-                              std::span<const Vector> potential, std::span<const Vector> cotangent, std::span<Vector> costate, T* sums, const Layout& layout) const {
+                              std::span<const Vector> potential, std::span<const Vector> cotangent, std::span<Vector> costate, std::span<std::uint8_t> left, T* sums,
+                              const Layout& layout) const {
   const std::size_t n = shape_.nodes();
   T* const nodes = scratch_of_thread<T, 0>(3 * block * n);
   std::array<Pull<T>, block> samples;
@@ -500,12 +515,15 @@ void BatchOf<T>::pull_samples(const Prepared& ready, const Laid<T>& inputs, cons
   Values<T> values = values_within(ready, interval);
   for (std::size_t i = 0; i < count; ++i) {
     T *mu = nodes + 3 * i * n, *c = mu + n, *lambda = c + n;
+    left[first + i] = serves(inputs, series, first + i, potential[first + i]) ? 0 : 1;
     for (std::size_t k = 0; k < n; ++k) {
       const auto at = static_cast<Eigen::Index>(free_of_[k]);
-      mu[k] = static_cast<T>(potential[first + i][at]);
-      values.bounded = values.bounded && std::abs(potential[first + i][at] - interval.middle) <= interval.half;
-      if (!cotangent.empty()) c[k] = static_cast<T>(cotangent[first + i][at]);
-      else lambda[k] = static_cast<T>(costate[first + i][at]);
+      // One that is left stands anywhere, and pulls nothing.
+      const double here = left[first + i] != 0 ? interval.middle : potential[first + i][at];
+      mu[k] = static_cast<T>(here);
+      values.bounded = values.bounded && std::abs(here - interval.middle) <= interval.half;
+      if (!cotangent.empty()) c[k] = left[first + i] != 0 ? T(0) : static_cast<T>(cotangent[first + i][at]);
+      else lambda[k] = left[first + i] != 0 ? T(0) : static_cast<T>(costate[first + i][at]);
     }
     const std::span<const Spot<T>> spots = inputs.spots(first + i);
     most = std::max(most, spots.size());
@@ -515,9 +533,11 @@ void BatchOf<T>::pull_samples(const Prepared& ready, const Laid<T>& inputs, cons
                              scratch_of_thread<T, 1>(scratch_to_pull(shape_, most)));
   if (cotangent.empty()) return;
   for (std::size_t i = 0; i < count; ++i) {
+    if (samples[i].singular) left[first + i] = 1;
+    if (left[first + i] != 0) continue;
     costate[first + i].resize(static_cast<Eigen::Index>(n));
     for (std::size_t k = 0; k < n; ++k) {
-      costate[first + i][static_cast<Eigen::Index>(free_of_[k])] = samples[i].singular ? std::numeric_limits<double>::quiet_NaN() : static_cast<double>(samples[i].costate[k]);
+      costate[first + i][static_cast<Eigen::Index>(free_of_[k])] = static_cast<double>(samples[i].costate[k]);
     }
   }
 }
@@ -612,9 +632,9 @@ void BatchOf<T>::add_rest(const Prepared& ready, std::span<const T> sums, const 
 }
 
 template <class T>
-void BatchOf<T>::pull(const std::shared_ptr<const Vector>& theta, std::span<const Pattern> clamp, std::span<const Vector> potential, std::span<const Vector> cotangent,
+std::vector<std::uint32_t> BatchOf<T>::pull(const std::shared_ptr<const Vector>& theta, std::span<const Pattern> clamp, std::span<const Vector> potential, std::span<const Vector> cotangent,
                       std::span<Vector> costate, Eigen::Ref<Vector> gradient, unsigned threads) const {
-  if (clamp.empty()) return;
+  if (clamp.empty()) return {};
   const std::shared_ptr<Prepared> ready = prepared(theta, threads);
   const auto [inputs, series] = chosen(*ready, clamp, threads);
   const std::size_t side = arithmetic<T>().group_size, fed = shape_.blocks * block;
@@ -624,13 +644,19 @@ void BatchOf<T>::pull(const std::shared_ptr<const Vector>& theta, std::span<cons
   const std::size_t chunks = chunks_for(groups.count);
   const auto memory = aligned<T>(chunks * layout.size);
   const std::span<T> sums(memory.get(), chunks * layout.size);
+  std::vector<std::uint8_t> left(clamp.size(), 0);
   for_each_index(chunks, threads, [&](std::size_t c) {
     std::fill_n(sums.data() + c * layout.size, layout.size, T(0));
     for (std::size_t g = c * groups.count / chunks; g < (c + 1) * groups.count / chunks; ++g) {
-      pull_samples(*ready, *inputs, *series, groups.begin(g), groups.size(g), potential, cotangent, costate, sums.data() + c * layout.size, layout);
+      pull_samples(*ready, *inputs, *series, groups.begin(g), groups.size(g), potential, cotangent, costate, left, sums.data() + c * layout.size, layout);
     }
   });
   add_sums(*ready, *series, sums, layout, gradient, threads);
+  std::vector<std::uint32_t> which;
+  for (std::uint32_t i = 0; i < left.size(); ++i) {
+    if (left[i] != 0) which.push_back(i);
+  }
+  return which;
 }
 
 template <class T>

@@ -37,9 +37,10 @@ class Batch {
   virtual void relax(const std::shared_ptr<const Vector>& theta, std::span<const Pattern> clamp, std::span<const Vector* const> start, std::span<const Vector* const> inject,
                      const std::vector<bool>& restored, const SteadyStateOptions& options, unsigned threads, std::span<Vector> potential, std::span<Found> found) const = 0;
 
-  /// Costates lambda = R^T c of samples (a singular one's is NaN and counts as zero), and -sum lambda^T dI/dtheta added to `gradient`.
-  /// cotangent empty: the costates are given.
-  virtual void pull(const std::shared_ptr<const Vector>& theta, std::span<const Pattern> clamp, std::span<const Vector> potential, std::span<const Vector> cotangent,
+  /// Costates lambda = R^T c of samples, and -sum lambda^T dI/dtheta added to `gradient`. cotangent empty: the costates are given. Returns the
+  /// samples that are left to the reference solver, of which nothing was added: those whose elimination failed, and those of levels or
+  /// potentials beyond what the series and the precision hold for (a reading that noise took out of the range of steady states, say).
+  virtual std::vector<std::uint32_t> pull(const std::shared_ptr<const Vector>& theta, std::span<const Pattern> clamp, std::span<const Vector> potential, std::span<const Vector> cotangent,
                     std::span<Vector> costate, Eigen::Ref<Vector> gradient, unsigned threads) const = 0;
 };
 

@@ -206,7 +206,7 @@ void currents_at_nodes(const Shape& shape, const Values<T>& values, const Table<
       for (std::size_t b = 0; b < blocks && with > 0; ++b) {
         const std::size_t row = b * inputs + input;
         for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
-          const T *const edge = edges + row * 3 * block + v, *const growth_row = growth + row * terms * block + v, *const current_row = current + row * terms * block + v;
+          const T *const edge = edges + row * 3 * block + v, *const growth_row = growth + row * terms * block + v, *const current_row = based ? current + row * terms * block + v : nullptr;
           for (std::size_t w = 0; w < with; ++w) {
             add_spot<T, wide, based>(d, terms, node_exponential, highest, edge, growth_row, current_row, *next[here[w]], out + here[w] * size + b * block + v, stride);
           }

@@ -82,7 +82,6 @@ class Group {
       h = hn::Mul(h, change_of_step(error));
       look_around(taken, none);
       uncertified = hn::IfThenElse(hn::AndNot(lanes_.contracting(), taken), hn::Set(d, T(1)), uncertified);
-      count(taken);
       M ready = hn::And(hn::And(taken, open()), lanes_.factor(nullptr));
       lanes_.solve(lanes_.y_flow, lanes_.correction);
       ready = hn::And(ready, hn::Le(lanes_.largest(lanes_.correction), hn::Set(d, T(0.5 * limits_.trust * limits_.kT))));
@@ -185,7 +184,7 @@ class Group {
     M settled = hn::And(where, lanes_.contracting_despite(unsloped));
     settled = hn::And(settled, lanes_.factor(nullptr));
     lanes_.solve(lanes_.flow, lanes_.correction);
-    const V size = lanes_.largest(lanes_.correction), residual = lanes_.largest(lanes_.flow);
+    const V size = lanes_.largest(lanes_.correction);
     settled = hn::And(settled, hn::Le(size, hn::Set(d, T(limits_.tolerance * limits_.kT))));
     const V left = hn::Mul(size, lanes_.slope_doubt()), negligible = hn::Set(d, T(1e-5 * limits_.kT));
     settled = hn::And(settled, hn::Or(sloped, hn::Le(left, negligible)));
@@ -198,7 +197,6 @@ class Group {
       Sample<T>& sample = samples_[lane];
       sample.converged = true;
       sample.bound = of(size, lane);
-      sample.residual = of(residual, lane);
       sample.displacement = of(displacement, lane);
       for (std::size_t k = 0; k < shape_.nodes(); ++k) sample.potential[k] = lanes_.mu[k * block + lane];
       open_[lane] = 0;
@@ -245,12 +243,6 @@ class Group {
       samples_[lane].time = of(time, lane);
       samples_[lane].contracting = of(uncertified, lane) < T(0.5);
     }
-  }
-
-  void count(M taken) {
-    T on[block] = {};
-    hn::StoreU(hn::IfThenElseZero(taken, hn::Set(d, T(1))), d, on);
-    for (std::size_t lane = 0; lane < n_; ++lane) samples_[lane].steps += on[lane] > T(0.5) ? 1 : 0;
   }
 
   static constexpr std::uint32_t most_expanded_steps = 40;
@@ -309,6 +301,10 @@ void pull(const Shape& shape, const Values<T>& values, const Base<T>& base, Pull
     hn::StoreU(hn::IfThenElseZero(fine, hn::Set(d, T(1))), d, usable);
     for (std::size_t lane = 0; lane < n; ++lane) {
       samples[lane].singular = usable[lane] < T(0.5);
+      for (std::size_t k = 0; k < nodes; ++k) {
+        const T lambda = lanes.correction[k * block + lane];
+        if (!(lambda - lambda == T(0))) samples[lane].singular = true;  // no number
+      }
       for (std::size_t k = 0; k < nodes; ++k) {
         const T lambda = lanes.correction[k * block + lane];
         samples[lane].costate[k] = lambda;

@@ -73,6 +73,9 @@ struct Base {
   const T* current = nullptr;   ///< [terms][blocks * 16]
 };
 
+/// Inputs whose edges one task takes.
+constexpr std::size_t stretch = 56;
+
 /// An input whose edges are evaluated one by one: it is common and differs from the base level, or it is not common.
 template <class T>
 struct Spot {
@@ -90,8 +93,8 @@ struct Sample {
   // Found:
   T* potential = nullptr;        ///< [nodes]
   bool converged = false, contracting = true, followed = false;
-  T bound = 0, residual = 0, displacement = 0, time = 0;
-  std::uint32_t steps = 0, exact = 0;
+  T bound = 0, displacement = 0, time = 0;
+  std::uint32_t exact = 0;
 };
 
 struct Limits {

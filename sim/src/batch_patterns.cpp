@@ -8,7 +8,6 @@
 namespace ness::sim::batches {
 
 namespace {
-constexpr double widest = 30;  // |mu|/(kT T) within which no product of exponentials leaves single precision
 constexpr double least_share = 0.6;            // of the inputs at the commonest level
 constexpr std::size_t ahead = 3;              // samples: their levels are on the way while others are laid out
 constexpr std::size_t looked_at = 4;          // samples that tell what is common

@@ -12,6 +12,9 @@
 
 namespace ness::sim::batches {
 
+/// |mu|/(kT T) within which no product of exponentials leaves single precision.
+constexpr double widest = 30;
+
 template <class T>
 class Laid {
  public:

@@ -9,7 +9,6 @@
 namespace ness::sim::batches {
 
 namespace {
-constexpr std::size_t stretch = 56;     // inputs that one task takes
 constexpr std::size_t most_terms = 48;
 
 // The nodes of a series (scaled), and 2^-node.

@@ -87,8 +87,11 @@ template <class T>
 struct Values {
   Vec<T> amplitude, current, by_source, by_target;
   Vec<T> by[4];  // by parameter; by[0], the amplitude, is `current`
-  Vec<T> level;  // the exponential's argument, of a law that is not limited
+  Vec<T> level, divisor;  // of a law that is not limited: the exponential's argument, and 1/r
 };
+// Denormal reciprocals are not estimated as such (AVX-512 does).
+constexpr bool flushes = HWY_TARGET > HWY_AVX3;
+constexpr float largest = 4.25352959e37F;  // 2^125
 
 // The laws. A new one is a struct here, with its number of parameters and the unit of its slopes, and a case in with_law. Lanes beyond
 // the last edge hold parameters and potentials of 0 unless said: they must stay finite. `limited`: finite and right whatever the arguments.
@@ -114,8 +117,8 @@ struct Linear {
 
 // With e_s = exp((eps - mu_s)/kT), e_t likewise and r = 1/((1 + e_s)(1 + e_t)): f_s = (1 + e_t) r, f_s - f_t = (e_t - e_s) r, which keeps
 // its digits where both ends are full or empty, f (1 - f) = e f^2, and 1 - f_s - f_t = (e_s e_t - 1) r. Not limited, it is right as long as
-// |level| is within furthest() and the result is a number: where e_s, e_t or r is none, Newton's method for r makes the result none. Its
-// edges have one target then.
+// |level| is within furthest() and the result is a number: where e_s, e_t or 1/r is none, Newton's method for r makes the result none. Where
+// estimates of reciprocals that would be denormal are 0, 1/r must be within `largest`, too. Its edges have one target then.
 template <class T, bool with_d, bool equal_T, bool limits>
 struct QuantumDot {
   static_assert(limits || (equal_T && sizeof(T) == 4));
@@ -161,12 +164,14 @@ struct QuantumDot {
       e_t = hn::Min(e_t, full);
     }
     const auto above_s = hn::Add(one, e_s), above_t = hn::Add(one, e_t);
-    const auto r = reciprocal(d, hn::MulAdd(above_s, e_t, above_s));  // without above_t, which not all need
+    const auto divisor = hn::MulAdd(above_s, e_t, above_s);  // without above_t, which not all need
+    const auto r = reciprocal(d, divisor);
     const auto f_s = hn::Mul(above_t, r), f_t = hn::Mul(above_s, r);
     auto p_s = hn::Mul(hn::Mul(e_s, f_s), f_s), p_t = hn::Mul(hn::Mul(e_t, f_t), f_t);  // f (1 - f)
 
     Values<T> v;
     v.level = level;
+    v.divisor = divisor;
     v.amplitude = at.load(e.p[0], 0);
     v.current = hn::Mul(hn::Sub(e_t, e_s), r);
     auto by_level = one;
@@ -261,17 +266,18 @@ HWY_INLINE void with_law(Law law, const Edges<T>& e, Use use) {
 template <bool with_slope, class T, class L>
 HWY_INLINE bool add_currents(const L& edges, std::size_t first, std::size_t end, Vec<T>& current, Vec<T>& slope) {
   const Tag<T> d;
-  auto I = current, G = slope, squares = hn::Zero(d);
+  auto I = current, G = slope, squares = hn::Zero(d), most = hn::Zero(d);
   for_each_vector<T, 4>(first, end, [&](auto at) HWY_ATTR {
     const Values<T> v = edges(at);  // beyond the last edge the amplitude is 0
     I = hn::MulAdd(v.amplitude, v.current, I);
     if constexpr (with_slope) G = hn::MulAdd(v.amplitude, v.by_target, G);
     if constexpr (!L::limited) squares = hn::MulAdd(v.level, v.level, squares);
+    if constexpr (!L::limited && flushes) most = hn::Max(most, v.divisor);
   });
   if constexpr (!L::limited) {
     // No square is larger than their sum.
     const auto right = hn::And(hn::Le(squares, hn::Mul(edges.furthest(), edges.furthest())), hn::And(hn::IsFinite(I), hn::IsFinite(G)));
-    if (!hn::AllTrue(d, right)) return false;
+    if (!hn::AllTrue(d, hn::And(right, hn::Le(most, hn::Set(d, T(largest)))))) return false;
   }
   current = I;
   slope = G;

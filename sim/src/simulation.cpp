@@ -146,9 +146,16 @@ void NetworkModel::add_gradient(std::span<const Drive> drives, std::span<const V
   if (batch_ != nullptr && all_join(*network_, drives)) {
     if (drives.size() != potential.size() || drives.size() != costate.size()) throw std::invalid_argument("model: gradient of samples of unequal number");
     std::vector<Vector> given(costate.begin(), costate.end());
-    batch_->pull(drives.front().theta.base, patterns_of(drives), potential, {}, given, gradient, threads_);
+    for (const std::uint32_t i : batch_->pull(drives.front().theta.base, patterns_of(drives), potential, {}, given, gradient, threads_)) {
+      add_exact_gradient(drives.subspan(i, 1), potential.subspan(i, 1), costate.subspan(i, 1), gradient);
+    }
     return;
   }
+  add_exact_gradient(drives, potential, costate, gradient);
+}
+
+void NetworkModel::add_exact_gradient(std::span<const Drive> drives, std::span<const Vector> potential, std::span<const Vector> costate,
+                                      Eigen::Ref<Vector> gradient) const {
   std::vector<Vector> thetas(drives.size());
   std::vector<Boundary> boundaries(drives.size());
   for_each_index(drives.size(), threads_, [&](std::size_t i) { boundaries[i] = boundary_of(*network_, drives[i], thetas[i]); });
@@ -164,12 +171,10 @@ void NetworkModel::add_adjoint_gradient(std::span<const Drive> drives, std::span
   if (drives.size() != potential.size() || drives.size() != cotangent.size() || drives.size() != costate.size()) {
     throw std::invalid_argument("model: gradient of samples of unequal number");
   }
-  batch_->pull(drives.front().theta.base, patterns_of(drives), potential, cotangent, costate, gradient, threads_);
   // A batch eliminates without exchanging rows: where that fails the matrix need not be singular.
-  for (std::size_t i = 0; i < drives.size(); ++i) {
-    if (costate[i].allFinite()) continue;
+  for (const std::uint32_t i : batch_->pull(drives.front().theta.base, patterns_of(drives), potential, cotangent, costate, gradient, threads_)) {
     costates(drives.subspan(i, 1), potential.subspan(i, 1), cotangent.subspan(i, 1), costate.subspan(i, 1));
-    if (costate[i].allFinite()) add_gradient(drives.subspan(i, 1), potential.subspan(i, 1), costate.subspan(i, 1), gradient);
+    if (costate[i].allFinite()) add_exact_gradient(drives.subspan(i, 1), potential.subspan(i, 1), costate.subspan(i, 1), gradient);
   }
 }
 

@@ -431,14 +431,62 @@ TEST_CASE("batches: what their elimination does not solve is solved by the refer
       for (double& c : cotangent[i]) c = random.normal();
     }
     Vector gradient = Vector::Zero(theta.base->size()), reference = gradient, unused = gradient;
-    batches::shared(network->impl(), Batches::double_precision)->pull(theta.base, clamp, at, cotangent, costate, unused, 1);
-    for (const Vector& lambda : costate) unsolved += lambda.allFinite() ? 0 : 1;
+    unsolved += batches::shared(network->impl(), Batches::double_precision)->pull(theta.base, clamp, at, cotangent, costate, unused, 1).size();
     NetworkModel(network, 1, Batches::double_precision).add_adjoint_gradient(drives, at, cotangent, costate, gradient);
     NetworkModel(network, 1).add_adjoint_gradient(drives, at, cotangent, expected, reference);
     for (std::size_t i = 0; i < drives.size(); ++i) CHECK((costate[i] - expected[i]).norm() < 1e-6 * expected[i].norm());
     CHECK((gradient - reference).norm() < 1e-5 * reference.norm());
   }
   CHECK(unsolved > 0);
+}
+
+TEST_CASE("batches: gradients at readings out of range, at wide levels and of costates that are no numbers are the reference's") {
+  // Readings (of a noisy device, say) leave the interval of the base's series, outside of which polynomials of order 20 grow by 1e6 and more.
+  constexpr std::uint32_t samples = 70, out_of_range = 3, far_out = 7, wide = 4, no_number = 9;
+  const bool with_wide = GENERATE(false, true);  // no series holds for so wide a range: the readings count as within it
+  const auto network = std::make_shared<const Network>(random_dots({60, 20, 4}, 5, 0.3));
+  std::vector<Vector> levels = patterns(samples, 60, 0.95, 5);
+  if (with_wide) levels[wide][11] = 100;
+  const std::vector<Pattern> clamp = as_patterns(levels);
+  Random random(5, 33);
+  const Parameters theta = Parameters::of(network->theta());
+  std::vector<Drive> drives(samples);
+  std::vector<Vector> at(samples, network->rest()), cotangent = at, given = at;
+  for (std::size_t i = 0; i < samples; ++i) {
+    drives[i].theta = theta;
+    drives[i].clamp = clamp[i];
+    for (double& mu : at[i]) mu = -1.5 + 2 * random.uniform();
+    for (double& c : cotangent[i]) c = random.normal();
+    for (double& lambda : given[i]) lambda = random.normal();
+  }
+  at[out_of_range][8] = 2.6;
+  at[far_out].setConstant(-60);
+  cotangent[no_number][2] = std::numeric_limits<double>::quiet_NaN();
+  const NetworkModel reference(network, 1);
+  std::vector<Vector> expected(samples);
+  Vector exact = Vector::Zero(theta.base->size()), of_given = exact;
+  reference.add_adjoint_gradient(drives, at, cotangent, expected, exact);
+  reference.add_gradient(drives, at, given, of_given);
+  REQUIRE(exact.allFinite());
+  REQUIRE_FALSE(expected[no_number].allFinite());
+  for (const Batches kind : {Batches::single_precision, Batches::double_precision}) {
+    const double tolerance = kind == Batches::single_precision ? 1e-4 : 1e-6;  // as in the comparison with the reference above
+    std::vector<Vector> costate(samples);
+    Vector gradient = Vector::Zero(theta.base->size()), again = gradient;
+    const NetworkModel fast(network, 2, kind);
+    fast.add_adjoint_gradient(drives, at, cotangent, costate, gradient);
+    fast.add_gradient(drives, at, given, again);
+    CHECK((gradient - exact).norm() < tolerance * exact.norm());
+    CHECK((again - of_given).norm() < tolerance * of_given.norm());
+    for (std::size_t i = 0; i < samples; ++i) {
+      if (i == no_number) CHECK_FALSE(costate[i].allFinite());
+      else CHECK((costate[i] - expected[i]).norm() < tolerance * expected[i].norm());
+    }
+    // They alone are left.
+    std::vector<Vector> own(samples);
+    const std::vector<std::uint32_t> left{with_wide ? wide : out_of_range, far_out, no_number};
+    CHECK(batches::shared(network->impl(), kind)->pull(theta.base, clamp, at, cotangent, own, gradient, 1) == left);
+  }
 }
 
 TEST_CASE("batches: a level that is no number settles nowhere, wherever it stands") {

@@ -435,6 +435,19 @@ TEST_CASE("sums over many dots are right where one of them leaves the range of s
         }
       }
     }
+    // Half full seen from the source, ever emptier from the target: to where the product of the occupations' inverses ends, and beyond.
+    Worst worst;
+    for (int i = 0; i <= 100; ++i) {
+      const float gamma = 1, a = 44, b = 0, mu_s = 44, mu_t = -38 - 0.1F * static_cast<float>(i), inverse = 1;
+      float node_s, node_t;
+      kernels::exp_minus(1, &mu_s, &inverse, &node_s);
+      kernels::exp_minus(1, &mu_t, &inverse, &node_t);
+      kernels::Edges<float> edges;
+      edges.n = 1, edges.p[0] = &gamma, edges.p[1] = &a, edges.p[2] = &b;
+      edges.mu_s = &mu_s, edges.mu_t = &mu_t, edges.node_s = &node_s, edges.node_t = &node_t, edges.one_target = true;
+      worst.see(kernels::sum(Law::quantum_dot, edges).current, 0.5, unit<float> * (4 + 2 * (44 + 44 + 48)));  // as Bundle's tolerance
+    }
+    CHECK(worst.ratio <= 1);
     // Enough of moderate size that their squares add up to more than any of them.
     check_bundle<float>({.n = 2500, .one_target = true, .level = 30}, ++seed);
   });

@@ -1,6 +1,4 @@
 // The `ness` command.
-#include <malloc.h>
-
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -139,9 +137,6 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  // Every training step asks for the same megabytes: they are kept, not given back to the system and cleared anew.
-  mallopt(M_MMAP_THRESHOLD, 32 << 20);
-  mallopt(M_TRIM_THRESHOLD, 512 << 20);
   ness::start_messages();
   return run(argc, argv);
 }
