@@ -424,6 +424,21 @@ TEST_CASE("every law's kernels agree with the scalar law lane by lane, in both p
   });
 }
 
+namespace {
+// The current of a single quantum dot, by the kernel of sums.
+template <class T>
+T current_of_one(T gamma, T a, T b, T mu_s, T mu_t) {
+  const T inverse = 1;
+  T node_s, node_t;
+  kernels::exp_minus(1, &mu_s, &inverse, &node_s);
+  kernels::exp_minus(1, &mu_t, &inverse, &node_t);
+  kernels::Edges<T> edges;
+  edges.n = 1, edges.p[0] = &gamma, edges.p[1] = &a, edges.p[2] = &b;
+  edges.mu_s = &mu_s, edges.mu_t = &mu_t, edges.node_s = &node_s, edges.node_t = &node_t, edges.one_target = true;
+  return kernels::sum(Law::quantum_dot, edges).current;
+}
+}  // namespace
+
 TEST_CASE("sums over many dots are right where one of them leaves the range of single precision, in whichever part of the sum") {
   on_every_target([] {
     std::uint64_t seed = 0;
@@ -438,14 +453,8 @@ TEST_CASE("sums over many dots are right where one of them leaves the range of s
     // Half full seen from the source, ever emptier from the target: to where the product of the occupations' inverses ends, and beyond.
     Worst worst;
     for (int i = 0; i <= 100; ++i) {
-      const float gamma = 1, a = 44, b = 0, mu_s = 44, mu_t = -38 - 0.1F * static_cast<float>(i), inverse = 1;
-      float node_s, node_t;
-      kernels::exp_minus(1, &mu_s, &inverse, &node_s);
-      kernels::exp_minus(1, &mu_t, &inverse, &node_t);
-      kernels::Edges<float> edges;
-      edges.n = 1, edges.p[0] = &gamma, edges.p[1] = &a, edges.p[2] = &b;
-      edges.mu_s = &mu_s, edges.mu_t = &mu_t, edges.node_s = &node_s, edges.node_t = &node_t, edges.one_target = true;
-      worst.see(kernels::sum(Law::quantum_dot, edges).current, 0.5, unit<float> * (4 + 2 * (44 + 44 + 48)));  // as Bundle's tolerance
+      const float mu_t = -38 - 0.1F * static_cast<float>(i);
+      worst.see(current_of_one<float>(1, 44, 0, 44, mu_t), 0.5, unit<float> * (4 + 2 * (44 + 44 + 48)));  // as Bundle's tolerance
     }
     CHECK(worst.ratio <= 1);
     // Enough of moderate size that their squares add up to more than any of them.
@@ -461,18 +470,12 @@ TEST_CASE("the current of a dot in deep blockade is relatively precise") {
       for (const bool full : {false, true}) {
         for (double depth = 1; depth <= deepest; depth *= 1.5) {
           for (const double difference : {-8.0, -2.0, -0.5, 0.5, 2.0, 8.0}) {
-            const T gamma = 1, a = static_cast<T>(full ? -depth : depth), b = T(0.25), mu_s = static_cast<T>(difference), mu_t = 0, inverse = 1;
+            const T gamma = 1, a = static_cast<T>(full ? -depth : depth), b = T(0.25), mu_s = static_cast<T>(difference), mu_t = 0;
             const double p[4] = {gamma, a, b, 0};
-            T node_s, node_t;
-            kernels::exp_minus(1, &mu_s, &inverse, &node_s);
-            kernels::exp_minus(1, &mu_t, &inverse, &node_t);
-            kernels::Edges<T> edges;
-            edges.n = 1, edges.p[0] = &gamma, edges.p[1] = &a, edges.p[2] = &b;
-            edges.mu_s = &mu_s, edges.mu_t = &mu_t, edges.node_s = &node_s, edges.node_t = &node_t, edges.one_target = true;
             const double truth = quantum_dot_current(p, {mu_s}, {mu_t}, 1).current;
             // Exponentials uncertain by a few `unit`, times the argument; their difference, by as much of the larger.
             const double uncertain = unit<T> * (8 + 4 * (depth + 2 * std::abs(difference))) * 2 / (1 - std::exp(-std::abs(difference)));
-            worst.see(kernels::sum(Law::quantum_dot, edges).current, truth, std::abs(truth) * uncertain);
+            worst.see(current_of_one(gamma, a, b, mu_s, mu_t), truth, std::abs(truth) * uncertain);
           }
         }
       }
