@@ -51,8 +51,8 @@ class BatchOf final : public Batch {
   explicit BatchOf(const Network::Impl& impl);
   void relax(const std::shared_ptr<const Vector>& theta, std::span<const Pattern> clamp, std::span<const Vector* const> start, std::span<const Vector* const> inject,
              const std::vector<bool>& restored, const SteadyStateOptions& options, unsigned threads, std::span<Vector> potential, std::span<Found> found) const override;
-  std::vector<std::uint32_t> pull(const std::shared_ptr<const Vector>& theta, std::span<const Pattern> clamp, std::span<const Vector> potential, std::span<const Vector> cotangent,
-            std::span<Vector> costate, Eigen::Ref<Vector> gradient, unsigned threads) const override;
+  std::vector<std::uint32_t> pull(const std::shared_ptr<const Vector>& theta, std::span<const Pattern> clamp, std::span<const Vector> potential,
+                                  std::span<const Vector> cotangent, std::span<Vector> costate, Eigen::Ref<Vector> gradient, unsigned threads) const override;
 
  private:
   // A parameter vector in the order and precision of the kernels, and what was made of it last.

@@ -618,9 +618,9 @@ void base_part_of(const Shape& shape, const Values<T>& values, const Base<T>& ba
         difference = hn::MulAdd(by_level, hn::Set(d, base.level - node[k]), difference);
       };
       std::size_t k = 0;
-      for (; k + 4 <= terms; k += 4) {
-        HWY_UNROLL(4)
-        for (std::size_t n = 0; n < 4; ++n) add(k + n);
+      for (; k + together <= terms; k += together) {
+        HWY_UNROLL(together)
+        for (std::size_t n = 0; n < together; ++n) add(k + n);
       }
       for (; k < terms; ++k) add(k);
       for (std::size_t c = 0; c < chunks.n; ++c) {

@@ -97,6 +97,14 @@ std::vector<Pattern> patterns_of(std::span<const Drive> drives) {
   for (const Drive& drive : drives) patterns.push_back(drive.clamp);
   return patterns;
 }
+
+template <class X>
+std::vector<X> chosen(std::span<const X> all, const std::vector<std::uint32_t>& which) {
+  std::vector<X> of;
+  of.reserve(which.size());
+  for (const std::uint32_t i : which) of.push_back(all[i]);
+  return of;
+}
 }  // namespace
 
 NetworkModel::NetworkModel(std::shared_ptr<const Network> network, unsigned threads, Batches batches)
@@ -146,9 +154,8 @@ void NetworkModel::add_gradient(std::span<const Drive> drives, std::span<const V
   if (batch_ != nullptr && all_join(*network_, drives)) {
     if (drives.size() != potential.size() || drives.size() != costate.size()) throw std::invalid_argument("model: gradient of samples of unequal number");
     std::vector<Vector> given(costate.begin(), costate.end());
-    for (const std::uint32_t i : batch_->pull(drives.front().theta.base, patterns_of(drives), potential, {}, given, gradient, threads_)) {
-      add_exact_gradient(drives.subspan(i, 1), potential.subspan(i, 1), costate.subspan(i, 1), gradient);
-    }
+    const std::vector<std::uint32_t> left = batch_->pull(drives.front().theta.base, patterns_of(drives), potential, {}, given, gradient, threads_);
+    if (!left.empty()) add_exact_gradient(chosen(drives, left), chosen(potential, left), chosen(costate, left), gradient);
     return;
   }
   add_exact_gradient(drives, potential, costate, gradient);
@@ -172,10 +179,11 @@ void NetworkModel::add_adjoint_gradient(std::span<const Drive> drives, std::span
     throw std::invalid_argument("model: gradient of samples of unequal number");
   }
   // A batch eliminates without exchanging rows: where that fails the matrix need not be singular.
-  for (const std::uint32_t i : batch_->pull(drives.front().theta.base, patterns_of(drives), potential, cotangent, costate, gradient, threads_)) {
-    costates(drives.subspan(i, 1), potential.subspan(i, 1), cotangent.subspan(i, 1), costate.subspan(i, 1));
-    if (costate[i].allFinite()) add_exact_gradient(drives.subspan(i, 1), potential.subspan(i, 1), costate.subspan(i, 1), gradient);
-  }
+  const std::vector<std::uint32_t> left = batch_->pull(drives.front().theta.base, patterns_of(drives), potential, cotangent, costate, gradient, threads_);
+  if (left.empty()) return;
+  std::vector<Vector> lambda(left.size());
+  Model::add_adjoint_gradient(chosen(drives, left), chosen(potential, left), chosen(cotangent, left), lambda, gradient);
+  for (std::size_t i = 0; i < left.size(); ++i) costate[left[i]] = std::move(lambda[i]);
 }
 
 struct Simulation::Impl {

@@ -18,9 +18,9 @@ namespace ness::sim {
 /// elimination solves. Every state is judged by the exact law over all edges and certified as the reference solver's are (in single
 /// precision for all slopes that an expansion's error allows, where the exact law's are not needed); what does not converge so, and every
 /// drive that holds nodes, overrides parameters, starts where the device is or from rest at a finite rate, or reads at a time, is left to the
-/// reference solver; so are gradients at readings outside the range of steady states. Potentials
-/// differ from the reference solver's by the rounding of sums of currents in the precision, and by the square of the last Newton correction
-/// (in single precision also by as much of it as slopes are off by, 1e-5 kT): at most 2e-5 kT in single precision on networks of
+/// reference solver; so are gradients at readings outside the range of steady states, and at levels and readings beyond 30 kT T.
+/// Potentials differ from the reference solver's by the rounding of sums of currents in the precision, and by the square of the last Newton
+/// correction (in single precision also by as much of it as slopes are off by, 1e-5 kT): at most 2e-5 kT in single precision on networks of
 /// conductances around 1. Which samples are relaxed in one call changes them by as much, the number of threads by nothing.
 enum class Batches : std::uint8_t {
   off,               ///< sample by sample: the reference solver
