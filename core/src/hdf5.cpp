@@ -21,10 +21,14 @@ herr_t take_innermost(unsigned n, const H5E_error2_t* error, void* text) {
   return 0;
 }
 
-// A thread-safe HDF5 has a handler and a stack of errors for each thread, and forgets to free the texts on the stack when a thread ends.
+// A thread-safe HDF5 has a handler and a stack of errors for each thread, and forgets to free the texts on the stack when a thread ends. A thread's
+// end is no Turn's, so it takes one: nobody may wait for another thread's end within a Turn.
 struct ErrorStack {
   ErrorStack() { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
-  ~ErrorStack() { H5Eclear2(H5E_DEFAULT); }
+  ~ErrorStack() {
+    const std::lock_guard turn(turns());
+    H5Eclear2(H5E_DEFAULT);
+  }
   ErrorStack(const ErrorStack&) = delete;
   ErrorStack& operator=(const ErrorStack&) = delete;
 };

@@ -17,7 +17,10 @@ constexpr std::size_t shortest_fan_in = 4;    // shorter ones are not worth a ke
 constexpr double largest_dense = 200;
 constexpr std::size_t largest_maybe_dense = 2000;
 constexpr double cheap_elimination = 1e6;
-constexpr double costly_lu = 6e8;             // operations (Cholesky, minimum degree) of 2-D lattices of some 10^5 nodes: a few seconds
+// Operations a node (Cholesky, minimum degree) from which relaxations by iteration are faster than by LU. Cold, LU takes 0.6 of the iteration's time at 1300
+// (random graph of 500 nodes, degree 4), 0.8 at 3300 (square lattice of 40,000), 1.4 at 4400 (random, 500, degree 6), 2.4 at 4900 (square, 100,000), 2.7 at
+// 6700 (cubic, 2200), 7 at 46,000 (cubic, 10,000; random, 3000, degree 4).
+constexpr double costly_lu = 4000;
 constexpr double widest = 300;                // |mu|/(kT T) up to which the shared exponentials cannot overflow (kernels.hpp)
 
 std::string number(double x) {
@@ -142,7 +145,7 @@ void Network::Impl::choose_algebra(LinearAlgebra wanted) {
   plan = {};
   compile_places();
   ordering = std::make_shared<const Ordering>(pattern);
-  if (algebra == LinearAlgebra::automatic) algebra = ordering->first_flops() > costly_lu ? LinearAlgebra::iterative : LinearAlgebra::direct;
+  if (algebra == LinearAlgebra::automatic) algebra = ordering->first_flops() > costly_lu * static_cast<double>(free.size()) ? LinearAlgebra::iterative : LinearAlgebra::direct;
 }
 
 void Network::Impl::compile_plan() {

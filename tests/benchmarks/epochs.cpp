@@ -10,11 +10,6 @@
 namespace benchmarks {
 namespace {
 
-double median(std::vector<double> of) {
-  std::nth_element(of.begin(), of.begin() + static_cast<std::ptrdiff_t>(of.size() / 2), of.end());
-  return of[of.size() / 2];
-}
-
 void epochs(benchmark::State& state) {
   static const char* where = "an epoch of MNIST, 784-30-10, batch 200, all cores, warm: medians over epochs 2 to 8";
   try {

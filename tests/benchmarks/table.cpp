@@ -12,6 +12,11 @@ namespace benchmarks {
 double effort = 1;
 std::string folder = ".";
 
+double median(std::vector<double> of) {
+  std::nth_element(of.begin(), of.begin() + static_cast<std::ptrdiff_t>(of.size() / 2), of.end());
+  return of[of.size() / 2];
+}
+
 namespace {
 struct Entry {
   std::string section;

@@ -26,6 +26,9 @@ void put(benchmark::State& state, const std::string& section, const Row& row);
 /// A row that says why there is no figure; skips the benchmark.
 void skip(benchmark::State& state, const std::string& section, const std::string& what, const std::string& why);
 
+/// Of an odd number of values, or the upper one of the two in the middle.
+double median(std::vector<double> of);
+
 /// 1, or more with --long: factor of repetitions and sizes.
 extern double effort;
 /// Files are written here.

@@ -146,6 +146,17 @@ TEST_CASE("large: linear systems are solved both ways round, refactored, and ref
   }
 }
 
+// Elimination of a square lattice of N nodes by nested dissection takes some 10 N^1.5 operations, of a cubic one N^2 (A. George, SIAM J. Numer. Anal.
+// 10 (1973) 345), of a strip hardly more than N: an iteration is worth it where that is thousands a node.
+TEST_CASE("large: the algebra chosen is dense for few nodes and layers, LU where it fills little, else the iteration") {
+  CHECK(Network(random_lattice({10, 10}, 1)).algebra() == LinearAlgebra::dense);
+  CHECK(Network(random_dots({784, 300, 10}, 1, 1)).algebra() == LinearAlgebra::dense);
+  CHECK(Network(random_lattice({2, 20000}, 1)).algebra() == LinearAlgebra::direct);
+  CHECK(Network(random_lattice({100, 100}, 1)).algebra() == LinearAlgebra::direct);
+  CHECK(Network(random_lattice({16, 16, 16}, 1)).algebra() == LinearAlgebra::iterative);
+  CHECK(Network(random_lattice({16, 16, 16}, 1), LinearAlgebra::direct).algebra() == LinearAlgebra::direct);
+}
+
 TEST_CASE("large: states, costates and gradients are those of dense algebra") {
   for (const auto& sides : {std::vector<std::uint32_t>{16, 15}, {7, 6, 5}}) {
     for (const std::uint64_t seed : {11U, 12U, 13U}) {
