@@ -1,8 +1,9 @@
 // Every fast path against the reference solver on random networks, on every vector target that this binary holds and this machine runs.
 //   ness-bar-fast-paths [NETWORKS]
 // Batches in single and in double precision, from rest and from near the steady state, with inputs of which most have one level (as images
-// do) or none, unequal capacities, edges both ways; and dense, direct and iterative linear algebra. One line of JSON a path and target: how
-// many relaxations, how many of them the path served itself (the others are the reference solver's), how many ended on another branch,
+// do) or none, unequal capacities, edges both ways; and direct and iterative linear algebra beside dense. Iteration solves matrices of up to 300 nodes at
+// once: for every hundred of these networks one of some 500 nodes (square and cubic lattices, random graphs) is relaxed by iteration beside LU
+// ("iterative, large"). One line of JSON a path and target: how many relaxations, how many of them the path served itself (the others are the reference solver's), how many ended on another branch,
 // differed in their verdict, and the largest differences (kT) of states, and of gradients relative to their norm.
 #include <algorithm>
 #include <charconv>
@@ -14,12 +15,15 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 
 #include "batch.hpp"
 #include "ness/core/random.hpp"
+#include "ness/sim/lattice.hpp"
 #include "ness/sim/simulation.hpp"
 #include "ness/sim/vector_target.hpp"
 #include "sim/networks.hpp"
@@ -39,7 +43,6 @@ struct Count {
 struct Case {
   std::shared_ptr<const Network> network;
   std::shared_ptr<const Vector> theta;
-  std::vector<Pattern> patterns;
   std::vector<Drive> drives;          // from rest
   std::vector<Relaxation> reference;  // of those
   std::vector<Drive> near;            // the usable ones, from near their steady states
@@ -50,6 +53,40 @@ std::vector<Relaxation> relax_all(Simulation& simulation, std::span<const Drive>
   std::vector<Relaxation> rows(drives.size());
   simulation.relax(drives, [&](std::size_t i, const Relaxation& row) { rows[i] = row; });
   return rows;
+}
+
+// Under random drives: of most clamped nodes one common level, or none; every third with a nudge.
+Case driven(std::shared_ptr<const Network> network, bool common, Random& random) {
+  Case c;
+  c.network = std::move(network);
+  c.theta = std::make_shared<const Vector>(c.network->theta());
+  RowMatrix levels = RowMatrix::Constant(samples, static_cast<Eigen::Index>(c.network->clamped().size()), -2.0);
+  for (double& x : levels.reshaped()) {
+    if (!common || random.uniform() < 0.2) x = -2 + 4 * random.uniform();
+  }
+  const auto set = std::make_shared<const DensePatterns>("random", levels);
+  const Parameters theta{c.theta, {}, 0};
+  for (std::size_t i = 0; i < samples; ++i) {
+    Drive drive;
+    drive.theta = theta;
+    drive.clamp = {set, i};
+    if (i % 3 == 2) {
+      drive.nudge = Vector::Zero(static_cast<Eigen::Index>(c.network->free().size()));
+      for (double& u : drive.nudge) u = 0.05 * random.normal();
+    }
+    c.drives.push_back(std::move(drive));
+  }
+  Simulation simulation(c.network, {.threads = 1});
+  c.reference = relax_all(simulation, c.drives);
+  for (std::size_t i = 0; i < samples; ++i) {
+    if (!c.reference[i].quality.usable()) continue;
+    Vector start = c.reference[i].potential;
+    for (double& mu : start) mu += 0.1 * random.normal();
+    c.near.push_back(c.drives[i]);
+    c.near.back().start = From{std::make_shared<const Vector>(start)};
+  }
+  c.settled = relax_all(simulation, c.near);
+  return c;
 }
 
 Case random_case(std::uint64_t seed) {
@@ -66,38 +103,21 @@ Case random_case(std::uint64_t seed) {
   if (layers[0] > 10) {
     for (EdgeProperties& edge : spec.edges) edge.p[0] *= 0.2;
   }
-  Case c;
-  c.network = std::make_shared<const Network>(spec);
-  c.theta = std::make_shared<const Vector>(c.network->theta());
-  RowMatrix levels = RowMatrix::Constant(samples, layers[0], -2.0);
-  const bool common = seed % 2 == 0;
-  for (double& x : levels.reshaped()) {
-    if (!common || random.uniform() < 0.2) x = -2 + 4 * random.uniform();
-  }
-  const auto set = std::make_shared<const DensePatterns>("random", levels);
-  const Parameters theta{c.theta, {}, 0};
-  for (std::size_t i = 0; i < samples; ++i) {
-    Drive drive;
-    drive.theta = theta;
-    drive.clamp = {set, i};
-    if (i % 3 == 2) {
-      drive.nudge = Vector::Zero(static_cast<Eigen::Index>(c.network->free().size()));
-      for (double& u : drive.nudge) u = 0.05 * random.normal();
-    }
-    c.patterns.push_back(drive.clamp);
-    c.drives.push_back(std::move(drive));
-  }
-  Simulation simulation(c.network, {.threads = 1});
-  c.reference = relax_all(simulation, c.drives);
-  for (std::size_t i = 0; i < samples; ++i) {
-    if (!c.reference[i].quality.usable()) continue;
-    Vector start = c.reference[i].potential;
-    for (double& mu : start) mu += 0.1 * random.normal();
-    c.near.push_back(c.drives[i]);
-    c.near.back().start = From{std::make_shared<const Vector>(start)};
-  }
-  c.settled = relax_all(simulation, c.near);
-  return c;
+  return driven(std::make_shared<const Network>(spec), seed % 2 == 0, random);
+}
+
+// Lattices and random graphs, by LU.
+Case large_case(std::uint64_t seed) {
+  static const double deviations[] = {0.5, 1.0, 2.0, 4.0};
+  const double b = deviations[seed / 4 % 4];
+  LatticeOptions options;
+  options.sides = seed % 4 == 0 ? std::vector<std::uint32_t>{23, 22} : std::vector<std::uint32_t>{8, 9, 7};
+  options.b = b;
+  options.log_capacity = 0.5;
+  options.seed = seed;
+  const NetworkSpec spec = seed % 4 < 2 ? lattice(options) : random_graph(500, seed % 4 == 2 ? 4 : 6, seed, b);
+  Random random(seed, 42);
+  return driven(std::make_shared<const Network>(spec, LinearAlgebra::direct), false, random);
 }
 
 void compare(Count& count, std::span<const Relaxation> found, std::span<const Relaxation> expected) {
@@ -114,29 +134,12 @@ void compare(Count& count, std::span<const Relaxation> found, std::span<const Re
   }
 }
 
-void by_batches(const Case& c, Batches kind, Count& count) {
-  ++count.networks;
-  if (!batches::problem(c.network->impl()).empty()) {
-    ++count.refused;
-    return;
-  }
-  SimulationOptions options{.threads = 1, .batches = kind};
-  Simulation simulation(c.network, options);
-  compare(count, relax_all(simulation, c.drives), c.reference);
-  compare(count, relax_all(simulation, c.near), c.settled);
-  // How many are the path's own.
-  const auto batch = batches::shared(c.network->impl(), kind);
-  const Vector rest = c.network->rest();
-  const std::vector<const Vector*> start(samples, &rest);
-  std::vector<Vector> potential(samples);
-  std::vector<batches::Batch::Found> own(samples);
-  batch->relax(c.theta, c.patterns, start, {}, std::vector<bool>(samples, false), options.steady_state, 1, potential, own);
-  count.served += static_cast<std::uint64_t>(std::count_if(own.begin(), own.end(), [](const auto& f) { return f.converged; }));
+// At states that the reference found, and at the path's own.
+void compare_gradients(Count& count, const Case& c, const NetworkModel& fast, const std::vector<std::vector<Relaxation>>& states) {
   if (c.near.empty()) return;
-  // Gradients at the reference's states, and at the path's own.
-  const NetworkModel fast(c.network, 1, kind), exact(c.network, 1);
+  const NetworkModel exact(c.network, 1);
   Random random(c.near.size(), 41);
-  for (const std::vector<Relaxation>& rows : {c.settled, relax_all(simulation, c.near)}) {
+  for (const std::vector<Relaxation>& rows : states) {
     std::vector<Vector> at, cotangent, costate(c.near.size());
     for (const Relaxation& row : rows) at.push_back(row.potential);
     for (const Vector& mu : at) {
@@ -150,13 +153,50 @@ void by_batches(const Case& c, Batches kind, Count& count) {
   }
 }
 
-void by_algebra(const Case& c, LinearAlgebra kind, Count& count) {
+// How many the path relaxes itself.
+std::uint64_t own(const batches::Batch& batch, const Case& c, const std::vector<Drive>& drives, const SimulationOptions& options) {
+  const Vector rest = c.network->rest();
+  std::vector<Pattern> clamp;
+  std::vector<const Vector*> start, nudge;
+  std::vector<bool> restored;
+  for (const Drive& drive : drives) {
+    const auto* from = std::get_if<From>(&drive.start);
+    clamp.push_back(drive.clamp);
+    start.push_back(from != nullptr ? from->potential.get() : &rest);
+    nudge.push_back(drive.nudge.size() > 0 ? &drive.nudge : nullptr);
+    restored.push_back(from != nullptr);
+  }
+  std::vector<Vector> potential(drives.size());
+  std::vector<batches::Batch::Found> found(drives.size());
+  batch.relax(c.theta, clamp, start, nudge, restored, options.steady_state, 1, potential, found);
+  return static_cast<std::uint64_t>(std::count_if(found.begin(), found.end(), [](const auto& f) { return f.converged; }));
+}
+
+void by_batches(const Case& c, Batches kind, Count& count) {
   ++count.networks;
-  Simulation simulation(std::make_shared<const Network>(c.network->spec(), kind), {.threads = 1});
-  const std::uint64_t before = count.relaxations;
+  if (!batches::problem(c.network->impl()).empty()) {
+    ++count.refused;
+    return;
+  }
+  SimulationOptions options{.threads = 1, .batches = kind};
+  Simulation simulation(c.network, options);
   compare(count, relax_all(simulation, c.drives), c.reference);
   compare(count, relax_all(simulation, c.near), c.settled);
+  const auto batch = batches::shared(c.network->impl(), kind);
+  count.served += own(*batch, c, c.drives, options) + own(*batch, c, c.near, options);
+  compare_gradients(count, c, NetworkModel(c.network, 1, kind), {c.settled, relax_all(simulation, c.near)});
+}
+
+void by_algebra(const Case& c, LinearAlgebra kind, Count& count) {
+  ++count.networks;
+  const auto network = std::make_shared<const Network>(c.network->spec(), kind);
+  Simulation simulation(network, {.threads = 1});
+  const std::uint64_t before = count.relaxations;
+  compare(count, relax_all(simulation, c.drives), c.reference);
+  const std::vector<Relaxation> near = relax_all(simulation, c.near);
+  compare(count, near, c.settled);
   count.served += count.relaxations - before;
+  compare_gradients(count, c, NetworkModel(network, 1), {c.settled, near});
 }
 }  // namespace
 
@@ -180,6 +220,10 @@ int main(int argc, char** argv) try {
       force_vector_target(target);
       for (const Batches kind : {Batches::single_precision, Batches::double_precision}) by_batches(c, kind, counts[{std::string("batches, ") + to_string(kind), target}]);
     }
+  }
+  force_vector_target(targets.front());
+  for (std::uint64_t seed = 0; seed < (networks + 99) / 100; ++seed) {
+    by_algebra(large_case(seed), LinearAlgebra::iterative, counts[{"iterative, large", targets.front()}]);
   }
   for (const auto& [path, count] : counts) {
     std::cout << nlohmann::json{{"path", path.first}, {"target", path.second}, {"networks", count.networks}, {"refused", count.refused}, {"relaxations", count.relaxations},

@@ -51,6 +51,21 @@ inline NetworkSpec random_dots(const std::vector<std::uint32_t>& layers, std::ui
   return spec;
 }
 
+/// A chain of quantum dots through all nodes, and dots between random ones up to a mean degree (even); every 60th node is clamped.
+inline NetworkSpec random_graph(std::uint32_t nodes, std::uint32_t degree, std::uint64_t seed, double b) {
+  NetworkSpec spec;
+  Random random(seed, 78);
+  for (std::uint32_t k = 0; k < nodes; ++k) add_node(spec, k % 60 == 0, k % 60 == 0 ? NodeProperties{} : leak(0.01, 0, std::exp(0.5 * random.normal())));
+  const auto join = [&](std::uint32_t source, std::uint32_t target) { add_edge(spec, source, target, quantum_dot(std::exp(0.5 * random.normal()), random.normal(), b * random.normal())); };
+  for (std::uint32_t k = 1; k < nodes; ++k) join(k - 1, k);
+  for (std::uint32_t e = 0; e < nodes * (degree / 2 - 1); ++e) {
+    const auto source = static_cast<std::uint32_t>(random.uniform() * nodes);
+    join(source, (source + 1 + static_cast<std::uint32_t>(random.uniform() * (nodes - 1))) % nodes);
+  }
+  spec.graph.outputs = {1};
+  return spec;
+}
+
 /// All three laws, a cycle, unequal temperatures and capacities, mu0 != 0: two clamped nodes, four free ones.
 inline NetworkSpec mixed() {
   NetworkSpec spec;
