@@ -99,7 +99,7 @@ struct Gate {
   std::uint32_t channel = 1;
   std::size_t parameter = 0;
   double per_volt = 10, offset = 0;
-  std::vector<std::pair<std::uint32_t, double>> talk;  ///< cross-talk: (another channel, its per_volt)
+  std::vector<std::pair<std::uint32_t, double>> talk{};  ///< cross-talk: (another channel, its per_volt)
 };
 /// A DAC channel that leads to a port instead.
 struct DacChannel {

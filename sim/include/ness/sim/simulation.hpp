@@ -30,8 +30,8 @@ enum class Batches : std::uint8_t {
 const char* to_string(Batches batches);
 
 struct SimulationOptions {
-  SteadyStateOptions steady_state;
-  TransientOptions transient;
+  SteadyStateOptions steady_state{};
+  TransientOptions transient{};
   unsigned threads = 0;  ///< 0: all cores. The results do not depend on it.
   Batches batches = Batches::off;
 };
