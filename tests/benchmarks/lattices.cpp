@@ -1,6 +1,7 @@
 // Square lattices of quantum dots, 10^2 to 10^6 nodes. (ness-bar-lattices measures their parts, and three dimensions.)
 #include <algorithm>
 #include <cmath>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -72,7 +73,7 @@ struct System {
   }
   void solve() {
     slope.add_to_diagonal(Vector::Constant(slope.size(), 1e-3));  // what has just been factored would not be factored again
-    of.network.factor(*of.work, slope);
+    if (!of.network.factor(*of.work, slope)) throw std::runtime_error("lattices: a matrix of " + std::to_string(slope.size()) + " nodes cannot be factored");
     of.network.solve(*of.work, F, x);
   }
   Lattice of;
