@@ -1,15 +1,13 @@
 #include <cholmod.h>
 #include <klu.h>
-#include <sys/mman.h>
 
-#include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <limits>
 #include <new>
 
 #include "contraction.hpp"
+#include "fronts.hpp"
 #include "sparse_lu.hpp"
 
 namespace ness::sim {
@@ -17,19 +15,6 @@ namespace ness::sim {
 namespace {
 // Minimum degree is near the best below this many operations; above it nested dissection is tried too (2-D lattices: from some 2 x 10^4 nodes).
 constexpr double worth_dissecting = 5e7;
-// Old pivots are good enough while no entry grows by more than this: then at most 4 of 16 digits are lost.
-constexpr double smallest_reciprocal_growth = 1e-4;
-
-// The factors of a large network, some hundred megabytes that are read and written all over, in pages of 2 MB instead of 4 kB, where the system
-// has them: most of their addresses have to be looked up otherwise. Asked once they are there, since they are KLU's to allocate.
-void put_into_large_pages(void* memory, std::size_t bytes) {
-  constexpr std::uintptr_t page = std::uintptr_t{2} << 20;
-  constexpr int collapse = 25;  // MADV_COLLAPSE: Linux 6.1; an older one refuses, and nothing is lost
-  const auto from = (reinterpret_cast<std::uintptr_t>(memory) + page - 1) / page * page, to = (reinterpret_cast<std::uintptr_t>(memory) + bytes) / page * page;
-  if (from + 8 * page > to) return;
-  ::madvise(reinterpret_cast<void*>(from), to - from, MADV_HUGEPAGE);
-  ::madvise(reinterpret_cast<void*>(from), to - from, collapse);
-}
 }  // namespace
 
 Ordering::Analysis Ordering::analyse(int method) const {
@@ -58,7 +43,6 @@ Ordering::Analysis Ordering::analyse(int method) const {
     const auto* order = static_cast<const std::int32_t*>(factor->Perm);
     found.order.assign(order, order + pattern.nodes());
     found.flops = common.fl;
-    found.entries = common.lnz;
     cholmod_free_factor(&factor, &common);
   }
   cholmod_finish(&common);
@@ -84,20 +68,24 @@ const Ordering::Analysis& Ordering::best() const {
 
 const std::vector<std::int32_t>& Ordering::order() const { return best().order; }
 double Ordering::flops() const { return best().flops; }
-double Ordering::entries() const { return best().entries; }
+const std::shared_ptr<const Fronts>& Ordering::fronts() const {
+  std::call_once(once_fronts_, [this] { fronts_ = std::make_shared<const Fronts>(Fronts::of(*this)); });
+  return fronts_;
+}
 
 struct SparseLu::Impl {
   std::shared_ptr<const Ordering> ordering;
+  FrontalLu frontal;
   klu_common common;
   klu_symbolic* symbolic = nullptr;
-  klu_numeric* numeric = nullptr;
-  std::vector<double> values;  // of the matrix factored
-  bool good = false;           // it was regular
+  klu_numeric* numeric = nullptr;  // of a matrix whose pivots were looked for
+  std::vector<double> values;      // of the matrix factored
+  bool good = false;               // it was regular
   // KLU takes its integers as int *, and changes none.
   int* begin() const { return const_cast<int*>(ordering->pattern()->begin.data()); }
   int* column() const { return const_cast<int*>(ordering->pattern()->column.data()); }
 
-  explicit Impl(std::shared_ptr<const Ordering> given) : ordering(std::move(given)) {
+  explicit Impl(std::shared_ptr<const Ordering> given) : ordering(std::move(given)), frontal(ordering->fronts()) {
     klu_defaults(&common);
     common.btf = 0;    // one block: every edge couples both ways
     common.scale = 2;  // by the largest entry
@@ -110,7 +98,16 @@ struct SparseLu::Impl {
     if (numeric != nullptr) klu_free_numeric(&numeric, &common);
     good = false;
   }
-  bool regular() {
+  // The rows of the matrix are to KLU the columns of its transpose: so it is the transpose that is factored.
+  bool pivot() {
+    if (symbolic == nullptr) {
+      // A given order leaves KLU nothing to search for.
+      auto* order = const_cast<int*>(ordering->order().data());
+      symbolic = klu_analyze_given(static_cast<int>(ordering->pattern()->nodes()), begin(), column(), order, order, &common);
+      if (symbolic == nullptr) throw std::bad_alloc();
+    }
+    numeric = klu_factor(begin(), column(), values.data(), symbolic, &common);
+    if (common.status < 0) throw std::bad_alloc();  // memory, or more entries than 32 bits can number
     if (numeric == nullptr || common.status != KLU_OK) return false;
     klu_rcond(symbolic, numeric, &common);
     return common.rcond > 1e-14;  // false for NaN
@@ -121,53 +118,34 @@ SparseLu::SparseLu(std::shared_ptr<const Ordering> ordering, SolverCounts& count
 SparseLu::~SparseLu() = default;
 void SparseLu::forget() { impl_->drop(); }
 
-// The rows of the matrix are to KLU the columns of its transpose: so it is the transpose that is factored.
 bool SparseLu::factor(const Slope& matrix) {
   Impl& lu = *impl_;
   const std::vector<double>& a = matrix.values();
   if (lu.good && std::memcmp(lu.values.data(), a.data(), a.size() * sizeof(double)) == 0) return ++counts_.reused, true;
-  lu.good = false;
+  lu.drop();
   if (!matrix.finite()) return false;
-  if (lu.symbolic == nullptr) {
-    // A given order leaves KLU nothing to search for.
-    auto* order = const_cast<int*>(lu.ordering->order().data());
-    lu.symbolic = klu_analyze_given(static_cast<int>(matrix.size()), lu.begin(), lu.column(), order, order, &lu.common);
-    if (lu.symbolic == nullptr) throw std::bad_alloc();
-    // Room for the factors from the start, and a little for pivots off the diagonal.
-    lu.common.initmem = 1.05 * lu.ordering->entries() / static_cast<double>(a.size());
-  }
   lu.values = a;
-  if (lu.numeric != nullptr) {
-    const bool done = klu_refactor(lu.begin(), lu.column(), lu.values.data(), lu.symbolic, lu.numeric, &lu.common) != 0;
-    if (done && lu.regular() && klu_rgrowth(lu.begin(), lu.column(), lu.values.data(), lu.symbolic, lu.numeric, &lu.common) != 0 &&
-        lu.common.rgrowth > smallest_reciprocal_growth) {
-      ++counts_.refactored;
-      return lu.good = true;
-    }
-    ++counts_.refused_growth;
-    lu.drop();
-  }
-  lu.numeric = klu_factor(lu.begin(), lu.column(), lu.values.data(), lu.symbolic, &lu.common);
-  if (lu.common.status < 0) throw std::bad_alloc();  // memory, or more entries than 32 bits can number
-  ++counts_.factored;
-  if (!lu.regular()) {
-    lu.drop();
-    return false;
-  }
-  put_into_large_pages(lu.numeric->LUbx[0], lu.numeric->LUsize[0] * sizeof(double));
-  return lu.good = true;
+  if (lu.frontal.factor(matrix)) return ++counts_.factored, lu.good = true;
+  ++counts_.pivoted;
+  if (lu.pivot()) return lu.good = true;
+  lu.drop();
+  return false;
 }
 
 void SparseLu::solve(const Vector& b, Vector& x) {
+  Impl& lu = *impl_;
   x = b;
-  if (!impl_->good || klu_tsolve(impl_->symbolic, impl_->numeric, static_cast<int>(b.size()), 1, x.data(), &impl_->common) == 0) {
+  if (lu.good && lu.numeric == nullptr) return lu.frontal.solve(x);
+  if (!lu.good || klu_tsolve(lu.symbolic, lu.numeric, static_cast<int>(b.size()), 1, x.data(), &lu.common) == 0) {
     x.setConstant(std::numeric_limits<double>::quiet_NaN());
   }
 }
 
 void SparseLu::solve_transposed(const Vector& b, Vector& x) {
+  Impl& lu = *impl_;
   x = b;
-  if (!impl_->good || klu_solve(impl_->symbolic, impl_->numeric, static_cast<int>(b.size()), 1, x.data(), &impl_->common) == 0) {
+  if (lu.good && lu.numeric == nullptr) return lu.frontal.solve_transposed(x);
+  if (!lu.good || klu_solve(lu.symbolic, lu.numeric, static_cast<int>(b.size()), 1, x.data(), &lu.common) == 0) {
     x.setConstant(std::numeric_limits<double>::quiet_NaN());
   }
 }

@@ -1,7 +1,7 @@
 // Large networks: square lattices of quantum dots (cubic: --three), by sparse LU or by iteration.
 //   ness-bar-lattices [--from NODES] [--to NODES] [--algebra direct|iterative] [--only factor|warm] [--three] [--leak G] [--b DEVIATION]
-// One line of JSON a lattice: seconds to compile it, to evaluate it, of the first factorisation with the ordering, of a further one and a solution, of the
-// certificate; of a cold relaxation (from rest, clamped levels stepping to N(0, 3 kT); --only warm: by growing levels instead) and of a warm one (from that
+// One line of JSON a lattice: seconds to compile it, to evaluate it, of the first factorisation with the ordering, of a further one and a solution, with the residual
+// that leaves, of the certificate; of a cold relaxation (from rest, clamped levels stepping to N(0, 3 kT); --only warm: by growing levels instead) and of a warm one (from that
 // state, levels moved by N(0, 0.1 kT)), with the largest |F| left; resident memory.
 #include <sys/resource.h>
 
@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cmath>
 #include <iostream>
+#include <stdexcept>
 #include <string>
 
 #include <nlohmann/json.hpp>
@@ -69,10 +70,13 @@ void measure(const std::vector<std::uint32_t>& sides, const Measurement& what) {
   Slope slope;
   network->evaluate(*work, network->rest(), F, &slope);
   line["evaluate_s"] = seconds([&] { network->evaluate(*work, network->rest(), F, &slope); });
-  line["first_factor_s"] = seconds([&] { network->factor(*work, slope); });  // with the ordering
+  bool factored = false;
+  line["first_factor_s"] = seconds([&] { factored = network->factor(*work, slope); });  // with the ordering
   line["solve_s"] = seconds([&] { network->solve(*work, F, x); });
+  line["solution_residual"] = (slope * x - F).norm() / F.norm();
   slope.add_to_diagonal(Vector::Constant(slope.size(), 1e-3));
-  line["factor_s"] = seconds([&] { network->factor(*work, slope); });
+  line["factor_s"] = seconds([&] { factored = network->factor(*work, slope) && factored; });
+  if (!factored) throw std::runtime_error("a matrix of " + std::to_string(slope.size()) + " nodes cannot be factored");
   line["contracting_s"] = seconds([&] { line["contracting"] = network->contracting(*work, slope); });
   if (!what.relax) {
     std::cout << line << std::endl;
