@@ -1,7 +1,5 @@
 #include "contraction.hpp"
 
-#include <cholmod.h>
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -9,8 +7,8 @@
 namespace ness::sim {
 
 namespace {
-// A Cholesky factorisation that takes longer than this is not tried: the eigenvalues decide (some 10 s; 2-D lattices of 10^6 nodes: 1.3e10).
-constexpr double costliest_cholesky = 3e10;
+// An elimination that takes more operations (of a Cholesky factorisation) is not tried, and the eigenvalues decide: some 10 s, and gigabytes.
+constexpr double costliest_elimination = 1e11;
 constexpr double epsilon = std::numeric_limits<double>::epsilon();
 
 bool alone(const SlopePattern& pattern, const std::vector<double>& a, std::size_t row) {
@@ -58,59 +56,7 @@ bool rows_dominate(const SlopePattern& pattern, const std::vector<double>& a, co
 }
 }  // namespace
 
-// The symmetric part in CHOLMOD's form: the lower triangle by columns, which is the upper one by rows.
-struct Contraction::Cholesky {
-  cholmod_common common;
-  cholmod_factor* factor = nullptr;
-  std::vector<std::int32_t> begin, row, place;
-  std::vector<double> value;
-  cholmod_sparse matrix{};
-
-  explicit Cholesky(const Ordering& ordering) {
-    cholmod_start(&common);
-    common.nmethods = 1;
-    common.method[0].ordering = CHOLMOD_GIVEN;
-    common.postorder = 0;
-    common.supernodal = CHOLMOD_SIMPLICIAL;  // no BLAS: the verdict depends on no library's threads
-    common.final_ll = 1;
-    common.quick_return_if_not_posdef = 1;
-    common.print = 0;
-    const SlopePattern& pattern = *ordering.pattern();
-    const std::size_t n = pattern.nodes();
-    begin.push_back(0);
-    for (std::size_t k = 0; k < n; ++k) {
-      for (std::int32_t p = pattern.diagonal[k]; p < pattern.begin[k + 1]; ++p) {
-        row.push_back(pattern.column[p]);
-        place.push_back(p);
-      }
-      begin.push_back(static_cast<std::int32_t>(row.size()));
-    }
-    value.resize(row.size());
-    matrix.nrow = matrix.ncol = n;
-    matrix.nzmax = row.size();
-    matrix.p = begin.data();
-    matrix.i = row.data();
-    matrix.x = value.data();
-    matrix.stype = -1;
-    matrix.itype = CHOLMOD_INT;
-    matrix.xtype = CHOLMOD_REAL;
-    matrix.dtype = CHOLMOD_DOUBLE;
-    matrix.sorted = matrix.packed = 1;
-    std::vector<std::int32_t> order = ordering.order();
-    factor = cholmod_analyze_p(&matrix, order.data(), nullptr, 0, &common);
-  }
-  ~Cholesky() {
-    cholmod_free_factor(&factor, &common);
-    cholmod_finish(&common);
-  }
-  Cholesky(const Cholesky&) = delete;
-  Cholesky& operator=(const Cholesky&) = delete;
-};
-
-Contraction::Contraction(std::shared_ptr<const Ordering> ordering) : ordering_(std::move(ordering)) {}
-Contraction::~Contraction() = default;
-
-bool Contraction::positive_definite(const Slope& slope) {
+bool Contraction::positive_definite(const Slope& slope, const Definite& definite) {
   const SlopePattern& pattern = *slope.pattern();
   const std::vector<double>& a = slope.values();
   const std::size_t n = pattern.nodes();
@@ -127,19 +73,16 @@ bool Contraction::positive_definite(const Slope& slope) {
       if (!(s * s < a[pattern.diagonal[i]] * a[pattern.diagonal[pattern.column[p]]])) return false;
     }
   }
-  if (ordering_->first_flops() > costliest_cholesky && ordering_->flops() > costliest_cholesky) return false;
-  if (!cholesky_) cholesky_ = std::make_unique<Cholesky>(*ordering_);
-  Cholesky& c = *cholesky_;
-  if (c.factor == nullptr) return false;
-  std::size_t at = 0;
+  if (ordering_->first_flops() > costliest_elimination && ordering_->flops() > costliest_elimination) return false;
+  changed_.clear(slope.size(), slope.pattern());
+  double* m = changed_.data();
   for (std::size_t i = 0; i < n; ++i) {
-    for (std::int32_t k = c.begin[i]; k < c.begin[i + 1]; ++k) c.value[at++] = coupling(i, c.place[static_cast<std::size_t>(k)]);
+    for (std::int32_t p = pattern.begin[i]; p < pattern.begin[i + 1]; ++p) m[p] = coupling(i, p);
   }
-  cholmod_factorize(&c.matrix, c.factor, &c.common);
-  return c.common.status == CHOLMOD_OK && c.factor->minor == n;
+  return definite(changed_);
 }
 
-bool Contraction::shown(const Slope& slope, const Solve& solve, SolverCounts& counts) {
+bool Contraction::shown(const Slope& slope, const Solve& solve, const Definite& definite, SolverCounts& counts) {
   const SlopePattern& pattern = *slope.pattern();
   const std::vector<double>& a = slope.values();
   for (const std::int32_t p : pattern.diagonal) {
@@ -149,16 +92,16 @@ bool Contraction::shown(const Slope& slope, const Solve& solve, SolverCounts& co
   if (columns_dominate(pattern, a)) return ++counts.by_columns, true;
   if (rows_dominate(pattern, a, nullptr)) return ++counts.by_rows, true;
   if (scaling_.size() == slope.size() && rows_dominate(pattern, a, &scaling_)) return ++counts.by_remembered, true;
-  comparison_.clear(slope.size(), slope.pattern());
-  double* m = comparison_.data();
+  changed_.clear(slope.size(), slope.pattern());
+  double* m = changed_.data();
   for (std::size_t p = 0; p < a.size(); ++p) m[p] = -std::abs(a[p]);
   for (const std::int32_t p : pattern.diagonal) m[p] = a[p];
   Vector d;
-  if (solve(comparison_, d) && rows_dominate(pattern, a, &d)) {
+  if (solve(changed_, d) && rows_dominate(pattern, a, &d)) {
     scaling_ = std::move(d);
     return ++counts.by_solution, true;
   }
-  if (positive_definite(slope)) return ++counts.by_cholesky, true;
+  if (positive_definite(slope, definite)) return ++counts.by_pivots, true;
   return ++counts.uncertified, false;
 }
 

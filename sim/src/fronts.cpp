@@ -197,7 +197,7 @@ void FrontalLu::assemble(const Fronts::Front& f, const Slope& matrix, std::size_
   }
 }
 
-bool FrontalLu::factor(const Slope& matrix) {
+bool FrontalLu::factor(const Slope& matrix, Pivots pivots) {
   const Fronts& all = *fronts_;
   const SlopePattern& pattern = *matrix.pattern();
   const std::size_t n = pattern.nodes();
@@ -227,8 +227,8 @@ bool FrontalLu::factor(const Slope& matrix) {
     double* lower = factors_.get() + f.factor_at;
     kernels::eliminate({f.rows, f.pivots, lower, lower + std::size_t{f.rows} * f.pivots, stack_[f.stack].get() + f.update_at, largest_.get(), room_.get()});
     for (std::size_t c = 0; c < f.pivots; ++c) {
-      const double pivot = std::abs(lower[c * (f.rows + 1)]);
-      if (!(pivot > 0)) return false;
+      const double signed_pivot = lower[c * (f.rows + 1)], pivot = std::abs(signed_pivot);
+      if (!(pivot > 0) || (pivots == Pivots::positive && signed_pivot < 0)) return false;
       smallest = std::min(smallest, pivot);
       largest = std::max(largest, pivot);
       largest_[c] = std::max(largest_[c], pivot);
@@ -238,6 +238,7 @@ bool FrontalLu::factor(const Slope& matrix) {
       column = std::max(column, largest_[r]);
     }
   }
+  if (pivots == Pivots::positive) return true;
   if (!(smallest > smallest_pivot * largest)) return false;
   for (Eigen::Index k = 0; k < after.size(); ++k) {
     if (!(after[k] < largest_growth * before[k])) return false;

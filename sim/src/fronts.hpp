@@ -39,8 +39,10 @@ struct Fronts {
 class FrontalLu {
  public:
   explicit FrontalLu(std::shared_ptr<const Fronts> fronts) : fronts_(std::move(fronts)) {}
-  /// False where the matrix is singular to working precision, or entries grow so much that pivots should be looked for. Throws std::bad_alloc.
-  bool factor(const Slope& matrix);
+  enum class Pivots { any, positive };
+  /// False where the matrix is singular to working precision, or entries grow so much that pivots should be looked for; or, where positive
+  /// pivots are asked for, at the first that is not. Throws std::bad_alloc.
+  bool factor(const Slope& matrix, Pivots pivots);
   void solve(Vector& x) { substitute(x, false); }            ///< x := M^-1 x
   void solve_transposed(Vector& x) { substitute(x, true); }  ///< x := M^-T x
 

@@ -112,6 +112,9 @@ class MultilevelSolver final : public LinearSolver, public Counting {
       if (!usable_) return false;
       ++counts.solved;
       return iteration_.solve(matrix_, preconditioner_, Vector::Ones(comparison.size()), rough, d, counts.cycles);
+    }, [&](const Slope& symmetric) {
+      fallback_ready_ = false;
+      return lu().positive_definite(symmetric);
     }, counts);
   }
 
@@ -143,8 +146,11 @@ class MultilevelSolver final : public LinearSolver, public Counting {
   bool fall_back() {
     if (fallback_ready_) return true;
     ++counts.fallbacks;
+    return fallback_ready_ = lu().factor(kept_);
+  }
+  SparseLu& lu() {
     if (!lu_) lu_.emplace(ordering_, counts);
-    return fallback_ready_ = lu_->factor(kept_);
+    return *lu_;
   }
 
   std::shared_ptr<const Ordering> ordering_;

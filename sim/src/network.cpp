@@ -13,14 +13,19 @@ namespace ness::sim {
 namespace {
 constexpr std::size_t gathered_block = 256;   // edges: the scratch of a block stays in the first-level cache
 constexpr std::size_t shortest_fan_in = 4;    // shorter ones are not worth a kernel call of their own
-// A dense matrix is faster up to this many free nodes, and, up to more, where its elimination takes few operations (layers: few nodes remain).
-constexpr double largest_dense = 200;
-constexpr std::size_t largest_maybe_dense = 2000;
+// A dense matrix is kept for so few free nodes, where sparse algebra costs its bookkeeping,
+constexpr std::size_t tiny = 20;
+// or where its elimination takes at most so many times the operations of LU (Cholesky, minimum degree): layers, whose hidden nodes it eliminates in one
+// product. Relaxations by LU take 1.0 to 2.6 of its time where that ratio is 1.0 (layers), 0.7 at 1.9 (three hidden layers), 0.2 to 0.5 at 1.8 to 4 (random
+// graphs of 100 nodes, degree 30 to 12), 0.1 at 34 (196 nodes, degree 4).
+constexpr double dense_excess = 1.5;
+// Batches, 16 samples side by side, are eliminated densely: up to so many free nodes, or, up to more, so many operations.
+constexpr std::size_t largest_batched = 200, largest_planned = 2000;
 constexpr double cheap_elimination = 1e6;
-// Operations a node (Cholesky, minimum degree) from which relaxations by iteration are faster than by LU. Cold, LU takes 0.6 of the iteration's time at 1300
-// (random graph of 500 nodes, degree 4), 0.8 at 3300 (square lattice of 40,000), 1.4 at 4400 (random, 500, degree 6), 2.4 at 4900 (square, 100,000), 2.7 at
-// 6700 (cubic, 2200), 7 at 46,000 (cubic, 10,000; random, 3000, degree 4).
-constexpr double costly_lu = 4000;
+// Operations a node (as above) from which relaxations by iteration are faster than by LU. Cold, the iteration takes 2.1 of LU's time at 14,000 (cubic lattice of
+// 4100 nodes), 1.0 at 30,000 (random graph of 1000, degree 8), 1.8 and 1.3 at 42,000 and 46,000 (random, 3000, degree 4; cubic, 10,600), 0.6 at 65,000 and
+// 91,000 (random, 2000, degree 6; cubic, 17,600). Square lattices get there far beyond 10^6 nodes (AVX-512).
+constexpr double costly_lu = 40000;
 constexpr double widest = 300;                // |mu|/(kT T) up to which the shared exponentials cannot overflow (kernels.hpp)
 
 std::string number(double x) {
@@ -136,16 +141,24 @@ Network::Impl::Impl(NetworkSpec described, LinearAlgebra wanted) : spec(std::mov
 
 void Network::Impl::choose_algebra(LinearAlgebra wanted) {
   algebra = wanted;
-  if (wanted == LinearAlgebra::dense || (wanted == LinearAlgebra::automatic && free.size() <= largest_maybe_dense)) compile_plan();
-  if (wanted == LinearAlgebra::automatic && !plan.first.empty()) {
-    const auto n = static_cast<double>(free.size()), rest = static_cast<double>(plan.rest.size());
-    if (n <= largest_dense || (n - rest) * rest * rest + rest * rest * rest / 3 < cheap_elimination) algebra = LinearAlgebra::dense;
-  }
+  const bool automatic = wanted == LinearAlgebra::automatic;
+  if (wanted == LinearAlgebra::dense || (automatic && free.size() <= largest_planned)) compile_plan();
+  if (wanted == LinearAlgebra::dense) return;
+  const auto n = static_cast<double>(free.size()), rest = static_cast<double>(plan.rest.size());
+  const double elimination = (n - rest) * rest * rest + rest * rest * rest / 3;
+  if (free.size() > largest_batched && elimination > cheap_elimination) plan = {};
+  if (automatic && free.size() <= tiny) algebra = LinearAlgebra::dense;
   if (algebra == LinearAlgebra::dense) return;
-  plan = {};
   compile_places();
   ordering = std::make_shared<const Ordering>(pattern);
-  if (algebra == LinearAlgebra::automatic) algebra = ordering->first_flops() > costly_lu * static_cast<double>(free.size()) ? LinearAlgebra::iterative : LinearAlgebra::direct;
+  if (!automatic) return;
+  const double flops = ordering->first_flops();
+  algebra = flops > costly_lu * n ? LinearAlgebra::iterative : LinearAlgebra::direct;
+  if (!plan.first.empty() && elimination < dense_excess * flops) {
+    algebra = LinearAlgebra::dense;
+    ordering.reset();
+    pattern.reset();
+  }
 }
 
 void Network::Impl::compile_plan() {

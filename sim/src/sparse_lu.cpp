@@ -125,11 +125,16 @@ bool SparseLu::factor(const Slope& matrix) {
   lu.drop();
   if (!matrix.finite()) return false;
   lu.values = a;
-  if (lu.frontal.factor(matrix)) return ++counts_.factored, lu.good = true;
+  if (lu.frontal.factor(matrix, FrontalLu::Pivots::any)) return ++counts_.factored, lu.good = true;
   ++counts_.pivoted;
   if (lu.pivot()) return lu.good = true;
   lu.drop();
   return false;
+}
+
+bool SparseLu::positive_definite(const Slope& symmetric) {
+  impl_->drop();
+  return symmetric.finite() && impl_->frontal.factor(symmetric, FrontalLu::Pivots::positive);
 }
 
 void SparseLu::solve(const Vector& b, Vector& x) {
@@ -162,7 +167,7 @@ class SparseLuSolver final : public LinearSolver, public Counting {
       if (!lu_.factor(comparison)) return false;
       lu_.solve(Vector::Ones(comparison.size()), d);
       return true;
-    }, counts);
+    }, [&](const Slope& symmetric) { return lu_.positive_definite(symmetric); }, counts);
   }
   void forget() override {
     lu_.forget();

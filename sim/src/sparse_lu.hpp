@@ -1,4 +1,4 @@
-// KLU on a network's pattern.
+// LU on a network's pattern.
 #pragma once
 
 #include <memory>
@@ -19,6 +19,8 @@ class SparseLu {
   bool factor(const Slope& matrix);
   void solve(const Vector& b, Vector& x);
   void solve_transposed(const Vector& b, Vector& x);
+  /// Whether all pivots of a symmetric matrix, taken on the diagonal, are positive. Forgets what was factored.
+  bool positive_definite(const Slope& symmetric);
   void forget();
 
  private:

@@ -48,7 +48,7 @@ std::unique_ptr<LinearSolver> multilevel_iteration(std::shared_ptr<const Orderin
 struct SolverCounts {
   std::uint64_t factored = 0, pivoted = 0, reused = 0;                                            ///< LU: on the diagonal; with pivots looked for; same matrix
   std::uint64_t set_up = 0, solved = 0, cycles = 0, fallbacks = 0;                                 ///< iteration
-  std::uint64_t by_columns = 0, by_rows = 0, by_remembered = 0, by_solution = 0, by_cholesky = 0, uncertified = 0;  ///< contraction shown by
+  std::uint64_t by_columns = 0, by_rows = 0, by_remembered = 0, by_solution = 0, by_pivots = 0, uncertified = 0;  ///< contraction shown by
 };
 /// Of a solver made by one of the above; null of another.
 const SolverCounts* counts_of(const LinearSolver& solver);
