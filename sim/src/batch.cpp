@@ -39,7 +39,7 @@ std::string problem(const Network::Impl& impl) {
     std::sort(seen[k].begin(), seen[k].end());
     if (std::adjacent_find(seen[k].begin(), seen[k].end()) != seen[k].end()) return "node " + std::to_string(impl.free[k]) + " has two edges to one clamped node; batches need one";
   }
-  if (impl.plan.first.empty()) return "a network of " + std::to_string(impl.free.size()) + " free nodes; batches need one that takes few operations as a dense matrix";
+  if (!impl.batched) return "a network of " + std::to_string(impl.free.size()) + " free nodes; batches need one that takes few operations as a dense matrix";
   return {};
 }
 

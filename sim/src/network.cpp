@@ -143,10 +143,9 @@ void Network::Impl::choose_algebra(LinearAlgebra wanted) {
   algebra = wanted;
   const bool automatic = wanted == LinearAlgebra::automatic;
   if (wanted == LinearAlgebra::dense || (automatic && free.size() <= largest_planned)) compile_plan();
-  if (wanted == LinearAlgebra::dense) return;
   const auto n = static_cast<double>(free.size()), rest = static_cast<double>(plan.rest.size());
   const double elimination = (n - rest) * rest * rest + rest * rest * rest / 3;
-  if (free.size() > largest_batched && elimination > cheap_elimination) plan = {};
+  batched = !plan.first.empty() && (!automatic || free.size() <= largest_batched || elimination < cheap_elimination);
   if (automatic && free.size() <= tiny) algebra = LinearAlgebra::dense;
   if (algebra == LinearAlgebra::dense) return;
   compile_places();
@@ -158,6 +157,8 @@ void Network::Impl::choose_algebra(LinearAlgebra wanted) {
     algebra = LinearAlgebra::dense;
     ordering.reset();
     pattern.reset();
+  } else if (!batched) {
+    plan = {};
   }
 }
 

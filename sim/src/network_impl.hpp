@@ -54,7 +54,8 @@ struct Network::Impl {
   std::size_t leak_offset = 0, n_parameters = 0;
   std::vector<double> inverse_T, mu0;         ///< 1/(kT T), mu0 of each node
   LinearAlgebra algebra = LinearAlgebra::dense;
-  Elimination::Plan plan;                         ///< of a dense matrix: the algebra's, or for batches alone; empty where both would be slow
+  Elimination::Plan plan;                         ///< of a dense matrix: the algebra's, or for batches alone
+  bool batched = false;                           ///< batches are to be had
   std::shared_ptr<const SlopePattern> pattern;    ///< of sparse algebra
   std::shared_ptr<const Ordering> ordering;
   mutable std::mutex batches_mutex;

@@ -152,6 +152,7 @@ TEST_CASE("large: the algebra chosen is dense for few nodes and layers, LU where
   CHECK(Network(random_lattice({4, 4}, 1)).algebra() == LinearAlgebra::dense);
   CHECK(Network(random_dots({10, 30, 10}, 1, 1)).algebra() == LinearAlgebra::dense);
   CHECK(Network(random_dots({784, 300, 10}, 1, 1)).algebra() == LinearAlgebra::dense);
+  CHECK(Network(random_dots({10, 500, 100}, 1, 1)).algebra() == LinearAlgebra::dense);
   CHECK(Network(random_lattice({10, 10}, 1)).algebra() == LinearAlgebra::direct);
   CHECK(Network(random_graph(100, 20, 1, 1)).algebra() == LinearAlgebra::direct);
   CHECK(Network(random_lattice({2, 20000}, 1)).algebra() == LinearAlgebra::direct);
