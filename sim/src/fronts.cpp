@@ -2,6 +2,9 @@
 
 #include <cholmod.h>
 #include <sys/mman.h>
+#ifdef __SSE2__
+#include <xmmintrin.h>
+#endif
 
 #include <algorithm>
 #include <cmath>
@@ -29,6 +32,25 @@ Aligned<double> in_large_pages(std::size_t n) {
   ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
   return memory;
 }
+
+// Influence falls off exponentially across a large network, down to denormal numbers, which processors compute with some hundred times as slowly: flushed to 0
+// meanwhile (a million nodes: a factorisation of 1.1 s took 5 on average on the way to a steady state).
+class Flushing {
+ public:
+#ifdef __SSE2__
+  Flushing() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040U); }  // results, and operands
+  ~Flushing() { _mm_setcsr(before_); }
+
+ private:
+  unsigned before_;
+#else
+  Flushing() {}
+  ~Flushing() {}
+#endif
+ public:
+  Flushing(const Flushing&) = delete;
+  Flushing& operator=(const Flushing&) = delete;
+};
 
 struct Symbolic {
   cholmod_common common;
@@ -219,6 +241,7 @@ bool FrontalLu::factor(const Slope& matrix, Pivots pivots) {
       column = std::max(column, std::abs(matrix.values()[static_cast<std::size_t>(p)]) * by);
     }
   }
+  const Flushing flushing;
   double smallest = std::numeric_limits<double>::infinity(), largest = 0;
   std::size_t entry = 0, child = 0;
   for (const Fronts::Front& f : all.front) {
@@ -250,6 +273,7 @@ bool FrontalLu::factor(const Slope& matrix, Pivots pivots) {
 void FrontalLu::substitute(Vector& x, bool transposed) {
   const Fronts& all = *fronts_;
   const Eigen::Index n = x.size();
+  const Flushing flushing;
   ordered_.resize(n);
   local_.resize(static_cast<Eigen::Index>(all.largest_front));
   if (!transposed) x.array() *= reciprocal_scale_.array();

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 #include <new>
+#include <optional>
 
 #include "contraction.hpp"
 #include "fronts.hpp"
@@ -75,7 +76,7 @@ const std::shared_ptr<const Fronts>& Ordering::fronts() const {
 
 struct SparseLu::Impl {
   std::shared_ptr<const Ordering> ordering;
-  FrontalLu frontal;
+  std::optional<FrontalLu> frontal;
   klu_common common;
   klu_symbolic* symbolic = nullptr;
   klu_numeric* numeric = nullptr;  // of a matrix whose pivots were looked for
@@ -85,7 +86,7 @@ struct SparseLu::Impl {
   int* begin() const { return const_cast<int*>(ordering->pattern()->begin.data()); }
   int* column() const { return const_cast<int*>(ordering->pattern()->column.data()); }
 
-  explicit Impl(std::shared_ptr<const Ordering> given) : ordering(std::move(given)), frontal(ordering->fronts()) {
+  explicit Impl(std::shared_ptr<const Ordering> given) : ordering(std::move(given)) {
     klu_defaults(&common);
     common.btf = 0;    // one block: every edge couples both ways
     common.scale = 2;  // by the largest entry
@@ -97,6 +98,10 @@ struct SparseLu::Impl {
   void drop() {
     if (numeric != nullptr) klu_free_numeric(&numeric, &common);
     good = false;
+  }
+  bool eliminate(const Slope& matrix, FrontalLu::Pivots pivots) {
+    if (!frontal) frontal.emplace(ordering->fronts());
+    return frontal->factor(matrix, pivots);
   }
   // The rows of the matrix are to KLU the columns of its transpose: so it is the transpose that is factored.
   bool pivot() {
@@ -125,7 +130,7 @@ bool SparseLu::factor(const Slope& matrix) {
   lu.drop();
   if (!matrix.finite()) return false;
   lu.values = a;
-  if (lu.frontal.factor(matrix, FrontalLu::Pivots::any)) return ++counts_.factored, lu.good = true;
+  if (lu.eliminate(matrix, FrontalLu::Pivots::any)) return ++counts_.factored, lu.good = true;
   ++counts_.pivoted;
   if (lu.pivot()) return lu.good = true;
   lu.drop();
@@ -134,13 +139,13 @@ bool SparseLu::factor(const Slope& matrix) {
 
 bool SparseLu::positive_definite(const Slope& symmetric) {
   impl_->drop();
-  return symmetric.finite() && impl_->frontal.factor(symmetric, FrontalLu::Pivots::positive);
+  return symmetric.finite() && impl_->eliminate(symmetric, FrontalLu::Pivots::positive);
 }
 
 void SparseLu::solve(const Vector& b, Vector& x) {
   Impl& lu = *impl_;
   x = b;
-  if (lu.good && lu.numeric == nullptr) return lu.frontal.solve(x);
+  if (lu.good && lu.numeric == nullptr) return lu.frontal->solve(x);
   if (!lu.good || klu_tsolve(lu.symbolic, lu.numeric, static_cast<int>(b.size()), 1, x.data(), &lu.common) == 0) {
     x.setConstant(std::numeric_limits<double>::quiet_NaN());
   }
@@ -149,7 +154,7 @@ void SparseLu::solve(const Vector& b, Vector& x) {
 void SparseLu::solve_transposed(const Vector& b, Vector& x) {
   Impl& lu = *impl_;
   x = b;
-  if (lu.good && lu.numeric == nullptr) return lu.frontal.solve_transposed(x);
+  if (lu.good && lu.numeric == nullptr) return lu.frontal->solve_transposed(x);
   if (!lu.good || klu_solve(lu.symbolic, lu.numeric, static_cast<int>(b.size()), 1, x.data(), &lu.common) == 0) {
     x.setConstant(std::numeric_limits<double>::quiet_NaN());
   }

@@ -11,26 +11,12 @@
 #include "ness/sim/edge_laws.hpp"
 #include "ness/sim/network.hpp"
 #include "ness/sim/steady_state.hpp"
-#include "ness/sim/vector_target.hpp"
 #include "networks.hpp"
+#include "vector_targets.hpp"
 
 using namespace networks;
 
 namespace {
-// Runs `check` once on every vector target of this machine, and restores the best.
-template <class Check>
-void on_every_target(Check check) {
-  const std::vector<std::string> targets = vector_targets();
-  REQUIRE(!targets.empty());
-  for (const std::string& target : targets) {
-    force_vector_target(target);
-    INFO("vector target " << target);
-    CHECK(vector_target() == target);
-    check();
-  }
-  force_vector_target(targets.front());
-}
-
 // A star: `n` clamped nodes feed one free node, and it feeds a second, so that fan-in, gathered and padded edges all occur.
 NetworkSpec star(std::uint32_t n, double level_scale, bool unequal, double d, std::uint64_t seed) {
   NetworkSpec spec;
