@@ -1,5 +1,5 @@
-// Linear systems with a network's dI/dmu. Three solvers answer the same questions: block elimination of a dense matrix (small networks),
-// sparse LU (KLU), and a preconditioned iteration.
+// Linear systems with a network's dI/dmu. Three solvers answer the same questions: block elimination of a dense matrix (layered networks, tiny
+// ones), sparse LU, and a preconditioned iteration.
 #pragma once
 
 #include <cstdint>

@@ -64,11 +64,15 @@ void lattice(benchmark::State& state, std::uint32_t side, LinearAlgebra algebra)
   put(state, section, {.what = of + ": warm", .figure = warm, .unit = "s"});
 }
 
-// A matrix to be factored anew at every turn.
+// A matrix to be factored anew at every turn: that of a steady state.
 struct System {
-  System(std::uint32_t side, LinearAlgebra algebra) : of(side, algebra) {
+  System(std::uint32_t side, LinearAlgebra algebra) : of(side, algebra), F(of.network.rest().size()) {
+    const SteadyState state = of.relaxed(of.network.rest(), false);
+    if (state.verdict != Verdict::converged) throw std::runtime_error("lattices: " + std::to_string(F.size()) + " nodes: " + to_string(state.verdict));
+    Vector unbalanced;
     of.network.impose(of.boundary, *of.work);
-    of.network.evaluate(*of.work, of.network.rest(), F, &slope);
+    of.network.evaluate(*of.work, state.potential, unbalanced, &slope);
+    for (double& x : F) x = of.random.normal();
     solve();  // orders the nodes
   }
   void solve() {

@@ -57,10 +57,10 @@ struct Boundary {
 
 /// How dI/dmu is kept and solved with.
 enum class LinearAlgebra : std::uint8_t {
-  automatic,  ///< dense up to `largest_dense` free nodes, or where a few nodes separate all others; then direct, and iterative where LU fills in
-              ///< (square lattices from some 60,000 nodes, cubic ones from 2000, random graphs of degree 6 from 500)
+  automatic,  ///< dense up to 20 free nodes, or where that takes no more operations than a sparse LU (layers); then direct, and iterative where LU fills in
+              ///< (cubic lattices from some 9000 nodes, random graphs of degree 6 from 1500; square lattices up to 10^6 nodes do not)
   dense,      ///< a matrix [n_free x n_free], by block elimination
-  direct,     ///< compressed rows, sparse LU
+  direct,     ///< compressed rows, sparse LU by fronts
   iterative,  ///< compressed rows, BiCGSTAB with a multilevel preconditioner; LU where that stalls
 };
 const char* to_string(LinearAlgebra algebra);
