@@ -9,8 +9,10 @@ function(ness_library name)
     VERIFY_INTERFACE_HEADER_SETS ON)
   target_compile_features(ness_${name} PUBLIC cxx_std_20)
   # -Wno-restrict: false alarms of g++ 12 on string concatenation (GCC bug 105329).
+  # -Wno-stringop-overflow, -Wno-use-after-free: false alarms inside system headers, which it does not know as such once they are precompiled.
   # -ffp-contract=off: a*b+c rounds the same whichever way the compiler inlines it; vector code says where it fuses.
-  target_compile_options(ness_${name} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wno-restrict -ffp-contract=off)
+  target_compile_options(ness_${name} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wno-restrict -Wno-stringop-overflow -Wno-use-after-free
+    -ffp-contract=off)
   target_sources(ness_${name} PUBLIC FILE_SET HEADERS BASE_DIRS include FILES ${arg_HEADERS})
   target_include_directories(ness_${name} PRIVATE src)
   target_precompile_headers(ness_${name} PRIVATE ${arg_PRECOMPILED})
