@@ -1,6 +1,5 @@
 #include "fronts.hpp"
 
-#include <cholmod.h>
 #include <sys/mman.h>
 #ifdef __SSE2__
 #include <xmmintrin.h>
@@ -12,6 +11,7 @@
 #include <limits>
 #include <new>
 
+#include "cholmod_analysis.hpp"
 #include "front_kernels.hpp"
 
 namespace ness::sim {
@@ -51,48 +51,11 @@ class Flushing {
   Flushing(const Flushing&) = delete;
   Flushing& operator=(const Flushing&) = delete;
 };
-
-struct Symbolic {
-  cholmod_common common;
-  cholmod_factor* factor = nullptr;
-
-  explicit Symbolic(const Ordering& ordering) {
-    cholmod_start(&common);
-    common.nmethods = 1;
-    common.method[0].ordering = CHOLMOD_GIVEN;
-    common.postorder = 1;
-    common.supernodal = CHOLMOD_SUPERNODAL;
-    common.print = 0;
-    SlopePattern pattern = *ordering.pattern();
-    cholmod_sparse matrix{};
-    matrix.nrow = matrix.ncol = pattern.nodes();
-    matrix.nzmax = pattern.entries();
-    matrix.p = pattern.begin.data();
-    matrix.i = pattern.column.data();
-    matrix.stype = -1;
-    matrix.itype = CHOLMOD_INT;
-    matrix.xtype = CHOLMOD_PATTERN;
-    matrix.dtype = CHOLMOD_DOUBLE;
-    matrix.sorted = matrix.packed = 1;
-    std::vector<std::int32_t> order = ordering.order();
-    factor = cholmod_analyze_p(&matrix, order.data(), nullptr, 0, &common);
-    if (factor == nullptr || factor->is_super == 0) {
-      cholmod_finish(&common);
-      throw std::bad_alloc();
-    }
-  }
-  ~Symbolic() {
-    cholmod_free_factor(&factor, &common);
-    cholmod_finish(&common);
-  }
-  Symbolic(const Symbolic&) = delete;
-  Symbolic& operator=(const Symbolic&) = delete;
-};
 }  // namespace
 
 Fronts Fronts::of(const Ordering& ordering) {
-  const Symbolic symbolic(ordering);
   const SlopePattern& pattern = *ordering.pattern();
+  const CholmodAnalysis symbolic(pattern, CHOLMOD_GIVEN, ordering.order(), CHOLMOD_SUPERNODAL);
   const std::size_t n = pattern.nodes();
   const auto* order = static_cast<const std::int32_t*>(symbolic.factor->Perm);
   const auto* first = static_cast<const std::int32_t*>(symbolic.factor->super);

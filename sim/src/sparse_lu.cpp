@@ -1,4 +1,3 @@
-#include <cholmod.h>
 #include <klu.h>
 
 #include <cstdint>
@@ -7,6 +6,7 @@
 #include <new>
 #include <optional>
 
+#include "cholmod_analysis.hpp"
 #include "contraction.hpp"
 #include "fronts.hpp"
 #include "sparse_lu.hpp"
@@ -19,36 +19,9 @@ constexpr double worth_dissecting = 5e7;
 }  // namespace
 
 Ordering::Analysis Ordering::analyse(int method) const {
-  cholmod_common common;
-  cholmod_start(&common);
-  common.nmethods = 1;
-  common.method[0].ordering = method;
-  common.postorder = 1;
-  common.supernodal = CHOLMOD_SIMPLICIAL;
-  common.print = 0;
-  // CHOLMOD reads only one triangle, and no values.
-  SlopePattern pattern = *pattern_;
-  cholmod_sparse matrix{};
-  matrix.nrow = matrix.ncol = pattern.nodes();
-  matrix.nzmax = pattern.entries();
-  matrix.p = pattern.begin.data();
-  matrix.i = pattern.column.data();
-  matrix.stype = -1;
-  matrix.itype = CHOLMOD_INT;
-  matrix.xtype = CHOLMOD_PATTERN;
-  matrix.dtype = CHOLMOD_DOUBLE;
-  matrix.sorted = matrix.packed = 1;
-  Analysis found;
-  cholmod_factor* factor = cholmod_analyze(&matrix, &common);
-  if (factor != nullptr) {
-    const auto* order = static_cast<const std::int32_t*>(factor->Perm);
-    found.order.assign(order, order + pattern.nodes());
-    found.flops = common.fl;
-    cholmod_free_factor(&factor, &common);
-  }
-  cholmod_finish(&common);
-  if (found.order.empty()) throw std::bad_alloc();
-  return found;
+  const CholmodAnalysis analysis(*pattern_, method, {}, CHOLMOD_SIMPLICIAL);
+  const auto* order = static_cast<const std::int32_t*>(analysis.factor->Perm);
+  return {{order, order + pattern_->nodes()}, analysis.common.fl};
 }
 
 double Ordering::first_flops() const {
