@@ -177,7 +177,7 @@ TEST_CASE("two exchanged cables are found, whichever they are") {
       }
     }
   }
-  CHECK(pairs > so_many(20));
+  CHECK(pairs > (so_many(4) == 4 ? 20 : 1));  // two of the first network
   CHECK(10 * undecided < pairs);
 }
 
