@@ -5,7 +5,7 @@
 
 namespace ness::sim::kernels {
 
-constexpr std::size_t front_room = 65536;
+constexpr std::size_t front_room = 65536;  ///< numbers that eliminate() needs for a copy of a block
 
 /// A front [rows x rows] whose first `pivots` nodes are eliminated, on its diagonal: F = L U there, and `update` is what is left of the
 /// others. L and the transpose of U are kept alike, by columns, so that all is products of one shape.
@@ -20,10 +20,11 @@ struct Front {
 /// A pivot of 0 makes the rest infinite, or not a number. Unread places above the diagonals are overwritten.
 void eliminate(const Front& front);
 
-/// x [pivots], then the front's other rows: x_first := L^-1 x_first, rest := -L_below x_first. `kept` is L, or U^T with its diagonal given
-/// for that of 1.
+/// x [rows], x_first its first `pivots`, zeros behind: x_first := T^-1 x_first, x_rest := -B x_first, where the columns of `kept` [rows x pivots]
+/// hold a lower triangle T and B below it. `kept` is L, whose diagonal is 1 (`diagonal` null), or U^T, whose diagonal stands in `diagonal`, laid
+/// out like `kept`.
 void solve_forward(std::size_t rows, std::size_t pivots, const double* kept, const double* diagonal, double* x);
-/// x_first := the same matrix's transpose, of which `x` behind the pivots gives the known part.
+/// x_first := T^-T (x_first - B^T x_rest), likewise.
 void solve_backward(std::size_t rows, std::size_t pivots, const double* kept, const double* diagonal, double* x);
 
 }  // namespace ness::sim::kernels

@@ -17,7 +17,8 @@ constexpr std::size_t shortest_fan_in = 4;    // shorter ones are not worth a ke
 constexpr std::size_t tiny = 20;
 // or where its elimination takes at most so many times the operations of LU (Cholesky, minimum degree): layers, whose hidden nodes it eliminates in one
 // product. Relaxations by LU take 1.0 to 2.6 of its time where that ratio is 1.0 (layers), 0.7 at 1.9 (three hidden layers), 0.2 to 0.5 at 1.8 to 4 (random
-// graphs of 100 nodes, degree 30 to 12), 0.1 at 34 (196 nodes, degree 4).
+// graphs of 100 nodes, degree 30 to 12), 0.1 at 34 (196 nodes, degree 4). Layers of more than 250 hidden nodes and few outputs are an exception: LU takes
+// 0.3 to 0.7 of its time there, which goes into clearing the matrix.
 constexpr double dense_excess = 1.5;
 // Batches, 16 samples side by side, are eliminated densely: up to so many free nodes, or, up to more, so many operations.
 constexpr std::size_t largest_batched = 200, largest_planned = 2000;

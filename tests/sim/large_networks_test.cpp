@@ -96,7 +96,7 @@ TEST_CASE("large: dI/dmu in compressed rows is the dense matrix, parallel edges,
   }
 }
 
-TEST_CASE("large: linear systems are solved both ways round, refactored, and refused where singular") {
+TEST_CASE("large: linear systems are solved both ways round, one after another, and refused where singular") {
   for (const LinearAlgebra kind : sparse_kinds) {
     INFO(to_string(kind));
     const Network network(random_lattice({24, 20}, 7), kind);
