@@ -7,8 +7,8 @@
 #include <limits>
 #include <set>
 
-#include "ness/core/device.hpp"
-#include "ness/core/error.hpp"
+#include "ness/device/device.hpp"
+#include "ness/device/error.hpp"
 
 namespace ness::contract {
 

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <string>
 
-#include "ness/core/error.hpp"
-#include "ness/core/random.hpp"
+#include "ness/device/error.hpp"
+#include "ness/device/random.hpp"
 
 namespace fuzz {
 

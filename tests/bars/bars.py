@@ -146,7 +146,7 @@ class Bars:
         log.unlink()
 
     def truth(self):
-        done = self.run(python, root / "tests" / "truth.py", self.ness, "--networks", 100, check=False)
+        done = self.run(python, commands / "truth.py", self.ness, "--networks", 100, check=False)
         worst = max((float(m) for m in re.findall(r"worst (\S+)", done.stdout)), default=float("nan"))
         self.report("truth", "100 networks against 40 digits, all blocks", "1e-10 of each block's largest entry", f"worst {worst:.1e}", done.returncode == 0)
 
@@ -180,7 +180,7 @@ class Bars:
                         f"asymmetry {line['asymmetry']:.3f}, {line['left_out']} networks left out", errors[3] <= 1e-2 and line["plain"] >= 0.1 and line["networks"] >= 100)
 
     def log(self):
-        done = self.run(python, root / "tests" / "kill" / "log_kill.py", self.tests / "log_victim", 100, check=False)
+        done = self.run(python, root / "tests/core/record/kill/log_kill.py", self.tests / "log_victim", 100, check=False)
         last = (done.stdout.strip().splitlines() or done.stderr.strip().splitlines() or ["nothing printed"])[-1]
         self.report("log", "100 SIGKILLs of a process that acknowledges rows", "every file opens, every acknowledged row is whole", last, done.returncode == 0)
         # The same of a real training run, which commits every 64 rows, looked at by `ness inspect` and by h5py.
@@ -262,7 +262,7 @@ class Bars:
                         solved >= 18 and replayed == 20)
 
     def same_loop(self):
-        done = self.run(python, root / "tests" / "same_loop_test.py", self.ness, experiments, "--whole")
+        done = self.run(python, commands / "same_loop_test.py", self.ness, experiments, "--whole")
         figures = [json.loads(line) for line in done.stdout.splitlines()]
         for f in figures:
             if f["figure"] == "gradients":
@@ -366,7 +366,7 @@ class Bars:
             self.report("safe", what, "all checks pass", last[:200], done.returncode == 0)
 
     def check(self):
-        done = self.run(python, root / "tests" / "check_test.py", self.ness, experiments, "--every", check=False)
+        done = self.run(python, commands / "check_test.py", self.ness, experiments, "--every", check=False)
         last = (done.stdout.strip().splitlines() or done.stderr.strip().splitlines() or ["nothing printed"])[-1]
         self.report("check", "20 seeds of instruments, all 109 exchanges of two cables of a kind, 40 open or shorted leads", "no false alarm, every mistake named", last[:200], done.returncode == 0)
 
@@ -476,15 +476,15 @@ print(sorted(rates)[2])
 
     def wire(self):
         # Every seed draws other gains and offsets within the one-year accuracy, which nothing may exceed.
-        runs = [json.loads(self.run(python, root / "tests" / "wire_physics_test.py", self.ness, root / "tests" / "wire", "--seed", seed, "--json").stdout) for seed in range(1, 6)]
+        runs = [json.loads(self.run(python, commands / "wire_physics_test.py", self.ness, commands / "wire", "--seed", seed, "--json").stdout) for seed in range(1, 6)]
         what, worst = max(((what, share) for run in runs for what, share in run["shares"].items()), key=lambda pair: pair[1])
         self.report("wire", f"{len(runs[0]['shares'])} laws through sockets and pseudo-terminals, {len(runs)} seeds of instruments", "within the one-year accuracy; a diode over >= 4 decades",
                     f"at worst {worst:.2f} of it ({what}); {min(run['decades'] for run in runs):.1f} decades", worst <= 1 and min(run["decades"] for run in runs) >= 4)
 
     def bad_input(self):
-        done = self.run(python, root / "tests" / "cli_test.py", self.ness, root, check=False)
+        done = self.run(python, commands / "cli_test.py", self.ness, root, check=False)
         last = (done.stderr.strip().splitlines() or done.stdout.strip().splitlines() or ["nothing printed"])[-1]
-        self.report("bad input", "tests/cli_test.py", "one clear error each, non-zero exit, no half file that looks whole", last, done.returncode == 0)
+        self.report("bad input", "tests/tools/commands/cli_test.py", "one clear error each, non-zero exit, no half file that looks whole", last, done.returncode == 0)
 
 
 def main():

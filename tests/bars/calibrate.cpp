@@ -15,9 +15,9 @@
 #include <thread>
 #include <vector>
 
-#include "calibration.hpp"
-#include "logged_run.hpp"
-#include "ness/core/recorder.hpp"
+#include "ness/calibration/calibration.hpp"
+#include "ness/runs/logged_run.hpp"
+#include "ness/record/recorder.hpp"
 
 namespace {
 using nlohmann::json;

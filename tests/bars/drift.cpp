@@ -8,10 +8,10 @@
 
 #include <nlohmann/json.hpp>
 
-#include "ness/core/estimator_table.hpp"
-#include "ness/core/noisy.hpp"
-#include "ness/sim/simulation.hpp"
-#include "sim/networks.hpp"
+#include "ness/training/estimator_table.hpp"
+#include "ness/laboratory/noisy.hpp"
+#include "ness/network/simulation.hpp"
+#include "sim/network/networks.hpp"
 
 using namespace networks;
 

@@ -7,9 +7,9 @@
 
 #include <nlohmann/json.hpp>
 
-#include "ness/core/estimator.hpp"
-#include "ness/sim/simulation.hpp"
-#include "sim/networks.hpp"
+#include "ness/training/estimator.hpp"
+#include "ness/network/simulation.hpp"
+#include "sim/network/networks.hpp"
 
 using namespace networks;
 

@@ -21,12 +21,12 @@
 
 #include <nlohmann/json.hpp>
 
-#include "batch.hpp"
-#include "ness/core/random.hpp"
-#include "ness/sim/lattice.hpp"
-#include "ness/sim/simulation.hpp"
-#include "ness/sim/vector_target.hpp"
-#include "sim/networks.hpp"
+#include "batch/batch.hpp"
+#include "ness/device/random.hpp"
+#include "ness/network/lattice.hpp"
+#include "ness/network/simulation.hpp"
+#include "ness/network/vector_target.hpp"
+#include "sim/network/networks.hpp"
 
 using namespace networks;
 

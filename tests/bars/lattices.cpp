@@ -14,9 +14,9 @@
 
 #include <nlohmann/json.hpp>
 
-#include "ness/core/random.hpp"
-#include "ness/sim/lattice.hpp"
-#include "ness/sim/steady_state.hpp"
+#include "ness/device/random.hpp"
+#include "ness/network/lattice.hpp"
+#include "ness/network/steady_state.hpp"
 
 using namespace ness;
 using namespace ness::sim;

@@ -22,12 +22,12 @@
 
 #include <nlohmann/json.hpp>
 
-#include "bench_file.hpp"
+#include "ness/files/bench_file.hpp"
 #include "ness/drivers/meters.hpp"
 #include "ness/drivers/source_meter.hpp"
 #include "ness/protocols/connections.hpp"
 #include "ness/protocols/session.hpp"
-#include "run.hpp"
+#include "ness/runs/run.hpp"
 
 using namespace ness;
 

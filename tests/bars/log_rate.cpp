@@ -5,7 +5,7 @@
 #include <exception>
 #include <string>
 
-#include "bench/log_rate.hpp"
+#include "benchmarks/log_rate.hpp"
 
 int main(int argc, char** argv) {
   if (argc < 2) {

@@ -13,8 +13,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "experiment.hpp"
-#include "run.hpp"
+#include "ness/files/experiment.hpp"
+#include "ness/runs/run.hpp"
 
 namespace {
 using nlohmann::json;

@@ -7,9 +7,9 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
-#include "bench_file.hpp"
-#include "ness/core/random.hpp"
-#include "run.hpp"
+#include "ness/files/bench_file.hpp"
+#include "ness/device/random.hpp"
+#include "ness/runs/run.hpp"
 
 using namespace ness;
 

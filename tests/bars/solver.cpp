@@ -14,9 +14,9 @@
 
 #include <nlohmann/json.hpp>
 
-#include "ness/sim/steady_state.hpp"
-#include "ness/sim/transient.hpp"
-#include "sim/networks.hpp"
+#include "ness/network/steady_state.hpp"
+#include "ness/network/transient.hpp"
+#include "sim/network/networks.hpp"
 
 using namespace networks;
 

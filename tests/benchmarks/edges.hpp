@@ -9,9 +9,9 @@
 #include <thread>
 #include <vector>
 
-#include "aligned.hpp"
-#include "kernels.hpp"
-#include "ness/core/random.hpp"
+#include "kernels/aligned.hpp"
+#include "kernels/kernels.hpp"
+#include "ness/device/random.hpp"
 
 namespace benchmarks {
 

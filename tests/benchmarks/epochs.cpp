@@ -3,9 +3,9 @@
 #include <memory>
 #include <thread>
 
-#include "edges.hpp"
-#include "mnist.hpp"
-#include "table.hpp"
+#include "benchmarks/edges.hpp"
+#include "benchmarks/mnist.hpp"
+#include "benchmarks/table.hpp"
 
 namespace benchmarks {
 namespace {

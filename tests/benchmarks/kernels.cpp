@@ -1,6 +1,6 @@
 // Exponentials and edges.
-#include "edges.hpp"
-#include "table.hpp"
+#include "benchmarks/edges.hpp"
+#include "benchmarks/table.hpp"
 
 namespace benchmarks {
 namespace {

@@ -6,11 +6,11 @@
 #include <utility>
 #include <vector>
 
-#include "edges.hpp"
-#include "ness/core/random.hpp"
-#include "ness/sim/lattice.hpp"
-#include "ness/sim/steady_state.hpp"
-#include "table.hpp"
+#include "benchmarks/edges.hpp"
+#include "ness/device/random.hpp"
+#include "ness/network/lattice.hpp"
+#include "ness/network/steady_state.hpp"
+#include "benchmarks/table.hpp"
 
 namespace benchmarks {
 namespace {

@@ -1,7 +1,7 @@
 // Rows logged a second, beside a bare sequential write of the same bytes; both ended by fdatasync, medians of interleaved pairs.
-#include "bench/log_rate.hpp"
+#include "benchmarks/log_rate.hpp"
 
-#include "table.hpp"
+#include "benchmarks/table.hpp"
 
 namespace benchmarks {
 namespace {

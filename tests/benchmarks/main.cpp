@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "table.hpp"
+#include "benchmarks/table.hpp"
 
 int main(int argc, char** argv) {
   std::vector<char*> rest{argv[0]};

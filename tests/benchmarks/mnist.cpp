@@ -1,4 +1,4 @@
-#include "mnist.hpp"
+#include "benchmarks/mnist.hpp"
 
 #include <chrono>
 #include <condition_variable>
@@ -10,9 +10,9 @@
 #include <stop_token>
 #include <thread>
 
-#include "edges.hpp"
-#include "logged_run.hpp"
-#include "ness/core/recorder.hpp"
+#include "benchmarks/edges.hpp"
+#include "ness/runs/logged_run.hpp"
+#include "ness/record/recorder.hpp"
 
 namespace benchmarks {
 

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "experiment.hpp"
-#include "run.hpp"
+#include "ness/files/experiment.hpp"
+#include "ness/runs/run.hpp"
 
 namespace benchmarks {
 

@@ -6,10 +6,10 @@
 #include <string>
 #include <thread>
 
-#include "edges.hpp"
-#include "mnist.hpp"
-#include "ness/sim/simulation.hpp"
-#include "table.hpp"
+#include "benchmarks/edges.hpp"
+#include "benchmarks/mnist.hpp"
+#include "ness/network/simulation.hpp"
+#include "benchmarks/table.hpp"
 
 namespace benchmarks {
 namespace {

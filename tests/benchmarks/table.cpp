@@ -1,11 +1,11 @@
-#include "table.hpp"
+#include "benchmarks/table.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <iostream>
 
-#include "ness/sim/vector_target.hpp"
+#include "ness/network/vector_target.hpp"
 
 namespace benchmarks {
 

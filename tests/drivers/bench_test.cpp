@@ -5,10 +5,10 @@
 #include <cmath>
 
 #include "device_contract.hpp"
-#include "ness/core/dataset.hpp"
-#include "ness/core/error.hpp"
-#include "ness/sim/paced.hpp"
-#include "ness/sim/simulation.hpp"
+#include "ness/training/dataset.hpp"
+#include "ness/device/error.hpp"
+#include "ness/emulators/paced.hpp"
+#include "ness/network/simulation.hpp"
 
 using namespace ness;
 using namespace ness::drivers;

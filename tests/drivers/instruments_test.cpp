@@ -6,7 +6,7 @@
 #include "ness/drivers/dac.hpp"
 #include "ness/drivers/meters.hpp"
 #include "ness/drivers/source_meter.hpp"
-#include "ness/sim/paced.hpp"
+#include "ness/emulators/paced.hpp"
 
 using namespace ness;
 using namespace ness::drivers;

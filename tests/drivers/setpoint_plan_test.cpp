@@ -3,7 +3,7 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 
-#include "ness/core/random.hpp"
+#include "ness/device/random.hpp"
 
 using namespace ness;
 using namespace ness::drivers;

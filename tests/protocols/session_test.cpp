@@ -3,7 +3,7 @@
 #include <catch2/catch.hpp>
 #include <deque>
 
-#include "ends.hpp"
+#include "protocols/ends.hpp"
 #include "ness/protocols/errors.hpp"
 
 using namespace ness;

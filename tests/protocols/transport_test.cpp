@@ -6,7 +6,7 @@
 #include <cerrno>
 #include <cstdarg>
 
-#include "ends.hpp"
+#include "protocols/ends.hpp"
 #include "ness/protocols/errors.hpp"
 #include "ness/protocols/transport.hpp"
 

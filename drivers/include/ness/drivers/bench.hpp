@@ -15,9 +15,9 @@
 #include <string>
 #include <vector>
 
-#include "ness/core/clock.hpp"
-#include "ness/core/device.hpp"
-#include "ness/core/settling.hpp"
+#include "ness/device/clock.hpp"
+#include "ness/device/device.hpp"
+#include "ness/laboratory/settling.hpp"
 #include "ness/drivers/levels.hpp"
 #include "ness/drivers/meters.hpp"
 

@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "ness/core/clock.hpp"
-#include "ness/core/device.hpp"
+#include "ness/device/clock.hpp"
+#include "ness/device/device.hpp"
 #include "ness/drivers/dac.hpp"
 #include "ness/drivers/setpoint_plan.hpp"
 #include "ness/drivers/source_meter.hpp"

@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "ness/core/device.hpp"
+#include "ness/device/device.hpp"
 
 namespace ness::drivers {
 

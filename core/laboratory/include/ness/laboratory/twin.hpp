@@ -1,0 +1,86 @@
+// The calibrated twin: a model whose parameters stand where those of the device do, driven by the setpoints the device is told.
+//
+// A device that is told theta_set has theta = theta_set + offset (linear scale) or theta_set exp(offset) (log scale), and its readings are
+// gain mu + reading_offset; an input told a level x is held at input_gain x + input_offset. Setpoints stay what a bench is told; what the device makes of them is the twin's.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ness/device/device.hpp"
+#include "ness/device/model.hpp"
+
+namespace ness {
+
+/// By how much a device differs from its description, as a calibration found it.
+struct TwinOffsets {
+  Vector theta;           ///< [n_parameters] offset of each parameter in its scale; empty: none
+  Vector gain;            ///< [n_free] of each free node's reading, in terminal order; empty: 1
+  Vector reading_offset;  ///< [n_free] of each free node's reading (kT); empty: 0
+  Vector input_gain;      ///< [n_clamped] of each clamped level, in terminal order; empty: 1
+  Vector input_offset;    ///< [n_clamped] of each clamped level (kT); empty: 0
+  /// True if anything differs.
+  bool any() const { return theta.size() > 0 || readings() || inputs(); }
+  bool inputs() const { return input_gain.size() > 0 || input_offset.size() > 0; }
+  bool readings() const { return gain.size() > 0 || reading_offset.size() > 0; }
+  /// Empty if usable with these parameters and that many free and clamped nodes; otherwise the reason: a wrong size, a number that is not finite,
+  /// a gain that is not positive.
+  std::string problem(std::span<const ParameterInfo> parameters, std::size_t free_nodes, std::size_t clamped_nodes) const;
+};
+
+/// What a parameter is that was set to `setpoint`: setpoint + offset, or setpoint exp(offset).
+double offset_value(Scale scale, double setpoint, double offset);
+/// Levels as they are held, [n_clamped].
+Vector offset_levels(const TwinOffsets& offsets, Vector levels);
+/// The same as offset_value for vectors, [n_parameters]. `offset` empty: the setpoints.
+Vector offset_values(std::span<const ParameterInfo> parameters, const Vector& setpoint, const Vector& offset);
+
+/// A model seen through the offsets: asked with setpoints and with potentials as they are read, it answers with the derivatives by just
+/// these. dI/dmu_read = dI/dmu / gain; dI/dtheta_set = dI/dtheta, times exp(offset) where the scale is log. Safe to use from several
+/// threads where the inner model is.
+class TwinModel final : public Model {
+ public:
+  /// `parameters` and `clamped_nodes` as the device describes them. Throws std::invalid_argument with TwinOffsets::problem().
+  TwinModel(std::shared_ptr<const Model> model, std::vector<ParameterInfo> parameters, std::size_t clamped_nodes, TwinOffsets offsets);
+  std::size_t free_nodes() const override { return model_->free_nodes(); }
+  std::size_t parameters() const override { return model_->parameters(); }
+  Vector currents(const Drive& drive, const Vector& potential) const override;
+  Matrix conductance(const Drive& drive, const Vector& potential) const override;
+  void costates(std::span<const Drive> drives, std::span<const Vector> potential, std::span<const Vector> cotangent,
+                std::span<Vector> costate) const override;
+  void add_gradient(std::span<const Drive> drives, std::span<const Vector> potential, std::span<const Vector> costate,
+                    Eigen::Ref<Vector> gradient) const override;
+
+ private:
+  std::vector<Drive> imposed(std::span<const Drive> drives) const;
+  Vector true_potential(const Vector& read) const;
+  std::vector<Vector> true_potentials(std::span<const Vector> read) const;
+  std::shared_ptr<const Model> model_;
+  std::vector<ParameterInfo> parameters_;
+  TwinOffsets offsets_;
+};
+
+/// A device seen through the offsets: told setpoints it relaxes with the parameters they stand for, and is read with gains and offsets. A
+/// state to start from is one as it was read. Keeps a reference to the device, whose every free potential must be readable where the
+/// offsets speak of readings.
+class TwinDevice final : public Device {
+ public:
+  /// Throws std::invalid_argument with TwinOffsets::problem(), Unsupported where readings are missing.
+  TwinDevice(Device& device, TwinOffsets offsets);
+  const DeviceInfo& info() const override { return info_; }
+  void seek(std::uint64_t ordinal) override { device_.seek(ordinal); }
+
+ protected:
+  void do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) override;
+  SafeReport do_make_safe(std::chrono::milliseconds budget, SafeProfile profile) override;
+
+ private:
+  Device& device_;
+  TwinOffsets offsets_;
+  DeviceInfo info_;
+};
+
+}  // namespace ness

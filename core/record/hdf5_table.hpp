@@ -1,0 +1,259 @@
+// A table: columns of one length in one group, appended to row by row, each row with a CRC.
+//
+// A row is described once, by a function that names its fields in order to an archive: a TableShape collects the columns, a
+// TableEncoder encodes, a TableReader decodes. Archives offer
+//   scalar(name, unit, meaning, value, blank)   one number a row
+//   row(name, unit, meaning, values, width)     `width` doubles a row
+//   list(name, unit, meaning, values)           any number a row: one flat dataset `name`, and a column `name`_end that says
+//                                               where each row's part ends (it begins where the one before ends)
+// The column crc32 is over the row's bytes as they lie in the file: the columns in order, then its parts of the lists in order.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "hdf5.hpp"
+#include "ness/device/vector.hpp"
+
+namespace ness::hdf5 {
+
+struct Column {
+  std::string name;
+  hid_t memory = -1;
+  std::size_t entry = 0;    ///< bytes of one value
+  std::uint64_t width = 1;  ///< values a row
+  bool matrix = false;
+  std::string unit, meaning;
+  std::array<std::byte, 8> blank{};  ///< the value that costs no space as long as the column holds no other
+
+  std::size_t bytes() const { return entry * width; }
+};
+
+/// The archive that collects the columns.
+class TableShape {
+ public:
+  template <class T>
+  void scalar(const char* name, std::string_view unit, const char* meaning, T&, T blank = T{}) {
+    columns.push_back({name, memory_type<T>(), sizeof(T), 1, false, std::string(unit), meaning, {}});
+    std::memcpy(columns.back().blank.data(), &blank, sizeof(T));
+  }
+  void row(const char* name, std::string_view unit, const char* meaning, Vector&, std::uint64_t width) {
+    if (width > 0) {
+      columns.push_back({name, memory_type<double>(), sizeof(double), width, true, std::string(unit), meaning, {}});
+    }
+  }
+  template <class Values>
+  void list(const char* name, std::string_view unit, const char* meaning, Values& values) {
+    using T = std::remove_cvref_t<decltype(values[0])>;
+    using Stored = std::conditional_t<std::is_same_v<T, char>, std::uint8_t, T>;
+    lists.push_back({name, memory_type<Stored>(), sizeof(Stored), 1, false, std::string(unit), meaning, {}});
+    columns.push_back({std::string(name) + "_end", memory_type<std::uint64_t>(), sizeof(std::uint64_t), 1, false, "1",
+                       "end of each row's part of " + std::string(name), {}});
+    ends.push_back(columns.size() - 1);
+  }
+  /// Adds the column of CRCs: after the last field.
+  void finish();
+
+  std::vector<Column> columns;
+  std::vector<Column> lists;
+  std::vector<std::size_t> ends;     ///< for each list its column of ends
+  std::vector<std::size_t> offsets;  ///< of each column in a row's bytes
+  std::size_t stride = 0;            ///< bytes of a row, without its lists
+};
+
+/// Chunk sizes: about `bytes`, at least 64 rows, at most `rows`; of lists `list_entries`.
+struct Chunking {
+  std::uint64_t bytes = 256 * 1024, rows = 8192, list_entries = 8192;
+};
+
+/// Makes the datasets of an empty table in `group`.
+void create_table(Calls& calls, hid_t group, const TableShape& shape, const Chunking& chunking);
+
+/// The most rows that any column of the table holds.
+std::uint64_t stored_rows(Calls& calls, hid_t group, const TableShape& shape);
+
+/// Clips the table to its first `rows` rows. Throws LogError if a column is shorter. False if the CRC of the last of them
+/// fails: where its lists end is not known then, and they are left as they are.
+bool clip_table(Calls& calls, hid_t group, const TableShape& shape, std::uint64_t rows);
+
+/// Bytes, put at the end. Memory is neither cleared when it grows nor given back when it is emptied.
+class ByteBuffer {
+ public:
+  /// Room for `n` more bytes at the end, which count as put.
+  std::byte* extend(std::size_t n) {
+    if (n > room_ - size_) grow(n);
+    size_ += n;
+    return bytes_.get() + (size_ - n);
+  }
+  std::byte* data() { return bytes_.get(); }
+  std::size_t size() const { return size_; }
+  void clear() { size_ = 0; }
+
+ private:
+  void grow(std::size_t n);
+  std::unique_ptr<std::byte[]> bytes_;
+  std::size_t size_ = 0, room_ = 0;
+};
+
+/// Rows that are encoded and not yet written: what an encoder hands to a writer, which may be another thread's.
+struct TableRows {
+  ByteBuffer images;              ///< row after row, the place of the CRC left open
+  std::vector<ByteBuffer> parts;  ///< [lists] what the rows hold of them
+  std::uint64_t count = 0;
+
+  std::size_t bytes() const;
+  void clear();
+};
+
+/// The archive that encodes. Makes no HDF5 call.
+class TableEncoder {
+ public:
+  /// `ends`: [lists] entries before the first row.
+  TableEncoder(const TableShape& shape, std::vector<std::uint64_t> ends) : stride_(shape.stride), ends_(std::move(ends)) {}
+
+  /// Around the fields of a row, which is added to `rows`.
+  void begin_row(TableRows& rows) {
+    rows.parts.resize(ends_.size());
+    rows_ = &rows;
+    at_ = rows.images.extend(stride_);
+    list_ = 0;
+  }
+  void end_row() { ++rows_->count; }
+
+  template <class T>
+  void scalar(const char*, std::string_view, const char*, const T& value, std::type_identity_t<T> = T{}) {
+    put(&value, sizeof(T));
+  }
+  template <class Values>
+  void row(const char*, std::string_view, const char*, const Values& values, std::uint64_t width) {
+    if (width > 0) put(values.data(), width * sizeof(double));
+  }
+  template <class Values>
+  void list(const char*, std::string_view, const char*, const Values& values) {
+    if (const auto entries = static_cast<std::uint64_t>(values.size()); entries > 0) {
+      const std::size_t bytes = entries * sizeof(values[0]);
+      std::memcpy(rows_->parts[list_].extend(bytes), values.data(), bytes);
+      ends_[list_] += entries;
+    }
+    put(&ends_[list_++], sizeof(std::uint64_t));
+  }
+
+ private:
+  void put(const void* bytes, std::size_t n) {
+    std::memcpy(at_, bytes, n);
+    at_ += n;
+  }
+  std::size_t stride_;
+  std::vector<std::uint64_t> ends_;  // [lists] entries so far
+  TableRows* rows_ = nullptr;
+  std::byte* at_ = nullptr;
+  std::size_t list_ = 0;
+};
+
+/// Appends encoded rows to a table.
+class TableWriter {
+ public:
+  /// Opens the table and clips it to its first `rows` rows. Throws LogError if that cannot be done, or the last is damaged.
+  TableWriter(Calls& calls, hid_t group, TableShape shape, std::uint64_t rows);
+
+  const TableShape& shape() const { return shape_; }
+  std::uint64_t rows() const { return rows_; }
+  /// [lists] entries so far.
+  std::vector<std::uint64_t> ends() const;
+  /// Gives each row its CRC, extends the columns and writes. The rows do not exist before they are counted.
+  void write(TableRows& rows);
+  /// Closes the datasets.
+  void close();
+
+ private:
+  struct Target {
+    Handle dataset;
+    bool blank = true;         // holds nothing but its blank value: nothing is written
+    std::uint64_t length = 0;  // rows, or entries of a list
+  };
+  Target open_target(hid_t group, const Column& column);
+  void seal(TableRows& rows, std::uint64_t first, std::uint64_t end);
+  void gather(TableRows& rows, std::uint64_t first, std::uint64_t end);
+  void append(Target& target, const Column& column, const std::byte* data, std::uint64_t count);
+
+  Calls& calls_;
+  TableShape shape_;
+  std::vector<Target> columns_, lists_;
+  ByteBuffer gathered_;                      // scratch: the rows, column after column
+  std::vector<std::size_t> part_at_, held_;  // scratch: where in its part each list is; the lists that have any
+  std::uint64_t rows_ = 0;
+};
+
+/// The archive that reads. Rows are read in blocks, which grow while they are asked for in order.
+class TableReader {
+ public:
+  /// The first `rows` rows of the table. Throws LogError if a column is shorter.
+  TableReader(Calls& calls, hid_t group, TableShape shape, std::uint64_t rows, std::uint64_t largest_block);
+
+  std::uint64_t rows() const { return rows_; }
+  /// Entries of the list in all rows of the file.
+  std::uint64_t list_length(std::string_view list) const;
+  /// Where a list ends after the last row that was read in; 0 if none was.
+  std::uint64_t list_end(std::size_t list) const;
+  /// Goes to a row (below rows()). False if its CRC fails: its fields must not be read then.
+  bool seek(std::uint64_t index);
+
+  template <class T>
+  void scalar(const char*, std::string_view, const char*, T& value, T = T{}) {
+    take(&value, sizeof(T));
+  }
+  void row(const char*, std::string_view, const char*, Vector& values, std::uint64_t width) {
+    values.resize(static_cast<Eigen::Index>(width));
+    take(values.data(), width * sizeof(double));
+  }
+  template <class Values>
+  void list(const char*, std::string_view, const char*, Values& values) {
+    const std::span<const std::byte> part = take_list();
+    values.resize(part.size() / sizeof(values[0]));
+    if (!part.empty()) {
+      std::memcpy(values.data(), part.data(), part.size());
+    }
+  }
+
+ private:
+  void take(void* bytes, std::size_t n) {
+    if (n > 0) {
+      std::memcpy(bytes, cursor_, n);
+      cursor_ += n;
+    }
+  }
+  std::span<const std::byte> take_list() {
+    cursor_ += sizeof(std::uint64_t);
+    return parts_[list_++];
+  }
+  void load(std::uint64_t first, std::uint64_t count);
+  void load_list(std::size_t list, std::uint64_t first, std::uint64_t count);
+  bool find_parts(std::uint64_t row_in_block);
+  std::uint64_t end_of(std::size_t list, std::uint64_t row_in_block) const;
+
+  struct Block {  // of one list: the entries from `begin` on
+    std::uint64_t first_begin = 0, begin = 0, end = 0;
+    std::vector<std::byte> bytes;
+  };
+  Calls& calls_;
+  TableShape shape_;
+  std::vector<Handle> columns_, lists_;
+  std::vector<std::uint64_t> list_length_;
+  std::uint64_t rows_, largest_block_;
+  std::uint64_t block_first_ = 0, block_rows_ = 0, next_block_ = 0;
+  std::vector<std::byte> images_, column_;
+  std::vector<Block> blocks_;
+  std::vector<std::span<const std::byte>> parts_;  // of the present row
+  const std::byte* cursor_ = nullptr;
+  std::size_t list_ = 0;
+};
+
+}  // namespace ness::hdf5

@@ -1,0 +1,67 @@
+// A log as a device: an experiment re-executes from what was recorded.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <stop_token>
+#include <vector>
+
+#include "ness/device/device.hpp"
+#include "ness/record/log.hpp"
+#include "ness/training/trainer.hpp"
+
+namespace ness {
+
+/// Answers each drive with the next recorded row, after comparing the drive with the recorded one field by field (bits, not
+/// tolerances). A difference throws ReplayMismatch with the row and the difference. When the rows run out: continues on `then`
+/// if given (a resumed run), else throws ReplayMismatch. Rows of failed attempts answered nothing, and are passed over.
+class Replay final : public Device {
+ public:
+  /// `sets` are the pattern sets of the experiment, in the header's order. Throws LogError where their digests differ from the
+  /// recorded ones. Begins with relaxation number `first_row` (Checkpoint::relaxations). Keeps references to the log and to
+  /// `then`.
+  Replay(const LogReader& log, std::vector<std::shared_ptr<const PatternSet>> sets, std::uint64_t first_row = 0,
+         Device* then = nullptr);
+  /// As recorded; of an outputs-only log, only the outputs are readable.
+  const DeviceInfo& info() const override { return info_; }
+  /// The row of the log that answers next; that of `then` when it is log.rows().
+  std::uint64_t next_row() const { return row_; }
+  void seek(std::uint64_t ordinal) override;
+
+ protected:
+  void do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) override;
+  SafeReport do_make_safe(std::chrono::milliseconds budget, SafeProfile profile) override;
+
+ private:
+  void pass_over_failed();
+  std::uint32_t index_of(const Pattern& pattern) const;
+  void compare(const Drive& drive, const LogRow& row) const;
+  void go_on(std::span<const Drive> drives, std::size_t answered, const Sink& sink, std::stop_token stop);
+  const LogReader& log_;
+  std::vector<std::shared_ptr<const PatternSet>> sets_;
+  DeviceInfo info_;
+  std::vector<std::uint64_t> failed_;  // rows
+  std::uint64_t row_ = 0, ordinal_ = 0;
+  Device* then_;
+  bool live_ = false;                  // `then` knows the ordinal
+};
+
+/// Compares every step with the recorded one: digests of theta before and after (also of the vector itself), loss, gradient
+/// norm, relaxations. A difference throws ReplayMismatch with the step. Steps, epochs and checkpoints beyond the record go on
+/// to `then`, if given (a resumed run logs them).
+class ReplayCheck final : public TrainingObserver {
+ public:
+  ReplayCheck(const LogReader& log, std::uint64_t first_step = 0, TrainingObserver* then = nullptr);
+  void on_step(const StepReport& report, const Vector& theta) override;
+  void on_epoch(const EpochReport& report) override;
+  void on_checkpoint(const Checkpoint& checkpoint) override;
+  std::uint64_t steps_compared() const { return compared_; }
+
+ private:
+  const LogReader& log_;
+  std::uint64_t first_step_, compared_ = 0;
+  TrainingObserver* then_;
+};
+
+}  // namespace ness

@@ -1,0 +1,173 @@
+#include "log_file.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ness/device/error.hpp"
+
+namespace ness {
+namespace {
+
+using hdf5::Calls;
+using hdf5::Handle;
+using hdf5::TableWriter;
+
+void refuse_existing(const std::string& path) {
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) == 0) {
+    throw LogError("the log '" + path + "' exists already, and is not overwritten: give another name, or continue it");
+  }
+}
+
+// The file with all its groups and datasets appears under its name when it is whole, or not at all.
+Handle create_whole(Calls& calls, const LogHeader& header, const LogOptions& options) {
+  const std::string part = calls.path() + ".part";
+  try {
+    Handle file = hdf5::create_file(calls, part);
+    log_layout::create(calls, file, header, log_layout::layout_of(header.info, options.outputs_only, options.full_theta),
+                       options);
+    calls(H5Fflush(file, H5F_SCOPE_GLOBAL), "flush the new file");
+    refuse_existing(calls.path());  // since rename replaces
+    if (::rename(part.c_str(), calls.path().c_str()) != 0) {
+      calls.fail("give the new file its name", std::strerror(errno));
+    }
+    return file;
+  } catch (...) {
+    ::unlink(part.c_str());
+    throw;
+  }
+}
+
+void refuse_missing_or_truncated(const std::string& path) {
+  if (const std::uint64_t missing = log_layout::stored_end(path).missing(); missing > 0) {
+    throw LogError(log_layout::truncation(path, missing));
+  }
+}
+
+// What a killed writer wrote last may lie beyond the end that it stored; HDF5 would give that space away again.
+Handle open_whole(Calls& calls) {
+  {
+    const Handle look = hdf5::open_to_read(calls);
+    log_layout::check_format(calls, look);
+  }
+  log_layout::mend_end(calls.path(), log_layout::stored_end(calls.path()));
+  return hdf5::open_to_write(calls);
+}
+
+}  // namespace
+
+template <class Record>
+TableWriter LogFile::table(const char* group, std::uint64_t rows) {
+  return {calls_, hdf5::open_group(calls_, file_, group), log_layout::shape<Record>(layout_), rows};
+}
+
+LogFile::LogFile(const std::string& path, const LogHeader& header, const LogOptions& options)
+    : calls_((refuse_existing(path), path), Calls::Use::writing),
+      lock_(path),
+      file_(create_whole(calls_, header, options)),
+      layout_(log_layout::read_layout(calls_, file_)),
+      sets_(log_layout::read_pattern_sets(calls_, file_)),
+      relaxations_(table<log_layout::RelaxationRecord>(log_layout::relaxations_group, 0)),
+      training_(table<log_layout::StepRecord>(log_layout::training_group, 0)),
+      epochs_(table<log_layout::EpochRecord>(log_layout::epochs_group, 0)),
+      checkpoints_(table<Checkpoint>(log_layout::checkpoints_group, 0)) {
+  open_counts();
+}
+
+LogFile::LogFile(const std::string& path)
+    : calls_((refuse_missing_or_truncated(path), path), Calls::Use::writing),
+      lock_(path),
+      file_(open_whole(calls_)),
+      counts_(log_layout::read_counts(calls_, file_)),
+      layout_(log_layout::read_layout(calls_, file_)),
+      sets_(log_layout::read_pattern_sets(calls_, file_)),
+      relaxations_(table<log_layout::RelaxationRecord>(log_layout::relaxations_group, counts_.relaxations)),
+      training_(table<log_layout::StepRecord>(log_layout::training_group, counts_.steps)),
+      epochs_(table<log_layout::EpochRecord>(log_layout::epochs_group, counts_.epochs)),
+      checkpoints_(table<Checkpoint>(log_layout::checkpoints_group, counts_.checkpoints)) {
+  if (counts_.relaxations > 0) recorded_ = last_recorded();
+  write_exit(ExitStatus::running, "", "");
+  open_counts();
+}
+
+LogFile::~LogFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+void LogFile::open_counts() {
+  committed_ = hdf5::open_dataset(calls_, file_, "committed");
+  descriptor_ = ::open(calls_.path().c_str(), O_WRONLY | O_CLOEXEC);
+  if (descriptor_ < 0) calls_.fail("open the file", std::strerror(errno));
+  stored_ = log_layout::stored_end(calls_.path());
+  flush();
+}
+
+double LogFile::last_recorded() {
+  hdf5::TableReader reader(calls_, hdf5::open_group(calls_, file_, log_layout::relaxations_group),
+                           log_layout::shape<log_layout::RelaxationRecord>(layout_), counts_.relaxations, 1);
+  if (!reader.seek(counts_.relaxations - 1)) return 0;  // damaged: its time is not worth refusing for
+  log_layout::RelaxationRecord record;
+  log_layout::describe(reader, record, layout_);
+  return record.recorded;
+}
+
+// HDF5 extends the file, and stores its new end, after writing what refers to it: a kill in between would leave a file that
+// is refused, or whose index of chunks leads nowhere. So both are done ahead.
+void LogFile::flush() {
+  hsize_t end = 0;
+  calls_(H5Fget_filesize(file_, &end), "size the file");
+  struct stat status {};
+  if (::fstat(descriptor_, &status) != 0 ||
+      (static_cast<hsize_t>(status.st_size) < end && ::ftruncate(descriptor_, static_cast<off_t>(end)) != 0) ||
+      (end > stored_.end && !log_layout::store_end(descriptor_, stored_, end))) {
+    calls_.fail("extend the file", std::strerror(errno));
+  }
+  stored_.end = std::max<std::uint64_t>(stored_.end, end);
+  calls_(H5Fflush(file_, H5F_SCOPE_GLOBAL), "flush the file");
+}
+
+void LogFile::write(RowGroup& group) {
+  const hdf5::Turn turn;
+  unsent_ += group.bytes();
+  relaxations_.write(group.relaxations);
+  training_.write(group.training);
+  epochs_.write(group.epochs);
+  checkpoints_.write(group.checkpoints);
+  flush();
+  counts_ = {relaxations_.rows(), training_.rows(), epochs_.rows(), checkpoints_.rows()};
+  log_layout::write_counts(calls_, committed_, counts_);
+  calls_(H5Fflush(file_, H5F_SCOPE_GLOBAL), "flush '/committed'");
+  // On its way to the disk while more is written: less is lost with the machine's power, and a sync at the end has little left to wait for.
+  // A file system that cannot be asked does it in its own time.
+  constexpr std::size_t enough = std::size_t{4} << 20;
+  if (unsent_ < enough) return;
+  unsent_ = 0;
+  ::sync_file_range(descriptor_, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
+void LogFile::write_exit(ExitStatus status, const std::string& reason, const std::string& end_time) {
+  hdf5::rewrite_text(calls_, file_, "entry/exit_status", to_string(status));
+  hdf5::rewrite_text(calls_, file_, "entry/exit_reason", reason);
+  hdf5::rewrite_text(calls_, file_, "entry/end_time", end_time);
+}
+
+void LogFile::close(ExitStatus status, const std::string& reason) {
+  const hdf5::Turn turn;
+  if (status != ExitStatus::running) write_exit(status, reason, log_layout::utc_now());
+  flush();
+  for (TableWriter* table : {&relaxations_, &training_, &epochs_, &checkpoints_}) table->close();
+  committed_.close("close '/committed'");
+  file_.close("close the file");
+  // HDF5 has stored an end before what was extended ahead; a file of that length shows the loss of its last byte.
+  const log_layout::StoredEnd end = log_layout::stored_end(calls_.path());
+  if (end.end < end.size && ::ftruncate(descriptor_, static_cast<off_t>(end.end)) != 0) {
+    calls_.fail("end the file", std::strerror(errno));
+  }
+}
+
+}  // namespace ness

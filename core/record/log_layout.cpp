@@ -1,0 +1,232 @@
+#include "log_layout.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <ctime>
+#include <fcntl.h>
+#include <fstream>
+#include <stdexcept>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ness/device/digest.hpp"
+#include "ness/device/error.hpp"
+
+namespace ness::log_layout {
+namespace {
+
+void check_size(const char* field, Eigen::Index size, std::size_t expected) {
+  if (static_cast<std::size_t>(size) != expected) {
+    throw std::invalid_argument(std::string(field) + " of a relaxation has " + std::to_string(size) +
+                                " entries, the device of the log has " + std::to_string(expected));
+  }
+}
+
+std::span<const double> all_of(const Vector& values) { return {values.data(), static_cast<std::size_t>(values.size())}; }
+
+// All of them, or those of the outputs, copied to `own`.
+template <class T>
+std::span<const T> selected(std::span<const T> all, std::vector<T>& own, const Layout& layout) {
+  if (!layout.outputs_only || all.empty()) return all;
+  own.clear();
+  for (const std::uint32_t i : layout.selected) own.push_back(all[i]);
+  return own;
+}
+
+std::uint64_t little_endian(const unsigned char* bytes) {
+  std::uint64_t value = 0;
+  for (int i = 7; i >= 0; --i) {
+    value = value << 8 | bytes[i];
+  }
+  return value;
+}
+
+}  // namespace
+
+Layout layout_of(const DeviceInfo& info, bool outputs_only, std::uint64_t full_theta) {
+  Layout layout;
+  layout.info = info;
+  layout.outputs_only = outputs_only;
+  const std::vector<std::uint32_t> read = info.read();
+  layout.device_reads = read.size();
+  for (std::size_t i = 0; i < read.size(); ++i) {
+    const bool output = std::find(info.outputs.begin(), info.outputs.end(), read[i]) != info.outputs.end();
+    if (output || !outputs_only) {
+      layout.selected.push_back(static_cast<std::uint32_t>(i));
+    } else {
+      layout.info.terminals[read[i]].reads_potential = false;
+    }
+  }
+  layout.read_width = layout.selected.size();
+  layout.theta_width = info.parameters.size() <= full_theta ? info.parameters.size() : 0;
+  layout.rate_unit = info.potential_unit + "/" + info.time_unit;
+  return layout;
+}
+
+Counts read_counts(Calls& calls, hid_t file) {
+  const std::vector<std::uint64_t> counts = hdf5::read_array<std::uint64_t>(calls, file, "committed");
+  if (counts.size() != 4) {
+    calls.fail("read '/committed'", "4 counts were expected, it has " + std::to_string(counts.size()));
+  }
+  return {counts[0], counts[1], counts[2], counts[3]};
+}
+
+void write_counts(Calls& calls, hid_t committed, const Counts& counts) {
+  const std::array<std::uint64_t, 4> values{counts.relaxations, counts.steps, counts.epochs, counts.checkpoints};
+  calls(H5Dwrite(committed, H5T_NATIVE_UINT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()), "write '/committed'");
+}
+
+void look_at(RelaxationView& view, const Layout& layout, const Drive& drive, std::uint32_t pattern_set, const Relaxation& relaxation,
+             std::string_view fault) {
+  const std::size_t n_read = layout.device_reads;
+  check_size("potential", relaxation.potential.size(), n_read);
+  if (relaxation.sigma.size() > 0) check_size("sigma", relaxation.sigma.size(), n_read);
+  const auto flagged = static_cast<Eigen::Index>(relaxation.quality.terminal.size());
+  if (flagged > 0) check_size("quality.terminal", flagged, n_read);
+
+  view.theta_digest = drive.theta.digest;
+  view.override_index.clear();
+  view.override_value.clear();
+  for (const auto& [index, value] : drive.theta.overrides) {
+    view.override_index.push_back(index);
+    view.override_value.push_back(value);
+  }
+  view.pattern_set = pattern_set;
+  view.pattern_row = drive.clamp.row;
+  view.hold_terminal.clear();
+  view.hold_level.clear();
+  for (const Hold& hold : drive.holds) {
+    view.hold_terminal.push_back(hold.terminal);
+    view.hold_level.push_back(hold.level);
+  }
+  view.nudge = all_of(drive.nudge);
+  view.start = static_cast<std::uint8_t>(drive.start.index());
+  const Rest* rest = std::get_if<Rest>(&drive.start);
+  view.rest_rate = rest ? rest->rate : std::numeric_limits<double>::infinity();
+  const From* from = std::get_if<From>(&drive.start);
+  view.start_digest = from && from->potential ? digest(*from->potential) : 0;
+  const At* at = std::get_if<At>(&drive.observe);
+  view.at = at ? 1 : 0;
+  view.at_time = at ? at->time : At{}.time;
+  view.at_samples = at ? at->samples : At{}.samples;
+  view.purpose = static_cast<std::uint8_t>(drive.label.purpose);
+  view.position = drive.label.position;
+  view.step = drive.label.step;
+  view.sample = drive.label.sample;
+  view.potential = selected(all_of(relaxation.potential), view.own_potential, layout);
+  view.sigma = selected(all_of(relaxation.sigma), view.own_sigma, layout);
+  view.current = all_of(relaxation.current);
+  view.current_sigma = all_of(relaxation.current_sigma);
+  view.clamp_readback = all_of(relaxation.clamp_readback);
+  view.theta_readback = all_of(relaxation.theta_readback);
+  view.environment = all_of(relaxation.environment);
+  view.flags = relaxation.quality.whole;
+  view.terminal_flags = selected(std::span<const std::uint16_t>(relaxation.quality.terminal), view.own_terminal_flags, layout);
+  view.time_start = relaxation.timing.start;
+  view.time_settled = relaxation.timing.settled;
+  view.time_read = relaxation.timing.read;
+  view.time_bound = relaxation.timing.bound;
+  view.fault = fault;
+}
+
+LogRow row_of(RelaxationRecord&& record) {
+  LogRow row;
+  row.theta_digest = record.theta_digest;
+  for (std::size_t i = 0; i < std::min(record.override_index.size(), record.override_value.size()); ++i) {
+    row.overrides.emplace_back(record.override_index[i], record.override_value[i]);
+  }
+  row.pattern_set = record.pattern_set;
+  row.pattern_row = record.pattern_row;
+  for (std::size_t i = 0; i < std::min(record.hold_terminal.size(), record.hold_level.size()); ++i) {
+    row.holds.push_back({record.hold_terminal[i], record.hold_level[i]});
+  }
+  row.nudge = std::move(record.nudge);
+  row.start = static_cast<LogRow::StartKind>(record.start);
+  row.rest_rate = row.start == LogRow::StartKind::rest ? record.rest_rate : 0;
+  row.start_digest = record.start_digest;
+  row.at = record.at != 0;
+  row.observe = {record.at_time, record.at_samples};
+  row.label = {static_cast<Label::Purpose>(record.purpose), record.position, record.step, record.sample};
+  row.relaxation.potential = std::move(record.potential);
+  row.relaxation.sigma = std::move(record.sigma);
+  row.relaxation.current = std::move(record.current);
+  row.relaxation.current_sigma = std::move(record.current_sigma);
+  row.relaxation.clamp_readback = std::move(record.clamp_readback);
+  row.relaxation.theta_readback = std::move(record.theta_readback);
+  row.relaxation.environment = std::move(record.environment);
+  row.relaxation.quality = {record.flags, std::move(record.terminal_flags)};
+  row.relaxation.timing = {record.time_start, record.time_settled, record.time_read, record.time_bound};
+  row.fault = std::move(record.fault);
+  return row;
+}
+
+StoredEnd stored_end(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) {
+    throw LogError("cannot read the log '" + path + "': " + std::strerror(errno));
+  }
+  if (!S_ISREG(status.st_mode)) {
+    throw LogError("cannot read the log '" + path + "': it is not a regular file");
+  }
+  std::ifstream file(path, std::ios::binary);
+  if (!file) {
+    throw LogError("cannot read the log '" + path + "': " + std::strerror(errno));
+  }
+  std::array<unsigned char, 52> head{};
+  file.read(reinterpret_cast<char*>(head.data()), head.size());
+  constexpr std::array<unsigned char, 8> signature{0x89, 'H', 'D', 'F', '\r', '\n', 0x1A, '\n'};
+  StoredEnd found;
+  found.size = static_cast<std::uint64_t>(status.st_size);
+  if (file.gcount() < static_cast<std::streamsize>(head.size()) ||
+      !std::equal(signature.begin(), signature.end(), head.begin())) {
+    throw LogError("'" + path + "' (" + std::to_string(found.size) + " bytes) is not an HDF5 file, and so no Ness log");
+  }
+  // Superblock versions 0 and 1, with 8-byte addresses.
+  if (head[8] <= 1 && head[13] == 8) {
+    found.offset = head[8] == 0 ? 40 : 44;
+    found.end = little_endian(head.data() + found.offset);
+  }
+  return found;
+}
+
+bool store_end(int descriptor, const StoredEnd& where, std::uint64_t end) {
+  std::array<unsigned char, 8> bytes;
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    bytes[i] = static_cast<unsigned char>(end >> (8 * i));
+  }
+  return where.offset == 0 || ::pwrite(descriptor, bytes.data(), bytes.size(), static_cast<off_t>(where.offset)) == 8;
+}
+
+void mend_end(const std::string& path, const StoredEnd& found) {
+  if (found.offset == 0 || found.end == found.size) {
+    return;
+  }
+  const int descriptor = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+  bool mended = descriptor >= 0;
+  if (mended) {
+    mended = found.missing() > 0 ? ::ftruncate(descriptor, static_cast<off_t>(found.end)) == 0
+                                 : store_end(descriptor, found, found.size);
+  }
+  const int reason = errno;
+  if (descriptor >= 0) ::close(descriptor);
+  if (!mended) {
+    throw LogError("cannot write the log '" + path + "': " + std::strerror(reason));
+  }
+}
+
+std::string truncation(const std::string& path, std::uint64_t missing) {
+  return "the log '" + path + "' is truncated: " + std::to_string(missing) + (missing == 1 ? " byte is" : " bytes are") +
+         " missing at its end. `ness inspect --repair " + path + "` pads it, clips it to the rows that are whole, and reports";
+}
+
+std::string utc_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  char text[32];
+  std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+}  // namespace ness::log_layout

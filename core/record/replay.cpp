@@ -1,0 +1,284 @@
+#include "ness/record/replay.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <iomanip>
+#include <sstream>
+#include <stdexcept>
+#include <utility>
+
+#include "ness/device/digest.hpp"
+#include "ness/device/error.hpp"
+
+namespace ness {
+namespace {
+
+std::string hexadecimal(std::uint64_t value) {
+  std::ostringstream text;
+  text << "0x" << std::hex << std::setw(16) << std::setfill('0') << value;
+  return text.str();
+}
+
+std::string text_of(double value) {
+  std::ostringstream text;
+  text << std::setprecision(17) << value;
+  if (value != value) text << " (" << hexadecimal(std::bit_cast<std::uint64_t>(value)) << ")";
+  return text.str();
+}
+
+std::string text_of(Label::Purpose purpose) {
+  constexpr const char* names[] = {"none", "train", "validation", "test", "probe"};
+  const auto index = static_cast<std::size_t>(purpose);
+  return index < std::size(names) ? names[index] : std::to_string(index);
+}
+
+std::string text_of(LogRow::StartKind start) {
+  switch (start) {
+    case LogRow::StartKind::rest: return "from rest";
+    case LogRow::StartKind::present: return "from the present state";
+    case LogRow::StartKind::from: return "from a restored state";
+  }
+  return std::to_string(static_cast<int>(start));
+}
+
+bool same_bits(double a, double b) { return std::bit_cast<std::uint64_t>(a) == std::bit_cast<std::uint64_t>(b); }
+
+// Compares what is done now with what was recorded, and throws at the first difference.
+class Comparison {
+ public:
+  Comparison(std::string what, std::uint64_t index, std::string remark = {})
+      : where_(std::move(what) + " " + std::to_string(index)), remark_(std::move(remark)) {}
+
+  void digest(const std::string& field, std::uint64_t is, std::uint64_t recorded) const {
+    if (is != recorded) differ(field, hexadecimal(is), hexadecimal(recorded));
+  }
+  void count(const std::string& field, std::uint64_t is, std::uint64_t recorded) const {
+    if (is != recorded) differ(field, std::to_string(is), std::to_string(recorded));
+  }
+  void number(const std::string& field, double is, double recorded) const {
+    if (!same_bits(is, recorded)) differ(field, text_of(is), text_of(recorded));
+  }
+  void text(const std::string& field, const std::string& is, const std::string& recorded) const {
+    if (is != recorded) differ(field, is, recorded);
+  }
+  void vector(const char* field, const Vector& is, const Vector& recorded) const {
+    count("the number of entries of " + std::string(field), static_cast<std::uint64_t>(is.size()),
+          static_cast<std::uint64_t>(recorded.size()));
+    for (Eigen::Index i = 0; i < is.size(); ++i) {
+      if (!same_bits(is[i], recorded[i])) differ(field + ("[" + std::to_string(i) + "]"), text_of(is[i]), text_of(recorded[i]));
+    }
+  }
+
+ private:
+  [[noreturn]] void differ(const std::string& field, const std::string& is, const std::string& recorded) const {
+    throw ReplayMismatch(where_ + ": " + field + " is " + is + ", recorded " + recorded + remark_);
+  }
+  std::string where_, remark_;
+};
+
+void compare_imposed(const Comparison& same, const Drive& drive, const LogRow& row) {
+  same.digest("theta digest", drive.theta.digest, row.theta_digest);
+  same.count("the number of overrides", drive.theta.overrides.size(), row.overrides.size());
+  for (std::size_t i = 0; i < row.overrides.size(); ++i) {
+    const std::string field = "override[" + std::to_string(i) + "]";
+    same.count(field + " parameter", drive.theta.overrides[i].first, row.overrides[i].first);
+    same.number(field, drive.theta.overrides[i].second, row.overrides[i].second);
+  }
+  same.count("the number of holds", drive.holds.size(), row.holds.size());
+  for (std::size_t i = 0; i < row.holds.size(); ++i) {
+    const std::string field = "hold[" + std::to_string(i) + "]";
+    same.count(field + " terminal", drive.holds[i].terminal, row.holds[i].terminal);
+    same.number(field + " level", drive.holds[i].level, row.holds[i].level);
+  }
+  same.vector("nudge", drive.nudge, row.nudge);
+}
+
+void compare_start(const Comparison& same, const Drive& drive, const LogRow& row) {
+  same.text("start", text_of(static_cast<LogRow::StartKind>(drive.start.index())), text_of(row.start));
+  if (const Rest* rest = std::get_if<Rest>(&drive.start)) {
+    same.number("the rate from rest", rest->rate, row.rest_rate);
+  } else if (const From* from = std::get_if<From>(&drive.start)) {
+    same.digest("start digest", digest(*from->potential), row.start_digest);
+  }
+}
+
+void compare_observe(const Comparison& same, const Drive& drive, const LogRow& row) {
+  const At* at = std::get_if<At>(&drive.observe);
+  same.text("reading", at ? "at a time" : "when settled", row.at ? "at a time" : "when settled");
+  if (at) {
+    same.number("the time of reading", at->time, row.observe.time);
+    same.count("samples of a reading", at->samples, row.observe.samples);
+  }
+}
+
+void compare_label(const Comparison& same, const Label& label, const Label& recorded) {
+  same.text("label purpose", text_of(label.purpose), text_of(recorded.purpose));
+  same.count("label position", label.position, recorded.position);
+  same.count("label step", label.step, recorded.step);
+  same.count("label sample", label.sample, recorded.sample);
+}
+
+void check_sets(const LogReader& log, const std::vector<std::shared_ptr<const PatternSet>>& sets) {
+  const auto& recorded = log.pattern_sets();
+  if (sets.size() != recorded.size()) {
+    throw LogError("the log '" + log.path() + "' was recorded with " + std::to_string(recorded.size()) +
+                   " pattern sets, the experiment has " + std::to_string(sets.size()));
+  }
+  for (std::size_t i = 0; i < sets.size(); ++i) {
+    if (!sets[i]) throw std::invalid_argument("pattern set " + std::to_string(i) + " of a replay is null");
+    if (sets[i]->digest() != recorded[i].digest || sets[i]->rows() != recorded[i].rows) {
+      const auto named = [](const std::string& name, std::uint64_t digest, std::uint64_t rows) {
+        return "'" + name + "' (digest " + hexadecimal(digest) + ", " + std::to_string(rows) + " rows)";
+      };
+      throw LogError("pattern set " + named(sets[i]->name(), sets[i]->digest(), sets[i]->rows()) + " is not the one the log '" +
+                     log.path() + "' was recorded with: " + named(recorded[i].name, recorded[i].digest, recorded[i].rows) +
+                     (recorded[i].path.empty() ? "" : " from " + recorded[i].path + " with SHA-256 " + recorded[i].sha256));
+    }
+  }
+}
+
+// The readings that `info` has, of those that `device` has: all, or the outputs where the log has only those.
+Relaxation restricted(const Relaxation& all, const DeviceInfo& device, const DeviceInfo& info) {
+  const std::vector<std::uint32_t> have = device.read(), wanted = info.read();
+  if (have.size() == wanted.size()) return all;
+  Relaxation some = all;
+  some.potential.resize(static_cast<Eigen::Index>(wanted.size()));
+  some.sigma.resize(all.sigma.size() > 0 ? static_cast<Eigen::Index>(wanted.size()) : 0);
+  some.quality.terminal.clear();
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    const auto from = std::find(have.begin(), have.end(), wanted[i]) - have.begin();
+    some.potential[static_cast<Eigen::Index>(i)] = all.potential[from];
+    if (all.sigma.size() > 0) some.sigma[static_cast<Eigen::Index>(i)] = all.sigma[from];
+    if (!all.quality.terminal.empty()) some.quality.terminal.push_back(all.quality.terminal[static_cast<std::size_t>(from)]);
+  }
+  return some;
+}
+
+}  // namespace
+
+Replay::Replay(const LogReader& log, std::vector<std::shared_ptr<const PatternSet>> sets, std::uint64_t first_row, Device* then)
+    : log_(log), sets_(std::move(sets)), info_(log.header().info), failed_(log.failed_rows()), then_(then) {
+  check_sets(log_, sets_);
+  seek(first_row);
+}
+
+void Replay::seek(std::uint64_t ordinal) {
+  ordinal_ = ordinal;
+  live_ = false;
+  row_ = ordinal;
+  for (const std::uint64_t failed : failed_) {
+    if (failed < row_) ++row_;
+  }
+  row_ = std::min(row_, log_.rows());
+  pass_over_failed();
+}
+
+void Replay::pass_over_failed() {
+  while (std::binary_search(failed_.begin(), failed_.end(), row_)) ++row_;
+}
+
+std::uint32_t Replay::index_of(const Pattern& pattern) const {
+  for (std::size_t i = 0; i < sets_.size(); ++i) {
+    if (sets_[i] == pattern.set) return static_cast<std::uint32_t>(i);
+  }
+  for (std::size_t i = 0; i < sets_.size(); ++i) {
+    const bool equal = sets_[i]->name() == pattern.set->name() && sets_[i]->digest() == pattern.set->digest();
+    if (equal) return static_cast<std::uint32_t>(i);
+  }
+  throw ReplayMismatch("row " + std::to_string(row_) + ": the pattern set '" + pattern.set->name() +
+                       "' is none of the recorded ones");
+}
+
+void Replay::compare(const Drive& drive, const LogRow& row) const {
+  const char* remark = " (the log holds the outputs alone: what is computed from other potentials cannot be replayed)";
+  const Comparison same("row", row_, log_.outputs_only() ? remark : "");
+  const std::uint32_t set = index_of(drive.clamp);
+  const auto pattern = [&](std::uint64_t index, std::uint64_t of_row) {
+    return "row " + std::to_string(of_row) + " of '" + (index < sets_.size() ? sets_[index]->name() : "?") + "'";
+  };
+  same.text("clamp", pattern(set, drive.clamp.row), pattern(row.pattern_set, row.pattern_row));
+  same.count("pattern set", set, row.pattern_set);
+  compare_imposed(same, drive, row);
+  compare_start(same, drive, row);
+  compare_observe(same, drive, row);
+  compare_label(same, drive.label, row.label);
+}
+
+void Replay::do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) {
+  for (std::size_t i = 0; i < drives.size(); ++i) {
+    if (stop.stop_requested()) throw Cancelled();
+    if (row_ >= log_.rows()) return go_on(drives, i, sink, stop);
+    const LogRow row = log_.row(row_);
+    compare(drives[i], row);
+    ++row_;
+    ++ordinal_;
+    pass_over_failed();
+    sink(i, row.relaxation);
+  }
+}
+
+void Replay::go_on(std::span<const Drive> drives, std::size_t answered, const Sink& sink, std::stop_token stop) {
+  if (then_ == nullptr) {
+    const bool ends_failed = !failed_.empty() && failed_.back() + 1 == log_.rows();
+    const std::string failure = ends_failed ? "; the last attempt failed: " + log_.row(failed_.back()).fault : "";
+    throw ReplayMismatch("the log '" + log_.path() + "' ends after " + std::to_string(log_.rows()) + " rows; relaxation " +
+                         std::to_string(ordinal_) + " is not recorded" + failure);
+  }
+  if (!live_) {
+    then_->seek(ordinal_);
+    live_ = true;
+  }
+  then_->relax(
+      drives.subspan(answered),
+      [&](std::size_t index, const Relaxation& relaxation) {
+        ++ordinal_;
+        sink(answered + index, restricted(relaxation, then_->info(), info_));
+      },
+      stop);
+}
+
+SafeReport Replay::do_make_safe(std::chrono::milliseconds budget, SafeProfile profile) {
+  return then_ == nullptr ? SafeReport{} : then_->make_safe(budget, profile);
+}
+
+ReplayCheck::ReplayCheck(const LogReader& log, std::uint64_t first_step, TrainingObserver* then)
+    : log_(log), first_step_(first_step), then_(then) {}
+
+void ReplayCheck::on_step(const StepReport& report, const Vector& theta) {
+  const std::uint64_t index = first_step_ + compared_;
+  if (index >= log_.steps()) {
+    if (then_ == nullptr) {
+      throw ReplayMismatch("the log '" + log_.path() + "' ends after " + std::to_string(log_.steps()) + " steps; step " +
+                           std::to_string(report.step) + " is not recorded");
+    }
+    then_->on_step(report, theta);
+    return;
+  }
+  const StepReport recorded = log_.step(index);
+  const Comparison same("step", index);
+  same.count("the step's number", report.step, recorded.step);
+  same.digest("theta digest before", report.theta_before, recorded.theta_before);
+  same.number("loss", report.loss, recorded.loss);
+  same.number("gradient norm", report.gradient_norm, recorded.gradient_norm);
+  same.number("standard error", report.standard_error, recorded.standard_error);
+  same.digest("theta digest after", report.theta_after, recorded.theta_after);
+  same.digest("the digest of theta", digest(theta), recorded.theta_after);
+  same.count("relaxations", report.relaxations, recorded.relaxations);
+  ++compared_;
+}
+
+void ReplayCheck::on_epoch(const EpochReport& report) {
+  if (then_ != nullptr && report.epoch >= log_.epochs()) then_->on_epoch(report);
+}
+
+void ReplayCheck::on_checkpoint(const Checkpoint& checkpoint) {
+  if (then_ == nullptr) return;
+  if (log_.checkpoints() > 0) {
+    // A run stopped while it validated has a checkpoint after the same step, but before the end of the epoch.
+    const Checkpoint last = log_.checkpoint(log_.checkpoints() - 1);
+    if (std::pair(checkpoint.epoch, checkpoint.step) <= std::pair(last.epoch, last.step)) return;
+  }
+  then_->on_checkpoint(checkpoint);
+}
+
+}  // namespace ness

@@ -1,0 +1,225 @@
+#include "estimators/costate_estimator.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+#include <utility>
+
+#include "ness/device/number_text.hpp"
+#include "estimators/parameter_steps.hpp"
+
+namespace ness {
+namespace {
+
+constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+
+std::vector<ParameterStep> law_steps(const DeviceInfo& info, const Parameters& theta, const CurrentLawOptions& law) {
+  std::vector<ParameterStep> steps;
+  for (const std::uint32_t p : trainable_parameters(info)) steps.push_back(parameter_step("measured dI/dtheta", info.parameters[p], p, theta[p], law.step, law.central));
+  return steps;
+}
+
+std::size_t law_contrasts(const DeviceInfo& info, const CurrentLawOptions& law) {
+  return law.measured ? 1 + (law.central ? 2 : 1) * trainable_parameters(info).size() : 0;
+}
+
+// An estimator's own contrasts, then the held steps of the law.
+class WithLaw final : public ContrastPlan {
+ public:
+  WithLaw(std::unique_ptr<const ContrastPlan> own, const DeviceInfo& info, const Minibatch& batch, const CurrentLawOptions& law)
+      : own_(std::move(own)), free_(info.free()) {
+    if (!law.measured) return;
+    steps_ = law_steps(info, batch.theta, law);
+    each_ = law.central ? 2 : 1;
+    held_ = law_contrasts(info, law);
+  }
+  std::size_t contrasts(std::size_t sample) const override { return own_->contrasts(sample) + held_; }
+  bool impose(Drive& drive, std::size_t sample, std::size_t k, const Seen& so_far) const override {
+    const std::size_t own = own_->contrasts(sample);
+    if (k < own) return own_->impose(drive, sample, k, so_far);
+    for (std::size_t n = 0; n < free_.size(); ++n) drive.holds.push_back({free_[n], so_far.free->potential[static_cast<Eigen::Index>(n)]});
+    if (k == own) return true;
+    const ParameterStep& step = steps_[(k - own - 1) / each_];
+    drive.theta = drive.theta.with(step.parameter, (k - own - 1) % each_ == 0 ? step.first : step.second);
+    return true;
+  }
+
+ private:
+  std::unique_ptr<const ContrastPlan> own_;
+  std::vector<std::uint32_t> free_;
+  std::vector<ParameterStep> steps_;
+  std::size_t each_ = 1, held_ = 0;
+};
+
+// -costate^T dI/dtheta from the holding currents of a sample's last contrasts.
+Vector measured_gradient(const DeviceInfo& info, const Minibatch& batch, const CurrentLawOptions& law, const Sample& sample, const Vector& costate) {
+  const std::vector<ParameterStep> steps = law_steps(info, batch.theta, law);
+  const std::size_t each = law.central ? 2 : 1, base = sample.contrasts.size() - law_contrasts(info, law);
+  const std::vector<std::uint32_t> free = info.free();
+  const auto pull = [&](std::size_t k) {
+    double sum = 0;
+    for (std::size_t n = 0; n < free.size(); ++n) sum += costate[static_cast<Eigen::Index>(n)] * sample.contrasts[k]->current[free[n]];
+    return sum;
+  };
+  Vector gradient = Vector::Zero(static_cast<Eigen::Index>(info.parameters.size()));
+  const double at_base = pull(base);
+  for (std::size_t s = 0; s < steps.size(); ++s) {
+    const std::size_t first = base + 1 + s * each, second = first + each - 1;
+    const ParameterStep& step = steps[s];
+    const ParameterStep done = achieved(step, *sample.contrasts[base], *sample.contrasts[first], *sample.contrasts[second]);
+    gradient[step.parameter] = -done.slope(at_base, pull(first), pull(second));
+  }
+  return gradient;
+}
+
+bool currents_read(const DeviceInfo& info, const Sample& sample, std::size_t last) {
+  const std::vector<std::uint32_t> free = info.free();
+  for (std::size_t k = sample.contrasts.size() - last; k < sample.contrasts.size(); ++k) {
+    const Vector& current = sample.contrasts[k]->current;
+    if (static_cast<std::size_t>(current.size()) != info.terminals.size()) return false;
+    for (const std::uint32_t terminal : free) {
+      if (!std::isfinite(current[terminal])) return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+CostateEstimator::CostateEstimator(std::string name, std::shared_ptr<const Model> model, const ContrastOptions& contrasts, const CurrentLawOptions& law,
+                                   bool model_needed)
+    : ContrastEstimator(name, contrasts), name_(std::move(name)), model_(std::move(model)), law_(law) {
+  if (!model_ && (model_needed || !law.measured)) throw std::invalid_argument(name_ + ": no model is given");
+  if (!(law.step > 0) || std::isinf(law.step)) throw std::invalid_argument(name_ + ": step of the measured dI/dtheta " + number_text(law.step) + "; it must be finite and > 0");
+}
+
+std::string CostateEstimator::unmet_needs(const DeviceInfo& info) const {
+  std::string unmet = model_ ? unmet_by_model(info, *model_) : unmet_by_readings(info);
+  if (unmet.empty() && law_.measured) unmet = unmet_by_holding(info);
+  return unmet.empty() ? unmet_by_costate(info) : unmet;
+}
+
+double CostateEstimator::cost(const DeviceInfo& info) const { return cost_with(info, costate_contrasts(info)); }
+
+double CostateEstimator::cost_with(const DeviceInfo& info, double costate_contrasts) const {
+  return relaxations(info, costate_contrasts + static_cast<double>(law_contrasts(info, law_)));
+}
+
+std::unique_ptr<const ContrastPlan> CostateEstimator::plan(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const {
+  return std::make_unique<WithLaw>(costate_plan(info, batch, loss), info, batch, law_);
+}
+
+CostateEstimator::Probed CostateEstimator::probe(Device& device, const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::stop_token stop) const {
+  const std::shared_ptr<const ContrastPlan> own = costate_plan(info, batch, loss);
+  std::vector<Chain> chains = chains_of(own, info, batch);
+  for (Chain& chain : chains) {
+    chain = [inner = std::move(chain)](std::span<const Relaxation> so_far) {
+      std::optional<Drive> drive = inner(so_far);
+      if (drive) drive->label.purpose = Label::Purpose::probe;
+      return drive;
+    };
+  }
+  const std::vector<std::vector<Relaxation>> rows = relax_chains(device, chains, stop);
+  const Told told = tell_apart(info, *own, rows);
+  Probed probed;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    probed.relaxations += rows[i].size();
+    std::optional<Vector>& found = probed.costates.emplace_back();
+    if (!told.samples[i]) continue;
+    double asymmetry = nan;
+    found = costate(info, batch, *told.samples[i], cotangent(info, batch, loss, i, *told.samples[i]->free), asymmetry);
+    if (!found->allFinite()) found.reset();
+  }
+  return probed;
+}
+
+Gradient CostateEstimator::form(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
+                                std::span<const std::vector<Relaxation>> rows) const {
+  Forming forming(info, batch, loss, rows);
+  const std::unique_ptr<const ContrastPlan> layout = plan(info, batch, loss);
+  const Told told = tell_apart(info, *layout, rows);
+  forming.lose(told.lost);
+  Contraction parts;
+  std::vector<Vector> measured;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const std::optional<Sample>& sample = told.samples[i];
+    if (!sample || (law_.measured && !currents_read(info, *sample, law_contrasts(info, law_)))) {
+      forming.leave_out();
+      continue;
+    }
+    double asymmetry = nan;
+    Vector found = costate(info, batch, *sample, cotangent(info, batch, loss, i, *sample->free), asymmetry);
+    if (std::isfinite(asymmetry)) forming.asymmetry(asymmetry);
+    if (law_.measured) measured.push_back(measured_gradient(info, batch, law_, *sample, found));
+    parts.add(batch, i, *sample->free);
+    parts.costates.push_back(std::move(found));
+  }
+  if (!law_.measured) return contracted(*model_, std::move(forming), std::move(parts), info.parameters.size());
+  Vector sum = Vector::Zero(static_cast<Eigen::Index>(info.parameters.size()));
+  for (std::size_t k = 0; k < measured.size(); ++k) {
+    if (!measured[k].allFinite()) {
+      forming.leave_out();
+      continue;
+    }
+    forming.use(parts.samples[k]);
+    sum += measured[k];
+  }
+  return forming.finish(std::move(sum));
+}
+
+Nudging::Nudging(const DeviceInfo& info) : positions_(info.output_positions()) {
+  const std::vector<std::uint32_t> nudgeable = info.nudgeable();
+  size_ = static_cast<Eigen::Index>(nudgeable.size());
+  for (const std::uint32_t output : info.outputs) {
+    places_.push_back(std::find(nudgeable.begin(), nudgeable.end(), output) - nudgeable.begin());
+    ranges_.push_back(info.terminals[output].nudge);
+  }
+}
+
+double Nudging::beta(double wanted, const Vector& c) const {
+  double largest = wanted;
+  for (std::size_t k = 0; k < ranges_.size(); ++k) {
+    const double room = std::min(-ranges_[k].low, ranges_[k].high), pull = std::abs(c[positions_[k]]);
+    if (largest * pull > room) largest = room / pull;
+  }
+  return largest;
+}
+
+Vector Nudging::currents(double sign, double wanted, const Vector& c) const {
+  const double strength = beta(wanted, c);
+  Vector u = Vector::Zero(size_);
+  for (std::size_t k = 0; k < places_.size(); ++k) {
+    // room / pull * pull may exceed room by a rounding.
+    u[places_[k]] = std::clamp(sign * strength * c[positions_[k]], ranges_[k].low, ranges_[k].high);
+  }
+  return u;
+}
+
+std::string unmet_by_nudging(const DeviceInfo& info, std::uint32_t at) {
+  const Terminal& terminal = info.terminals[at];
+  const bool output = std::find(info.outputs.begin(), info.outputs.end(), at) != info.outputs.end();
+  const std::string who = (output ? "output terminal " : "terminal ") + std::to_string(at) + " (" + terminal.name + ")";
+  if (terminal.nudge.empty()) return who + " cannot be nudged";
+  if (!(terminal.nudge.low < 0 && terminal.nudge.high > 0)) return who + " can be nudged one way only; both signs are needed";
+  return {};
+}
+
+std::string unmet_by_nudging(const DeviceInfo& info) {
+  for (const std::uint32_t output : info.outputs) {
+    if (std::string unmet = unmet_by_nudging(info, output); !unmet.empty()) return unmet;
+  }
+  return {};
+}
+
+Vector cotangent(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::size_t sample, const Relaxation& free) {
+  const std::vector<std::uint32_t> positions = info.output_positions();
+  Vector outputs(static_cast<Eigen::Index>(positions.size())), at_outputs;
+  for (std::size_t k = 0; k < positions.size(); ++k) outputs[static_cast<Eigen::Index>(k)] = free.potential[positions[k]];
+  loss.value(outputs, batch.target(sample), &at_outputs);
+  Vector everywhere = Vector::Zero(free.potential.size());
+  for (std::size_t k = 0; k < positions.size(); ++k) everywhere[positions[k]] = at_outputs[static_cast<Eigen::Index>(k)];
+  return everywhere;
+}
+
+}  // namespace ness

@@ -1,0 +1,75 @@
+// Estimators that find a costate from contrasts, and contract it with dI/dtheta from a model or from held steps.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "estimators/contrasts.hpp"
+#include "estimators/forming.hpp"
+
+namespace ness {
+
+class CostateEstimator : public ContrastEstimator {
+ public:
+  std::string_view name() const final { return name_; }
+  std::string unmet_needs(const DeviceInfo& info) const final;
+  double cost(const DeviceInfo& info) const override;
+  Gradient form(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
+                std::span<const std::vector<Relaxation>> rows) const final;
+
+ protected:
+  /// `model` may be null where the law is measured, and `model_needed` false.
+  CostateEstimator(std::string name, std::shared_ptr<const Model> model, const ContrastOptions& contrasts, const CurrentLawOptions& law,
+                   bool model_needed = false);
+
+  /// What the costate needs of the terminals; that every free potential is read, and what the law needs, is looked at already.
+  virtual std::string unmet_by_costate(const DeviceInfo& info) const = 0;
+  /// Contrasts a sample, those of the law aside.
+  virtual double costate_contrasts(const DeviceInfo& info) const = 0;
+  virtual std::unique_ptr<const ContrastPlan> costate_plan(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const = 0;
+  /// The costate of a sample, [n_free]; not finite: it is left out. `sample` may have contrasts of the law behind its own. What is
+  /// found of the asymmetry goes to `asymmetry`.
+  virtual Vector costate(const DeviceInfo& info, const Minibatch& batch, const Sample& sample, const Vector& cotangent, double& asymmetry) const = 0;
+
+  const Model* model() const { return model_.get(); }
+  std::unique_ptr<const ContrastPlan> plan(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const final;
+  /// Relaxations of a sample with so many contrasts for the costate.
+  double cost_with(const DeviceInfo& info, double costate_contrasts) const;
+
+  /// Relaxes the samples of `batch` with the contrasts of the costate alone, labelled probe, and forms their costates; empty where that
+  /// cannot be done.
+  struct Probed {
+    std::vector<std::optional<Vector>> costates;
+    std::uint64_t relaxations = 0;
+  };
+  Probed probe(Device& device, const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::stop_token stop) const;
+
+ private:
+  std::string name_;
+  std::shared_ptr<const Model> model_;
+  CurrentLawOptions law_;
+};
+
+/// Where and how strongly outputs are nudged: -+beta c, frozen at the free state.
+class Nudging {
+ public:
+  explicit Nudging(const DeviceInfo& info);
+  /// beta, made smaller where -+beta c would leave the range of an output: the shift is divided by what was imposed. `c` is dL/dmu [n_free].
+  double beta(double wanted, const Vector& c) const;
+  /// Currents [n_nudgeable] of sign x beta x c.
+  Vector currents(double sign, double wanted, const Vector& c) const;
+
+ private:
+  std::vector<std::uint32_t> positions_;  // of each output among the readings
+  std::vector<Eigen::Index> places_;      // of each output in Drive::nudge
+  std::vector<Range> ranges_;
+  Eigen::Index size_ = 0;
+};
+/// Empty if every output can be nudged both ways.
+std::string unmet_by_nudging(const DeviceInfo& info);
+/// Empty if this free terminal can be.
+std::string unmet_by_nudging(const DeviceInfo& info, std::uint32_t terminal);
+/// dL/dmu [n_read] of a sample at a free relaxation: zero but at the outputs.
+Vector cotangent(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::size_t sample, const Relaxation& free);
+
+}  // namespace ness

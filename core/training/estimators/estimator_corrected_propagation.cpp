@@ -1,0 +1,315 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <stdexcept>
+#include <utility>
+
+#include "estimators/costate_estimator.hpp"
+#include "estimators/nudge_size.hpp"
+#include "ness/device/number_text.hpp"
+
+namespace ness {
+namespace {
+
+constexpr char name_of[] = "equilibrium-propagation-corrected";
+
+// What is known of a sample's asymmetry.
+struct Skew {
+  Matrix A;               // (G - G^T) / 2, [n x n]
+  double asymmetry = 0;   // |A| / |S|
+};
+
+Skew skew_of(const Matrix& G) {
+  Skew skew;
+  skew.A = (G - G.transpose()) / 2;
+  skew.asymmetry = skew.A.norm() / ((G + G.transpose()) / 2).norm();
+  return skew;
+}
+
+// Where all free nodes are held while one is stepped, and the conductance that the holding currents show.
+class HeldSteps {
+ public:
+  HeldSteps(const DeviceInfo& info, double probe) : free_(info.free()), probe_(probe) {
+    for (const std::uint32_t terminal : free_) levels_.push_back(info.terminals[terminal].level);
+  }
+  std::size_t count() const { return 2 * free_.size(); }
+  void impose(Drive& drive, std::size_t k, const Relaxation& free) const {
+    for (std::size_t n = 0; n < free_.size(); ++n) drive.holds.push_back({free_[n], n == k / 2 ? level(free, n, k % 2 == 0 ? -1 : 1) : level(free, n, 0)});
+  }
+  // NaN where a current was not read.
+  Matrix conductance(const Relaxation& free, const std::vector<const Relaxation*>& held) const {
+    const auto size = static_cast<Eigen::Index>(free_.size());
+    Matrix G = Matrix::Constant(size, size, std::numeric_limits<double>::quiet_NaN());
+    for (std::size_t n = 0; n < free_.size(); ++n) {
+      const Vector &down = held[2 * n]->current, &up = held[2 * n + 1]->current;
+      const double step = level(free, n, 1) - level(free, n, -1);
+      for (std::size_t k = 0; k < free_.size(); ++k) {
+        if (down.size() <= free_[k] || up.size() <= free_[k]) return G;
+        G(static_cast<Eigen::Index>(k), static_cast<Eigen::Index>(n)) = -(up[free_[k]] - down[free_[k]]) / step;
+      }
+    }
+    return G;
+  }
+
+ private:
+  double level(const Relaxation& free, std::size_t n, double sign) const {
+    return std::clamp(free.potential[static_cast<Eigen::Index>(n)] + sign * probe_, levels_[n].low, levels_[n].high);
+  }
+  std::vector<std::uint32_t> free_;
+  std::vector<Range> levels_;
+  double probe_;
+};
+
+// The rounds of one phase. All is told in units of beta: w = u / beta, shift / beta; so a phase that would leave a range is made smaller
+// at any round, and goes on with what the last round showed.
+class Rounds {
+ public:
+  struct Round {
+    Vector w;         // nudge / beta, at all free nodes
+    double beta = 0;  // as imposed
+  };
+
+  Rounds(const DeviceInfo& info, double beta, double contraction, const Vector& c) : beta_(beta), contraction_(contraction), c_(c) {
+    for (const std::uint32_t terminal : info.free()) ranges_.push_back(info.terminals[terminal].nudge);
+  }
+
+  /// The phase of `sign` after the shifts that `rows` show, from its first round on; the last of the result is to be imposed next. Empty:
+  /// the rounds do not contract. `A` may be null for the first round.
+  std::vector<Round> follow(double sign, const Matrix* A, const Relaxation& free, std::span<const Relaxation* const> rows) const {
+    std::vector<Round> rounds{scaled(sign * c_)};
+    double change = c_.norm();
+    for (std::size_t r = 0; r < rows.size(); ++r) {
+      rounds.push_back(scaled(sign * c_ - 2 / rounds[r].beta * (*A * (rows[r]->potential - free.potential))));
+      const double next = (rounds[r + 1].w - rounds[r].w).norm();
+      if (!(next <= contraction_ * change) && !(next <= floor(*A, free, rows, r, rounds))) return {};
+      change = next;
+    }
+    return rounds;
+  }
+
+ private:
+  Round scaled(Vector w) const {
+    double beta = beta_;
+    for (std::size_t k = 0; k < ranges_.size(); ++k) {
+      const double pull = w[static_cast<Eigen::Index>(k)], room = pull > 0 ? ranges_[k].high : -ranges_[k].low;
+      if (beta * std::abs(pull) > room) beta = room / std::abs(pull);
+    }
+    return {std::move(w), beta};
+  }
+  // A change of w that the readings' errors alone would make.
+  static double floor(const Matrix& A, const Relaxation& free, std::span<const Relaxation* const> rows, std::size_t r, const std::vector<Round>& rounds) {
+    constexpr double errors = 6;           // standard errors: chance alone exceeds it once in 10^9
+    constexpr double rounding = 1e-15;     // of a potential of order 1
+    const auto error = [&](const Relaxation& row) {
+      const double bound = std::isfinite(row.timing.bound) ? row.timing.bound : 0;
+      return errors * (row.sigma.size() > 0 ? row.sigma.norm() : 0) + (bound + rounding) * std::sqrt(static_cast<double>(row.potential.size()));
+    };
+    const double before = r == 0 ? 0 : (error(*rows[r - 1]) + error(free)) / rounds[r - 1].beta;
+    return 2 * A.norm() * ((error(*rows[r]) + error(free)) / rounds[r].beta + before);
+  }
+
+  std::vector<Range> ranges_;
+  double beta_, contraction_;
+  const Vector& c_;
+};
+
+class CorrectedPropagation final : public CostateEstimator {
+ public:
+  CorrectedPropagation(std::shared_ptr<const Model> model, const CorrectedPropagationOptions& options)
+      : CostateEstimator(name_of, std::move(model), options.contrasts, options.law, !options.measured), options_(options), beta_(options.beta, name_of) {
+    const std::string who = name_of;
+    if (options.rounds == 0) throw std::invalid_argument(who + ": rounds 0; at least 1 is needed");
+    if (options.measured && options.measure_every == 0) throw std::invalid_argument(who + ": measure_every 0; at least 1 is needed");
+    if (!(options.probe > 0) || std::isinf(options.probe)) throw std::invalid_argument(who + ": probe " + number_text(options.probe) + "; it must be finite and > 0");
+    if (!(options.contraction > 0)) throw std::invalid_argument(who + ": contraction " + number_text(options.contraction) + "; it must be > 0 (infinite: no test)");
+  }
+
+  std::uint64_t prepare(Device& device, const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::stop_token stop) override {
+    if (!beta_.automatic()) return 0;
+    const auto measure = [&](const Minibatch& few, double beta, std::uint64_t& relaxations) {
+      beta_.choose(beta);
+      const Probed probed = probe(device, info, few, loss, stop);
+      relaxations += probed.relaxations;
+      return probed.costates;
+    };
+    const NudgeSize best = best_nudge(device, info, batch, loss, {2, std::sqrt(0.5)}, measure, stop);
+    beta_.choose(best.beta);
+    return best.relaxations;
+  }
+
+  void remember(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::span<const std::vector<Relaxation>> rows) override {
+    if (!options_.measured) return;
+    const HeldSteps steps(info, options_.probe);
+    const Told told = tell_apart(info, *plan(info, batch, loss), rows);
+    std::map<std::uint64_t, Kept> found;  // the same sample may come twice in a minibatch
+    for (const std::optional<Sample>& sample : told.samples) {
+      if (!sample || !measures(batch, sample->index)) continue;
+      Matrix A = skew_of(steps.conductance(*sample->free, sample->contrasts)).A;
+      if (A.allFinite()) found[batch.samples[sample->index]] = {batch.step, std::move(A)};
+    }
+    for (auto& [sample, kept] : found) kept_[sample] = std::move(kept);
+  }
+
+  // beta where it was chosen; then n, and of each sample its index, the step at which it was measured, and A above the diagonal.
+  Vector state() const override {
+    const Vector beta = beta_.state();
+    if (!options_.measured) return beta;
+    const Eigen::Index n = kept_.empty() ? 0 : kept_.begin()->second.A.rows();
+    Vector all(1 + beta.size() + 1 + static_cast<Eigen::Index>(kept_.size()) * (2 + n * (n - 1) / 2));
+    Eigen::Index at = 0;
+    all[at++] = static_cast<double>(beta.size());
+    if (beta.size() > 0) all[at++] = beta[0];
+    all[at++] = static_cast<double>(n);
+    for (const auto& [sample, kept] : kept_) {
+      all[at++] = static_cast<double>(sample);
+      all[at++] = static_cast<double>(kept.step);
+      for (Eigen::Index j = 1; j < n; ++j) {
+        for (Eigen::Index i = 0; i < j; ++i) all[at++] = kept.A(i, j);
+      }
+    }
+    return all;
+  }
+
+  void restore(const Vector& state) override {
+    if (!options_.measured) return beta_.restore(state, name());
+    kept_.clear();
+    if (state.size() == 0) return beta_.restore(state, name());
+    const auto refuse = [&] { throw std::invalid_argument(std::string(name_of) + ": " + std::to_string(state.size()) + " numbers are no state of it"); };
+    const Eigen::Index chosen = state[0] == 0 ? 0 : 1;
+    if (state.size() < 2 + chosen || !(state[1 + chosen] >= 0 && state[1 + chosen] < 1e5)) refuse();
+    const auto n = static_cast<Eigen::Index>(state[1 + chosen]);
+    const Eigen::Index each = 2 + n * (n - 1) / 2;
+    Eigen::Index at = 2 + chosen;
+    if ((state.size() - at) % each != 0) refuse();
+    beta_.restore(state.segment(1, chosen), name());
+    while (at < state.size()) {
+      const auto sample = static_cast<std::uint64_t>(state[at]), step = static_cast<std::uint64_t>(state[at + 1]);
+      at += 2;
+      Matrix A = Matrix::Zero(n, n);
+      for (Eigen::Index j = 1; j < n; ++j) {
+        for (Eigen::Index i = 0; i < j; ++i, ++at) {
+          A(i, j) = state[at];
+          A(j, i) = -state[at];
+        }
+      }
+      kept_[sample] = {step, std::move(A)};
+    }
+  }
+
+ private:
+  struct Kept {
+    std::uint64_t step = 0;  // at which it was measured
+    Matrix A;
+  };
+
+  bool measures(const Minibatch& batch, std::size_t i) const {
+    if (!options_.measured) return false;
+    const auto kept = kept_.find(batch.samples[i]);
+    return kept == kept_.end() || batch.step >= kept->second.step + options_.measure_every;
+  }
+
+  // A of a sample, from the model at its free state, from the held steps that begin its contrasts, or as it was kept.
+  Skew skew(const DeviceInfo& info, const Minibatch& batch, std::size_t i, const Relaxation& free, const std::vector<const Relaxation*>& contrasts) const {
+    if (!options_.measured) return skew_of(model()->conductance(batch.free_drive(i), free.potential));
+    if (measures(batch, i)) return skew_of(HeldSteps(info, options_.probe).conductance(free, contrasts));
+    return {kept_.at(batch.samples[i]).A, std::numeric_limits<double>::quiet_NaN()};
+  }
+
+  class Plan final : public ContrastPlan {
+   public:
+    Plan(const CorrectedPropagation& estimator, const DeviceInfo& info, const Minibatch& batch, const Loss& loss)
+        : estimator_(estimator), info_(info), batch_(batch), loss_(loss), steps_(info, estimator.options_.probe), nudgeable_(info.nudgeable()), free_(info.free()) {}
+    std::size_t contrasts(std::size_t sample) const override { return held(sample) + 2 * std::size_t{estimator_.options_.rounds}; }
+    bool impose(Drive& drive, std::size_t sample, std::size_t k, const Seen& so_far) const override {
+      if (k < held(sample)) {
+        steps_.impose(drive, k, *so_far.free);
+        return true;
+      }
+      const std::size_t phase = (k - held(sample)) / estimator_.options_.rounds, round = (k - held(sample)) % estimator_.options_.rounds;
+      const Vector c = cotangent(info_, batch_, loss_, sample, *so_far.free);
+      std::optional<Skew> skew;
+      if (round > 0) skew = estimator_.skew(info_, batch_, sample, *so_far.free, so_far.contrasts);
+      const Rounds rounds(info_, estimator_.beta_.value(), estimator_.options_.contraction, c);
+      const auto all = rounds.follow(phase == 0 ? -1 : 1, skew ? &skew->A : nullptr, *so_far.free, std::span(so_far.contrasts).last(round));
+      if (all.empty()) return false;
+      drive.nudge = Vector::Zero(static_cast<Eigen::Index>(nudgeable_.size()));
+      for (std::size_t n = 0; n < free_.size(); ++n) {
+        const auto place = std::lower_bound(nudgeable_.begin(), nudgeable_.end(), free_[n]) - nudgeable_.begin();
+        const Range& range = info_.terminals[free_[n]].nudge;
+        // room / pull * pull may exceed room by a rounding.
+        drive.nudge[place] = std::clamp(all.back().beta * all.back().w[static_cast<Eigen::Index>(n)], range.low, range.high);
+      }
+      return true;
+    }
+
+   private:
+    std::size_t held(std::size_t sample) const { return estimator_.measures(batch_, sample) ? steps_.count() : 0; }
+    const CorrectedPropagation& estimator_;
+    const DeviceInfo& info_;
+    const Minibatch& batch_;
+    const Loss& loss_;
+    HeldSteps steps_;
+    std::vector<std::uint32_t> nudgeable_, free_;
+  };
+
+  std::string unmet_by_costate(const DeviceInfo& info) const override {
+    for (const std::uint32_t terminal : info.free()) {
+      if (std::string unmet = unmet_by_nudging(info, terminal); !unmet.empty()) return unmet + "; the feedback needs every free node";
+    }
+    return options_.measured ? unmet_by_holding(info) : std::string();
+  }
+  double costate_contrasts(const DeviceInfo& info) const override {
+    const double held = options_.measured ? 2.0 * static_cast<double>(info.free().size()) / static_cast<double>(options_.measure_every) : 0;
+    return held + 2.0 * options_.rounds;
+  }
+  std::unique_ptr<const ContrastPlan> costate_plan(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const override {
+    if (options_.measured) {
+      if (!kept_.empty() && static_cast<std::size_t>(kept_.begin()->second.A.rows()) != info.free().size()) {
+        throw std::invalid_argument(std::string(name_of) + ": its state is that of " + std::to_string(kept_.begin()->second.A.rows()) + " free nodes; the device has " + std::to_string(info.free().size()));
+      }
+      const double n = static_cast<double>(info.free().size()), bytes = static_cast<double>(batch.data->size()) * n * n * sizeof(double);
+      constexpr double most = 1e9;
+      if (bytes > most) {
+        throw std::invalid_argument(std::string(name_of) + ": the measured asymmetry of " + std::to_string(batch.data->size()) + " samples of " + number_text(n) +
+                                    " free nodes would take " + number_text(std::ceil(bytes / 1e6)) + " MB; at most 1000 MB are kept. Take it from the model");
+      }
+    }
+    return std::make_unique<Plan>(*this, info, batch, loss);
+  }
+
+  Vector costate(const DeviceInfo& info, const Minibatch& batch, const Sample& sample, const Vector& c, double& asymmetry) const override {
+    const Skew found = skew(info, batch, sample.index, *sample.free, sample.contrasts);
+    asymmetry = found.asymmetry;
+    if (!found.A.allFinite()) return Vector::Constant(c.size(), std::numeric_limits<double>::quiet_NaN());
+    const std::size_t first = measures(batch, sample.index) ? 2 * info.free().size() : 0, rounds = options_.rounds;
+    const Rounds all(info, beta_.value(), options_.contraction, c);
+    Vector shift[2];
+    double beta[2];
+    for (std::size_t phase = 0; phase < 2; ++phase) {
+      // What was imposed followed from the readings as they were; one round is no feedback that would have to contract.
+      const std::size_t followed = rounds > 1 ? rounds : 0;
+      const auto imposed = all.follow(phase == 0 ? -1 : 1, &found.A, *sample.free, std::span(sample.contrasts).subspan(first + phase * rounds, followed));
+      if (imposed.empty()) return Vector::Constant(c.size(), std::numeric_limits<double>::quiet_NaN());
+      beta[phase] = imposed[rounds - 1].beta;
+      shift[phase] = sample.potential[first + (phase + 1) * rounds - 1];
+    }
+    // The slope at 0 of the parabola through three points; the free state counts only where a range made the phases unequal.
+    const double down = beta[0], up = beta[1];
+    Vector slope = down / up * shift[1] - up / down * shift[0];
+    if (down != up) slope -= (down / up - up / down) * sample.free->potential;
+    return slope / (down + up);
+  }
+
+  CorrectedPropagationOptions options_;
+  NudgeStrength beta_;
+  std::map<std::uint64_t, Kept> kept_;
+};
+
+}  // namespace
+
+std::unique_ptr<Estimator> corrected_propagation(std::shared_ptr<const Model> model, const CorrectedPropagationOptions& options) {
+  return std::make_unique<CorrectedPropagation>(std::move(model), options);
+}
+
+}  // namespace ness

@@ -1,0 +1,137 @@
+#include <cmath>
+#include <stdexcept>
+#include <utility>
+
+#include "estimators/costate_estimator.hpp"
+#include "ness/device/random.hpp"
+#include "estimators/nudge_size.hpp"
+#include "ness/device/number_text.hpp"
+
+namespace ness {
+namespace {
+
+using Form = EquilibriumPropagationOptions::Form;
+
+constexpr std::uint64_t sign_seed = 0x7369676e;  // of the signs drawn by lot: a stream of its own
+
+const char* name_of(Form form) {
+  switch (form) {
+    case Form::one_sided: return "equilibrium-propagation-one-sided";
+    case Form::centred: return "equilibrium-propagation-centred";
+    case Form::random_sign: return "equilibrium-propagation-random-sign";
+    case Form::richardson: return "equilibrium-propagation-richardson";
+  }
+  throw std::invalid_argument("equilibrium propagation: a form that there is not");
+}
+
+class EquilibriumPropagation final : public CostateEstimator {
+ public:
+  EquilibriumPropagation(std::shared_ptr<const Model> model, const EquilibriumPropagationOptions& options)
+      : CostateEstimator(name_of(options.form), std::move(model), options.contrasts, options.law), beta_(options.beta, "equilibrium propagation"), nudge_(options.nudge), form_(options.form) {
+    if (!(options.nudge >= 0) || std::isinf(options.nudge)) {
+      throw std::invalid_argument("equilibrium propagation: nudge " + number_text(options.nudge) + "; it must be finite and >= 0 (0: beta says it)");
+    }
+  }
+
+  std::uint64_t prepare(Device& device, const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::stop_token stop) override {
+    if (!beta_.automatic() || nudge_ > 0) return 0;
+    const auto measure = [&](const Minibatch& few, double beta, std::uint64_t& relaxations) {
+      beta_.choose(beta);
+      const Probed probed = probe(device, info, few, loss, stop);
+      relaxations += probed.relaxations;
+      return probed.costates;
+    };
+    const NudgeSize best = best_nudge(device, info, batch, loss, error(), measure, stop);
+    beta_.choose(best.beta);
+    return best.relaxations;
+  }
+  Vector state() const override { return beta_.state(); }
+  void restore(const Vector& state) override { beta_.restore(state, name()); }
+
+ private:
+  // One contrast: how it is nudged, and how its shift enters the costate, in units of 1 / beta.
+  struct Phase {
+    double sign, share, weight;
+  };
+  std::vector<Phase> phases(const Minibatch& batch, std::size_t i) const {
+    switch (form_) {
+      case Form::one_sided: return {{-1, 1, -1}};
+      case Form::centred: return {{-1, 1, -0.5}, {1, 1, 0.5}};
+      case Form::random_sign: {
+        const auto channel = static_cast<std::uint32_t>((batch.samples[i] ^ (batch.samples[i] >> 28) ^ (std::uint64_t{batch.repeat} << 20)) & ((1u << 28) - 1));
+        const double sign = uniform_at(sign_seed, batch.step, channel) < 0.5 ? -1 : 1;
+        return {{sign, 1, sign}};
+      }
+      // D(beta) = (mu+ - mu-) / (2 beta); (4 D(beta / 2) - D(beta)) / 3.
+      case Form::richardson: return {{-1, 1, 1.0 / 6}, {1, 1, -1.0 / 6}, {1, 0.5, 4.0 / 3}, {-1, 0.5, -4.0 / 3}};
+    }
+    return {};
+  }
+
+  NudgeError error() const {
+    switch (form_) {
+      case Form::one_sided:
+      case Form::random_sign: return {1, std::sqrt(2.0)};
+      case Form::centred: return {2, std::sqrt(0.5)};
+      case Form::richardson: return {4, std::sqrt(2.0 / 36 + 32.0 / 9)};
+    }
+    return {};
+  }
+
+  class Plan final : public ContrastPlan {
+   public:
+    Plan(const EquilibriumPropagation& estimator, const DeviceInfo& info, const Minibatch& batch, const Loss& loss)
+        : estimator_(estimator), info_(info), batch_(batch), loss_(loss), nudging_(info) {}
+    std::size_t contrasts(std::size_t sample) const override { return estimator_.phases(batch_, sample).size(); }
+    bool impose(Drive& drive, std::size_t sample, std::size_t k, const Seen& so_far) const override {
+      const Phase phase = estimator_.phases(batch_, sample)[k];
+      const Vector c = cotangent(info_, batch_, loss_, sample, *so_far.free);
+      // Half a nudge is half of what was imposed, not of what was asked for.
+      drive.nudge = nudging_.currents(phase.sign * phase.share, nudging_.beta(estimator_.wanted(c), c), c);
+      return true;
+    }
+
+   private:
+    const EquilibriumPropagation& estimator_;
+    const DeviceInfo& info_;
+    const Minibatch& batch_;
+    const Loss& loss_;
+    Nudging nudging_;
+  };
+
+  std::string unmet_by_costate(const DeviceInfo& info) const override { return unmet_by_nudging(info); }
+  double costate_contrasts(const DeviceInfo&) const override { return form_ == Form::centred ? 2 : form_ == Form::richardson ? 4 : 1; }
+  std::unique_ptr<const ContrastPlan> costate_plan(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const override {
+    return std::make_unique<Plan>(*this, info, batch, loss);
+  }
+  Vector costate(const DeviceInfo& info, const Minibatch& batch, const Sample& sample, const Vector& c, double&) const override {
+    const double beta = Nudging(info).beta(wanted(c), c);
+    const std::vector<Phase> all = phases(batch, sample.index);
+    Vector sum = Vector::Zero(c.size());
+    double offset = 0;  // of the free state, where the phases do not cancel it
+    for (std::size_t k = 0; k < all.size(); ++k) {
+      sum += all[k].weight * sample.potential[k];
+      offset += all[k].weight;
+    }
+    if (offset != 0) sum -= offset * sample.free->potential;
+    return sum / beta;
+  }
+
+  // Of a sample with this c, before the ranges of the outputs.
+  double wanted(const Vector& c) const {
+    const double pull = c.cwiseAbs().maxCoeff();
+    return nudge_ > 0 && pull > 0 ? nudge_ / pull : beta_.value();
+  }
+
+  NudgeStrength beta_;
+  double nudge_;
+  Form form_;
+};
+
+}  // namespace
+
+std::unique_ptr<Estimator> equilibrium_propagation(std::shared_ptr<const Model> model, const EquilibriumPropagationOptions& options) {
+  return std::make_unique<EquilibriumPropagation>(std::move(model), options);
+}
+
+}  // namespace ness

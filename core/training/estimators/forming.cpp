@@ -1,0 +1,207 @@
+#include "estimators/forming.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+#include <utility>
+
+#include "ness/device/error.hpp"
+
+namespace ness {
+
+Forming::Forming(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
+                 std::span<const std::vector<Relaxation>> rows)
+    : batch_(batch), loss_(loss), rows_(rows), output_positions_(info.output_positions()) {
+  if (rows.size() != batch.samples.size()) {
+    throw std::invalid_argument("gradient: rows of " + std::to_string(rows.size()) + " samples for a minibatch of " +
+                                std::to_string(batch.samples.size()));
+  }
+  const auto read = static_cast<Eigen::Index>(info.read().size());
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    if (rows[i].empty()) throw std::invalid_argument("gradient: sample " + std::to_string(i) + " has no free relaxation");
+    for (const Relaxation& row : rows[i]) {
+      gradient_.worst = static_cast<std::uint16_t>(gradient_.worst | row.quality.all());
+      if (row.potential.size() == read) continue;
+      throw std::invalid_argument("gradient: a row of sample " + std::to_string(i) + " has " +
+                                  std::to_string(row.potential.size()) + " potentials; the device reads " +
+                                  std::to_string(read) + " (rows of outputs only cannot form a gradient)");
+    }
+    gradient_.relaxations += rows[i].size();
+  }
+}
+
+Vector Forming::outputs(const Vector& potential) const {
+  Vector values(static_cast<Eigen::Index>(output_positions_.size()));
+  for (std::size_t k = 0; k < output_positions_.size(); ++k) values[static_cast<Eigen::Index>(k)] = potential[output_positions_[k]];
+  return values;
+}
+
+double Forming::loss_at(std::size_t i, std::size_t position, Vector* gradient) const {
+  return loss_.value(outputs(rows_[i][position]), batch_.target(i), gradient);
+}
+
+double Forming::loss_of(std::size_t i, const Vector& potential) const { return loss_.value(outputs(potential), batch_.target(i)); }
+
+bool Forming::correct(std::size_t i, const Vector& potential) const { return loss_.correct(outputs(potential), batch_.target(i)); }
+
+void Forming::asymmetry(double found) {
+  asymmetry_sum_ += found;
+  ++asymmetries_;
+}
+
+Vector Forming::cotangent(std::size_t i) const {
+  double loss = 0;
+  return cotangent(i, loss);
+}
+
+Vector Forming::cotangent(std::size_t i, double& loss) const {
+  Vector at_outputs;
+  loss = loss_at(i, 0, &at_outputs);
+  Vector everywhere = Vector::Zero(rows_[i][0].potential.size());
+  for (std::size_t k = 0; k < output_positions_.size(); ++k)
+    everywhere[output_positions_[k]] = at_outputs[static_cast<Eigen::Index>(k)];
+  return everywhere;
+}
+
+void Forming::use(std::size_t i) { use(loss_at(i, 0), correct(i, rows_[i][0].potential) ? 1.0 : 0.0); }
+
+void Forming::use(double loss, double correct) {
+  ++gradient_.used;
+  gradient_.loss += loss;
+  gradient_.correct += correct;
+}
+
+Gradient Forming::finish(Vector sum, double divided_by) {
+  // With no sample used: 0 / 0, which is what is known of the gradient then.
+  const auto used = static_cast<double>(gradient_.used);
+  gradient_.value = std::move(sum);
+  if (gradient_.used == 0) {
+    gradient_.value.setConstant(std::numeric_limits<double>::quiet_NaN());
+  } else if (used != divided_by) {
+    gradient_.value /= used / divided_by;
+  }
+  gradient_.loss /= used;
+  gradient_.correct /= used;
+  if (asymmetries_ > 0) gradient_.asymmetry = asymmetry_sum_ / static_cast<double>(asymmetries_);
+  return std::move(gradient_);
+}
+
+void Contraction::add(const Minibatch& batch, std::size_t i, const Relaxation& free) {
+  samples.push_back(i);
+  drives.push_back(batch.free_drive(i));
+  potentials.push_back(free.potential);
+}
+
+Gradient contracted(const Model& model, Forming forming, Contraction parts, std::size_t parameters) {
+  std::size_t kept = 0;
+  for (std::size_t k = 0; k < parts.samples.size(); ++k) {
+    if (!parts.costates[k].allFinite()) {
+      forming.leave_out();
+      continue;
+    }
+    forming.use(parts.samples[k]);
+    if (kept != k) {
+      parts.drives[kept] = std::move(parts.drives[k]);
+      parts.potentials[kept] = std::move(parts.potentials[k]);
+      parts.costates[kept] = std::move(parts.costates[k]);
+    }
+    ++kept;
+  }
+  Vector sum = Vector::Zero(static_cast<Eigen::Index>(parameters));
+  const std::span<const Drive> drives(parts.drives.data(), kept);
+  if (kept > 0) model.add_gradient(drives, {parts.potentials.data(), kept}, {parts.costates.data(), kept}, sum);
+  return forming.finish(std::move(sum));
+}
+
+Gradient mean_of(std::span<const Gradient> passes) {
+  if (passes.size() == 1) return passes.front();
+  Gradient mean;
+  const Eigen::Index parameters = passes.front().value.size();
+  Vector sum = Vector::Zero(parameters), squares = Vector::Zero(parameters);
+  double used = 0, asymmetry = 0, asymmetries = 0;
+  bool known = true;
+  for (const Gradient& pass : passes) {
+    mean.relaxations += pass.relaxations;
+    mean.lost += pass.lost;
+    mean.worst = static_cast<std::uint16_t>(mean.worst | pass.worst);
+    mean.used = std::max(mean.used, pass.used);
+    mean.left_out = std::max(mean.left_out, pass.left_out);
+    if (std::isfinite(pass.asymmetry)) {
+      asymmetry += pass.asymmetry;
+      asymmetries += 1;
+    }
+    if (pass.used == 0) continue;
+    const auto weight = static_cast<double>(pass.used);
+    used += weight;
+    sum += weight * pass.value;
+    mean.loss += weight * pass.loss;
+    mean.correct += weight * pass.correct;
+    known = known && pass.standard_error.size() > 0;
+    if (known) squares += (weight * pass.standard_error).cwiseAbs2();
+  }
+  if (asymmetries > 0) mean.asymmetry = asymmetry / asymmetries;
+  mean.value = sum / used;
+  mean.loss /= used;
+  mean.correct /= used;
+  Vector scatter = Vector::Zero(parameters);
+  double counted = 0;
+  for (const Gradient& pass : passes) {
+    if (pass.used == 0) continue;
+    scatter += (pass.value - mean.value).cwiseAbs2();
+    counted += 1;
+  }
+  if (counted > 1) {
+    mean.standard_error = (scatter / (counted * (counted - 1))).cwiseSqrt();
+    if (known && squares.sum() / (used * used) > mean.standard_error.squaredNorm()) mean.standard_error = squares.cwiseSqrt() / used;
+  } else if (known && used > 0) {
+    mean.standard_error = squares.cwiseSqrt() / used;
+  }
+  return mean;
+}
+
+std::string unmet_by_outputs(const DeviceInfo& info) {
+  if (info.outputs.empty()) return "the device names no output";
+  try {
+    info.output_positions();
+  } catch (const Unsupported& error) {
+    return error.what();
+  }
+  return {};
+}
+
+std::string unmet_by_readings(const DeviceInfo& info) {
+  std::string unmet = unmet_by_outputs(info);
+  if (!unmet.empty()) return unmet;
+  for (const std::uint32_t terminal : info.free()) {
+    if (info.terminals[terminal].reads_potential) continue;
+    return "terminal " + std::to_string(terminal) + " (" + info.terminals[terminal].name + ") has no potential reading; every free potential is needed";
+  }
+  return {};
+}
+
+std::string unmet_by_holding(const DeviceInfo& info) {
+  for (const std::uint32_t terminal : info.free()) {
+    const Terminal& t = info.terminals[terminal];
+    const std::string who = "terminal " + std::to_string(terminal) + " (" + t.name + ")";
+    if (!t.can_hold) return who + " cannot be held; every free node has to be";
+    if (!t.reads_current) return who + " has no current reading; every holding current is needed";
+  }
+  return {};
+}
+
+std::string unmet_by_model(const DeviceInfo& info, const Model& model) {
+  std::string unmet = unmet_by_readings(info);
+  if (!unmet.empty()) return unmet;
+  if (model.free_nodes() != info.free().size()) {
+    return "the model has " + std::to_string(model.free_nodes()) + " free nodes, the device " +
+           std::to_string(info.free().size());
+  }
+  if (model.parameters() != info.parameters.size()) {
+    return "the model has " + std::to_string(model.parameters()) + " parameters, the device " +
+           std::to_string(info.parameters.size());
+  }
+  return {};
+}
+
+}  // namespace ness

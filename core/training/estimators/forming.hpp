@@ -1,0 +1,81 @@
+// What the estimators share when they form a gradient from rows.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "ness/training/estimator.hpp"
+
+namespace ness {
+
+/// Counts what goes into a gradient, and its loss. Samples are added in order.
+class Forming {
+ public:
+  Forming(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::span<const std::vector<Relaxation>> rows);
+
+  /// Output potentials of a relaxation.
+  Vector outputs(const Relaxation& row) const { return outputs(row.potential); }
+  Vector outputs(const Vector& potential) const;
+  /// Loss of sample i at its relaxation `position`.
+  double loss_at(std::size_t i, std::size_t position) const { return loss_at(i, position, nullptr); }
+  /// Loss of sample i at potentials [n_read].
+  double loss_of(std::size_t i, const Vector& potential) const;
+  /// dL/dmu of sample i at its free relaxation, [n_free]. Only where every free potential is read.
+  Vector cotangent(std::size_t i) const;
+  /// The same, and the loss there.
+  Vector cotangent(std::size_t i, double& loss) const;
+
+  /// Whether sample i is right at potentials [n_read], classifying losses.
+  bool correct(std::size_t i, const Vector& potential) const;
+
+  /// Sample i enters (with its loss) or is left out.
+  void use(std::size_t i);
+  /// A sample enters with a loss, and the fraction correct, that were found already, or are not those of its first relaxation.
+  void use(double loss, double correct);
+  void leave_out() { ++gradient_.left_out; }
+  /// So many attempts ended on another branch.
+  void lose(std::uint64_t attempts) { gradient_.lost += attempts; }
+  /// The asymmetry measured at one sample.
+  void asymmetry(double found);
+  /// The gradient: `sum`, divided already by `divided_by`, divided by the samples used; NaN where none was.
+  Gradient finish(Vector sum, double divided_by = 1);
+
+ private:
+  double loss_at(std::size_t i, std::size_t position, Vector* gradient) const;
+  const Minibatch& batch_;
+  const Loss& loss_;
+  std::span<const std::vector<Relaxation>> rows_;
+  std::vector<std::uint32_t> output_positions_;
+  Gradient gradient_;
+  double asymmetry_sum_ = 0;
+  std::uint64_t asymmetries_ = 0;
+};
+
+/// A costate and where it belongs.
+struct Contraction {
+  std::vector<std::size_t> samples;
+  std::vector<Drive> drives;  ///< the free ones
+  std::vector<Vector> potentials;
+  std::vector<Vector> costates;
+
+  /// Adds sample i at its free state; its costate is to be set.
+  void add(const Minibatch& batch, std::size_t i, const Relaxation& free);
+};
+/// Contracts the costates with the model's dI/dtheta at the free states; samples whose costate is not finite are left out.
+Gradient contracted(const Model& model, Forming forming, Contraction parts, std::size_t parameters);
+
+/// The mean of passes over one minibatch, weighted by the samples used. Its error is what the readings say, or what the passes scatter by,
+/// whichever is larger: the latter sees what no reading knows of itself (write noise, directions drawn by lot).
+Gradient mean_of(std::span<const Gradient> passes);
+
+/// Empty if the potentials that a model needs can be read and the model is of this device's size.
+std::string unmet_by_model(const DeviceInfo& info, const Model& model);
+/// Empty if every output and every free potential is read.
+std::string unmet_by_readings(const DeviceInfo& info);
+/// Empty if every free terminal can be held and its current read.
+std::string unmet_by_holding(const DeviceInfo& info);
+/// Empty if every output is read.
+std::string unmet_by_outputs(const DeviceInfo& info);
+
+}  // namespace ness

@@ -1,0 +1,91 @@
+#include "estimators/tracked_jacobian.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace ness {
+namespace {
+
+// Of an entry, before its vectors: sample, age, next, due, answers, free, currents.
+constexpr Eigen::Index head = 7;
+
+bool is_count(double x) { return x >= 0 && x < 0x1p53 && x == std::floor(x); }
+
+}  // namespace
+
+bool KnownJacobian::correct(const Vector& input, const Vector& answer, double error, double reset) {
+  constexpr double errors = 3;
+  const Vector expected = response * input, residual = answer - expected;
+  const double squared = residual.squaredNorm(), length = input.squaredNorm();
+  if (!(squared > 0) || !(length > 0)) return false;
+  const double gain = std::max(0.0, 1 - error * error / squared);
+  response += gain / length * residual * input.transpose();
+  return std::sqrt(squared) > reset * expected.norm() + errors * error;
+}
+
+const KnownJacobian* TrackedJacobians::find(std::uint64_t sample) const {
+  const auto at = known_.find(sample);
+  return at == known_.end() ? nullptr : &at->second;
+}
+
+void TrackedJacobians::store(std::uint64_t sample, KnownJacobian known) { known_[sample] = std::move(known); }
+
+double TrackedJacobians::bytes(std::uint64_t samples, std::size_t answers, std::size_t free) {
+  return static_cast<double>(samples) * static_cast<double>((answers + 2) * free) * sizeof(double);
+}
+
+Vector TrackedJacobians::pack() const {
+  Eigen::Index size = 0;
+  for (const auto& [sample, known] : known_) size += head + known.potential.size() + known.currents.size() + known.response.size();
+  Vector numbers(size);
+  Eigen::Index at = 0;
+  const auto put = [&](const auto& part) {
+    numbers.segment(at, part.size()) = part.reshaped();
+    at += part.size();
+  };
+  for (const auto& [sample, known] : known_) {
+    Vector counts(head);
+    counts << static_cast<double>(sample), static_cast<double>(known.age), static_cast<double>(known.next), known.due ? 1 : 0,
+        static_cast<double>(known.response.rows()), static_cast<double>(known.response.cols()), static_cast<double>(known.currents.size());
+    put(counts);
+    put(known.potential);
+    put(known.currents);
+    put(known.response);
+  }
+  return numbers;
+}
+
+void TrackedJacobians::unpack(const Vector& numbers, std::string_view who) {
+  std::map<std::uint64_t, KnownJacobian> found;
+  Eigen::Index at = 0;
+  const auto refuse = [&] {
+    throw std::invalid_argument(std::string(who) + ": " + std::to_string(numbers.size()) + " numbers of a state, in which number " + std::to_string(at) +
+                                " begins no remembered Jacobian");
+  };
+  while (at < numbers.size()) {
+    if (numbers.size() - at < head) refuse();
+    for (Eigen::Index k = 0; k < head; ++k) {
+      if (!is_count(numbers[at + k])) refuse();
+    }
+    const double answers = numbers[at + 4], free = numbers[at + 5], currents = numbers[at + 6];
+    if (!(currents == 0 || currents == free) || free + currents + answers * free > static_cast<double>(numbers.size() - at - head)) refuse();
+    KnownJacobian known;
+    known.age = static_cast<std::uint64_t>(numbers[at + 1]);
+    known.next = static_cast<std::uint64_t>(numbers[at + 2]);
+    known.due = numbers[at + 3] != 0;
+    const auto rows = static_cast<Eigen::Index>(answers), n = static_cast<Eigen::Index>(free), m = static_cast<Eigen::Index>(currents);
+    const auto sample = static_cast<std::uint64_t>(numbers[at]);
+    at += head;
+    known.potential = numbers.segment(at, n);
+    known.currents = numbers.segment(at + n, m);
+    known.response = numbers.segment(at + n + m, rows * n).reshaped(rows, n);
+    at += n + m + rows * n;
+    found[sample] = std::move(known);
+  }
+  known_ = std::move(found);
+}
+
+}  // namespace ness

@@ -1,0 +1,72 @@
+// Data sets and tasks: patterns with targets, split into train, validation and test.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "ness/training/loss.hpp"
+#include "ness/device/pattern.hpp"
+
+namespace ness {
+
+/// Samples: rows of a pattern set, each with a target. A subset is the same set with fewer rows.
+struct Dataset {
+  std::shared_ptr<const PatternSet> inputs;
+  std::vector<std::uint64_t> rows;  ///< [size] pattern row (variant 0) of each sample
+  RowMatrix targets;                ///< [size x target_size]
+
+  std::uint64_t size() const { return rows.size(); }
+  Pattern pattern(std::uint64_t sample, std::uint32_t variant = 0) const {
+    return {inputs, rows[sample] + variant * inputs->base_rows()};
+  }
+  std::span<const double> target(std::uint64_t sample) const {
+    return {targets.data() + sample * static_cast<std::uint64_t>(targets.cols()), static_cast<std::size_t>(targets.cols())};
+  }
+  /// Says that a sample is looked at soon.
+  void expect(std::uint64_t sample) const;
+  /// The samples with these indices.
+  Dataset subset(std::span<const std::uint64_t> samples) const;
+};
+
+/// What is to be learned. Empty sets are allowed for validation and test.
+struct Task {
+  std::string name;
+  Dataset train, validation, test;
+  std::shared_ptr<const Loss> loss;
+};
+
+/// Exclusive or: two inputs at low or high (kT), one output at target_low or target_high. Four samples, in the order 00, 01,
+/// 10, 11, train and test alike. Squared error.
+Task xor_task(double low = 0, double high = 3, double target_low = 0, double target_high = 1);
+
+struct RegressionOptions {
+  double low = -3, high = 3;         ///< the domain of x
+  std::uint32_t points = 60;         ///< evenly spaced, both ends included
+  std::uint32_t hold_out_first = 2;  ///< test points are k = first, first + every, ..
+  std::uint32_t hold_out_every = 5;  ///< 0: none held out
+  std::uint32_t validate_first = 0;  ///< validation points are those of k = first, first + every, .. that are not test points
+  std::uint32_t validate_every = 0;  ///< 0: none
+  double input_scale = 1;            ///< kT per unit of x
+  double input_offset = 0;           ///< kT at x = 0
+  double target_scale = 1;           ///< kT per unit of f(x)
+  /// Empty if usable; otherwise the reason.
+  std::string problem() const;
+};
+/// Regression of f: input potential input_offset + input_scale * x, target target_scale * f(x). Squared error. Throws std::invalid_argument
+/// for unusable options or where f(x) is not finite.
+Task regression_task(const std::function<double(double)>& f, const RegressionOptions& options);
+
+/// Takes every n-th sample away from `set` into a new set, chosen by a seeded permutation: `count` samples. Throws
+/// std::invalid_argument if count >= size.
+Dataset split_off(Dataset& set, std::uint64_t count, std::uint64_t seed);
+
+/// The least mean squared error of a monotone (increasing in every input) function on a set with one output: the bound a
+/// cooperative network cannot pass (Theorem 1). Exact for one input (pool adjacent violators); for more, by the isotonic
+/// regression over the partial order of the inputs, for at most 16 samples. Throws std::invalid_argument otherwise.
+double isotonic_bound(const Dataset& set);
+
+}  // namespace ness

@@ -1,0 +1,167 @@
+// The training loop.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "ness/training/dataset.hpp"
+#include "ness/training/drift.hpp"
+#include "ness/training/estimator.hpp"
+#include "ness/training/optimizer.hpp"
+
+namespace ness {
+
+struct TrainingOptions {
+  std::uint64_t seed = 0;        ///< order of the samples, variants
+  std::uint64_t epochs = 100;
+  std::uint64_t batch = 0;       ///< samples a step; 0: all
+  unsigned threads = 1;          ///< for what is done with many parameters (0: all cores); the results do not depend on it
+  /// Where free relaxations start. rest: always from rest (train on the state that will be used). last: from where the sample
+  /// settled last time, from rest at first and every `restart_every` epochs (0: never again). present: from the device's
+  /// present state.
+  enum class StartFrom : std::uint8_t { rest, last, present } start = StartFrom::rest;
+  std::uint64_t restart_every = 0;
+  double rest_rate = std::numeric_limits<double>::infinity();  ///< Rest::rate
+  std::uint64_t validate_every = 0;  ///< epochs between validations (from rest); 0: only at the end, if there is a set
+  std::uint64_t patience = 0;        ///< validations without a better loss before stopping early; 0: off
+  /// Stop after an epoch whose mean training loss is below; 0: off. With one step an epoch the theta that was measured is kept. An epoch
+  /// in which a sample was left out has not shown the loss of the set, and does not count.
+  double target_loss = 0;
+  std::uint64_t max_relaxations = 0; ///< stop before a step that would exceed it; 0: no limit
+  /// Stop before a step once relaxations have taken this long, in the device's time; 0: no limit. Where the device's clock runs on
+  /// from relaxation to relaxation, that is the time from reading to reading; where each has a clock of its own, from start to reading.
+  double max_time = 0;
+  std::uint64_t checkpoint_every = 1;///< epochs
+  double max_left_out = 0.5;         ///< a step in which a larger fraction of samples is unusable is skipped
+
+  /// Standard errors of gradients are formed from so many draws of the readings' (ness::standard_error); 0: not formed. Costs nothing
+  /// where readings have none.
+  std::uint32_t error_draws = 8;
+  /// A minibatch is relaxed again, and its gradients averaged, until their standard error (its norm, in coordinates) is at most this
+  /// share of the gradient's; at most `max_repeats` times in all. 0: it is relaxed once.
+  double target_error = 0;
+  std::uint32_t max_repeats = 8;
+  /// What becomes of a gradient whose standard error exceeds its norm all the same: it is stepped along; the step is skipped; or it is
+  /// kept, and averaged with those of the next minibatches at the same theta, until it is no longer so.
+  enum class OnNoise : std::uint8_t { step, skip, average } on_noise = OnNoise::step;
+
+  /// A reference relaxation (the first sample, with the parameters of the run's beginning, from rest) is made before every so many
+  /// steps, and what its readings drift by is taken off all readings; 0: none.
+  std::uint64_t reference_every = 0;
+  std::string problem() const;
+};
+
+/// One training step: a row of the log.
+struct StepReport {
+  std::uint64_t step = 0;             ///< from 0
+  std::uint64_t epoch = 0;            ///< from 0
+  double loss = 0;                    ///< before the step, mean over the minibatch
+  double correct = 0;                 ///< fraction, classifying losses
+  double gradient_norm = 0;           ///< in coordinates, before clipping
+  double rate = 0;                    ///< learning rate
+  double standard_error = std::numeric_limits<double>::quiet_NaN();  ///< of the gradient: its norm in coordinates; NaN: not known
+  double asymmetry = std::numeric_limits<double>::quiet_NaN();       ///< Gradient::asymmetry
+  double offset = std::numeric_limits<double>::quiet_NaN();          ///< how far the reference has drifted, the largest reading, kT; NaN: not followed
+  std::uint64_t relaxations = 0;      ///< made since the start of training, this step included
+  std::uint32_t repeats = 1;          ///< times the minibatch was relaxed
+  std::uint32_t left_out = 0;
+  std::uint32_t lost = 0;             ///< Gradient::lost
+  std::uint32_t skipped = 0;          ///< 1: theta was not stepped
+  std::uint16_t worst = 0;            ///< all flags met
+  std::uint64_t theta_before = 0, theta_after = 0;  ///< digests
+};
+
+/// A loss over a set, from relaxations at rest.
+struct Evaluation {
+  double loss = 0;
+  double accuracy = 0;         ///< classifying losses
+  std::uint64_t samples = 0;   ///< that entered
+  std::uint64_t failures = 0;  ///< not usable: they count as wrong in the accuracy and are left out of the loss
+  Matrix outputs;              ///< [n x n_outputs]; NaN where not usable
+};
+Evaluation evaluate(Device& device, const Parameters& theta, const Dataset& data, const Loss& loss, Start start, Label::Purpose purpose,
+                    std::uint64_t step, std::stop_token stop = {});
+
+/// After an epoch.
+struct EpochReport {
+  std::uint64_t epoch = 0;     ///< from 0: the one that just ended
+  double loss = 0;             ///< mean of its steps
+  double correct = 0;
+  double validation_loss = 0, validation_accuracy = 0;
+  bool validated = false;
+  bool best = false;           ///< the validation loss is the best so far
+};
+
+/// Everything needed to continue after a step, bit for bit.
+struct Checkpoint {
+  std::uint64_t step = 0;            ///< the next step
+  std::uint64_t epoch = 0;           ///< its epoch
+  std::uint64_t relaxations = 0;     ///< rows made before it
+  Vector theta;
+  Vector optimizer;                  ///< Optimizer::state
+  Vector trainer;                    ///< the trainer's own numbers (sums of the running epoch, best validation, patience, drift)
+  Vector estimator;                  ///< Estimator::state
+};
+
+/// Told what happens, as it happens. The log implements it, a progress display does, a replay compares with the record.
+class TrainingObserver {
+ public:
+  virtual ~TrainingObserver() = default;
+  virtual void on_step(const StepReport&, const Vector& theta) { static_cast<void>(theta); }
+  virtual void on_epoch(const EpochReport&) {}
+  virtual void on_checkpoint(const Checkpoint&) {}
+};
+
+struct TrainingSummary {
+  enum class End : std::uint8_t { epochs, target, patience, relaxations, time, cancelled } end = End::epochs;
+  std::uint64_t steps = 0, epochs = 0, relaxations = 0, left_out = 0, lost = 0, skipped = 0;
+  double time = 0;                    ///< device time of the relaxations
+  double loss = 0;                    ///< mean of the last complete epoch
+  Vector theta;                       ///< the last
+  Vector best_theta;                  ///< at the best validation loss; the last where nothing was validated
+  double best_validation_loss = 0;
+  std::string message() const;        ///< one line
+};
+
+/// Trains a device on a task. Reads no clock; draws every random number from (seed, epoch).
+class Trainer {
+ public:
+  /// Throws std::invalid_argument for unusable options, shapes that do not fit (pattern width against clamped terminals, targets
+  /// against outputs) or needs of the estimator that the device does not meet: before anything is imposed.
+  Trainer(Device& device, Estimator& estimator, const Task& task, const ParameterSpace& space,
+          const OptimizerOptions& optimizer, const TrainingOptions& options);
+
+  void observe(TrainingObserver& observer) { observers_.push_back(&observer); }
+
+  /// Trains from theta. When `stop` is requested the running step is abandoned, a checkpoint is reported, and the summary says
+  /// cancelled.
+  TrainingSummary run(const Vector& theta, std::stop_token stop = {});
+  /// Continues from a checkpoint. For StartFrom::last the potentials where samples settled last must be given back first.
+  TrainingSummary resume(const Checkpoint& from, std::stop_token stop = {});
+  /// The potentials at which training sample `sample` settled last.
+  void remember(std::uint64_t sample, std::shared_ptr<const Vector> potential);
+
+ private:
+  struct State;
+  class Counted;
+  class Loop;
+  TrainingSummary run_from(State& state, std::stop_token stop);
+  Minibatch minibatch(const State& state, std::uint64_t epoch, std::uint64_t index) const;
+  void expect_states(std::span<const std::uint64_t> samples) const;
+  Device& device_;
+  Estimator& estimator_;
+  DeviceInfo info_;  // narrowed to what the experiment trains
+  const Task& task_;
+  const ParameterSpace& space_;
+  OptimizerOptions optimizer_;
+  TrainingOptions options_;
+  std::vector<TrainingObserver*> observers_;
+  std::vector<std::shared_ptr<Vector>> last_;
+};
+
+}  // namespace ness

@@ -1,0 +1,119 @@
+// What emulated SCPI instruments have in common: message queue, execution in time, common commands, status.
+#pragma once
+
+#include <cmath>
+#include <deque>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "ness/device/random.hpp"
+#include "ness/emulators/scpi.hpp"
+#include "ness/emulators/emulated_instrument.hpp"
+
+namespace ness::sim {
+
+namespace scpi = ness::protocols::scpi;
+
+class ScpiInstrument : public EmulatedInstrument {
+ public:
+  void receive(std::string_view bytes, double now) override;
+  double next_event() const override;
+  void run(double now) override;
+  std::string take_output() override;
+  void drop_replies() override;
+  void device_clear() override;
+  std::uint8_t serial_poll() override { return status_byte(); }
+  void talk_without_query() override { status.push(-420); }
+
+ protected:
+  struct Settings {
+    std::string identity;
+    std::size_t error_depth = 20;
+    std::string no_error = "0,\"No error\"";
+    double command_time = 1e-3;   ///< s a message unit takes
+    std::size_t input_buffer = 1 << 16;
+    bool plus = false;            ///< integers are answered with a sign
+  };
+  ScpiInstrument(Settings settings, Circuit& circuit, const Imperfection& imperfection);
+
+  /// One execution of a message unit.
+  struct Call {
+    const scpi::Unit& unit;
+    scpi::Arguments arguments;
+    const std::vector<std::uint32_t>& suffixes;
+    double number(std::size_t i, const scpi::NumberRange& range = {}) const { return arguments.number(i, range); }
+  };
+  using Handler = std::function<void(const Call&)>;
+  /// A command or query of the instrument. Handlers throw scpi::Fault.
+  void on(std::string_view pattern, Handler handler);
+  /// A query whose answer is known at once.
+  void answer(std::string_view pattern, std::function<std::string(const Call&)> text);
+  /// Accepted, without effect on what is emulated.
+  void accept(std::string_view pattern) {
+    on(pattern, [](const Call&) {});
+  }
+  /// A number that is set and asked: "VOLT 1", "VOLT?", "VOLT? MAX".
+  void number(const std::string& pattern, double& value, const scpi::NumberRange& range, std::function<void()> changed = {});
+  void flag(const std::string& pattern, bool& value, std::function<void()> changed = {});
+
+  /// From within a handler. The response of the unit under way.
+  void reply(std::string text);
+  /// The unit goes on after `seconds` with `then`.
+  void after(double seconds, std::function<void()> then);
+  /// The unit goes on when no operation is pending.
+  void when_idle(std::function<void()> then);
+
+  /// An overlapped operation: `step` is called at its times until it returns `never`.
+  void begin_operation(double first, std::function<double()> step);
+  void abort_operation();
+  bool operating() const { return operation_at_ < never; }
+
+  double now() const { return now_; }
+  std::string integer(std::int64_t value) const { return (settings_.plus && value >= 0 ? "+" : "") + std::to_string(value); }
+  virtual std::string number_text(double value) const { return scpi::nr3(value, 8); }
+  /// A reading with its displayed digits, or all of them where nothing is quantised. Invalid ones have their own text.
+  std::string reading_text(double value, int decimals) const { return scpi::nr3(value, imperfection_.quantised || std::abs(value) > 9e37 ? decimals : 16); }
+  virtual void reset() = 0;
+  virtual std::uint8_t device_bits() const { return 0; }
+  std::uint8_t status_byte() const { return status.byte(!output_.empty() || responding_, device_bits()); }
+
+  /// A standard normal number of the next ordinal.
+  double noise();
+  /// Uniform in [-1, 1], always the same for a `what`: an error within a specification.
+  double error(std::uint32_t what) const;
+
+  scpi::Status status;
+  Circuit& circuit_;
+  Imperfection imperfection_;
+
+ private:
+  void common_commands();
+  double foreground() const;
+  void work();
+  void execute(const scpi::Unit& unit);
+  void finish_message();
+
+  struct Message {
+    double arrival = 0;
+    std::string text;
+  };
+  Settings settings_;
+  scpi::CommandTable table_;
+  std::vector<Handler> handlers_;
+  std::string input_, output_, response_;
+  bool responding_ = false;  // the message under way has answered something
+  std::deque<Message> messages_;
+  std::size_t unanswered_ = 0;  // how many of them, from the front, nobody waits for any more
+  std::optional<scpi::MessageReader> reader_;  // of messages_.front()
+  std::function<void()> then_;
+  bool waits_idle_ = false;
+  double free_at_ = 0, now_ = 0;
+  double operation_at_ = never;
+  std::function<double()> operation_;
+  bool complete_when_idle_ = false;  // *OPC
+  std::uint64_t draws_ = 0;
+};
+
+}  // namespace ness::sim

@@ -1,0 +1,32 @@
+// Proofs that the flow of a large network contracts at a state.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "algebra/sparse_solvers.hpp"
+
+namespace ness::sim {
+
+/// Looks for a positive vector d with M d > 0 (or d^T M > 0), M the comparison matrix: then the diagonal of dI/dmu dominates after a
+/// scaling. Whatever proposes d, the inequalities are checked row by row with their rounding. Otherwise an elimination decides
+/// whether the symmetric part is positive definite. A node whose row is empty beside its diagonal (a held one) is left out: it does not
+/// move with the others, and a large weight in the norm silences its column.
+class Contraction {
+ public:
+  explicit Contraction(std::shared_ptr<const Ordering> ordering) : ordering_(std::move(ordering)) {}
+  /// `solve` solves M d = 1, roughly; false if it cannot.
+  using Solve = std::function<bool(const Slope& comparison, Vector& d)>;
+  /// Whether all pivots of a symmetric matrix are positive: then it is positive definite.
+  using Definite = std::function<bool(const Slope& symmetric)>;
+  bool shown(const Slope& slope, const Solve& solve, const Definite& definite, SolverCounts& counts);
+  void forget() { scaling_.resize(0); }
+
+ private:
+  bool positive_definite(const Slope& slope, const Definite& definite);
+  std::shared_ptr<const Ordering> ordering_;
+  Slope changed_;  // the comparison matrix, or the symmetric part
+  Vector scaling_;
+};
+
+}  // namespace ness::sim

@@ -1,0 +1,39 @@
+// A multilevel preconditioner for matrices of networks: smoothed aggregation (P. Vanek, J. Mandel, M. Brezina, Computing 56 (1996) 179).
+#pragma once
+
+#include <vector>
+
+#include <Eigen/LU>
+#include <Eigen/SparseCore>
+
+#include "ness/device/vector.hpp"
+
+namespace ness::sim {
+
+/// One V-cycle: a fixed linear operator near the inverse of a matrix most of whose rows or columns the diagonal nearly dominates.
+class Multilevel {
+ public:
+  using Sparse = Eigen::SparseMatrix<double, Eigen::RowMajor, std::int32_t>;
+
+  /// The matrix must outlive its use. False if it is not finite or the coarsest matrix is singular.
+  bool set_up(const Sparse& matrix);
+  void apply(const Vector& b, Vector& x) const;
+  std::size_t levels() const { return levels_.size() + 1; }
+
+ private:
+  struct Level {
+    Sparse own;                     // of coarse levels
+    const Sparse* matrix = nullptr; // the finest's is the caller's
+    Sparse prolongation, restriction;
+    Vector inverse;                 // what a sweep multiplies the residual of each row by
+    mutable Vector b, x, residual;
+  };
+  const Sparse& at(std::size_t level) const { return levels_[level].matrix != nullptr ? *levels_[level].matrix : levels_[level].own; }
+  void cycle(std::size_t level, const Vector& b, Vector& x) const;
+  std::vector<Level> levels_;
+  Sparse coarsest_;
+  Eigen::PartialPivLU<Matrix> direct_;
+  bool dense_coarsest_ = false;
+};
+
+}  // namespace ness::sim

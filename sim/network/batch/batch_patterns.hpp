@@ -1,0 +1,57 @@
+// What batches need of a minibatch's patterns: levels in the units and precision of the kernels, the commonest level, and the inputs that
+// differ from it.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "batch/batch_kernels.hpp"
+#include "ness/device/pattern.hpp"
+
+namespace ness::sim::batches {
+
+/// |mu|/(kT T) within which no product of exponentials leaves single precision.
+constexpr double widest = 30;
+
+template <class T>
+class Laid {
+ public:
+  using Memory = std::vector<std::vector<Spot<T>>>;
+  /// scale, inverse: as in Values. `based`: look for a commonest level; it counts where more than 60 % of the inputs have it. An input that
+  /// has another level in more than half of the first patterns does not count as common, it is varied: evaluating its edges at its level in
+  /// every sample costs less than evaluating them at both levels in those in which they differ. `memory`: what an earlier one leaves.
+  Laid(std::span<const Pattern> patterns, T scale, T inverse, bool based, unsigned threads, Memory memory = {});
+  Memory memory() && { return std::move(spots_); }
+
+  /// Whether it was made of these patterns.
+  bool of(std::span<const Pattern> patterns) const;
+  bool based() const { return based_; }
+  double base() const { return base_; }    ///< the commonest level (kT)
+  double share() const { return share_; }  ///< of the inputs at it, 0 where there is none
+  const std::vector<std::uint8_t>& common() const { return common_; }  ///< [inputs] 1: counts as common
+  std::size_t varied() const { return varied_.size(); }                ///< inputs that do not
+  double low() const { return low_; }      ///< smallest and largest level (kT)
+  double high() const { return high_; }
+  /// The common inputs that differ from the commonest level, then the varied ones; without a commonest level all are varied.
+  std::span<const Spot<T>> spots(std::size_t sample) const { return spots_[sample]; }
+  /// A level is so large that products of exponentials leave the precision: not for batches.
+  bool wide(std::size_t sample) const { return wide_[sample] != 0; }
+
+ private:
+  void find_base(std::span<const Pattern> patterns);
+  void find_varied(std::span<const Pattern> patterns);
+
+  std::vector<Pattern> patterns_;
+  std::size_t width_ = 0;
+  bool based_ = false;
+  double base_ = 0, share_ = 0, low_ = 0, high_ = 0;
+  std::vector<std::uint8_t> common_;
+  std::vector<std::uint32_t> varied_;
+  std::vector<double> base_of_;  // [inputs] the commonest level; NaN: a varied input
+  Memory spots_;
+  std::vector<std::uint8_t> wide_;
+};
+
+}  // namespace ness::sim::batches

@@ -1,0 +1,97 @@
+// How a network is compiled, shared by its evaluation and its gradient.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "algebra/elimination.hpp"
+#include "kernels/kernels.hpp"
+#include "algebra/linear_solver.hpp"
+#include "ness/network/network.hpp"
+
+namespace ness::sim {
+
+class Ordering;
+namespace batches {
+class Batch;
+}
+
+/// Edges of one law that are evaluated together. A fan-in runs from neighbouring nodes into one node; others are gathered by
+/// index. Temperatures are equal within a block or given per edge.
+struct EdgeBlock {
+  Law law = Law::linear;
+  std::size_t first = 0, count = 0;  ///< edges of the law: positions first .. first + count - 1 within it
+  bool fan_in = false;
+  std::uint32_t source0 = 0, target = 0;      ///< fan-in: first source node, the target node
+  bool clamped_sources = false;               ///< fan-in: all sources clamped, the target free: only sums are needed
+  std::vector<std::uint32_t> source, target_of;  ///< otherwise: nodes, per edge
+  bool equal_T = true;
+  double inverse = 1;                         ///< 1/(kT T), equal temperatures
+  std::vector<double> inverse_s, inverse_t;   ///< otherwise, per edge
+  std::vector<std::array<std::int32_t, 4>> place;  ///< large networks: of (s, s), (t, t), (s, t), (t, s) in the pattern, per edge; -1: none
+  std::vector<double> quotient;               ///< enzymes: exp((mu0_t - mu0_s)/kT) = 1/Keq, per edge
+};
+
+struct LawEdges {
+  Law law = Law::linear;
+  std::vector<std::uint32_t> edges;       ///< edge numbers, in order
+  std::array<std::int64_t, 4> offset{-1, -1, -1, -1};  ///< in theta, of each parameter's run; -1: not in theta
+  std::size_t count() const { return edges.size(); }
+};
+
+struct Network::Impl {
+  NetworkSpec spec;
+  std::vector<std::uint32_t> free, clamped;
+  std::vector<std::int64_t> free_index;       ///< of each node; -1 if clamped
+  std::vector<LawEdges> laws;                 ///< those present
+  std::vector<std::size_t> law_of_edge, place_of_edge;  ///< which entry of laws, and where in it
+  std::vector<EdgeBlock> blocks;
+  std::vector<bool> enzyme_node;
+  bool any_enzyme = false, any_dot = false;
+  std::size_t leak_offset = 0, n_parameters = 0;
+  std::vector<double> inverse_T, mu0;         ///< 1/(kT T), mu0 of each node
+  LinearAlgebra algebra = LinearAlgebra::dense;
+  Elimination::Plan plan;                         ///< of a dense matrix: the algebra's, or for batches alone
+  bool batched = false;                           ///< batches are to be had
+  std::shared_ptr<const SlopePattern> pattern;    ///< of sparse algebra
+  std::shared_ptr<const Ordering> ordering;
+  mutable std::mutex batches_mutex;
+  mutable std::weak_ptr<const batches::Batch> kept_batches[2];  ///< in single and in double precision, while somebody has them
+
+  Impl(NetworkSpec described, LinearAlgebra wanted);
+  void compile_blocks(const LawEdges& law);
+  void choose_algebra(LinearAlgebra wanted);
+  void compile_plan();
+  void compile_places();
+  const LawEdges& of(Law law) const;
+  /// The parameters of one edge, gathered from theta (d from the description where theta has none).
+  std::array<double, 4> edge_values(const double* theta, std::size_t edge) const;
+  EdgeEnd end(std::uint32_t node, double mu) const { return {mu, spec.nodes[node].T, spec.nodes[node].mu0}; }
+};
+
+/// Node-wise quantities that edges share.
+struct NodeState {
+  std::vector<double> mu, e, c;  ///< potential, exp(-mu/(kT T)), concentration; [nodes]
+  bool wide = false;             ///< a potential is too large for the shared exponentials
+};
+
+struct Network::Workspace {
+  const Boundary* boundary = nullptr;
+  NodeState state;
+  std::vector<bool> held;          ///< [n_free]
+  bool any_held = false;
+  bool clamped_wide = false;       ///< NodeState::wide of the clamped nodes alone
+  std::vector<double> gather[4];   ///< per-edge copies of a gathered block
+  std::vector<double> current, by_source, by_target;
+  std::unique_ptr<LinearSolver> solver;
+};
+
+void fill_nodes(const Network::Impl& impl, const std::vector<std::uint32_t>& nodes, NodeState& state);
+/// The kernel arguments of a block; gathers into `gather` where the block needs it.
+kernels::Edges<double> edges_of(const Network::Impl& impl, const EdgeBlock& block, const double* theta, const NodeState& state,
+                                std::vector<double> (&gather)[4]);
+
+}  // namespace ness::sim

@@ -1,0 +1,66 @@
+// Vector kernels: many edges of one law at a time, in single or double precision, dispatched at run time to the best instruction set.
+#pragma once
+
+#include <cstddef>
+
+#include "ness/network/edge_laws.hpp"
+
+namespace ness::sim::kernels {
+
+/// Edges of one law, T float or double. p: parameters, in the order of LawInfo::names; a quantum dot's d may be null: 0.
+///
+/// node_s, node_t are what edges share of a node, so that no edge needs more than one exponential and one reciprocal:
+/// - quantum dots of equal temperatures: exp(-mu/(kT T)), all |mu|/(kT T) <= 300 (float: 80). Null: temperatures are unequal, given per
+///   edge by inverse_s and inverse_t (also where potentials are wider than that), at the cost of a second exponential;
+/// - enzymes: the concentrations, within 2^-500 .. 2^500 (float: 2^-45 .. 2^45), as `concentrations` computes them.
+///
+/// In double precision a current is relatively precise wherever the potentials of its ends differ, in deep blockade too. In single
+/// precision a dot's window f_s - f_t and its derivative by the level, times kT, are within u (4 + 2 X) of the law, u = 2^-24 = 6e-8 and
+/// X = (|a| + |b (mu_s - mu_t)| + |d mean| + |mu_s| + |mu_t|)/kT, relatively precise too while the window is above 2^-60; an enzyme's current
+/// within u (8 + 4 X) (Vf + Vr), X = (|mu| + |mu0| of both ends)/kT. (Double precision: the same with u = 2^-53. tests/sim/kernels_test.cpp)
+template <class T>
+struct Edges {
+  std::size_t n = 0;
+  const T* p[4] = {};
+  const T *mu_s = nullptr, *mu_t = nullptr;      ///< potentials of the ends
+  const T *node_s = nullptr, *node_t = nullptr;
+  bool one_target = false;                       ///< mu_t and node_t point to a single value: many edges into one node
+  T inverse = 1;                                 ///< quantum dots of equal temperatures: 1/(kT T); enzymes: 1/kT
+  const T *inverse_s = nullptr, *inverse_t = nullptr;  ///< quantum dots of unequal temperatures, per edge: 1/(kT T) of the ends
+  const T* quotient = nullptr;                   ///< enzymes, per edge: exp((mu0_t - mu0_s)/kT) = 1/Keq
+};
+
+/// Sum of the currents and of dI/dmu_t: edges from clamped nodes into one.
+template <class T>
+struct Sum {
+  T current = 0, by_target = 0;
+};
+Sum<double> sum(Law law, const Edges<double>& edges);
+Sum<float> sum(Law law, const Edges<float>& edges);
+/// The currents alone.
+double current_sum(Law law, const Edges<double>& edges);
+float current_sum(Law law, const Edges<float>& edges);
+
+/// Current and derivatives of each edge, [n] each.
+void each(Law law, const Edges<double>& edges, double* current, double* by_source, double* by_target);
+void each(Law law, const Edges<float>& edges, float* current, float* by_source, float* by_target);
+
+/// Adds -weight * dI/dp to the gradient of each edge's parameters, by_parameter[i] of LawInfo::names[i] (that of a null p is not touched);
+/// weight = lambda_s - lambda_t, per edge or one for all.
+void gradient(Law law, const Edges<double>& edges, const double* weight, bool one_weight, double* const (&by_parameter)[4]);
+void gradient(Law law, const Edges<float>& edges, const float* weight, bool one_weight, float* const (&by_parameter)[4]);
+
+/// out = exp(-x * inverse), arguments limited to +-707 (float: +-86).
+void exp_minus(std::size_t n, const double* x, const double* inverse, double* out);
+void exp_minus(std::size_t n, const float* x, const float* inverse, float* out);
+
+/// out = c_ref exp((mu - mu0) * inverse), the exponential limited to 2^-500 .. 2^500 (float: 2^-45 .. 2^45), where the current of an enzyme
+/// has long stopped to depend on it.
+void concentrations(std::size_t n, const double* mu, const double* mu0, double inverse, double c_ref, double* out);
+void concentrations(std::size_t n, const float* mu, const float* mu0, float inverse, float c_ref, float* out);
+
+/// out = 2^y, |y| limited to 1021 (float: 125): what an exponential costs.
+void power_of_two(std::size_t n, const double* y, double* out);
+void power_of_two(std::size_t n, const float* y, float* out);
+
+}  // namespace ness::sim::kernels

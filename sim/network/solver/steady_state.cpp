@@ -1,0 +1,245 @@
+#include "ness/network/steady_state.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+#include "solver/eigenvalues.hpp"
+#include "ness/network/rosenbrock.hpp"
+
+namespace ness::sim {
+
+namespace {
+constexpr double not_known = std::numeric_limits<double>::quiet_NaN();
+
+// The largest real part, if it has been established that none is larger.
+double known(const Leading& leading) { return leading.bound > leading.real ? not_known : leading.real; }
+
+// One relaxation being followed.
+class Following {
+ public:
+  Following(const Network& network, const Boundary& boundary, const Vector& start, const SteadyStateOptions& options, Network::Workspace& work)
+      : network_(network), options_(options), work_(work), path_(network, work), start_(start) {
+    network.impose(boundary, work);
+    for (const auto& [k, level] : boundary.held) start_[k] = level;
+    state_.potential = start_;
+    const double kT = network.spec().kT;
+    double scale = 0;
+    if (boundary.clamp.size() > 0) scale = boundary.clamp.cwiseAbs().maxCoeff();
+    for (std::size_t k = 0; k < network.free().size(); ++k) scale = std::max(scale, std::abs(boundary.theta[network.leak_mu_ref(k)]));
+    escape_ = options.escape * kT + 10 * scale;
+  }
+
+  SteadyState run(bool restored) {
+    path_.begin(state_.potential);
+    if (restored && options_.newton_first && newton_contracting()) return finish(Verdict::converged);
+    if (network_.linear() && newton(std::numeric_limits<double>::infinity(), true)) return finish(Verdict::converged);
+    state_.followed = true;
+    if (restored) state_.contracting = network_.contracting(work_, path_.slope);
+    while (state_.steps < options_.max_steps) {
+      if (!path_.step(options_.path_tolerance)) break;
+      ++state_.steps;
+      state_.potential = path_.y;
+      if (restored && state_.contracting) state_.contracting = network_.contracting(work_, path_.slope);
+      if (const std::optional<Verdict> verdict = arrived()) return finish(*verdict);
+    }
+    return finish(examine_for_cycle());
+  }
+
+ private:
+  // The question asked after every step: is the state at rest, or near enough that Newton may finish?
+  std::optional<Verdict> arrived() {
+    if (!path_.y.allFinite() || (path_.y - start_).cwiseAbs().maxCoeff() > escape_) return Verdict::diverged;
+    const double kT = network_.spec().kT;
+    if (path_.slope.sparse() && plainly_far(0.5 * options_.trust * kT)) return std::nullopt;
+    if (!network_.factor(work_, path_.slope)) return std::nullopt;
+    network_.solve(work_, path_.unbalanced, correction_);
+    const double distance = correction_.cwiseAbs().maxCoeff();
+    tried_ = path_.y;
+    left_ = distance;
+    untried_ = 0;
+    if (!(distance <= 0.5 * options_.trust * kT)) return std::nullopt;
+    state_.potential = path_.y;
+    if (newton_contracting()) return Verdict::converged;
+    if (distance <= 1e-3 * kT && newton_by_eigenvalues()) return Verdict::converged;
+    return std::nullopt;
+  }
+
+  // In large networks a factorisation is what a step costs, so Newton's step is only computed where it may be short: it is at least as long
+  // as any row of F = (dI/dmu) x step demands, and where dI/dmu changes little it hardly shrinks faster than the state moves; every fourth step it is
+  // computed all the same.
+  bool plainly_far(double near) {
+    for (Eigen::Index k = 0; k < path_.y.size(); ++k) {
+      if (std::abs(path_.unbalanced[k]) > path_.slope.row_magnitude(k) * near) return true;
+    }
+    return tried_.size() != 0 && ++untried_ < 4 && (path_.y - tried_).cwiseAbs().maxCoeff() < 0.5 * (left_ - near);
+  }
+
+  // Newton's method while every iterate is certified: there, and on the way, distances shrink along the flow.
+  bool newton_contracting() { return newton(options_.trust * network_.spec().kT, true); }
+
+  // Where the certificate fails at a state that hardly moves, the eigenvalues decide. At an unstable one the relaxation is only
+  // slow: it is moved along the unstable direction by less than any reading resolves, and followed on.
+  bool newton_by_eigenvalues() {
+    const Leading before = leading_eigenvalue(network_, work_, path_.y, path_.slope, true);
+    if (!(before.bound < 0)) {
+      if (before.real > 0 && kicks_ < 8) {
+        ++kicks_;
+        path_.kick(1e-6 * network_.spec().kT * before.direction, 0.3 / before.modulus);
+      }
+      return false;
+    }
+    if (!newton(1e-2 * network_.spec().kT, false)) return false;
+    const Leading after = leading_eigenvalue(network_, work_, state_.potential, slope_, false);
+    state_.max_real_eigenvalue = known(after);
+    return after.bound < 0;
+  }
+
+  bool newton(double trust, bool certified) {
+    Vector mu = state_.potential;
+    const Vector from = mu;
+    unbalanced_ = path_.unbalanced;
+    slope_ = path_.slope;
+    double before = std::numeric_limits<double>::infinity();
+    for (int iteration = 0; iteration < 25; ++iteration) {
+      if (certified && !network_.contracting(work_, slope_)) return false;
+      if (!network_.factor(work_, slope_)) return false;
+      network_.solve(work_, unbalanced_, correction_);
+      const double size = correction_.cwiseAbs().maxCoeff();
+      if (!(size <= trust)) return false;
+      mu += correction_;
+      if ((mu - from).cwiseAbs().maxCoeff() > trust) return false;
+      if (size <= options_.tolerance * network_.spec().kT) {
+        state_.potential = mu;
+        state_.bound = size;
+        state_.residual = unbalanced_.cwiseAbs().maxCoeff();
+        state_.max_real_eigenvalue = not_known;
+        return true;
+      }
+      if (iteration > 2 && size > 0.5 * before) return false;
+      before = size;
+      network_.evaluate(work_, mu, unbalanced_, &slope_);
+      ++state_.evaluations;
+    }
+    return false;
+  }
+
+  // The relaxation has not come to rest. Followed closely, it either still does, or it returns to a state it has been in: a limit
+  // cycle. The section is the plane through a visited state across the flow there.
+  Verdict examine_for_cycle() {
+    if (!path_.y.allFinite()) return Verdict::diverged;
+    const double close = std::min(options_.path_tolerance, 1e-4 * network_.spec().kT);
+    for (int cycle = 0; cycle < 60; ++cycle) {
+      const Vector origin = path_.y, across = path_.rate();
+      double amplitude = 0, before = 0;
+      bool left = false;
+      for (std::uint32_t k = 0; k < options_.max_steps; ++k) {
+        const Vector previous = path_.y;
+        if (!path_.step(close)) return Verdict::not_converged;
+        ++state_.steps;
+        state_.potential = path_.y;
+        if (const std::optional<Verdict> verdict = arrived()) return *verdict;
+        const double side = across.dot(path_.y - origin);
+        const double distance = (path_.y - origin).cwiseAbs().maxCoeff();
+        amplitude = std::max(amplitude, distance);
+        left = left || side < 0;
+        if (left && before < 0 && side >= 0) {
+          const Vector crossing = previous + (path_.y - previous) * (before / (before - side));
+          const double miss = (crossing - origin).cwiseAbs().maxCoeff();
+          // A chord of a step misses the curve by the step's curvature; 2 % of the amplitude allows for that.
+          if (amplitude > 1e-2 * network_.spec().kT && miss < 0.02 * amplitude) {
+            if (++returns_ >= 3) return Verdict::limit_cycle;
+          } else {
+            returns_ = 0;
+          }
+          break;
+        }
+        before = side;
+      }
+      if (!left) return Verdict::not_converged;
+    }
+    return Verdict::not_converged;
+  }
+
+  SteadyState finish(Verdict verdict) {
+    state_.verdict = verdict;
+    state_.time = path_.time;
+    state_.evaluations += path_.evaluations;
+    if (state_.potential.allFinite()) {
+      state_.displacement = (state_.potential - start_).size() == 0 ? 0 : (state_.potential - start_).cwiseAbs().maxCoeff();
+    }
+    if (verdict != Verdict::converged) {
+      state_.bound = std::numeric_limits<double>::infinity();
+      state_.residual = path_.unbalanced.size() == 0 ? 0 : path_.unbalanced.cwiseAbs().maxCoeff();
+      state_.max_real_eigenvalue = not_known;
+    }
+    if (options_.eigenvalue && state_.potential.allFinite()) {
+      network_.evaluate(work_, state_.potential, unbalanced_, &slope_);
+      state_.max_real_eigenvalue = known(leading_eigenvalue(network_, work_, state_.potential, slope_, false));
+    }
+    return std::move(state_);
+  }
+
+  const Network& network_;
+  const SteadyStateOptions& options_;
+  Network::Workspace& work_;
+  Rosenbrock path_;
+  Vector start_, unbalanced_, correction_;
+  Slope slope_;
+  SteadyState state_;
+  double escape_ = 0;
+  Vector tried_;        // where Newton's step was last computed
+  double left_ = 0;     // how long it was
+  int kicks_ = 0, returns_ = 0, untried_ = 0;
+};
+}  // namespace
+
+const char* to_string(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::converged: return "converged";
+    case Verdict::not_converged: return "not_converged";
+    case Verdict::limit_cycle: return "limit_cycle";
+    case Verdict::diverged: return "diverged";
+  }
+  return "?";
+}
+
+std::string SteadyStateOptions::problem() const {
+  auto positive = [](const char* name, double value) {
+    return value > 0 && std::isfinite(value) ? std::string() : std::string(name) + " is " + std::to_string(value) + ", expected a finite number > 0";
+  };
+  for (const auto& [name, value] : {std::pair{"path_tolerance", path_tolerance}, {"trust", trust}, {"tolerance", tolerance}, {"escape", escape}}) {
+    if (std::string p = positive(name, value); !p.empty()) return p;
+  }
+  if (max_steps == 0) return "max_steps is 0, expected at least 1";
+  return {};
+}
+
+SteadyState relax(const Network& network, const Boundary& boundary, const Vector& start, const SteadyStateOptions& options, bool restored,
+                  Network::Workspace& work) {
+  if (static_cast<std::size_t>(start.size()) != network.free().size()) {
+    throw std::invalid_argument("steady state: a start of " + std::to_string(start.size()) + " potentials for " + std::to_string(network.free().size()) + " free nodes");
+  }
+  return Following(network, boundary, start, options, work).run(restored);
+}
+
+SteadyState relax(const Network& network, const Boundary& boundary, const Vector& start, const SteadyStateOptions& options) {
+  if (std::string p = options.problem(); !p.empty()) throw std::invalid_argument("steady state: " + p);
+  const Network::WorkspacePtr work = network.workspace();
+  return relax(network, boundary, start, options, false, *work);
+}
+
+double max_real_eigenvalue(const Network& network, const Boundary& boundary, const Vector& potential) {
+  const Network::WorkspacePtr work = network.workspace();
+  network.impose(boundary, *work);
+  Vector unbalanced;
+  Slope slope;
+  network.evaluate(*work, potential, unbalanced, &slope);
+  return known(leading_eigenvalue(network, *work, potential, slope, false));
+}
+
+}  // namespace ness::sim

@@ -1,0 +1,56 @@
+#include "fuzz.hpp"
+
+#include <catch2/catch.hpp>
+
+#include <filesystem>
+#include <fstream>
+
+#include "ness/training/data_files.hpp"
+
+using namespace ness;
+
+namespace {
+struct Scratch {
+  std::filesystem::path path;
+  Scratch() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "ness-fuzz-XXXXXX").string();
+    path = ::mkdtemp(pattern.data());
+  }
+  ~Scratch() { std::filesystem::remove_all(path); }
+  std::string write(const std::string& name, const std::string& text) const {
+    std::ofstream(path / name, std::ios::binary) << text;
+    return (path / name).string();
+  }
+};
+}  // namespace
+
+TEST_CASE("damaged IDX files are read or refused, and nothing else") {
+  const Scratch scratch;
+  Random random(1);
+  std::string valid{'\0', '\0', '\x08', '\x03', '\0', '\0', '\0', '\x02', '\0', '\0', '\0', '\x03', '\0', '\0', '\0', '\x02'};
+  valid += "abcdefghijkl";
+  CHECK(read_idx(scratch.write("valid.idx", valid)).values.size() == 12);
+  int refused = 0;
+  for (int i = 0; i < 3000; ++i) {
+    const std::string path = scratch.write("damaged.idx", fuzz::damaged(valid, random));
+    fuzz::answered([&] { read_idx(path); }, refused);
+  }
+  CHECK(refused > 1000);  // most damage is to sizes or lengths
+}
+
+TEST_CASE("damaged CSV files are read or refused, and nothing else") {
+  const Scratch scratch;
+  Random random(2);
+  const std::string valid = "x,y,t\n1,2,3\n-0.5,1e3,7\n0,0,0\n";
+  CsvOptions options;
+  options.inputs = {"x", "y"};
+  options.targets = {"t"};
+  options.train = scratch.write("valid.csv", valid);
+  CHECK(csv_task(options, 0, 1).train.size() == 3);
+  int refused = 0;
+  for (int i = 0; i < 3000; ++i) {
+    options.train = scratch.write("damaged.csv", fuzz::damaged(valid, random));
+    fuzz::answered([&] { csv_task(options, 0, 1); }, refused);
+  }
+  CHECK(refused > 500);
+}

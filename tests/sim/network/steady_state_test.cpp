@@ -1,0 +1,209 @@
+#include <catch2/catch.hpp>
+
+#include <cmath>
+#include <set>
+
+#include <Eigen/Dense>
+
+#include "ness/network/steady_state.hpp"
+#include "ness/network/transient.hpp"
+#include "sim/network/networks.hpp"
+
+using namespace networks;
+
+namespace {
+// One dot with NDC from a clamped node into one with a leak: mu' = I(x, mu) - g (mu - r). For these numbers and x = 8 the dot's level
+// passes the node's own potential near 1 while the source is far above: the node's own differential conductance is negative there.
+constexpr double gamma_dot = 6, a_dot = 22, b_dot = -3, g_leak = 0.5, reference = -5;
+
+NetworkSpec one_dot(double start) {
+  NetworkSpec spec;
+  add_node(spec, true);
+  add_node(spec, false, leak(g_leak, reference));
+  spec.nodes[1].mu_init = start;
+  add_edge(spec, 0, 1, quantum_dot(gamma_dot, a_dot, b_dot));
+  spec.graph.outputs = {1};
+  return spec;
+}
+
+double balance(double x, double mu) {
+  const double eps = a_dot + b_dot * (x - mu);
+  return gamma_dot * (1 / (1 + std::exp(eps - x)) - 1 / (1 + std::exp(eps - mu))) - g_leak * (mu - reference);
+}
+
+// A root of the balance between two potentials of opposite sign, by bisection.
+template <class F>
+double bisect(F f, double low, double high) {
+  const bool rising = f(high) > 0;
+  for (int i = 0; i < 200; ++i) {
+    const double middle = 0.5 * (low + high);
+    ((f(middle) > 0) == rising ? high : low) = middle;
+  }
+  return 0.5 * (low + high);
+}
+}  // namespace
+
+TEST_CASE("a linear network settles at the solution of its linear equations") {
+  // A Wheatstone bridge with a leak: solved by hand as (L + g) mu = sum of G x.
+  NetworkSpec spec;
+  add_node(spec, true);
+  add_node(spec, true);
+  add_node(spec, false);
+  add_node(spec, false, leak(0.2, 1.5));
+  add_edge(spec, 0, 2, linear(1));
+  add_edge(spec, 2, 1, linear(2));
+  add_edge(spec, 0, 3, linear(3));
+  add_edge(spec, 3, 1, linear(0.5));
+  add_edge(spec, 2, 3, linear(0.7));
+  spec.graph.outputs = {3};
+  const Network network(spec);
+  const Vector theta = network.theta();
+  const double x0 = 2, x1 = -1;
+  const SteadyState state = relax(network, boundary(theta, {x0, x1}), network.rest());
+  REQUIRE(state.verdict == Verdict::converged);
+  Matrix A(2, 2);
+  A << 1 + 2 + 0.7, -0.7, -0.7, 3 + 0.5 + 0.7 + 0.2;
+  const Vector expected = A.fullPivLu().solve(Vector{{1 * x0 + 2 * x1, 3 * x0 + 0.5 * x1 + 0.2 * 1.5}});
+  CHECK((state.potential - expected).cwiseAbs().maxCoeff() < 1e-13);
+}
+
+TEST_CASE("injected currents and held nodes") {
+  NetworkSpec spec;
+  add_node(spec, true);
+  add_node(spec, false, leak(0.5));
+  add_node(spec, false, leak(1));
+  add_edge(spec, 0, 1, linear(1));
+  add_edge(spec, 1, 2, linear(2));
+  const Network network([&] { spec.graph.outputs = {2}; return spec; }());
+  const Vector theta = network.theta();
+  Boundary b = boundary(theta, {1});
+  b.inject = Vector{{0.3, -0.2}};
+  SteadyState state = relax(network, b, network.rest());
+  // (1 + 0.5 + 2) m1 - 2 m2 = 1.3, -2 m1 + 3 m2 = -0.2
+  CHECK(state.potential[0] == Approx((3 * 1.3 - 0.4) / 6.5).epsilon(1e-12));
+  CHECK(state.potential[1] == Approx((3.5 * -0.2 + 2 * 1.3) / 6.5).epsilon(1e-12));
+  b.held = {{0, 0.8}};
+  state = relax(network, b, network.rest());
+  REQUIRE(state.verdict == Verdict::converged);
+  CHECK(state.potential[0] == 0.8);
+  CHECK(state.potential[1] == Approx((2 * 0.8 - 0.2) / 3).epsilon(1e-12));
+}
+
+TEST_CASE("a bistable node goes to the root on its side, and never to the unstable one between") {
+  const double x = 8;
+  auto f = [&](double mu) { return balance(x, mu); };
+  // Scan for the sign changes: an odd number of roots, alternately stable.
+  std::vector<double> roots;
+  for (double mu = -15; mu < 15; mu += 0.01) {
+    if ((f(mu) > 0) != (f(mu + 0.01) > 0)) roots.push_back(bisect(f, mu, mu + 0.01));
+  }
+  REQUIRE(roots.size() == 3);
+  for (const double start : {-8.0, -4.0, roots[1] - 1e-3, roots[1] + 1e-3, 4.0, 8.0}) {
+    const Network network(one_dot(start));
+    const Vector theta = network.theta();
+    const SteadyState state = relax(network, boundary(theta, {x}), network.rest());
+    INFO("start " << start);
+    REQUIRE(state.verdict == Verdict::converged);
+    const double expected = start < roots[1] ? roots[0] : roots[2];
+    CHECK(state.potential[0] == Approx(expected).epsilon(1e-10));
+    CHECK(max_real_eigenvalue(network, boundary(theta, {x}), state.potential) < 0);
+  }
+  // Started exactly on the unstable root nothing moves it; that it is unstable is noticed, and it is left.
+  const Network network(one_dot(roots[1]));
+  const Vector theta = network.theta();
+  const SteadyState state = relax(network, boundary(theta, {x}), network.rest());
+  REQUIRE(state.verdict == Verdict::converged);
+  CHECK(std::min(std::abs(state.potential[0] - roots[0]), std::abs(state.potential[0] - roots[2])) < 1e-9);
+}
+
+TEST_CASE("beyond the fold the other branch is reached, and a restored start on a living branch keeps it") {
+  const Network network(one_dot(0.0));
+  const Vector theta = network.theta();
+  const auto work = network.workspace();
+  // Follow one branch by restored starts while x grows; compare with the time integration from the same starts.
+  Vector branch = relax(network, boundary(theta, {0}), Vector::Constant(1, -6), {}, true, *work).potential;
+  int jumps = 0;
+  for (double x = 0.25; x < 12; x += 0.25) {
+    const Boundary now = boundary(theta, {x});
+    const SteadyState state = relax(network, now, branch, {}, true, *work);
+    REQUIRE(state.verdict == Verdict::converged);
+    const double times[] = {2000.0};
+    CHECK(std::abs(state.potential[0] - follow(network, now, branch, times).front()[0]) < 1e-6);
+    jumps += state.displacement > 1 ? 1 : 0;
+    branch = state.potential;
+  }
+  CHECK(jumps >= 1);
+}
+
+TEST_CASE("a relaxation that ends in a limit cycle is not called a steady state") {
+  const Network network(oscillator());
+  const Vector theta = network.theta();
+  const Boundary b = boundary(theta, {-3.4166249351909352});
+  const SteadyState state = relax(network, b, network.rest());
+  CHECK(state.verdict == Verdict::limit_cycle);
+  CHECK(std::isinf(state.bound));
+  // The time integration agrees: still moving, by much, after a thousand time constants.
+  const double times[] = {3000, 3001, 3002, 3005, 3010};
+  const auto states = follow(network, b, network.rest(), times);
+  double spread = 0;
+  for (const Vector& s : states) spread = std::max(spread, (s - states.front()).cwiseAbs().maxCoeff());
+  CHECK(spread > 0.1);
+}
+
+TEST_CASE("a node that no current can hold has diverged") {
+  // A dot carries at most gamma; 2 are injected, and there is no leak.
+  NetworkSpec spec;
+  add_node(spec, true);
+  add_node(spec, false);
+  add_edge(spec, 0, 1, quantum_dot(1, 0, 0));
+  spec.graph.outputs = {1};
+  const Network network(spec);
+  const Vector theta = network.theta();
+  Boundary b = boundary(theta, {0});
+  b.inject = Vector::Constant(1, 2.0);
+  CHECK(relax(network, b, network.rest()).verdict == Verdict::diverged);
+}
+
+TEST_CASE("too few steps is not_converged, with an infinite bound") {
+  const Network network(oscillator());
+  const Vector theta = network.theta();
+  SteadyStateOptions options;
+  options.max_steps = 3;
+  const SteadyState state = relax(network, boundary(theta, {-3.4}), network.rest(), options);
+  CHECK(state.verdict == Verdict::not_converged);
+  CHECK(std::isinf(state.bound));
+}
+
+TEST_CASE("random networks with NDC reach the state of a fine-step time integration") {
+  // The long version, 10^5 relaxations, is one of the bars.
+  int converged = 0, elsewhere = 0;
+  for (const auto& layers : {std::vector<std::uint32_t>{2, 2, 1}, {20, 10, 5}, {1, 32, 2, 1}}) {
+    for (std::uint64_t seed = 0; seed < 40; ++seed) {
+      const Network network(random_dots(layers, seed, 3, 0, seed % 2 == 1));
+      const Vector theta = network.theta();
+      Boundary b;
+      b.theta = theta.data();
+      Random random(seed, 5);
+      b.clamp.resize(layers[0]);
+      for (double& x : b.clamp) x = random.uniform(-6, 6);
+      const SteadyState state = relax(network, b, network.rest());
+      REQUIRE(state.verdict == Verdict::converged);
+      ++converged;
+      CHECK(max_real_eigenvalue(network, b, state.potential) < 0);
+      const double times[] = {1e4};
+      elsewhere += (follow(network, b, network.rest(), times).front() - state.potential).cwiseAbs().maxCoeff() > 1e-5 ? 1 : 0;
+    }
+  }
+  CHECK(converged == 120);
+  CHECK(elsewhere == 0);
+}
+
+TEST_CASE("unusable options are refused with their value") {
+  SteadyStateOptions options;
+  options.path_tolerance = 0;
+  const Network network(oscillator());
+  const Vector theta = network.theta();
+  CHECK_THROWS_WITH(relax(network, boundary(theta, {0}), network.rest(), options), Catch::Contains("path_tolerance is 0"));
+  CHECK_THROWS_WITH(relax(network, boundary(theta, {0}), Vector::Zero(3)), Catch::Contains("3 potentials for 2 free nodes"));
+  CHECK_THROWS_WITH(relax(network, boundary(theta, {0, 1}), network.rest()), Catch::Contains("2 levels for 1 clamped nodes"));
+}

@@ -1,0 +1,502 @@
+// Calibration: offsets found to rounding where nothing is noisy, gauges named, wrong rows left out, intervals that mean what they say.
+#include "ness/calibration/calibration.hpp"
+
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <filesystem>
+
+#include "ness/runs/logged_run.hpp"
+#include "ness/device/digest.hpp"
+#include "ness/device/error.hpp"
+#include "ness/device/random.hpp"
+#include "ness/record/recorder.hpp"
+#include "ness/network/sensitivity.hpp"
+#include "ness/network/steady_state.hpp"
+
+using namespace ness;
+
+namespace {
+
+struct TemporaryDirectory {
+  std::filesystem::path path;
+  TemporaryDirectory() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "ness-calibration-XXXXXX").string();
+    REQUIRE(mkdtemp(pattern.data()) != nullptr);
+    path = pattern;
+  }
+  ~TemporaryDirectory() { std::filesystem::remove_all(path); }
+};
+
+const std::string dots = R"(seed = 3
+[network]
+law = "quantum-dot"
+layers = [2, 2, 1]
+[parameters.gamma]
+value = 1.0
+range = [0.05, 40.0]
+[parameters.a]
+normal = [0.0, 1.0]
+[parameters.b]
+value = 0.0
+trainable = false
+[parameters.b.layer-2]
+value = -1.0
+[parameters.g]
+value = 0.37
+trainable = false
+[parameters.mu_ref]
+value = 0.0
+[task]
+kind = "xor"
+[estimator]
+kind = "ep-centred"
+beta = 0.05
+[optimizer]
+rate = 0.05
+[training]
+epochs = 60
+)";
+
+Experiment load(const std::string& text, const std::vector<std::string>& set = {}) {
+  LoadOptions options;
+  options.set = set;
+  return experiment_from_text(text, "bench.toml", options);
+}
+
+/// Trains with a log.
+void train(const Experiment& experiment, Run& run, const std::string& path) {
+  LogWriter log(path, log_header(experiment, run, "test"), experiment.log);
+  Recorder recorder(run.device(), log);
+  Trainer trainer(recorder, *run.estimator, *experiment.task, *run.space, experiment.optimizer, run.training);
+  trainer.observe(recorder);
+  trainer.run(run.theta);
+  log.close(ExitStatus::finished, "done");
+}
+
+/// A log, what was fitted to it, and what it was made with.
+struct Logged {
+  TemporaryDirectory directory;
+  Experiment experiment;
+  Run run;
+  std::unique_ptr<LogReader> log;
+  CalibrationData data;
+
+  explicit Logged(const std::vector<std::string>& set, std::uint64_t rows = 500) : experiment(load(dots, set)), run(prepare(experiment)) {
+    train(experiment, run, path());
+    log = std::make_unique<LogReader>(path());
+    data = calibration_data(*log, experiment, run, rows);
+  }
+  std::string path() const { return (directory.path / "run.h5").string(); }
+  Calibration calibrated(const CalibrationOptions& options = {}) const { return calibrate(*run.network, experiment.simulation.steady_state, data, experiment.twin, options); }
+};
+
+/// Relaxations of a network whose parameters are off, each with other setpoints and inputs.
+CalibrationData simulated(const sim::Network& network, const Vector& offset, std::size_t rows) {
+  const std::vector<ParameterInfo> parameters = network.parameter_info();
+  CalibrationData data;
+  for (const std::uint32_t node : network.free()) data.readings.push_back({node, false, "node-" + std::to_string(node)});
+  data.nudged_by_leak.assign(network.free().size(), false);
+  data.logged = data.usable = rows;
+  Random random(11);
+  for (std::size_t i = 0; i < rows; ++i) {
+    CalibrationRow row;
+    row.row = i;
+    Vector theta = network.theta();
+    for (Eigen::Index p = 0; p < theta.size(); ++p) {
+      const double step = random.normal();
+      theta[p] = parameters[static_cast<std::size_t>(p)].scale == Scale::log ? theta[p] * std::exp(0.5 * step) : theta[p] + step;
+    }
+    row.theta = std::make_shared<const Vector>(theta);
+    row.clamp.resize(static_cast<Eigen::Index>(network.clamped().size()));
+    for (double& level : row.clamp) level = random.uniform(-2, 3);
+    const Vector truth = offset_values(parameters, theta, offset);
+    sim::Boundary boundary;
+    boundary.theta = truth.data();
+    boundary.clamp = row.clamp;
+    const sim::SteadyState state = sim::relax(network, boundary, network.rest());
+    REQUIRE(state.verdict == sim::Verdict::converged);
+    row.reading = state.potential;
+    row.sigma = Vector::Constant(row.reading.size(), std::nan(""));
+    data.rows.push_back(std::move(row));
+  }
+  return data;
+}
+
+sim::NetworkSpec linear_network(double g) {
+  sim::NetworkSpec spec;
+  spec.graph = layered({2, 2, 1});
+  spec.nodes.resize(5);
+  for (std::size_t k = 2; k < 5; ++k) {
+    spec.nodes[k].g = g;
+    spec.nodes[k].mu_ref = 0.2;
+  }
+  for (std::size_t e = 0; e < 6; ++e) spec.edges.push_back({sim::Law::linear, {0.5 + 0.2 * static_cast<double>(e), 0, 0, 0}});
+  return spec;
+}
+
+Vector some_offsets(const sim::Network& network) {
+  Vector offset(static_cast<Eigen::Index>(network.parameters()));
+  for (Eigen::Index i = 0; i < offset.size(); ++i) offset[i] = 0.06 * std::cos(1.0 + 1.9 * static_cast<double>(i));
+  return offset;
+}
+
+std::string why_not(const std::function<void()>& act) {
+  try {
+    act();
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+  return "nothing was refused";
+}
+
+}  // namespace
+
+TEST_CASE("without noise a logged run gives the offsets of its device back, gains too", "[calibration]") {
+  const Logged logged({"device.variation=0.05"});
+  CalibrationOptions options;
+  SECTION("offsets of parameters") {
+    const Calibration found = logged.calibrated(options);
+    CHECK(found.converged);
+    CHECK(found.rank == 24);
+    CHECK(found.not_identified.empty());
+    CHECK(found.left_out.empty());
+    const Vector truth = logged.run.noisy->variation();
+    REQUIRE(truth.cwiseAbs().maxCoeff() > 0.05);
+    // States are exact to 1e-14 kT, and the worst determined combination is off by 1e4 times that.
+    CHECK((found.twin.theta - truth).cwiseAbs().maxCoeff() < 1e-8);
+    CHECK(*std::max_element(found.noise.begin(), found.noise.end()) < 1e-10);
+    CHECK(std::isnan(found.chi_squared));
+  }
+  SECTION("on any number of threads the same bits") {
+    options.threads = 1;
+    const Vector one = logged.calibrated(options).twin.theta;
+    options.threads = 3;
+    CHECK(logged.calibrated(options).twin.theta == one);
+  }
+  SECTION("and gains of readings and inputs, where they are asked for") {
+    CalibrationData data = logged.data;
+    const Vector gain = (Vector(3) << 1.01, 0.98, 1.02).finished(), zero = (Vector(3) << 0.02, -0.01, 0.015).finished();
+    for (CalibrationRow& row : data.rows) row.reading = (gain.array() * row.reading.array() + zero.array()).matrix();
+    // Inputs of two levels: told x where the device was held at gain x + offset.
+    const Vector input_gain = (Vector(2) << 0.99, 1.015).finished(), input_zero = (Vector(2) << -0.02, 0.01).finished();
+    for (CalibrationRow& row : data.rows) row.clamp = ((row.clamp - input_zero).array() / input_gain.array()).matrix();
+    options.gains = true;
+    CHECK(calibrate(*logged.run.network, {}, logged.data, {}, options).rank == 30);
+    options.inputs = true;
+    const Calibration found = calibrate(*logged.run.network, {}, data, {}, options);
+    CHECK((found.twin.input_gain - input_gain).cwiseAbs().maxCoeff() < 1e-7);
+    CHECK((found.twin.gain - gain).cwiseAbs().maxCoeff() < 1e-7);
+    // Nobody knows where 0 is: with all inputs, levels a and leak references higher by the same, and readings lower by gain times it, the same is read.
+    CHECK(found.rank == 33);
+    REQUIRE(found.not_identified.size() == 1);
+    REQUIRE(found.not_identified[0].size() == 2 + 6 + 3 + 3);
+    Vector direction = Vector::Zero(34), truth = direction, offset = direction;
+    for (const auto& [coefficient, unknown] : found.not_identified[0]) direction[static_cast<Eigen::Index>(unknown)] = coefficient;
+    direction /= direction[6];
+    for (std::size_t i = 0; i < 34; ++i) {
+      const std::string& name = found.unknowns[i].name;
+      const double expected = name.starts_with("offset of in") || name[0] == 'a' || name.starts_with("mu_ref") ? 1 : name.starts_with("offset of") ? -gain[static_cast<Eigen::Index>(i) - 27] : 0;
+      CHECK(direction[static_cast<Eigen::Index>(i)] == Approx(expected).margin(1e-6));
+      CHECK(found.unknowns[i].identified == (expected == 0));
+      offset[static_cast<Eigen::Index>(i)] = found.unknowns[i].offset;
+    }
+    truth << logged.run.noisy->variation(), (gain.array() - 1).matrix(), zero, (input_gain.array() - 1).matrix(), input_zero;
+    // All but that is found.
+    const Vector error = offset - truth;
+    CHECK((error - direction * (direction.dot(error) / direction.squaredNorm())).cwiseAbs().maxCoeff() < 1e-7);
+    // With the meters trusted, the inputs are known.
+    data = logged.data;
+    for (CalibrationRow& row : data.rows) row.clamp = ((row.clamp - input_zero).array() / input_gain.array()).matrix();
+    options.gains = false;
+    const Calibration inputs = calibrate(*logged.run.network, {}, data, {}, options);
+    CHECK(inputs.rank == 28);
+    CHECK((inputs.twin.input_gain - input_gain).cwiseAbs().maxCoeff() < 1e-8);
+    CHECK((inputs.twin.input_offset - input_zero).cwiseAbs().maxCoeff() < 1e-8);
+    CHECK((inputs.twin.theta - logged.run.noisy->variation()).cwiseAbs().maxCoeff() < 1e-8);
+    // The file says so; and gains that are known are used, and kept, where they are not asked for again.
+    const Experiment twin = load(twin_text(logged.experiment, *logged.run.network, data, inputs, options, "run.h5"));
+    CHECK(twin.twin.input_gain == inputs.twin.input_gain);
+    CHECK(twin.twin.input_offset == inputs.twin.input_offset);
+    CHECK(twin.twin.gain.size() == 0);
+    options.inputs = false;
+    const Calibration kept = calibrate(*logged.run.network, {}, data, twin.twin, options);
+    CHECK(kept.rank == 24);
+    CHECK(kept.twin.input_gain == inputs.twin.input_gain);
+    CHECK((kept.twin.theta - inputs.twin.theta).cwiseAbs().maxCoeff() < 1e-8);
+    CHECK(load(twin_text(twin, *logged.run.network, data, kept, options, "run.h5")).twin.input_offset == inputs.twin.input_offset);
+  }
+}
+
+TEST_CASE("with noise: its size, and errors that fit the intervals", "[calibration]") {
+  const Logged logged({"device.variation=0.05", "device.read_noise=1e-3"}, 720);
+  const Calibration found = logged.calibrated();
+  const Vector truth = logged.run.noisy->variation();
+  REQUIRE(found.rank == 24);
+  double squares = 0;
+  for (std::size_t i = 0; i < 24; ++i) {
+    const CalibratedUnknown& unknown = found.unknowns[i];
+    REQUIRE(unknown.identified);
+    // 24 normal errors beyond 4.5 standard errors: once in 6,000 seeds; the seed is fixed.
+    CHECK(std::abs(unknown.offset - truth[static_cast<Eigen::Index>(i)]) < 4.5 * unknown.standard_error);
+    squares += std::pow((unknown.offset - truth[static_cast<Eigen::Index>(i)]) / unknown.standard_error, 2);
+    // 1.9611: Student's t of 2,136 degrees of freedom at 0.975.
+    CHECK((unknown.high - unknown.low) / (2 * unknown.standard_error) == Approx(1.9611).margin(2e-4));
+  }
+  // Chi-squared of (correlated) 24 numbers: a mean square within 0.2 and 3 is no matter of chance.
+  CHECK(squares / 24 > 0.2);
+  CHECK(squares / 24 < 3);
+  // 720 readings know their noise to 1/sqrt(1440) = 2.6 %: 4 of these.
+  for (const double noise : found.noise) CHECK(noise == Approx(1e-3).epsilon(0.1));
+  CHECK(found.degrees_of_freedom == Approx(2160 - 24).epsilon(1e-9));
+  // sqrt(2 / 2136) = 0.031: 4 of these.
+  CHECK(found.chi_squared == Approx(1).margin(0.12));
+}
+
+TEST_CASE("what no datum can tell is named", "[calibration]") {
+  SECTION("conductances without a current are known up to a common factor") {
+    const sim::Network network(linear_network(0.4));
+    const CalibrationData data = simulated(network, some_offsets(network), 60);
+    const Calibration found = calibrate(network, {}, data, {}, {});
+    // I(mu) = 0 is homogeneous in all G and g: adding one number to all their logarithms moves no potential.
+    CHECK(found.rank == network.parameters() - 1);
+    REQUIRE(found.not_identified.size() == 1);
+    CHECK(found.not_identified[0].size() == 9);  // 6 G, 3 g
+    for (const auto& [coefficient, unknown] : found.not_identified[0]) {
+      CHECK(coefficient == Approx(1).margin(1e-7));
+      CHECK(found.unknowns[unknown].scale == Scale::log);
+    }
+    const Vector truth = some_offsets(network);
+    double mean = 0;
+    for (std::size_t i = 0; i < found.unknowns.size(); ++i) {
+      const bool conductance = found.unknowns[i].scale == Scale::log;
+      CHECK(found.unknowns[i].identified == !conductance);
+      if (conductance) mean += truth[static_cast<Eigen::Index>(i)] / 9;
+    }
+    // Ratios are found, and the factor that nobody knows is left at 1: the mean of the logarithms' offsets is 0.
+    for (std::size_t i = 0; i < found.unknowns.size(); ++i) {
+      const double known = truth[static_cast<Eigen::Index>(i)] - (found.unknowns[i].scale == Scale::log ? mean : 0);
+      CHECK(found.unknowns[i].offset == Approx(known).margin(1e-8));
+    }
+  }
+  SECTION("without leaks: the factor, and each parameter of a leak that is not there") {
+    const sim::Network network(linear_network(0));
+    Vector truth = some_offsets(network);
+    const Calibration found = calibrate(network, {}, simulated(network, truth, 60), {}, {});
+    CHECK(found.rank == 5);  // 6 conductances but for a factor
+    REQUIRE(found.not_identified.size() == 7);
+    std::size_t alone = 0, together = 0;
+    for (const Combination& sum : found.not_identified) {
+      alone += sum.size() == 1;
+      together += sum.size() == 6;
+      for (const auto& [coefficient, unknown] : sum) {
+        CHECK(coefficient == Approx(1).margin(1e-7));
+        CHECK((found.unknowns[unknown].name[0] == 'G') == (sum.size() == 6));
+      }
+    }
+    CHECK(alone == 6);
+    CHECK(together == 1);
+  }
+  SECTION("a measured current makes all conductances known") {
+    const sim::Network network(linear_network(0.4));
+    CalibrationData data = simulated(network, some_offsets(network), 60);
+    data.readings.push_back({0, true, "current at node-0"});
+    for (CalibrationRow& row : data.rows) {
+      const Vector truth = offset_values(network.parameter_info(), *row.theta, some_offsets(network));
+      // Ohm's law at the first input.
+      const double current = truth[0] * (row.clamp[0] - row.reading[0]) + truth[2] * (row.clamp[0] - row.reading[1]);
+      row.reading.conservativeResize(4);
+      row.reading[3] = current;
+      row.sigma = Vector::Constant(4, std::nan(""));
+    }
+    const Calibration found = calibrate(network, {}, data, {}, {});
+    CHECK(found.rank == network.parameters());
+    CHECK((found.twin.theta - some_offsets(network)).cwiseAbs().maxCoeff() < 1e-8);
+  }
+  SECTION("so does a known injected current; one through a leak that is off does not") {
+    for (const bool by_leak : {false, true}) {
+      const sim::Network network(linear_network(0.4));
+      const Vector offset = some_offsets(network);
+      CalibrationData data = simulated(network, offset, 60);
+      data.nudged_by_leak.assign(3, by_leak);
+      for (CalibrationRow& row : data.rows) {
+        row.nudge = (Vector(3) << 0.3, -0.2, 0.5).finished();
+        const Vector truth = offset_values(network.parameter_info(), *row.theta, offset);
+        sim::Boundary boundary;
+        boundary.theta = truth.data();
+        boundary.clamp = row.clamp;
+        boundary.inject = row.nudge;
+        for (std::size_t k = 0; k < 3 && by_leak; ++k) boundary.inject[static_cast<Eigen::Index>(k)] *= std::exp(offset[static_cast<Eigen::Index>(network.leak_g(k))]);
+        row.reading = sim::relax(network, boundary, network.rest()).potential;
+      }
+      const Calibration found = calibrate(network, {}, data, {}, {});
+      CHECK(found.rank == network.parameters() - by_leak);
+      if (!by_leak) CHECK((found.twin.theta - offset).cwiseAbs().maxCoeff() < 1e-8);
+    }
+  }
+}
+
+TEST_CASE("held nodes are imposed, not read", "[calibration]") {
+  const sim::Network network(linear_network(0.4));
+  const Vector offset = some_offsets(network);
+  CalibrationData data = simulated(network, offset, 60);
+  for (std::size_t i = 0; i < data.rows.size(); i += 2) {
+    CalibrationRow& row = data.rows[i];
+    const Vector truth = offset_values(network.parameter_info(), *row.theta, offset);
+    sim::Boundary boundary;
+    boundary.theta = truth.data();
+    boundary.clamp = row.clamp;
+    boundary.held = row.held = {{1, 0.7}};
+    row.reading = sim::relax(network, boundary, network.rest()).potential;
+    row.reading[1] = std::nan("");
+  }
+  const Calibration found = calibrate(network, {}, data, {}, {});
+  CHECK(found.numbers == 150);
+  CHECK(found.rank == network.parameters() - 1);
+  CHECK(found.left_out.empty());
+}
+
+TEST_CASE("rows that do not fit are left out and told apart", "[calibration]") {
+  // One dot with NDC and a weak leak: at x = 6 stable states at 0.02 and 5.14 kT, an unstable one between.
+  sim::NetworkSpec spec;
+  spec.graph = layered({1, 1});
+  spec.nodes.resize(2);
+  spec.nodes[1].g = 0.02;
+  spec.edges.push_back({sim::Law::quantum_dot, {1, 2, 2, 0}});
+  const sim::Network network(spec);
+  const std::vector<ParameterInfo> parameters = network.parameter_info();
+  Vector offset = Vector::Zero(static_cast<Eigen::Index>(network.parameters()));
+  offset[1] = 0.05;  // a
+  CalibrationData data;
+  data.readings.push_back({1, false, "node-1"});
+  data.nudged_by_leak = {false};
+  Random random(5);
+  const auto settle = [&](CalibrationRow& row, double start) {
+    const Vector truth = offset_values(parameters, *row.theta, offset);
+    sim::Boundary boundary;
+    boundary.theta = truth.data();
+    boundary.clamp = row.clamp;
+    const sim::SteadyState state = sim::relax(network, boundary, Vector::Constant(1, start));
+    REQUIRE(state.verdict == sim::Verdict::converged);
+    row.reading = state.potential;
+  };
+  for (std::size_t i = 0; i < 80; ++i) {
+    CalibrationRow row;
+    row.row = 100 + i;
+    Vector theta = network.theta();
+    for (Eigen::Index p = 0; p < theta.size(); ++p) theta[p] = parameters[static_cast<std::size_t>(p)].scale == Scale::log ? theta[p] * std::exp(0.05 * random.normal()) : theta[p] + 0.05 * random.normal();
+    row.theta = std::make_shared<const Vector>(theta);
+    row.clamp = Vector::Constant(1, random.uniform(5.5, 6.5));
+    row.sigma = Vector::Constant(1, 1e-4);
+    // Every other row was continued from the upper state.
+    row.rest = i % 2 == 0;
+    settle(row, row.rest ? 0 : 5);
+    REQUIRE((row.reading[0] < 1) == row.rest);
+    row.reading[0] += 1e-4 * random.normal();
+    data.rows.push_back(std::move(row));
+  }
+  data.rows[7].rest = true;  // a model from rest ends in the lower one
+  data.rows[30].reading[0] += 0.05;
+  const Calibration found = calibrate(network, {}, data, {}, {});
+  CHECK(found.converged);
+  REQUIRE(found.left_out.size() == 2);
+  CHECK(found.left_out[0].row == 107);
+  CHECK(found.left_out[0].why == Calibration::LeftOut::Why::other_branch);
+  CHECK(found.left_out[1].row == 130);
+  CHECK(found.left_out[1].why == Calibration::LeftOut::Why::unexplained);
+  CHECK(found.numbers == 78);
+  CHECK(found.noise[0] == Approx(1e-4).epsilon(0.4));  // 4 of 1/sqrt(2 x 78)
+  // From where it was read, that row is as good as any other.
+  data.rows[7].rest = false;
+  CHECK(calibrate(network, {}, data, {}, {}).left_out.size() == 1);
+}
+
+TEST_CASE("the fitted twin is an experiment file: its device repeats the log, its model knows the offsets", "[calibration]") {
+  const Logged logged({"device.variation=0.05"});
+  const Calibration found = logged.calibrated();
+  const std::string text = twin_text(logged.experiment, *logged.run.network, logged.data, found, {}, "run.h5");
+  Experiment twin = load(text);
+  CHECK(twin.noise.variation == 0);
+  CHECK(twin.twin.theta == found.twin.theta);
+  twin.twin_read_noise = 0;
+  Run run = prepare(twin);
+  CHECK(run.network->theta() == logged.run.network->theta());  // what a bench is told, or is emulated with, stays
+  CHECK(run.theta == logged.run.theta);
+  REQUIRE(run.twin);
+  for (const CalibrationRow& row : logged.data.rows) {
+    if (row.row % 16 != 0) continue;
+    Drive drive;
+    drive.theta = Parameters::of(*row.theta);
+    drive.clamp = pattern_of(row.clamp);
+    drive.nudge = row.nudge;
+    // Offsets are found to 1e-8, and potentials follow them by factors of order 1.
+    CHECK((run.device().relax(drive).potential - row.reading).cwiseAbs().maxCoeff() < 1e-8);
+  }
+  // The model's conductance at setpoints is the network's own at what they stand for.
+  const CalibrationRow& row = logged.data.rows.front();
+  Drive drive;
+  drive.theta = Parameters::of(*row.theta);
+  drive.clamp = pattern_of(row.clamp);
+  const Vector truth = offset_values(run.network->parameter_info(), *row.theta, logged.run.noisy->variation());
+  sim::Boundary boundary;
+  boundary.theta = truth.data();
+  boundary.clamp = row.clamp;
+  CHECK((run.model->conductance(drive, row.reading) + run.network->slope(boundary, row.reading)).cwiseAbs().maxCoeff() < 1e-7);
+  // Calibrated again, nothing is left to find; and a second twin replaces the first.
+  TemporaryDirectory directory;
+  const std::string path = (directory.path / "again.h5").string();
+  train(twin, run, path);
+  const CalibrationData again = calibration_data(LogReader(path), twin, run, 500);
+  const Calibration second = calibrate(*run.network, {}, again, twin.twin, {});
+  CHECK((second.twin.theta - found.twin.theta).cwiseAbs().maxCoeff() < 1e-8);
+  const Experiment replaced = load(twin_text(twin, *run.network, again, second, {}, "again.h5"));
+  CHECK(replaced.twin.theta == second.twin.theta);
+}
+
+TEST_CASE("a table [twin]: gains, noise, and refusals", "[calibration]") {
+  const Experiment experiment = load(dots + "[twin]\nread_noise = 0.01\n[twin.offset]\n\"a[1]\" = 0.25\n[twin.reading-gain]\nnode-3 = 1.5\n[twin.reading-offset]\nnode-4 = 0.125\n[twin.input-gain]\nnode-1 = 2\n");
+  CHECK(experiment.twin.theta[7] == 0.25);
+  CHECK(experiment.twin.theta.cwiseAbs().sum() == 0.25);
+  CHECK(experiment.twin.gain == (Vector(3) << 1, 1.5, 1).finished());
+  CHECK(experiment.twin.reading_offset == (Vector(3) << 0, 0, 0.125).finished());
+  CHECK(experiment.twin.input_gain == (Vector(2) << 1, 2).finished());
+  CHECK(prepare(experiment).noisy != nullptr);
+  CHECK(prepare(load(dots)).noisy == nullptr);
+  const auto refused = [](const std::string& table) { return why_not([&] { load(dots + table); }); };
+  CHECK_THAT(refused("[twin.offset]\n\"a[9]\" = 0.1\n"), Catch::Contains("a[9]"));
+  CHECK_THAT(refused("[twin.reading-gain]\nnode-3 = 0\n"), Catch::Contains("twin.reading-gain.node-3"));
+  CHECK_THAT(refused("[twin]\noffsets = 1\n"), Catch::Contains("twin.offsets"));
+}
+
+TEST_CASE("logs that nothing can be fitted to are refused in one clear line", "[calibration]") {
+  const auto refused = [](const std::vector<std::string>& set, std::uint64_t rows = 500) {
+    return why_not([&] { Logged(set, rows).calibrated(); });
+  };
+  CHECK_THAT(refused({"log.rows=outputs", "training.epochs=2"}), Catch::Contains("the outputs alone"));
+  CHECK_THAT(refused({"device.variation=0.05"}, 7), Catch::Contains("too few relaxations: 7 with 21 readings, for 24 unknowns and their noise; expected at least 9"));
+  TemporaryDirectory directory;
+  const std::string path = (directory.path / "empty.h5").string();
+  const Experiment experiment = load(dots);
+  Run run = prepare(experiment);
+  LogWriter(path, log_header(experiment, run, "test"), experiment.log).close(ExitStatus::finished, "nothing was done");
+  CHECK_THAT(why_not([&] { calibration_data(LogReader(path), experiment, run, 10); }), Catch::Contains("holds no relaxations"));
+  const Logged logged({"training.epochs=2"});
+  const Experiment other = load(dots, {"network.layers=[2,3,1]"});
+  CHECK_THAT(why_not([&] { calibration_data(*logged.log, other, prepare(other), 10); }), Catch::Contains("other parameters or terminals"));
+  CalibrationOptions options;
+  options.confidence = 1;
+  CHECK_THAT(why_not([&] { logged.calibrated(options); }), Catch::Contains("confidence 1"));
+}
+
+TEST_CASE("rows are spread over the log, not in step with its chains", "[calibration]") {
+  const Logged logged({"device.variation=0.05"}, 240);
+  REQUIRE(logged.data.rows.size() == 240);
+  REQUIRE(logged.data.usable == 60 * 4 * 3);  // each sample free and nudged both ways, from the restored state
+  std::size_t nudged = 0;
+  for (std::size_t i = 0; i < 240; ++i) {
+    CHECK(logged.data.rows[i].row / 3 == i);  // one of each three
+    nudged += logged.data.rows[i].nudge.size() > 0;
+  }
+  // Two thirds of the rows are nudged: 160 of 240, give or take 4 x sqrt(240 x 2 / 9).
+  CHECK(nudged > 130);
+  CHECK(nudged < 190);
+}

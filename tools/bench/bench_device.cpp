@@ -1,0 +1,204 @@
+#include "ness/bench/bench_device.hpp"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "ness/files/line_elements.hpp"
+#include "ness/device/error.hpp"
+
+namespace ness {
+
+namespace {
+
+bool sets_levels(InstrumentModel model) { return !is_meter(model); }
+
+[[noreturn]] void refuse(const BenchFile& file, const std::string& where, const std::string& reason) { throw FileError(file.path + ": [" + where + "]: " + reason); }
+
+/// The instruments of a file behind their drivers, by role.
+struct Instruments {
+  drivers::BenchInstruments drivers;
+  std::vector<drivers::MeterSettings> scanners, voltmeters;
+  std::vector<std::size_t> place;  // of each instrument of the file among those of its role
+};
+
+Instruments instruments_of(const BenchFile& file, BenchSessions& sessions) {
+  Instruments all;
+  all.place.resize(file.instruments.size());
+  for (std::size_t i = 0; i < file.instruments.size(); ++i) {
+    const BenchInstrument& described = file.instruments[i];
+    auto session = sessions.session(i);
+    switch (described.model) {
+      case InstrumentModel::keithley_2400:
+        all.place[i] = all.drivers.sources.size();
+        all.drivers.sources.push_back(drivers::keithley_2400(std::move(session)));
+        all.drivers.source_settings.push_back(described.source);
+        break;
+      case InstrumentModel::keysight_34970a:
+      case InstrumentModel::keysight_daq970a:
+        all.place[i] = all.drivers.scanners.size();
+        all.drivers.scanners.push_back(make_scanner(described.model, std::move(session)));
+        all.scanners.push_back(described.meter);
+        break;
+      case InstrumentModel::agilent_34401a:
+      case InstrumentModel::keysight_34461a:
+        all.place[i] = all.drivers.voltmeters.size();
+        all.drivers.voltmeters.push_back(make_voltmeter(described.model, std::move(session)));
+        all.voltmeters.push_back(described.meter);
+        break;
+      case InstrumentModel::qdac2:
+        all.place[i] = all.drivers.dacs.size();
+        all.drivers.dacs.push_back(drivers::qdac2(std::move(session)));
+        all.drivers.dac_settings.push_back(described.dac);
+        break;
+    }
+  }
+  return all;
+}
+
+/// The channel of a wire that sets a level.
+drivers::LevelChannel level_channel(const BenchFile& file, const BenchWire& wire, const std::vector<std::size_t>& place) {
+  if (!wire.limits) refuse(file, "wiring." + wire.name, "has no limits = [low, high] in volts: nothing is moved without");
+  drivers::LevelChannel channel;
+  channel.kind = is_source(file.instruments[wire.instrument].model) ? drivers::LevelChannel::Kind::source : drivers::LevelChannel::Kind::dac;
+  channel.instrument = place[wire.instrument];
+  channel.channel = wire.channel;
+  channel.plan = {wire.name, *wire.limits, wire.step, wire.rate};
+  channel.safe = wire.safe;
+  return channel;
+}
+
+/// `channels`: by the names of their wires.
+std::vector<drivers::CrossLimit> cross_limits(const BenchFile& file, const std::map<std::string, std::size_t>& channels) {
+  std::vector<drivers::CrossLimit> limits;
+  for (const BenchDifference& difference : file.differences) {
+    const auto first = channels.find(difference.first), second = channels.find(difference.second);
+    if (first == channels.end() || second == channels.end()) {
+      refuse(file, "limits." + difference.name, "expected wires whose levels are set; '" + (first == channels.end() ? difference.first : difference.second) + "' is read");
+    }
+    limits.push_back({difference.name, {{first->second, 1.0}, {second->second, -1.0}}, difference.range});
+  }
+  return limits;
+}
+
+}  // namespace
+
+std::unique_ptr<drivers::Scanner> make_scanner(InstrumentModel model, std::unique_ptr<protocols::Session> session) {
+  return model == InstrumentModel::keysight_34970a ? drivers::keysight_34970a(std::move(session)) : drivers::keysight_daq970a(std::move(session));
+}
+
+std::unique_ptr<drivers::Voltmeter> make_voltmeter(InstrumentModel model, std::unique_ptr<protocols::Session> session) {
+  return model == InstrumentModel::agilent_34401a ? drivers::agilent_34401a(std::move(session)) : drivers::keysight_34461a(std::move(session));
+}
+
+std::unique_ptr<drivers::Levels> make_levels(const BenchFile& file, BenchSessions& sessions, std::span<const std::size_t> wires) {
+  drivers::LevelInstruments instruments;
+  std::vector<std::size_t> place(file.instruments.size());
+  std::set<std::size_t> made;
+  std::vector<drivers::LevelChannel> channels;
+  std::map<std::string, std::size_t> channel_of;
+  for (const std::size_t w : wires) {
+    const BenchWire& wire = file.wiring[w];
+    const BenchInstrument& described = file.instruments[wire.instrument];
+    if (made.insert(wire.instrument).second) {
+      if (is_source(described.model)) {
+        place[wire.instrument] = instruments.sources.size();
+        instruments.sources.push_back(drivers::keithley_2400(sessions.session(wire.instrument)));
+        instruments.source_settings.push_back(described.source);
+      } else {
+        place[wire.instrument] = instruments.dacs.size();
+        instruments.dacs.push_back(drivers::qdac2(sessions.session(wire.instrument)));
+        instruments.dac_settings.push_back(described.dac);
+      }
+    }
+    channel_of.emplace(wire.name, channels.size());
+    channels.push_back(level_channel(file, wire, place));
+  }
+  std::vector<drivers::CrossLimit> limits;
+  for (const BenchDifference& difference : file.differences) {
+    const auto first = channel_of.find(difference.first), second = channel_of.find(difference.second);
+    if (first != channel_of.end() && second != channel_of.end()) limits.push_back({difference.name, {{first->second, 1.0}, {second->second, -1.0}}, difference.range});
+  }
+  return std::make_unique<drivers::Levels>(std::move(instruments), std::move(channels), limits, sessions.clock());
+}
+
+BenchDevice make_bench(const BenchFile& file, DeviceKind kind, const sim::Network& network, const DeviceInfo& info, Transcript transcript) {
+  BenchDevice device;
+  device.sessions = std::make_unique<BenchSessions>(file, kind, &network.spec(), std::move(transcript));
+  Instruments instruments = instruments_of(file, *device.sessions);
+  const std::vector<std::size_t>& place = instruments.place;
+  drivers::BenchSettings settings;
+  settings.scale = {file.scale.volts_per_kT, file.scale.amperes_per_unit, file.scale.carrier, file.error_share};
+  settings.scanners = instruments.scanners;
+  settings.voltmeters = instruments.voltmeters;
+  settings.settle = file.settle;
+  settings.settle_timeout = file.settle_timeout;
+  settings.burst = static_cast<std::size_t>(file.burst);
+  settings.burst_noise = file.burst_noise;
+  settings.rest_time = file.rest;
+  settings.hold_time = file.hold;
+  settings.pause_every = file.pause_every;
+  settings.pause_timeout = file.pause_timeout;
+
+  using Meter = drivers::BenchMeter;
+  const auto meter_of = [&](std::size_t i, std::uint32_t channel, Meter::Kind of_source) {
+    const InstrumentModel model = file.instruments[i].model;
+    return Meter{is_source(model) ? of_source : is_scanner(model) ? Meter::Kind::scanner : Meter::Kind::voltmeter, place[i], channel};
+  };
+  std::map<std::string, std::uint32_t> parameters;
+  for (const ParameterInfo& parameter : info.parameters) parameters.emplace(parameter.name, static_cast<std::uint32_t>(parameters.size()));
+  const Vector constants = network.theta();
+  std::map<std::string, std::size_t> channel_of;  // of each wire that has a level
+  for (const BenchWire& wire : file.wiring) {
+    const BenchInstrument& instrument = file.instruments[wire.instrument];
+    const std::string where = "wiring." + wire.name;
+    if (wire.node && *wire.node >= info.terminals.size()) refuse(file, where, "node " + std::to_string(*wire.node) + "; the experiment's network has " + std::to_string(info.terminals.size()) + " nodes");
+    const LineScale line = line_scale(wire, instrument.model);
+    if (!sets_levels(instrument.model)) {
+      const drivers::BenchMeter meter = meter_of(wire.instrument, wire.channel, {});
+      if (line.amperes_per_volt != 0) settings.readings.push_back({meter, *wire.node, -1 / line.amperes_per_volt, line.zero, true, -1, -1});  // what flows into it leaves the network
+      else settings.readings.push_back({meter, *wire.node, 1 / line.gain, -line.volts / line.gain, false, wire.tau_input, wire.tau_gate});
+      continue;
+    }
+    drivers::BenchChannel channel;
+    static_cast<drivers::LevelChannel&>(channel) = level_channel(file, wire, place);
+    channel.gain = line.gain;
+    channel.offset = line.volts;
+    channel.per_volt = wire.per_volt;
+    channel.zero = wire.offset;
+    if (wire.node) {
+      channel.terminal = *wire.node;
+      channel.on_demand = !info.terminals[*wire.node].clamped && instrument.source.sourced == drivers::Sourced::voltage;
+      if (wire.read) settings.readings.push_back({meter_of(wire.instrument, 1, Meter::Kind::source_volts), *wire.node, 1 / line.gain, -line.volts / line.gain, false, wire.tau_input, wire.tau_gate});
+    } else {
+      const auto found = parameters.find(wire.parameter);
+      if (found == parameters.end()) refuse(file, where, "the experiment's network has no parameter '" + wire.parameter + "'");
+      channel.parameter = found->second;
+      if (wire.nudge) {
+        const std::uint32_t node = static_cast<std::uint32_t>(info.parameters[found->second].node);
+        const auto g = parameters.find("g[" + std::to_string(node) + "]");
+        settings.nudges.push_back({node, found->second, constants[static_cast<Eigen::Index>(g->second)], *wire.nudge});
+      }
+    }
+    channel_of.emplace(wire.name, settings.channels.size());
+    settings.channels.push_back(channel);
+  }
+  settings.cross_limits = cross_limits(file, channel_of);
+  for (const BenchTalk& talk : file.cross_talk) {
+    const auto from = channel_of.find(talk.from);
+    if (from == channel_of.end()) refuse(file, "cross-talk." + talk.name, "expected a wire whose level is set; '" + talk.from + "' is read");
+    settings.cross_talk.push_back({*settings.channels[channel_of.at(talk.to)].parameter, from->second, talk.per_volt});
+  }
+  for (const BenchSurroundings& entry : file.environment) {
+    settings.environment.push_back({entry.name, entry.unit, meter_of(entry.instrument, entry.channel, Meter::Kind::source_amperes), entry.gain, entry.offset, entry.pause});
+  }
+  DeviceInfo described = info;
+  described.identity = (kind == DeviceKind::emulated ? "emulated bench: " : "bench: ") + file.path;
+  for (const BenchInstrument& instrument : file.instruments) {
+    described.identity += "; " + instrument.name + " = " + to_string(instrument.model) + (instrument.address ? " at " + to_string(*instrument.address) : std::string());
+  }
+  device.bench = std::make_unique<drivers::Bench>(described, constants, std::move(instruments.drivers), std::move(settings), device.sessions->clock());
+  return device;
+}
+
+}  // namespace ness

@@ -1,0 +1,31 @@
+// A bench file made a Device: on real instruments, or on emulated ones in virtual time.
+#pragma once
+
+#include <memory>
+#include <span>
+
+#include "ness/files/bench_file.hpp"
+#include "ness/bench/bench_sessions.hpp"
+#include "ness/drivers/bench.hpp"
+
+namespace ness {
+
+/// The bench, and what it stands on.
+struct BenchDevice {
+  std::unique_ptr<BenchSessions> sessions;
+  std::unique_ptr<drivers::Bench> bench;  // goes first
+};
+
+/// The driver of a scanner's, or of a multimeter's, model.
+std::unique_ptr<drivers::Scanner> make_scanner(InstrumentModel model, std::unique_ptr<protocols::Session> session);
+std::unique_ptr<drivers::Voltmeter> make_voltmeter(InstrumentModel model, std::unique_ptr<protocols::Session> session);
+
+/// Levels of some wires alone, in their order, for what works without a network. `sessions` has to outlive them. Limits that join a wire with
+/// one that is not among them are left out. Nothing is sent yet. Throws FileError or std::invalid_argument.
+std::unique_ptr<drivers::Levels> make_levels(const BenchFile& file, BenchSessions& sessions, std::span<const std::size_t> wires);
+
+/// `network`: what training knows of the sample, with the values its constants have. Nothing is sent yet. Throws FileError or
+/// std::invalid_argument naming the wire or instrument, what is wrong with it and what was expected.
+BenchDevice make_bench(const BenchFile& file, DeviceKind kind, const sim::Network& network, const DeviceInfo& info, Transcript transcript = {});
+
+}  // namespace ness

@@ -1,0 +1,44 @@
+#include "ness/bench/paced_links.hpp"
+
+#include <algorithm>
+
+#include "ness/bench/endpoints.hpp"
+#include "ness/emulators/paced.hpp"
+
+namespace ness {
+
+PacedLinks::PacedLinks(const BenchFile& file, const Emulation& emulation) : file_(file), emulation_(emulation) {}
+PacedLinks::~PacedLinks() = default;
+
+std::unique_ptr<protocols::Transport> PacedLinks::on_socket(sim::EmulatedInstrument& instrument, const std::string& name) const {
+  if (!file_.emulation->links) return sim::paced_transport(emulation_.bench, instrument, name + " (emulated)");
+  ListeningSocket socket;
+  auto link = protocols::socket_transport({0, "127.0.0.1", socket.port()});
+  std::string address = name + " (emulated at " + link->address() + ")";
+  return sim::paced_transport(emulation_.bench, instrument, std::move(address), std::move(link), far_end(std::move(socket)));
+}
+
+std::unique_ptr<protocols::Transport> PacedLinks::to(std::size_t i) {
+  const BenchInstrument& described = file_.instruments.at(i);
+  sim::EmulatedInstrument& instrument = *emulation_.instruments.at(i);
+  if (!described.address) return on_socket(instrument, described.name);
+  if (const auto* gpib = std::get_if<protocols::GpibName>(&*described.address)) {
+    auto& board = boards_[gpib->board];
+    if (!board) {
+      const auto controller = std::find_if(emulation_.controllers.begin(), emulation_.controllers.end(), [&](const auto& c) { return c.first == gpib->board; });
+      board = std::make_unique<protocols::PrologixController>(on_socket(*controller->second, "controller of GPIB" + std::to_string(gpib->board)), protocols::Timeouts());
+    }
+    return board->instrument(*gpib);
+  }
+  if (std::holds_alternative<protocols::SerialName>(*described.address)) {
+    const double pace = described.serial.baud / 10.0;
+    if (!file_.emulation->links) return sim::paced_transport(emulation_.bench, instrument, described.name + " (emulated)", pace);
+    PseudoTerminal terminal;
+    auto link = protocols::serial_transport({terminal.path}, described.serial);
+    std::string address = described.name + " (emulated at " + link->address() + ")";
+    return sim::paced_transport(emulation_.bench, instrument, std::move(address), std::move(link), far_end(std::move(terminal)), pace);
+  }
+  return on_socket(instrument, described.name);
+}
+
+}  // namespace ness

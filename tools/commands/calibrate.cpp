@@ -1,0 +1,191 @@
+// ness calibrate: the twin's offsets, gains and noise from logged relaxations, with intervals.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "ness/calibration/calibration.hpp"
+#include "commands.hpp"
+#include "json.hpp"
+#include "ness/runs/evaluations.hpp"
+#include "ness/runs/logged_run.hpp"
+#include "messages.hpp"
+#include "ness/device/error.hpp"
+#include "ness/runs/progress.hpp"
+#include "ness/files/text_file.hpp"
+
+namespace ness {
+
+namespace {
+
+struct CalibrateOptions : CommonOptions {
+  std::string log, out;
+  std::uint64_t rows = 2000;
+  CalibrationOptions fit;
+};
+
+std::string sum_text(const Calibration& found, const Combination& sum) {
+  std::string text;
+  for (const auto& [coefficient, unknown] : sum) {
+    char number[32];
+    std::snprintf(number, sizeof number, "%s%.2f ", text.empty() ? (coefficient < 0 ? "-" : "") : coefficient < 0 ? " - " : " + ", std::abs(coefficient));
+    text += number + found.unknowns[unknown].name;
+  }
+  return text;
+}
+
+std::string interval_title(double confidence) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.4g %% interval", 100 * confidence);
+  return text;
+}
+
+const char* text_of(Calibration::LeftOut::Why why) {
+  switch (why) {
+    case Calibration::LeftOut::Why::no_state: return "no steady state of the model";
+    case Calibration::LeftOut::Why::other_branch: return "on another branch than the model";
+    case Calibration::LeftOut::Why::unexplained: return "not explained";
+  }
+  return "?";
+}
+
+/// "3 rows on another branch than the model: 12, 99, 130".
+std::vector<std::string> left_out_lines(const Calibration& found) {
+  using Why = Calibration::LeftOut::Why;
+  std::vector<std::string> lines;
+  for (const Why why : {Why::no_state, Why::other_branch, Why::unexplained}) {
+    std::vector<std::uint64_t> rows;
+    for (const Calibration::LeftOut& one : found.left_out) {
+      if (one.why == why) rows.push_back(one.row);
+    }
+    if (rows.empty()) continue;
+    std::string line = grouped(rows.size()) + (rows.size() == 1 ? " row " : " rows ") + text_of(why) + ":";
+    for (std::size_t i = 0; i < std::min<std::size_t>(rows.size(), 12); ++i) line += (i > 0 ? ", " : " ") + std::to_string(rows[i]);
+    lines.push_back(line + (rows.size() > 12 ? ", .." : ""));
+  }
+  return lines;
+}
+
+nlohmann::ordered_json json_of(const Calibration& found, const CalibrationData& data, const CalibrateOptions& options) {
+  using Json = nlohmann::ordered_json;
+  Json result{{"log", options.log}, {"rows", data.rows.size()}, {"usable_rows", data.usable}, {"logged_rows", data.logged}, {"readings", found.numbers}};
+  result["degrees_of_freedom"] = json_number(found.degrees_of_freedom);
+  result["chi_squared_per_degree"] = json_number(found.chi_squared);
+  result["confidence"] = options.fit.confidence;
+  result["converged"] = found.converged;
+  result["rank"] = found.rank;
+  result["unknowns"] = Json::array();
+  for (const CalibratedUnknown& unknown : found.unknowns) {
+    Json one{{"name", unknown.name}, {"scale", unknown.scale == Scale::log ? "log" : "linear"}, {"unit", unknown.unit}, {"offset", json_number(unknown.offset)}, {"identified", unknown.identified}};
+    if (unknown.identified) {
+      one["standard_error"] = json_number(unknown.standard_error);
+      one["interval"] = {json_number(unknown.low), json_number(unknown.high)};
+    }
+    result["unknowns"].push_back(one);
+  }
+  result["not_identified"] = Json::array();
+  for (const Combination& sum : found.not_identified) {
+    Json one = Json::object();
+    for (const auto& [coefficient, unknown] : sum) one[found.unknowns[unknown].name] = coefficient;
+    result["not_identified"].push_back(one);
+  }
+  result["noise"] = Json::object();
+  for (std::size_t r = 0; r < data.readings.size(); ++r) result["noise"][data.readings[r].name] = json_number(found.noise[r]);
+  result["left_out"] = Json::array();
+  for (const Calibration::LeftOut& one : found.left_out) result["left_out"].push_back({{"row", one.row}, {"why", text_of(one.why)}});
+  if (!options.out.empty()) result["experiment"] = options.out;
+  return result;
+}
+
+void tell(const Calibration& found, const CalibrationData& data, const CalibrateOptions& options) {
+  if (options.json) {
+    std::printf("%s\n", json_of(found, data, options).dump().c_str());
+    return;
+  }
+  std::printf("%s: %s of %s usable relaxations, %s readings; %zu of %zu unknowns identified\n", options.log.c_str(), grouped(data.rows.size()).c_str(), grouped(data.usable).c_str(),
+              grouped(found.numbers).c_str(), static_cast<std::size_t>(std::count_if(found.unknowns.begin(), found.unknowns.end(), [](const auto& u) { return u.identified; })),
+              found.unknowns.size());
+  std::size_t wide = 9;
+  for (const CalibratedUnknown& unknown : found.unknowns) wide = std::max(wide, unknown.name.size());
+  std::printf("  %-*s  %11s  %-26s  %s\n", static_cast<int>(wide), "parameter", "offset", interval_title(options.fit.confidence).c_str(), "unit");
+  for (const CalibratedUnknown& unknown : found.unknowns) {
+    char interval[64] = "not identified";
+    if (unknown.identified) std::snprintf(interval, sizeof interval, "[%+.6f, %+.6f]", unknown.low, unknown.high);
+    std::printf("  %-*s  %+11.6f  %-26s  %s\n", static_cast<int>(wide), unknown.name.c_str(), unknown.offset, interval, unknown.unit.c_str());
+  }
+  std::printf("  offsets add to the setpoint; those in \"ln\" to its logarithm\n");
+  for (std::size_t r = 0; r < data.readings.size(); ++r) {
+    std::printf("noise of %s: %.3g%s\n", data.readings[r].name.c_str(), found.noise[r], data.readings[r].current ? "" : " kT");
+  }
+  if (std::isfinite(found.chi_squared)) {
+    std::printf("chi^2 per degree of freedom, by the standard errors in the log: %.3f (%.0f degrees)\n", found.chi_squared, found.degrees_of_freedom);
+  }
+  if (!found.not_identified.empty()) {
+    std::printf("not identified: %zu %s of the parameters, along which the Fisher matrix (rank %zu of %zu) allows standard errors beyond %g, or any:\n", found.not_identified.size(),
+                found.not_identified.size() == 1 ? "combination" : "combinations", found.rank, found.unknowns.size(), options.fit.largest);
+    for (const Combination& sum : found.not_identified) std::printf("  %s\n", sum_text(found, sum).c_str());
+  }
+  for (const std::string& line : left_out_lines(found)) std::printf("left out: %s\n", line.c_str());
+  if (!options.out.empty()) std::printf("twin: %s\n", options.out.c_str());
+}
+
+int calibrate_log(const CalibrateOptions& options, const Command& command) {
+  if (!options.out.empty()) refuse_existing_log(options.out, "choose another name with --out FILE");
+  const LogReader log(options.log);
+  if (const std::string doubt = use_recorded_target(log); !doubt.empty()) warn(doubt);
+  const Experiment experiment = options.with_threads(experiment_of(log, options.load()));
+  const Run run = prepare(experiment, log.header().info);
+  const CalibrationData data = calibration_data(log, experiment, run, options.rows);
+  if (data.unknown_theta > 0) warn(grouped(data.unknown_theta) + " relaxations are not used: the log holds only digests of their parameters (log.full_theta)");
+  CalibrationOptions fit = options.fit;
+  fit.threads = options.threads;
+  Calibration found;
+  try {
+    found = calibrate(*run.network, experiment.simulation.steady_state, data, experiment.twin, fit, command.stop);
+  } catch (const Cancelled&) {
+    throw;
+  } catch (const std::runtime_error& error) {
+    throw LogError(options.log + ": " + error.what());
+  }
+  if (!found.converged) warn("the fit did not come to rest within " + std::to_string(found.rounds) + " rounds: its intervals are not to be trusted");
+  // 5 of the chi-squared's own standard deviations, and so much that it matters.
+  if (found.chi_squared > 1.5 && (found.chi_squared - 1) * std::sqrt(found.degrees_of_freedom / 2) > 5) {
+    char times[32];
+    std::snprintf(times, sizeof times, "%.3g", std::sqrt(found.chi_squared));
+    warn(std::string("what the twin leaves unexplained is ") + times + " times the standard errors in the log: the device is off in ways that are not fitted" +
+         (options.fit.gains && options.fit.inputs ? "" : " (inputs: --inputs, readings: --gains)") + ", or noise is made by what is imposed; the intervals take it for noise of the readings, from row to row");
+  }
+  if (!options.out.empty()) write_text_file(options.out, twin_text(experiment, *run.network, data, found, options.fit, options.log));
+  tell(found, data, options);
+  return found.converged ? ExitCode::success : ExitCode::failure;
+}
+
+}  // namespace
+
+void add_calibrate(CLI::App& app, Command& command) {
+  CLI::App& calibrator = *app.add_subcommand("calibrate", "fits the twin of a device to logged relaxations: offsets, gains, noise, with intervals");
+  auto options = std::make_shared<CalibrateOptions>();
+  calibrator.add_option("LOG", options->log, "log of a run on the device")->required()->type_name("LOG");
+  calibrator.add_option("--out", options->out, "write the log's experiment with the calibrated twin here")->type_name("FILE");
+  calibrator.add_option("--rows", options->rows, "relaxations to fit to, spread over the usable ones; default: 2000")->type_name("N")->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 40));
+  calibrator.add_flag("--gains", options->fit.gains, "fit a gain and an offset of each reading too");
+  calibrator.add_flag("--inputs", options->fit.inputs, "fit a gain and an offset of each input too");
+  calibrator.add_option("--confidence", options->fit.confidence, "of the intervals; default: 0.95")->type_name("P")->check(CLI::Range(0.5, 0.9999));
+  calibrator.add_option("--outlier", options->fit.outlier, "leave out, and name, relaxations with a residual of more standard deviations; default: 6")->type_name("X")->check(CLI::Range(4.0, 1e9));
+  options->add_data(calibrator);
+  options->add_threads(calibrator);
+  options->add_json(calibrator);
+  calibrator.footer(
+      "A device told a setpoint has another: setpoint + offset, or setpoint x exp(offset) where parameters are stepped on their logarithm. Fitted is one\n"
+      "offset a parameter, constants of the device included, and the noise of each reading, to every relaxation that settled: free, nudged and held.\n"
+      "What the data cannot tell apart is named, and has no interval: without a current that is injected or measured, for instance, only ratios of\n"
+      "conductances are known. With --out the twin is an experiment file again: in simulation it is the calibrated device, on a bench its model.\n"
+      "\n"
+      "Examples:\n"
+      "  ness calibrate bench.h5 --out twin.toml\n"
+      "  ness train twin.toml --log on-the-twin.h5\n"
+      "  ness calibrate bench.h5 --gains --json");
+  calibrator.callback([options, &command] { command.run = [options, &command] { return calibrate_log(*options, command); }; });
+}
+
+}  // namespace ness

@@ -1,0 +1,157 @@
+// ness check: is everything wired as the bench file says?
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "ness/bench/bench_check.hpp"
+#include "commands.hpp"
+#include "json.hpp"
+#include "ness/runs/evaluations.hpp"
+#include "live_bench.hpp"
+#include "messages.hpp"
+#include "ness/device/error.hpp"
+#include "ness/network/simulation.hpp"
+#include "ness/runs/progress.hpp"
+
+namespace ness {
+
+namespace {
+
+struct CheckOptions {
+  std::string bench, experiment;
+  std::vector<std::string> set;
+  DeviceKind device = DeviceKind::bench;
+  bool json = false, keep = false, write = false;
+};
+
+constexpr std::chrono::milliseconds safe_budget{10000};
+
+nlohmann::ordered_json json_of(const WiringReport& report, const std::vector<TomlEdit>& written, double seconds) {
+  nlohmann::ordered_json channels = nlohmann::ordered_json::array(), readings = channels, steps = channels, undecided = channels, found = channels;
+  for (const ChannelReport& c : report.channels) {
+    nlohmann::ordered_json entry{{"name", c.name}, {"verdict", to_string(c.verdict)}, {"answered", c.answered}, {"gain", json_number(c.gain)}, {"strength", c.strength}, {"expected", c.expected}, {"error", c.error}, {"misfit", json_number(c.misfit)}};
+    if (!c.of.empty()) entry["of"] = c.of;
+    if (c.conductance) entry["conductance"] = json_number(*c.conductance);
+    channels.push_back(std::move(entry));
+  }
+  for (const ReadingReport& r : report.readings) {
+    nlohmann::ordered_json entry{{"name", r.name}, {"verdict", to_string(r.verdict)}, {"offset", r.offset}, {"offset_error", r.offset_error}, {"noise", r.noise}};
+    if (!r.of.empty()) entry["of"] = r.of;
+    readings.push_back(std::move(entry));
+  }
+  for (const StepResponse& s : report.steps) {
+    nlohmann::ordered_json entry{{"channel", s.channel}, {"reading", s.reading}, {"change", s.change}};
+    if (s.tau) entry["tau"] = *s.tau;
+    else entry["faster_than"] = s.bound;
+    steps.push_back(std::move(entry));
+  }
+  for (const auto& [a, b] : report.undecided) undecided.push_back({a, b});
+  for (const TomlEdit& edit : written) {
+    std::string table;
+    for (const std::string& part : edit.table) table += (table.empty() ? "" : ".") + part;
+    found.push_back({{"table", table}, {"key", edit.key}, {"value", edit.value}});
+  }
+  return {{"passed", report.passed()}, {"failures", report.failures}, {"warnings", report.warnings}, {"undecided", undecided}, {"channels", channels}, {"readings", readings}, {"steps", steps}, {"relaxations", report.relaxations}, {"bench_seconds", seconds}, {"written", found}};
+}
+
+void print(const WiringReport& report) {
+  std::printf("%-16s %-14s %9s %9s  %s\n", "moved", "is", "gain", "kT", "answered by");
+  for (const ChannelReport& c : report.channels) {
+    std::string who;
+    for (const std::string& name : c.answered) who += (who.empty() ? "" : " ") + name;
+    const std::string verdict = c.verdict == WiringVerdict::exchanged ? "like " + c.of : to_string(c.verdict);
+    std::printf("%-16s %-14s %+9.3f %9.4f  %s\n", c.name.c_str(), verdict.c_str(), c.gain, c.strength, who.c_str());
+  }
+  std::printf("\n%-16s %-14s %12s %12s\n", "read", "is", "offset, kT", "noise, kT");
+  for (const ReadingReport& r : report.readings) {
+    const std::string verdict = r.verdict == WiringVerdict::exchanged ? "like " + r.of : to_string(r.verdict);
+    std::printf("%-16s %-14s %+12.2e %12.2e\n", r.name.c_str(), verdict.c_str(), r.offset, r.noise);
+  }
+  std::printf("\n%-16s %-16s %9s  %s\n", "step of", "seen by", "kT", "time constant");
+  for (const StepResponse& s : report.steps) {
+    std::printf("%-16s %-16s %+9.4f  %s%.3g s\n", s.channel.c_str(), s.reading.c_str(), s.change, s.tau ? "" : "faster than ", s.tau.value_or(s.bound));
+  }
+}
+
+int check(const CheckOptions& options, const Command& command) {
+  if (options.device == DeviceKind::simulation) throw std::invalid_argument("a simulation has no cables to check; expected --device bench or emulated");
+  const BenchFile file = load_bench(options.bench, options.set);
+  std::shared_ptr<const sim::Network> network;
+  if (!options.experiment.empty()) {
+    const Experiment experiment = load_experiment(options.experiment);
+    network = std::make_shared<sim::Network>(drawn(experiment.network, experiment.parameters, experiment.seed));
+  } else if (file.emulation) {
+    network = std::make_shared<sim::Network>(file.emulation->network);
+  } else {
+    throw FileError(file.path + ": expected --experiment FILE, or a table [emulation]: which network should this be?");
+  }
+  BenchDevice device = make_bench(file, options.device, *network, sim::Simulation(network).info());
+  drivers::Bench& bench = *device.bench;
+  const LiveBench live(command, options.device == DeviceKind::bench);
+  WiringReport report;
+  double seconds = 0;
+  try {
+    bench.start(command.stop);
+    const double begin = device.sessions->clock()->now();
+    report = check_bench(file, bench, network, command.stop);
+    seconds = device.sessions->clock()->now() - begin;
+  } catch (const Cancelled&) {
+    if (const SafeReport safe = bench.make_safe(safe_budget, SafeProfile::cancel); !safe.safe) throw std::runtime_error("stopped on request; " + safe.message());
+    throw;
+  } catch (...) {
+    if (const SafeReport safe = bench.make_safe(safe_budget, SafeProfile::emergency); !safe.safe) complain(safe.message());
+    throw;
+  }
+  const SafeReport safe = bench.make_safe(safe_budget);
+
+  std::vector<TomlEdit> written;
+  if (!safe.safe) complain(safe.message());
+  // What a rehearsal finds are the emulated instruments' offsets, which the real ones do not have.
+  if (report.passed() && !options.keep && (options.device == DeviceKind::bench || options.write)) {
+    written = findings(file, report);
+    if (!written.empty()) edit_file(options.bench, written);
+  }
+  if (options.json) {
+    std::printf("%s\n", json_of(report, written, seconds).dump().c_str());
+  } else {
+    print(report);
+    std::printf("\n%llu relaxations, %s of the bench's time\n", static_cast<unsigned long long>(report.relaxations), duration_text(seconds).c_str());
+    for (const TomlEdit& edit : written) {
+      std::string table;
+      for (const std::string& part : edit.table) table += (table.empty() ? "" : ".") + part;
+      std::printf("written: [%s] %s = %s\n", table.c_str(), edit.key.c_str(), edit.value.c_str());
+    }
+    if (report.passed()) std::printf("everything is wired as %s says\n", file.path.c_str());
+  }
+  for (const std::string& warning : report.warnings) warn(warning);
+  for (const std::string& failure : report.failures) complain(failure);
+  return report.passed() && safe.safe ? ExitCode::success : ExitCode::failure;
+}
+
+}  // namespace
+
+void add_check(CLI::App& app, Command& command) {
+  CLI::App& sub = *app.add_subcommand("check", "is everything wired as a bench file says? Moves each source alone, a little, and finds which meter answers");
+  auto options = std::make_shared<CheckOptions>();
+  sub.add_option("BENCH", options->bench, "bench file (TOML)")->required()->type_name("FILE");
+  sub.add_option("--experiment", options->experiment, "the experiment whose network it should be; default: the bench file's [emulation]")->type_name("FILE");
+  sub.add_option("--device", options->device, "bench (real instruments, the default), emulated (the same, emulated, in virtual time)")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, DeviceKind>{{"bench", DeviceKind::bench}, {"emulated", DeviceKind::emulated}}).description(""))
+      ->type_name("KIND");
+  sub.add_option("--set", options->set, "set any key of the bench file; may be repeated")->type_name("KEY=VALUE")->allow_extra_args(false);
+  CLI::Option* keep = sub.add_flag("--keep", options->keep, "leave the bench file as it is");
+  sub.add_flag("--write", options->write, "write what was found into the bench file also where the instruments are emulated")->excludes(keep);
+  sub.add_flag("--json", options->json, "the result as one JSON object on standard output");
+  sub.footer(
+      "Within a small share of its limits ([check] share) each source is moved alone, at operating points at which exchanging any two\n"
+      "cables would show, and what answers is compared with the simulated network. Where all is as it should be, time constants,\n"
+      "noise and offsets of real instruments are written into the bench file; its comments stay. Exit code 0 only if all passed; `ness train` refuses\n"
+      "a bench that fails.\n"
+      "\n"
+      "Examples:\n"
+      "  ness check bench.toml --experiment xor-bench.toml\n"
+      "  ness check bench-emulated.toml --device emulated --set 'emulation.swapped=[[\"input-0\",\"input-1\"]]'");
+  sub.callback([options, &command] { command.run = [options, &command] { return check(*options, command); }; });
+}
+
+}  // namespace ness

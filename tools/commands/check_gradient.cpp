@@ -1,0 +1,166 @@
+// ness check-gradient: an estimator against central differences.
+#include <algorithm>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <numbers>
+
+#include "commands.hpp"
+#include "json.hpp"
+#include "ness/runs/evaluations.hpp"
+#include "ness/runs/logged_run.hpp"
+#include "ness/device/error.hpp"
+#include "ness/training/gradient_check.hpp"
+#include "ness/device/random.hpp"
+#include "ness/record/recorder.hpp"
+#include "ness/runs/progress.hpp"
+
+namespace ness {
+
+namespace {
+
+constexpr std::uint64_t choice_stream = 0x63686b67;  // of the seed: which samples and parameters are checked
+
+struct CheckOptions : CommonOptions {
+  std::string experiment, estimator, from, log;
+  std::optional<std::uint64_t> samples, parameters;
+  std::optional<double> beta, probe, step;
+};
+
+/// `count` of these, chosen by the seed, in order; all where there are no more.
+template <typename T>
+std::vector<T> chosen(std::vector<T> all, std::uint64_t count, Random& random) {
+  if (count >= all.size()) return all;
+  std::vector<std::uint64_t> order = random.permutation(all.size());
+  order.resize(count);
+  std::sort(order.begin(), order.end());
+  std::vector<T> some;
+  for (const std::uint64_t i : order) some.push_back(all[i]);
+  return some;
+}
+
+GradientCheck check(Device& device, Run& run, const Experiment& experiment, const CheckOptions& options, const Vector& theta,
+                    std::stop_token stop) {
+  Random random(experiment.seed, choice_stream);
+  std::vector<std::uint64_t> samples(experiment.task->train.size());
+  for (std::size_t i = 0; i < samples.size(); ++i) samples[i] = i;
+  std::vector<std::uint32_t> trainable;
+  for (std::size_t i = 0; i < run.space->size(); ++i) {
+    if (run.space->trains(i)) trainable.push_back(static_cast<std::uint32_t>(i));
+  }
+  Minibatch batch;
+  batch.data = &experiment.task->train;
+  batch.samples = chosen(samples, options.samples.value_or(8), random);
+  batch.starts.assign(batch.samples.size(), Rest{experiment.training.rest_rate});
+  batch.theta = Parameters::of(theta);
+  GradientCheckOptions check_options;
+  if (options.step) check_options.step = *options.step;
+  check_options.parameters = options.parameters ? chosen(trainable, *options.parameters, random) : trainable;
+
+  EstimatorSettings settings = experiment.estimator_settings;
+  settings.seed = experiment.seed;
+  if (options.beta) settings.beta = *options.beta;
+  if (options.probe) settings.probe = *options.probe;
+  if (options.step) settings.step = *options.step;
+  settings.parameters = check_options.parameters;
+  const auto estimator = estimator_entry(options.estimator.empty() ? experiment.estimator : options.estimator).make(settings, run.model);
+  if (const std::string unmet = estimator->unmet_needs(device.info()); !unmet.empty()) throw Unsupported(std::string(estimator->name()) + ": " + unmet);
+  estimator->prepare(device, device.info(), batch, *experiment.task->loss, stop);
+  return check_gradient(device, *estimator, batch, *experiment.task->loss, check_options, stop);
+}
+
+void tell(const GradientCheck& result, const std::string& name, bool json) {
+  if (json) {
+    const nlohmann::ordered_json object{{"estimator", name},
+                                        {"cosine", json_number(result.cosine)},
+                                        {"angle", json_number(result.angle)},
+                                        {"relative_error", json_number(result.relative_error)},
+                                        {"norm", json_number(result.norm)},
+                                        {"reference_norm", json_number(result.reference_norm)},
+                                        {"relaxations", result.relaxations},
+                                        {"reference_relaxations", result.reference_relaxations},
+                                        {"samples", result.samples},
+                                        {"parameters", result.parameters},
+                                        {"left_out", result.estimate.left_out}};
+    std::printf("%s\n", object.dump().c_str());
+    return;
+  }
+  std::printf("%s against central differences: %s samples, %s parameters\n", name.c_str(), grouped(result.samples).c_str(),
+              grouped(result.parameters).c_str());
+  std::printf("  cosine          %.12g   (an angle of %.3g degrees)\n", result.cosine, result.angle * 180 / std::numbers::pi);
+  std::printf("  relative error  %.3g   (of a gradient of norm %.6g)\n", result.relative_error, result.reference_norm);
+  std::printf("  relaxations     %s, the reference %s\n", grouped(result.relaxations).c_str(),
+              grouped(result.reference_relaxations).c_str());
+  if (result.estimate.left_out > 0) {
+    std::printf("  %s samples were left out: a relaxation of theirs found no steady state\n",
+                grouped(result.estimate.left_out).c_str());
+  }
+}
+
+std::string names_of_estimators() {
+  std::string text = "Estimators, or short:\n";
+  for (const EstimatorEntry& entry : estimator_table()) text += "  " + std::string(entry.name) + ", " + std::string(entry.alias) + "\n";
+  return text;
+}
+
+int check_estimator(const CheckOptions& options, const Command& command) {
+  if (!options.log.empty()) refuse_existing_log(options.log, "choose another name with --log FILE");
+  const Experiment experiment = options.with_threads(load_experiment(options.experiment, options.load()));
+  Run run = prepare(experiment);
+  Vector theta = run.theta;
+  if (!options.from.empty()) {
+    theta = logged_theta(LogReader(options.from)).theta;
+    if (theta.size() != run.theta.size()) {
+      throw std::invalid_argument(options.from + ": holds " + std::to_string(theta.size()) + " parameters; the network of " +
+                                  options.experiment + " has " + std::to_string(run.theta.size()));
+    }
+  }
+  GradientCheck result;
+  if (options.log.empty()) {
+    result = check(run.device(), run, experiment, options, theta, command.stop);
+  } else {
+    LogWriter log(options.log, log_header(experiment, run, command.line), experiment.log);
+    Recorder recorder(run.device(), log);
+    result = check(recorder, run, experiment, options, theta, command.stop);
+    log.close(ExitStatus::finished, "checked a gradient");
+  }
+  tell(result, std::string(estimator_entry(options.estimator.empty() ? experiment.estimator : options.estimator).name), options.json);
+  return ExitCode::success;
+}
+
+}  // namespace
+
+void add_check_gradient(CLI::App& app, Command& command) {
+  CLI::App& checker = *app.add_subcommand("check-gradient",
+                                          "angle and error of a gradient estimator against central differences, and its cost");
+  auto options = std::make_shared<CheckOptions>();
+  checker.add_option("EXPERIMENT", options->experiment, "experiment file (TOML)")->required()->type_name("FILE");
+  checker.add_option("--estimator", options->estimator, "the estimator to check; default: the experiment's")->type_name("NAME");
+  checker.add_option("--samples", options->samples, "training samples, chosen by the seed; default: 8, or all if fewer")
+      ->type_name("N")
+      ->check(CLI::PositiveNumber);
+  checker
+      .add_option("--parameters", options->parameters, "parameters compared, chosen by the seed; default: all trainable ones")
+      ->type_name("N")
+      ->check(CLI::PositiveNumber);
+  checker.add_option("--beta", options->beta, "nudge strength of equilibrium propagation")
+      ->type_name("X")
+      ->check(CLI::PositiveNumber);
+  checker.add_option("--probe", options->probe, "injected current, or step of a held potential, of a measured Jacobian")->type_name("X")->check(CLI::PositiveNumber);
+  checker.add_option("--step", options->step, "step of the differences")->type_name("X")->check(CLI::PositiveNumber);
+  checker.add_option("--from", options->from, "check at the last parameters of this log; default: at the initial ones")
+      ->type_name("LOG");
+  checker.add_option("--log", options->log, "log the relaxations")->type_name("FILE");
+  options->add_set(checker);
+  options->add_data(checker);
+  options->add_threads(checker);
+  options->add_json(checker);
+  checker.footer(
+      names_of_estimators() + "\n"
+      "\n"
+      "Examples:\n"
+      "  ness check-gradient xor.toml --estimator ep-centred --json\n"
+      "  ness check-gradient mnist.toml --estimator adjoint --samples 4 --parameters 50 --from mnist.h5");
+  checker.callback([options, &command] { command.run = [options, &command] { return check_estimator(*options, command); }; });
+}
+
+}  // namespace ness

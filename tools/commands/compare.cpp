@@ -1,0 +1,194 @@
+// ness compare: every estimator on one task and one kind of device, over many seeds, beside training on the twin.
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+#include "commands.hpp"
+#include "json.hpp"
+#include "ness/runs/comparison.hpp"
+#include "ness/runs/evaluations.hpp"
+#include "ness/runs/progress.hpp"
+
+namespace ness {
+
+namespace {
+
+struct CompareOptions : CommonOptions {
+  std::string experiment, vary;
+  std::vector<std::string> estimators;
+  std::optional<std::uint64_t> seeds;
+  std::optional<double> solved;
+  std::uint64_t age = 0;
+  bool baselines = false, quiet = false;
+};
+
+/// "device.variation=0,0.05,0.1" apart.
+struct Variation {
+  std::string key;
+  std::vector<std::string> values;
+};
+
+Variation variation_of(const std::string& text) {
+  Variation varied;
+  if (text.empty()) return {"", {""}};
+  const std::size_t equals = text.find('=');
+  if (equals == std::string::npos || equals == 0) throw std::invalid_argument("--vary " + text + ": expected KEY=VALUE,VALUE,..");
+  varied.key = text.substr(0, equals);
+  for (std::size_t at = equals + 1; at <= text.size();) {
+    const std::size_t comma = std::min(text.find(',', at), text.size());
+    if (comma == at) throw std::invalid_argument("--vary " + text + ": a value is missing; expected KEY=VALUE,VALUE,..");
+    varied.values.push_back(text.substr(at, comma - at));
+    at = comma + 1;
+  }
+  if (varied.values.empty()) throw std::invalid_argument("--vary " + text + ": expected KEY=VALUE,VALUE,..");
+  return varied;
+}
+
+double median(std::vector<double> values) {
+  if (values.empty()) return std::nan("");
+  for (double& x : values) {
+    if (std::isnan(x)) x = INFINITY;  // what found no steady state is worse than any loss
+  }
+  std::sort(values.begin(), values.end());
+  const std::size_t n = values.size();
+  const double m = (values[(n - 1) / 2] + values[n / 2]) / 2;
+  return std::isinf(m) ? std::nan("") : m;
+}
+
+nlohmann::ordered_json json_of(const Contestant& contestant, const std::vector<Trial>& trials) {
+  static constexpr const char* kinds[] = {"in situ", "deployed", "tuned"};
+  nlohmann::ordered_json object{{"label", contestant.label}, {"kind", kinds[static_cast<std::size_t>(contestant.kind)]}, {"estimator", contestant.experiment.estimator}};
+  if (!contestant.refused.empty()) {
+    object["refused"] = contestant.refused;
+    return object;
+  }
+  object["relaxations_a_sample"] = contestant.cost;
+  object["seeds"] = trials.size();
+  object["solved"] = solved(trials);
+  for (const auto& [name, q] : {std::pair{"first_quartile", 0.25}, {"median", 0.5}, {"third_quartile", 0.75}})
+    object["relaxations_to_target"][name] = json_number(relaxations_to_target(trials, q));
+  for (const Trial& t : trials) {
+    object["trials"].push_back({{"seed", t.seed}, {"solved", t.solved}, {"loss", json_number(t.loss)}, {"test_loss", json_number(t.test_loss)},
+                                {"test_accuracy", json_number(t.test_accuracy)}, {"relaxations", t.relaxations}, {"steps", t.steps},
+                                {"skipped", t.skipped}, {"lost", t.lost}, {"reached", t.reached}});
+  }
+  return object;
+}
+
+std::string count_text(double count) { return std::isnan(count) ? "-" : grouped(static_cast<std::uint64_t>(std::llround(count))); }
+
+/// One line of the table; the first is the head.
+void print_head() {
+  std::printf("%-58s %8s %9s %26s %12s %10s\n", "", "a sample", "solved", "relaxations to target", "loss", "test");
+}
+
+void print_row(const Contestant& contestant, const std::vector<Trial>& trials) {
+  std::vector<double> losses, tests;
+  bool accuracy = false;
+  for (const Trial& t : trials) {
+    losses.push_back(t.loss);
+    accuracy = accuracy || !std::isnan(t.test_accuracy);
+    tests.push_back(std::isnan(t.test_accuracy) ? t.test_loss : t.test_accuracy);
+  }
+  const double first = relaxations_to_target(trials, 0.25), third = relaxations_to_target(trials, 0.75);
+  std::string count = count_text(relaxations_to_target(trials, 0.5));
+  if (!std::isnan(first) && contestant.kind != Contestant::Kind::deployed) count += " (" + count_text(first) + " .. " + count_text(third) + ")";
+  const double test = median(tests);
+  std::printf("%-58s %8.4g %9s %26s %12.3g %10s\n", contestant.label.c_str(), contestant.cost,
+              (std::to_string(solved(trials)) + "/" + std::to_string(trials.size())).c_str(), count.c_str(), median(losses),
+              std::isnan(test) ? "-" : short_number(test).c_str());
+  std::fflush(stdout);
+}
+
+int compare(const CompareOptions& options, const Command& command) {
+  const Variation varied = variation_of(options.vary);
+  nlohmann::ordered_json report;
+  // At each value: solved by the deployed, the tuned, and from scratch.
+  struct Baselines {
+    std::string value;
+    std::size_t deployed = 0, tuned = 0, scratch = 0;
+  };
+  std::vector<Baselines> wins;
+  for (const std::string& value : varied.values) {
+    LoadOptions load = options.load();
+    if (!varied.key.empty()) load.set.push_back(varied.key + "=" + value);
+    std::vector<Contestant> all = contestants(options.experiment, load, options.estimators);
+    if (options.baselines) all.erase(all.begin(), all.end() - 3);
+    const Experiment& base = all.back().experiment;
+    const std::uint64_t seeds = options.seeds.value_or(base.compare.seeds);
+    const double target = base.training.target_loss;
+    const double below = options.solved.value_or(base.compare.solved > 0 ? base.compare.solved : 2 * target);
+    if (!(below > 0)) throw std::invalid_argument(options.experiment + ": what counts as solved? Expected --solved LOSS, compare.solved or training.target_loss");
+    if (!options.json) {
+      std::printf("%s%s: %s seeds; solved: loss < %g from cold starts, read without noise%s\n", base.title.c_str(),
+                  varied.key.empty() ? "" : (", " + varied.key + " = " + value).c_str(), grouped(seeds).c_str(), below,
+                  options.age > 0 ? (", on a device used for " + grouped(options.age) + " relaxations before").c_str() : "");
+      print_head();
+    }
+    nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+    Baselines won{value, 0, 0, 0};
+    for (std::size_t c = 0; c < all.size(); ++c) {
+      const Contestant& contestant = all[c];
+      std::vector<Trial> trials;
+      if (contestant.refused.empty()) {
+        std::size_t made = 0;
+        trials = run_trials(contestant, base.seed, seeds, options.age, below, command.stop, [&](const Trial&) {
+          ++made;
+          if (!options.quiet && isatty(STDERR_FILENO) == 1) std::fprintf(stderr, "\r%s: %zu of %llu seeds\033[K", contestant.label.c_str(), made, static_cast<unsigned long long>(seeds));
+        });
+        if (!options.quiet && isatty(STDERR_FILENO) == 1) std::fputs("\r\033[K", stderr);
+      }
+      if (c + 3 == all.size()) won.deployed = solved(trials);
+      if (c + 2 == all.size()) won.tuned = solved(trials);
+      if (c + 1 == all.size()) won.scratch = solved(trials);
+      rows.push_back(json_of(contestant, trials));
+      if (options.json) continue;
+      if (contestant.refused.empty()) print_row(contestant, trials);
+      else std::printf("%-58s refused: %s\n", contestant.label.c_str(), contestant.refused.c_str());
+    }
+    wins.push_back(won);
+    report.push_back({{"value", varied.key.empty() ? "" : value}, {"solved_below", below}, {"rows", rows}});
+  }
+  if (options.json) {
+    std::printf("%s\n", nlohmann::ordered_json{{"experiment", options.experiment}, {"vary", varied.key}, {"age", options.age}, {"tables", report}}.dump().c_str());
+    return ExitCode::success;
+  }
+  if (wins.size() < 2) return ExitCode::success;
+  const auto first = [&](auto better) {
+    const auto found = std::find_if(wins.begin(), wins.end(), better);
+    return found == wins.end() ? std::string("at none of these values") : "from " + varied.key + " = " + found->value + " on";
+  };
+  std::printf("in situ wins over deploying the twin: tuning %s; from scratch %s\n", first([](const Baselines& b) { return b.tuned > b.deployed; }).c_str(),
+              first([](const Baselines& b) { return b.scratch > b.deployed; }).c_str());
+  return ExitCode::success;
+}
+
+}  // namespace
+
+void add_compare(CLI::App& app, Command& command) {
+  CLI::App& comparer = *app.add_subcommand("compare", "every estimator on one task and one kind of device, over many seeds, beside training on the twin");
+  auto options = std::make_shared<CompareOptions>();
+  comparer.add_option("EXPERIMENT", options->experiment, "experiment file (TOML)")->required()->type_name("FILE");
+  comparer.add_option("--estimator", options->estimators, "these estimators; default: those of the file's [compare] table, or all")->type_name("NAME")->delimiter(',');
+  comparer.add_option("--seeds", options->seeds, "seeds, from the experiment's on; default: the file's, or 20")->type_name("N")->check(CLI::Range(1, 1000000));
+  comparer.add_option("--solved", options->solved, "the loss below which a seed counts as solved; default: the file's, or twice its target loss")->type_name("LOSS")->check(CLI::PositiveNumber);
+  comparer.add_option("--age", options->age, "relaxations the device has been used for since its twin was made: its drift and jumps have gone on")->type_name("N");
+  comparer.add_option("--vary", options->vary, "a table for each value of a key, and from which on in-situ training wins")->type_name("KEY=V,V,..");
+  comparer.add_flag("--baselines", options->baselines, "only the twin deployed, tuned in situ, and in situ from scratch");
+  options->add_set(comparer);
+  options->add_data(comparer);
+  options->add_json(comparer);
+  comparer.add_flag("--quiet,-q", options->quiet, "no progress");
+  comparer.footer(
+      "The device is the simulation with the noise of [device]; its losses are judged without noise of readings. The last three lines\n"
+      "are always there: an estimator is worth its relaxations only where it does better than training the twin and deploying it.\n"
+      "\n"
+      "Examples:\n"
+      "  ness compare xor-noisy.toml\n"
+      "  ness compare xor-noisy.toml --estimator probing,ep-centred --seeds 60\n"
+      "  ness compare xor-noisy.toml --baselines --vary device.variation=0,0.05,0.1,0.2");
+  comparer.callback([options, &command] { command.run = [options, &command] { return compare(*options, command); }; });
+}
+
+}  // namespace ness

@@ -1,0 +1,345 @@
+// ness train: trains, and logs every relaxation; continues a run that was stopped.
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include "ness/bench/bench_check.hpp"
+#include "commands.hpp"
+#include "json.hpp"
+#include "live_bench.hpp"
+#include "ness/runs/logged_run.hpp"
+#include "messages.hpp"
+#include "ness/device/digest.hpp"
+#include "ness/device/error.hpp"
+#include "ness/record/recorder.hpp"
+#include "ness/record/replay.hpp"
+#include "ness/runs/session.hpp"
+
+namespace ness {
+
+namespace {
+
+struct TrainOptions : CommonOptions {
+  std::string experiment, log, resume, bench, transcript;
+  DeviceKind device = DeviceKind::simulation;
+  bool quiet = false, check = true;
+};
+
+constexpr std::chrono::milliseconds safe_budget{5000};
+
+std::string shell_word(const std::string& path) {
+  return path.find_first_of(" \t'\"\\$&|;<>()*?") == std::string::npos ? path : "'" + path + "'";
+}
+
+/// Makes the device safe; what is stuck is told at once, whatever else goes wrong.
+SafeReport leave(Device& device, SafeProfile profile) {
+  SafeReport report = device.make_safe(safe_budget, profile);
+  if (!report.safe) complain(report.message());
+  return report;
+}
+
+/// What the log says beside the reason.
+std::string remark(const SafeReport& report) { return report.safe ? "" : "; " + report.message(); }
+
+/// Runs `body`, then closes the log with how it ended. Whatever goes wrong, the device is made safe and the log says so, unless
+/// it is the log itself that failed: then no further call is made on it.
+Outcome closing(LogWriter& log, const std::string& path, Device& device, const std::function<Outcome()>& body) {
+  try {
+    Outcome outcome = body();
+    outcome.safe = leave(device, outcome.cancelled() ? SafeProfile::cancel : SafeProfile::stop);
+    log.close(outcome.cancelled() ? ExitStatus::cancelled : ExitStatus::finished, outcome.summary.message() + remark(outcome.safe));
+    return outcome;
+  } catch (const LogError&) {
+    leave(device, SafeProfile::emergency);
+    throw;
+  } catch (const Cancelled&) {
+    const SafeReport safe = leave(device, SafeProfile::cancel);
+    log.close(ExitStatus::cancelled, "stopped on request while evaluating, after training had ended" + remark(safe));
+    inform("training has ended, its evaluation has not; continue: " + called() + " train --resume " + shell_word(path));
+    if (!safe.safe) throw std::runtime_error("stopped on request; " + safe.message());
+    throw;
+  } catch (const std::exception& error) {
+    const SafeReport safe = leave(device, SafeProfile::emergency);
+    log.close(ExitStatus::failed, error.what() + remark(safe));
+    throw;
+  }
+}
+
+nlohmann::ordered_json json_of(const Outcome& outcome, const std::string& log, std::uint64_t seed, double seconds) {
+  using End = TrainingSummary::End;
+  const TrainingSummary& summary = outcome.summary;
+  nlohmann::ordered_json result;
+  result["log"] = log;
+  result["seed"] = seed;
+  result["status"] = outcome.cancelled() ? "cancelled" : "finished";
+  result["end"] = summary.end == End::epochs     ? "epochs"
+                  : summary.end == End::target   ? "target"
+                  : summary.end == End::patience ? "patience"
+                  : summary.end == End::relaxations ? "relaxations"
+                                                    : "cancelled";
+  result["epochs"] = summary.epochs;
+  result["steps"] = summary.steps;
+  result["relaxations"] = summary.relaxations;
+  result["left_out"] = summary.left_out;
+  result["skipped"] = summary.skipped;
+  result["loss"] = json_number(summary.loss);
+  result["best_validation_loss"] = json_number(summary.best_validation_loss);
+  result["theta_digest"] = digest_text(digest(summary.theta));
+  result["safe"] = outcome.safe.safe;
+  result["seconds"] = seconds;
+  result.update(json_of(outcome.evaluations));
+  return result;
+}
+
+/// The command that continues a run.
+std::string continuation(const std::string& log, const TrainOptions& options) {
+  std::string command = called() + " train --resume " + shell_word(log);
+  if (options.device != DeviceKind::simulation) {
+    command += std::string(" --device ") + (options.device == DeviceKind::bench ? "bench" : "emulated") + " --bench " + shell_word(options.bench);
+  }
+  return command;
+}
+
+void tell(const Outcome& outcome, const std::string& log, std::uint64_t seed, double seconds, const TrainOptions& options) {
+  if (options.json) {
+    std::printf("%s\n", json_of(outcome, log, seed, seconds).dump().c_str());
+    if (outcome.cancelled()) inform("continue: " + continuation(log, options));
+    return;
+  }
+  const std::string word = shell_word(log);
+  std::printf("%s\n%s", outcome.summary.message().c_str(), text_of(outcome.evaluations).c_str());
+  std::printf("%s, every relaxation is in %s\n", duration_text(seconds).c_str(), log.c_str());
+  if (outcome.cancelled()) {
+    std::printf("continue: %s\n", continuation(log, options).c_str());
+  } else {
+    std::printf("next:\n");
+    for (const auto& [subcommand, what] : {std::pair{"inspect", "what the log holds"}, {"evaluate", "loss on every set, from cold starts"},
+                                           {"replay", "the training again from its log, bit for bit"}}) {
+      std::printf("  %s %-8s %s    # %s\n", called().c_str(), subcommand, word.c_str(), what);
+    }
+  }
+}
+
+int exit_code(const Outcome& outcome) { return !outcome.safe.safe ? ExitCode::failure : outcome.cancelled() ? ExitCode::cancelled : ExitCode::success; }
+
+/// Every message of every session, a line each, as it happens.
+Transcript transcript_to(const std::string& path) {
+  if (path.empty()) return {};
+  auto file = std::make_shared<std::ofstream>(path);
+  if (!*file) throw FileError(path + ": cannot be written");
+  return [file](const protocols::Exchange& exchange) {
+    static constexpr const char* marks[] = {"opened", ">", "<", "closed", "!"};
+    *file << exchange.address << ' ' << marks[static_cast<std::size_t>(exchange.kind)] << ' ' << exchange.text << '\n' << std::flush;
+  };
+}
+
+Run prepared(const Experiment& experiment, const TrainOptions& options) {
+  const bool simulated = options.device == DeviceKind::simulation;
+  if (simulated != options.bench.empty()) {
+    throw std::invalid_argument(simulated ? "--bench belongs to --device bench or emulated" : "--device bench and emulated need --bench FILE, which says what is wired to what");
+  }
+  if (simulated && !options.transcript.empty()) throw std::invalid_argument("--transcript belongs to --device bench or emulated");
+  return simulated ? prepare(experiment) : prepare(experiment, load_bench(options.bench), options.device, transcript_to(options.transcript));
+}
+
+/// How rows are kept together. On a bench each is in the file before the next relaxation begins.
+LogOptions log_options(const Experiment& experiment, const TrainOptions& options) {
+  LogOptions log = experiment.log;
+  if (options.device == DeviceKind::bench) log.group_rows = 1;
+  return log;
+}
+
+/// A bench that an error left before a log was there to be closed: it is safe already, or is made so, and what is stuck is told.
+struct Leaving {
+  Run& run;
+  ~Leaving() {
+    if (run.bench.bench) leave(*run.bench.bench, SafeProfile::emergency);
+  }
+};
+
+/// Switches the bench on before there is a log: what cannot be reached, or is not what it should be, is found here.
+void start(Run& run, const TrainOptions& options, const Command& command) {
+  if (!run.bench.bench) return;
+  if (options.check) {
+    const DeviceInfo& info = run.bench.bench->info();
+    if (const std::string problem = check_options(load_bench(options.bench), info).problem(info); !problem.empty()) throw std::invalid_argument(options.bench + ": it cannot be checked: " + problem);
+  }
+  run.bench.bench->start(command.stop);
+}
+
+/// Refuses a bench whose cables are not where its file says. Throws std::runtime_error, the bench made safe.
+void require_right_bench(Run& run, const TrainOptions& options, const Command& command) {
+  if (!run.bench.bench) return;
+  if (!options.check) {
+    warn("the bench is not checked (--no-check): an exchanged cable will not be noticed");
+    return;
+  }
+  const BenchFile file = load_bench(options.bench);
+  Device& bench = *run.bench.bench;
+  WiringReport report;
+  try {
+    report = check_bench(file, bench, run.network, command.stop);
+  } catch (const Cancelled&) {
+    leave(bench, SafeProfile::cancel);
+    throw;
+  } catch (...) {
+    leave(bench, SafeProfile::emergency);
+    throw;
+  }
+  for (const std::string& warning : report.warnings) warn(warning);
+  if (report.passed()) return;
+  leave(bench, SafeProfile::stop);
+  throw std::runtime_error(summary(file, report));
+}
+
+int train(const TrainOptions& options, const Command& command) {
+  const std::string path =
+      options.log.empty() ? std::filesystem::path(options.experiment).stem().string() + ".h5" : options.log;
+  refuse_existing_log(path,
+                      "choose another name with --log FILE, or continue that run: " + called() + " train --resume " + shell_word(path));
+  const Experiment experiment = options.with_threads(load_experiment(options.experiment, options.load()));
+  const LiveBench live(command, options.device == DeviceKind::bench);  // goes last
+  Run run = prepared(experiment, options);
+  Progress progress(experiment.training.epochs, steps_per_epoch(*experiment.task, experiment.training), options.quiet);
+  // Whatever does not fit is found here, before there is a log.
+  Session(run.device(), run, experiment, progress);
+  const Leaving leaving{run};
+  start(run, options, command);
+  require_right_bench(run, options, command);
+
+  LogWriter log(path, log_header(experiment, run, command.line), log_options(experiment, options));
+  Recorder recorder(run.device(), log);
+  Session session(recorder, run, experiment, progress);
+  session.trainer().observe(recorder);
+  session.trainer().observe(progress);
+  const Outcome outcome = closing(log, path, recorder, [&] { return session.run(std::nullopt, command.stop); });
+  progress.end();
+  tell(outcome, path, experiment.seed, progress.seconds(), options);
+  return exit_code(outcome);
+}
+
+/// What stands against continuing a log; throws LogError.
+void check_resumable(const LogReader& log, const Experiment& experiment, std::uint64_t first_row) {
+  if (log.outputs_only() && (log.rows() > first_row || experiment.training.start == TrainingOptions::StartFrom::last)) {
+    throw LogError(log.path() +
+                   ": its rows hold the outputs alone (log.rows = \"outputs\"), from which the steps since the last checkpoint "
+                   "cannot be formed again: this run cannot be continued");
+  }
+}
+
+int tell_finished(const LogReader& log, const TrainOptions& options) {
+  const std::string message =
+      log.path() + " is of a run that has finished (" + log.reason() + "): there is nothing to continue";
+  if (options.json) {
+    std::printf("%s\n",
+                nlohmann::ordered_json{{"log", log.path()}, {"status", "finished"}, {"message", message}}.dump().c_str());
+  } else {
+    std::printf("%s\n", message.c_str());
+  }
+  return ExitCode::success;
+}
+
+/// From the last checkpoint: what was done after it is done again from the recorded rows; where they end, the device goes on.
+int resume(const TrainOptions& options, const Command& command) {
+  const std::string& path = options.resume;
+  std::optional<Experiment> experiment;
+  std::optional<Checkpoint> checkpoint;
+  {
+    const LogReader log(path);
+    if (log.status() == ExitStatus::finished) return tell_finished(log, options);
+    const std::string& identity = log.header().info.identity;
+    const DeviceKind recorded = identity.starts_with("bench: ") ? DeviceKind::bench : identity.starts_with("emulated bench: ") ? DeviceKind::emulated : DeviceKind::simulation;
+    if (recorded != options.device) {
+      throw std::invalid_argument(path + " was recorded " + (recorded == DeviceKind::simulation ? "in simulation: expected no --device and --bench"
+                                                                                                 : std::string("on ") + (recorded == DeviceKind::bench ? "a bench: expected --device bench" : "an emulated bench: expected --device emulated") + " and --bench, as it was begun with"));
+    }
+    if (const std::string doubt = use_recorded_target(log); !doubt.empty()) warn(doubt);
+    LoadOptions load;
+    load.data = options.data;
+    experiment = options.with_threads(experiment_of(log, load));
+    if (log.checkpoints() > 0) checkpoint = log.checkpoint(log.checkpoints() - 1);
+    check_resumable(log, *experiment, checkpoint ? checkpoint->relaxations : 0);
+  }
+  if (experiment->training.start == TrainingOptions::StartFrom::present) {
+    warn("training.start = \"present\": the device's state of then is gone, so the continued run is not bit for bit what it "
+         "would have been");
+  }
+  if (options.device != DeviceKind::simulation) {
+    warn("a bench has no state to restore: the continued run goes on from the last checkpoint's parameters, and is not bit for bit what it would have been");
+  }
+  const LiveBench live(command, options.device == DeviceKind::bench);  // goes last
+  Run run = prepared(*experiment, options);
+  const std::uint64_t first_row = checkpoint ? checkpoint->relaxations : 0, first_step = checkpoint ? checkpoint->step : 0;
+  Progress progress(experiment->training.epochs, steps_per_epoch(*experiment->task, experiment->training), options.quiet,
+                    first_step);
+
+  // The writer first: it keeps out another that may still be at this log, and at these instruments; and it trims the log to what is
+  // counted, which the reader then sees.
+  LogWriter log(path, LogWriter::Continue{}, log_options(*experiment, options));
+  const Leaving leaving{run};
+  start(run, options, command);
+  require_right_bench(run, options, command);
+  const LogReader recorded(path);
+  Recorder recorder(run.device(), log);
+  Replay replay(recorded, pattern_sets(*experiment->task), first_row, &recorder);
+  ReplayCheck check(recorded, first_step, &recorder);
+  Session session(replay, run, *experiment, progress);
+  session.trainer().observe(check);
+  session.trainer().observe(progress);
+  progress.say("continuing " + path + " after " + grouped(first_step) + " steps");
+  const Outcome outcome = closing(log, path, recorder, [&] {
+    if (experiment->training.start == TrainingOptions::StartFrom::last) {
+      remember_from(recorded, first_step, experiment->task->train.size(), session.trainer());
+    }
+    return session.run(checkpoint, command.stop);
+  });
+  progress.end();
+  tell(outcome, path, experiment->seed, progress.seconds(), options);
+  return exit_code(outcome);
+}
+
+}  // namespace
+
+void add_train(CLI::App& app, Command& command) {
+  CLI::App& trainer =
+      *app.add_subcommand("train", "train a network as an experiment file says, with every relaxation in a log");
+  auto options = std::make_shared<TrainOptions>();
+  auto* experiment = trainer.add_option("EXPERIMENT", options->experiment, "experiment file (TOML)")->type_name("FILE");
+  auto* log = trainer.add_option("--log", options->log, "the log to write; default: the experiment's name with .h5, here")
+                  ->type_name("FILE");
+  auto* resumed =
+      trainer.add_option("--resume", options->resume, "continue the run of this log where it stopped")->type_name("LOG");
+  trainer.add_option("--device", options->device, "simulation, bench (real instruments), emulated (the same, emulated, in virtual time)")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, DeviceKind>{{"simulation", DeviceKind::simulation}, {"bench", DeviceKind::bench}, {"emulated", DeviceKind::emulated}}).description(""))
+      ->type_name("KIND");
+  trainer.add_option("--bench", options->bench, "the bench file of --device bench or emulated")->type_name("FILE");
+  trainer.add_option("--transcript", options->transcript, "every message to and from the bench's instruments, a line each")->type_name("FILE");
+  trainer.add_flag("!--no-check", options->check, "train on a bench without checking first that its cables are where its file says");
+  options->add_set(trainer);
+  options->add_data(trainer);
+  options->add_threads(trainer);
+  options->add_json(trainer);
+  trainer.add_flag("--quiet,-q", options->quiet, "no progress");
+  resumed->excludes(experiment)->excludes(log)->excludes("--set")->excludes("--seed");
+  trainer.footer(
+      "Ctrl-C ends the run cleanly: the log is closed, and the run can be continued with --resume; in simulation bit for bit as if\n"
+      "it had not been interrupted. So can a run whose process was killed. A second Ctrl-C leaves at once, but never a live bench.\n"
+      "\n"
+      "Examples:\n"
+      "  ness train xor.toml\n"
+      "  ness train xor-bench.toml --device emulated --bench bench-emulated.toml\n"
+      "  ness train mnist.toml --data ~/data --set training.epochs=3 --log short.h5 --json\n"
+      "  ness train --resume short.h5");
+  trainer.callback([options, &command] {
+    if (options->resume.empty() && options->experiment.empty()) {
+      throw CLI::RequiredError("an experiment file, or --resume LOG");
+    }
+    command.run = [options, &command] {
+      return options->resume.empty() ? train(*options, command) : resume(*options, command);
+    };
+  });
+}
+
+}  // namespace ness

@@ -1,0 +1,73 @@
+// Experiment files: TOML bound to the option structs of the libraries, each key in one place.
+//
+// load_experiment reads, prepare (run.hpp) builds. Neither prints; both may be used from several threads on different objects.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ness/training/dataset.hpp"
+#include "ness/training/estimator_table.hpp"
+#include "ness/record/log.hpp"
+#include "ness/laboratory/noisy.hpp"
+#include "ness/training/optimizer.hpp"
+#include "ness/training/trainer.hpp"
+#include "ness/laboratory/twin.hpp"
+#include "ness/network/network.hpp"
+#include "ness/network/simulation.hpp"
+#include "ness/files/parameter_rules.hpp"
+
+namespace ness {
+
+/// An experiment as its file describes it.
+struct Experiment {
+  std::string path;   ///< where it was read from, for messages
+  /// The whole, as TOML, with everything that was set on the command line, and no reference to a network file.
+  std::string text;
+  std::string title;
+  /// Of initial parameters, the order of samples, and noise. May be changed; `text` then no longer fits.
+  std::uint64_t seed = 0;
+
+  sim::NetworkSpec network;        ///< as described, initial values not drawn (NaN where a rule gives them)
+  ParameterRules parameters;
+  std::shared_ptr<const Task> task;
+  std::string estimator = "adjoint";  ///< its name in estimator_table()
+  EstimatorSettings estimator_settings; ///< the seed is set by prepare
+  OptimizerOptions optimizer;
+  TrainingOptions training;        ///< the seed is set by prepare
+  /// What a calibration found: the model is seen through these, and so is a simulated device; a bench is what it is.
+  TwinOffsets twin;
+  double twin_read_noise = 0;      ///< of the calibrated device's readings (kT): a simulation reads with it where [device] says nothing
+  NoiseOptions noise;
+  bool noise_has_seed = false;     ///< else noise is drawn with the experiment's seed
+  sim::SimulationOptions simulation;
+  std::string vector_target;       ///< of the simulation's arithmetic, for the whole process; empty: the best this machine has
+  LogOptions log{.background = true};  // of a simulation; on a bench rows are committed one by one
+  /// What `ness compare` takes from the file.
+  struct Compare {
+    std::uint64_t seeds = 20;
+    double solved = 0;                     ///< loss; 0: twice the target loss
+    std::vector<std::string> estimators;   ///< empty: all
+    std::map<std::string, std::vector<std::string>> settings;  ///< of an estimator: "key=value", ..
+  } compare;
+  bool evaluate_train = true;      ///< evaluate the training set too when training has ended
+};
+
+struct LoadOptions {
+  std::vector<std::string> set;      ///< "key=value", in order
+  std::optional<std::uint64_t> seed; ///< instead of the file's
+  std::string data;                  ///< the root of data directories (find_data); empty: the usual places
+  /// A data directory that held the experiment's files before (from a log): looked at first, unless `data` is given.
+  std::string recorded_data;
+};
+
+/// Reads an experiment file. Throws FileError, one line: file, line, key, what was expected and what was found.
+Experiment load_experiment(const std::string& path, const LoadOptions& options = {});
+/// From the text; `path` names it in messages, and relative paths in it start from its directory.
+Experiment experiment_from_text(const std::string& text, const std::string& path, const LoadOptions& options = {});
+
+}  // namespace ness

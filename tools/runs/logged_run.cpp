@@ -1,0 +1,132 @@
+#include "ness/runs/logged_run.hpp"
+
+#include <Eigen/Core>
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <stdexcept>
+#include <vector>
+
+#include "ness/device/error.hpp"
+#include "ness/network/vector_target.hpp"
+
+namespace ness {
+
+LogHeader log_header(const Experiment& experiment, Run& run, const std::string& command) {
+  LogHeader header;
+  header.title = experiment.title;
+  header.experiment = experiment.text;
+  header.command = command;
+  header.seed = experiment.seed;
+  header.versions = {{"ness", NESS_VERSION},
+                     {"compiler", "g++ " __VERSION__},
+                     {"Eigen", std::to_string(EIGEN_WORLD_VERSION) + "." + std::to_string(EIGEN_MAJOR_VERSION) + "." +
+                                   std::to_string(EIGEN_MINOR_VERSION)}};
+  header.info = run.device().info();
+  header.pattern_sets = pattern_sets(*experiment.task);
+  return header;
+}
+
+Experiment experiment_of(const LogReader& log, LoadOptions options) {
+  for (const LogReader::SetInfo& set : log.pattern_sets()) {
+    if (set.path.empty() || !options.recorded_data.empty()) continue;
+    options.recorded_data = std::filesystem::path(set.path).parent_path().string();
+  }
+  if (log.header().experiment.empty()) {
+    throw LogError(log.path() + ": holds no experiment text: it was not made by `ness train`, and its run cannot be rebuilt");
+  }
+  return experiment_from_text(log.header().experiment, log.path() + " (its experiment)", options);
+}
+
+LoggedTheta logged_theta(const LogReader& log, std::optional<std::uint64_t> checkpoint) {
+  const std::uint64_t count = log.checkpoints();
+  if (count == 0) throw LogError(log.path() + ": holds no checkpoint, so no parameters to use");
+  if (checkpoint && *checkpoint >= count) {
+    throw LogError(log.path() + ": has no checkpoint " + std::to_string(*checkpoint) + "; expected 0 to " +
+                   std::to_string(count - 1));
+  }
+  const std::uint64_t index = checkpoint.value_or(count - 1);
+  Checkpoint found = log.checkpoint(index);
+  const std::string step = std::to_string(found.step), steps = std::to_string(log.steps());
+  const bool last = found.step == log.steps();
+  return {std::move(found.theta), found.step,
+          last ? "after the last of " + step + " steps"
+               : "checkpoint " + std::to_string(index) + ", after " + step + " of " + steps + " steps"};
+}
+
+LoggedTheta best_logged_theta(const LogReader& log, const Experiment& experiment) {
+  std::optional<EpochReport> best;
+  for (std::uint64_t i = 0; i < log.epochs(); ++i) {
+    if (const EpochReport epoch = log.epoch(i); epoch.best) best = epoch;
+  }
+  if (!best) {
+    throw LogError(log.path() + ": nothing was validated in this run, so there is no best epoch (set task.validation and "
+                                "training.validate_every)");
+  }
+  const std::string what = "best validation loss, after epoch " + std::to_string(best->epoch + 1);
+  const std::uint64_t step = (best->epoch + 1) * steps_per_epoch(*experiment.task, experiment.training);
+  for (std::uint64_t i = log.checkpoints(); i-- > 0;) {
+    Checkpoint found = log.checkpoint(i);
+    if (found.step == step) return {std::move(found.theta), step, what};
+    if (found.step < step) break;
+  }
+  if (step <= log.steps()) {
+    if (Vector theta = log.theta(step - 1); theta.size() > 0) return {std::move(theta), step, what};
+  }
+  throw LogError(log.path() + ": the validation loss was best after epoch " + std::to_string(best->epoch + 1) +
+                 ", but no checkpoint was made then (training.checkpoint_every)");
+}
+
+void remember_from(const LogReader& log, std::uint64_t step, std::uint64_t samples, Trainer& trainer) {
+  if (step == 0) return;
+  if (log.outputs_only()) {
+    throw LogError(log.path() + ": its rows hold the outputs alone (log.rows = \"outputs\"), so the states from which training "
+                                "continues are not in it");
+  }
+  std::vector<std::shared_ptr<const Vector>> last(samples);
+  std::uint64_t missing = samples, end = log.rows();
+  // Backwards in blocks, forwards in each, since the reader is fast in that order; an epoch back, every sample has been met.
+  constexpr std::uint64_t block = 8192;
+  while (end > 0 && missing > 0) {
+    const std::uint64_t begin = (end - 1) / block * block;
+    std::vector<std::shared_ptr<const Vector>> here(samples);
+    for (std::uint64_t i = begin; i < end; ++i) {
+      LogRow row = log.row(i);
+      const Label& label = row.label;
+      const bool free_state = label.purpose == Label::Purpose::train && label.position == 0 && label.step < step;
+      if (!free_state || !row.fault.empty() || !row.relaxation.quality.usable() || label.sample >= samples) continue;
+      here[label.sample] = std::make_shared<const Vector>(std::move(row.relaxation.potential));
+    }
+    for (std::uint64_t s = 0; s < samples; ++s) {
+      if (last[s] || !here[s]) continue;
+      last[s] = std::move(here[s]);
+      --missing;
+    }
+    end = begin;
+  }
+  for (std::uint64_t s = 0; s < samples; ++s) {
+    if (last[s]) trainer.remember(s, std::move(last[s]));
+  }
+}
+
+std::string use_recorded_target(const LogReader& log) {
+  const std::string& recorded = log.header().info.arithmetic;
+  if (recorded.empty() || recorded == sim::vector_target()) return {};
+  const std::vector<std::string> targets = sim::vector_targets();
+  if (std::find(targets.begin(), targets.end(), recorded) != targets.end()) {
+    sim::force_vector_target(recorded);
+    return {};
+  }
+  std::string here;
+  for (const std::string& target : targets) here += (here.empty() ? "" : ", ") + target;
+  return "the log was written with the vector target " + recorded + ", which this machine or program lacks (it has " + here +
+         "): bits may differ";
+}
+
+std::string digest_text(std::uint64_t digest) {
+  char text[24];
+  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(digest));
+  return text;
+}
+
+}  // namespace ness
