@@ -317,6 +317,28 @@ std::optional<std::size_t> Table::choice_index(const std::string& key, const std
   fail(key, "expected " + one_of(names) + ", found the string \"" + name + "\"");
 }
 
+// What a file gives does not depend on what the documentation says of it.
+bool Table::number(const std::string& key, double& value, Number must_be, const About&) { return number(key, value, must_be); }
+bool Table::whole(const std::string& key, std::uint64_t& value, std::uint64_t low, std::uint64_t high, const About&) {
+  return whole(key, value, low, high);
+}
+bool Table::flag(const std::string& key, bool& value, const About&) { return flag(key, value); }
+bool Table::text(const std::string& key, std::string& value, const About&) { return text(key, value); }
+bool Table::texts(const std::string& key, std::vector<std::string>& values, const About&) { return texts(key, values); }
+bool Table::wholes(const std::string& key, std::vector<std::uint32_t>& values, const About&) { return wholes(key, values); }
+bool Table::pair(const std::string& key, std::pair<double, double>& value, const About&) { return pair(key, value); }
+bool Table::pairs_of_texts(const std::string& key, std::vector<std::pair<std::string, std::string>>& values, const About&) {
+  return pairs_of_texts(key, values);
+}
+std::optional<std::size_t> Table::chosen(const std::string& key, const std::vector<std::string>& names, std::optional<std::size_t>,
+                                         const About&) {
+  return choice_index(key, names);
+}
+std::shared_ptr<Keys> Table::inner(const std::string& key, const About&) {
+  const std::optional<Table> found = table(key);
+  return found ? std::make_shared<Table>(*found) : nullptr;
+}
+
 std::optional<Table> Table::table(const std::string& key) {
   const toml::node* node = impl_->find(key);
   if (!node) return std::nullopt;

@@ -172,3 +172,27 @@ TEST_CASE("the nearest name is near") {
   CHECK(one_of({"a"}) == "'a'");
   CHECK(one_of({"a", "b", "c"}) == "'a', 'b' or 'c'");
 }
+
+TEST_CASE("a table is a Keys: what is listed with unit and meaning is read as what is not") {
+  Table table = table_of("[a]\nx = 2\nn = 4\nword = \"two\"\nflag = true\npair = [1, 2]\n[a.b]\ny = 3\n", "a");
+  Keys& keys = table;
+  double x = 0, y = 0, absent = 7;
+  std::uint32_t n = 1;
+  bool flag = false;
+  int chosen = 0;
+  std::pair<double, double> pair;
+  CHECK(keys.number("x", x, Number::positive, {"kT", "a number"}));
+  CHECK_FALSE(keys.number("absent", absent, Number::positive, {}));
+  CHECK(keys.whole("n", n, 1, {}));
+  CHECK(keys.flag("flag", flag, {}));
+  CHECK(keys.pair("pair", pair, {}));
+  CHECK(keys.choice<int>("word", chosen, {{"one", 1}, {"two", 2}}, {}));
+  CHECK_FALSE(keys.inner("c", {}));
+  const std::shared_ptr<Keys> inner = keys.inner("b", {});
+  REQUIRE(inner);
+  CHECK(inner->number("y", y, Number::finite, {}));
+  CHECK(std::vector<double>{x, y, absent, double(n), double(chosen), pair.second} == std::vector<double>{2, 3, 7, 4, 2, 2});
+  CHECK(flag);
+  CHECK_NOTHROW(table.finish());
+  CHECK(refusal([&] { keys.number("word", x, Number::finite, {}); }) == "file.toml:4: key 'a.word': expected a finite number, found the string \"two\"");
+}

@@ -11,16 +11,26 @@
 #include <utility>
 #include <vector>
 
-namespace ness {
+#include "ness/device/keys.hpp"
 
-/// What a number must be. All but `or_infinite` refuse NaN and infinities; `or_infinite` allows +infinity beside positive
-/// numbers.
-enum class Number : std::uint8_t { finite, positive, not_negative, fraction, or_infinite };
+namespace ness {
 
 /// A table of a document. Each reader leaves the value alone and returns false where the key is absent; throws FileError where
 /// it is of another kind.
-class Table {
+class Table final : public Keys {
  public:
+  using Keys::choice;
+  using Keys::whole;
+  bool number(const std::string& key, double& value, Number must_be, const About& about) override;
+  bool whole(const std::string& key, std::uint64_t& value, std::uint64_t low, std::uint64_t high, const About& about) override;
+  bool flag(const std::string& key, bool& value, const About& about) override;
+  bool text(const std::string& key, std::string& value, const About& about) override;
+  bool texts(const std::string& key, std::vector<std::string>& values, const About& about) override;
+  bool wholes(const std::string& key, std::vector<std::uint32_t>& values, const About& about) override;
+  bool pair(const std::string& key, std::pair<double, double>& value, const About& about) override;
+  bool pairs_of_texts(const std::string& key, std::vector<std::pair<std::string, std::string>>& values, const About& about) override;
+  std::shared_ptr<Keys> inner(const std::string& key, const About& about) override;
+
   bool number(const std::string& key, double& value, Number must_be = Number::finite);
   bool flag(const std::string& key, bool& value);
   bool text(const std::string& key, std::string& value);
@@ -54,11 +64,7 @@ class Table {
   /// "training.batch".
   std::string dotted(const std::string& key) const;
   /// Throws FileError at the key (or at the table, where the key is absent or empty).
-  [[noreturn]] void fail(const std::string& key, const std::string& message) const;
-  /// Throws where `problem` is not empty.
-  void require(const std::string& problem) const {
-    if (!problem.empty()) fail("", problem);
-  }
+  [[noreturn]] void fail(const std::string& key, const std::string& message) const override;
   /// Throws for the first key that nobody asked for, naming the nearest one known.
   void finish() const;
 
@@ -67,6 +73,8 @@ class Table {
   struct Impl;
   explicit Table(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
   std::optional<std::size_t> choice_index(const std::string& key, const std::vector<std::string>& names);
+  std::optional<std::size_t> chosen(const std::string& key, const std::vector<std::string>& names,
+                                    std::optional<std::size_t> standard, const About& about) override;
   std::shared_ptr<Impl> impl_;
 };
 
