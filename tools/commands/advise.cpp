@@ -1,10 +1,10 @@
 // ness advise: which estimators a device allows, what each costs, and why the others are refused.
 #include <cmath>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
-#include "commands.hpp"
-#include "json.hpp"
+#include "command.hpp"
+#include "report.hpp"
+#include "common_options.hpp"
 #include "ness/runs/comparison.hpp"
 #include "ness/runs/evaluations.hpp"
 #include "ness/device/error.hpp"
@@ -126,42 +126,61 @@ int advise(const AdviseOptions& options, const Command& command) {
     tell(options, base, all, seconds);
     return ExitCode::success;
   }
-  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+  Report rows = Report::list();
   for (const Advice& a : all) {
-    nlohmann::ordered_json row{{"estimator", a.entry->name}, {"allowed", a.refused.empty()}, {"needs", a.entry->needs}, {"cost", a.entry->cost}, {"source", a.entry->source}};
+    Report row{{"estimator", a.entry->name},
+               {"allowed", a.refused.empty()},
+               {"needs", a.entry->needs},
+               {"cost", a.entry->cost},
+               {"source", a.entry->source}};
     if (!a.refused.empty()) row["refused"] = a.refused;
     else {
       row["relaxations_a_sample"] = a.a_sample;
       row["relaxations_a_step"] = a.a_step;
-      row["seconds_a_step"] = json_number(a.a_step * seconds);
+      row["seconds_a_step"] = a.a_step * seconds;
     }
-    if (a.tried) row.update({{"solved", a.solved}, {"seeds", a.seeds}, {"relaxations_to_target", json_number(a.to_target)}, {"seconds_to_target", json_number(a.to_target * seconds)}});
-    rows.push_back(row);
+    if (a.tried) {
+      row.add_all({{"solved", a.solved},
+                   {"seeds", a.seeds},
+                   {"relaxations_to_target", a.to_target},
+                   {"seconds_to_target", a.to_target * seconds}});
+    }
+    rows.add(row);
   }
-  std::printf("%s\n", nlohmann::ordered_json{{"experiment", options.experiment}, {"bench", options.bench}, {"seconds_a_relaxation", json_number(seconds)}, {"estimators", rows}}.dump().c_str());
+  Report{{"experiment", options.experiment},
+         {"bench", options.bench},
+         {"seconds_a_relaxation", seconds},
+         {"estimators", rows}}
+      .print_json();
   return ExitCode::success;
 }
 
 }  // namespace
 
-void add_advise(CLI::App& app, Command& command) {
-  CLI::App& adviser = *app.add_subcommand("advise", "which gradient estimators a device's terminals allow, what each costs, and why the others are refused");
+void declare_advise(Options& line, const Command& command) {
   auto options = std::make_shared<AdviseOptions>();
-  adviser.add_option("EXPERIMENT", options->experiment, "experiment file (TOML)")->required()->type_name("FILE");
-  adviser.add_option("--bench", options->bench, "of this bench; default: of the simulated network. A relaxation's time is that of its instruments, emulated")->type_name("FILE");
-  adviser.add_option("--seeds", options->seeds, "seeds of the dry run of each estimator, in simulation with the noise of [device]; default: 3")->type_name("N")->check(CLI::Range(1, 1000));
-  adviser.add_flag("!--no-dry-run", options->dry_run, "costs alone, without training in simulation");
-  options->add_set(adviser);
-  options->add_data(adviser);
-  options->add_json(adviser);
-  adviser.footer(
-      "Nothing real is switched on. The dry run trains the simulated network with each estimator until training.target_loss.\n"
+  line.add("EXPERIMENT", options->experiment, "experiment file (TOML)").required().value_name("FILE");
+  line.add("--bench", options->bench,
+           "of this bench; default: of the simulated network. A relaxation's time is that of its "
+           "instruments, emulated")
+      .value_name("FILE");
+  line.add("--seeds", options->seeds,
+           "seeds of the dry run of each estimator, in simulation with the noise of [device]; default: 3")
+      .value_name("N")
+      .within(1, 1000);
+  line.flag("!--no-dry-run", options->dry_run, "costs alone, without training in simulation");
+  options->add_set(line);
+  options->add_data(line);
+  options->add_json(line);
+  line.footer(
+      "Nothing real is switched on. The dry run trains the simulated network with each estimator until "
+      "training.target_loss.\n"
       "\n"
       "Examples:\n"
       "  ness advise xor.toml\n"
       "  ness advise xor-bench.toml --bench bench-emulated.toml\n"
       "  ness advise mnist.toml --no-dry-run");
-  adviser.callback([options, &command] { command.run = [options, &command] { return advise(*options, command); }; });
+  line.action([options, &command] { return advise(*options, command); });
 }
 
 }  // namespace ness

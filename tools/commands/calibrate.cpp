@@ -2,11 +2,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
 #include "ness/calibration/calibration.hpp"
-#include "commands.hpp"
-#include "json.hpp"
+#include "command.hpp"
+#include "report.hpp"
+#include "common_options.hpp"
 #include "ness/runs/evaluations.hpp"
 #include "ness/runs/logged_run.hpp"
 #include "messages.hpp"
@@ -66,40 +66,49 @@ std::vector<std::string> left_out_lines(const Calibration& found) {
   return lines;
 }
 
-nlohmann::ordered_json json_of(const Calibration& found, const CalibrationData& data, const CalibrateOptions& options) {
-  using Json = nlohmann::ordered_json;
-  Json result{{"log", options.log}, {"rows", data.rows.size()}, {"usable_rows", data.usable}, {"logged_rows", data.logged}, {"readings", found.numbers}};
-  result["degrees_of_freedom"] = json_number(found.degrees_of_freedom);
-  result["chi_squared_per_degree"] = json_number(found.chi_squared);
+Report report_of(const Calibration& found, const CalibrationData& data, const CalibrateOptions& options) {
+  Report result{{"log", options.log},
+                {"rows", data.rows.size()},
+                {"usable_rows", data.usable},
+                {"logged_rows", data.logged},
+                {"readings", found.numbers}};
+  result["degrees_of_freedom"] = found.degrees_of_freedom;
+  result["chi_squared_per_degree"] = found.chi_squared;
   result["confidence"] = options.fit.confidence;
   result["converged"] = found.converged;
   result["rank"] = found.rank;
-  result["unknowns"] = Json::array();
+  result["unknowns"] = Report::list();
   for (const CalibratedUnknown& unknown : found.unknowns) {
-    Json one{{"name", unknown.name}, {"scale", unknown.scale == Scale::log ? "log" : "linear"}, {"unit", unknown.unit}, {"offset", json_number(unknown.offset)}, {"identified", unknown.identified}};
+    Report one{{"name", unknown.name},
+               {"scale", unknown.scale == Scale::log ? "log" : "linear"},
+               {"unit", unknown.unit},
+               {"offset", unknown.offset},
+               {"identified", unknown.identified}};
     if (unknown.identified) {
-      one["standard_error"] = json_number(unknown.standard_error);
-      one["interval"] = {json_number(unknown.low), json_number(unknown.high)};
+      one["standard_error"] = unknown.standard_error;
+      one["interval"] = Report::list({unknown.low, unknown.high});
     }
-    result["unknowns"].push_back(one);
+    result["unknowns"].add(one);
   }
-  result["not_identified"] = Json::array();
+  result["not_identified"] = Report::list();
   for (const Combination& sum : found.not_identified) {
-    Json one = Json::object();
+    Report one = Report::table();
     for (const auto& [coefficient, unknown] : sum) one[found.unknowns[unknown].name] = coefficient;
-    result["not_identified"].push_back(one);
+    result["not_identified"].add(one);
   }
-  result["noise"] = Json::object();
-  for (std::size_t r = 0; r < data.readings.size(); ++r) result["noise"][data.readings[r].name] = json_number(found.noise[r]);
-  result["left_out"] = Json::array();
-  for (const Calibration::LeftOut& one : found.left_out) result["left_out"].push_back({{"row", one.row}, {"why", text_of(one.why)}});
+  result["noise"] = Report::table();
+  for (std::size_t r = 0; r < data.readings.size(); ++r)
+    result["noise"][data.readings[r].name] = found.noise[r];
+  result["left_out"] = Report::list();
+  for (const Calibration::LeftOut& one : found.left_out)
+    result["left_out"].add({{"row", one.row}, {"why", text_of(one.why)}});
   if (!options.out.empty()) result["experiment"] = options.out;
   return result;
 }
 
 void tell(const Calibration& found, const CalibrationData& data, const CalibrateOptions& options) {
   if (options.json) {
-    std::printf("%s\n", json_of(found, data, options).dump().c_str());
+    report_of(found, data, options).print_json();
     return;
   }
   std::printf("%s: %s of %s usable relaxations, %s readings; %zu of %zu unknowns identified\n", options.log.c_str(), grouped(data.rows.size()).c_str(), grouped(data.usable).c_str(),
@@ -162,30 +171,41 @@ int calibrate_log(const CalibrateOptions& options, const Command& command) {
 
 }  // namespace
 
-void add_calibrate(CLI::App& app, Command& command) {
-  CLI::App& calibrator = *app.add_subcommand("calibrate", "fits the twin of a device to logged relaxations: offsets, gains, noise, with intervals");
+void declare_calibrate(Options& line, const Command& command) {
   auto options = std::make_shared<CalibrateOptions>();
-  calibrator.add_option("LOG", options->log, "log of a run on the device")->required()->type_name("LOG");
-  calibrator.add_option("--out", options->out, "write the log's experiment with the calibrated twin here")->type_name("FILE");
-  calibrator.add_option("--rows", options->rows, "relaxations to fit to, spread over the usable ones; default: 2000")->type_name("N")->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1} << 40));
-  calibrator.add_flag("--gains", options->fit.gains, "fit a gain and an offset of each reading too");
-  calibrator.add_flag("--inputs", options->fit.inputs, "fit a gain and an offset of each input too");
-  calibrator.add_option("--confidence", options->fit.confidence, "of the intervals; default: 0.95")->type_name("P")->check(CLI::Range(0.5, 0.9999));
-  calibrator.add_option("--outlier", options->fit.outlier, "leave out, and name, relaxations with a residual of more standard deviations; default: 6")->type_name("X")->check(CLI::Range(4.0, 1e9));
-  options->add_data(calibrator);
-  options->add_threads(calibrator);
-  options->add_json(calibrator);
-  calibrator.footer(
-      "A device told a setpoint has another: setpoint + offset, or setpoint x exp(offset) where parameters are stepped on their logarithm. Fitted is one\n"
-      "offset a parameter, constants of the device included, and the noise of each reading, to every relaxation that settled: free, nudged and held.\n"
-      "What the data cannot tell apart is named, and has no interval: without a current that is injected or measured, for instance, only ratios of\n"
-      "conductances are known. With --out the twin is an experiment file again: in simulation it is the calibrated device, on a bench its model.\n"
+  line.add("LOG", options->log, "log of a run on the device").required().value_name("LOG");
+  line.add("--out", options->out, "write the log's experiment with the calibrated twin here")
+      .value_name("FILE");
+  line.add("--rows", options->rows, "relaxations to fit to, spread over the usable ones; default: 2000")
+      .value_name("N")
+      .within(std::uint64_t{1}, std::uint64_t{1} << 40);
+  line.flag("--gains", options->fit.gains, "fit a gain and an offset of each reading too");
+  line.flag("--inputs", options->fit.inputs, "fit a gain and an offset of each input too");
+  line.add("--confidence", options->fit.confidence, "of the intervals; default: 0.95")
+      .value_name("P")
+      .within(0.5, 0.9999);
+  line.add("--outlier", options->fit.outlier,
+           "leave out, and name, relaxations with a residual of more standard deviations; default: 6")
+      .value_name("X")
+      .within(4.0, 1e9);
+  options->add_data(line);
+  options->add_threads(line);
+  options->add_json(line);
+  line.footer(
+      "A device told a setpoint has another: setpoint + offset, or setpoint x exp(offset) where parameters "
+      "are stepped on their logarithm. Fitted is one\n"
+      "offset a parameter, constants of the device included, and the noise of each reading, to every "
+      "relaxation that settled: free, nudged and held.\n"
+      "What the data cannot tell apart is named, and has no interval: without a current that is injected or "
+      "measured, for instance, only ratios of\n"
+      "conductances are known. With --out the twin is an experiment file again: in simulation it is the "
+      "calibrated device, on a bench its model.\n"
       "\n"
       "Examples:\n"
       "  ness calibrate bench.h5 --out twin.toml\n"
       "  ness train twin.toml --log on-the-twin.h5\n"
       "  ness calibrate bench.h5 --gains --json");
-  calibrator.callback([options, &command] { command.run = [options, &command] { return calibrate_log(*options, command); }; });
+  line.action([options, &command] { return calibrate_log(*options, command); });
 }
 
 }  // namespace ness

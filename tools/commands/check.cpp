@@ -1,11 +1,11 @@
 // ness check: is everything wired as the bench file says?
 #include <cstdio>
 #include <memory>
-#include <nlohmann/json.hpp>
 
 #include "ness/bench/bench_check.hpp"
-#include "commands.hpp"
-#include "json.hpp"
+#include "command.hpp"
+#include "report.hpp"
+#include "common_options.hpp"
 #include "ness/runs/evaluations.hpp"
 #include "live_bench.hpp"
 #include "messages.hpp"
@@ -26,30 +26,38 @@ struct CheckOptions {
 
 constexpr std::chrono::milliseconds safe_budget{10000};
 
-nlohmann::ordered_json json_of(const WiringReport& report, const std::vector<TomlEdit>& written, double seconds) {
-  nlohmann::ordered_json channels = nlohmann::ordered_json::array(), readings = channels, steps = channels, undecided = channels, found = channels;
+Report report_of(const WiringReport& report, const std::vector<TomlEdit>& written, double seconds) {
+  Report channels = Report::list(), readings = channels, steps = channels, undecided = channels,
+         found = channels;
   for (const ChannelReport& c : report.channels) {
-    nlohmann::ordered_json entry{{"name", c.name}, {"verdict", to_string(c.verdict)}, {"answered", c.answered}, {"gain", json_number(c.gain)}, {"strength", c.strength}, {"expected", c.expected}, {"error", c.error}, {"misfit", json_number(c.misfit)}};
+    Report entry{{"name", c.name},         {"verdict", to_string(c.verdict)},
+                 {"answered", c.answered}, {"gain", c.gain},
+                 {"strength", c.strength}, {"expected", c.expected},
+                 {"error", c.error},       {"misfit", c.misfit}};
     if (!c.of.empty()) entry["of"] = c.of;
-    if (c.conductance) entry["conductance"] = json_number(*c.conductance);
-    channels.push_back(std::move(entry));
+    if (c.conductance) entry["conductance"] = *c.conductance;
+    channels.add(std::move(entry));
   }
   for (const ReadingReport& r : report.readings) {
-    nlohmann::ordered_json entry{{"name", r.name}, {"verdict", to_string(r.verdict)}, {"offset", r.offset}, {"offset_error", r.offset_error}, {"noise", r.noise}};
+    Report entry{{"name", r.name},
+                 {"verdict", to_string(r.verdict)},
+                 {"offset", r.offset},
+                 {"offset_error", r.offset_error},
+                 {"noise", r.noise}};
     if (!r.of.empty()) entry["of"] = r.of;
-    readings.push_back(std::move(entry));
+    readings.add(std::move(entry));
   }
   for (const StepResponse& s : report.steps) {
-    nlohmann::ordered_json entry{{"channel", s.channel}, {"reading", s.reading}, {"change", s.change}};
+    Report entry{{"channel", s.channel}, {"reading", s.reading}, {"change", s.change}};
     if (s.tau) entry["tau"] = *s.tau;
     else entry["faster_than"] = s.bound;
-    steps.push_back(std::move(entry));
+    steps.add(std::move(entry));
   }
-  for (const auto& [a, b] : report.undecided) undecided.push_back({a, b});
+  for (const auto& [a, b] : report.undecided) undecided.add(Report::list({a, b}));
   for (const TomlEdit& edit : written) {
     std::string table;
     for (const std::string& part : edit.table) table += (table.empty() ? "" : ".") + part;
-    found.push_back({{"table", table}, {"key", edit.key}, {"value", edit.value}});
+    found.add({{"table", table}, {"key", edit.key}, {"value", edit.value}});
   }
   return {{"passed", report.passed()}, {"failures", report.failures}, {"warnings", report.warnings}, {"undecided", undecided}, {"channels", channels}, {"readings", readings}, {"steps", steps}, {"relaxations", report.relaxations}, {"bench_seconds", seconds}, {"written", found}};
 }
@@ -112,7 +120,7 @@ int check(const CheckOptions& options, const Command& command) {
     if (!written.empty()) edit_file(options.bench, written);
   }
   if (options.json) {
-    std::printf("%s\n", json_of(report, written, seconds).dump().c_str());
+    report_of(report, written, seconds).print_json();
   } else {
     print(report);
     std::printf("\n%llu relaxations, %s of the bench's time\n", static_cast<unsigned long long>(report.relaxations), duration_text(seconds).c_str());
@@ -130,28 +138,35 @@ int check(const CheckOptions& options, const Command& command) {
 
 }  // namespace
 
-void add_check(CLI::App& app, Command& command) {
-  CLI::App& sub = *app.add_subcommand("check", "is everything wired as a bench file says? Moves each source alone, a little, and finds which meter answers");
+void declare_check(Options& line, const Command& command) {
   auto options = std::make_shared<CheckOptions>();
-  sub.add_option("BENCH", options->bench, "bench file (TOML)")->required()->type_name("FILE");
-  sub.add_option("--experiment", options->experiment, "the experiment whose network it should be; default: the bench file's [emulation]")->type_name("FILE");
-  sub.add_option("--device", options->device, "bench (real instruments, the default), emulated (the same, emulated, in virtual time)")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, DeviceKind>{{"bench", DeviceKind::bench}, {"emulated", DeviceKind::emulated}}).description(""))
-      ->type_name("KIND");
-  sub.add_option("--set", options->set, "set any key of the bench file; may be repeated")->type_name("KEY=VALUE")->allow_extra_args(false);
-  CLI::Option* keep = sub.add_flag("--keep", options->keep, "leave the bench file as it is");
-  sub.add_flag("--write", options->write, "write what was found into the bench file also where the instruments are emulated")->excludes(keep);
-  sub.add_flag("--json", options->json, "the result as one JSON object on standard output");
-  sub.footer(
-      "Within a small share of its limits ([check] share) each source is moved alone, at operating points at which exchanging any two\n"
-      "cables would show, and what answers is compared with the simulated network. Where all is as it should be, time constants,\n"
-      "noise and offsets of real instruments are written into the bench file; its comments stay. Exit code 0 only if all passed; `ness train` refuses\n"
+  add_bench_file(line, options->bench);
+  line.add("--experiment", options->experiment,
+           "the experiment whose network it should be; default: the bench file's [emulation]")
+      .value_name("FILE");
+  line.choice("--device", options->device, {{"bench", DeviceKind::bench}, {"emulated", DeviceKind::emulated}},
+              "bench (real instruments, the default), emulated (the same, emulated, in virtual time)")
+      .value_name("KIND");
+  add_set_of_bench(line, options->set);
+  const Option keep = line.flag("--keep", options->keep, "leave the bench file as it is");
+  line.flag("--write", options->write,
+            "write what was found into the bench file also where the instruments are emulated")
+      .excludes(keep);
+  line.flag("--json", options->json, "the result as one JSON object on standard output");
+  line.footer(
+      "Within a small share of its limits ([check] share) each source is moved alone, at operating points at "
+      "which exchanging any two\n"
+      "cables would show, and what answers is compared with the simulated network. Where all is as it should "
+      "be, time constants,\n"
+      "noise and offsets of real instruments are written into the bench file; its comments stay. Exit code 0 "
+      "only if all passed; `ness train` refuses\n"
       "a bench that fails.\n"
       "\n"
       "Examples:\n"
       "  ness check bench.toml --experiment xor-bench.toml\n"
-      "  ness check bench-emulated.toml --device emulated --set 'emulation.swapped=[[\"input-0\",\"input-1\"]]'");
-  sub.callback([options, &command] { command.run = [options, &command] { return check(*options, command); }; });
+      "  ness check bench-emulated.toml --device emulated --set "
+      "'emulation.swapped=[[\"input-0\",\"input-1\"]]'");
+  line.action([options, &command] { return check(*options, command); });
 }
 
 }  // namespace ness

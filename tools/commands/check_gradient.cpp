@@ -1,11 +1,11 @@
 // ness check-gradient: an estimator against central differences.
 #include <algorithm>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 #include <numbers>
 
-#include "commands.hpp"
-#include "json.hpp"
+#include "command.hpp"
+#include "report.hpp"
+#include "common_options.hpp"
 #include "ness/runs/evaluations.hpp"
 #include "ness/runs/logged_run.hpp"
 #include "ness/device/error.hpp"
@@ -70,18 +70,18 @@ GradientCheck check(Device& device, Run& run, const Experiment& experiment, cons
 
 void tell(const GradientCheck& result, const std::string& name, bool json) {
   if (json) {
-    const nlohmann::ordered_json object{{"estimator", name},
-                                        {"cosine", json_number(result.cosine)},
-                                        {"angle", json_number(result.angle)},
-                                        {"relative_error", json_number(result.relative_error)},
-                                        {"norm", json_number(result.norm)},
-                                        {"reference_norm", json_number(result.reference_norm)},
-                                        {"relaxations", result.relaxations},
-                                        {"reference_relaxations", result.reference_relaxations},
-                                        {"samples", result.samples},
-                                        {"parameters", result.parameters},
-                                        {"left_out", result.estimate.left_out}};
-    std::printf("%s\n", object.dump().c_str());
+    const Report object{{"estimator", name},
+                        {"cosine", result.cosine},
+                        {"angle", result.angle},
+                        {"relative_error", result.relative_error},
+                        {"norm", result.norm},
+                        {"reference_norm", result.reference_norm},
+                        {"relaxations", result.relaxations},
+                        {"reference_relaxations", result.reference_relaxations},
+                        {"samples", result.samples},
+                        {"parameters", result.parameters},
+                        {"left_out", result.estimate.left_out}};
+    object.print_json();
     return;
   }
   std::printf("%s against central differences: %s samples, %s parameters\n", name.c_str(), grouped(result.samples).c_str(),
@@ -129,38 +129,38 @@ int check_estimator(const CheckOptions& options, const Command& command) {
 
 }  // namespace
 
-void add_check_gradient(CLI::App& app, Command& command) {
-  CLI::App& checker = *app.add_subcommand("check-gradient",
-                                          "angle and error of a gradient estimator against central differences, and its cost");
+void declare_check_gradient(Options& line, const Command& command) {
   auto options = std::make_shared<CheckOptions>();
-  checker.add_option("EXPERIMENT", options->experiment, "experiment file (TOML)")->required()->type_name("FILE");
-  checker.add_option("--estimator", options->estimator, "the estimator to check; default: the experiment's")->type_name("NAME");
-  checker.add_option("--samples", options->samples, "training samples, chosen by the seed; default: 8, or all if fewer")
-      ->type_name("N")
-      ->check(CLI::PositiveNumber);
-  checker
-      .add_option("--parameters", options->parameters, "parameters compared, chosen by the seed; default: all trainable ones")
-      ->type_name("N")
-      ->check(CLI::PositiveNumber);
-  checker.add_option("--beta", options->beta, "nudge strength of equilibrium propagation")
-      ->type_name("X")
-      ->check(CLI::PositiveNumber);
-  checker.add_option("--probe", options->probe, "injected current, or step of a held potential, of a measured Jacobian")->type_name("X")->check(CLI::PositiveNumber);
-  checker.add_option("--step", options->step, "step of the differences")->type_name("X")->check(CLI::PositiveNumber);
-  checker.add_option("--from", options->from, "check at the last parameters of this log; default: at the initial ones")
-      ->type_name("LOG");
-  checker.add_option("--log", options->log, "log the relaxations")->type_name("FILE");
-  options->add_set(checker);
-  options->add_data(checker);
-  options->add_threads(checker);
-  options->add_json(checker);
-  checker.footer(
-      names_of_estimators() + "\n"
+  line.add("EXPERIMENT", options->experiment, "experiment file (TOML)").required().value_name("FILE");
+  line.add("--estimator", options->estimator, "the estimator to check; default: the experiment's")
+      .value_name("NAME");
+  line.add("--samples", options->samples, "training samples, chosen by the seed; default: 8, or all if fewer")
+      .value_name("N")
+      .positive();
+  line.add("--parameters", options->parameters,
+           "parameters compared, chosen by the seed; default: all trainable ones")
+      .value_name("N")
+      .positive();
+  line.add("--beta", options->beta, "nudge strength of equilibrium propagation").value_name("X").positive();
+  line.add("--probe", options->probe, "injected current, or step of a held potential, of a measured Jacobian")
+      .value_name("X")
+      .positive();
+  line.add("--step", options->step, "step of the differences").value_name("X").positive();
+  line.add("--from", options->from, "check at the last parameters of this log; default: at the initial ones")
+      .value_name("LOG");
+  line.add("--log", options->log, "log the relaxations").value_name("FILE");
+  options->add_set(line);
+  options->add_data(line);
+  options->add_threads(line);
+  options->add_json(line);
+  line.footer(
+      names_of_estimators() +
+      "\n"
       "\n"
       "Examples:\n"
       "  ness check-gradient xor.toml --estimator ep-centred --json\n"
       "  ness check-gradient mnist.toml --estimator adjoint --samples 4 --parameters 50 --from mnist.h5");
-  checker.callback([options, &command] { command.run = [options, &command] { return check_estimator(*options, command); }; });
+  line.action([options, &command] { return check_estimator(*options, command); });
 }
 
 }  // namespace ness

@@ -1,11 +1,11 @@
 // ness compare: every estimator on one task and one kind of device, over many seeds, beside training on the twin.
 #include <cmath>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 #include <unistd.h>
 
-#include "commands.hpp"
-#include "json.hpp"
+#include "command.hpp"
+#include "report.hpp"
+#include "common_options.hpp"
 #include "ness/runs/comparison.hpp"
 #include "ness/runs/evaluations.hpp"
 #include "ness/runs/progress.hpp"
@@ -56,9 +56,11 @@ double median(std::vector<double> values) {
   return std::isinf(m) ? std::nan("") : m;
 }
 
-nlohmann::ordered_json json_of(const Contestant& contestant, const std::vector<Trial>& trials) {
+Report report_of(const Contestant& contestant, const std::vector<Trial>& trials) {
   static constexpr const char* kinds[] = {"in situ", "deployed", "tuned"};
-  nlohmann::ordered_json object{{"label", contestant.label}, {"kind", kinds[static_cast<std::size_t>(contestant.kind)]}, {"estimator", contestant.experiment.estimator}};
+  Report object{{"label", contestant.label},
+                {"kind", kinds[static_cast<std::size_t>(contestant.kind)]},
+                {"estimator", contestant.experiment.estimator}};
   if (!contestant.refused.empty()) {
     object["refused"] = contestant.refused;
     return object;
@@ -67,11 +69,18 @@ nlohmann::ordered_json json_of(const Contestant& contestant, const std::vector<T
   object["seeds"] = trials.size();
   object["solved"] = solved(trials);
   for (const auto& [name, q] : {std::pair{"first_quartile", 0.25}, {"median", 0.5}, {"third_quartile", 0.75}})
-    object["relaxations_to_target"][name] = json_number(relaxations_to_target(trials, q));
+    object["relaxations_to_target"][name] = relaxations_to_target(trials, q);
   for (const Trial& t : trials) {
-    object["trials"].push_back({{"seed", t.seed}, {"solved", t.solved}, {"loss", json_number(t.loss)}, {"test_loss", json_number(t.test_loss)},
-                                {"test_accuracy", json_number(t.test_accuracy)}, {"relaxations", t.relaxations}, {"steps", t.steps},
-                                {"skipped", t.skipped}, {"lost", t.lost}, {"reached", t.reached}});
+    object["trials"].add({{"seed", t.seed},
+                          {"solved", t.solved},
+                          {"loss", t.loss},
+                          {"test_loss", t.test_loss},
+                          {"test_accuracy", t.test_accuracy},
+                          {"relaxations", t.relaxations},
+                          {"steps", t.steps},
+                          {"skipped", t.skipped},
+                          {"lost", t.lost},
+                          {"reached", t.reached}});
   }
   return object;
 }
@@ -103,7 +112,7 @@ void print_row(const Contestant& contestant, const std::vector<Trial>& trials) {
 
 int compare(const CompareOptions& options, const Command& command) {
   const Variation varied = variation_of(options.vary);
-  nlohmann::ordered_json report;
+  Report report;
   // At each value: solved by the deployed, the tuned, and from scratch.
   struct Baselines {
     std::string value;
@@ -126,7 +135,7 @@ int compare(const CompareOptions& options, const Command& command) {
                   options.age > 0 ? (", on a device used for " + grouped(options.age) + " relaxations before").c_str() : "");
       print_head();
     }
-    nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+    Report rows = Report::list();
     Baselines won{value, 0, 0, 0};
     for (std::size_t c = 0; c < all.size(); ++c) {
       const Contestant& contestant = all[c];
@@ -142,16 +151,17 @@ int compare(const CompareOptions& options, const Command& command) {
       if (c + 3 == all.size()) won.deployed = solved(trials);
       if (c + 2 == all.size()) won.tuned = solved(trials);
       if (c + 1 == all.size()) won.scratch = solved(trials);
-      rows.push_back(json_of(contestant, trials));
+      rows.add(report_of(contestant, trials));
       if (options.json) continue;
       if (contestant.refused.empty()) print_row(contestant, trials);
       else std::printf("%-58s refused: %s\n", contestant.label.c_str(), contestant.refused.c_str());
     }
     wins.push_back(won);
-    report.push_back({{"value", varied.key.empty() ? "" : value}, {"solved_below", below}, {"rows", rows}});
+    report.add({{"value", varied.key.empty() ? "" : value}, {"solved_below", below}, {"rows", rows}});
   }
   if (options.json) {
-    std::printf("%s\n", nlohmann::ordered_json{{"experiment", options.experiment}, {"vary", varied.key}, {"age", options.age}, {"tables", report}}.dump().c_str());
+    Report{{"experiment", options.experiment}, {"vary", varied.key}, {"age", options.age}, {"tables", report}}
+        .print_json();
     return ExitCode::success;
   }
   if (wins.size() < 2) return ExitCode::success;
@@ -166,29 +176,44 @@ int compare(const CompareOptions& options, const Command& command) {
 
 }  // namespace
 
-void add_compare(CLI::App& app, Command& command) {
-  CLI::App& comparer = *app.add_subcommand("compare", "every estimator on one task and one kind of device, over many seeds, beside training on the twin");
+void declare_compare(Options& line, const Command& command) {
   auto options = std::make_shared<CompareOptions>();
-  comparer.add_option("EXPERIMENT", options->experiment, "experiment file (TOML)")->required()->type_name("FILE");
-  comparer.add_option("--estimator", options->estimators, "these estimators; default: those of the file's [compare] table, or all")->type_name("NAME")->delimiter(',');
-  comparer.add_option("--seeds", options->seeds, "seeds, from the experiment's on; default: the file's, or 20")->type_name("N")->check(CLI::Range(1, 1000000));
-  comparer.add_option("--solved", options->solved, "the loss below which a seed counts as solved; default: the file's, or twice its target loss")->type_name("LOSS")->check(CLI::PositiveNumber);
-  comparer.add_option("--age", options->age, "relaxations the device has been used for since its twin was made: its drift and jumps have gone on")->type_name("N");
-  comparer.add_option("--vary", options->vary, "a table for each value of a key, and from which on in-situ training wins")->type_name("KEY=V,V,..");
-  comparer.add_flag("--baselines", options->baselines, "only the twin deployed, tuned in situ, and in situ from scratch");
-  options->add_set(comparer);
-  options->add_data(comparer);
-  options->add_json(comparer);
-  comparer.add_flag("--quiet,-q", options->quiet, "no progress");
-  comparer.footer(
-      "The device is the simulation with the noise of [device]; its losses are judged without noise of readings. The last three lines\n"
-      "are always there: an estimator is worth its relaxations only where it does better than training the twin and deploying it.\n"
+  line.add("EXPERIMENT", options->experiment, "experiment file (TOML)").required().value_name("FILE");
+  line.add("--estimator", options->estimators,
+           "these estimators; default: those of the file's [compare] table, or all")
+      .value_name("NAME")
+      .comma_separated();
+  line.add("--seeds", options->seeds, "seeds, from the experiment's on; default: the file's, or 20")
+      .value_name("N")
+      .within(1, 1000000);
+  line.add("--solved", options->solved,
+           "the loss below which a seed counts as solved; default: the file's, or twice its target loss")
+      .value_name("LOSS")
+      .positive();
+  line.add("--age", options->age,
+           "relaxations the device has been used for since its twin was made: its drift and jumps have gone "
+           "on")
+      .value_name("N");
+  line.add("--vary", options->vary,
+           "a table for each value of a key, and from which on in-situ training wins")
+      .value_name("KEY=V,V,..");
+  line.flag("--baselines", options->baselines,
+            "only the twin deployed, tuned in situ, and in situ from scratch");
+  options->add_set(line);
+  options->add_data(line);
+  options->add_json(line);
+  line.flag("--quiet,-q", options->quiet, "no progress");
+  line.footer(
+      "The device is the simulation with the noise of [device]; its losses are judged without noise of "
+      "readings. The last three lines\n"
+      "are always there: an estimator is worth its relaxations only where it does better than training the "
+      "twin and deploying it.\n"
       "\n"
       "Examples:\n"
       "  ness compare xor-noisy.toml\n"
       "  ness compare xor-noisy.toml --estimator probing,ep-centred --seeds 60\n"
       "  ness compare xor-noisy.toml --baselines --vary device.variation=0,0.05,0.1,0.2");
-  comparer.callback([options, &command] { command.run = [options, &command] { return compare(*options, command); }; });
+  line.action([options, &command] { return compare(*options, command); });
 }
 
 }  // namespace ness

@@ -1,9 +1,9 @@
 // ness idn, query, list: the console of the first day in the laboratory.
 #include <cstdio>
 #include <memory>
-#include <nlohmann/json.hpp>
 
-#include "commands.hpp"
+#include "command.hpp"
+#include "report.hpp"
 #include "messages.hpp"
 #include "ness/protocols/connections.hpp"
 #include "ness/protocols/errors.hpp"
@@ -13,8 +13,6 @@ namespace ness {
 
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 struct LinkOptions {
   std::vector<std::string> via;
   std::uint32_t baud = 9600;
@@ -22,13 +20,17 @@ struct LinkOptions {
   std::string terminator = "lf";
   bool json = false, transcript = false;
 
-  void add(CLI::App& app) {
-    app.add_option("--via", via, "the Prologix controller of a GPIB board, such as PRLGX-TCPIP0::10.0.0.9::1234::INTFC")->type_name("RESOURCE")->allow_extra_args(false);
-    app.add_option("--baud", baud, "of serial lines (9600)")->check(CLI::PositiveNumber);
-    app.add_option("--timeout", timeout, "seconds to wait for a reply (2)")->check(CLI::Range(0.001, 86400.0));
-    app.add_option("--terminator", terminator, "what ends a message: lf, cr, crlf (lf)")->check(CLI::IsMember({"lf", "cr", "crlf"}));
-    app.add_flag("--transcript", transcript, "shows every message on standard error");
-    app.add_flag("--json", json, "machine-readable results on standard output");
+  void add(Options& line) {
+    line.add("--via", via,
+             "the Prologix controller of a GPIB board, such as PRLGX-TCPIP0::10.0.0.9::1234::INTFC")
+        .value_name("RESOURCE")
+        .one_at_a_time();
+    line.add("--baud", baud, "of serial lines (9600)").positive();
+    line.add("--timeout", timeout, "seconds to wait for a reply (2)").within(0.001, 86400.0);
+    line.add("--terminator", terminator, "what ends a message: lf, cr, crlf (lf)")
+        .one_of({"lf", "cr", "crlf"});
+    line.flag("--transcript", transcript, "shows every message on standard error");
+    line.flag("--json", json, "machine-readable results on standard output");
   }
 
   std::unique_ptr<protocols::Session> open(protocols::Connections& connections, const protocols::ResourceName& name) const {
@@ -70,7 +72,7 @@ int identify(const IdnOptions& options) {
   bool all = true;
   for (const protocols::ResourceName& name : names) {
     const std::string resource = to_string(name);
-    Json line{{"resource", resource}};
+    Report line{{"resource", resource}};
     try {
       const std::string identity = options.open(connections, name)->identity();
       line["identity"] = identity;
@@ -80,7 +82,7 @@ int identify(const IdnOptions& options) {
       line["error"] = error.what();
       complain(error.what());
     }
-    if (options.json) std::printf("%s\n", line.dump().c_str());
+    if (options.json) line.print_json();
     std::fflush(stdout);
   }
   return all ? ExitCode::success : ExitCode::failure;
@@ -96,27 +98,29 @@ int converse(const QueryOptions& options) {
   const protocols::ResourceName name = protocols::parse_resource_name(options.resource);
   protocols::Connections connections = options.connections();
   const auto session = options.open(connections, name);
-  Json replies = Json::array();
+  Report replies = Report::list();
   for (const std::string& message : options.messages) {
     if (message.find('?') == std::string::npos) {
       session->write(message);
       continue;
     }
     const std::string reply = session->query(message);
-    if (options.json) replies.push_back({{"message", message}, {"reply", reply}});
+    if (options.json)
+      replies.add({{"message", message}, {"reply", reply}});
     else std::printf("%s\n", reply.c_str());
   }
   bool clean = true;
   if (!options.keep_errors) {
-    Json errors = Json::array();
+    Report errors = Report::list();
     for (const protocols::QueuedError& error : session->drain_errors()) {
       clean = false;
       complain(to_string(name) + ": error " + std::to_string(error.number) + ", " + error.text);
-      errors.push_back({{"number", error.number}, {"text", error.text}});
+      errors.add({{"number", error.number}, {"text", error.text}});
     }
-    if (options.json) std::printf("%s\n", Json{{"resource", to_string(name)}, {"replies", replies}, {"errors", errors}}.dump().c_str());
+    if (options.json)
+      Report{{"resource", to_string(name)}, {"replies", replies}, {"errors", errors}}.print_json();
   } else if (options.json) {
-    std::printf("%s\n", Json{{"resource", to_string(name)}, {"replies", replies}}.dump().c_str());
+    Report{{"resource", to_string(name)}, {"replies", replies}}.print_json();
   }
   return clean ? ExitCode::success : ExitCode::failure;
 }
@@ -124,7 +128,9 @@ int converse(const QueryOptions& options) {
 int list_ports(bool json) {
   for (const protocols::SerialPortInfo& port : protocols::serial_ports()) {
     const std::string resource = "ASRL" + port.path + "::INSTR";
-    if (json) std::printf("%s\n", Json{{"resource", resource}, {"description", port.description}, {"adapter", port.adapter}}.dump().c_str());
+    if (json)
+      Report{{"resource", resource}, {"description", port.description}, {"adapter", port.adapter}}
+          .print_json();
     else std::printf("%-32s %-28s %s\n", resource.c_str(), port.description.c_str(), port.adapter.c_str());
   }
   return ExitCode::success;
@@ -132,48 +138,48 @@ int list_ports(bool json) {
 
 }  // namespace
 
-void add_idn(CLI::App& app, Command& command) {
-  CLI::App& sub = *app.add_subcommand("idn", "asks instruments who they are");
+void declare_idn(Options& line, const Command& command) {
   auto options = std::make_shared<IdnOptions>();
-  sub.add_option("RESOURCE", options->resources, "resource names")->required()->type_name("");
-  options->add(sub);
-  sub.footer(
-      "Resource names: TCPIP::10.0.0.7::5025::SOCKET, ASRL/dev/ttyUSB0::INSTR, GPIB0::24::INSTR behind --via.\n"
+  line.add("RESOURCE", options->resources, "resource names").required().value_name("");
+  options->add(line);
+  line.footer(
+      "Resource names: TCPIP::10.0.0.7::5025::SOCKET, ASRL/dev/ttyUSB0::INSTR, GPIB0::24::INSTR behind "
+      "--via.\n"
       "Exit code 0 only if all answered.\n"
       "\n"
       "Example:\n"
       "  ness idn TCPIP::10.0.0.7::5025::SOCKET ASRL/dev/ttyUSB0 --baud 57600");
-  sub.callback([options, &command] {
-    command.heeds_stop = false;
-    command.run = [options] { return identify(*options); };
+  line.action([options, &command] {
+    command.leave_at_first();
+    return identify(*options);
   });
 }
 
-void add_query(CLI::App& app, Command& command) {
-  CLI::App& sub = *app.add_subcommand("query", "sends messages to an instrument and prints its replies");
+void declare_query(Options& line, const Command& command) {
   auto options = std::make_shared<QueryOptions>();
-  sub.add_option("RESOURCE", options->resource, "resource name")->required()->type_name("");
-  sub.add_option("MESSAGE", options->messages, "messages, in order; those with a '?' are answered")->required()->type_name("");
-  sub.add_flag("--keep-errors", options->keep_errors, "leaves the instrument's error queue as it is");
-  options->add(sub);
-  sub.footer(
+  line.add("RESOURCE", options->resource, "resource name").required().value_name("");
+  line.add("MESSAGE", options->messages, "messages, in order; those with a '?' are answered")
+      .required()
+      .value_name("");
+  line.flag("--keep-errors", options->keep_errors, "leaves the instrument's error queue as it is");
+  options->add(line);
+  line.footer(
       "Afterwards the error queue is read to its end: what is in it is printed, and the exit code is 1.\n"
       "\n"
       "Example:\n"
       "  ness query ASRL/dev/ttyUSB0 '*RST' ':SOUR:VOLT 0.1' ':OUTP ON' ':READ?' ':OUTP OFF'");
-  sub.callback([options, &command] {
-    command.heeds_stop = false;
-    command.run = [options] { return converse(*options); };
+  line.action([options, &command] {
+    command.leave_at_first();
+    return converse(*options);
   });
 }
 
-void add_list(CLI::App& app, Command& command) {
-  CLI::App& sub = *app.add_subcommand("list", "the serial ports of this machine, as resource names");
+void declare_list(Options& line, const Command& command) {
   auto json = std::make_shared<bool>(false);
-  sub.add_flag("--json", *json, "a line of JSON a port");
-  sub.callback([json, &command] {
-    command.heeds_stop = false;
-    command.run = [json] { return list_ports(*json); };
+  line.flag("--json", *json, "a line of JSON a port");
+  line.action([json, &command] {
+    command.leave_at_first();
+    return list_ports(*json);
   });
 }
 

@@ -2,9 +2,10 @@
 #include <cstdio>
 #include <fstream>
 #include <memory>
-#include <nlohmann/json.hpp>
 
-#include "commands.hpp"
+#include "command.hpp"
+#include "report.hpp"
+#include "common_options.hpp"
 #include "ness/bench/emulation.hpp"
 #include "messages.hpp"
 #include "ness/device/error.hpp"
@@ -31,7 +32,7 @@ int emulate_bench(const EmulateOptions& options, std::stop_token stop) {
   EmulationServer server(file, std::move(emulation));
   for (const Listening& entry : server.listening()) {
     if (options.json) {
-      std::printf("%s\n", nlohmann::ordered_json{{"name", entry.name}, {"model", entry.model}, {"resource", entry.resource}}.dump().c_str());
+      Report{{"name", entry.name}, {"model", entry.model}, {"resource", entry.resource}}.print_json();
     } else {
       std::printf("%-12s %-18s %s\n", entry.name.c_str(), entry.model.c_str(), entry.resource.c_str());
     }
@@ -44,25 +45,25 @@ int emulate_bench(const EmulateOptions& options, std::stop_token stop) {
 
 }  // namespace
 
-void add_emulate(CLI::App& app, Command& command) {
-  CLI::App& sub = *app.add_subcommand("emulate", "the instruments of a bench file on TCP ports and pseudo-terminals, in real time");
+void declare_emulate(Options& line, const Command& command) {
   auto options = std::make_shared<EmulateOptions>();
-  sub.add_option("BENCH", options->bench, "bench file (TOML)")->required()->type_name("FILE");
-  sub.add_option("--set", options->set, "set any key of the bench file; may be repeated")->type_name("KEY=VALUE")->allow_extra_args(false);
-  sub.add_option("--trace", options->trace, "every change of what the instruments impose, a line each: time, wire, what, level, limit (CSV)")->type_name("FILE");
-  sub.add_flag("--json", options->json, "a line of JSON an instrument: name, model, resource name");
-  sub.footer(
-      "Each instrument listens on loopback, at a port or pseudo-terminal the system chooses: on TCP where its address in the file is a\n"
-      "TCPIP one or none, on a pseudo-terminal for ASRL, behind a Prologix controller on TCP for GPIB. All share one circuit, the\n"
+  add_bench_file(line, options->bench);
+  add_set_of_bench(line, options->set);
+  line.add("--trace", options->trace,
+           "every change of what the instruments impose, a line each: time, wire, what, level, limit (CSV)")
+      .value_name("FILE");
+  line.flag("--json", options->json, "a line of JSON an instrument: name, model, resource name");
+  line.footer(
+      "Each instrument listens on loopback, at a port or pseudo-terminal the system chooses: on TCP where "
+      "its address in the file is a\n"
+      "TCPIP one or none, on a pseudo-terminal for ASRL, behind a Prologix controller on TCP for GPIB. All "
+      "share one circuit, the\n"
       "network of [emulation]. It runs until a signal.\n"
       "\n"
       "Example:\n"
       "  ness emulate bench-resistor.toml\n"
       "  lxi scpi -a 127.0.0.1 -p PORT -r '*IDN?'");
-  sub.callback([options, &command] {
-    const std::stop_token stop = command.stop;
-    command.run = [options, stop] { return emulate_bench(*options, stop); };
-  });
+  line.action([options, &command] { return emulate_bench(*options, command.stop); });
 }
 
 }  // namespace ness

@@ -1,9 +1,9 @@
 // ness evaluate: losses and accuracies of what was learned, from cold starts.
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
-#include "commands.hpp"
-#include "json.hpp"
+#include "command.hpp"
+#include "results.hpp"
+#include "common_options.hpp"
 #include "ness/runs/evaluations.hpp"
 #include "ness/runs/logged_run.hpp"
 #include "messages.hpp"
@@ -44,11 +44,11 @@ int evaluate_log(const EvaluateOptions& options, const Command& command) {
     log.close(ExitStatus::finished, "evaluated " + options.trained + ", " + theta.what);
   }
   if (options.json) {
-    nlohmann::ordered_json result = json_of(evaluations);
+    Report result = report_of(evaluations);
     result["log"] = options.trained;
     result["step"] = theta.step;
     result["theta_digest"] = digest_text(digest(theta.theta));
-    std::printf("%s\n", result.dump().c_str());
+    result.print_json();
   } else {
     std::printf("%s, parameters %s:\n%s", options.trained.c_str(), theta.what.c_str(), text_of(evaluations).c_str());
   }
@@ -57,29 +57,30 @@ int evaluate_log(const EvaluateOptions& options, const Command& command) {
 
 }  // namespace
 
-void add_evaluate(CLI::App& app, Command& command) {
-  CLI::App& evaluator =
-      *app.add_subcommand("evaluate", "loss and accuracy of trained parameters on every set, from cold starts");
+void declare_evaluate(Options& line, const Command& command) {
   auto options = std::make_shared<EvaluateOptions>();
-  evaluator.add_option("LOG", options->trained, "log of a training run")->required()->type_name("LOG");
-  auto* best = evaluator.add_flag("--best", options->best, "the parameters with the best validation loss; default: the last");
-  evaluator.add_option("--checkpoint", options->checkpoint, "the parameters of this checkpoint, from 0")
-      ->type_name("K")
-      ->excludes(best);
-  evaluator.add_option("--log", options->log, "log the relaxations of this evaluation too")->type_name("FILE");
-  options->add_set(evaluator);
-  options->add_data(evaluator);
-  options->add_threads(evaluator);
-  options->add_json(evaluator);
-  evaluator.footer(
-      "The experiment is rebuilt from the text in the log; --set changes it, so that trained parameters can be tried on\n"
+  line.add("LOG", options->trained, "log of a training run").required().value_name("LOG");
+  const Option best =
+      line.flag("--best", options->best, "the parameters with the best validation loss; default: the last");
+  line.add("--checkpoint", options->checkpoint, "the parameters of this checkpoint, from 0")
+      .value_name("K")
+      .excludes(best);
+  line.add("--log", options->log, "log the relaxations of this evaluation too").value_name("FILE");
+  options->add_set(line);
+  options->add_data(line);
+  options->add_threads(line);
+  options->add_json(line);
+  line.footer(
+      "The experiment is rebuilt from the text in the log; --set changes it, so that trained parameters can "
+      "be tried on\n"
       "another device.\n"
-      "Samples without a steady state count as wrong in the accuracy, are left out of the loss, and are told as \"failures\".\n"
+      "Samples without a steady state count as wrong in the accuracy, are left out of the loss, and are told "
+      "as \"failures\".\n"
       "\n"
       "Examples:\n"
       "  ness evaluate mnist.h5 --json\n"
       "  ness evaluate mnist.h5 --set device.read_noise=0.01");
-  evaluator.callback([options, &command] { command.run = [options, &command] { return evaluate_log(*options, command); }; });
+  line.action([options, &command] { return evaluate_log(*options, command); });
 }
 
 }  // namespace ness

@@ -1,7 +1,7 @@
 // While outputs may be on.
 #pragma once
 
-#include "commands.hpp"
+#include "command.hpp"
 
 namespace ness {
 

@@ -1,8 +1,9 @@
 // ness replay: the training of a log, re-executed from it.
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
-#include "commands.hpp"
+#include "command.hpp"
+#include "report.hpp"
+#include "common_options.hpp"
 #include "ness/runs/logged_run.hpp"
 #include "messages.hpp"
 #include "ness/device/error.hpp"
@@ -69,10 +70,10 @@ int replay(const ReplayOptions& options, const Command& command) {
   const Experiment experiment = options.with_threads(experiment_of(log, load));
   const ReplayResult result = replay_log(log, experiment, options.json, command.stop);
   if (options.json) {
-    nlohmann::ordered_json json{{"log", options.log},        {"equal", result.equal},    {"status", to_string(log.status())},
-                                {"steps", result.steps},     {"rows", result.rows},      {"logged_steps", log.steps()},
-                                {"logged_rows", log.rows()}, {"message", result.message}};
-    std::printf("%s\n", json.dump().c_str());
+    Report json{{"log", options.log},        {"equal", result.equal},    {"status", to_string(log.status())},
+                {"steps", result.steps},     {"rows", result.rows},      {"logged_steps", log.steps()},
+                {"logged_rows", log.rows()}, {"message", result.message}};
+    json.print_json();
   } else if (result.equal) {
     std::printf("%s: %s steps re-executed from %s rows; every parameter vector is bit-equal\n", options.log.c_str(),
                 grouped(result.steps).c_str(), grouped(result.rows).c_str());
@@ -87,22 +88,23 @@ int replay(const ReplayOptions& options, const Command& command) {
 
 }  // namespace
 
-void add_replay(CLI::App& app, Command& command) {
-  CLI::App& replayer =
-      *app.add_subcommand("replay", "re-execute the training of a log from what was recorded, and compare bit for bit");
+void declare_replay(Options& line, const Command& command) {
   auto options = std::make_shared<ReplayOptions>();
-  replayer.add_option("LOG", options->log, "log of a training run")->required()->type_name("LOG");
-  options->add_data(replayer);
-  options->add_threads(replayer);
-  options->add_json(replayer);
-  replayer.footer(
-      "Every drive is compared with the recorded one, field by field, and answered with the recorded relaxation; every step's\n"
-      "parameters are compared by digest. The first difference ends the replay with the row and what differs: exit code 1.\n"
-      "Equal bits are promised for the same program and vector target; the recorded target is used where this machine has it.\n"
+  line.add("LOG", options->log, "log of a training run").required().value_name("LOG");
+  options->add_data(line);
+  options->add_threads(line);
+  options->add_json(line);
+  line.footer(
+      "Every drive is compared with the recorded one, field by field, and answered with the recorded "
+      "relaxation; every step's\n"
+      "parameters are compared by digest. The first difference ends the replay with the row and what "
+      "differs: exit code 1.\n"
+      "Equal bits are promised for the same program and vector target; the recorded target is used where "
+      "this machine has it.\n"
       "\n"
       "Example:\n"
       "  ness replay xor.h5 --threads 1");
-  replayer.callback([options, &command] { command.run = [options, &command] { return replay(*options, command); }; });
+  line.action([options, &command] { return replay(*options, command); });
 }
 
 }  // namespace ness

@@ -4,11 +4,10 @@
 #include <cmath>
 #include <cstdio>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <stdexcept>
 
-#include "commands.hpp"
-#include "json.hpp"
+#include "command.hpp"
+#include "results.hpp"
 #include "ness/runs/evaluations.hpp"
 #include "ness/network/steady_state.hpp"
 #include "ness/network/transient.hpp"
@@ -18,8 +17,6 @@
 namespace ness {
 
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 struct SolveOptions {
   std::string network;
@@ -72,23 +69,23 @@ class Solution {
 
   bool converged() const { return state_.verdict == sim::Verdict::converged; }
 
-  Json json(const SolveOptions& options) const {
-    Json result;
+  Report json(const SolveOptions& options) const {
+    Report result;
     result["status"] = sim::to_string(state_.verdict);
     if (!converged()) {
       // Not called potentials: no steady state was established.
-      result["last_iterate"] = json_vector(network_.node_potentials(boundary_, state_.potential));
+      result["last_iterate"] = report_of(network_.node_potentials(boundary_, state_.potential));
       return result;
     }
-    result["potentials"] = json_vector(network_.node_potentials(boundary_, state_.potential));
-    result["edge_currents"] = json_vector(network_.edge_currents(boundary_, state_.potential));
+    result["potentials"] = report_of(network_.node_potentials(boundary_, state_.potential));
+    result["edge_currents"] = report_of(network_.edge_currents(boundary_, state_.potential));
     const Matrix slope = moving_slope();
-    result["conductance_matrix"] = Json::array();
+    result["conductance_matrix"] = Report::list();
     for (Eigen::Index k = 0; k < slope.rows(); ++k)
-      result["conductance_matrix"].push_back(json_vector(-slope.row(k).transpose()));
-    result["max_real_eigenvalue"] = json_number(sim::max_real_eigenvalue(network_, boundary_, state_.potential));
+      result["conductance_matrix"].add(report_of(-slope.row(k).transpose()));
+    result["max_real_eigenvalue"] = sim::max_real_eigenvalue(network_, boundary_, state_.potential);
     if (!options.target.empty()) add_gradients(result, options.target, slope);
-    result["residual"] = json_number(state_.residual);
+    result["residual"] = state_.residual;
     result["steps"] = state_.steps;
     return result;
   }
@@ -142,7 +139,7 @@ class Solution {
   }
 
   /// The loss, and its gradient by everything in the file: dL/dp = -lambda^T dI/dp, edge by edge from the law itself.
-  void add_gradients(Json& result, const std::vector<double>& target, const Matrix& slope) const {
+  void add_gradients(Report& result, const std::vector<double>& target, const Matrix& slope) const {
     const sim::NetworkSpec& spec = network_.spec();
     const Vector mu = network_.node_potentials(boundary_, state_.potential);
     Vector by_potential = Vector::Zero(mu.size());
@@ -163,20 +160,20 @@ class Solution {
       lambda[network_.free()[static_cast<std::size_t>(index)]] = solved[k];
       free_lambda[index] = solved[k];
     }
-    result["loss"] = json_number(loss);
-    Json& gradients = result["gradients"];
-    gradients["edges"] = Json::array();
-    for (std::size_t e = 0; e < spec.edges.size(); ++e) gradients["edges"].push_back(edge_gradient(e, mu, lambda));
-    gradients["leaks"] = Json::array();
+    result["loss"] = loss;
+    Report& gradients = result["gradients"];
+    gradients["edges"] = Report::list();
+    for (std::size_t e = 0; e < spec.edges.size(); ++e) gradients["edges"].add(edge_gradient(e, mu, lambda));
+    gradients["leaks"] = Report::list();
     for (const std::uint32_t k : network_.free()) {
       const sim::NodeProperties& node = spec.nodes[k];
-      gradients["leaks"].push_back(
-          {{"node", k}, {"g", json_number(-lambda[k] * (mu[k] - node.mu_ref))}, {"mu_ref", json_number(lambda[k] * node.g)}});
+      gradients["leaks"].add(
+          {{"node", k}, {"g", -lambda[k] * (mu[k] - node.mu_ref)}, {"mu_ref", lambda[k] * node.g}});
     }
-    gradients["clamps"] = json_vector(network_.clamp_gradient(boundary_, state_.potential, free_lambda));
+    gradients["clamps"] = report_of(network_.clamp_gradient(boundary_, state_.potential, free_lambda));
   }
 
-  Json edge_gradient(std::size_t e, const Vector& mu, const Vector& lambda) const {
+  Report edge_gradient(std::size_t e, const Vector& mu, const Vector& lambda) const {
     const sim::NetworkSpec& spec = network_.spec();
     const GraphEdge& edge = spec.graph.edges[e];
     const sim::EdgeProperties& properties = spec.edges[e];
@@ -184,10 +181,11 @@ class Solution {
     const sim::EdgeCurrent current =
         sim::edge_current(properties.law, properties.p.data(), end(edge.source), end(edge.target), spec.kT, spec.c_ref);
     const sim::LawInfo& law = sim::law_info(properties.law);
-    Json gradient = Json::object();
+    Report gradient = Report::table();
     for (std::size_t i = 0; i < law.parameters; ++i) {
       if (!given_[e][i]) continue;
-      gradient[std::string(law.names[i])] = json_number(-(lambda[edge.source] - lambda[edge.target]) * current.by_parameter[i]);
+      gradient[std::string(law.names[i])] =
+          -(lambda[edge.source] - lambda[edge.target]) * current.by_parameter[i];
     }
     return gradient;
   }
@@ -202,28 +200,31 @@ class Solution {
   sim::SteadyState state_;
 };
 
-void print_for_people(const Json& result) {
-  const auto number = [](const Json& value) { return value.is_null() ? std::nan("") : value.get<double>(); };
-  std::printf("status: %s\n", result["status"].get<std::string>().c_str());
+void print_for_people(const Report& result) {
+  std::printf("status: %s\n", result["status"].text().c_str());
   if (result.contains("last_iterate")) {
     std::printf("No steady state was established, so none is printed.\n");
     return;
   }
-  const auto list = [&](const char* what, const Json& values) {
-    for (std::size_t i = 0; i < values.size(); ++i) std::printf("  %s %-4zu %.17g\n", what, i, number(values[i]));
+  const auto list = [&](const char* what, const Report::List& values) {
+    for (std::size_t i = 0; i < values.size(); ++i)
+      std::printf("  %s %-4zu %.17g\n", what, i, values[i].number());
   };
   std::printf("potentials (kT):\n");
-  list("node", result["potentials"]);
+  list("node", result["potentials"].values());
   std::printf("currents (source to target):\n");
-  list("edge", result["edge_currents"]);
-  std::printf("largest real part of the eigenvalues of C^-1 G: %.17g\n", number(result["max_real_eigenvalue"]));
+  list("edge", result["edge_currents"].values());
+  std::printf("largest real part of the eigenvalues of C^-1 G: %.17g\n",
+              result["max_real_eigenvalue"].number());
   if (result.contains("loss")) {
-    std::printf("loss: %.17g\n", number(result["loss"]));
+    std::printf("loss: %.17g\n", result["loss"].number());
     std::printf("gradients:\n");
-    const Json& edges = result["gradients"]["edges"];
-    for (std::size_t e = 0; e < edges.size(); ++e) std::printf("  edge %-4zu %s\n", e, edges[e].dump().c_str());
-    for (const Json& leak : result["gradients"]["leaks"]) std::printf("  leak      %s\n", leak.dump().c_str());
-    std::printf("  clamps    %s\n", result["gradients"]["clamps"].dump().c_str());
+    const Report::List& edges = result["gradients"]["edges"].values();
+    for (std::size_t e = 0; e < edges.size(); ++e)
+      std::printf("  edge %-4zu %s\n", e, edges[e].json().c_str());
+    for (const Report& leak : result["gradients"]["leaks"].values())
+      std::printf("  leak      %s\n", leak.json().c_str());
+    std::printf("  clamps    %s\n", result["gradients"]["clamps"].json().c_str());
   }
 }
 
@@ -232,55 +233,58 @@ int solve(const SolveOptions& options) {
   const sim::NetworkSpec spec =
       network_from_json(text_of_file(options.network, "a network file (JSON)"), options.network, &given);
   const Solution solution(spec, std::move(given), options);
-  const Json result = solution.json(options);
-  if (options.json) std::printf("%s\n", result.dump().c_str());
+  const Report result = solution.json(options);
+  if (options.json)
+    result.print_json();
   else print_for_people(result);
   return solution.converged() ? ExitCode::success : ExitCode::failure;
 }
 
 }  // namespace
 
-void add_solve(CLI::App& app, Command& command) {
-  CLI::App& solver = *app.add_subcommand("solve", "the steady state of one network, its currents, conductances and gradients");
+void declare_solve(Options& line, const Command& command) {
   auto options = std::make_shared<SolveOptions>();
-  solver.add_option("NETWORK", options->network, "network file (JSON)")->required()->type_name("FILE");
-  solver.add_option("--clamp", options->clamp, "levels of the clamped nodes, in file order (kT)")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->type_name("X1,X2,..");
-  solver.add_option("--target", options->target, "targets of the outputs: prints loss and gradients too")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->type_name("T1,..");
-  solver.add_option("--hold", options->hold, "hold a free node at a level; may be repeated")
-      ->type_name("NODE=LEVEL")
-      ->allow_extra_args(false);
-  solver.add_option("--inject", options->inject, "inject a current at a free node; may be repeated")
-      ->type_name("NODE=CURRENT")
-      ->allow_extra_args(false);
-  solver
-      .add_option("--ramp", options->ramp,
-                  "raise the clamped levels from 0 at this rate (kT per unit time) instead of stepping them")
-      ->type_name("RATE")
-      ->check(CLI::PositiveNumber);
-  solver.add_flag("--json", options->json, "one JSON object on standard output; numbers read back bit for bit");
-  solver.footer(
-      "The steady state is the one that the relaxation from every node's mu_init reaches when the clamped levels step to "
+  line.add("NETWORK", options->network, "network file (JSON)").required().value_name("FILE");
+  line.add("--clamp", options->clamp, "levels of the clamped nodes, in file order (kT)")
+      .comma_separated()
+      .one_at_a_time()
+      .value_name("X1,X2,..");
+  line.add("--target", options->target, "targets of the outputs: prints loss and gradients too")
+      .comma_separated()
+      .one_at_a_time()
+      .value_name("T1,..");
+  line.add("--hold", options->hold, "hold a free node at a level; may be repeated")
+      .value_name("NODE=LEVEL")
+      .one_at_a_time();
+  line.add("--inject", options->inject, "inject a current at a free node; may be repeated")
+      .value_name("NODE=CURRENT")
+      .one_at_a_time();
+  line.add("--ramp", options->ramp,
+           "raise the clamped levels from 0 at this rate (kT per unit time) instead of stepping them")
+      .value_name("RATE")
+      .positive();
+  line.flag("--json", options->json, "one JSON object on standard output; numbers read back bit for bit");
+  line.footer(
+      "The steady state is the one that the relaxation from every node's mu_init reaches when the clamped "
+      "levels step to "
       "--clamp.\n"
-      "Exit code 0 only if that is a stable steady state: \"status\" is converged, not_converged, limit_cycle or diverged.\n"
+      "Exit code 0 only if that is a stable steady state: \"status\" is converged, not_converged, "
+      "limit_cycle or diverged.\n"
       "\n"
       "A network file:\n"
       "  {\"nodes\": [{\"clamped\": true, \"T\": 1},\n"
       "             {\"g\": 0.25, \"mu_ref\": -1, \"T\": 1, \"capacity\": 1, \"mu0\": 0, \"mu_init\": 0}],\n"
-      "   \"edges\": [{\"source\": 0, \"target\": 1, \"law\": \"quantum-dot\", \"gamma\": 1, \"a\": 0.5, \"b\": 1.8}],\n"
+      "   \"edges\": [{\"source\": 0, \"target\": 1, \"law\": \"quantum-dot\", \"gamma\": 1, \"a\": 0.5, "
+      "\"b\": 1.8}],\n"
       "   \"outputs\": [1], \"kT\": 1, \"c_ref\": 1}\n"
-      "Laws: linear (G), quantum-dot (gamma, a, b, optional d), enzyme (Vf, Ka, Kb, optional Ki; capacity is the volume).\n"
+      "Laws: linear (G), quantum-dot (gamma, a, b, optional d), enzyme (Vf, Ka, Kb, optional Ki; capacity is "
+      "the volume).\n"
       "\n"
       "Example:\n"
       "  ness solve net.json --clamp 3 --target 0.5 --json");
-  solver.callback([options, &command] {
-    command.heeds_stop = false;
-    command.run = [options] { return solve(*options); };
+  line.action([options, &command] {
+    command.leave_at_first();
+    return solve(*options);
   });
 }
 

@@ -8,11 +8,11 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
-#include <nlohmann/json.hpp>
 
 #include "ness/bench/bench_device.hpp"
-#include "commands.hpp"
-#include "json.hpp"
+#include "command.hpp"
+#include "report.hpp"
+#include "common_options.hpp"
 #include "ness/runs/evaluations.hpp"
 #include "live_bench.hpp"
 #include "messages.hpp"
@@ -21,8 +21,6 @@
 namespace ness {
 
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 struct SweepCommand {
   std::string bench, out;
@@ -71,9 +69,17 @@ class CurveFile {
   std::ofstream file_;
 };
 
-Json json_of(const SweepPoint& p) {
-  return {{"level", p.level},           {"volts", json_number(p.volts)},  {"volts_error", json_number(p.volts_error)},  {"amperes", json_number(p.amperes)}, {"amperes_error", json_number(p.amperes_error)},
-          {"slope", json_number(p.slope)}, {"slope_error", json_number(p.slope_error)}, {"ndc", p.ndc}, {"in_compliance", p.in_compliance}, {"over_range", p.over_range}};
+Report report_of(const SweepPoint& p) {
+  return {{"level", p.level},
+          {"volts", p.volts},
+          {"volts_error", p.volts_error},
+          {"amperes", p.amperes},
+          {"amperes_error", p.amperes_error},
+          {"slope", p.slope},
+          {"slope_error", p.slope_error},
+          {"ndc", p.ndc},
+          {"in_compliance", p.in_compliance},
+          {"over_range", p.over_range}};
 }
 
 void tell(const SweepCommand& command, const BenchFile& file, const Sweep& sweep, const std::string& status) {
@@ -83,13 +89,21 @@ void tell(const SweepCommand& command, const BenchFile& file, const Sweep& sweep
   };
   const auto regions = ndc_regions(sweep.points(), command.sweep.errors);
   if (command.json) {
-    Json points = Json::array(), found = Json::array();
-    for (const SweepPoint& p : sweep.points()) points.push_back(json_of(p));
+    Report points = Report::list(), found = Report::list();
+    for (const SweepPoint& p : sweep.points()) points.add(report_of(p));
     for (const NdcRegion& r : regions) {
-      found.push_back({{"volts", {r.volts.low, r.volts.high}}, {"kT", {in_kT(r).low, in_kT(r).high}}, {"amperes", {r.at_low, r.at_high}}, {"steepest", r.steepest}});
+      found.add({{"volts", Report::list({r.volts.low, r.volts.high})},
+                 {"kT", Report::list({in_kT(r).low, in_kT(r).high})},
+                 {"amperes", Report::list({r.at_low, r.at_high})},
+                 {"steepest", r.steepest}});
     }
     const SafeReport& safe = sweep.safe();
-    std::printf("%s\n", Json{{"bench", file.path}, {"from", command.sweep.from}, {"to", command.sweep.to}, {"status", status}, {"settle", sweep.settle()}, {"errors", command.sweep.errors}, {"points", points}, {"ndc", found}, {"safe", safe.safe}, {"stuck", safe.stuck}}.dump().c_str());
+    Report{{"bench", file.path},       {"from", command.sweep.from},
+           {"to", command.sweep.to},   {"status", status},
+           {"settle", sweep.settle()}, {"errors", command.sweep.errors},
+           {"points", points},         {"ndc", found},
+           {"safe", safe.safe},        {"stuck", safe.stuck}}
+        .print_json();
     return;
   }
   std::printf("%12s %12s %10s %13s %10s %11s %10s\n", "level V", "voltage V", "+- V", "current A", "+- A", "slope S", "+- S");
@@ -141,35 +155,52 @@ int sweep_edge(const SweepCommand& command, const Command& process) {
 
 }  // namespace
 
-void add_sweep(CLI::App& app, Command& command) {
-  CLI::App& sub = *app.add_subcommand("sweep", "measures the I-V curve of one edge, and marks where it falls (NDC)");
+void declare_sweep(Options& line, const Command& command) {
   auto options = std::make_shared<SweepCommand>();
-  sub.add_option("BENCH", options->bench, "bench file (TOML)")->required()->type_name("FILE");
-  sub.add_option("--from", options->sweep.from, "the wire that is swept, of a source-meter")->required()->type_name("WIRE");
-  sub.add_option("--to", options->sweep.to, "the wire of the edge's other end: a source-meter or a DAC's channel, held at 0 V; a preamplifier, whose current is then the edge's; or a meter")->type_name("WIRE");
-  sub.add_option("--range", options->range, "from where to where, V at the swept instrument")->required()->expected(2)->type_name("V V");
-  sub.add_option("--points", options->sweep.points, "how many points (51)")->type_name("N")->check(CLI::Range(2u, 1000000u));
-  sub.add_option("--readings", options->sweep.readings, "readings a point (8)")->type_name("N")->check(CLI::Range(2u, 1000000u));
-  sub.add_option("--settle", options->sweep.settle, "seconds after each level; default: ten times the slowest time constant the file states")->type_name("S")->check(CLI::Range(0.0, 86400.0));
-  sub.add_option("--errors", options->sweep.errors, "standard errors by which a slope must be negative (3)")->type_name("K")->check(CLI::NonNegativeNumber);
-  sub.add_option("--hold", options->hold, "holds another wire meanwhile, V at its instrument; may be repeated")->type_name("WIRE=V")->allow_extra_args(false);
-  sub.add_option("--device", options->device, "bench (real instruments, the default), emulated (the same, emulated, in virtual time)")
-      ->type_name("KIND")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, DeviceKind>{{"bench", DeviceKind::bench}, {"emulated", DeviceKind::emulated}}).description(""));
-  sub.add_option("--out", options->out, "a table of the points (CSV)")->type_name("FILE");
-  sub.add_option("--set", options->set, "set any key of the bench file; may be repeated")->type_name("KEY=VALUE")->allow_extra_args(false);
-  sub.add_flag("--json", options->json, "results as one JSON object on standard output");
-  sub.footer(
-      "The voltage is the edge's own: what was read back, behind leads, series resistors and dividers. Levels are ramped in the wires'\n"
-      "steps and rates within all limits, and are safe again, outputs off, on every way out, Ctrl-C included. Other instruments are\n"
-      "left alone. NDC is where the slope between neighbouring points is negative by more than its standard errors.\n"
+  add_bench_file(line, options->bench);
+  line.add("--from", options->sweep.from, "the wire that is swept, of a source-meter")
+      .required()
+      .value_name("WIRE");
+  line.add("--to", options->sweep.to,
+           "the wire of the edge's other end: a source-meter or a DAC's channel, held at 0 V; a "
+           "preamplifier, whose current is then the edge's; or a meter")
+      .value_name("WIRE");
+  line.add("--range", options->range, "from where to where, V at the swept instrument")
+      .required()
+      .takes(2)
+      .value_name("V V");
+  line.add("--points", options->sweep.points, "how many points (51)").value_name("N").within(2u, 1000000u);
+  line.add("--readings", options->sweep.readings, "readings a point (8)")
+      .value_name("N")
+      .within(2u, 1000000u);
+  line.add("--settle", options->sweep.settle,
+           "seconds after each level; default: ten times the slowest time constant the file states")
+      .value_name("S")
+      .within(0.0, 86400.0);
+  line.add("--errors", options->sweep.errors, "standard errors by which a slope must be negative (3)")
+      .value_name("K")
+      .not_negative();
+  line.add("--hold", options->hold, "holds another wire meanwhile, V at its instrument; may be repeated")
+      .value_name("WIRE=V")
+      .one_at_a_time();
+  line.choice("--device", options->device, {{"bench", DeviceKind::bench}, {"emulated", DeviceKind::emulated}},
+              "bench (real instruments, the default), emulated (the same, emulated, in virtual time)")
+      .value_name("KIND");
+  line.add("--out", options->out, "a table of the points (CSV)").value_name("FILE");
+  add_set_of_bench(line, options->set);
+  line.flag("--json", options->json, "results as one JSON object on standard output");
+  line.footer(
+      "The voltage is the edge's own: what was read back, behind leads, series resistors and dividers. "
+      "Levels are ramped in the wires'\n"
+      "steps and rates within all limits, and are safe again, outputs off, on every way out, Ctrl-C "
+      "included. Other instruments are\n"
+      "left alone. NDC is where the slope between neighbouring points is negative by more than its standard "
+      "errors.\n"
       "\n"
       "Example:\n"
       "  ness sweep bench.toml --from input-0 --to drain --range -0.5 0.5 --points 101 --out edge.csv\n"
       "  ness sweep bench.toml --from input-0 --to preamp --range 0 0.4 --hold a-0=-0.3 --device emulated");
-  sub.callback([options, &command] {
-    command.run = [options, &command] { return sweep_edge(*options, command); };
-  });
+  line.action([options, &command] { return sweep_edge(*options, command); });
 }
 
 }  // namespace ness

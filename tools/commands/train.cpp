@@ -2,12 +2,12 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <stdexcept>
 
 #include "ness/bench/bench_check.hpp"
-#include "commands.hpp"
-#include "json.hpp"
+#include "command.hpp"
+#include "results.hpp"
+#include "common_options.hpp"
 #include "live_bench.hpp"
 #include "ness/runs/logged_run.hpp"
 #include "messages.hpp"
@@ -67,10 +67,10 @@ Outcome closing(LogWriter& log, const std::string& path, Device& device, const s
   }
 }
 
-nlohmann::ordered_json json_of(const Outcome& outcome, const std::string& log, std::uint64_t seed, double seconds) {
+Report report_of(const Outcome& outcome, const std::string& log, std::uint64_t seed, double seconds) {
   using End = TrainingSummary::End;
   const TrainingSummary& summary = outcome.summary;
-  nlohmann::ordered_json result;
+  Report result;
   result["log"] = log;
   result["seed"] = seed;
   result["status"] = outcome.cancelled() ? "cancelled" : "finished";
@@ -84,12 +84,12 @@ nlohmann::ordered_json json_of(const Outcome& outcome, const std::string& log, s
   result["relaxations"] = summary.relaxations;
   result["left_out"] = summary.left_out;
   result["skipped"] = summary.skipped;
-  result["loss"] = json_number(summary.loss);
-  result["best_validation_loss"] = json_number(summary.best_validation_loss);
+  result["loss"] = summary.loss;
+  result["best_validation_loss"] = summary.best_validation_loss;
   result["theta_digest"] = digest_text(digest(summary.theta));
   result["safe"] = outcome.safe.safe;
   result["seconds"] = seconds;
-  result.update(json_of(outcome.evaluations));
+  result.add_all(report_of(outcome.evaluations));
   return result;
 }
 
@@ -104,7 +104,7 @@ std::string continuation(const std::string& log, const TrainOptions& options) {
 
 void tell(const Outcome& outcome, const std::string& log, std::uint64_t seed, double seconds, const TrainOptions& options) {
   if (options.json) {
-    std::printf("%s\n", json_of(outcome, log, seed, seconds).dump().c_str());
+    report_of(outcome, log, seed, seconds).print_json();
     if (outcome.cancelled()) inform("continue: " + continuation(log, options));
     return;
   }
@@ -233,8 +233,7 @@ int tell_finished(const LogReader& log, const TrainOptions& options) {
   const std::string message =
       log.path() + " is of a run that has finished (" + log.reason() + "): there is nothing to continue";
   if (options.json) {
-    std::printf("%s\n",
-                nlohmann::ordered_json{{"log", log.path()}, {"status", "finished"}, {"message", message}}.dump().c_str());
+    Report{{"log", log.path()}, {"status", "finished"}, {"message", message}}.print_json();
   } else {
     std::printf("%s\n", message.c_str());
   }
@@ -302,43 +301,50 @@ int resume(const TrainOptions& options, const Command& command) {
 
 }  // namespace
 
-void add_train(CLI::App& app, Command& command) {
-  CLI::App& trainer =
-      *app.add_subcommand("train", "train a network as an experiment file says, with every relaxation in a log");
+void declare_train(Options& line, const Command& command) {
   auto options = std::make_shared<TrainOptions>();
-  auto* experiment = trainer.add_option("EXPERIMENT", options->experiment, "experiment file (TOML)")->type_name("FILE");
-  auto* log = trainer.add_option("--log", options->log, "the log to write; default: the experiment's name with .h5, here")
-                  ->type_name("FILE");
-  auto* resumed =
-      trainer.add_option("--resume", options->resume, "continue the run of this log where it stopped")->type_name("LOG");
-  trainer.add_option("--device", options->device, "simulation, bench (real instruments), emulated (the same, emulated, in virtual time)")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, DeviceKind>{{"simulation", DeviceKind::simulation}, {"bench", DeviceKind::bench}, {"emulated", DeviceKind::emulated}}).description(""))
-      ->type_name("KIND");
-  trainer.add_option("--bench", options->bench, "the bench file of --device bench or emulated")->type_name("FILE");
-  trainer.add_option("--transcript", options->transcript, "every message to and from the bench's instruments, a line each")->type_name("FILE");
-  trainer.add_flag("!--no-check", options->check, "train on a bench without checking first that its cables are where its file says");
-  options->add_set(trainer);
-  options->add_data(trainer);
-  options->add_threads(trainer);
-  options->add_json(trainer);
-  trainer.add_flag("--quiet,-q", options->quiet, "no progress");
-  resumed->excludes(experiment)->excludes(log)->excludes("--set")->excludes("--seed");
-  trainer.footer(
-      "Ctrl-C ends the run cleanly: the log is closed, and the run can be continued with --resume; in simulation bit for bit as if\n"
-      "it had not been interrupted. So can a run whose process was killed. A second Ctrl-C leaves at once, but never a live bench.\n"
+  const Option experiment =
+      line.add("EXPERIMENT", options->experiment, "experiment file (TOML)").value_name("FILE");
+  const Option log =
+      line.add("--log", options->log, "the log to write; default: the experiment's name with .h5, here")
+          .value_name("FILE");
+  Option resumed = line.add("--resume", options->resume, "continue the run of this log where it stopped")
+                       .value_name("LOG");
+  line.choice("--device", options->device,
+              {{"simulation", DeviceKind::simulation},
+               {"bench", DeviceKind::bench},
+               {"emulated", DeviceKind::emulated}},
+              "simulation, bench (real instruments), emulated (the same, emulated, in virtual time)")
+      .value_name("KIND");
+  line.add("--bench", options->bench, "the bench file of --device bench or emulated").value_name("FILE");
+  line.add("--transcript", options->transcript,
+           "every message to and from the bench's instruments, a line each")
+      .value_name("FILE");
+  line.flag("!--no-check", options->check,
+            "train on a bench without checking first that its cables are where its file says");
+  options->add_set(line);
+  options->add_data(line);
+  options->add_threads(line);
+  options->add_json(line);
+  line.flag("--quiet,-q", options->quiet, "no progress");
+  resumed.excludes(experiment).excludes(log).excludes("--set").excludes("--seed");
+  line.footer(
+      "Ctrl-C ends the run cleanly: the log is closed, and the run can be continued with --resume; in "
+      "simulation bit for bit as if\n"
+      "it had not been interrupted. So can a run whose process was killed. A second Ctrl-C leaves at once, "
+      "but never a live bench.\n"
       "\n"
       "Examples:\n"
       "  ness train xor.toml\n"
       "  ness train xor-bench.toml --device emulated --bench bench-emulated.toml\n"
       "  ness train mnist.toml --data ~/data --set training.epochs=3 --log short.h5 --json\n"
       "  ness train --resume short.h5");
-  trainer.callback([options, &command] {
-    if (options->resume.empty() && options->experiment.empty()) {
-      throw CLI::RequiredError("an experiment file, or --resume LOG");
-    }
-    command.run = [options, &command] {
-      return options->resume.empty() ? train(*options, command) : resume(*options, command);
-    };
+  line.demand([options] {
+    const bool any = !options->resume.empty() || !options->experiment.empty();
+    return any ? std::string() : "an experiment file, or --resume LOG";
+  });
+  line.action([options, &command] {
+    return options->resume.empty() ? train(*options, command) : resume(*options, command);
   });
 }
 

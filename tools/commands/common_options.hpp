@@ -1,0 +1,41 @@
+// Options that several subcommands share, worded once.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ness/files/experiment.hpp"
+#include "options.hpp"
+
+namespace ness {
+
+/// Of commands that read an experiment.
+struct CommonOptions {
+  std::vector<std::string> set;
+  std::optional<std::uint64_t> seed;
+  std::string data;
+  unsigned threads = 0;
+  bool json = false;
+
+  void add_set(Options& line);
+  void add_data(Options& line);
+  void add_threads(Options& line);
+  void add_json(Options& line);
+  LoadOptions load() const { return {set, seed, data, {}}; }
+  /// `experiment` with --threads.
+  Experiment with_threads(Experiment experiment) const {
+    if (threads > 0) experiment.simulation.threads = threads;
+    return experiment;
+  }
+};
+
+/// Of commands that read a bench file: the file itself, and --set for its keys.
+void add_bench_file(Options& line, std::string& path);
+void add_set_of_bench(Options& line, std::vector<std::string>& set);
+
+/// Throws LogError unless nothing is at `path` yet.
+void refuse_existing_log(const std::string& path, const std::string& advice);
+
+}  // namespace ness
