@@ -1,6 +1,7 @@
 // ness advise: which estimators a device allows, what each costs, and why the others are refused.
 #include <cmath>
 #include <cstdio>
+#include <optional>
 
 #include "command.hpp"
 #include "report.hpp"
@@ -32,9 +33,9 @@ struct Advice {
 };
 
 /// Device time of one relaxation, s: the bench, emulated in virtual time, relaxes the first samples. NaN in simulation, whose time has no unit.
-double time_of_a_relaxation(const AdviseOptions& options, const Experiment& experiment, std::stop_token stop) {
-  if (options.bench.empty()) return NAN;
-  Run run = prepare(experiment, load_bench(options.bench), DeviceKind::emulated);
+double time_of_a_relaxation(const std::optional<BenchFile>& bench, const Experiment& experiment, std::stop_token stop) {
+  if (!bench) return NAN;
+  Run run = prepare(experiment, *bench, DeviceKind::emulated);
   Drive drive;
   drive.theta = Parameters::of(run.theta);
   double first = NAN, last = NAN;
@@ -51,7 +52,8 @@ double time_of_a_relaxation(const AdviseOptions& options, const Experiment& expe
   return (last - first) / (relaxations - 1);
 }
 
-std::vector<Advice> advice_on(const AdviseOptions& options, const Experiment& base, std::stop_token stop) {
+std::vector<Advice> advice_on(const AdviseOptions& options, const std::optional<BenchFile>& bench, const Experiment& base,
+                              std::stop_token stop) {
   const std::uint64_t size = base.task->train.size(), batch = base.training.batch == 0 ? size : std::min(base.training.batch, size);
   const double below = base.compare.solved > 0 ? base.compare.solved : 2 * base.training.target_loss;
   std::vector<Advice> all;
@@ -60,7 +62,7 @@ std::vector<Advice> advice_on(const AdviseOptions& options, const Experiment& ba
     advice.entry = &entry;
     try {
       const Experiment experiment = load_experiment(options.experiment, with_estimator(options.load(), base, entry));
-      Run run = options.bench.empty() ? prepare(experiment) : prepare(experiment, load_bench(options.bench), DeviceKind::emulated);
+      Run run = bench ? prepare(experiment, *bench, DeviceKind::emulated) : prepare(experiment);
       const DeviceInfo info = run.space->narrowed(run.device().info());
       advice.refused = run.estimator->unmet_needs(info);
       if (advice.refused.empty()) {
@@ -120,8 +122,10 @@ void tell(const AdviseOptions& options, const Experiment& base, const std::vecto
 
 int advise(const AdviseOptions& options, const Command& command) {
   const Experiment base = load_experiment(options.experiment, options.load());
-  const double seconds = time_of_a_relaxation(options, base, command.stop);
-  const std::vector<Advice> all = advice_on(options, base, command.stop);
+  std::optional<BenchFile> bench;
+  if (!options.bench.empty()) bench = load_bench(options.bench);
+  const double seconds = time_of_a_relaxation(bench, base, command.stop);
+  const std::vector<Advice> all = advice_on(options, bench, base, command.stop);
   if (!options.json) {
     tell(options, base, all, seconds);
     return ExitCode::success;

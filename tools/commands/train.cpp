@@ -164,7 +164,7 @@ void start(Run& run, const TrainOptions& options, const Command& command) {
   if (!run.bench.bench) return;
   if (options.check) {
     const DeviceInfo& info = run.bench.bench->info();
-    if (const std::string problem = check_options(load_bench(options.bench), info).problem(info); !problem.empty()) throw std::invalid_argument(options.bench + ": it cannot be checked: " + problem);
+    if (const std::string problem = check_options(run.bench.sessions->file(), info).problem(info); !problem.empty()) throw std::invalid_argument(options.bench + ": it cannot be checked: " + problem);
   }
   run.bench.bench->start(command.stop);
 }
@@ -176,7 +176,7 @@ void require_right_bench(Run& run, const TrainOptions& options, const Command& c
     warn("the bench is not checked (--no-check): an exchanged cable will not be noticed");
     return;
   }
-  const BenchFile file = load_bench(options.bench);
+  const BenchFile& file = run.bench.sessions->file();
   Device& bench = *run.bench.bench;
   WiringReport report;
   try {

@@ -2,11 +2,13 @@
 
 Usage: bench_test.py NESS EXPERIMENTS"""
 import json
+import os
 import pathlib
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 ness, experiments = sys.argv[1], pathlib.Path(sys.argv[2]).resolve()
@@ -67,6 +69,14 @@ with tempfile.TemporaryDirectory() as directory:
     without_links.write_text(bench.read_text().replace('experiment = "xor-bench.toml"', f'experiment = "{experiment}"\nlinks = false'))
     handed_over = json.loads(run("train", experiment, "--device", "emulated", "--bench", without_links, "--log", scratch / "handed-over.h5", *settings).stdout)
     assert handed_over["theta_digest"] == measured["theta_digest"]
+
+    # A run reads its bench file once: a pipe that is written once is enough. (A second reader would wait for a second writer.)
+    pipe = scratch / "pipe.toml"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(without_links.read_text(),), daemon=True)
+    writer.start()
+    piped = json.loads(run("train", experiment, "--device", "emulated", "--bench", pipe, "--log", scratch / "piped.h5", *settings).stdout)
+    assert piped["theta_digest"] == measured["theta_digest"]
 
     # The source-meters on GPIB: behind one emulated Prologix, on a socket.
     behind_prologix = scratch / "prologix.toml"

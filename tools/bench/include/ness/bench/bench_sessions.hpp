@@ -31,6 +31,8 @@ class BenchSessions {
   /// A session with instrument `i` of the file, not opened yet. Throws FileError where it has no address, or its GPIB board no
   /// controller.
   std::unique_ptr<protocols::Session> session(std::size_t i);
+  /// What the bench was made from.
+  const BenchFile& file() const { return file_; }
   std::shared_ptr<Clock> clock() const { return clock_; }
   /// Null on real instruments.
   const std::shared_ptr<sim::EmulatedBench>& emulated() const { return emulation_.bench; }
