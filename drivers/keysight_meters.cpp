@@ -20,25 +20,25 @@ struct MeterModel {
   std::array<double, 5> ranges;
   std::array<double, 5> of_reading, of_range;  // one-year accuracy of direct voltage, by range
   std::vector<double> cycles;
-  bool channel_lists;                 // settings name their channels
+  const char *zero = "", *input = "";  // a voltmeter's words for autozero and for its input resistance
 };
 
 const MeterModel& model_34401a() {
-  static const MeterModel model{"Agilent 34401A", {"HEWLETT-PACKARD", "Agilent Technologies", "AGILENT TECHNOLOGIES", "Keysight Technologies"}, "34401A", {0.1, 1, 10, 100, 1000}, {5e-5, 4e-5, 3.5e-5, 4.5e-5, 4.5e-5}, {3.5e-5, 7e-6, 5e-6, 6e-6, 1e-5}, {0.02, 0.2, 1, 10, 100}, false};
+  static const MeterModel model{"Agilent 34401A", {"HEWLETT-PACKARD", "Agilent Technologies", "AGILENT TECHNOLOGIES", "Keysight Technologies"}, "34401A", {0.1, 1, 10, 100, 1000}, {5e-5, 4e-5, 3.5e-5, 4.5e-5, 4.5e-5}, {3.5e-5, 7e-6, 5e-6, 6e-6, 1e-5}, {0.02, 0.2, 1, 10, 100}, "ZERO:AUTO", "INP:IMP:AUTO"};
   return model;
 }
 const MeterModel& model_34461a() {
-  static const MeterModel model{"Keysight 34461A", {"Keysight Technologies", "Agilent Technologies", "", ""}, "34461A", {0.1, 1, 10, 100, 1000}, {5e-5, 4e-5, 3.5e-5, 4.5e-5, 4.5e-5}, {3.5e-5, 7e-6, 5e-6, 6e-6, 1e-5}, {0.02, 0.2, 1, 10, 100}, false};
+  static const MeterModel model{"Keysight 34461A", {"Keysight Technologies", "Agilent Technologies", "", ""}, "34461A", {0.1, 1, 10, 100, 1000}, {5e-5, 4e-5, 3.5e-5, 4.5e-5, 4.5e-5}, {3.5e-5, 7e-6, 5e-6, 6e-6, 1e-5}, {0.02, 0.2, 1, 10, 100}, "VOLT:DC:ZERO:AUTO", "VOLT:DC:IMP:AUTO"};
   return model;
 }
 const MeterModel& model_34970a() {
-  static const MeterModel model{"Keysight 34970A", {"HEWLETT-PACKARD", "Agilent Technologies", "AGILENT TECHNOLOGIES", "Keysight Technologies"}, "34970A", {0.1, 1, 10, 100, 300}, {5e-5, 4e-5, 3.5e-5, 4.5e-5, 4.5e-5}, {4e-5, 7e-6, 5e-6, 6e-6, 3e-5}, {0.02, 0.2, 1, 2, 10, 20, 100, 200}, true};
+  static const MeterModel model{"Keysight 34970A", {"HEWLETT-PACKARD", "Agilent Technologies", "AGILENT TECHNOLOGIES", "Keysight Technologies"}, "34970A", {0.1, 1, 10, 100, 300}, {5e-5, 4e-5, 3.5e-5, 4.5e-5, 4.5e-5}, {4e-5, 7e-6, 5e-6, 6e-6, 3e-5}, {0.02, 0.2, 1, 2, 10, 20, 100, 200}};
   return model;
 }
 const MeterModel& model_daq970a() {
   // Its set of integration times was not seen in a source that could be opened: those sure to be there. Its accuracy is stated as better
   // than the 34970A's, whose figures bound it.
-  static const MeterModel model{"Keysight DAQ970A", {"Keysight Technologies", "", "", ""}, "DAQ970A", {0.1, 1, 10, 100, 300}, {5e-5, 4e-5, 3.5e-5, 4.5e-5, 4.5e-5}, {4e-5, 7e-6, 5e-6, 6e-6, 3e-5}, {0.02, 0.2, 1, 10, 100}, true};
+  static const MeterModel model{"Keysight DAQ970A", {"Keysight Technologies", "", "", ""}, "DAQ970A", {0.1, 1, 10, 100, 300}, {5e-5, 4e-5, 3.5e-5, 4.5e-5, 4.5e-5}, {4e-5, 7e-6, 5e-6, 6e-6, 3e-5}, {0.02, 0.2, 1, 10, 100}};
   return model;
 }
 
@@ -96,8 +96,7 @@ class KeysightVoltmeter final : public Voltmeter {
     auto& link = *session_;
     link.write("CONF:VOLT:DC " + number(as.range));
     link.write("VOLT:DC:NPLC " + number(as.cycles));
-    const std::string zero = model_.identity == std::string("34401A") ? "ZERO:AUTO" : "VOLT:DC:ZERO:AUTO";
-    const std::string input = model_.identity == std::string("34401A") ? "INP:IMP:AUTO" : "VOLT:DC:IMP:AUTO";
+    const std::string zero = model_.zero, input = model_.input;
     link.write(zero + (settings.autozero ? " ON" : " OFF"));
     link.write(input + (settings.high_input ? " ON" : " OFF"));
     link.write(settings.delay < 0 ? "TRIG:DEL:AUTO ON" : "TRIG:DEL " + number(settings.delay));

@@ -13,18 +13,65 @@ void Connections::add_board(const PrologixName& name, const SerialSettings& sett
   boards_.emplace(name.board, prologix_controller(name, timeouts_, settings));
 }
 
-std::unique_ptr<Transport> Connections::to(const ResourceName& name, const SerialSettings& settings) {
-  const auto refuse = [&](const std::string& reason) -> std::unique_ptr<Transport> { throw std::invalid_argument(to_string(name) + ": " + reason); };
-  if (const auto* socket = std::get_if<SocketName>(&name)) return socket_transport(*socket);
-  if (const auto* serial = std::get_if<SerialName>(&name)) return serial_transport(*serial, settings);
-  if (const auto* gpib = std::get_if<GpibName>(&name)) {
-    const auto board = boards_.find(gpib->board);
-    if (board == boards_.end()) return refuse("no controller is known for GPIB board " + std::to_string(gpib->board) + "; expected a Prologix, such as PRLGX-TCPIP" + std::to_string(gpib->board) + "::10.0.0.9::1234::INTFC");
-    return board->second->instrument(*gpib);
+PrologixController* Connections::board(std::uint32_t number) const {
+  const auto found = boards_.find(number);
+  return found == boards_.end() ? nullptr : found->second.get();
+}
+
+namespace {
+
+std::invalid_argument refusal(const ResourceName& name, const std::string& reason) {
+  return std::invalid_argument(to_string(name) + ": " + reason);
+}
+
+// A row for one kind of resource name; `make` has it as that kind.
+template <typename Name, typename Make>
+TransportKind row(std::string what, Make make) {
+  return {std::move(what), [](const ResourceName& name) { return std::holds_alternative<Name>(name); },
+          [make](const ResourceName& name, const SerialSettings& settings, Connections& connections) {
+            return make(std::get<Name>(name), settings, connections);
+          }};
+}
+
+std::unique_ptr<Transport> behind_board(const GpibName& name, const SerialSettings&, Connections& connections) {
+  PrologixController* controller = connections.board(name.board);
+  if (controller != nullptr) return controller->instrument(name);
+  const std::string board = std::to_string(name.board);
+  throw refusal(name, "no controller is known for GPIB board " + board + "; expected a Prologix, such as PRLGX-TCPIP" + board +
+                          "::10.0.0.9::1234::INTFC");
+}
+
+// Why no row serves a name.
+struct NotServed {
+  std::string operator()(const LanName& lan) const {
+    return std::string(lan.hislip() ? "HiSLIP" : "VXI-11") +
+           " is not spoken here; most instruments have a raw socket beside it, TCPIP::" + lan.host + "::5025::SOCKET";
   }
-  if (const auto* lan = std::get_if<LanName>(&name)) return refuse(std::string(lan->hislip() ? "HiSLIP" : "VXI-11") + " is not spoken here; most instruments have a raw socket beside it, TCPIP::" + lan->host + "::5025::SOCKET");
-  if (std::holds_alternative<UsbName>(name)) return refuse("USBTMC is not spoken here; expected TCPIP::host::port::SOCKET, ASRL, or GPIB behind a Prologix");
-  return refuse("names a GPIB board; expected an instrument, such as GPIB0::24::INSTR");
+  std::string operator()(const UsbName&) const {
+    return "USBTMC is not spoken here; expected TCPIP::host::port::SOCKET, ASRL, or GPIB behind a Prologix";
+  }
+  std::string operator()(const GpibBoardName&) const { return board(); }
+  std::string operator()(const PrologixName&) const { return board(); }
+  std::string operator()(const SocketName&) const { return "raw sockets are not among the transports here"; }
+  std::string operator()(const SerialName&) const { return "serial lines are not among the transports here"; }
+  std::string operator()(const GpibName&) const { return "GPIB is not among the transports here"; }
+  static std::string board() { return "names a GPIB board; expected an instrument, such as GPIB0::24::INSTR"; }
+};
+
+}  // namespace
+
+const std::vector<TransportKind>& transport_kinds() {
+  static const std::vector<TransportKind> kinds{
+      row<SocketName>("raw socket", [](const SocketName& name, const auto&, auto&) { return socket_transport(name); }),
+      row<SerialName>("serial line", [](const SerialName& name, const auto& settings, auto&) { return serial_transport(name, settings); }),
+      row<GpibName>("GPIB behind a Prologix controller", behind_board)};
+  return kinds;
+}
+
+std::unique_ptr<Transport> Connections::to(const ResourceName& name, const SerialSettings& settings) {
+  const auto kind = std::find_if(kinds_.begin(), kinds_.end(), [&](const TransportKind& k) { return k.serves(name); });
+  if (kind == kinds_.end()) throw refusal(name, std::visit(NotServed{}, name));
+  return kind->make(name, settings, *this);
 }
 
 std::vector<SerialPortInfo> serial_ports() {

@@ -7,13 +7,10 @@ namespace {
 
 class KeysightMultimeter final : public ScpiInstrument {
  public:
-  KeysightMultimeter(Multimeter model, Circuit& circuit, std::size_t port, const Imperfection& imperfection)
-      : ScpiInstrument({model == Multimeter::agilent_34401a ? "HEWLETT-PACKARD,34401A,0,11-5-2"
-                                                            : "Keysight Technologies,34461A,MY53" + std::to_string(200000 + imperfection.number) + ",A.02.17-02.40-02.17-00.52-04-01",
-                        20, "+0,\"No error\"", 0.3e-3, 1 << 16, true},
-                       circuit, imperfection),
-        classic_(model == Multimeter::agilent_34401a),
-        dmm_(classic_ ? classic_dmm() : truevolt_dmm()),
+  KeysightMultimeter(std::string identity, const DmmModel& dmm, Circuit& circuit, std::size_t port,
+                     const Imperfection& imperfection)
+      : ScpiInstrument({std::move(identity), 20, "+0,\"No error\"", 0.3e-3, 1 << 16, true}, circuit, imperfection),
+        dmm_(dmm),
         port_(port) {
     commands();
     reset();
@@ -200,7 +197,6 @@ class KeysightMultimeter final : public ScpiInstrument {
     return all;
   }
 
-  bool classic_;
   const DmmModel& dmm_;
   std::size_t port_;
   DmmSetting setting_;
@@ -213,8 +209,16 @@ class KeysightMultimeter final : public ScpiInstrument {
 
 }  // namespace
 
-std::unique_ptr<EmulatedInstrument> emulated_multimeter(Multimeter model, Circuit& circuit, std::size_t port, const Imperfection& imperfection) {
-  return std::make_unique<KeysightMultimeter>(model, circuit, port, imperfection);
+std::unique_ptr<EmulatedInstrument> emulated_agilent_34401a(Circuit& circuit, std::size_t port,
+                                                            const Imperfection& imperfection) {
+  return std::make_unique<KeysightMultimeter>("HEWLETT-PACKARD,34401A,0,11-5-2", classic_dmm(), circuit, port, imperfection);
+}
+
+std::unique_ptr<EmulatedInstrument> emulated_keysight_34461a(Circuit& circuit, std::size_t port,
+                                                             const Imperfection& imperfection) {
+  const std::string serial = "MY53" + std::to_string(200000 + imperfection.number);
+  return std::make_unique<KeysightMultimeter>("Keysight Technologies,34461A," + serial + ",A.02.17-02.40-02.17-00.52-04-01",
+                                              truevolt_dmm(), circuit, port, imperfection);
 }
 
 }  // namespace ness::sim

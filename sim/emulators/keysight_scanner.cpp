@@ -9,15 +9,20 @@ namespace {
 
 constexpr std::uint32_t slots = 3, channels_a_slot = 20;
 
+/// In what the models differ.
+struct ScannerModel {
+  std::string identity;
+  std::size_t queue;  ///< entries of the error queue
+  const DmmModel& dmm;
+};
+
 class KeysightScanner final : public ScpiInstrument {
  public:
-  KeysightScanner(Scanner model, Circuit& circuit, const std::vector<ScannerChannel>& channels, const Imperfection& imperfection)
-      : ScpiInstrument({model == Scanner::keysight_34970a ? "HEWLETT-PACKARD,34970A,0,13-2-2"
-                                                          : "Keysight Technologies,DAQ970A,MY58" + std::to_string(100000 + imperfection.number) + ",A.02.02-01.00-02.01-00.01-02.00-03-01",
-                        model == Scanner::keysight_34970a ? std::size_t{10} : std::size_t{20}, "+0,\"No error\"", 0.5e-3, 1 << 16, true},
-                       circuit, imperfection),
-        dmm_(model == Scanner::keysight_34970a ? classic_dmm() : truevolt_dmm()) {
-    for (const ScannerChannel& channel : channels) ports_[channel.channel] = channel.port;
+  KeysightScanner(const ScannerModel& model, Circuit& circuit, const std::vector<ChannelPort>& channels,
+                  const Imperfection& imperfection)
+      : ScpiInstrument({model.identity, model.queue, "+0,\"No error\"", 0.5e-3, 1 << 16, true}, circuit, imperfection),
+        dmm_(model.dmm) {
+    for (const ChannelPort& channel : channels) ports_[channel.channel] = channel.port;
     commands();
     reset();
   }
@@ -317,7 +322,17 @@ class KeysightScanner final : public ScpiInstrument {
 
 }  // namespace
 
-std::unique_ptr<EmulatedInstrument> emulated_scanner(Scanner model, Circuit& circuit, const std::vector<ScannerChannel>& channels, const Imperfection& imperfection) {
+std::unique_ptr<EmulatedInstrument> emulated_keysight_34970a(Circuit& circuit, const std::vector<ChannelPort>& channels,
+                                                             const Imperfection& imperfection) {
+  const ScannerModel model{"HEWLETT-PACKARD,34970A,0,13-2-2", 10, classic_dmm()};
+  return std::make_unique<KeysightScanner>(model, circuit, channels, imperfection);
+}
+
+std::unique_ptr<EmulatedInstrument> emulated_keysight_daq970a(Circuit& circuit, const std::vector<ChannelPort>& channels,
+                                                              const Imperfection& imperfection) {
+  const std::string serial = "MY58" + std::to_string(100000 + imperfection.number);
+  const ScannerModel model{"Keysight Technologies,DAQ970A," + serial + ",A.02.02-01.00-02.01-00.01-02.00-03-01", 20,
+                           truevolt_dmm()};
   return std::make_unique<KeysightScanner>(model, circuit, channels, imperfection);
 }
 

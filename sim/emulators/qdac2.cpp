@@ -17,9 +17,9 @@ constexpr int slew_stairs = 32;  // a slewing output moves in this many stairs
 
 class Qdac2 final : public ScpiInstrument {
  public:
-  Qdac2(Circuit& circuit, const std::vector<Gate>& gates, const std::vector<DacChannel>& channels, const Imperfection& imperfection)
+  Qdac2(Circuit& circuit, const std::vector<Gate>& gates, const std::vector<ChannelPort>& channels, const Imperfection& imperfection)
       : ScpiInstrument({"QDevil, QDAC-II, " + std::to_string(100 + imperfection.number) + ", 13-1.57", 32, "0, \"No error\"", 0.5e-3, 1 << 16, false}, circuit, imperfection), gates_(gates) {
-    for (const DacChannel& channel : channels) ports_[channel.channel] = channel.port;
+    for (const ChannelPort& channel : channels) ports_[channel.channel] = channel.port;
     commands();
     reset();
   }
@@ -276,7 +276,7 @@ class Qdac2 final : public ScpiInstrument {
 
 }  // namespace
 
-std::unique_ptr<EmulatedInstrument> emulated_qdac2(Circuit& circuit, const std::vector<Gate>& gates, const std::vector<DacChannel>& channels, const Imperfection& imperfection) {
+std::unique_ptr<EmulatedInstrument> emulated_qdac2(Circuit& circuit, const std::vector<Gate>& gates, const std::vector<ChannelPort>& channels, const Imperfection& imperfection) {
   return std::make_unique<Qdac2>(circuit, gates, channels, imperfection);
 }
 

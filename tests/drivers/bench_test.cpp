@@ -87,7 +87,7 @@ struct Fixture {
     sim::Circuit& circuit = emulated->circuit();
     probe = circuit.attach(5, 1);
     // Two source-meters at the inputs, a scanner at the free nodes, the DAC's channels at levels a, and leak references.
-    std::vector<sim::ScannerChannel> scanned;
+    std::vector<sim::ChannelPort> scanned;
     BenchInstruments instruments;
     sim::Imperfection own = imperfection;
     for (std::uint32_t i = 0; i < 2; ++i) {
@@ -114,7 +114,7 @@ struct Fixture {
       settings.readings.push_back({{BenchMeter::Kind::scanner, 0, 99 + k}, k});
     }
     own.number = 2;
-    auto& daq = emulated->add(sim::emulated_scanner(sim::Scanner::keysight_daq970a, circuit, scanned, own));
+    auto& daq = emulated->add(sim::emulated_keysight_daq970a(circuit, scanned, own));
     instruments.scanners.push_back(keysight_daq970a(session(daq, "daq", std::make_shared<Cable>())));
     MeterSettings meter;
     meter.range = 1;
@@ -346,7 +346,7 @@ TEST_CASE("two cables swapped between instruments are found by who answers", "[b
   Fixture f;
   BenchInstruments swapped;
   auto bench = std::make_shared<sim::EmulatedBench>(std::make_unique<sim::Circuit>(xor_network(), sim::CircuitScale{}, std::vector<double>(5, 1e-9)));
-  auto& meter = bench->add(sim::emulated_multimeter(sim::Multimeter::keysight_34461a, bench->circuit(), bench->circuit().attach(0, 1), sim::Imperfection::none()));
+  auto& meter = bench->add(sim::emulated_keysight_34461a(bench->circuit(), bench->circuit().attach(0, 1), sim::Imperfection::none()));
   const auto smu = keithley_2400(std::make_unique<protocols::Session>(sim::paced_transport(bench, meter, "swapped"), protocols::SessionOptions{}));
   CHECK_THROWS_AS(smu->connect(), InstrumentError);
 }
@@ -480,7 +480,7 @@ TEST_CASE("a source of current injects, a voltmeter reads, and both may be at on
     sim::Circuit& circuit = f.emulated->circuit();
     sim::Imperfection own = sim::Imperfection::none();
     own.number = 8;
-    auto& dmm = f.emulated->add(sim::emulated_multimeter(sim::Multimeter::keysight_34461a, circuit, circuit.attach(4, 1), own));
+    auto& dmm = f.emulated->add(sim::emulated_keysight_34461a(circuit, circuit.attach(4, 1), own));
     i.voltmeters.push_back(keysight_34461a(f.session(dmm, "dmm", std::make_shared<Cable>())));
     MeterSettings meter;
     meter.range = 1;

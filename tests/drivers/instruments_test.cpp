@@ -175,12 +175,14 @@ TEST_CASE("the wrong instrument at an address is found before anything else is s
 }
 
 TEST_CASE("voltmeters read the node they are wired to", "[drivers][meters]") {
-  for (const auto model : {sim::Multimeter::agilent_34401a, sim::Multimeter::keysight_34461a}) {
+  using Emulator = std::unique_ptr<sim::EmulatedInstrument> (*)(sim::Circuit&, std::size_t, const sim::Imperfection&);
+  using Driver = std::unique_ptr<Voltmeter> (*)(std::unique_ptr<protocols::Session>);
+  for (const auto& [emulator, driver] : {std::pair<Emulator, Driver>{sim::emulated_agilent_34401a, agilent_34401a}, {sim::emulated_keysight_34461a, keysight_34461a}}) {
     Bench b;
     const auto source = b.circuit().attach(0, 1);
     b.circuit().drive(source, {sim::PortState::Kind::voltage, 0.7});
-    auto session = b.session(sim::emulated_multimeter(model, b.circuit(), b.circuit().attach(1, 1), sim::Imperfection::none()), "meter");
-    const auto meter = model == sim::Multimeter::agilent_34401a ? agilent_34401a(std::move(session)) : keysight_34461a(std::move(session));
+    auto session = b.session(emulator(b.circuit(), b.circuit().attach(1, 1), sim::Imperfection::none()), "meter");
+    const auto meter = driver(std::move(session));
     meter->connect();
     MeterSettings settings;
     settings.range = 1;
@@ -219,12 +221,14 @@ TEST_CASE("voltmeters read the node they are wired to", "[drivers][meters]") {
 }
 
 TEST_CASE("scanners read their channels in the order configured", "[drivers][meters]") {
-  for (const auto model : {sim::Scanner::keysight_34970a, sim::Scanner::keysight_daq970a}) {
+  using Emulator = std::unique_ptr<sim::EmulatedInstrument> (*)(sim::Circuit&, const std::vector<sim::ChannelPort>&, const sim::Imperfection&);
+  using Driver = std::unique_ptr<Scanner> (*)(std::unique_ptr<protocols::Session>);
+  for (const auto& [emulator, driver] : {std::pair<Emulator, Driver>{sim::emulated_keysight_34970a, keysight_34970a}, {sim::emulated_keysight_daq970a, keysight_daq970a}}) {
     Bench b;
     const auto source = b.circuit().attach(0, 1), far = b.circuit().attach(1, 1), near = b.circuit().attach(0, 1);
     b.circuit().drive(source, {sim::PortState::Kind::voltage, -0.3});
-    auto session = b.session(sim::emulated_scanner(model, b.circuit(), {{101, near}, {102, far}}, sim::Imperfection::none()), "scanner");
-    const auto scanner = model == sim::Scanner::keysight_34970a ? keysight_34970a(std::move(session)) : keysight_daq970a(std::move(session));
+    auto session = b.session(emulator(b.circuit(), {{101, near}, {102, far}}, sim::Imperfection::none()), "scanner");
+    const auto scanner = driver(std::move(session));
     scanner->connect();
     MeterSettings settings;
     settings.range = 1;

@@ -13,8 +13,10 @@ namespace ness {
 
 namespace {
 
-bool is_source(const BenchFile& file, const BenchWire& wire) { return ness::is_source(file.instruments[wire.instrument].model); }
-bool sets_level(const BenchFile& file, const BenchWire& wire) { return is_source(file, wire) || file.instruments[wire.instrument].model == InstrumentModel::qdac2; }
+bool sets_level(const BenchFile& file, const BenchWire& wire) { return sets_levels(file.instrument(wire).role()); }
+
+// What a cable plugs into: only cables of one kind can be exchanged.
+const char* plug_of(drivers::Role role) { return sets_parameters(role) ? "gate" : "source"; }
 
 // What reads a node's potential: a meter's wire without a preamplifier, or a source-meter's that reads too.
 const BenchWire* reader_of(const BenchFile& file, std::uint32_t node) {
@@ -45,7 +47,7 @@ WiringCheckOptions check_options(const BenchFile& file, const DeviceInfo& bench)
     at_rest.emplace(wire.name, safe);
     WiringChannel channel;
     channel.name = wire.name;
-    channel.plug = is_source(file, wire) ? "source" : "gate";
+    channel.plug = plug_of(file.instrument(wire).role());
     channel.safe = safe;
     Range possible;
     if (wire.node) {
@@ -57,7 +59,7 @@ WiringCheckOptions check_options(const BenchFile& file, const DeviceInfo& bench)
         continue;
       }
       channel.terminal = *wire.node;
-      const LineScale line = line_scale(wire, file.instruments[wire.instrument].model);
+      const LineScale line = line_scale(wire, file.instrument(wire).role());
       channel.gain = file.scale.carrier * line.gain / file.scale.volts_per_kT;
       channel.offset = file.scale.carrier * line.volts / file.scale.volts_per_kT;
       possible = bench.terminals[*wire.node].level;

@@ -11,57 +11,77 @@ namespace ness {
 
 namespace {
 
-bool sets_levels(InstrumentModel model) { return !is_meter(model); }
-
 [[noreturn]] void refuse(const BenchFile& file, const std::string& where, const std::string& reason) { throw FileError(file.path + ": [" + where + "]: " + reason); }
 
-/// The instruments of a file behind their drivers, by role.
+[[noreturn]] void no_use(const InstrumentKind& kind) {
+  throw std::logic_error(kind.name + ": a bench has no use for an instrument of its role");
+}
+
+/// Drivers by role, and which instrument of the file is which of them.
 struct Instruments {
   drivers::BenchInstruments drivers;
   std::vector<drivers::MeterSettings> scanners, voltmeters;
-  std::vector<std::size_t> place;  // of each instrument of the file among those of its role
+  std::vector<std::size_t> position;  ///< of each instrument of the file among those of its role
+
+  explicit Instruments(const BenchFile& file) : position(file.instruments.size()) {}
+
+  /// Makes the driver of instrument `i` of the file.
+  void add(const BenchFile& file, std::size_t i, BenchSessions& sessions) {
+    const InstrumentKind& kind = file.instruments[i].kind;
+    const drivers::InstrumentSettings& settings = file.instruments[i].settings;
+    switch (kind.role) {
+      case drivers::Role::source_meter:
+        position[i] = drivers.sources.size();
+        drivers.sources.push_back(driver_of<drivers::SourceMeter>(kind, sessions.session(i)));
+        drivers.source_settings.push_back(settings.source);
+        return;
+      case drivers::Role::scanner:
+        position[i] = drivers.scanners.size();
+        drivers.scanners.push_back(driver_of<drivers::Scanner>(kind, sessions.session(i)));
+        scanners.push_back(settings.meter);
+        return;
+      case drivers::Role::voltmeter:
+        position[i] = drivers.voltmeters.size();
+        drivers.voltmeters.push_back(driver_of<drivers::Voltmeter>(kind, sessions.session(i)));
+        voltmeters.push_back(settings.meter);
+        return;
+      case drivers::Role::dac:
+        position[i] = drivers.dacs.size();
+        drivers.dacs.push_back(driver_of<drivers::Dac>(kind, sessions.session(i)));
+        drivers.dac_settings.push_back(settings.dac);
+        return;
+    }
+    no_use(kind);
+  }
 };
 
-Instruments instruments_of(const BenchFile& file, BenchSessions& sessions) {
-  Instruments all;
-  all.place.resize(file.instruments.size());
-  for (std::size_t i = 0; i < file.instruments.size(); ++i) {
-    const BenchInstrument& described = file.instruments[i];
-    auto session = sessions.session(i);
-    switch (described.model) {
-      case InstrumentModel::keithley_2400:
-        all.place[i] = all.drivers.sources.size();
-        all.drivers.sources.push_back(drivers::keithley_2400(std::move(session)));
-        all.drivers.source_settings.push_back(described.source);
-        break;
-      case InstrumentModel::keysight_34970a:
-      case InstrumentModel::keysight_daq970a:
-        all.place[i] = all.drivers.scanners.size();
-        all.drivers.scanners.push_back(make_scanner(described.model, std::move(session)));
-        all.scanners.push_back(described.meter);
-        break;
-      case InstrumentModel::agilent_34401a:
-      case InstrumentModel::keysight_34461a:
-        all.place[i] = all.drivers.voltmeters.size();
-        all.drivers.voltmeters.push_back(make_voltmeter(described.model, std::move(session)));
-        all.voltmeters.push_back(described.meter);
-        break;
-      case InstrumentModel::qdac2:
-        all.place[i] = all.drivers.dacs.size();
-        all.drivers.dacs.push_back(drivers::qdac2(std::move(session)));
-        all.drivers.dac_settings.push_back(described.dac);
-        break;
-    }
+drivers::LevelChannel::Kind level_kind(const InstrumentKind& kind) {
+  switch (kind.role) {
+    case drivers::Role::source_meter: return drivers::LevelChannel::Kind::source;
+    case drivers::Role::dac: return drivers::LevelChannel::Kind::dac;
+    case drivers::Role::scanner:
+    case drivers::Role::voltmeter: throw std::logic_error(kind.name + ": a " + to_string(kind.role) + " sets no level");
   }
-  return all;
+  no_use(kind);
+}
+
+/// `of_source`: which of a source-meter's two readings is meant.
+drivers::BenchMeter::Kind meter_kind(const InstrumentKind& kind, drivers::BenchMeter::Kind of_source) {
+  switch (kind.role) {
+    case drivers::Role::source_meter: return of_source;
+    case drivers::Role::scanner: return drivers::BenchMeter::Kind::scanner;
+    case drivers::Role::voltmeter: return drivers::BenchMeter::Kind::voltmeter;
+    case drivers::Role::dac: throw std::logic_error(kind.name + ": a " + to_string(kind.role) + " reads nothing");
+  }
+  no_use(kind);
 }
 
 /// The channel of a wire that sets a level.
-drivers::LevelChannel level_channel(const BenchFile& file, const BenchWire& wire, const std::vector<std::size_t>& place) {
+drivers::LevelChannel level_channel(const BenchFile& file, const BenchWire& wire, const std::vector<std::size_t>& position) {
   if (!wire.limits) refuse(file, "wiring." + wire.name, "has no limits = [low, high] in volts: nothing is moved without");
   drivers::LevelChannel channel;
-  channel.kind = is_source(file.instruments[wire.instrument].model) ? drivers::LevelChannel::Kind::source : drivers::LevelChannel::Kind::dac;
-  channel.instrument = place[wire.instrument];
+  channel.kind = level_kind(file.instrument(wire).kind);
+  channel.instrument = position[wire.instrument];
   channel.channel = wire.channel;
   channel.plan = {wire.name, *wire.limits, wire.step, wire.rate};
   channel.safe = wire.safe;
@@ -83,50 +103,31 @@ std::vector<drivers::CrossLimit> cross_limits(const BenchFile& file, const std::
 
 }  // namespace
 
-std::unique_ptr<drivers::Scanner> make_scanner(InstrumentModel model, std::unique_ptr<protocols::Session> session) {
-  return model == InstrumentModel::keysight_34970a ? drivers::keysight_34970a(std::move(session)) : drivers::keysight_daq970a(std::move(session));
-}
-
-std::unique_ptr<drivers::Voltmeter> make_voltmeter(InstrumentModel model, std::unique_ptr<protocols::Session> session) {
-  return model == InstrumentModel::agilent_34401a ? drivers::agilent_34401a(std::move(session)) : drivers::keysight_34461a(std::move(session));
-}
-
 std::unique_ptr<drivers::Levels> make_levels(const BenchFile& file, BenchSessions& sessions, std::span<const std::size_t> wires) {
-  drivers::LevelInstruments instruments;
-  std::vector<std::size_t> place(file.instruments.size());
+  Instruments instruments(file);
   std::set<std::size_t> made;
   std::vector<drivers::LevelChannel> channels;
   std::map<std::string, std::size_t> channel_of;
   for (const std::size_t w : wires) {
     const BenchWire& wire = file.wiring[w];
-    const BenchInstrument& described = file.instruments[wire.instrument];
-    if (made.insert(wire.instrument).second) {
-      if (is_source(described.model)) {
-        place[wire.instrument] = instruments.sources.size();
-        instruments.sources.push_back(drivers::keithley_2400(sessions.session(wire.instrument)));
-        instruments.source_settings.push_back(described.source);
-      } else {
-        place[wire.instrument] = instruments.dacs.size();
-        instruments.dacs.push_back(drivers::qdac2(sessions.session(wire.instrument)));
-        instruments.dac_settings.push_back(described.dac);
-      }
-    }
+    if (made.insert(wire.instrument).second) instruments.add(file, wire.instrument, sessions);
     channel_of.emplace(wire.name, channels.size());
-    channels.push_back(level_channel(file, wire, place));
+    channels.push_back(level_channel(file, wire, instruments.position));
   }
   std::vector<drivers::CrossLimit> limits;
   for (const BenchDifference& difference : file.differences) {
     const auto first = channel_of.find(difference.first), second = channel_of.find(difference.second);
     if (first != channel_of.end() && second != channel_of.end()) limits.push_back({difference.name, {{first->second, 1.0}, {second->second, -1.0}}, difference.range});
   }
-  return std::make_unique<drivers::Levels>(std::move(instruments), std::move(channels), limits, sessions.clock());
+  return std::make_unique<drivers::Levels>(std::move(instruments.drivers), std::move(channels), limits, sessions.clock());
 }
 
 BenchDevice make_bench(const BenchFile& file, DeviceKind kind, const sim::Network& network, const DeviceInfo& info, Transcript transcript) {
   BenchDevice device;
   device.sessions = std::make_unique<BenchSessions>(file, kind, &network.spec(), std::move(transcript));
-  Instruments instruments = instruments_of(file, *device.sessions);
-  const std::vector<std::size_t>& place = instruments.place;
+  Instruments instruments(file);
+  for (std::size_t i = 0; i < file.instruments.size(); ++i) instruments.add(file, i, *device.sessions);
+  const std::vector<std::size_t>& position = instruments.position;
   drivers::BenchSettings settings;
   settings.scale = {file.scale.volts_per_kT, file.scale.amperes_per_unit, file.scale.carrier, file.error_share};
   settings.scanners = instruments.scanners;
@@ -142,8 +143,7 @@ BenchDevice make_bench(const BenchFile& file, DeviceKind kind, const sim::Networ
 
   using Meter = drivers::BenchMeter;
   const auto meter_of = [&](std::size_t i, std::uint32_t channel, Meter::Kind of_source) {
-    const InstrumentModel model = file.instruments[i].model;
-    return Meter{is_source(model) ? of_source : is_scanner(model) ? Meter::Kind::scanner : Meter::Kind::voltmeter, place[i], channel};
+    return Meter{meter_kind(file.instruments[i].kind, of_source), position[i], channel};
   };
   std::map<std::string, std::uint32_t> parameters;
   for (const ParameterInfo& parameter : info.parameters) parameters.emplace(parameter.name, static_cast<std::uint32_t>(parameters.size()));
@@ -153,22 +153,22 @@ BenchDevice make_bench(const BenchFile& file, DeviceKind kind, const sim::Networ
     const BenchInstrument& instrument = file.instruments[wire.instrument];
     const std::string where = "wiring." + wire.name;
     if (wire.node && *wire.node >= info.terminals.size()) refuse(file, where, "node " + std::to_string(*wire.node) + "; the experiment's network has " + std::to_string(info.terminals.size()) + " nodes");
-    const LineScale line = line_scale(wire, instrument.model);
-    if (!sets_levels(instrument.model)) {
+    const LineScale line = line_scale(wire, instrument.role());
+    if (!sets_levels(instrument.role())) {
       const drivers::BenchMeter meter = meter_of(wire.instrument, wire.channel, {});
       if (line.amperes_per_volt != 0) settings.readings.push_back({meter, *wire.node, -1 / line.amperes_per_volt, line.zero, true, -1, -1});  // what flows into it leaves the network
       else settings.readings.push_back({meter, *wire.node, 1 / line.gain, -line.volts / line.gain, false, wire.tau_input, wire.tau_gate});
       continue;
     }
     drivers::BenchChannel channel;
-    static_cast<drivers::LevelChannel&>(channel) = level_channel(file, wire, place);
+    static_cast<drivers::LevelChannel&>(channel) = level_channel(file, wire, position);
     channel.gain = line.gain;
     channel.offset = line.volts;
     channel.per_volt = wire.per_volt;
     channel.zero = wire.offset;
     if (wire.node) {
       channel.terminal = *wire.node;
-      channel.on_demand = !info.terminals[*wire.node].clamped && instrument.source.sourced == drivers::Sourced::voltage;
+      channel.on_demand = !info.terminals[*wire.node].clamped && instrument.settings.source.sourced == drivers::Sourced::voltage;
       if (wire.read) settings.readings.push_back({meter_of(wire.instrument, 1, Meter::Kind::source_volts), *wire.node, 1 / line.gain, -line.volts / line.gain, false, wire.tau_input, wire.tau_gate});
     } else {
       const auto found = parameters.find(wire.parameter);
@@ -195,7 +195,7 @@ BenchDevice make_bench(const BenchFile& file, DeviceKind kind, const sim::Networ
   DeviceInfo described = info;
   described.identity = (kind == DeviceKind::emulated ? "emulated bench: " : "bench: ") + file.path;
   for (const BenchInstrument& instrument : file.instruments) {
-    described.identity += "; " + instrument.name + " = " + to_string(instrument.model) + (instrument.address ? " at " + to_string(*instrument.address) : std::string());
+    described.identity += "; " + instrument.name + " = " + instrument.kind.name + (instrument.address ? " at " + to_string(*instrument.address) : std::string());
   }
   device.bench = std::make_unique<drivers::Bench>(described, constants, std::move(instruments.drivers), std::move(settings), device.sessions->clock());
   return device;

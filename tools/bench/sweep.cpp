@@ -107,14 +107,18 @@ struct Sweep::Impl {
     make_instruments();
     if (options.settle < 0) {
       double slowest = file.settle.tau_max;
-      slowest = std::max(slowest, line_scale(wire(from), model(from)).time_constant);
-      if (to) slowest = std::max(slowest, line_scale(wire(*to), model(*to)).time_constant);
+      slowest = std::max(slowest, line(from).time_constant);
+      if (to) slowest = std::max(slowest, line(*to).time_constant);
       options.settle = 10 * slowest;
     }
   }
 
   const BenchWire& wire(std::size_t w) const { return file.wiring[w]; }
-  InstrumentModel model(std::size_t w) const { return file.instruments[wire(w).instrument].model; }
+  const BenchInstrument& instrument(std::size_t w) const { return file.instrument(wire(w)); }
+  drivers::Role role(std::size_t w) const { return instrument(w).role(); }
+  bool is_source(std::size_t w) const { return role(w) == drivers::Role::source_meter; }
+  bool is_read(std::size_t w) const { return !sets_levels(role(w)); }
+  LineScale line(std::size_t w) const { return line_scale(wire(w), role(w)); }
 
   // --- what is asked for, against the file -----------------------------------------------------------------------------------------
 
@@ -127,26 +131,26 @@ struct Sweep::Impl {
   }
 
   void add_level(std::size_t w, double level) {
-    const BenchInstrument& instrument = file.instruments[wire(w).instrument];
-    if (is_source(instrument.model) && instrument.source.sourced != drivers::Sourced::voltage) refuse("wire '" + wire(w).name + "' is of '" + instrument.name + "', a source of current; expected a source of voltage");
+    if (is_source(w) && instrument(w).settings.source.sourced != drivers::Sourced::voltage) {
+      refuse("wire '" + wire(w).name + "' is of '" + instrument(w).name + "', a source of current; expected a source of voltage");
+    }
     const auto twice = std::find_if(driven.begin(), driven.end(), [&](const Driven& d) { return d.wire == w; });
     if (twice != driven.end() || w == to) refuse("wire '" + wire(w).name + "' has a part in it already");
-    if (is_meter(model(w))) refuse("wire '" + wire(w).name + "' is read; expected one whose level is set");
+    if (is_read(w)) refuse("wire '" + wire(w).name + "' is read; expected one whose level is set");
     driven.push_back({w, level});
   }
 
   void choose_wires() {
     from = wire_named(options.from);
-    if (!is_source(model(from)) || !wire(from).node) refuse("wire '" + options.from + "' is not that of a source-meter; expected one to sweep");
+    if (!is_source(from) || !wire(from).node) refuse("wire '" + options.from + "' is not that of a source-meter; expected one to sweep");
     if (wire(from).gain != 1) refuse("wire '" + options.from + "' has a gain of " + number(wire(from).gain) + ": what its source-meter draws is not the edge's current");
     add_level(from, options.first);
     if (!options.to.empty()) {
       const std::size_t end = wire_named(options.to);
       if (!wire(end).node || wire(end).node == wire(from).node) refuse("wire '" + options.to + "' does not lead to the edge's other end: expected another node than that of '" + options.from + "'");
-      if (!is_meter(model(end))) {
-        if (is_source(model(end)) && wire(end).gain != 1) refuse("wire '" + options.to + "' has a gain of " + number(wire(end).gain) + ": its source-meter does not measure the node");
-        const LineScale line = line_scale(wire(end), model(end));
-        add_level(end, -line.volts / line.gain);
+      if (!is_read(end)) {
+        if (is_source(end) && wire(end).gain != 1) refuse("wire '" + options.to + "' has a gain of " + number(wire(end).gain) + ": its source-meter does not measure the node");
+        add_level(end, -line(end).volts / line(end).gain);
       }
       to = end;
     }
@@ -171,13 +175,17 @@ struct Sweep::Impl {
   }
 
   void make_instruments() {
-    if (!to || !is_meter(model(*to))) return;
-    const std::size_t i = wire(*to).instrument;
-    const BenchInstrument& instrument = file.instruments[i];
-    if (is_scanner(instrument.model)) scanner = make_scanner(instrument.model, sessions.session(i));
-    else voltmeter = make_voltmeter(instrument.model, sessions.session(i));
-    if (scanner) scanner->require(instrument.meter);
-    if (voltmeter) voltmeter->require(instrument.meter);
+    if (!to || !is_read(*to)) return;
+    auto session = sessions.session(wire(*to).instrument);
+    const BenchInstrument& reader = instrument(*to);
+    switch (reader.role()) {
+      case drivers::Role::scanner: scanner = driver_of<drivers::Scanner>(reader.kind, std::move(session)); break;
+      case drivers::Role::voltmeter: voltmeter = driver_of<drivers::Voltmeter>(reader.kind, std::move(session)); break;
+      case drivers::Role::source_meter:
+      case drivers::Role::dac: refuse(reader.kind.name + ": a " + to_string(reader.role()) + " is no meter");
+    }
+    if (scanner) scanner->require(reader.settings.meter);
+    if (voltmeter) voltmeter->require(reader.settings.meter);
   }
 
   // The source-meter behind a wire of the sweep.
@@ -191,8 +199,8 @@ struct Sweep::Impl {
     levels->connect();
     if (scanner) scanner->connect();
     if (voltmeter) voltmeter->connect();
-    if (scanner) scanner->configure({wire(*to).channel}, file.instruments[wire(*to).instrument].meter);
-    if (voltmeter) voltmeter->configure(file.instruments[wire(*to).instrument].meter);
+    if (scanner) scanner->configure({wire(*to).channel}, instrument(*to).settings.meter);
+    if (voltmeter) voltmeter->configure(instrument(*to).settings.meter);
     levels->start(stop);
     check_queues();
   }
@@ -216,7 +224,7 @@ struct Sweep::Impl {
       amperes -= volts / elements.divider->lower;
     }
     // With remote sense the lead is behind what is sensed.
-    const double lead = file.instruments[wire(w).instrument].source.four_wire ? 0 : wire(w).lead;
+    const double lead = instrument(w).settings.source.four_wire ? 0 : wire(w).lead;
     return {wire(w).volts + volts - amperes * (elements.series + lead), amperes};
   }
 
@@ -225,9 +233,9 @@ struct Sweep::Impl {
     point.level = level;
     std::vector<double> volts, amperes;
     drivers::SourceMeter& swept = source_of(from);
-    drivers::SourceMeter* other = to && is_source(model(*to)) ? &source_of(*to) : nullptr;
-    const bool metered = to && is_meter(model(*to));
-    const LineScale line = to ? line_scale(wire(*to), model(*to)) : LineScale{};
+    drivers::SourceMeter* other = to && is_source(*to) ? &source_of(*to) : nullptr;
+    const bool metered = to && is_read(*to);
+    const LineScale far = to ? line(*to) : LineScale{};
     for (std::size_t n = 0; n < options.readings; ++n) {
       if (stop.stop_requested()) throw Cancelled();
       swept.arm();
@@ -247,16 +255,16 @@ struct Sweep::Impl {
       } else if (metered) {
         const drivers::MeterReading end = scanner ? scanner->fetch().front() : voltmeter->fetch();
         point.over_range = point.over_range || end.over_range;
-        there = line.volts + line.gain * end.volts;
-        if (line.amperes_per_volt != 0) here.amperes = line.amperes_per_volt * (end.volts - line.zero);
+        there = far.volts + far.gain * end.volts;
+        if (far.amperes_per_volt != 0) here.amperes = far.amperes_per_volt * (end.volts - far.zero);
       } else if (to) {
-        there = here.amperes * line.resistance;  // a DAC's channel, which does not say what it carries
+        there = here.amperes * far.resistance;  // a DAC's channel, which does not say what it carries
       }
       volts.push_back(here.volts - there);
       amperes.push_back(here.amperes);
     }
-    const drivers::SourceReading step = swept.display(file.instruments[wire(from).instrument].source);
-    const bool amplified = metered && line.amperes_per_volt != 0;
+    const drivers::SourceReading step = swept.display(instrument(from).settings.source);
+    const bool amplified = metered && far.amperes_per_volt != 0;
     std::tie(point.volts, point.volts_error) = mean_of(volts, step.volts);
     std::tie(point.amperes, point.amperes_error) = mean_of(amperes, amplified ? 0 : step.amperes);
     if (std::isnan(point.amperes) || std::isnan(point.volts)) point.over_range = true;

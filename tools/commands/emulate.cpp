@@ -6,7 +6,7 @@
 #include "command.hpp"
 #include "report.hpp"
 #include "common_options.hpp"
-#include "ness/bench/emulation.hpp"
+#include "ness/bench/emulation_server.hpp"
 #include "messages.hpp"
 #include "ness/device/error.hpp"
 

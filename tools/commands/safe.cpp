@@ -28,7 +28,7 @@ int make_safe(const SafeOptions& options, const Command& command) {
   BenchSessions sessions(file, DeviceKind::bench);
   std::vector<std::size_t> wires;
   for (std::size_t w = 0; w < file.wiring.size(); ++w) {
-    if (!is_meter(file.instruments[file.wiring[w].instrument].model)) wires.push_back(w);
+    if (sets_levels(file.instrument(file.wiring[w]).role())) wires.push_back(w);
   }
   const auto bench = make_levels(file, sessions, wires);
   const LiveBench live(command);

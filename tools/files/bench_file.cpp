@@ -18,29 +18,6 @@ namespace ness {
 
 namespace {
 
-bool many_channels(InstrumentModel model) {
-  return model == InstrumentModel::keysight_34970a || model == InstrumentModel::keysight_daq970a || model == InstrumentModel::qdac2;
-}
-
-// Channels a model has: [low, high], by slot for scanners.
-bool has_channel(InstrumentModel model, std::uint32_t channel) {
-  switch (model) {
-    case InstrumentModel::keysight_34970a:
-    case InstrumentModel::keysight_daq970a: return channel / 100 >= 1 && channel / 100 <= 3 && channel % 100 >= 1 && channel % 100 <= 20;
-    case InstrumentModel::qdac2: return channel >= 1 && channel <= 24;
-    default: return channel == 1;
-  }
-}
-
-const char* channels_of(InstrumentModel model) {
-  switch (model) {
-    case InstrumentModel::keysight_34970a:
-    case InstrumentModel::keysight_daq970a: return "101 to 120, 201 to 220 or 301 to 320";
-    case InstrumentModel::qdac2: return "1 to 24";
-    default: return "1";
-  }
-}
-
 sim::CircuitScale read_scale(Table& root, BenchFile& bench) {
   sim::CircuitScale scale;
   if (auto table = root.table("scale")) {
@@ -61,40 +38,6 @@ void read_link(Table& table, BenchInstrument& instrument) {
   table.whole("baud", instrument.serial.baud, 1);
   table.number("timeout", instrument.timeout, Number::positive);
   table.choice<std::string>("terminator", instrument.terminator, {{"lf", "\n"}, {"cr", "\r"}, {"crlf", "\r\n"}});
-}
-
-void read_role(Table& table, BenchInstrument& instrument) {
-  switch (instrument.model) {
-    case InstrumentModel::keithley_2400: {
-      drivers::SourceMeterSettings& s = instrument.source;
-      table.choice<drivers::Sourced>("sourced", s.sourced, {{"voltage", drivers::Sourced::voltage}, {"current", drivers::Sourced::current}});
-      table.number("range", s.range, Number::positive);
-      table.number("compliance", s.compliance, Number::positive);
-      table.number("measure_range", s.measure_range, Number::positive);
-      table.number("nplc", s.cycles, Number::positive);
-      table.number("source_delay", s.source_delay, Number::not_negative);
-      table.number("line_frequency", s.line_frequency, Number::positive);
-      table.flag("four_wire", s.four_wire);
-      table.flag("autozero", s.autozero);
-      table.choice<drivers::OffState>("off", s.off, {{"normal", drivers::OffState::normal}, {"high-impedance", drivers::OffState::high_impedance}, {"zero", drivers::OffState::zero}, {"guard", drivers::OffState::guard}});
-      break;
-    }
-    case InstrumentModel::qdac2:
-      table.number("range", instrument.dac.range, Number::positive);
-      table.number("slew", instrument.dac.slew, Number::positive);
-      table.choice<drivers::DacFilter>("filter", instrument.dac.filter, {{"dc", drivers::DacFilter::dc}, {"medium", drivers::DacFilter::medium}, {"high", drivers::DacFilter::high}});
-      break;
-    default: {
-      drivers::MeterSettings& s = instrument.meter;
-      table.number("range", s.range, Number::positive);
-      table.number("nplc", s.cycles, Number::positive);
-      table.number("delay", s.delay, Number::not_negative);
-      table.number("line_frequency", s.line_frequency, Number::positive);
-      table.flag("high_input", s.high_input);
-      table.flag("autozero", s.autozero);
-      break;
-    }
-  }
 }
 
 std::vector<BenchDifference> read_differences(Table& root, const std::vector<BenchWire>& wiring) {
@@ -139,7 +82,27 @@ void read_settling(Table& root, BenchFile& bench) {
   table->finish();
 }
 
-std::vector<BenchInstrument> read_instruments(Table& root) {
+const InstrumentKind& read_kind(Table& table, std::span<const InstrumentKind> kinds) {
+  std::vector<std::pair<std::string, const InstrumentKind*>> named;
+  for (const InstrumentKind& kind : kinds) named.emplace_back(kind.name, &kind);
+  const InstrumentKind* kind = nullptr;
+  if (!table.choice("model", kind, named)) table.fail("", "expected model = one of the instruments' names");
+  if (const std::string problem = kind->problem(); !problem.empty()) table.fail("model", problem);
+  return *kind;
+}
+
+// The channel a table names. True where it is named; an instrument with one pair of terminals needs no name.
+bool read_channel(Table& table, const InstrumentKind& kind, std::uint32_t& channel) {
+  const bool numbered = table.whole("channel", channel, 1);
+  const InstrumentChannels& channels = kind.channels;
+  if (!numbered && channels.several) table.fail("", "expected channel = " + channels.words + " of the " + kind.name);
+  if (!channels.has(channel)) {
+    table.fail("channel", "a " + kind.name + " has no channel " + std::to_string(channel) + "; expected " + channels.words);
+  }
+  return numbered;
+}
+
+std::vector<BenchInstrument> read_instruments(Table& root, std::span<const InstrumentKind> kinds) {
   std::optional<Table> tables = root.table("instruments");
   if (!tables || tables->other_tables().empty()) root.fail("", "expected at least one table [instruments.NAME]");
   std::vector<BenchInstrument> instruments;
@@ -148,7 +111,7 @@ std::vector<BenchInstrument> read_instruments(Table& root) {
     Table table = *tables->table(name);
     BenchInstrument instrument;
     instrument.name = name;
-    if (!table.choice("model", instrument.model, instrument_models())) table.fail("", "expected model = one of the instruments' names");
+    instrument.kind = read_kind(table, kinds);
     std::string address;
     if (table.text("address", address)) {
       try {
@@ -160,7 +123,7 @@ std::vector<BenchInstrument> read_instruments(Table& root) {
       if (!is_new) table.fail("address", "instrument '" + earlier->second + "' is at this address");
     }
     read_link(table, instrument);
-    read_role(table, instrument);
+    instrument.kind.read(table, instrument.settings);
     table.finish();
     instruments.push_back(std::move(instrument));
   }
@@ -191,11 +154,7 @@ std::vector<BenchWire> read_wiring(Table& root, const std::vector<BenchInstrumen
     wire.name = name;
     wire.instrument = instrument_of(table, instruments);
     const BenchInstrument* found = &instruments[wire.instrument];
-    const bool numbered = table.whole("channel", wire.channel, 1);
-    if (!numbered && many_channels(found->model)) table.fail("", "expected channel = " + std::string(channels_of(found->model)) + " of the " + to_string(found->model));
-    if (!has_channel(found->model, wire.channel)) {
-      table.fail("channel", "a " + to_string(found->model) + " has no channel " + std::to_string(wire.channel) + "; expected " + channels_of(found->model));
-    }
+    const bool numbered = read_channel(table, found->kind, wire.channel);
     const auto [earlier, is_new] = taken.emplace(std::pair{wire.instrument, wire.channel}, name);
     if (!is_new) table.fail(numbered ? "channel" : "instrument", "this channel is wired already, in [wiring." + earlier->second + "]");
     std::uint32_t node = 0;
@@ -205,7 +164,9 @@ std::vector<BenchWire> read_wiring(Table& root, const std::vector<BenchInstrumen
       wire.node = node;
       table.number("lead", wire.lead, Number::positive);
     } else {
-      if (found->model != InstrumentModel::qdac2) table.fail("parameter", "a " + to_string(found->model) + " sets no parameters; expected the channel of a qdac-ii");
+      if (!sets_parameters(found->role())) {
+        table.fail("parameter", "a " + found->kind.name + " sets no parameters; expected the channel of a DAC, such as the qdac-ii");
+      }
       if (!table.number("per_volt", wire.per_volt)) table.fail("", "expected per_volt: by how much a volt changes " + wire.parameter);
       if (wire.per_volt == 0) table.fail("per_volt", "expected a number other than 0");
       table.number("offset", wire.offset);
@@ -227,7 +188,7 @@ std::vector<BenchWire> read_wiring(Table& root, const std::vector<BenchInstrumen
     table.whole("order", order);
     wire.safe.fill({safe, order, 1, drivers::LastAct::off});
     wire.safe[static_cast<std::size_t>(SafeProfile::emergency)].faster = 10;
-    if (table.flag("read", wire.read) && (found->model != InstrumentModel::keithley_2400 || !wire.node)) table.fail("read", "expected on the wire of a source-meter that leads to a node");
+    if (table.flag("read", wire.read) && (found->role() != drivers::Role::source_meter || !wire.node)) table.fail("read", "expected on the wire of a source-meter that leads to a node");
     table.number("tau_input", wire.tau_input, Number::not_negative);
     table.number("tau_gate", wire.tau_gate, Number::not_negative);
     if (table.pair("nudge", pair)) {
@@ -308,11 +269,11 @@ void read_environment(Table& root, BenchFile& bench) {
     BenchSurroundings entry;
     entry.name = name;
     entry.instrument = instrument_of(table, bench.instruments);
-    const InstrumentModel model = bench.instruments[entry.instrument].model;
-    if (model == InstrumentModel::qdac2) table.fail("instrument", "a qdac-ii reads nothing; expected a meter, a scanner, or a source-meter whose current is meant");
-    const bool numbered = table.whole("channel", entry.channel, 1);
-    if (!numbered && many_channels(model)) table.fail("", "expected channel = " + std::string(channels_of(model)) + " of the " + to_string(model));
-    if (!has_channel(model, entry.channel)) table.fail("channel", "a " + to_string(model) + " has no channel " + std::to_string(entry.channel) + "; expected " + channels_of(model));
+    const InstrumentKind& kind = bench.instruments[entry.instrument].kind;
+    if (!reads(kind.role)) {
+      table.fail("instrument", "a " + kind.name + " reads nothing; expected a meter, a scanner, or a source-meter whose current is meant");
+    }
+    read_channel(table, kind, entry.channel);
     if (!table.text("unit", entry.unit)) table.fail("", "expected unit = what the value is in, such as \"K\"");
     table.number("gain", entry.gain);
     table.number("offset", entry.offset);
@@ -322,7 +283,8 @@ void read_environment(Table& root, BenchFile& bench) {
       entry.pause = {range.first, range.second};
     }
     for (const BenchWire& wire : bench.wiring) {
-      if (model != InstrumentModel::keithley_2400 && wire.instrument == entry.instrument && wire.channel == entry.channel) table.fail("channel", "this channel is wired already, in [wiring." + wire.name + "]");
+      // Of a source-meter the wire is its level, and what is read its current.
+      if (!sets_levels(kind.role) && wire.instrument == entry.instrument && wire.channel == entry.channel) table.fail("channel", "this channel is wired already, in [wiring." + wire.name + "]");
     }
     table.finish();
     bench.environment.push_back(std::move(entry));
@@ -387,8 +349,10 @@ void read_mistakes(Table& table, const std::vector<BenchWire>& wiring, const std
   table.pairs_of_texts("swapped", pairs);
   for (const auto& [first, second] : pairs) {
     const std::size_t a = wire("swapped", first), b = wire("swapped", second);
-    const auto sets_parameters = [&](std::size_t w) { return instruments[wiring[w].instrument].model == InstrumentModel::qdac2; };
-    if ((!wiring[a].parameter.empty() && !sets_parameters(b)) || (!wiring[b].parameter.empty() && !sets_parameters(a))) table.fail("swapped", "'" + first + "' and '" + second + "' cannot be exchanged: a gate is set by a qdac-ii");
+    const auto may_set = [&](std::size_t w) { return sets_parameters(instruments[wiring[w].instrument].role()); };
+    if ((!wiring[a].parameter.empty() && !may_set(b)) || (!wiring[b].parameter.empty() && !may_set(a))) {
+      table.fail("swapped", "'" + first + "' and '" + second + "' cannot be exchanged: a gate is set by a DAC");
+    }
     options.swapped.emplace_back(a, b);
   }
   std::vector<std::string> names;
@@ -446,18 +410,7 @@ void check(Table& root, const BenchFile& bench) {
 
 }  // namespace
 
-const std::vector<std::pair<std::string, InstrumentModel>>& instrument_models() {
-  static const std::vector<std::pair<std::string, InstrumentModel>> models{
-      {"keithley-2400", InstrumentModel::keithley_2400},   {"keysight-34970a", InstrumentModel::keysight_34970a}, {"keysight-daq970a", InstrumentModel::keysight_daq970a},
-      {"agilent-34401a", InstrumentModel::agilent_34401a}, {"keysight-34461a", InstrumentModel::keysight_34461a}, {"qdac-ii", InstrumentModel::qdac2}};
-  return models;
-}
-
-const std::string& to_string(InstrumentModel model) {
-  return std::find_if(instrument_models().begin(), instrument_models().end(), [&](const auto& named) { return named.second == model; })->first;
-}
-
-BenchFile load_bench(const std::string& path, const std::vector<std::string>& set) {
+BenchFile load_bench(const std::string& path, const std::vector<std::string>& set, std::span<const InstrumentKind> kinds) {
   Document document = Document::read(path, "a bench file (TOML)");
   for (const std::string& assignment : set) document.set(assignment);
   Table root = document.root();
@@ -466,7 +419,7 @@ BenchFile load_bench(const std::string& path, const std::vector<std::string>& se
   root.text("title", bench.title);
   bench.scale = read_scale(root, bench);
   read_controllers(root, bench);
-  bench.instruments = read_instruments(root);
+  bench.instruments = read_instruments(root, kinds);
   bench.wiring = read_wiring(root, bench.instruments);
   read_profiles(root, bench.wiring);
   bench.cross_talk = read_cross_talk(root, bench.wiring);

@@ -5,16 +5,6 @@
 
 namespace ness {
 
-bool is_meter(InstrumentModel model) {
-  switch (model) {
-    case InstrumentModel::keysight_34970a:
-    case InstrumentModel::keysight_daq970a:
-    case InstrumentModel::agilent_34401a:
-    case InstrumentModel::keysight_34461a: return true;
-    default: return false;
-  }
-}
-
 void read_line_elements(Table& table, const BenchInstrument& instrument, BenchWire& wire) {
   sim::LineElements& elements = wire.elements;
   std::string last;  // the element a refusal of the whole points at
@@ -30,7 +20,9 @@ void read_line_elements(Table& table, const BenchInstrument& instrument, BenchWi
     last = "shunt_capacity";
   }
   if (auto inner = table.table("preamplifier")) {
-    if (!is_meter(instrument.model)) table.fail("preamplifier", "expected on the wire of a meter or scanner; a " + to_string(instrument.model) + " does not read one");
+    if (sets_levels(instrument.role())) {
+      table.fail("preamplifier", "expected on the wire of a meter or scanner; a " + instrument.kind.name + " does not read one");
+    }
     if (elements.divider) table.fail("preamplifier", "expected without a divider; a virtual ground leaves nothing to divide");
     sim::Preamplifier preamplifier;
     if (!inner->number("gain", preamplifier.gain)) inner->fail("gain", "expected gain = V/A, of either sign");
@@ -44,22 +36,23 @@ void read_line_elements(Table& table, const BenchInstrument& instrument, BenchWi
   }
   if (last.empty()) return;
   if (!wire.node) table.fail(last, "expected on the wire of a node; what stands in front of a gate belongs into its per_volt and offset");
-  if (instrument.model == InstrumentModel::keithley_2400 && instrument.source.four_wire) {
+  if (instrument.role() == drivers::Role::source_meter && instrument.settings.source.four_wire) {
     table.fail(last, "instrument '" + instrument.name + "' senses at the node (four_wire = true); expected either remote sense or line elements");
   }
 }
 
-LineScale line_scale(const BenchWire& wire, InstrumentModel model) {
+LineScale line_scale(const BenchWire& wire, drivers::Role role) {
+  const bool read = !sets_levels(role);
   const sim::LineElements& elements = wire.elements;
   LineScale line;
   const double in_line = wire.lead + elements.series;
   if (const auto& divider = elements.divider) {
     const double whole = divider->upper + divider->lower, parallel = divider->upper * divider->lower / whole;
-    line.gain = is_meter(model) ? whole / divider->lower : divider->lower / whole;
-    line.resistance = is_meter(model) ? wire.lead + whole : in_line + parallel;
+    line.gain = read ? whole / divider->lower : divider->lower / whole;
+    line.resistance = read ? wire.lead + whole : in_line + parallel;
     line.time_constant = (elements.series + parallel) * elements.shunt_capacity;
   } else {
-    line.resistance = is_meter(model) ? std::numeric_limits<double>::infinity() : in_line;
+    line.resistance = read ? std::numeric_limits<double>::infinity() : in_line;
     line.time_constant = elements.series * elements.shunt_capacity;
   }
   if (const auto& preamplifier = elements.preamplifier) {

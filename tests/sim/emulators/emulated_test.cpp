@@ -41,12 +41,13 @@ struct Fixture {
     Circuit& circuit = bench.circuit();
     switch (model) {
       case Model::keithley_2400: return emulated_keithley_2400(circuit, first, imperfection);
-      case Model::scanner_34970a: return emulated_scanner(Scanner::keysight_34970a, circuit, {{101, first}, {102, second}}, imperfection);
-      case Model::scanner_daq970a: return emulated_scanner(Scanner::keysight_daq970a, circuit, {{101, first}, {102, second}}, imperfection);
-      case Model::multimeter_34401a: return emulated_multimeter(Multimeter::agilent_34401a, circuit, first, imperfection);
-      case Model::multimeter_34461a: return emulated_multimeter(Multimeter::keysight_34461a, circuit, first, imperfection);
-      default: return emulated_qdac2(circuit, {}, {{1, first}}, imperfection);
+      case Model::scanner_34970a: return emulated_keysight_34970a(circuit, {{101, first}, {102, second}}, imperfection);
+      case Model::scanner_daq970a: return emulated_keysight_daq970a(circuit, {{101, first}, {102, second}}, imperfection);
+      case Model::multimeter_34401a: return emulated_agilent_34401a(circuit, first, imperfection);
+      case Model::multimeter_34461a: return emulated_keysight_34461a(circuit, first, imperfection);
+      case Model::qdac2: return emulated_qdac2(circuit, {}, {{1, first}}, imperfection);
     }
+    throw std::logic_error("a model without an emulator");
   }
   void send(const std::string& message) { send(*instrument, message); }
   void send(EmulatedInstrument& to, const std::string& message) {
@@ -286,7 +287,8 @@ TEST_CASE("scanners scan what they are told, in order, and load only the channel
     // behind 40 kohm the 10 Mohm input takes 0.4 % of the voltage.
     EmulatedBench bench(resistor());
     const auto far = bench.circuit().attach(0, 1), near = bench.circuit().attach(1, 1), source = bench.circuit().attach(1, 1);
-    EmulatedInstrument& scanner = bench.add(emulated_scanner(model == Model::scanner_34970a ? Scanner::keysight_34970a : Scanner::keysight_daq970a, bench.circuit(), {{101, far}, {205, near}}, Imperfection::none()));
+    EmulatedInstrument& scanner = bench.add(
+        (model == Model::scanner_34970a ? emulated_keysight_34970a : emulated_keysight_daq970a)(bench.circuit(), {{101, far}, {205, near}}, Imperfection::none()));
     bench.circuit().drive(source, {PortState::Kind::voltage, 0.25});
     const auto ask = [&](const std::string& text) {
       scanner.receive(text + '\n', bench.time());
@@ -401,7 +403,7 @@ TEST_CASE("instruments on one circuit see each other, at their own times", "[emu
   EmulatedBench bench(resistor());
   const auto source = bench.circuit().attach(0, 1), meter = bench.circuit().attach(1, 1);
   EmulatedInstrument& smu = bench.add(emulated_keithley_2400(bench.circuit(), source, Imperfection::none()));
-  EmulatedInstrument& dmm = bench.add(emulated_multimeter(Multimeter::keysight_34461a, bench.circuit(), meter, Imperfection::none()));
+  EmulatedInstrument& dmm = bench.add(emulated_keysight_34461a(bench.circuit(), meter, Imperfection::none()));
   smu.receive(":SENS:CURR:PROT 1E-3;:SOUR:VOLT 0.7;:OUTP ON\n", 0);
   dmm.receive("VOLT:DC:NPLC 1;:READ?\n", 0);  // under way before the source is on
   bench.advance(10);

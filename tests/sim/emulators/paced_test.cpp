@@ -89,7 +89,7 @@ class OtherEnd final : public FarEnd {
 TEST_CASE("a link between is never full, never empty, and changes neither replies nor times", "[paced]") {
   const auto conversation = [](const std::shared_ptr<Tube>& tube) {
     auto bench = std::make_shared<EmulatedBench>(star(1));
-    EmulatedInstrument& daq = bench->add(emulated_scanner(Scanner::keysight_daq970a, bench->circuit(), {{101, bench->circuit().attach(1, 1)}}, Imperfection()));
+    EmulatedInstrument& daq = bench->add(emulated_keysight_daq970a(bench->circuit(), {{101, bench->circuit().attach(1, 1)}}, Imperfection()));
     auto transport = tube ? paced_transport(bench, daq, "daq", std::make_unique<NearEnd>(tube), std::make_unique<OtherEnd>(tube), 1e4) : paced_transport(bench, daq, "daq", 1e4);
     Session session(std::move(transport), {});
     std::vector<std::pair<double, std::string>> said;
@@ -125,7 +125,7 @@ TEST_CASE("eight measurements side by side take the time of one", "[paced]") {
   auto bench = std::make_shared<EmulatedBench>(star(8));
   std::vector<std::unique_ptr<Session>> sessions;
   for (std::uint32_t k = 1; k <= 8; ++k) {
-    EmulatedInstrument& meter = bench->add(emulated_multimeter(Multimeter::keysight_34461a, bench->circuit(), bench->circuit().attach(k, 1), Imperfection::none()));
+    EmulatedInstrument& meter = bench->add(emulated_keysight_34461a(bench->circuit(), bench->circuit().attach(k, 1), Imperfection::none()));
     sessions.push_back(std::make_unique<Session>(paced_transport(bench, meter, "meter" + std::to_string(k)), protocols::SessionOptions{}));
     sessions.back()->write("CONF:VOLT:DC 10;:VOLT:DC:NPLC 0.2;:VOLT:DC:ZERO:AUTO OFF");
     sessions.back()->wait_complete();
@@ -145,7 +145,7 @@ TEST_CASE("eight measurements side by side take the time of one", "[paced]") {
 
 TEST_CASE("in virtual time a timeout takes its own time, and the session opens again", "[paced]") {
   auto bench = std::make_shared<EmulatedBench>(star(1));
-  EmulatedInstrument& meter = bench->add(emulated_multimeter(Multimeter::keysight_34461a, bench->circuit(), bench->circuit().attach(1, 1), Imperfection::none()));
+  EmulatedInstrument& meter = bench->add(emulated_keysight_34461a(bench->circuit(), bench->circuit().attach(1, 1), Imperfection::none()));
   Session session(paced_transport(bench, meter, "meter"), {});
   session.write("VOLT:DC:NPLC 100;:SAMP:COUN 10");  // 40 s
   const double begin = bench->time();
@@ -170,7 +170,7 @@ TEST_CASE("a serial line takes ten bits a character", "[paced]") {
 TEST_CASE("a Prologix stands between sessions and instruments", "[paced][prologix]") {
   auto bench = std::make_shared<EmulatedBench>(star(1));
   EmulatedInstrument& smu = bench->add(emulated_keithley_2400(bench->circuit(), bench->circuit().attach(0, 1), Imperfection::none()));
-  EmulatedInstrument& meter = bench->add(emulated_multimeter(Multimeter::agilent_34401a, bench->circuit(), bench->circuit().attach(1, 1), Imperfection::none()));
+  EmulatedInstrument& meter = bench->add(emulated_agilent_34401a(bench->circuit(), bench->circuit().attach(1, 1), Imperfection::none()));
   EmulatedInstrument& box = bench->add(emulated_prologix({{24, &smu}, {22, &meter}}));
   protocols::PrologixController controller(paced_transport(bench, box, "prologix"), {});
   Session source(controller.instrument({0, 24, std::nullopt}), {}), voltmeter(controller.instrument({0, 22, std::nullopt}), {});

@@ -58,26 +58,26 @@ std::string refusal(const std::string& source, const std::string& meter, const s
 
 TEST_CASE("line elements are read from a wire, and reckoned with", "[line]") {
   const BenchFile plain = bench_of("", "");
-  const LineScale nothing = line_scale(plain.wiring[0], InstrumentModel::keithley_2400);
+  const LineScale nothing = line_scale(plain.wiring[0], drivers::Role::source_meter);
   CHECK_FALSE(plain.wiring[0].elements.any());
   CHECK(nothing.gain == 1);
   CHECK(nothing.volts == 0);
   CHECK(nothing.resistance == 2);
-  CHECK(std::isinf(line_scale(plain.wiring[1], InstrumentModel::keysight_daq970a).resistance));
+  CHECK(std::isinf(line_scale(plain.wiring[1], drivers::Role::scanner).resistance));
 
   const BenchFile divided = bench_of("divider = [9e3, 1e3]\nseries = 100.0\nshunt_capacity = 1e-6\ngain = 2.0\nvolts = 0.5", "divider = [9e6, 1e6]");
-  const LineScale source = line_scale(divided.wiring[0], InstrumentModel::keithley_2400);
+  const LineScale source = line_scale(divided.wiring[0], drivers::Role::source_meter);
   CHECK(source.gain == Approx(0.2));  // a tenth, twice
   CHECK(source.volts == 0.5);
   CHECK(source.resistance == Approx(2 + 100 + 900));
   CHECK(source.time_constant == Approx(1000 * 1e-6));
   CHECK(source.amperes_per_volt == 0);
-  const LineScale meter = line_scale(divided.wiring[1], InstrumentModel::keysight_daq970a);
+  const LineScale meter = line_scale(divided.wiring[1], drivers::Role::scanner);
   CHECK(meter.gain == Approx(10));
   CHECK(meter.resistance == Approx(10e6 + 3));
 
   const BenchFile amplified = bench_of("", "preamplifier = {gain = -1e6, input = 47.0, bandwidth = 1e3, offset = 0.01}");
-  const LineScale current = line_scale(amplified.wiring[1], InstrumentModel::keysight_daq970a);
+  const LineScale current = line_scale(amplified.wiring[1], drivers::Role::scanner);
   CHECK(current.amperes_per_volt == -1e-6);
   CHECK(current.zero == 0.01);
   CHECK(current.resistance == 50);
@@ -92,7 +92,7 @@ TEST_CASE("what the laboratory's side reckons with is what the emulated circuit 
   sim::Circuit& circuit = emulation.bench->circuit();
   circuit.drive(0, {sim::PortState::Kind::voltage, 1.0});
   circuit.advance(0.1);
-  const LineScale source = line_scale(file.wiring[0], InstrumentModel::keithley_2400), meter = line_scale(file.wiring[1], InstrumentModel::keysight_daq970a);
+  const LineScale source = line_scale(file.wiring[0], drivers::Role::source_meter), meter = line_scale(file.wiring[1], drivers::Role::scanner);
   // The edge, and the leak of a unit beside the meter's load: 25 uS each.
   const double load = 40e3 + 1 / (25e-6 + 1 / meter.resistance), I = (source.volts + source.gain * 1.0) / (source.resistance + load);
   CHECK(circuit.node_voltage(0) == Approx(I * load).epsilon(1e-8));

@@ -71,7 +71,8 @@ TEST_CASE("a bench file becomes instruments, wires and a circuit") {
   const Scratch scratch;
   const BenchFile bench = load_bench(scratch.write(good), {"emulation.errors=false"});
   REQUIRE(bench.instruments.size() == 2);
-  CHECK(bench.instruments[0].model == InstrumentModel::keithley_2400);
+  CHECK(bench.instruments[0].kind.name == "keithley-2400");
+  CHECK(bench.instruments[0].role() == drivers::Role::source_meter);
   CHECK(to_string(*bench.instruments[0].address) == "GPIB0::24::INSTR");
   REQUIRE(bench.wiring.size() == 2);
   CHECK(bench.wiring[0].node == 0u);

@@ -81,18 +81,23 @@ class EmulatedBench {
 /// Keithley 2400, its output at a port of the circuit (front or rear terminals alike).
 std::unique_ptr<EmulatedInstrument> emulated_keithley_2400(Circuit& circuit, std::size_t port, const Imperfection& imperfection);
 
-/// Where a scanner's channel leads: a port of the circuit, by channel number.
-struct ScannerChannel {
-  std::uint32_t channel = 101;
+/// Where one channel of an instrument with several leads: a port of the circuit.
+struct ChannelPort {
+  std::uint32_t channel = 1;  ///< as the instrument numbers it
   std::size_t port = 0;
 };
-enum class Scanner : std::uint8_t { keysight_34970a, keysight_daq970a };
-/// 34970A or DAQ970A with a multiplexer (20 channels a slot). Channels that lead nowhere read 0 V and their offset.
-std::unique_ptr<EmulatedInstrument> emulated_scanner(Scanner model, Circuit& circuit, const std::vector<ScannerChannel>& channels, const Imperfection& imperfection);
 
-enum class Multimeter : std::uint8_t { agilent_34401a, keysight_34461a };
-/// A bench multimeter at a port, measuring direct voltage.
-std::unique_ptr<EmulatedInstrument> emulated_multimeter(Multimeter model, Circuit& circuit, std::size_t port, const Imperfection& imperfection);
+/// Scanners with a multiplexer, 20 channels a slot. Channels that lead nowhere read 0 V and their offset.
+std::unique_ptr<EmulatedInstrument> emulated_keysight_34970a(Circuit& circuit, const std::vector<ChannelPort>& channels,
+                                                             const Imperfection& imperfection);
+std::unique_ptr<EmulatedInstrument> emulated_keysight_daq970a(Circuit& circuit, const std::vector<ChannelPort>& channels,
+                                                              const Imperfection& imperfection);
+
+/// Bench multimeters at a port, measuring direct voltage.
+std::unique_ptr<EmulatedInstrument> emulated_agilent_34401a(Circuit& circuit, std::size_t port,
+                                                            const Imperfection& imperfection);
+std::unique_ptr<EmulatedInstrument> emulated_keysight_34461a(Circuit& circuit, std::size_t port,
+                                                             const Imperfection& imperfection);
 
 /// What a gate channel's voltage does to a parameter: value = offset + per_volt x voltage + what other channels contribute.
 struct Gate {
@@ -101,13 +106,9 @@ struct Gate {
   double per_volt = 10, offset = 0;
   std::vector<std::pair<std::uint32_t, double>> talk{};  ///< cross-talk: (another channel, its per_volt)
 };
-/// A DAC channel that leads to a port instead.
-struct DacChannel {
-  std::uint32_t channel = 1;
-  std::size_t port = 0;
-};
-/// QDevil QDAC-II, 24 channels.
-std::unique_ptr<EmulatedInstrument> emulated_qdac2(Circuit& circuit, const std::vector<Gate>& gates, const std::vector<DacChannel>& channels, const Imperfection& imperfection);
+/// QDevil QDAC-II, 24 channels: `gates` set parameters, `channels` lead to ports.
+std::unique_ptr<EmulatedInstrument> emulated_qdac2(Circuit& circuit, const std::vector<Gate>& gates,
+                                                   const std::vector<ChannelPort>& channels, const Imperfection& imperfection);
 
 /// A Prologix GPIB-ETHERNET controller in front of instruments at primary addresses 0 to 30. Add it to the bench after them; their
 /// messages pass through it alone.

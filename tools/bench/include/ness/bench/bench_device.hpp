@@ -16,10 +16,6 @@ struct BenchDevice {
   std::unique_ptr<drivers::Bench> bench;  // goes first
 };
 
-/// The driver of a scanner's, or of a multimeter's, model.
-std::unique_ptr<drivers::Scanner> make_scanner(InstrumentModel model, std::unique_ptr<protocols::Session> session);
-std::unique_ptr<drivers::Voltmeter> make_voltmeter(InstrumentModel model, std::unique_ptr<protocols::Session> session);
-
 /// Levels of some wires alone, in their order, for what works without a network. `sessions` has to outlive them. Limits that join a wire with
 /// one that is not among them are left out. Nothing is sent yet. Throws FileError or std::invalid_argument.
 std::unique_ptr<drivers::Levels> make_levels(const BenchFile& file, BenchSessions& sessions, std::span<const std::size_t> wires);

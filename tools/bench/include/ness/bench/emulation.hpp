@@ -1,11 +1,10 @@
-// An emulated bench: built from a bench file, and served in real time to whoever connects.
+// An emulated bench: built from a bench file.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <ostream>
-#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -32,30 +31,10 @@ void trace(const Emulation& emulation, std::shared_ptr<std::ostream> out);
 /// with a run's own initial values.
 Emulation emulate(const BenchFile& file, const sim::NetworkSpec* network = nullptr);
 
-/// One thing that listens.
-struct Listening {
-  std::string name;      ///< the instrument's, or the controller's board
-  std::string model;
-  std::string resource;  ///< what to connect to
-};
-
-/// Instruments behind TCP ports and pseudo-terminals of this machine, in real time. Sockets where the file's address is a
-/// TCPIP one or none, pseudo-terminals for ASRL, Prologix controllers on TCP for GPIB.
-class EmulationServer {
- public:
-  /// Listens from here on, on loopback and ports the system chooses. Throws std::runtime_error.
-  EmulationServer(const BenchFile& file, Emulation emulation);
-  ~EmulationServer();
-  EmulationServer(const EmulationServer&) = delete;
-  EmulationServer& operator=(const EmulationServer&) = delete;
-
-  const std::vector<Listening>& listening() const;
-  /// Serves until a stop is requested.
-  void run(std::stop_token stop);
-
- private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
-};
+/// How an emulated instrument is reached on this machine.
+enum class EmulatedLink : std::uint8_t { socket, serial_line, gpib };
+/// As its address says: a socket for TCPIP or none at all, a serial line for ASRL, a Prologix controller's bus for GPIB. Throws FileError,
+/// naming the instrument, for an address that no emulated link stands in for (USB, a GPIB board).
+EmulatedLink emulated_link(const BenchInstrument& instrument);
 
 }  // namespace ness

@@ -29,6 +29,8 @@ class PacedLinks {
 
  private:
   std::unique_ptr<protocols::Transport> on_socket(sim::EmulatedInstrument& instrument, const std::string& name) const;
+  std::unique_ptr<protocols::Transport> on_serial_line(sim::EmulatedInstrument& instrument, const BenchInstrument& described) const;
+  std::unique_ptr<protocols::Transport> on_bus(const protocols::GpibName& name);
 
   const BenchFile& file_;
   const Emulation& emulation_;

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -14,29 +15,22 @@
 #include "ness/protocols/transport.hpp"
 #include "ness/emulators/circuit.hpp"
 #include "ness/emulators/emulated_instrument.hpp"
+#include "ness/files/instrument_kind.hpp"
 
 namespace ness {
-
-/// Models, by the names they have in bench files.
-enum class InstrumentModel : std::uint8_t { keithley_2400, keysight_34970a, keysight_daq970a, agilent_34401a, keysight_34461a, qdac2 };
-const std::vector<std::pair<std::string, InstrumentModel>>& instrument_models();
-const std::string& to_string(InstrumentModel model);
-inline bool is_source(InstrumentModel model) { return model == InstrumentModel::keithley_2400; }
-inline bool is_scanner(InstrumentModel model) { return model == InstrumentModel::keysight_34970a || model == InstrumentModel::keysight_daq970a; }
 
 /// [instruments.NAME]
 struct BenchInstrument {
   std::string name;
-  InstrumentModel model = InstrumentModel::keithley_2400;
+  InstrumentKind kind;  ///< a copy of its model's row
   /// Where it is. None: only emulated, on a TCP port.
   std::optional<protocols::ResourceName> address;
   protocols::SerialSettings serial;
   std::string terminator = "\n";
   double timeout = 2;  ///< s to wait for a reply, beside what a measurement takes
-  // Of the role its model has, the others unused.
-  drivers::SourceMeterSettings source;
-  drivers::MeterSettings meter;
-  drivers::DacSettings dac;
+  drivers::InstrumentSettings settings;
+
+  drivers::Role role() const { return kind.role; }
 };
 
 /// [wiring.NAME]: one channel of one instrument, and the node it leads to, or the parameter its voltage sets.
@@ -111,6 +105,8 @@ struct BenchFile {
   std::vector<BenchTalk> cross_talk;
   std::vector<BenchSurroundings> environment;
   std::vector<BenchDifference> differences;
+  /// The instrument of a wire.
+  const BenchInstrument& instrument(const BenchWire& wire) const { return instruments[wire.instrument]; }
   SettleOptions settle;             ///< kT
   double settle_timeout = 60, rest = 0, hold = 0;  ///< s
   std::uint64_t burst = 0;                         ///< readings that look for oscillation; 0: none do
@@ -121,7 +117,8 @@ struct BenchFile {
 };
 
 /// Reads a bench file. Throws FileError, one line: file, line, key, what was expected and what was found: also for a channel wired
-/// twice, an instrument nothing is wired to, a node or parameter the network has not.
-BenchFile load_bench(const std::string& path, const std::vector<std::string>& set = {});
+/// twice, an instrument nothing is wired to, a node or parameter the network has not. `kinds`: the models that may be named.
+BenchFile load_bench(const std::string& path, const std::vector<std::string>& set = {},
+                     std::span<const InstrumentKind> kinds = instrument_kinds());
 
 }  // namespace ness

@@ -9,9 +9,6 @@
 
 namespace ness {
 
-/// True for models whose wires are read alone: multimeters and scanners.
-bool is_meter(InstrumentModel model);
-
 /// Reads `divider`, `series`, `shunt_capacity` and `preamplifier` of a [wiring.NAME] table into `wire.elements`. Throws FileError for elements that cannot
 /// be, on that instrument's wire or at all: on a gate's, a preamplifier on a source's, any behind remote sense.
 void read_line_elements(Table& table, const BenchInstrument& instrument, BenchWire& wire);
@@ -27,6 +24,6 @@ struct LineScale {
   double amperes_per_volt = 0;  ///< A into a preamplifier by V read: A = amperes_per_volt x (V - zero). 0: there is none
   double zero = 0;              ///< V
 };
-LineScale line_scale(const BenchWire& wire, InstrumentModel model);
+LineScale line_scale(const BenchWire& wire, drivers::Role role);
 
 }  // namespace ness
