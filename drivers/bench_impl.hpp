@@ -27,17 +27,17 @@ struct Bench::Impl {
   std::vector<double> nudge_conductance;                 // and the leak's g
 
   /// Where a number that was read goes: into a reading or the environment.
-  struct Place {
+  struct Destination {
     bool environment = false;
     std::size_t index = 0;
   };
   struct Scanned {
     std::uint32_t channel = 0;
-    Place place;
+    Destination destination;
   };
   std::vector<std::vector<Scanned>> scanned;             // of each scanner
-  std::vector<std::optional<Place>> metered;             // of each voltmeter
-  std::vector<std::pair<std::size_t, Place>> sensed;     // (source, place)
+  std::vector<std::optional<Destination>> metered;             // of each voltmeter
+  std::vector<std::pair<std::size_t, Destination>> sensed;  // (source, destination)
   std::vector<std::optional<std::size_t>> reading_of;    // of each position in `read`: index of its reading
 
   SafeReport last_safe;
@@ -57,6 +57,13 @@ struct Bench::Impl {
   double volts_of_kT(double kT) const { return settings.scale.carrier * kT * settings.scale.volts_per_kT; }
   double units_of_amperes(double amperes) const { return settings.scale.carrier * amperes / settings.scale.amperes_per_unit; }
   double amperes_of_units(double units) const { return settings.scale.carrier * units * settings.scale.amperes_per_unit; }
+
+  // --- once, when the wiring was found possible (bench.cpp)
+  void couple_gates(const std::map<std::uint32_t, std::size_t>& of_parameter);
+  void find_nudges();
+  void route_readings();
+  /// Position in `gates` of what sets a parameter.
+  std::ptrdiff_t gate_of(std::uint32_t parameter) const;
 
   // --- levels (bench_drive.cpp)
   std::vector<double> levels_of(const Drive& drive, double share) const;

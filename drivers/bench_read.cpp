@@ -37,11 +37,13 @@ Bench::Impl::Numbers Bench::Impl::read_all(bool sources) {
   for (std::size_t s = 0; s < armed.size(); ++s) {
     if (armed[s]) levels.source(s).arm();
   }
-  const auto put = [&](const Place& place, const MeterReading& reading) { (place.environment ? numbers.environment : numbers.readings)[place.index] = reading; };
+  const auto put = [&](const Destination& to, const MeterReading& reading) {
+    (to.environment ? numbers.environment : numbers.readings)[to.index] = reading;
+  };
   for (std::size_t s = 0; s < scanners.size(); ++s) {
     if (scanned[s].empty()) continue;
     const auto got = scanners[s]->fetch();
-    for (std::size_t i = 0; i < got.size(); ++i) put(scanned[s][i].place, got[i]);
+    for (std::size_t i = 0; i < got.size(); ++i) put(scanned[s][i].destination, got[i]);
   }
   for (std::size_t v = 0; v < voltmeters.size(); ++v) {
     if (metered[v]) put(*metered[v], voltmeters[v]->fetch());
@@ -49,13 +51,13 @@ Bench::Impl::Numbers Bench::Impl::read_all(bool sources) {
   for (std::size_t s = 0; s < armed.size(); ++s) {
     if (armed[s]) numbers.sources[s] = levels.source(s).fetch();
   }
-  for (const auto& [s, place] : sensed) {
-    const BenchMeter& meter = place.environment ? settings.environment[place.index].meter : settings.readings[place.index].meter;
+  for (const auto& [s, to] : sensed) {
+    const BenchMeter& meter = to.environment ? settings.environment[to.index].meter : settings.readings[to.index].meter;
     if (!numbers.sources[s]) {
-      put(place, {std::numeric_limits<double>::quiet_NaN(), false});
+      put(to, {std::numeric_limits<double>::quiet_NaN(), false});
       continue;
     }
-    put(place, {meter.kind == BenchMeter::Kind::source_volts ? numbers.sources[s]->volts : numbers.sources[s]->amperes, numbers.sources[s]->over_range});
+    put(to, {meter.kind == BenchMeter::Kind::source_volts ? numbers.sources[s]->volts : numbers.sources[s]->amperes, numbers.sources[s]->over_range});
   }
   return numbers;
 }
@@ -127,10 +129,17 @@ void Bench::Impl::settle(Relaxation& row, std::vector<Numbers>& scans, std::stop
 // A node that swings faster than a reading integrates stands still in every average.
 void Bench::Impl::look_for_oscillation(std::vector<std::uint16_t>& flags) {
   for (std::size_t k = 0; k < read.size(); ++k) {
+    if (flags[k] != 0) continue;
     const BenchMeter& meter = settings.readings[*reading_of[k]].meter;
-    if (flags[k] != 0 || (meter.kind != BenchMeter::Kind::scanner && meter.kind != BenchMeter::Kind::voltmeter)) continue;
+    std::vector<MeterReading> readings;
+    switch (meter.kind) {
+      case BenchMeter::Kind::scanner: readings = scanners[meter.instrument]->burst(meter.channel, settings.burst); break;
+      case BenchMeter::Kind::voltmeter: readings = voltmeters[meter.instrument]->burst(settings.burst); break;
+      case BenchMeter::Kind::source_volts:
+      case BenchMeter::Kind::source_amperes: continue;  // a source-meter has none
+    }
     std::vector<double> burst;
-    for (const MeterReading& reading : meter.kind == BenchMeter::Kind::scanner ? scanners[meter.instrument]->burst(meter.channel, settings.burst) : voltmeters[meter.instrument]->burst(settings.burst)) {
+    for (const MeterReading& reading : readings) {
       if (!std::isnan(reading.volts)) burst.push_back(potential(*reading_of[k], reading.volts));
     }
     if (burst.size() < settings.burst || oscillates(burst, settings.burst_noise)) flags[k] = bit(Flag::oscillating);

@@ -31,7 +31,7 @@ void Instrument::check() {
 void Instrument::confirm(const std::string& query, double sent, double tolerance) {
   const double back = session_->query_number(query);
   if (!(std::abs(back - sent) <= tolerance)) {
-    throw InstrumentError(address(), query, std::to_string(back), "the setting was not taken: " + std::to_string(sent) + " was sent");
+    throw InstrumentError(address(), query, std::to_string(back), "the setting was not accepted: " + std::to_string(sent) + " was sent");
   }
 }
 
@@ -39,7 +39,7 @@ void Instrument::confirm(const std::string& query, const std::string& sent) {
   std::string back = session_->query(query);
   std::transform(back.begin(), back.end(), back.begin(), [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
   back.erase(std::remove(back.begin(), back.end(), ' '), back.end());
-  if (back != sent) throw InstrumentError(address(), query, back, "the setting was not taken: " + sent + " was sent");
+  if (back != sent) throw InstrumentError(address(), query, back, "the setting was not accepted: " + sent + " was sent");
 }
 
 void require_same_link(const protocols::Session& session, std::uint64_t openings) {

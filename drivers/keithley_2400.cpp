@@ -23,7 +23,7 @@ constexpr std::array<SourceRange, 7> current_ranges{{{1e-6, 50e-12, 3.5e-4, 600e
                                                      {0.1, 5e-6, 6.6e-4, 20e-6},
                                                      {1, 50e-6, 2.7e-3, 900e-6}}};
 constexpr std::array<const char*, 4> off_states{"NORM", "HIMP", "ZERO", "GUAR"};  // by OffState
-constexpr double reach = 1.05;  // a range is programmable to 105 %
+constexpr double over_range = 1.05;  // a range is programmable to 105 %
 
 // Status bits of a reading (table 15-3 of the manual).
 constexpr std::uint32_t over_range_bit = 1U << 0, compliance_bit = 1U << 3, range_compliance_bit = 1U << 16;
@@ -34,10 +34,10 @@ class Keithley2400 final : public SourceMeter {
 
   std::string model() const override { return "Keithley 2400"; }
 
-  void require(const SourceMeterSettings& settings) const override { chosen(settings); }
+  void require(const SourceMeterSettings& settings) const override { ranges_for(settings); }
 
   void configure(const SourceMeterSettings& settings) override {
-    const auto [source, measure] = chosen(settings);
+    const auto [source, measure] = ranges_for(settings);
     const bool voltage = settings.sourced == Sourced::voltage;
     const auto limits = ranges(voltage ? Sourced::current : Sourced::voltage);
 
@@ -90,8 +90,8 @@ class Keithley2400 final : public SourceMeter {
 
   void set_level(double level) override {
     require_configured();
-    if (!(std::abs(level) <= range_->full * reach)) {
-      throw std::invalid_argument(address() + ": a level of " + number(level) + "; the range of " + number(range_->full) + " goes to " + number(range_->full * reach));
+    if (!(std::abs(level) <= range_->full * over_range)) {
+      throw std::invalid_argument(address() + ": a level of " + number(level) + "; the range of " + number(range_->full) + " goes to " + number(range_->full * over_range));
     }
     session_->write((settings_.sourced == Sourced::voltage ? ":SOUR:VOLT " : ":SOUR:CURR ") + number(level));
   }
@@ -133,24 +133,25 @@ class Keithley2400 final : public SourceMeter {
     const double conversion = settings_.cycles / settings_.line_frequency * (settings_.autozero ? 3 : 1);
     return 2 * conversion + (settings_.source_delay < 0 ? 3e-3 : settings_.source_delay);  // volts and amperes
   }
-  double resolution(const SourceMeterSettings& settings) const override { return chosen(settings).source->step; }
+  double reach(const SourceMeterSettings& settings) const override { return settings.range * over_range; }
+  double resolution(const SourceMeterSettings& settings) const override { return ranges_for(settings).source->step; }
   double level_error(const SourceMeterSettings& settings, double level) const override {
-    const SourceRange& range = *chosen(settings).source;
+    const SourceRange& range = *ranges_for(settings).source;
     return range.gain * std::abs(level) + range.offset;
   }
   // In every range a fifth of the step its source has (SPEC-2400: 1 uV beside 5 uV, 10 pA beside 50 pA).
   SourceReading display(const SourceMeterSettings& settings) const override {
-    const Chosen as = chosen(settings);
+    const Ranges as = ranges_for(settings);
     const bool voltage = settings.sourced == Sourced::voltage;
     return {(voltage ? as.source : as.measure)->step / 5, (voltage ? as.measure : as.source)->step / 5, false, false};
   }
 
  private:
   // The source range and the measure range that settings come to.
-  struct Chosen {
+  struct Ranges {
     const SourceRange *source, *measure;
   };
-  Chosen chosen(const SourceMeterSettings& settings) const {
+  Ranges ranges_for(const SourceMeterSettings& settings) const {
     const auto refuse = [&](const std::string& reason) { throw std::invalid_argument(address() + ": " + model() + ": " + reason); };
     const bool voltage = settings.sourced == Sourced::voltage;
     const auto sources = ranges(settings.sourced), limits = ranges(voltage ? Sourced::current : Sourced::voltage);
@@ -158,15 +159,15 @@ class Keithley2400 final : public SourceMeter {
     const SourceRange* source = holding(sources, settings.range, 1);
     if (source == nullptr) refuse("a source range of " + number(settings.range) + unit + "; expected at most " + number(sources.back().full) + unit);
     if (!(settings.compliance > 0)) refuse("a compliance of " + number(settings.compliance) + other + "; expected more than 0");
-    const SourceRange* measure = holding(limits, settings.measure_range > 0 ? settings.measure_range : settings.compliance, reach);
-    const SourceRange* compliance = holding(limits, settings.compliance, reach);
-    if (measure == nullptr || compliance == nullptr) refuse("a compliance of " + number(settings.compliance) + other + " and a measure range of " + number(settings.measure_range) + other + "; expected at most " + number(limits.back().full * reach) + other);
+    const SourceRange* measure = holding(limits, settings.measure_range > 0 ? settings.measure_range : settings.compliance, over_range);
+    const SourceRange* compliance = holding(limits, settings.compliance, over_range);
+    if (measure == nullptr || compliance == nullptr) refuse("a compliance of " + number(settings.compliance) + other + " and a measure range of " + number(settings.measure_range) + other + "; expected at most " + number(limits.back().full * over_range) + other);
     if (settings.compliance < 1e-3 * measure->full) {
       refuse("a compliance of " + number(settings.compliance) + other + " is below 0.1 % of the measure range of " + number(measure->full) + other + ": the instrument would ignore it");
     }
     if (measure->full > compliance->full) refuse("the measure range of " + number(measure->full) + other + " exceeds that of the compliance, " + number(compliance->full) + other);
     const double volts = voltage ? source->full : settings.compliance, amperes = voltage ? settings.compliance : source->full;
-    if (volts > 20 * reach && amperes > 0.1 * reach) refuse(number(volts) + " V and " + number(amperes) + " A exceed its 22 W");
+    if (volts > 20 * over_range && amperes > 0.1 * over_range) refuse(number(volts) + " V and " + number(amperes) + " A exceed its 22 W");
     if (!(settings.cycles >= 0.01 && settings.cycles <= 10)) refuse(number(settings.cycles) + " NPLC; expected 0.01 to 10");
     if (settings.source_delay > 999.9999) refuse("a source delay of " + number(settings.source_delay) + " s; expected at most 999.9999 s");
     return {source, measure};

@@ -47,11 +47,11 @@ bool is(const MeterModel& model, const std::string& maker, const std::string& na
 }
 
 /// Settings as the model takes them.
-struct Chosen {
+struct Accepted {
   double range, cycles;
 };
 
-Chosen chosen(const MeterModel& model, const MeterSettings& settings, const std::string& where) {
+Accepted accepted(const MeterModel& model, const MeterSettings& settings, const std::string& where) {
   const auto refuse = [&](const std::string& reason) { throw std::invalid_argument(where + ": " + model.name + ": " + reason); };
   const auto range = std::find_if(model.ranges.begin(), model.ranges.end(), [&](double r) { return std::abs(settings.range) <= r; });
   if (range == model.ranges.end() || !(std::abs(settings.range) > 0)) refuse("a range of " + number(settings.range) + " V; expected up to " + number(model.ranges.back()) + " V");
@@ -66,7 +66,7 @@ Chosen chosen(const MeterModel& model, const MeterSettings& settings, const std:
 }
 
 double error_of(const MeterModel& model, const MeterSettings& settings, double volts, const std::string& where) {
-  const double range = chosen(model, settings, where).range;
+  const double range = accepted(model, settings, where).range;
   const auto at = static_cast<std::size_t>(std::find(model.ranges.begin(), model.ranges.end(), range) - model.ranges.begin());
   return model.of_reading[at] * std::abs(volts) + model.of_range[at] * range;
 }
@@ -88,11 +88,11 @@ class KeysightVoltmeter final : public Voltmeter {
   KeysightVoltmeter(std::unique_ptr<protocols::Session> session, const MeterModel& model) : Voltmeter(std::move(session)), model_(model) {}
   std::string model() const override { return model_.name; }
 
-  void require(const MeterSettings& settings) const override { chosen(model_, settings, address()); }
+  void require(const MeterSettings& settings) const override { accepted(model_, settings, address()); }
   double reading_error(const MeterSettings& settings, double volts) const override { return error_of(model_, settings, volts, address()); }
 
   void configure(const MeterSettings& settings) override {
-    const Chosen as = chosen(model_, settings, address());
+    const Accepted as = accepted(model_, settings, address());
     auto& link = *session_;
     link.write("CONF:VOLT:DC " + number(as.range));
     link.write("VOLT:DC:NPLC " + number(as.cycles));
@@ -145,11 +145,11 @@ class KeysightScanner final : public Scanner {
   KeysightScanner(std::unique_ptr<protocols::Session> session, const MeterModel& model) : Scanner(std::move(session)), model_(model) {}
   std::string model() const override { return model_.name; }
 
-  void require(const MeterSettings& settings) const override { chosen(model_, settings, address()); }
+  void require(const MeterSettings& settings) const override { accepted(model_, settings, address()); }
   double reading_error(const MeterSettings& settings, double volts) const override { return error_of(model_, settings, volts, address()); }
 
   void configure(const std::vector<std::uint32_t>& channels, const MeterSettings& settings) override {
-    const Chosen as = chosen(model_, settings, address());
+    const Accepted as = accepted(model_, settings, address());
     if (channels.empty()) throw std::invalid_argument(address() + ": no channel to scan");
     for (const std::uint32_t channel : channels) {
       if (channel / 100 < 1 || channel / 100 > 3 || channel % 100 < 1 || channel % 100 > 40) {
@@ -169,18 +169,18 @@ class KeysightScanner final : public Scanner {
       const auto back = link.query_numbers(query + ' ' + list, channels.size());
       for (std::size_t i = 0; i < back.size(); ++i) {
         if (std::abs(back[i] - sent) > 1e-3 * std::abs(sent)) {
-          throw InstrumentError(address(), query, number(back[i]), "the setting of channel " + std::to_string(channels[i]) + " was not taken: " + number(sent) + " was sent");
+          throw InstrumentError(address(), query, number(back[i]), "the setting of channel " + std::to_string(channels[i]) + " was not accepted: " + number(sent) + " was sent");
         }
       }
     };
     each("SENS:VOLT:DC:RANG?", as.range);
     each("SENS:VOLT:DC:NPLC?", as.cycles);
     for (const double high : link.query_numbers("INP:IMP:AUTO? " + list, channels.size())) {
-      if ((high != 0) != settings.high_input) throw InstrumentError(address(), "INP:IMP:AUTO?", number(high), std::string("the input resistance was not taken: ") + (settings.high_input ? "ON" : "OFF") + " was sent");
+      if ((high != 0) != settings.high_input) throw InstrumentError(address(), "INP:IMP:AUTO?", number(high), std::string("the input resistance was not accepted: ") + (settings.high_input ? "ON" : "OFF") + " was sent");
     }
     if (settings.delay > 0) each("ROUT:CHAN:DEL?", settings.delay);
     const std::string scanned = link.query_block("ROUT:SCAN?");
-    if (scanned != list) throw InstrumentError(address(), "ROUT:SCAN?", scanned, "the scan list was not taken: " + list + " was sent");
+    if (scanned != list) throw InstrumentError(address(), "ROUT:SCAN?", scanned, "the scan list was not accepted: " + list + " was sent");
     check();
     channels_ = channels;
     settings_ = settings;

@@ -47,7 +47,7 @@ std::vector<LevelChannel> checked(std::vector<LevelChannel> channels, const Leve
     if (!is_new) refuse(name + "it is wired already, as '" + earlier->second + "'");
     const bool current = source && instruments.source_settings[channel.instrument].sourced == Sourced::current;
     const std::string unit = current ? " A" : " V";
-    const double reach = source ? instruments.source_settings[channel.instrument].range * 1.05 : instruments.dac_settings[channel.instrument].range;
+    const double reach = source ? instruments.sources[channel.instrument]->reach(instruments.source_settings[channel.instrument]) : instruments.dac_settings[channel.instrument].range;
     if (channel.plan.limits.low < -reach || channel.plan.limits.high > reach) {
       refuse(name + "its limits " + number(channel.plan.limits.low) + unit + " to " + number(channel.plan.limits.high) + unit + " go beyond the instrument's range of " + number(reach) + unit);
     }
@@ -73,7 +73,7 @@ Levels::Levels(LevelInstruments instruments, std::vector<LevelChannel> channels,
       safe_planners_{safe_planner(channels_, cross_limits, SafeProfile::stop), safe_planner(channels_, cross_limits, SafeProfile::cancel),
                      safe_planner(channels_, cross_limits, SafeProfile::emergency)},
       present_(channels_.size(), 0),
-      told_(channels_.size(), std::numeric_limits<double>::quiet_NaN()),
+      accepted_(channels_.size(), std::numeric_limits<double>::quiet_NaN()),
       on_(channels_.size(), false),
       known_(channels_.size(), false) {
   if (!clock_) throw std::invalid_argument("bench: levels need a clock");
@@ -160,7 +160,7 @@ void Levels::adopt() {
 
 void Levels::start(std::stop_token stop) {
   if (started_) return;
-  told_.assign(told_.size(), std::numeric_limits<double>::quiet_NaN());
+  accepted_.assign(accepted_.size(), std::numeric_limits<double>::quiet_NaN());
   adopt();
   started_ = true;  // from here on there may be something to make safe
   // What is live comes down by its ramp: sources to 0, and the channels of a DAC whose range or filter has to change.
@@ -215,7 +215,7 @@ std::vector<std::size_t> Levels::go(std::span<const double> wanted, std::stop_to
   // What was told the same before, and took it, stays, though its answer has fewer digits.
   std::vector<double> targets(wanted.begin(), wanted.end());
   for (std::size_t c = 0; c < targets.size(); ++c) {
-    if (wanted[c] == told_[c]) targets[c] = present_[c];
+    if (wanted[c] == accepted_[c]) targets[c] = present_[c];
   }
   const auto steps = present_planner_.plan(present_, targets);
   if (steps.empty()) return {};
@@ -224,7 +224,7 @@ std::vector<std::size_t> Levels::go(std::span<const double> wanted, std::stop_to
     write(step);
     for (const auto& [c, level] : step.writes) {
       present_[c] = level;  // until it is read back: what a stop on the way has to start from
-      told_[c] = std::numeric_limits<double>::quiet_NaN();
+      accepted_[c] = std::numeric_limits<double>::quiet_NaN();
       moved.insert(c);
     }
     clock_->wait(step.wait);
@@ -234,10 +234,10 @@ std::vector<std::size_t> Levels::go(std::span<const double> wanted, std::stop_to
   read_back(which);
   for (const std::size_t c : which) {
     if (same_level(targets[c], present_[c], planner_.channels()[c].resolution)) {
-      told_[c] = targets[c];
+      accepted_[c] = targets[c];
       continue;
     }
-    throw InstrumentError(address(c), "level of '" + planner_.channels()[c].name + "'", number(present_[c]), "the level was not taken: " + number(targets[c]) + " was sent");
+    throw InstrumentError(address(c), "level of '" + planner_.channels()[c].name + "'", number(present_[c]), "the level was not accepted: " + number(targets[c]) + " was sent");
   }
   return which;
 }
@@ -247,10 +247,10 @@ void Levels::switch_on(std::size_t c, double level) {
   SourceMeter& source = *instruments_.sources[channels_[c].instrument];
   const Range& limits = channels_[c].plan.limits;
   const double allowed = std::clamp(level, limits.low, limits.high);
-  told_[c] = std::numeric_limits<double>::quiet_NaN();
+  accepted_[c] = std::numeric_limits<double>::quiet_NaN();
   source.set_level(allowed);
   read_back({c});
-  if (same_level(allowed, present_[c], planner_.channels()[c].resolution)) told_[c] = allowed;
+  if (same_level(allowed, present_[c], planner_.channels()[c].resolution)) accepted_[c] = allowed;
   on_[c] = true;
   const SetpointPlanner with = planner_.without(absent());
   if (const std::string broken = with.broken(present_); !broken.empty()) {
@@ -419,7 +419,7 @@ struct Levels::Safing {
 };
 
 SafeReport Levels::make_safe(std::chrono::milliseconds budget, SafeProfile profile) {
-  told_.assign(told_.size(), std::numeric_limits<double>::quiet_NaN());
+  accepted_.assign(accepted_.size(), std::numeric_limits<double>::quiet_NaN());
   Safing safing(*this, profile, budget);
   safing.meet();
   // Again where an instrument is lost on the way: each time there are fewer.

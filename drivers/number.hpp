@@ -11,7 +11,7 @@
 
 namespace ness::drivers {
 
-/// As few digits as tell the number from its neighbours: "0.1", "1e-06".
+/// The shortest text that reads back as the same number: "0.1", "1e-06".
 inline std::string number(double value) {
   std::array<char, 40> text{};
   return {text.data(), std::to_chars(text.data(), text.data() + text.size(), value).ptr};

@@ -46,10 +46,10 @@ class Qdac2 final : public Dac {
     link.write("sour:volt:mode fix," + list);
     link.write("sour:volt:slew " + number(settings.slew) + ',' + list);
     if (const auto left = to_rest(channels, settings); !left.empty()) {
-      throw InstrumentError(address(), "sour:rang?, sour:filt?", {}, "the setting of channel " + std::to_string(left.front()) + " was not taken: " + range + " and " + filter + " were sent");
+      throw InstrumentError(address(), "sour:rang?, sour:filt?", {}, "the setting of channel " + std::to_string(left.front()) + " was not accepted: " + range + " and " + filter + " were sent");
     }
     for (const double slew : link.query_numbers("sour:volt:slew? " + list, channels.size())) {
-      if (std::abs(slew - settings.slew) > 1e-3 * settings.slew) throw InstrumentError(address(), "sour:volt:slew? " + list, number(slew), "the slew was not taken: " + number(settings.slew) + " was sent");
+      if (std::abs(slew - settings.slew) > 1e-3 * settings.slew) throw InstrumentError(address(), "sour:volt:slew? " + list, number(slew), "the slew was not accepted: " + number(settings.slew) + " was sent");
     }
     check();
     for (const std::uint32_t channel : channels) ranges_[channel] = range == "LOW" ? low_range : high_range;

@@ -45,10 +45,10 @@ std::unique_ptr<Transport> behind_board(const GpibName& name, const SerialSettin
 struct NotServed {
   std::string operator()(const LanName& lan) const {
     return std::string(lan.hislip() ? "HiSLIP" : "VXI-11") +
-           " is not spoken here; most instruments have a raw socket beside it, TCPIP::" + lan.host + "::5025::SOCKET";
+           " is not supported; most instruments have a raw socket beside it, TCPIP::" + lan.host + "::5025::SOCKET";
   }
   std::string operator()(const UsbName&) const {
-    return "USBTMC is not spoken here; expected TCPIP::host::port::SOCKET, ASRL, or GPIB behind a Prologix";
+    return "USBTMC is not supported; expected TCPIP::host::port::SOCKET, ASRL, or GPIB behind a Prologix";
   }
   std::string operator()(const GpibBoardName&) const { return board(); }
   std::string operator()(const PrologixName&) const { return board(); }

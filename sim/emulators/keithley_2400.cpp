@@ -3,6 +3,7 @@
 #include <array>
 #include <cmath>
 
+#include "ness/emulators/models.hpp"
 #include "scpi_instrument.hpp"
 
 namespace ness::sim {

@@ -1,4 +1,5 @@
 // Agilent 34401A and Keysight 34461A, direct voltage: 34401A user's guide chapter 4, Truevolt operating and service guide.
+#include "ness/emulators/models.hpp"
 #include "dmm.hpp"
 
 namespace ness::sim {

@@ -1,6 +1,7 @@
 // Agilent/Keysight 34970A and DAQ970A with a multiplexer, direct voltage: 34970A/34972A user's guide, chapters 4 and 5.
 #include <map>
 
+#include "ness/emulators/models.hpp"
 #include "dmm.hpp"
 
 namespace ness::sim {

@@ -5,7 +5,7 @@
 #include <deque>
 #include <map>
 
-#include "ness/emulators/emulated_instrument.hpp"
+#include "ness/emulators/models.hpp"
 
 namespace ness::sim {
 
@@ -64,7 +64,8 @@ class Prologix final : public EmulatedInstrument {
   void talk_without_query() override {}
 
  private:
-  struct Place {
+  // An instrument at an address of the bus.
+  struct BusDevice {
     EmulatedInstrument* instrument = nullptr;
     std::string said;  // taken from it, not yet read by the host
     bool asked = false;
@@ -74,7 +75,7 @@ class Prologix final : public EmulatedInstrument {
     bool command = false;
   };
 
-  Place* selected() {
+  BusDevice* selected() {
     const auto found = bus_.find(address_);
     return found == bus_.end() ? nullptr : &found->second;
   }
@@ -83,12 +84,12 @@ class Prologix final : public EmulatedInstrument {
   void work() {
     for (;;) {
       if (reading_) {
-        Place* place = selected();
-        if (place != nullptr) place->said += place->instrument->take_output();
-        if (place != nullptr && !place->said.empty()) {
-          output_ += std::exchange(place->said, std::string());
+        BusDevice* device = selected();
+        if (device != nullptr) device->said += device->instrument->take_output();
+        if (device != nullptr && !device->said.empty()) {
+          output_ += std::exchange(device->said, std::string());
           if (eot_ == 1) output_ += static_cast<char>(eot_char_);
-          reading_ = place->asked = false;
+          reading_ = device->asked = false;
         } else if (now_ >= give_up_) {
           reading_ = false;
         } else {
@@ -105,19 +106,19 @@ class Prologix final : public EmulatedInstrument {
   }
 
   void data(const std::string& text) {
-    Place* place = selected();
-    if (place == nullptr) return;
-    place->said.clear();  // the instrument itself notes the interruption
-    place->instrument->receive(text + '\n', now_);
-    place->instrument->run(now_);
-    place->asked = text.find('?') != std::string::npos;
-    if (automatic_) begin_read(*place);
+    BusDevice* device = selected();
+    if (device == nullptr) return;
+    device->said.clear();  // the instrument itself notes the interruption
+    device->instrument->receive(text + '\n', now_);
+    device->instrument->run(now_);
+    device->asked = text.find('?') != std::string::npos;
+    if (automatic_) begin_read(*device);
   }
 
   // Addressed to talk with nothing asked, a 488.2 instrument notes -420.
-  void begin_read(Place& place) {
-    place.said += place.instrument->take_output();
-    if (place.said.empty() && !place.asked) place.instrument->talk_without_query();
+  void begin_read(BusDevice& device) {
+    device.said += device.instrument->take_output();
+    if (device.said.empty() && !device.asked) device.instrument->talk_without_query();
     reading_ = true;
     give_up_ = now_ + patience();
   }
@@ -155,8 +156,8 @@ class Prologix final : public EmulatedInstrument {
   }
 
   void read() {
-    if (Place* place = selected(); place != nullptr) {
-      begin_read(*place);
+    if (BusDevice* device = selected(); device != nullptr) {
+      begin_read(*device);
     } else {  // nobody there: silence until the time is over
       reading_ = true;
       give_up_ = now_ + patience();
@@ -164,16 +165,16 @@ class Prologix final : public EmulatedInstrument {
   }
 
   void clear() {
-    if (Place* place = selected(); place != nullptr) {
-      place->instrument->device_clear();
-      place->said.clear();
-      place->asked = false;
+    if (BusDevice* device = selected(); device != nullptr) {
+      device->instrument->device_clear();
+      device->said.clear();
+      device->asked = false;
     }
   }
 
   void say(const std::string& text) { output_ += text + "\r\n"; }
 
-  std::map<long, Place> bus_;
+  std::map<long, BusDevice> bus_;
   std::deque<Line> lines_;
   std::string line_, output_;
   bool escaped_ = false, plain_ = true, reading_ = false;

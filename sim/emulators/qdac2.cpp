@@ -5,6 +5,7 @@
 #include <cmath>
 #include <map>
 
+#include "ness/emulators/models.hpp"
 #include "scpi_instrument.hpp"
 
 namespace ness::sim {

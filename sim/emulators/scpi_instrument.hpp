@@ -9,12 +9,11 @@
 #include <string>
 
 #include "ness/device/random.hpp"
-#include "ness/emulators/scpi.hpp"
+#include "ness/emulators/circuit.hpp"
 #include "ness/emulators/emulated_instrument.hpp"
+#include "ness/emulators/scpi.hpp"
 
 namespace ness::sim {
-
-namespace scpi = ness::protocols::scpi;
 
 class ScpiInstrument : public EmulatedInstrument {
  public:
@@ -54,7 +53,7 @@ class ScpiInstrument : public EmulatedInstrument {
   void accept(std::string_view pattern) {
     on(pattern, [](const Call&) {});
   }
-  /// A number that is set and asked: "VOLT 1", "VOLT?", "VOLT? MAX".
+  /// A number that is set and queried: "VOLT 1", "VOLT?", "VOLT? MAX".
   void number(const std::string& pattern, double& value, const scpi::NumberRange& range, std::function<void()> changed = {});
   void flag(const std::string& pattern, bool& value, std::function<void()> changed = {});
 
@@ -105,7 +104,7 @@ class ScpiInstrument : public EmulatedInstrument {
   std::string input_, output_, response_;
   bool responding_ = false;  // the message under way has answered something
   std::deque<Message> messages_;
-  std::size_t unanswered_ = 0;  // how many of them, from the front, nobody waits for any more
+  std::size_t unanswered_ = 0;  // how many of them, from the front, no client waits for any more
   std::optional<scpi::MessageReader> reader_;  // of messages_.front()
   std::function<void()> then_;
   bool waits_idle_ = false;

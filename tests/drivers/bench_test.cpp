@@ -7,7 +7,8 @@
 #include "device_contract.hpp"
 #include "ness/training/dataset.hpp"
 #include "ness/device/error.hpp"
-#include "ness/emulators/paced.hpp"
+#include "ness/emulators/models.hpp"
+#include "ness/emulators/virtual_time.hpp"
 #include "ness/network/simulation.hpp"
 
 using namespace ness;
@@ -83,7 +84,7 @@ struct Fixture {
     sample.graph.nodes.push_back({"surroundings", false, 2});
     sample.nodes.emplace_back().g = 0;
     emulated = std::make_shared<sim::EmulatedBench>(std::make_unique<sim::Circuit>(sample, sim::CircuitScale{}, std::vector<double>(6, 1e-9)));
-    clock = sim::paced_clock(emulated);
+    clock = sim::virtual_clock(emulated);
     sim::Circuit& circuit = emulated->circuit();
     probe = circuit.attach(5, 1);
     // Two source-meters at the inputs, a scanner at the free nodes, the DAC's channels at levels a, and leak references.
@@ -168,7 +169,7 @@ struct Fixture {
     options.transcript = [this](const protocols::Exchange& e) {
       if (e.kind == protocols::Exchange::Kind::sent) said.push_back(std::string(e.address) + "> " + std::string(e.text));
     };
-    return std::make_unique<protocols::Session>(std::make_unique<Pulled>(sim::paced_transport(emulated, instrument, address), std::move(cable)), options);
+    return std::make_unique<protocols::Session>(std::make_unique<Pulled>(sim::virtual_time_transport(emulated, instrument, address), std::move(cable)), options);
   }
 
   Drive drive(std::uint64_t row) const {
@@ -347,7 +348,7 @@ TEST_CASE("two cables swapped between instruments are found by who answers", "[b
   BenchInstruments swapped;
   auto bench = std::make_shared<sim::EmulatedBench>(std::make_unique<sim::Circuit>(xor_network(), sim::CircuitScale{}, std::vector<double>(5, 1e-9)));
   auto& meter = bench->add(sim::emulated_keysight_34461a(bench->circuit(), bench->circuit().attach(0, 1), sim::Imperfection::none()));
-  const auto smu = keithley_2400(std::make_unique<protocols::Session>(sim::paced_transport(bench, meter, "swapped"), protocols::SessionOptions{}));
+  const auto smu = keithley_2400(std::make_unique<protocols::Session>(sim::virtual_time_transport(bench, meter, "swapped"), protocols::SessionOptions{}));
   CHECK_THROWS_AS(smu->connect(), InstrumentError);
 }
 

@@ -6,7 +6,8 @@
 #include "ness/drivers/dac.hpp"
 #include "ness/drivers/meters.hpp"
 #include "ness/drivers/source_meter.hpp"
-#include "ness/emulators/paced.hpp"
+#include "ness/emulators/models.hpp"
+#include "ness/emulators/virtual_time.hpp"
 
 using namespace ness;
 using namespace ness::drivers;
@@ -35,7 +36,7 @@ struct Bench {
     options.transcript = [this](const protocols::Exchange& e) {
       if (e.kind == protocols::Exchange::Kind::sent) said.emplace_back(e.text);
     };
-    return std::make_unique<Session>(sim::paced_transport(bench, bench->add(std::move(instrument)), address), options);
+    return std::make_unique<Session>(sim::virtual_time_transport(bench, bench->add(std::move(instrument)), address), options);
   }
   std::unique_ptr<SourceMeter> smu(std::uint32_t node) {
     return keithley_2400(session(sim::emulated_keithley_2400(circuit(), circuit().attach(node, 1), sim::Imperfection::none()), "smu" + std::to_string(node)));
@@ -160,7 +161,7 @@ TEST_CASE("a setting an instrument does not take is found by reading it back", "
   settings.compliance = 5e-5;
   settings.measure_range = 1e-5;
   liar->answers[":SENS:CURR:RANG?"] = "+1.0E-05";
-  CHECK_THROWS_WITH(smu->configure(settings), Catch::Contains("LIAR") && Catch::Contains(":SENS:CURR:PROT?") && Catch::Contains("was not taken"));
+  CHECK_THROWS_WITH(smu->configure(settings), Catch::Contains("LIAR") && Catch::Contains(":SENS:CURR:PROT?") && Catch::Contains("was not accepted"));
   liar->answers[":SENS:CURR:PROT?"] = "+5.0E-05";
   CHECK_NOTHROW(smu->configure(settings));
   liar->answers[":OUTP?"] = "1";

@@ -123,7 +123,7 @@ std::vector<TomlEdit> findings(const BenchFile& file, const WiringReport& report
 
 std::string summary(const BenchFile& file, const WiringReport& report) {
   std::string line = file.path + ": the bench fails its check: " + report.failures.front();
-  if (report.failures.size() > 1) line += " (and " + std::to_string(report.failures.size() - 1) + " more; `ness check` tells all)";
+  if (report.failures.size() > 1) line += " (and " + std::to_string(report.failures.size() - 1) + " more; `ness check` lists all)";
   return line;
 }
 

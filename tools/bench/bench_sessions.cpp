@@ -1,7 +1,7 @@
 #include "ness/bench/bench_sessions.hpp"
 
 #include "ness/device/error.hpp"
-#include "ness/emulators/paced.hpp"
+#include "ness/emulators/virtual_time.hpp"
 
 namespace ness {
 
@@ -9,8 +9,8 @@ BenchSessions::BenchSessions(const BenchFile& file, DeviceKind kind, const sim::
     : file_(file), kind_(kind), transcript_(std::move(transcript)) {
   if (kind == DeviceKind::emulated) {
     emulation_ = emulate(file_, network);
-    clock_ = sim::paced_clock(emulation_.bench);
-    links_ = std::make_unique<PacedLinks>(file_, emulation_);
+    clock_ = sim::virtual_clock(emulation_.bench);
+    links_ = std::make_unique<VirtualTimeLinks>(file_, emulation_);
     return;
   }
   clock_ = wall_clock();

@@ -69,7 +69,7 @@ class DescriptorEnd : public sim::FarEnd {
  public:
   explicit DescriptorEnd(std::string address) : address_(std::move(address)) {}
 
-  void hear(std::size_t count, std::string& into) override {
+  void receive(std::size_t count, std::string& into) override {
     std::array<char, piece> bytes;
     if (count > piece) throw std::invalid_argument(address_ + ": " + std::to_string(count) + " bytes at once; expected at most " + std::to_string(piece));
     while (count > 0) {
@@ -86,7 +86,7 @@ class DescriptorEnd : public sim::FarEnd {
     }
   }
 
-  void say(std::string_view bytes) override {
+  void send(std::string_view bytes) override {
     while (!bytes.empty()) {
       const ssize_t n = ::write(descriptor(), bytes.data(), bytes.size());
       if (n > 0) bytes.remove_prefix(static_cast<std::size_t>(n));

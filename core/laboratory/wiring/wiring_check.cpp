@@ -499,7 +499,7 @@ class Check {
       } else if (std::abs(held.moved[own]) < nothing) {
         is(WiringVerdict::silent, "holds nothing: is its lead open?");
       } else if (std::abs(held.moved[own] - 1) > slack) {
-        is(WiringVerdict::wrong_gain, "moves what it holds " + rounded(held.moved[own]) + " times as much as it should");
+        is(WiringVerdict::wrong_gain, "moves its own node " + rounded(held.moved[own]) + " times as much as expected");
       } else if (differs && held.conductance * expected.conductance < 0) {
         is(WiringVerdict::wrong_sign, "measures its current with the wrong sign");
       } else if (differs) {
@@ -539,7 +539,7 @@ class Check {
       const double factor = world.factor[static_cast<Eigen::Index>(place[i])];
       if (factor == 1) continue;
       if (entry.verdict == WiringVerdict::right) entry.verdict = factor < 0 ? WiringVerdict::wrong_sign : WiringVerdict::wrong_gain;
-      fail(entry.name + (factor < 0 ? " has the wrong sign" : "") + (factor == -1 ? "" : std::string(factor < 0 ? ", and" : "") + " moves what it should " + rounded(std::abs(factor)) + " times as much as it should"));
+      fail(entry.name + (factor < 0 ? " has the wrong sign" : "") + (factor == -1 ? "" : std::string(factor < 0 ? ", and" : "") + " moves its readings " + rounded(std::abs(factor)) + " times as much as expected"));
     }
   }
 
@@ -559,7 +559,7 @@ class Check {
       const double factor = world.meter_factor[static_cast<Eigen::Index>(r)];
       if (factor == 1) continue;
       if (entry.verdict == WiringVerdict::right) entry.verdict = factor < 0 ? WiringVerdict::wrong_sign : WiringVerdict::wrong_gain;
-      fail(entry.name + " reads " + (factor < 0 ? "with the wrong sign" : "") + (factor == -1 ? "" : std::string(factor < 0 ? ", and " : "") + rounded(std::abs(factor)) + " times as much as it should"));
+      fail(entry.name + " reads " + (factor < 0 ? "with the wrong sign" : "") + (factor == -1 ? "" : std::string(factor < 0 ? ", and " : "") + rounded(std::abs(factor)) + " times as much as expected"));
     }
   }
 

@@ -6,7 +6,7 @@
 
 #include "ness/emulators/scpi.hpp"
 
-namespace ness::protocols::scpi {
+namespace ness::sim::scpi {
 
 namespace {
 
@@ -247,4 +247,4 @@ bool Arguments::is_word(std::size_t i, std::string_view word) const {
 
 bool Arguments::is_channels(std::size_t i) const { return i < size() && parameters_[i].kind == Parameter::Kind::expression; }
 
-}  // namespace ness::protocols::scpi
+}  // namespace ness::sim::scpi

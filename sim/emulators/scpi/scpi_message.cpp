@@ -3,7 +3,7 @@
 
 #include "ness/emulators/scpi.hpp"
 
-namespace ness::protocols::scpi {
+namespace ness::sim::scpi {
 
 namespace {
 
@@ -14,9 +14,9 @@ bool is_digit(char c) { return c >= '0' && c <= '9'; }
 char upper(char c) { return static_cast<char>(std::toupper(static_cast<unsigned char>(c))); }
 
 // A cursor in a message.
-class Scanner {
+class Cursor {
  public:
-  explicit Scanner(std::string_view text) : text_(text) {}
+  explicit Cursor(std::string_view text) : text_(text) {}
   bool done() const { return at_ == text_.size(); }
   char peek() const { return done() ? '\0' : text_[at_]; }
   char peek(std::size_t ahead) const { return at_ + ahead < text_.size() ? text_[at_ + ahead] : '\0'; }
@@ -35,7 +35,7 @@ class Scanner {
   std::size_t at_ = 0;
 };
 
-std::string read_mnemonic(Scanner& in) {
+std::string read_mnemonic(Cursor& in) {
   if (!is_letter(in.peek())) throw Fault(in.done() ? -110 : std::isprint(static_cast<unsigned char>(in.peek())) && in.peek() != ',' ? -101 : -103);
   std::string mnemonic;
   while (!in.done() && (is_letter(in.peek()) || is_digit(in.peek()) || in.peek() == '_')) mnemonic += upper(in.take());
@@ -43,7 +43,7 @@ std::string read_mnemonic(Scanner& in) {
   return mnemonic;
 }
 
-Parameter read_string(Scanner& in) {
+Parameter read_string(Cursor& in) {
   const char quote = in.take();
   Parameter parameter{Parameter::Kind::string, {}};
   for (;;) {
@@ -59,7 +59,7 @@ Parameter read_string(Scanner& in) {
   }
 }
 
-Parameter read_expression(Scanner& in) {
+Parameter read_expression(Cursor& in) {
   in.take();
   const std::size_t begin = in.at();
   while (in.peek() != ')') {
@@ -72,7 +72,7 @@ Parameter read_expression(Scanner& in) {
 }
 
 // #<digits><length><bytes>, or #0<bytes to the end of the message>; #H, #Q, #B are numbers.
-Parameter read_hash(Scanner& in) {
+Parameter read_hash(Cursor& in) {
   const char kind = upper(in.peek(1));
   if (is_digit(kind)) {
     in.move(2);
@@ -110,7 +110,7 @@ Parameter read_hash(Scanner& in) {
 }
 
 // Decimal numbers keep their text, blanks within removed; a unit may follow: "250 MV", "5 E-3".
-Parameter read_number(Scanner& in) {
+Parameter read_number(Cursor& in) {
   Parameter parameter{Parameter::Kind::number, {}};
   std::size_t digits = 0;
   if (in.peek() == '+' || in.peek() == '-') parameter.text += in.take();
@@ -151,7 +151,7 @@ Parameter read_number(Scanner& in) {
   return parameter;
 }
 
-Parameter read_parameter(Scanner& in) {
+Parameter read_parameter(Cursor& in) {
   const char c = in.peek();
   if (c == '"' || c == '\'') return read_string(in);
   if (c == '(') return read_expression(in);
@@ -166,7 +166,7 @@ Parameter read_parameter(Scanner& in) {
 }  // namespace
 
 std::optional<Unit> MessageReader::next() {
-  Scanner in(rest_);
+  Cursor in(rest_);
   try {
     in.skip_white();
     while (in.peek() == ';') {  // empty units do nothing
@@ -221,4 +221,4 @@ std::optional<Unit> MessageReader::next() {
   }
 }
 
-}  // namespace ness::protocols::scpi
+}  // namespace ness::sim::scpi

@@ -5,7 +5,7 @@
 
 #include "ness/emulators/scpi.hpp"
 
-namespace ness::protocols::scpi {
+namespace ness::sim::scpi {
 
 namespace {
 
@@ -186,4 +186,4 @@ std::string definite_block(std::string_view bytes) {
   return '#' + std::to_string(length.size()) + length + std::string(bytes);
 }
 
-}  // namespace ness::protocols::scpi
+}  // namespace ness::sim::scpi

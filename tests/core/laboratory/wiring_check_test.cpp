@@ -203,7 +203,7 @@ TEST_CASE("wrong signs and gains, open leads and exchanged meters are found by n
     mistake = {};
     const std::size_t source = random.below(rig.network->clamped().size());
     mistake.gain = {source, 0.3};
-    const WiringReport weak = found("gain", mistake, rig.name(source) + " moves what it should 0.");
+    const WiringReport weak = found("gain", mistake, rig.name(source) + " moves its readings 0.");
     CHECK(weak.channels[source].verdict == WiringVerdict::wrong_gain);
     CHECK(weak.channels[source].gain == Approx(0.3).epsilon(0.3));  // the rest is what the edges' curvature makes of it
     mistake = {};

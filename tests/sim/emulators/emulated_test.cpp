@@ -1,5 +1,6 @@
 // Emulated instruments, by their text: the acceptance cases of the SCPI reference over every model, and each model's own facts.
-#include "ness/emulators/emulated_instrument.hpp"
+#include "ness/emulators/emulated_bench.hpp"
+#include "ness/emulators/models.hpp"
 
 #include <catch2/catch.hpp>
 #include <cmath>

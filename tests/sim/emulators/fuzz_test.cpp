@@ -5,7 +5,7 @@
 #include "ness/emulators/scpi.hpp"
 
 using namespace ness;
-using namespace ness::protocols;
+using namespace ness::sim;
 
 TEST_CASE("damaged messages are taken apart or answered with a standard error", "[fuzz]") {
   const std::string valid = ":SOUR2:VOLT:LEV:IMM 1.25E-1 MV;*ESE #H3C;:ROUT:SCAN (@101,103:105);FOO 'x''y',\"z\",#15HELLO,ON;TRIG:SOUR IMM";

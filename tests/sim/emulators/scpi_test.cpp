@@ -6,7 +6,7 @@
 
 #include "ness/emulators/scpi.hpp"
 
-using namespace ness::protocols::scpi;
+using namespace ness::sim::scpi;
 
 namespace {
 

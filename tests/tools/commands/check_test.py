@@ -170,7 +170,7 @@ capacity = 2e-6
     assert check(bench)["passed"]
     bench.write_text(divided.replace("divider = [1e3, 1e3]\n", "divider = [1e3, 1e3]\ngain = 2.0\n"))
     said = check(bench, expect=1)["failures"]
-    assert len(said) == 1 and re.match(r"input-0 moves what it should 0\.[45]\d* times as much", said[0]), said
+    assert len(said) == 1 and re.match(r"input-0 moves its readings 0\.[45]\d* times as much", said[0]), said
     bench.write_text(text)
 
     # On sockets in real time, against emulators in another process: afterwards, and after a signal, the output is off.

@@ -256,7 +256,7 @@ with tempfile.TemporaryDirectory() as directory:
         process, log = begin(*long)
         under_way(process, log)
         gates.garble = lambda data: re.sub(rb"^[-+.0-9e]+", b"1.7", data) if re.fullmatch(rb"[-+.0-9e, ]+\n", data) else data
-        ended(process, log, 1, "failed", "was not taken", "a level that was not taken")
+        ended(process, log, 1, "failed", "was not accepted", "a level that was not taken")
         gates.reset()
         is_safe("a level that was not taken")
 

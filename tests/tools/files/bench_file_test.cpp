@@ -7,7 +7,7 @@
 #include "ness/bench/emulation.hpp"
 #include "ness/device/error.hpp"
 #include "ness/protocols/session.hpp"
-#include "ness/bench/paced_links.hpp"
+#include "ness/bench/virtual_time_links.hpp"
 
 using namespace ness;
 
@@ -112,7 +112,7 @@ quantised = false
     for (const bool leads : {true, false}) {
       const BenchFile bench = load_bench(scratch.write(text), {std::string("emulation.loading=") + (loading ? "true" : "false"), std::string("emulation.leads=") + (leads ? "true" : "false")});
       const Emulation emulation = emulate(bench);
-      PacedLinks links(bench, emulation);
+      VirtualTimeLinks links(bench, emulation);
       protocols::Session source(links.to(0), {}), meter(links.to(1), {});
       source.write("*RST;:SENS:CURR:PROT 1E-4;:SOUR:VOLT 0.5;:OUTP ON");
       source.wait_complete();

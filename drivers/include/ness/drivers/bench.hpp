@@ -1,9 +1,9 @@
 // The bench: several instruments as one Device.
 //
-// A training loop speaks of potentials in kT, currents in units and parameters; the bench turns them into volts and amperes on
+// A training loop works with potentials in kT, currents in units and parameters; the bench turns them into volts and amperes on
 // channels. Inputs are held by source-meters (or DAC channels), parameters are gates with a calibration, currents are injected by
-// moving a node's leak reference (u = g x change of mu_ref) or by a source of current, potentials are read by scanners and voltmeters. What is written passes the setpoint plan; what changed is written, and nothing
-// else; what was written is read back.
+// moving a node's leak reference (u = g x change of mu_ref) or by a source of current, potentials are read by scanners and voltmeters. Levels pass the setpoint plan; only levels that changed are
+// written, and all that are written are read back.
 //
 // A free terminal that is held is the node of a source-meter whose output is on: Relaxation::current is what it supplies, into the
 // network positive, averaged over the window of the verdict as the potentials are.
@@ -92,7 +92,7 @@ struct BenchSettings {
   std::vector<CrossLimit> cross_limits;   ///< in volts, of `channels`
   SettleOptions settle;                   ///< tolerance and noise in kT
   double settle_timeout = 60;             ///< s
-  std::size_t burst = 0;                  ///< readings at the shortest integration after a verdict: do they scatter more than `burst_noise`? 0: not asked
+  std::size_t burst = 0;                  ///< readings at the shortest integration after a verdict: do they scatter more than `burst_noise`? 0: no burst
   double burst_noise = 1e-2;              ///< kT, standard deviation of one of them
   double rest_time = 0;                   ///< s at rest before a relaxation from rest; 0: ten times settle.tau_max
   double hold_time = 0;                   ///< s after a free terminal became a held one, or back; 0: as rest_time
@@ -112,13 +112,14 @@ class Bench final : public Device {
   /// wiring that cannot be: a clamped terminal nothing holds, an output nothing reads, a channel wired twice, limits beyond an
   /// instrument's range, a scale at which an instrument's error exceeds the stated share of a kT. Nothing is sent.
   Bench(const DeviceInfo& network, const Vector& constants, BenchInstruments instruments, BenchSettings settings, std::shared_ptr<Clock> clock);
-  /// Makes a bench safe that nobody else has (SafeProfile::emergency).
+  /// Makes the bench safe (SafeProfile::emergency) unless that was done.
   ~Bench() override;
 
   const DeviceInfo& info() const override { return info_; }
 
-  /// Connects to all, finds out whether each is who it should be, brings down what is live, configures, and switches the outputs on at their safe levels.
-  /// The first relaxation does it, if nobody did. Throws LinkError or InstrumentError; what was switched on is safe again.
+  /// Connects to all instruments, checks their identities, brings down what is live, configures, and switches the outputs on at
+  /// their safe levels. The first relaxation calls it where it was not called. Throws LinkError or InstrumentError; what was
+  /// switched on is safe again.
   void start(std::stop_token stop = {});
 
   /// The levels alone, for what works without a network.
@@ -128,7 +129,7 @@ class Bench final : public Device {
   /// From rest: inputs and nudges at zero with the drive's parameters for the rest time, then the drive. From the present state: the
   /// drive. Every level of every drive is checked before the first moves. Throws LinkError or InstrumentError after making safe.
   void do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) override;
-  /// Levels::make_safe. Where nothing was switched on since it went well, nothing is done; what was stuck is tried again.
+  /// Levels::make_safe. Does nothing where nothing was switched on since it last succeeded; what was stuck is tried again.
   SafeReport do_make_safe(std::chrono::milliseconds budget, SafeProfile profile) override;
 
  private:

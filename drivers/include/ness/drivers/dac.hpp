@@ -28,14 +28,14 @@ class Dac : public Instrument {
   /// Range, filter and slew of channels, each read back. A channel whose range or filter changes has to be at 0 V. Throws as
   /// SourceMeter::configure.
   virtual void configure(const std::vector<std::uint32_t>& channels, const DacSettings& settings) = 0;
-  /// Takes channels as they are, after a lost link or another program: asks for their ranges, and changes nothing.
+  /// Takes channels as they are, after a lost link or another program: reads their ranges, and changes nothing.
   virtual void adopt(const std::vector<std::uint32_t>& channels) = 0;
   /// Levels of channels, in one message where the model has room; they move side by side, at their slew. Throws
   /// std::invalid_argument beyond the range configured, before anything is sent.
   virtual void set(std::span<const std::pair<std::uint32_t, double>> levels) = 0;
-  /// Where the channels are now, V, as the instrument says.
+  /// Present levels of the channels, V, as the instrument reports them.
   virtual std::vector<double> levels(const std::vector<std::uint32_t>& channels) = 0;
-  /// Where they were told to go.
+  /// Programmed levels, V, as the instrument reports them.
   virtual std::vector<double> targets(const std::vector<std::uint32_t>& channels) = 0;
   /// Currents out of the channels, A; empty where the model has no sensors.
   virtual std::vector<double> currents(const std::vector<std::uint32_t>& channels) = 0;

@@ -12,8 +12,8 @@ namespace ness::drivers {
 
 using protocols::Milliseconds;
 
-/// An instrument behind a session. A driver writes what was asked, reads back what matters, and never believes that a setting was
-/// taken because it was sent.
+/// An instrument behind a session. A driver sends a setting and reads it back: that it was sent does not mean that it
+/// was accepted.
 class Instrument {
  public:
   virtual ~Instrument() = default;
@@ -23,14 +23,15 @@ class Instrument {
   const std::string& address() const { return session_->address(); }
   protocols::Session& session() { return *session_; }
 
-  /// Opens the link and asks who is there. Throws InstrumentError unless it is the model expected; nothing else was sent.
+  /// Opens the link and asks for the identity (*IDN?). Throws InstrumentError unless it is the model expected; nothing else
+  /// is sent.
   void connect();
   const std::string& identity() const { return identity_; }
 
   /// Reads the error queue to its end. Throws InstrumentError with every entry that was in it.
   void check();
 
-  /// What the model is called, "Keithley 2400".
+  /// Name of the model, "Keithley 2400".
   virtual std::string model() const = 0;
 
  protected:

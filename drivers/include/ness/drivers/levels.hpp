@@ -20,7 +20,7 @@
 
 namespace ness::drivers {
 
-/// What is done to a source's output when its level is safe. A DAC's channels stay.
+/// What happens to a source's output when its level is safe. A DAC's channels stay as they are.
 enum class LastAct : std::uint8_t { off, stay, high_impedance };
 
 /// Where a channel goes in a safe profile.
@@ -64,22 +64,22 @@ class Levels {
   SourceReading display(std::size_t i) const { return instruments_.sources[i]->display(instruments_.source_settings[i]); }
   const std::string& address(std::size_t channel) const;
 
-  /// Asks everyone who they are. Throws LinkError or InstrumentError; nothing else was sent.
+  /// Asks every instrument for its identity. Throws LinkError or InstrumentError; nothing else was sent.
   void connect();
   /// From whatever is found: ramps what is live down, configures, switches outputs on at 0 and ramps to the stop profile's levels,
-  /// gates before bias. Throws; what was switched on is then for make_safe.
+  /// gates before bias. After an exception make_safe() brings down what was switched on.
   void start(std::stop_token stop = {});
   bool started() const { return started_; }
 
   /// [channels] V or A, as last read back.
   const std::vector<double>& present() const { return present_; }
-  /// False where nothing was ever read back, so that present() is no more than a guess.
+  /// False where nothing was ever read back: present() is then a guess.
   bool is_known(std::size_t channel) const { return known_[channel]; }
-  /// Empty if the levels keep every limit of what is on (an on-demand source that is off is nowhere); otherwise the first that is broken.
+  /// Empty if the levels keep every limit of what is on (an on-demand source that is off does not count); otherwise the first that is broken.
   std::string broken(std::span<const double> levels) const { return present_planner_.broken(levels); }
-  /// Moves what differs, within all limits, and reads back what was moved. Returns which channels moved. A ramp step under way is
-  /// finished, whatever is asked: levels between are allowed ones. Throws PlanRefused (nothing moved), InstrumentError for a
-  /// level that was not taken, Cancelled.
+  /// Moves the channels that differ, within all limits, and reads them back. Returns which channels moved. A stop request takes effect
+  /// after the ramp step under way: levels between are allowed ones. Throws PlanRefused (nothing moved), InstrumentError for a
+  /// level that was not accepted, Cancelled.
   std::vector<std::size_t> go(std::span<const double> targets, std::stop_token stop = {});
   /// Output of an on-demand source: on at `level`, from where go() moves it, or off. Throws PlanRefused, with the output off, where being
   /// on there would break a limit.
@@ -87,13 +87,13 @@ class Levels {
   void switch_off(std::size_t channel);
   bool is_on(std::size_t channel) const { return on_[channel]; }
 
-  /// Reads every error queue once. Throws InstrumentError with what was in the first that held anything.
+  /// Reads every error queue once. Throws InstrumentError with the entries of the first that was not empty.
   void check_queues();
 
   /// Each channel to its level of the profile, within all limits, in its order, then its last act. Each instrument on a fresh link; one that cannot be reached
   /// counts as stuck at its last known level, and the others go to the nearest levels that keep the cross-limits with it. Works
-  /// from any state, also without start(): levels are asked for first. `budget`: how long one instrument that does not answer is waited
-  /// for; what answers is always brought to its end.
+  /// from any state, also without start(): levels are read first. `budget`: how long to wait for one instrument that does not answer; one that
+  /// answers is always brought to its end.
   SafeReport make_safe(std::chrono::milliseconds budget, SafeProfile profile);
 
  private:
@@ -112,7 +112,7 @@ class Levels {
   SetpointPlanner present_planner_;               // without the on-demand sources that are off
   std::array<SetpointPlanner, 3> safe_planners_;  // by SafeProfile
   std::vector<double> present_;
-  std::vector<double> told_;  // what each was last sent and took, NaN where that is not known
+  std::vector<double> accepted_;  // last level each channel accepted, NaN where that is not known
   std::vector<bool> on_, known_;
   bool started_ = false;
 };

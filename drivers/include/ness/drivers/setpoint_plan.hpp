@@ -36,7 +36,7 @@ struct RampStep {
   double wait = 0;                                     ///< s before the next step: what the slowest channel's rate takes
 };
 
-/// No way leads there: a target breaks a limit, or every channel that should move is held back by one. Says which.
+/// There is no allowed path: a target breaks a limit, or every channel that should move is held back by one. The message names it.
 class PlanRefused : public std::invalid_argument {
  public:
   using std::invalid_argument::invalid_argument;

@@ -38,8 +38,8 @@ class SourceMeter : public Instrument {
   /// With the output off: function, range, compliance, integration, each read back. The level is 0 afterwards. Throws
   /// std::invalid_argument for what the model cannot do (before anything is sent), InstrumentError for what it did not take.
   virtual void configure(const SourceMeterSettings& settings) = 0;
-  /// Takes the instrument as it is, after a lost link or another program: asks for what it sources and in which range, changes
-  /// nothing, and goes on from there.
+  /// Takes the instrument as it is, after a lost link or another program: reads what it sources and in which range, and changes
+  /// nothing.
   virtual void adopt() = 0;
   /// What it sources, as configured or adopted.
   virtual Sourced sourced() const = 0;
@@ -47,7 +47,7 @@ class SourceMeter : public Instrument {
   virtual void set_off_state(OffState state) = 0;
   /// The level, V or A. With the output on it applies at once. Throws std::invalid_argument beyond the range configured.
   virtual void set_level(double level) = 0;
-  /// The level the instrument says it has: the programmed one, never an echo of what was sent.
+  /// The programmed level as the instrument reports it, not an echo of what was sent.
   virtual double level() = 0;
   virtual void set_output(bool on) = 0;
   virtual bool output() = 0;
@@ -56,6 +56,8 @@ class SourceMeter : public Instrument {
   virtual SourceReading fetch() = 0;
   /// How long a measurement takes, commands not counted.
   virtual double measurement_time() const = 0;
+  /// Largest magnitude of the level, V or A, with these settings.
+  virtual double reach(const SourceMeterSettings& settings) const = 0;
   /// Smallest step of the level, V or A, with these settings.
   virtual double resolution(const SourceMeterSettings& settings) const = 0;
   /// Largest error of the level, V or A, with these settings, one year after calibration.

@@ -1,7 +1,7 @@
 // Errors of links and instruments.
 //
-// Misuse (a malformed resource name, a limit) is std::invalid_argument. What goes wrong between here and an instrument has a
-// type of its own and says where: the address, the command and the reply.
+// Misuse (a malformed resource name, a limit) is std::invalid_argument. Failures of links and instruments
+// have types of their own, with the address, the command and the reply.
 #pragma once
 
 #include <stdexcept>
@@ -19,13 +19,13 @@ class LinkError : public std::runtime_error {
   std::string address_;
 };
 
-/// Nothing, or not all, came in time. A session closes its link after one: a late reply must never answer the next query.
+/// No reply, or only part of one, came in time. A session closes its link after one: a late reply must never answer the next query.
 class Timeout : public LinkError {
  public:
   using LinkError::LinkError;
 };
 
-/// The instrument answered, and the answer is an error of its own or cannot be understood.
+/// The instrument reported an error, or its reply cannot be understood.
 class InstrumentError : public std::runtime_error {
  public:
   InstrumentError(std::string address, std::string command, std::string reply, const std::string& what)

@@ -2,7 +2,7 @@
 //
 // Lines that begin with "++" go to the controller, all others to the addressed instrument; carriage return, line feed, escape and
 // '+' in data are escaped. The controller does not read by itself (++auto 0: it would leave "Query UNTERMINATED" behind every
-// command that asks nothing): each read is asked for, again and again where a measurement takes longer than the 3 s a controller
+// command without a reply): each read is requested, repeatedly where a measurement takes longer than the 3 s that a controller
 // waits at most.
 #pragma once
 
@@ -23,7 +23,7 @@ class PrologixController {
 
   /// The instrument at an address of the bus. It keeps the controller's link alive.
   std::unique_ptr<Transport> instrument(const GpibName& name);
-  /// ++ver: what the controller says it is.
+  /// ++ver: the controller's own identification.
   std::string version();
   /// True while some instrument requests service (++srq).
   bool service_requested();

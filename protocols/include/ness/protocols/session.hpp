@@ -1,7 +1,7 @@
 // A session: the conversation with one SCPI instrument over a transport.
 //
 // Messages end with a terminator; replies are read up to line feed, or by their stated length where they are blocks. A session
-// that timed out, or read what it had not asked for, closes its link, and opens a fresh one with the next message: a late reply
+// that timed out, or received bytes it did not ask for, closes its link, and opens a new one with the next message: a late reply
 // never answers the next query. Where the link is a serial line, which has no connection that could end, the fresh one begins
 // with *IDN?, and what comes before its answer is dropped.
 #pragma once
@@ -31,7 +31,7 @@ struct SessionOptions {
   std::string terminator = "\n";       ///< ends every message sent; a reply ends with line feed, carriage return before it allowed
   /// Also the first opening of a serial line begins with *IDN?: another program may have been killed while it waited for an answer.
   bool inherits = false;
-  std::size_t longest_reply = 64 << 20;  ///< bytes; beyond, the other end is no instrument
+  std::size_t longest_reply = 64 << 20;  ///< bytes; a longer reply is an error
   std::function<void(const Exchange&)> transcript;
 };
 
@@ -61,9 +61,9 @@ class Session {
   /// From now on no limit is longer than `most` (what a measurement needs beyond is still added). Milliseconds::max(): as the options say.
   void hurry(Milliseconds most);
 
-  /// Sends one message, which asks for nothing. Throws LinkError, Timeout.
+  /// Sends one message that has no reply. Throws LinkError, Timeout.
   void write(std::string_view message);
-  /// Sends one message that asks: its reply is had by receive(). Several may be asked before the first is received.
+  /// Sends one query; receive() returns its reply. Several may be sent before the first reply is received.
   void ask(std::string_view message);
   /// The oldest reply not received yet, without terminator. `extra`: what the instrument needs before its first byte, beyond
   /// the first_reply limit. Throws Timeout and LinkError, after which the link is closed and other replies are lost.
@@ -71,12 +71,12 @@ class Session {
   /// ask and receive.
   std::string query(std::string_view message, Milliseconds extra = Milliseconds(0));
 
-  /// One number; throws InstrumentError if the reply is none. 9.91E37 (not a number) and 9.9E37 (over range) come as they are.
+  /// One number; throws InstrumentError if the reply is not a number. 9.91E37 (not a number) and 9.9E37 (over range) come as they are.
   double query_number(std::string_view message, Milliseconds extra = Milliseconds(0));
   /// Numbers separated by commas; throws InstrumentError unless there are `count` (0: any number).
   std::vector<double> query_numbers(std::string_view message, std::size_t count = 0, Milliseconds extra = Milliseconds(0));
   /// The bytes of a definite block (#<digits><length>..), or of an indefinite one (#0..) up to `expected` bytes where the link
-  /// does not tell its end.
+  /// does not mark its end.
   std::string query_block(std::string_view message, std::size_t expected = 0, Milliseconds extra = Milliseconds(0));
 
   /// *STB?, or a serial poll where the link has one.

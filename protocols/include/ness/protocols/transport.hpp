@@ -1,7 +1,7 @@
 // Transports: bytes to and from one instrument, each step with its own time limit.
 //
 // A transport neither sleeps nor reads a clock of its own: it is handed durations. What time means (the wall's, or the virtual
-// time of an emulated bench) is the transport's affair alone, so that everything above it runs in either.
+// time of an emulated bench) is known to the transport alone, so that everything above it runs in either.
 #pragma once
 
 #include <chrono>
@@ -52,10 +52,10 @@ class Transport {
   /// Waits for bytes: at least one, at most into.size(). Throws Timeout if none came, LinkError if the other end closed.
   virtual std::size_t read(std::span<char> into, Milliseconds limit) = 0;
 
-  /// True if the link itself tells where a message ends (GPIB's EOI) and the last read reached such an end.
+  /// True if the link itself marks where a message ends (GPIB's EOI) and the last read reached such an end.
   virtual bool at_end() const { return false; }
 
-  /// True if what an instrument says after the link was closed can still come to the next one that opens it: a serial line has
+  /// True if what an instrument sends after the link was closed can still reach the next client that opens it: a serial line has
   /// no connection that could end.
   virtual bool keeps_late_replies() const { return false; }
 
@@ -89,13 +89,13 @@ std::unique_ptr<Transport> asio_serial_transport(const SerialName& name, const S
 /// By libserialport, or by Boost.Asio where the name leads to a pseudo-terminal. Links are followed when it is opened.
 std::unique_ptr<Transport> serial_transport(const SerialName& name, const SerialSettings& settings);
 
-/// The other end of an in-memory transport: what a test, or an emulator in the same process, says.
+/// The other end of an in-memory transport: a test, or an emulator in the same process.
 class MemoryPeer {
  public:
   virtual ~MemoryPeer() = default;
   /// A message arrived.
   virtual void receive(std::string_view bytes) = 0;
-  /// What it has to say: all of it, or "" for silence, upon which a read times out at once.
+  /// All bytes it has to send, or "" for silence, upon which a read times out at once.
   virtual std::string send() = 0;
 };
 /// Bytes handed over within the process, without waiting: silence is a Timeout at once.

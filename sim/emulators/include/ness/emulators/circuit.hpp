@@ -1,4 +1,4 @@
-// A circuit: the network as a bench of instruments meets it, in volts, amperes and seconds.
+// A circuit: the network as instruments on a bench see it, in volts, amperes and seconds.
 //
 // Every node is free and has a capacity; what is connected to it decides the rest. A source is a Norton leak (through its lead),
 // or, in compliance, a current; a meter is a leak through its input resistance. Between an instrument and a node there may be line
@@ -107,7 +107,7 @@ class Circuit {
   void set_parameter(std::size_t index, double value);
   double parameter(std::size_t index) const;
 
-  /// Told of every change of a port or parameter, as it happens: a record of what instruments did.
+  /// Calls `watcher` with every change of a port or parameter, as it happens: a record of what instruments did.
   void watch(std::function<void(const CircuitChange&)> watcher);
 
   /// Follows the circuit to time `t` (s), not before the present. Throws std::runtime_error if it cannot be followed.

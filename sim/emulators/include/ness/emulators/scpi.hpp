@@ -15,7 +15,7 @@
 #include <string_view>
 #include <vector>
 
-namespace ness::protocols::scpi {
+namespace ness::sim::scpi {
 
 /// An error of the SCPI standard or of the instrument, as it goes into the error queue.
 class Fault : public std::runtime_error {
@@ -170,4 +170,4 @@ std::string channel_list(std::span<const std::uint32_t> channels);
 /// "#15HELLO".
 std::string definite_block(std::string_view bytes);
 
-}  // namespace ness::protocols::scpi
+}  // namespace ness::sim::scpi

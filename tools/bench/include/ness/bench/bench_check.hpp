@@ -14,7 +14,7 @@
 
 namespace ness {
 
-/// The wires of a file as channels of a check, with tiny limits. `bench`: what make_bench said it can do.
+/// The wires of a file as channels of a check, with tiny limits. `bench`: DeviceInfo of the bench that make_bench made.
 WiringCheckOptions check_options(const BenchFile& file, const DeviceInfo& bench);
 
 /// Checks a bench, which is left at rest with its outputs on. `network`: what it should be.

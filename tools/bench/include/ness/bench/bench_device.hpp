@@ -10,10 +10,10 @@
 
 namespace ness {
 
-/// The bench, and what it stands on.
+/// The bench, and the sessions it uses.
 struct BenchDevice {
   std::unique_ptr<BenchSessions> sessions;
-  std::unique_ptr<drivers::Bench> bench;  // goes first
+  std::unique_ptr<drivers::Bench> bench;  // destroyed first
 };
 
 /// Levels of some wires alone, in their order, for what works without a network. `sessions` has to outlive them. Limits that join a wire with

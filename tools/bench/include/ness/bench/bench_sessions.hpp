@@ -10,13 +10,13 @@
 #include "ness/device/clock.hpp"
 #include "ness/protocols/connections.hpp"
 #include "ness/protocols/session.hpp"
-#include "ness/bench/paced_links.hpp"
+#include "ness/bench/virtual_time_links.hpp"
 
 namespace ness {
 
 enum class DeviceKind : std::uint8_t { simulation, bench, emulated };
 
-/// Every message of every session, as it is said and heard.
+/// Called with every message of every session, as it is sent or received.
 using Transcript = std::function<void(const protocols::Exchange&)>;
 
 class BenchSessions {
@@ -44,7 +44,7 @@ class BenchSessions {
   Emulation emulation_;
   protocols::Connections connections_;
   std::shared_ptr<Clock> clock_;
-  std::unique_ptr<PacedLinks> links_;
+  std::unique_ptr<VirtualTimeLinks> links_;
 };
 
 }  // namespace ness

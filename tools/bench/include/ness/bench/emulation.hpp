@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "ness/emulators/emulated_bench.hpp"
 #include "ness/files/bench_file.hpp"
 
 namespace ness {

@@ -6,7 +6,7 @@
 #include <string>
 #include <utility>
 
-#include "ness/emulators/paced.hpp"
+#include "ness/emulators/virtual_time.hpp"
 
 namespace ness {
 
@@ -33,7 +33,7 @@ class ListeningSocket {
   ListeningSocket();
   int descriptor() const { return listener_.get(); }
   std::uint16_t port() const { return port_; }
-  /// The next client in the queue, its descriptor non-blocking and without Nagle's delay; none (-1) where nobody has come.
+  /// The next client in the queue, its descriptor non-blocking and without Nagle's delay; none (-1) where no client has connected.
   Descriptor accept();
 
  private:
@@ -50,7 +50,7 @@ struct PseudoTerminal {
   std::string path;  ///< of the client's end
 };
 
-/// Both as the far end of a link whose near end is in this process (sim::paced_transport).
+/// Both as the far end of a link whose near end is in this process (sim::virtual_time_transport).
 std::unique_ptr<sim::FarEnd> far_end(ListeningSocket socket);
 std::unique_ptr<sim::FarEnd> far_end(PseudoTerminal terminal);
 

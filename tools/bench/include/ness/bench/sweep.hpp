@@ -31,11 +31,11 @@ struct SweepOptions {
 
 /// One point. Volts are across the edge: behind leads, series resistors and dividers, minus the other end's.
 struct SweepPoint {
-  double level = 0;                        ///< V asked of the instrument
+  double level = 0;                        ///< V at the instrument, as requested
   double volts = 0, volts_error = 0;       ///< from what was read back, and its standard error
   double amperes = 0, amperes_error = 0;   ///< into the edge; NaN where there was no number
   bool in_compliance = false, over_range = false;
-  /// dI/dV, S, from here to the next point, and its standard error; NaN at the last, and where either end is no measurement of
+  /// dI/dV, S, from here to the next point, and its standard error; NaN at the last, and where either end is not a measurement of
   /// the edge (in compliance, over range).
   double slope = std::numeric_limits<double>::quiet_NaN(), slope_error = std::numeric_limits<double>::quiet_NaN();
   bool ndc = false;                        ///< that slope is negative, beyond its errors

@@ -80,7 +80,7 @@ struct EmulationOptions {
   sim::Imperfection imperfection;  ///< of all; each has its own number
   bool leads = true;               ///< false: wires of 0.1 mohm, whatever they say
   bool links = true;               ///< virtual time too goes through sockets and pseudo-terminals
-  // Mistakes to rehearse: at the sample cables are not where [wiring] says. Indices of wires.
+  // Mistakes to rehearse: the cables at the sample differ from [wiring]. Indices of wires.
   std::vector<std::pair<std::size_t, std::size_t>> swapped;  ///< pairs whose cables are exchanged
   std::vector<std::size_t> open;                             ///< leads that lead nowhere
   std::vector<std::size_t> shorted;                          ///< leads, with their nodes, that touch ground
@@ -117,7 +117,7 @@ struct BenchFile {
 };
 
 /// Reads a bench file. Throws FileError, one line: file, line, key, what was expected and what was found: also for a channel wired
-/// twice, an instrument nothing is wired to, a node or parameter the network has not. `kinds`: the models that may be named.
+/// twice, an instrument nothing is wired to, a node or parameter that the network does not have. `kinds`: the models that may be named.
 BenchFile load_bench(const std::string& path, const std::vector<std::string>& set = {},
                      std::span<const InstrumentKind> kinds = instrument_kinds());
 

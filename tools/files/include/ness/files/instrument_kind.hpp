@@ -12,7 +12,7 @@
 
 #include "ness/device/keys.hpp"
 #include "ness/drivers/role.hpp"
-#include "ness/emulators/emulated_instrument.hpp"
+#include "ness/emulators/models.hpp"
 #include "ness/protocols/session.hpp"
 
 namespace ness {

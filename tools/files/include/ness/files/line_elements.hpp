@@ -1,5 +1,5 @@
-// Line elements of a wire, from the bench file: dividers, series resistors and capacitors, current preamplifiers; and what they
-// make of the volts at the instrument, as the laboratory's side has to know it.
+// Line elements of a wire, from the bench file: dividers, series resistors and capacitors, current preamplifiers; and the
+// gain and offset they give a wire.
 #pragma once
 
 #include <limits>
@@ -13,7 +13,7 @@ namespace ness {
 /// be, on that instrument's wire or at all: on a gate's, a preamplifier on a source's, any behind remote sense.
 void read_line_elements(Table& table, const BenchInstrument& instrument, BenchWire& wire);
 
-/// A wire as the laboratory's side reckons with it: V at the node = volts + gain x V at the instrument (a level, or a reading). The
+/// A wire as the drivers' side calculates it: V at the node = volts + gain x V at the instrument (a level, or a reading). The
 /// elements' share is that of an unloaded line; the wire's own `gain` and `volts` are a multiple of it and come on top of it.
 struct LineScale {
   double gain = 1, volts = 0;

@@ -18,11 +18,11 @@ namespace ness {
 /// Gives every instrument the kind of link that its address in the bench file names: a TCP port of this machine, a pseudo-terminal (at
 /// its serial line's pace, in virtual time), or a place on the bus of a Prologix controller on a TCP port. Ports are chosen by the system.
 /// Where the file says [emulation] links = false, the same conversations without a link. All are used by one thread.
-class PacedLinks {
+class VirtualTimeLinks {
  public:
   /// Both have to outlive the making of transports, not the transports.
-  PacedLinks(const BenchFile& file, const Emulation& emulation);
-  ~PacedLinks();
+  VirtualTimeLinks(const BenchFile& file, const Emulation& emulation);
+  ~VirtualTimeLinks();
   /// The client's transport to instrument `i` of the file, not opened yet. Throws std::runtime_error where the machine has no port or
   /// pseudo-terminal left.
   std::unique_ptr<protocols::Transport> to(std::size_t i);

@@ -1,6 +1,7 @@
 // Driver-side sessions to emulated instruments in virtual time: overlap is a maximum, a timeout takes its own time, and a Prologix
 // between them changes nothing.
-#include "ness/emulators/paced.hpp"
+#include "ness/emulators/models.hpp"
+#include "ness/emulators/virtual_time.hpp"
 
 #include <catch2/catch.hpp>
 
@@ -73,12 +74,12 @@ class OtherEnd final : public FarEnd {
     tube_->down.clear();
     ++tube_->accepted;
   }
-  void hear(std::size_t count, std::string& into) override {
+  void receive(std::size_t count, std::string& into) override {
     if (count > tube_->up.size()) throw std::logic_error("nothing will ever come");
     into += tube_->up.substr(0, count);
     tube_->up.erase(0, count);
   }
-  void say(std::string_view bytes) override { tube_->put(tube_->down, bytes); }
+  void send(std::string_view bytes) override { tube_->put(tube_->down, bytes); }
 
  private:
   std::shared_ptr<Tube> tube_;
@@ -86,11 +87,11 @@ class OtherEnd final : public FarEnd {
 
 }  // namespace
 
-TEST_CASE("a link between is never full, never empty, and changes neither replies nor times", "[paced]") {
+TEST_CASE("a link between is never full, never empty, and changes neither replies nor times", "[virtual-time]") {
   const auto conversation = [](const std::shared_ptr<Tube>& tube) {
     auto bench = std::make_shared<EmulatedBench>(star(1));
     EmulatedInstrument& daq = bench->add(emulated_keysight_daq970a(bench->circuit(), {{101, bench->circuit().attach(1, 1)}}, Imperfection()));
-    auto transport = tube ? paced_transport(bench, daq, "daq", std::make_unique<NearEnd>(tube), std::make_unique<OtherEnd>(tube), 1e4) : paced_transport(bench, daq, "daq", 1e4);
+    auto transport = tube ? virtual_time_transport(bench, daq, "daq", std::make_unique<NearEnd>(tube), std::make_unique<OtherEnd>(tube), 1e4) : virtual_time_transport(bench, daq, "daq", 1e4);
     Session session(std::move(transport), {});
     std::vector<std::pair<double, std::string>> said;
     const auto ask = [&](const std::string& query) {
@@ -121,12 +122,12 @@ TEST_CASE("a link between is never full, never empty, and changes neither replie
   CHECK(with == without);
 }
 
-TEST_CASE("eight measurements side by side take the time of one", "[paced]") {
+TEST_CASE("eight measurements side by side take the time of one", "[virtual-time]") {
   auto bench = std::make_shared<EmulatedBench>(star(8));
   std::vector<std::unique_ptr<Session>> sessions;
   for (std::uint32_t k = 1; k <= 8; ++k) {
     EmulatedInstrument& meter = bench->add(emulated_keysight_34461a(bench->circuit(), bench->circuit().attach(k, 1), Imperfection::none()));
-    sessions.push_back(std::make_unique<Session>(paced_transport(bench, meter, "meter" + std::to_string(k)), protocols::SessionOptions{}));
+    sessions.push_back(std::make_unique<Session>(virtual_time_transport(bench, meter, "meter" + std::to_string(k)), protocols::SessionOptions{}));
     sessions.back()->write("CONF:VOLT:DC 10;:VOLT:DC:NPLC 0.2;:VOLT:DC:ZERO:AUTO OFF");
     sessions.back()->wait_complete();
   }
@@ -143,10 +144,10 @@ TEST_CASE("eight measurements side by side take the time of one", "[paced]") {
   CHECK(bench->time() - apart == Approx(8 * one).epsilon(0.01));
 }
 
-TEST_CASE("in virtual time a timeout takes its own time, and the session opens again", "[paced]") {
+TEST_CASE("in virtual time a timeout takes its own time, and the session opens again", "[virtual-time]") {
   auto bench = std::make_shared<EmulatedBench>(star(1));
   EmulatedInstrument& meter = bench->add(emulated_keysight_34461a(bench->circuit(), bench->circuit().attach(1, 1), Imperfection::none()));
-  Session session(paced_transport(bench, meter, "meter"), {});
+  Session session(virtual_time_transport(bench, meter, "meter"), {});
   session.write("VOLT:DC:NPLC 100;:SAMP:COUN 10");  // 40 s
   const double begin = bench->time();
   CHECK_THROWS_AS(session.query("READ?"), Timeout);
@@ -158,21 +159,21 @@ TEST_CASE("in virtual time a timeout takes its own time, and the session opens a
   CHECK(session.query("READ?", Milliseconds(60000)).find(',') != std::string::npos);
 }
 
-TEST_CASE("a serial line takes ten bits a character", "[paced]") {
+TEST_CASE("a serial line takes ten bits a character", "[virtual-time]") {
   auto bench = std::make_shared<EmulatedBench>(star(1));
   EmulatedInstrument& smu = bench->add(emulated_keithley_2400(bench->circuit(), bench->circuit().attach(0, 1), Imperfection::none()));
-  Session session(paced_transport(bench, smu, "smu", 960), {});
+  Session session(virtual_time_transport(bench, smu, "smu", 960), {});
   const double begin = bench->time();
   const std::string identity = session.query("*IDN?");
   CHECK(bench->time() - begin == Approx((6 + identity.size() + 1) / 960.0 + 2e-3).margin(1e-9));  // and 2 ms for the command
 }
 
-TEST_CASE("a Prologix stands between sessions and instruments", "[paced][prologix]") {
+TEST_CASE("a Prologix stands between sessions and instruments", "[virtual-time][prologix]") {
   auto bench = std::make_shared<EmulatedBench>(star(1));
   EmulatedInstrument& smu = bench->add(emulated_keithley_2400(bench->circuit(), bench->circuit().attach(0, 1), Imperfection::none()));
   EmulatedInstrument& meter = bench->add(emulated_agilent_34401a(bench->circuit(), bench->circuit().attach(1, 1), Imperfection::none()));
   EmulatedInstrument& box = bench->add(emulated_prologix({{24, &smu}, {22, &meter}}));
-  protocols::PrologixController controller(paced_transport(bench, box, "prologix"), {});
+  protocols::PrologixController controller(virtual_time_transport(bench, box, "prologix"), {});
   Session source(controller.instrument({0, 24, std::nullopt}), {}), voltmeter(controller.instrument({0, 22, std::nullopt}), {});
   CHECK(source.identity().find("MODEL 2400") != std::string::npos);
   CHECK(voltmeter.identity().find("34401A") != std::string::npos);

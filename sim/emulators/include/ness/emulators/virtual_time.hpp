@@ -1,8 +1,8 @@
-// Emulated instruments over a transport, in virtual time: nobody waits, and overlapping measurements still take the time of the
+// Emulated instruments over a transport, in virtual time: no real time passes, and overlapping measurements take the time of the
 // slowest.
 //
 // The instruments' time stands still while the client computes. It moves when the client waits: a read moves it to the moment
-// the reply is ready, or by its limit, a Timeout; others' events on the way happen at their own times. Two queries sent before
+// the reply is ready, or up to its limit, a Timeout; others' events on the way happen at their own times. Two queries sent before
 // the first is read are therefore answered side by side, without a thread.
 #pragma once
 
@@ -13,13 +13,13 @@
 
 #include "ness/device/clock.hpp"
 #include "ness/protocols/transport.hpp"
-#include "ness/emulators/emulated_instrument.hpp"
+#include "ness/emulators/emulated_bench.hpp"
 
 namespace ness::sim {
 
 /// A transport to one instrument of a bench. `bytes_per_second` > 0: a serial line's pace. Several transports of one bench are used by
 /// one thread.
-std::unique_ptr<protocols::Transport> paced_transport(std::shared_ptr<EmulatedBench> bench, EmulatedInstrument& instrument, std::string address,
+std::unique_ptr<protocols::Transport> virtual_time_transport(std::shared_ptr<EmulatedBench> bench, EmulatedInstrument& instrument, std::string address,
                                                       double bytes_per_second = 0);
 
 /// The far end of a real link (a socket, a pseudo-terminal), held by the process that holds the near end too, and served by the same
@@ -36,19 +36,19 @@ class FarEnd {
   /// The near end has opened the link: this end takes it up. An earlier link is closed, and what was left on it is gone.
   virtual void accept() = 0;
   /// Appends the next `count` bytes from the near end, at most a piece, all of which it has sent.
-  virtual void hear(std::size_t count, std::string& into) = 0;
+  virtual void receive(std::size_t count, std::string& into) = 0;
   /// Sends to the near end, at most a piece.
-  virtual void say(std::string_view bytes) = 0;
+  virtual void send(std::string_view bytes) = 0;
 };
 
 /// The same over a real link: every byte goes through `link` (not opened yet) and its far end, in lockstep and without a thread, at the
 /// times at which it would have come without. Whatever it carries, only virtual time is ever waited for: the bits are those of the
 /// transport above.
-std::unique_ptr<protocols::Transport> paced_transport(std::shared_ptr<EmulatedBench> bench, EmulatedInstrument& instrument, std::string address,
+std::unique_ptr<protocols::Transport> virtual_time_transport(std::shared_ptr<EmulatedBench> bench, EmulatedInstrument& instrument, std::string address,
                                                       std::unique_ptr<protocols::Transport> link, std::unique_ptr<FarEnd> far, double bytes_per_second = 0);
 
 /// The bench's virtual time as a clock: waiting moves it.
-std::shared_ptr<Clock> paced_clock(std::shared_ptr<EmulatedBench> bench);
+std::shared_ptr<Clock> virtual_clock(std::shared_ptr<EmulatedBench> bench);
 
 /// What the client does between messages: `seconds` of virtual time pass.
 void pass_time(EmulatedBench& bench, double seconds);

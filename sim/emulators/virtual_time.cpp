@@ -1,4 +1,4 @@
-#include "ness/emulators/paced.hpp"
+#include "ness/emulators/virtual_time.hpp"
 
 #include <algorithm>
 #include <stdexcept>
@@ -14,9 +14,9 @@ using protocols::Milliseconds;
 // Of a real link, by the wall's clock: what it waits for was sent before, so that only a machine at a standstill needs it.
 constexpr Milliseconds patience{10000};
 
-class Paced : public protocols::Transport {
+class VirtualTimeTransport : public protocols::Transport {
  public:
-  Paced(std::shared_ptr<EmulatedBench> bench, EmulatedInstrument& instrument, std::string address, double bytes_per_second)
+  VirtualTimeTransport(std::shared_ptr<EmulatedBench> bench, EmulatedInstrument& instrument, std::string address, double bytes_per_second)
       : bench_(std::move(bench)), instrument_(instrument), address_(std::move(address)), pace_(bytes_per_second) {}
 
   const std::string& address() const override { return address_; }
@@ -89,12 +89,12 @@ class Paced : public protocols::Transport {
   bool open_ = false;
 };
 
-class PacedLink final : public Paced {
+class VirtualTimeLink final : public VirtualTimeTransport {
  public:
-  PacedLink(std::shared_ptr<EmulatedBench> bench, EmulatedInstrument& instrument, std::string address, std::unique_ptr<protocols::Transport> link, std::unique_ptr<FarEnd> far,
+  VirtualTimeLink(std::shared_ptr<EmulatedBench> bench, EmulatedInstrument& instrument, std::string address, std::unique_ptr<protocols::Transport> link, std::unique_ptr<FarEnd> far,
             double bytes_per_second)
-      : Paced(std::move(bench), instrument, std::move(address), bytes_per_second), link_(std::move(link)), far_(std::move(far)) {}
-  ~PacedLink() override { link_->close(); }
+      : VirtualTimeTransport(std::move(bench), instrument, std::move(address), bytes_per_second), link_(std::move(link)), far_(std::move(far)) {}
+  ~VirtualTimeLink() override { link_->close(); }
 
  private:
   void connect(Milliseconds limit) override {
@@ -108,7 +108,7 @@ class PacedLink final : public Paced {
     for (; !message.empty(); message.remove_prefix(std::min(message.size(), FarEnd::piece))) {
       const std::string_view part = message.substr(0, FarEnd::piece);
       link_->write(part, patience);
-      far_->hear(part.size(), heard_);
+      far_->receive(part.size(), heard_);
     }
     return heard_;
   }
@@ -118,7 +118,7 @@ class PacedLink final : public Paced {
     std::size_t had = 0;
     while (had < reply.size()) {
       const std::string_view part = reply.substr(had, FarEnd::piece);
-      far_->say(part);
+      far_->send(part);
       for (const std::size_t end = had + part.size(); had < end;) had += link_->read(into.subspan(had, end - had), patience);
     }
   }
@@ -130,21 +130,21 @@ class PacedLink final : public Paced {
 
 }  // namespace
 
-std::unique_ptr<protocols::Transport> paced_transport(std::shared_ptr<EmulatedBench> bench, EmulatedInstrument& instrument, std::string address, double bytes_per_second) {
-  return std::make_unique<Paced>(std::move(bench), instrument, std::move(address), bytes_per_second);
+std::unique_ptr<protocols::Transport> virtual_time_transport(std::shared_ptr<EmulatedBench> bench, EmulatedInstrument& instrument, std::string address, double bytes_per_second) {
+  return std::make_unique<VirtualTimeTransport>(std::move(bench), instrument, std::move(address), bytes_per_second);
 }
 
-std::unique_ptr<protocols::Transport> paced_transport(std::shared_ptr<EmulatedBench> bench, EmulatedInstrument& instrument, std::string address, std::unique_ptr<protocols::Transport> link,
+std::unique_ptr<protocols::Transport> virtual_time_transport(std::shared_ptr<EmulatedBench> bench, EmulatedInstrument& instrument, std::string address, std::unique_ptr<protocols::Transport> link,
                                                       std::unique_ptr<FarEnd> far, double bytes_per_second) {
-  if (!link || !far) throw std::invalid_argument("a paced link needs both of its ends");
-  return std::make_unique<PacedLink>(std::move(bench), instrument, std::move(address), std::move(link), std::move(far), bytes_per_second);
+  if (!link || !far) throw std::invalid_argument("a link in virtual time needs both of its ends");
+  return std::make_unique<VirtualTimeLink>(std::move(bench), instrument, std::move(address), std::move(link), std::move(far), bytes_per_second);
 }
 
 namespace {
 
-class PacedClock final : public Clock {
+class VirtualClock final : public Clock {
  public:
-  explicit PacedClock(std::shared_ptr<EmulatedBench> bench) : bench_(std::move(bench)) {}
+  explicit VirtualClock(std::shared_ptr<EmulatedBench> bench) : bench_(std::move(bench)) {}
   double now() const override { return bench_->time(); }
   void wait(double seconds, std::stop_token) override {
     if (seconds > 0) bench_->advance(bench_->time() + seconds);
@@ -156,7 +156,7 @@ class PacedClock final : public Clock {
 
 }  // namespace
 
-std::shared_ptr<Clock> paced_clock(std::shared_ptr<EmulatedBench> bench) { return std::make_shared<PacedClock>(std::move(bench)); }
+std::shared_ptr<Clock> virtual_clock(std::shared_ptr<EmulatedBench> bench) { return std::make_shared<VirtualClock>(std::move(bench)); }
 
 void pass_time(EmulatedBench& bench, double seconds) { bench.advance(bench.time() + seconds); }
 

@@ -1,5 +1,5 @@
 // Virtual time over real links: every kind of link gives the replies and the times that handing the bytes over in the process gives.
-#include "ness/bench/paced_links.hpp"
+#include "ness/bench/virtual_time_links.hpp"
 
 #include <catch2/catch.hpp>
 #include <filesystem>
@@ -8,7 +8,7 @@
 #include "ness/bench/endpoints.hpp"
 #include "ness/protocols/errors.hpp"
 #include "ness/protocols/session.hpp"
-#include "ness/emulators/paced.hpp"
+#include "ness/emulators/virtual_time.hpp"
 
 using namespace ness;
 using protocols::Milliseconds;
@@ -21,7 +21,7 @@ struct Bench {
   std::filesystem::path directory;
   BenchFile file;
   Emulation emulation;
-  std::unique_ptr<PacedLinks> links;
+  std::unique_ptr<VirtualTimeLinks> links;
 
   explicit Bench(bool real) {
     std::string pattern = (std::filesystem::temp_directory_path() / "ness-links-XXXXXX").string();
@@ -58,7 +58,7 @@ network = "resistor.json"
 )" << "links = " << (real ? "true\n" : "false\n");
     file = load_bench((directory / "bench.toml").string());
     emulation = emulate(file);
-    links = std::make_unique<PacedLinks>(file, emulation);
+    links = std::make_unique<VirtualTimeLinks>(file, emulation);
   }
   ~Bench() { std::filesystem::remove_all(directory); }
 };
@@ -140,12 +140,12 @@ TEST_CASE("what a client left on a line is not read by the next", "[links]") {
     far->accept();
     link->write(word, Milliseconds(1000));
     std::string heard;
-    far->hear(word.size(), heard);
+    far->receive(word.size(), heard);
     CHECK(heard == word);
-    far->say(word);
+    far->send(word);
     const std::size_t n = link->read(bytes, Milliseconds(1000));
     CHECK(word.starts_with(std::string_view(bytes.data(), n)));
-    far->say("left over");
+    far->send("left over");
     link->close();
   }
 }
@@ -161,11 +161,11 @@ TEST_CASE("a far end says which link failed", "[links]") {
   link->close();
   std::string heard;
   try {
-    far->hear(4, heard);
+    far->receive(4, heard);
     FAIL("four bytes of three");
   } catch (const LinkError& error) {
     CHECK(std::string(error.what()).find(address) != std::string::npos);
     CHECK(heard == "abc");
   }
-  CHECK_THROWS_AS(far->hear(sim::FarEnd::piece + 1, heard), std::invalid_argument);
+  CHECK_THROWS_AS(far->receive(sim::FarEnd::piece + 1, heard), std::invalid_argument);
 }
