@@ -55,6 +55,12 @@ class KeysightMultimeter final : public ScpiInstrument {
   }
 
   void commands() {
+    voltage_commands();
+    trigger_commands();
+    measurement_commands();
+  }
+
+  void voltage_commands() {
     on(":CONFigure[:VOLTage][:DC]", [this](const Call& call) { configure(call); });
     answer(":CONFigure?", [this](const Call&) {
       return "\"VOLT " + scpi::nr3(dmm_.ranges[setting_.range].full, 6) + ',' + scpi::nr3(dmm_.resolution[setting_.cycles] * dmm_.ranges[setting_.range].full, 6) + '"';
@@ -99,6 +105,9 @@ class KeysightMultimeter final : public ScpiInstrument {
       });
       answer(std::string(pattern) + '?', [this](const Call&) { return setting_.high_input ? "1" : "0"; });
     }
+  }
+
+  void trigger_commands() {
     on(":TRIGger:SOURce", [this](const Call& call) {
       static constexpr std::array<std::string_view, 3> sources{"IMMediate", "BUS", "EXTernal"};
       source_ = call.arguments.word(0, sources);
@@ -112,6 +121,9 @@ class KeysightMultimeter final : public ScpiInstrument {
     answer(":TRIGger:DELay:AUTO?", [this](const Call&) { return delay_ < 0 ? "1" : "0"; });
     on(":SAMPle:COUNt", [this](const Call& call) { samples_ = static_cast<int>(call.arguments.whole(0, 1, 50000)); });
     answer(":SAMPle:COUNt?", [this](const Call&) { return scpi::nr3(samples_, 8); });
+  }
+
+  void measurement_commands() {
     on(":INITiate[:IMMediate]", [this](const Call&) { begin(); });
     on(":READ?", [this](const Call&) { start(); });
     on(":FETCh?", [this](const Call&) {

@@ -107,6 +107,12 @@ class KeysightScanner final : public ScpiInstrument {
   }
 
   void commands() {
+    scan_commands();
+    measurement_commands();
+    relay_and_system_commands();
+  }
+
+  void scan_commands() {
     on(":CONFigure:VOLTage:DC", [this](const Call& call) { configure(call); });
     on(":CONFigure:VOLTage[:DC]", [this](const Call& call) { configure(call); });
     on(":MEASure:VOLTage[:DC]?", [this](const Call& call) {
@@ -150,6 +156,9 @@ class KeysightScanner final : public ScpiInstrument {
     });
     answer(":TRIGger:COUNt?", [this](const Call&) { return scpi::nr3(sweeps_, 8); });
     number(":TRIGger:TIMer", timer_, {0, 359999, 10.0, "S"});
+  }
+
+  void measurement_commands() {
     on(":INITiate[:IMMediate]", [this](const Call&) { begin(); });
     on(":READ?", [this](const Call&) { start(); });
     on(":FETCh?", [this](const Call&) {
@@ -181,6 +190,9 @@ class KeysightScanner final : public ScpiInstrument {
       if (!call.arguments.is_word(0, "RELative")) throw scpi::Fault(-221);
     });
     answer(":FORMat:READing:TIME:TYPE?", [](const Call&) { return "REL"; });
+  }
+
+  void relay_and_system_commands() {
     on(":ROUTe:CLOSe", [this](const Call& call) {
       call.arguments.expect(1, 1);
       const auto channels = listed(call, 0);

@@ -137,7 +137,22 @@ class Qdac2 final : public ScpiInstrument {
     return never;  // schedule() said when
   }
 
+  // A query that each addressed channel answers by itself.
+  void each(const std::string& pattern, std::function<std::string(Channel&)> text) {
+    answer(pattern, [this, text](const Call& call) {
+      std::string all;
+      for (const std::uint32_t c : addressed(call, 0)) all += (all.empty() ? "" : ", ") + text(at(c));
+      return all;
+    });
+  }
+
   void commands() {
+    level_commands();
+    slew_and_trigger_commands();
+    current_commands();
+  }
+
+  void level_commands() {
     const auto level = [this](const Call& call) {
       call.arguments.expect(1, 2);
       const auto list = addressed(call, 1);
@@ -148,13 +163,6 @@ class Qdac2 final : public ScpiInstrument {
       for (const std::uint32_t c : list) go(c, value);
     };
     on("[:SOURce#]:VOLTage[:LEVel][:IMMediate][:AMPLitude]", level);
-    const auto each = [this](const std::string& pattern, std::function<std::string(Channel&)> text) {
-      answer(pattern, [this, text](const Call& call) {
-        std::string all;
-        for (const std::uint32_t c : addressed(call, 0)) all += (all.empty() ? "" : ", ") + text(at(c));
-        return all;
-      });
-    };
     each("[:SOURce#]:VOLTage[:LEVel][:IMMediate][:AMPLitude]?", [this](Channel& c) { return number_text(c.present); });
     each("[:SOURce#]:VOLTage:LAST?", [this](Channel& c) { return number_text(c.target); });
     on("[:SOURce#]:RANGe", [this](const Call& call) {
@@ -189,6 +197,9 @@ class Qdac2 final : public ScpiInstrument {
       if (call.arguments.word(0, modes) != 0) throw scpi::Fault(-221);
     });
     each("[:SOURce#]:VOLTage:MODE?", [](Channel&) { return "FIX"; });
+  }
+
+  void slew_and_trigger_commands() {
     on("[:SOURce#]:VOLTage:SLEW", [this](const Call& call) {
       call.arguments.expect(1, 2);
       const double slew = call.arguments.is_word(0, "INFinity") ? 2e7 : call.number(0, {20, 2e7, 2e7, "V/S"});
@@ -221,6 +232,9 @@ class Qdac2 final : public ScpiInstrument {
         }
       }
     });
+  }
+
+  void current_commands() {
     on(":SENSe#:RANGe", [this](const Call& call) {
       call.arguments.expect(1, 2);
       static constexpr std::array<std::string_view, 2> ranges{"LOW", "HIGH"};

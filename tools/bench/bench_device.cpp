@@ -101,6 +101,31 @@ std::vector<drivers::CrossLimit> cross_limits(const BenchFile& file, const std::
   return limits;
 }
 
+// What a file states of the whole bench: no instrument, no wire.
+drivers::BenchSettings settings_of(const BenchFile& file) {
+  drivers::BenchSettings settings;
+  settings.scale = {file.scale.volts_per_kT, file.scale.amperes_per_unit, file.scale.carrier, file.error_share};
+  settings.settle = file.settle;
+  settings.settle_timeout = file.settle_timeout;
+  settings.burst = static_cast<std::size_t>(file.burst);
+  settings.burst_noise = file.burst_noise;
+  settings.rest_time = file.rest;
+  settings.hold_time = file.hold;
+  settings.pause_every = file.pause_every;
+  settings.pause_timeout = file.pause_timeout;
+  return settings;
+}
+
+// What identifies the bench in a log.
+std::string identity_of(const BenchFile& file, DeviceKind kind) {
+  std::string identity = (kind == DeviceKind::emulated ? "emulated bench: " : "bench: ") + file.path;
+  for (const BenchInstrument& instrument : file.instruments) {
+    identity += "; " + instrument.name + " = " + instrument.kind.name;
+    if (instrument.address) identity += " at " + to_string(*instrument.address);
+  }
+  return identity;
+}
+
 }  // namespace
 
 std::unique_ptr<drivers::Levels> make_levels(const BenchFile& file, BenchSessions& sessions, std::span<const std::size_t> wires) {
@@ -128,18 +153,9 @@ BenchDevice make_bench(const BenchFile& file, DeviceKind kind, const sim::Networ
   Instruments instruments(file);
   for (std::size_t i = 0; i < file.instruments.size(); ++i) instruments.add(file, i, *device.sessions);
   const std::vector<std::size_t>& position = instruments.position;
-  drivers::BenchSettings settings;
-  settings.scale = {file.scale.volts_per_kT, file.scale.amperes_per_unit, file.scale.carrier, file.error_share};
+  drivers::BenchSettings settings = settings_of(file);
   settings.scanners = instruments.scanners;
   settings.voltmeters = instruments.voltmeters;
-  settings.settle = file.settle;
-  settings.settle_timeout = file.settle_timeout;
-  settings.burst = static_cast<std::size_t>(file.burst);
-  settings.burst_noise = file.burst_noise;
-  settings.rest_time = file.rest;
-  settings.hold_time = file.hold;
-  settings.pause_every = file.pause_every;
-  settings.pause_timeout = file.pause_timeout;
 
   using Meter = drivers::BenchMeter;
   const auto meter_of = [&](std::size_t i, std::uint32_t channel, Meter::Kind of_source) {
@@ -193,10 +209,7 @@ BenchDevice make_bench(const BenchFile& file, DeviceKind kind, const sim::Networ
     settings.environment.push_back({entry.name, entry.unit, meter_of(entry.instrument, entry.channel, Meter::Kind::source_amperes), entry.gain, entry.offset, entry.pause});
   }
   DeviceInfo described = info;
-  described.identity = (kind == DeviceKind::emulated ? "emulated bench: " : "bench: ") + file.path;
-  for (const BenchInstrument& instrument : file.instruments) {
-    described.identity += "; " + instrument.name + " = " + instrument.kind.name + (instrument.address ? " at " + to_string(*instrument.address) : std::string());
-  }
+  described.identity = identity_of(file, kind);
   device.bench = std::make_unique<drivers::Bench>(described, constants, std::move(instruments.drivers), std::move(settings), device.sessions->clock());
   return device;
 }
