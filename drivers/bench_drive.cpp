@@ -4,6 +4,7 @@
 
 #include "bench_impl.hpp"
 #include "ness/device/error.hpp"
+#include "ness/device/ramp.hpp"
 #include "number.hpp"
 
 namespace ness::drivers {
@@ -90,7 +91,7 @@ void Bench::Impl::impose(const Drive& drive, std::stop_token stop) {
       // All at once, at a rate: in pieces short beside what the network can follow.
       Vector inputs(static_cast<Eigen::Index>(clamped.size()));
       drive.clamp.set->levels(drive.clamp.row, inputs);
-      const double farthest = inputs.size() > 0 ? inputs.cwiseAbs().maxCoeff() : 0, duration = farthest / rest->rate;
+      const double farthest = inputs.size() > 0 ? inputs.cwiseAbs().maxCoeff() : 0, duration = ramp_time(inputs, rest->rate);
       const auto pieces = static_cast<int>(std::clamp(std::ceil(farthest / 0.1), 1.0, 1000.0));
       for (int i = 1; i < pieces; ++i) {
         go(levels_of(drive, static_cast<double>(i) / pieces), stop);

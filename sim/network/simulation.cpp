@@ -13,6 +13,7 @@
 #include "ness/network/vector_target.hpp"
 #include "description/network_impl.hpp"
 #include "ness/device/parallel.hpp"
+#include "ness/device/ramp.hpp"
 
 namespace ness::sim {
 
@@ -244,7 +245,7 @@ Vector Simulation::Impl::start_of(const Drive& drive, const Boundary& boundary, 
   if (std::holds_alternative<Present>(drive.start)) return present;
   const double rate = std::get<Rest>(drive.start).rate;
   if (std::isinf(rate) || boundary.clamp.size() == 0) return rest;
-  time = boundary.clamp.cwiseAbs().maxCoeff() / rate;
+  time = ramp_time(boundary.clamp, rate);
   TransientOptions ramp = options.transient;
   ramp.clamp_rate = rate;
   return follow(*network, boundary, rest, std::span(&time, 1), ramp).front();
@@ -315,7 +316,7 @@ bool Simulation::Impl::set_held(const Drive& drive, const Boundary& boundary, Re
   row.potential.resize(static_cast<Eigen::Index>(boundary.held.size()));
   for (const auto& [k, level] : boundary.held) row.potential[k] = level;
   const Rest* at_rest = std::get_if<Rest>(&drive.start);
-  if (at_rest != nullptr && std::isfinite(at_rest->rate) && boundary.clamp.size() > 0) row.timing.start = boundary.clamp.cwiseAbs().maxCoeff() / at_rest->rate;
+  if (at_rest != nullptr) row.timing.start = ramp_time(boundary.clamp, at_rest->rate);
   const At* at = std::get_if<At>(&drive.observe);
   row.timing.settled = row.timing.read = row.timing.start + (at != nullptr ? at->time : 0);
   return true;
