@@ -211,7 +211,7 @@ capacity = 2e-6
 
     # Wrong files.
     for message, *sets in (("there is no [wiring.input-7]", 'emulation.swapped=[["input-0", "input-7"]]'), ("expected pairs of strings", 'emulation.swapped=["input-0", "input-1"]'),
-                           ("a gate is set by a qdac-ii", 'emulation.swapped=[["input-0", "a-0"]]'), ("expected at most 0.5", "check.share=0.7"), ("check.tolerance", "check.tolerance=1")):
+                           ("a gate is set by a DAC", 'emulation.swapped=[["input-0", "a-0"]]'), ("expected at most 0.5", "check.share=0.7"), ("check.tolerance", "check.tolerance=1")):
         said = run("check", bench, "--device", "emulated", *itertools.chain.from_iterable(("--set", s) for s in sets), expect=2).stderr
         assert message in said, said
 print("right benches pass, mistakes are named, findings are written back")
