@@ -22,15 +22,16 @@ namespace {
 using NodeChange = std::function<void(sim::NodeProperties&)>;
 
 /// `apply` makes a change to every node the table speaks of.
-void read_node_properties(Table& table, const std::function<void(const NodeChange&)>& apply) {
-  const auto bind = [&](const std::string& key, double sim::NodeProperties::* member, Number must_be) {
-    double value = 0;
-    if (table.number(key, value, must_be)) apply([&](sim::NodeProperties& node) { node.*member = value; });
+void read_node_properties(Keys& keys, const std::function<void(const NodeChange&)>& apply) {
+  const auto bind = [&](const std::string& key, double sim::NodeProperties::* member, Number must_be,
+                        const About& about) {
+    double value = sim::NodeProperties{}.*member;
+    if (keys.number(key, value, must_be, about)) apply([&](sim::NodeProperties& node) { node.*member = value; });
   };
-  bind("capacity", &sim::NodeProperties::capacity, Number::positive);
-  bind("T", &sim::NodeProperties::T, Number::positive);
-  bind("mu0", &sim::NodeProperties::mu0, Number::finite);
-  bind("mu_init", &sim::NodeProperties::mu_init, Number::finite);
+  bind("capacity", &sim::NodeProperties::capacity, Number::positive, {"", "charge a unit of potential; the volume, where an enzyme's edge ends"});
+  bind("T", &sim::NodeProperties::T, Number::positive, {"", "relative temperature of the node"});
+  bind("mu0", &sim::NodeProperties::mu0, Number::finite, {"kT", "standard potential"});
+  bind("mu_init", &sim::NodeProperties::mu_init, Number::finite, {"kT", "potential at rest, where relaxations begin"});
 }
 
 /// [network.nodes]: properties of all nodes, refined in [network.nodes.layer-1] and [network.nodes.node-3].
@@ -62,9 +63,11 @@ void read_nodes(Table& network, sim::NetworkSpec& spec) {
   table->finish();
 }
 
+constexpr About about_law{"", "of the edges: `linear`, `quantum-dot` or `enzyme`; or one for each layer of edges"};
+
 std::vector<sim::Law> read_laws(Table& network, std::size_t edge_layers) {
   std::vector<std::string> names;
-  if (!network.texts("law", names)) network.fail("", "expected law = 'linear', 'quantum-dot' or 'enzyme'");
+  if (!network.texts("law", names, about_law)) network.fail("", "expected law = 'linear', 'quantum-dot' or 'enzyme'");
   if (names.size() != 1 && names.size() != edge_layers) {
     network.fail("law", "expected one law, or one for each of the " + std::to_string(edge_layers) + " layers of edges, found " +
                             std::to_string(names.size()));
@@ -97,31 +100,47 @@ sim::NetworkSpec layered_network(Table& network, const std::vector<std::uint32_t
   return spec;
 }
 
+/// What [network] is made from: one of the three.
+struct NetworkSource {
+  std::vector<std::uint32_t> layers;
+  std::string file, json;
+  bool has_layers = false, has_file = false, has_json = false;
+};
+
+void read_network_source(Keys& keys, NetworkSource& from) {
+  from.has_layers = keys.wholes(
+      "layers", from.layers, {"", "nodes of each layer, the input (clamped) first, the output last, joined layer by layer"});
+  from.has_file = keys.text("file", from.file, {"", "instead of `layers` and `law`: a network file, as `ness solve` reads it"});
+  from.has_json = keys.text("json", from.json, {"", "a network file's text, as logs hold it instead of `file`"});
+}
+
+void read_units(Keys& keys, sim::NetworkSpec& spec) {
+  keys.number("kT", spec.kT, Number::positive, {"", "thermal energy at T = 1, in the unit of potentials"});
+  keys.number("c_ref", spec.c_ref, Number::positive, {"", "reference concentration (enzymes)"});
+}
+
 sim::NetworkSpec read_network(Table& root, const std::string& directory, Document& document) {
   std::optional<Table> network = root.table("network");
   if (!network) root.fail("", "expected a table [network] with 'layers' and 'law', or 'file'");
-  std::vector<std::uint32_t> layers;
-  std::string file, json;
-  const bool has_layers = network->wholes("layers", layers);
-  const bool has_file = network->text("file", file), has_json = network->text("json", json);
-  if (has_layers + has_file + has_json != 1) {
+  NetworkSource from;
+  read_network_source(*network, from);
+  if (from.has_layers + from.has_file + from.has_json != 1) {
     network->fail("", "expected either 'layers' (with 'law') or 'file', the name of a network file (JSON)");
   }
   sim::NetworkSpec spec;
-  if (has_layers) {
-    spec = layered_network(*network, layers);
+  if (from.has_layers) {
+    spec = layered_network(*network, from.layers);
   } else {
-    const std::string path = has_file ? path_from(directory, file) : network->dotted("json");
-    if (has_file) {
-      json = text_of_file(path, "a network file (JSON)");
+    const std::string path = from.has_file ? path_from(directory, from.file) : network->dotted("json");
+    if (from.has_file) {
+      from.json = text_of_file(path, "a network file (JSON)");
       // So that the text in the log is the whole experiment.
       document.erase("network.file");
-      document.set_text("network.json", json);
+      document.set_text("network.json", from.json);
     }
-    spec = network_from_json(json, path);
+    spec = network_from_json(from.json, path);
   }
-  network->number("kT", spec.kT, Number::positive);
-  network->number("c_ref", spec.c_ref, Number::positive);
+  read_units(*network, spec);
   read_nodes(*network, spec);
   network->finish();
   return spec;
@@ -231,83 +250,135 @@ void read_optimizer(Table& table, OptimizerOptions& options) {
   table.require(options.problem());
 }
 
-void read_training(Table& table, TrainingOptions& options) {
+void read_training(Keys& keys, TrainingOptions& options) {
   using Start = TrainingOptions::StartFrom;
-  table.whole("epochs", options.epochs, 1);
-  table.whole("batch", options.batch);
-  table.choice<Start>("start", options.start, {{"rest", Start::rest}, {"last", Start::last}, {"present", Start::present}});
-  table.whole("restart_every", options.restart_every);
-  table.number("rest_rate", options.rest_rate, Number::or_infinite);
-  table.whole("validate_every", options.validate_every);
-  table.whole("patience", options.patience);
-  table.number("target_loss", options.target_loss, Number::not_negative);
-  table.whole("max_relaxations", options.max_relaxations);
-  table.number("max_time", options.max_time, Number::not_negative);
-  table.whole("checkpoint_every", options.checkpoint_every, 1);
-  table.number("max_left_out", options.max_left_out, Number::fraction);
-  table.require(options.problem());
+  keys.whole("epochs", options.epochs, 1, {"", "passes through the training set"});
+  keys.whole("batch", options.batch, 0, {"", "samples a step; 0: all"});
+  keys.choice<Start>("start", options.start, {{"rest", Start::rest}, {"last", Start::last}, {"present", Start::present}},
+                     {"", "where free relaxations start: at rest, where the sample settled last, or where the device is"});
+  keys.whole("restart_every", options.restart_every, 0,
+             {"", "with `last`: epochs after which a sample starts at rest again; 0: never"});
+  keys.number("rest_rate", options.rest_rate, Number::or_infinite,
+              {"kT a unit of time", "rate at which inputs rise from rest; inf: they step"});
+  keys.whole("validate_every", options.validate_every, 0,
+             {"", "epochs between validations; 0: at the end alone"});
+  keys.whole("patience", options.patience, 0,
+             {"", "validations without a better loss after which training ends; 0: off"});
+  keys.number("target_loss", options.target_loss, Number::not_negative,
+              {"", "training ends after an epoch whose mean loss is below; 0: off"});
+  keys.whole("max_relaxations", options.max_relaxations, 0, {"", "the same as `relaxations` of `[budget]`"});
+  keys.number("max_time", options.max_time, Number::not_negative, {"device time", "the same as `time` of `[budget]`"});
+  keys.whole("checkpoint_every", options.checkpoint_every, 1, {"", "epochs between checkpoints"});
+  keys.number("max_left_out", options.max_left_out, Number::fraction,
+              {"", "a step in which a larger share of samples cannot be used is skipped"});
+  keys.require(options.problem());
 }
 
-void read_noise(Table& table, TrainingOptions& options) {
+void read_noise(Keys& keys, TrainingOptions& options) {
   using OnNoise = TrainingOptions::OnNoise;
-  table.whole("error_draws", options.error_draws);
-  table.number("target_error", options.target_error, Number::not_negative);
-  table.whole("max_repeats", options.max_repeats, 1);
-  table.choice<OnNoise>("when_noise_wins", options.on_noise, {{"step", OnNoise::step}, {"skip", OnNoise::skip}, {"average", OnNoise::average}});
-  table.require(options.problem());
+  keys.whole("error_draws", options.error_draws, 0,
+             {"", "redraws of the readings from which a gradient's standard error is formed; 0: it is not formed"});
+  keys.number("target_error", options.target_error, Number::not_negative,
+              {"", "> 0: a minibatch is relaxed again until the standard error is this share of the gradient"});
+  keys.whole("max_repeats", options.max_repeats, 1, {"", "times a minibatch is relaxed at most"});
+  keys.choice<OnNoise>("when_noise_wins", options.on_noise,
+                       {{"step", OnNoise::step}, {"skip", OnNoise::skip}, {"average", OnNoise::average}},
+                       {"", "of a gradient smaller than its standard error: step along it, skip it, or average it with the "
+                            "next ones at the same parameters"});
+  keys.require(options.problem());
 }
 
-void read_drift(Table& table, TrainingOptions& options) { table.whole("reference_every", options.reference_every); }
+void read_drift(Keys& keys, TrainingOptions& options) {
+  keys.whole("reference_every", options.reference_every, 0,
+             {"", "> 0: every so many steps a reference relaxation, whose drift is subtracted from all readings"});
+}
 
-void read_compare(Table& table, Experiment::Compare& compare) {
-  table.whole("seeds", compare.seeds, 1);
-  table.number("solved", compare.solved, Number::positive);
-  const auto known = [&](const std::string& key, const std::string& name) {
-    try {
-      estimator_entry(name);
-    } catch (const std::invalid_argument& error) {
-      table.fail(key, error.what());
-    }
-  };
-  if (table.texts("estimators", compare.estimators)) {
-    for (const std::string& name : compare.estimators) known("estimators", name);
-  }
-  if (auto settings = table.table("settings")) {
-    for (const std::string& name : settings->keys()) {
-      known("settings", name);
-      settings->texts(name, compare.settings[name]);
-    }
-    settings->finish();
+void check_estimator(const Keys& keys, const std::string& key, const std::string& name) {
+  try {
+    estimator_entry(name);
+  } catch (const std::invalid_argument& error) {
+    keys.fail(key, error.what());
   }
 }
 
-void read_budget(Table& table, TrainingOptions& options) {
-  table.whole("relaxations", options.max_relaxations);
-  table.number("time", options.max_time, Number::not_negative);
+void read_compare(Keys& keys, Experiment::Compare& compare) {
+  keys.whole("seeds", compare.seeds, 1, {"", "runs of each estimator"});
+  keys.number("solved", compare.solved, Number::positive, {"", "loss below which a run counts as solved; 0, the default: "
+                                                               "twice the target loss"});
+  keys.texts("estimators", compare.estimators, {"", "which are compared; none: all"});
+  for (const std::string& name : compare.estimators) check_estimator(keys, "estimators", name);
 }
 
-void read_device(Table& table, Experiment& experiment) {
-  NoiseOptions& noise = experiment.noise;
-  experiment.noise_has_seed = table.whole("noise_seed", noise.seed);
-  table.number("read_noise", noise.read, Number::not_negative);
+constexpr About about_settings{"", "of this estimator alone: assignments such as \"optimizer.rate=0.05\""};
+
+void read_compare_settings(Table& table, Experiment::Compare& compare) {
+  auto settings = table.table("settings");
+  if (!settings) return;
+  for (const std::string& name : settings->keys()) {
+    check_estimator(*settings, name, name);
+    settings->texts(name, compare.settings[name], about_settings);
+  }
+  settings->finish();
+}
+
+void read_budget(Keys& keys, TrainingOptions& options) {
+  keys.whole("relaxations", options.max_relaxations, 0,
+             {"", "training ends before a step that would exceed it; 0: no limit"});
+  keys.number("time", options.max_time, Number::not_negative,
+              {"device time", "training ends once relaxations have taken this long; 0: no limit"});
+}
+
+void read_readings(Keys& keys, NoiseOptions& noise) {
+  keys.number("read_noise", noise.read, Number::not_negative, {"kT", "standard deviation of each potential reading"});
   noise.read_current = noise.read;
-  table.number("current_noise", noise.read_current, Number::not_negative);
-  table.number("write_noise", noise.write, Number::not_negative);
-  table.number("variation", noise.variation, Number::not_negative);
-  table.number("drift", noise.drift, Number::not_negative);
-  table.number("drift_rate", noise.drift_rate, Number::not_negative);
-  table.number("parameter_drift", noise.parameter_drift, Number::not_negative);
-  table.number("parameter_drift_rate", noise.parameter_drift_rate, Number::not_negative);
-  table.number("flicker", noise.flicker, Number::not_negative);
-  table.number("jump_rate", noise.jump_rate, Number::fraction);
-  table.number("jump_size", noise.jump_size, Number::not_negative);
-  table.texts("jump_kinds", noise.jump_kinds);
-  table.number("cross_talk", noise.cross_talk, Number::not_negative);
-  table.number("resolution", noise.resolution, Number::not_negative);
-  table.number("nudge_resolution", noise.nudge_resolution, Number::not_negative);
-  table.flag("readback", noise.readback);
-  table.whole("threads", experiment.simulation.threads);
-  table.require(noise.problem());
+  keys.number("current_noise", noise.read_current, Number::not_negative,
+              {"unit current", "standard deviation of each measured current; where it is not given the number of "
+                               "`read_noise`, as at a conductance of 1"});
+  keys.number("drift", noise.drift, Number::not_negative,
+              {"kT", "random walk of each reading's offset, per square root of a relaxation"});
+  keys.number("drift_rate", noise.drift_rate, Number::not_negative,
+              {"kT", "steady drift of each reading's offset a relaxation, up or down"});
+  keys.number("flicker", noise.flicker, Number::not_negative,
+              {"kT", "1/f noise of each reading, up to times of 5e5 relaxations"});
+}
+
+void read_deviations(Keys& keys, NoiseOptions& noise) {
+  keys.number("write_noise", noise.write, Number::not_negative,
+              {"its scale", "standard deviation of each parameter as imposed, anew in each relaxation; as of all "
+                            "parameters below: relative where the scale is logarithmic"});
+  keys.number("variation", noise.variation, Number::not_negative,
+              {"its scale", "fixed deviation of each parameter from its setpoint"});
+  keys.number("parameter_drift", noise.parameter_drift, Number::not_negative,
+              {"its scale", "random walk of each parameter, per square root of a relaxation"});
+  keys.number("parameter_drift_rate", noise.parameter_drift_rate, Number::not_negative,
+              {"its scale", "steady drift of each parameter a relaxation, up or down"});
+  keys.number("jump_rate", noise.jump_rate, Number::fraction,
+              {"", "probability in each relaxation that a parameter of `jump_kinds` shifts for good"});
+  keys.number("jump_size", noise.jump_size, Number::not_negative,
+              {"its scale", "standard deviation of such a shift"});
+  keys.texts("jump_kinds", noise.jump_kinds, {"", "kinds of parameters that jump"});
+  keys.number("cross_talk", noise.cross_talk, Number::not_negative,
+              {"", "how much a trainable linear parameter is moved by the others of its kind (of which there are at most "
+                   "2000), relative"});
+}
+
+void read_sources(Keys& keys, NoiseOptions& noise) {
+  keys.number("resolution", noise.resolution, Number::not_negative,
+              {"its unit", "setpoints of parameters, levels and holds are rounded to multiples of this; 0: not"});
+  keys.number("nudge_resolution", noise.nudge_resolution, Number::not_negative,
+              {"unit current", "nudges are rounded to multiples of this; 0: not"});
+  keys.flag("readback", noise.readback, {"", "the rounded setpoints are logged as `theta_readback`"});
+}
+
+void read_device(Keys& keys, Experiment& experiment) {
+  NoiseOptions& noise = experiment.noise;
+  experiment.noise_has_seed =
+      keys.whole("noise_seed", noise.seed, 0, {"", "of all noise; where it is not given the experiment's `seed`"});
+  read_readings(keys, noise);
+  read_deviations(keys, noise);
+  read_sources(keys, noise);
+  keys.whole("threads", experiment.simulation.threads, 0, {"", "of the simulation; 0: all cores. Results do not depend on it"});
+  keys.require(noise.problem());
 }
 
 std::string vector_target_problem(const std::string& target) {
@@ -318,39 +389,87 @@ std::string vector_target_problem(const std::string& target) {
   return "vector_target is '" + target + "'; this machine and program have " + here;
 }
 
-void read_solver(Table& table, Experiment& experiment) {
-  sim::SimulationOptions& options = experiment.simulation;
-  sim::SteadyStateOptions& steady = options.steady_state;
-  table.number("path_tolerance", steady.path_tolerance, Number::positive);
-  table.number("trust", steady.trust, Number::positive);
-  table.number("tolerance", steady.tolerance, Number::positive);
-  table.whole("max_steps", steady.max_steps, 1);
-  table.number("escape", steady.escape, Number::positive);
-  table.flag("newton_first", steady.newton_first);
-  table.flag("eigenvalue", steady.eigenvalue);
-  table.choice<sim::Batches>("batches", options.batches, {{"off", sim::Batches::off}, {"single", sim::Batches::single_precision}, {"double", sim::Batches::double_precision}});
-  if (auto transient = table.table("transient")) {
-    transient->number("relative_tolerance", options.transient.relative_tolerance, Number::positive);
-    transient->number("absolute_tolerance", options.transient.absolute_tolerance, Number::positive);
-    std::uint64_t steps = static_cast<std::uint64_t>(options.transient.max_steps);
-    if (transient->whole("max_steps", steps, 1)) options.transient.max_steps = static_cast<long>(steps);
-    transient->finish();
-    transient->require(options.transient.problem());
+void read_transient(Keys& keys, sim::TransientOptions& transient) {
+  keys.number("relative_tolerance", transient.relative_tolerance, Number::positive, {"", "of potentials, a time step"});
+  keys.number("absolute_tolerance", transient.absolute_tolerance, Number::positive, {"kT", "of potentials, a time step"});
+  std::uint64_t steps = static_cast<std::uint64_t>(transient.max_steps);
+  if (keys.whole("max_steps", steps, 1, {"", "time steps of one relaxation at most"})) {
+    transient.max_steps = static_cast<long>(steps);
   }
-  table.require(steady.problem());
-  if (table.text("vector_target", experiment.vector_target)) table.require(vector_target_problem(experiment.vector_target));
+  keys.require(transient.problem());
 }
 
-void read_log(Table& table, LogOptions& options) {
-  table.choice<bool>("rows", options.outputs_only, {{"all", false}, {"outputs", true}});
-  table.whole("group_rows", options.group_rows, 1);
-  double seconds = 0;
-  if (table.number("group_age", seconds, Number::positive)) {
-    if (seconds > 1e6) table.fail("group_age", "expected seconds, at most 1e6");
+constexpr About about_transient{"", "Relaxations that are followed in time: inputs that rise at a rate"};
+
+void read_steady_state(Keys& keys, sim::SteadyStateOptions& steady) {
+  keys.number("path_tolerance", steady.path_tolerance, Number::positive,
+              {"kT", "error of a time step while a relaxation is followed"});
+  keys.number("trust", steady.trust, Number::positive, {"kT", "how far Newton's iteration may move in all"});
+  keys.number("tolerance", steady.tolerance, Number::positive,
+              {"kT", "size of Newton's last correction; the error that is left is of its square"});
+  keys.whole("max_steps", steady.max_steps, 1, {"", "time steps after which a limit cycle is looked for"});
+  keys.number("escape", steady.escape, Number::positive, {"kT", "a potential further from rest has diverged"});
+  keys.flag("newton_first", steady.newton_first, {"", "from a restored state Newton is tried at once"});
+  keys.flag("eigenvalue", steady.eigenvalue, {"", "the slowest eigenvalue is computed at each steady state"});
+}
+
+void read_solver(Keys& keys, Experiment& experiment) {
+  sim::SimulationOptions& options = experiment.simulation;
+  read_steady_state(keys, options.steady_state);
+  keys.choice<sim::Batches>("batches", options.batches,
+                            {{"off", sim::Batches::off},
+                             {"single", sim::Batches::single_precision},
+                             {"double", sim::Batches::double_precision}},
+                            {"", "many samples are relaxed side by side, in this precision; quantum dots alone"});
+  if (const auto transient = keys.inner("transient", about_transient)) read_transient(*transient, options.transient);
+  keys.require(options.steady_state.problem());
+  const About about{"", "instruction set of the arithmetic, such as `AVX2`; where it is not given the best this machine has"};
+  if (keys.text("vector_target", experiment.vector_target, about)) {
+    keys.require(vector_target_problem(experiment.vector_target));
+  }
+}
+
+void read_log(Keys& keys, LogOptions& options) {
+  keys.choice<bool>("rows", options.outputs_only, {{"all", false}, {"outputs", true}},
+                    {"", "potentials in a row: of all free nodes, or of the outputs alone (smaller, but cannot be replayed)"});
+  keys.whole("group_rows", options.group_rows, 1,
+             {"", "rows that a crash can lose at most; 1: each is in the file before the next begins, as on a bench always"});
+  double seconds = std::chrono::duration<double>(options.group_age).count();
+  if (keys.number("group_age", seconds, Number::positive, {"s", "age at which rows are written at the latest; at most 1e6"})) {
+    if (seconds > 1e6) keys.fail("group_age", "expected seconds, at most 1e6");
     options.group_age = std::chrono::milliseconds(static_cast<std::int64_t>(std::ceil(seconds * 1000)));
   }
-  table.flag("background", options.background);
-  table.whole("full_theta", options.full_theta);
+  keys.flag("background", options.background, {"", "a thread of the log's own writes"});
+  keys.whole("full_theta", options.full_theta, 0,
+             {"", "longest parameter vector that is logged at every step; a longer one at checkpoints alone"});
+}
+
+void read_evaluation(Keys& keys, Experiment& experiment) {
+  keys.flag("train", experiment.evaluate_train, {"", "when training has ended the training set is evaluated too"});
+}
+
+void read_top(Keys& keys, Experiment& experiment) {
+  keys.text("title", experiment.title, {"", "in the log and in tables; where it is not given the file's name"});
+  keys.whole("seed", experiment.seed, 0, {"", "of initial parameters, the order of samples, and noise"});
+}
+
+/// A table of [twin] with a number a node.
+struct TwinTable {
+  const char* key;
+  double standard;
+  Number must_be;
+  About about;
+};
+constexpr TwinTable reading_gain{"reading-gain", 1, Number::positive, {"", "gain of a free node's reading"}};
+constexpr TwinTable reading_offset{"reading-offset", 0, Number::finite, {"kT", "offset of a free node's reading"}};
+constexpr TwinTable input_gain{"input-gain", 1, Number::positive, {"", "gain of an input's level"}};
+constexpr TwinTable input_offset{"input-offset", 0, Number::finite, {"kT", "offset of an input's level"}};
+constexpr About about_offset{"its scale", "of the parameter of this name, such as \"a[0]\": added to the setpoint, or to its "
+                                          "logarithm where the scale is logarithmic"};
+
+void read_twin_noise(Keys& keys, Experiment& experiment) {
+  keys.number("read_noise", experiment.twin_read_noise, Number::not_negative,
+              {"kT", "of the device's readings: a simulation reads with it where `[device]` says nothing"});
 }
 
 /// [twin]: what `ness calibrate` found.
@@ -359,22 +478,26 @@ void read_twin(Table& table, Experiment& experiment) {
   const std::vector<ParameterInfo> parameters = network.parameter_info();
   if (auto offsets = table.table("offset")) {
     Vector theta = Vector::Zero(static_cast<Eigen::Index>(parameters.size()));
-    for (std::size_t i = 0; i < parameters.size(); ++i) offsets->number(parameters[i].name, theta[static_cast<Eigen::Index>(i)]);
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+      offsets->number(parameters[i].name, theta[static_cast<Eigen::Index>(i)], Number::finite, about_offset);
+    }
     offsets->finish();
     experiment.twin.theta = std::move(theta);
   }
-  const auto read_nodes = [&](const char* key, const std::vector<std::uint32_t>& nodes, double standard, Number must_be, Vector& values) {
-    if (auto of_nodes = table.table(key)) {
-      values = Vector::Constant(static_cast<Eigen::Index>(nodes.size()), standard);
-      for (std::size_t k = 0; k < nodes.size(); ++k) of_nodes->number("node-" + std::to_string(nodes[k]), values[static_cast<Eigen::Index>(k)], must_be);
+  const auto read_nodes = [&](const TwinTable& of, const std::vector<std::uint32_t>& nodes, Vector& values) {
+    if (auto of_nodes = table.table(of.key)) {
+      values = Vector::Constant(static_cast<Eigen::Index>(nodes.size()), of.standard);
+      for (std::size_t k = 0; k < nodes.size(); ++k) {
+        of_nodes->number("node-" + std::to_string(nodes[k]), values[static_cast<Eigen::Index>(k)], of.must_be, of.about);
+      }
       of_nodes->finish();
     }
   };
-  read_nodes("reading-gain", network.free(), 1, Number::positive, experiment.twin.gain);
-  read_nodes("reading-offset", network.free(), 0, Number::finite, experiment.twin.reading_offset);
-  read_nodes("input-gain", network.clamped(), 1, Number::positive, experiment.twin.input_gain);
-  read_nodes("input-offset", network.clamped(), 0, Number::finite, experiment.twin.input_offset);
-  table.number("read_noise", experiment.twin_read_noise, Number::not_negative);
+  read_nodes(reading_gain, network.free(), experiment.twin.gain);
+  read_nodes(reading_offset, network.free(), experiment.twin.reading_offset);
+  read_nodes(input_gain, network.clamped(), experiment.twin.input_gain);
+  read_nodes(input_offset, network.clamped(), experiment.twin.input_offset);
+  read_twin_noise(table, experiment);
   table.require(experiment.twin.problem(parameters, network.free().size(), network.clamped().size()));
 }
 
@@ -400,8 +523,7 @@ Experiment bind(Document document, const std::string& path, const LoadOptions& o
   experiment.path = path;
   Table root = document.root();
   DataPlaces places{std::filesystem::absolute(path).parent_path().string(), options.data, options.recorded_data};
-  root.text("title", experiment.title);
-  root.whole("seed", experiment.seed);
+  read_top(root, experiment);
   if (experiment.title.empty()) experiment.title = std::filesystem::path(path).stem().string();
   // First the names of the tables, so that a misspelt one is not reported as missing.
   for (const char* name : {"network", "parameters", "task", "loss", "estimator", "optimizer", "training", "device", "solver",
@@ -415,11 +537,14 @@ Experiment bind(Document document, const std::string& path, const LoadOptions& o
   read_section(root, "noise", [&](Table& table) { read_noise(table, experiment.training); });
   read_section(root, "drift", [&](Table& table) { read_drift(table, experiment.training); });
   read_section(root, "budget", [&](Table& table) { read_budget(table, experiment.training); });
-  read_section(root, "compare", [&](Table& table) { read_compare(table, experiment.compare); });
+  read_section(root, "compare", [&](Table& table) {
+    read_compare(table, experiment.compare);
+    read_compare_settings(table, experiment.compare);
+  });
   read_section(root, "device", [&](Table& table) { read_device(table, experiment); });
   read_section(root, "solver", [&](Table& table) { read_solver(table, experiment); });
   read_section(root, "log", [&](Table& table) { read_log(table, experiment.log); });
-  read_section(root, "evaluation", [&](Table& table) { table.flag("train", experiment.evaluate_train); });
+  read_section(root, "evaluation", [&](Table& table) { read_evaluation(table, experiment); });
   experiment.network = read_network(root, places.directory, document);
   experiment.parameters = read_parameter_rules(root, experiment.network);
   if (const std::string problem = drawn(experiment.network, experiment.parameters, experiment.seed).problem();
@@ -434,6 +559,55 @@ Experiment bind(Document document, const std::string& path, const LoadOptions& o
 }
 
 }  // namespace
+
+KeyList experiment_keys() {
+  Experiment e;
+  KeyList top("Tables and keys that are not in this list are refused, and so is a number out of its range");
+  read_top(top, e);
+  KeyList network = top.table("network", "The network: layers that are joined one to the next, or a network file");
+  std::vector<std::string> law;
+  network.texts("law", law, about_law);
+  NetworkSource source;
+  read_network_source(network, source);
+  sim::NetworkSpec spec;
+  read_units(network, spec);
+  KeyList nodes = top.table("network.nodes", "Of all free nodes; refined in `[network.nodes.layer-N]` (the input is layer 0) and "
+                                             "`[network.nodes.node-N]`, the narrower one last");
+  read_node_properties(nodes, [](const NodeChange&) {});
+  list_parameter_keys(top);
+  const auto list = [&](const char* name, const char* meaning, const auto& read) {
+    KeyList keys = top.table(name, meaning);
+    read(keys);
+  };
+  list("training", "The loop", [&](Keys& keys) { read_training(keys, e.training); });
+  list("noise", "What is done about noisy gradients", [&](Keys& keys) { read_noise(keys, e.training); });
+  list("drift", "What is done about drift", [&](Keys& keys) { read_drift(keys, e.training); });
+  list("budget", "Where the run ends", [&](Keys& keys) { read_budget(keys, e.training); });
+  list("device", "The shortcomings of a laboratory, each alone or together, and the simulation's threads",
+       [&](Keys& keys) { read_device(keys, e); });
+  list("solver", "How a simulation finds steady states", [&](Keys& keys) { read_solver(keys, e); });
+  list("log", "How the log is written", [&](Keys& keys) { read_log(keys, e.log); });
+  list("evaluation", "What is evaluated when training has ended", [&](Keys& keys) { read_evaluation(keys, e); });
+  list("compare", "Of `ness compare`, and of the dry run of `ness advise`",
+       [&](Keys& keys) { read_compare(keys, e.compare); });
+  std::vector<std::string> settings;
+  list("compare.settings", "", [&](Keys& keys) { keys.texts("ESTIMATOR", settings, about_settings); });
+  list("twin", "Written by `ness calibrate`: the device as its model sees it. A simulated device is seen so too; a bench, real "
+               "or emulated, is given setpoints and is what it is",
+       [&](Keys& keys) { read_twin_noise(keys, e); });
+  list("twin.offset", "", [&](Keys& keys) {
+    double none = 0;
+    keys.number("PARAMETER", none, Number::finite, about_offset);
+  });
+  for (const TwinTable& of : {reading_gain, reading_offset, input_gain, input_offset}) {
+    const std::string name = std::string("twin.") + of.key;
+    list(name.c_str(), "", [&](Keys& keys) {
+      double value = of.standard;
+      keys.number("node-N", value, of.must_be, of.about);
+    });
+  }
+  return top;
+}
 
 Experiment load_experiment(const std::string& path, const LoadOptions& options) {
   return experiment_from_text(text_of_file(path, "an experiment file (TOML)"), path, options);

@@ -13,6 +13,7 @@ namespace ness {
 namespace {
 
 using Kind = InitialValue::Kind;
+constexpr double inf = std::numeric_limits<double>::infinity();
 
 // Streams of the seed from which initial values are drawn: one a parameter. The number of a kind is part of what a seed means:
 // new kinds go to the end.
@@ -64,17 +65,30 @@ std::string problem_of(Kind rule, std::pair<double, double> numbers, const std::
   return {};
 }
 
-std::optional<InitialValue> read_initial(Table& table, const std::string& name, const KindInfo& kind) {
+About about_initial(Kind rule) {
+  switch (rule) {
+    case Kind::value: return {"its unit", "the initial value"};
+    case Kind::normal: return {"its unit", "[mean, standard deviation] of the initial value"};
+    case Kind::uniform: return {"its unit", "[low, high] of the initial value"};
+    case Kind::log_normal: return {"", "[mean, standard deviation] of the initial value's logarithm"};
+    case Kind::log_uniform: return {"", "[low, high] of the initial value's logarithm"};
+    case Kind::fold: return {"kT", "[low, high] of x in a = -b x: where the edge folds (`a` alone)"};
+    case Kind::ratio: return {"", "[mean, standard deviation] of the logarithm of its ratio to Ka (`Kb`, `Ki`)"};
+  }
+  return {};
+}
+
+std::optional<InitialValue> read_initial(Keys& table, const std::string& name, const KindInfo& kind) {
   std::optional<InitialValue> initial;
   std::string first_key;
   const auto take = [&](const std::string& key, Kind rule) {
-    double value = 0;
-    std::pair<double, double> pair;
+    double value = std::numeric_limits<double>::quiet_NaN();  // no rule is the default
+    std::pair<double, double> pair{value, value};
     if (rule == Kind::value) {
       const Number must_be = kind.may_be_infinite ? Number::or_infinite : kind.positive ? Number::not_negative : Number::finite;
-      if (!table.number(key, value, must_be)) return;
+      if (!table.number(key, value, must_be, about_initial(rule))) return;
       pair = {value, 0};
-    } else if (!table.pair(key, pair)) {
+    } else if (!table.pair(key, pair, about_initial(rule))) {
       return;
     }
     if (initial) table.fail(key, "an initial value is given by one rule, and '" + first_key + "' is here too");
@@ -86,27 +100,30 @@ std::optional<InitialValue> read_initial(Table& table, const std::string& name, 
                                   Kind::log_uniform, Kind::fold,   Kind::ratio};
   for (std::size_t i = 0; i < rules.size(); ++i) take(initial_value_keys()[i], rules[i]);
   bool stratified = false;
-  if (table.flag("stratified", stratified) && stratified) {
+  const About about{"", "beside an interval: each of the n edges into a layer (or leaks of it) has its own n-th part of it"};
+  if (table.flag("stratified", stratified, about) && stratified) {
     if (!initial || !is_interval(initial->kind)) table.fail("stratified", "expected beside 'uniform', 'log-uniform' or 'fold'");
     initial->stratified = true;
   }
   return initial;
 }
 
-ParameterRefinement read_refinement(Table& table, const std::string& name, const KindInfo& kind) {
+ParameterRefinement read_refinement(Keys& table, const std::string& name, const KindInfo& kind) {
   ParameterRefinement refinement;
   refinement.initial = read_initial(table, name, kind);
-  std::pair<double, double> range;
-  if (table.pair("range", range)) {
+  std::pair<double, double> range{-inf, inf};
+  if (table.pair("range", range, {"its unit", "[low, high]: the parameter stays within"})) {
     if (!(range.first < range.second)) table.fail("range", "expected [low, high] with low < high");
     if (kind.positive && range.first < 0) table.fail("range", "'" + name + "' is positive: expected low >= 0");
     refinement.range = Range{range.first, range.second};
   }
   bool trainable = true;
-  if (table.flag("trainable", trainable)) refinement.trainable = trainable;
-  double number = 0;
-  if (table.number("decay", number, Number::not_negative)) refinement.decay = number;
-  if (table.number("rate", number, Number::not_negative)) refinement.rate = number;
+  if (table.flag("trainable", trainable, {"", "false: a constant of the device"})) refinement.trainable = trainable;
+  double decay = 0, rate = 1;
+  if (table.number("decay", decay, Number::not_negative, {"", "L2: this times the parameter, on its scale, is added to the gradient"})) {
+    refinement.decay = decay;
+  }
+  if (table.number("rate", rate, Number::not_negative, {"", "factor on the learning rate"})) refinement.rate = rate;
   return refinement;
 }
 
@@ -225,6 +242,15 @@ ParameterRefinement KindRules::of(std::uint32_t item, std::uint32_t layer) const
   if (const auto it = layers.find(layer); it != layers.end()) refine(it->second);
   if (const auto it = items.find(item); it != items.end()) refine(it->second);
   return all;
+}
+
+void list_parameter_keys(const KeyList& top) {
+  KeyList keys = top.table(
+      "parameters.KIND",
+      "KIND is one of the network's: `G` (linear), `gamma`, `a`, `b`, `d` (quantum dots), `Vf`, `Ka`, `Kb`, `Ki` (enzymes), "
+      "`g`, `mu_ref` (leaks). One rule gives the initial value; levels are in kT, conductances in units. Refined in "
+      "`[parameters.KIND.layer-N]` (edges into the layer, its leaks), `[parameters.KIND.edge-N]` and, of leaks, `.node-N`");
+  read_refinement(keys, "a", {});
 }
 
 ParameterRules read_parameter_rules(Table& root, const sim::NetworkSpec& spec) {

@@ -19,6 +19,7 @@
 #include "ness/laboratory/twin.hpp"
 #include "ness/network/network.hpp"
 #include "ness/network/simulation.hpp"
+#include "ness/files/key_list.hpp"
 #include "ness/files/parameter_rules.hpp"
 
 namespace ness {
@@ -69,5 +70,8 @@ struct LoadOptions {
 Experiment load_experiment(const std::string& path, const LoadOptions& options = {});
 /// From the text; `path` names it in messages, and relative paths in it start from its directory.
 Experiment experiment_from_text(const std::string& text, const std::string& path, const LoadOptions& options = {});
+
+/// Every key of an experiment file, as it is read, with default, unit, range and meaning.
+KeyList experiment_keys();
 
 }  // namespace ness

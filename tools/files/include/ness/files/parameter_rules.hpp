@@ -9,6 +9,7 @@
 
 #include "ness/training/optimizer.hpp"
 #include "ness/network/network.hpp"
+#include "ness/files/key_list.hpp"
 #include "ness/files/toml_table.hpp"
 
 namespace ness {
@@ -50,6 +51,9 @@ const std::vector<std::string>& initial_value_keys();
 /// [parameters.b.layer-2], [parameters.b.edge-5], [parameters.g.node-3]. Throws FileError; also where a kind has no initial
 /// value at all.
 ParameterRules read_parameter_rules(Table& root, const sim::NetworkSpec& spec);
+
+/// The keys of [parameters.KIND], listed.
+void list_parameter_keys(const KeyList& top);
 
 /// `spec` with initial values drawn. Each is a function of (seed, kind, edge or node) and of the graph alone, so that refining one parameter
 /// shifts no other. Values are clipped to their range.

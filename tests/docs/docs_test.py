@@ -1,0 +1,122 @@
+"""The pages of docs/reference say what the program reads and writes.
+
+    docs_test.py NESS_REFERENCE NESS SOURCE_ROOT [--write]
+
+--write: makes the pages anew. Keys of files come from the readers (ness-reference); the log's contents from logs that the program writes now,
+with the units and meanings that it stores in them. commands.md is written by hand, and names every
+subcommand."""
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import h5py
+
+reference, ness, root = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2]).resolve(), pathlib.Path(sys.argv[3]).resolve()
+here = root / "tests" / "docs"
+tables = ("relaxations", "training", "epochs", "checkpoints")
+
+# Texts have no units, and HDF5's own way of saying what they mean is their name.
+texts = {
+    "command": "the command line that made the run", "experiment": "the whole experiment file, with everything set on the command line",
+    "end_time": "when the run ended, UTC", "start_time": "when it began, UTC", "exit_status": "`running`, `finished`, `cancelled`, `failed`",
+    "exit_reason": "why it ended, in a sentence", "program_name": "`ness`", "title": "the experiment's title",
+    "versions/software": "names", "versions/version": "their versions", "device/identity": "what the device is, and who answered on a bench",
+    "device/arithmetic": "vector target of the simulation's arithmetic", "device/potential_unit": "unit of potentials",
+    "device/current_unit": "unit of currents", "device/time_unit": "unit of the device's time", "device/environment/name": "surroundings that are read",
+    "device/environment/unit": "their units", "device/parameters/name": "such as `a[0]`", "device/parameters/kind": "such as `a`",
+    "device/parameters/unit": "unit of each", "device/terminals/name": "such as `input-0`", "patterns/N/name": "`train`, `validation`, `test`",
+    "patterns/N/path": "the data file, where it is not stored here", "patterns/N/sha256": "its SHA-256", "patterns/N/encoding": "how its values become levels",
+}
+widths = {"theta": "parameters", "potential": "read", "levels": "clamped"}
+
+
+def made(words, cwd=None):
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, cwd=cwd)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(map(str, words))}: {done.stderr}")
+    return done.stdout
+
+
+def shape_of(path, dataset, names):
+    group, _, column = path.rpartition("/")
+    if group in tables and not path.endswith("potential_terminal"):
+        if column + "_end" in names:
+            return "list"
+        return "[rows]" if dataset.ndim == 1 else f"[rows, {widths[column]}]"
+    if path == "committed" or dataset.ndim == 0:
+        return "[4]" if path == "committed" else "one"
+    if path.endswith("potential_terminal"):
+        return "[read]"
+    if group == "patterns/N":
+        return "[rows, clamped]"
+    return {"device/parameters": "[parameters]", "device/terminals": "[terminals]", "device/environment": "[surroundings]",
+            "versions": "[software]", "device": "[outputs]"}[group]
+
+
+def datasets():
+    """{path below /entry: (shape, type, unit, meaning)} of everything in a few logs."""
+    found, formats = {}, set()
+    with tempfile.TemporaryDirectory(prefix="ness-docs-") as scratch:
+        shutil.copytree(root / "tests" / "corpus" / "files", scratch, dirs_exist_ok=True)
+        short = ["--set", "training.epochs=1", "-q", "--log"]
+        made([ness, "train", "xor-bench.toml", *short, "one.h5"], scratch)
+        made([ness, "train", "images.toml", "--data", scratch, *short, "two.h5"], scratch)
+        made([ness, "train", "xor-bench.toml", "--device", "emulated", "--bench", "every-key-bench.toml", "--no-check", *short, "three.h5"], scratch)
+        for name in ("one", "two", "three"):
+            with h5py.File(pathlib.Path(scratch) / f"{name}.h5", "r", locking=False) as log:
+                formats.add(int(log.attrs["ness_log_format"]))
+
+                def visit(full, item):
+                    if not isinstance(item, h5py.Dataset):
+                        return
+                    path = re.sub(r"^patterns/\d+", "patterns/N", full.removeprefix("entry/"))
+                    kind = "text" if item.dtype.kind in "SO" else str(item.dtype)
+                    unit, meaning = (item.attrs.get(key, b"").decode() for key in ("units", "long_name"))
+                    meaning = meaning or texts.get(path, "")
+                    if not meaning:
+                        sys.exit(f"the log's dataset {full} has no meaning: expected an attribute long_name, or a line in docs_test.py")
+                    found.setdefault(path, (shape_of(path, item, item.parent), kind, unit, meaning))
+
+                log.visititems(visit)
+    return found, formats.pop()
+
+
+def log_page():
+    found, log_format = datasets()
+    page = (here / "log_introduction.md").read_text().replace("FORMAT", str(log_format))
+    groups = {}
+    for path in found:
+        groups.setdefault("/".join(path.split("/")[:-1]), []).append(path)
+    for group in sorted(groups, key=lambda name: (name in tables, tables.index(name) if name in tables else 0, name)):
+        page += f"\n## `/entry/{group}`\n\n" if group else "\n## Top\n\n"
+        page += "| dataset | shape | type | unit | meaning |\n|---|---|---|---|---|\n"
+        for path in groups[group]:
+            shape, kind, unit, meaning = (cell.replace("|", "\\|") for cell in found[path])
+            name = "/committed" if path == "committed" else path.split("/")[-1] if group else "/entry/" + path
+            if name.endswith("_end"):
+                continue
+            page += f"| `{name}` | {shape} | {kind} | {unit} | {meaning} |\n"
+    return page
+
+
+# Tables whose readers do not hand over unit and meaning yet stand in a page of their own; bench-file.md is wholly written by hand so far.
+pages = {"experiment-file": lambda: made([reference, "experiment-file"]) + (here / "experiment_file_rest.md").read_text(), "log": log_page}
+commands = re.findall(r"^  ([a-z][a-z-]*)  ", made([ness, "--help"]).split("ubcommands:")[-1], re.M)
+named = (root / "docs" / "reference" / "commands.md").read_text()
+faults = [f"docs/reference/commands.md lacks `ness {name}`" for name in commands if f"`ness {name} " not in named and f"`ness {name}`" not in named]
+if len(commands) < 10:
+    faults.append(f"ness --help lists {commands}: expected all subcommands")
+for name, make in pages.items():
+    page, text = root / "docs" / "reference" / f"{name}.md", make()
+    if "--write" in sys.argv:
+        page.write_text(text)
+    elif not page.exists() or page.read_text() != text:
+        written = page.read_text().splitlines() if page.exists() else []
+        differing = sorted(set(written) ^ set(text.splitlines()))
+        faults.append(f"{page.relative_to(root)} differs from what the program says (--write makes it anew): {differing[:6]}")
+for fault in faults:
+    print("FAILED:", fault)
+sys.exit(bool(faults))

@@ -1,0 +1,40 @@
+// Prints a page of docs/reference, made of the keys that the files' readers ask for. A program of the tests, not a subcommand: whoever
+// uses `ness` has the pages.
+//
+//   ness-reference experiment-file|bench-file
+#include <cstdio>
+#include <stdexcept>
+#include <string>
+
+#include "ness/files/experiment.hpp"
+#include "ness/files/key_list.hpp"
+
+namespace {
+
+const char* const made = "This page is made from the program that reads the file (`tests/docs/docs_test.py --write`); a test compares the two. "
+                         "An empty default means: nothing, unless it is given.";
+
+std::string page(const std::string& name) {
+  if (name == "experiment-file") {
+    const ness::KeyList keys = ness::experiment_keys();
+    ness::require_meanings(keys.tables());
+    return ness::page_of("Experiment files",
+                         "What `ness train`, `evaluate`, `compare`, `advise` and `check-gradient` read: TOML. `--set table.key=value` sets any "
+                         "key, `--seed N` the seed. Potentials are in kT. Commented examples: [tools/experiments](../../tools/experiments).\n\n" +
+                             std::string(made),
+                         keys.tables());
+  }
+  throw std::invalid_argument("expected experiment-file or bench-file, found " + name);
+}
+
+}  // namespace
+
+int main(int count, char** words) {
+  try {
+    std::fputs(page(count == 2 ? words[1] : "").c_str(), stdout);
+    return 0;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "ness-reference: %s\n", error.what());
+    return 1;
+  }
+}
