@@ -1,4 +1,4 @@
-"""Measures the README's table of bars: each row runs its commands on real input and is compared with its bar.
+"""Measures the figures of docs/evidence.md: each row runs its commands on real input and is compared with its bar.
 
    bars.py --build BUILD_DIRECTORY [--out FILE.json] [ROW ...]      (tools/test --bars [ROW ...])
 
