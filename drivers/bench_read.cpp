@@ -5,6 +5,7 @@
 
 #include "bench_impl.hpp"
 #include "ness/device/error.hpp"
+#include "ness/laboratory/settling.hpp"
 #include "number.hpp"
 
 namespace ness::drivers {
@@ -148,25 +149,28 @@ void Bench::Impl::look_for_oscillation(std::vector<std::uint16_t>& flags) {
 
 // Readings from a time on, settled or not: no bound is known.
 void Bench::Impl::sample(Relaxation& row, std::vector<Numbers>& scans, const At& at, double start, std::stop_token stop) {
-  clock->wait(start + at.time - clock->now(), stop);
-  row.potential = Vector::Zero(static_cast<Eigen::Index>(read.size()));
-  Vector squares = row.potential;
+  const auto nodes = static_cast<Eigen::Index>(read.size());
+  Matrix readings(static_cast<Eigen::Index>(at.samples), nodes);
   std::vector<std::uint16_t> flags(read.size(), 0);
-  row.timing.settled = clock->now();
   for (std::uint32_t i = 0; i < at.samples; ++i) {
+    // The first scan at its time; the others as closely as the instruments read, or as far apart as asked for.
+    const double due = start + at.time + i * at.every - clock->now();
+    if (i == 0 || (at.every > 0 && due > 0)) clock->wait(due, stop);
+    if (i == 0) row.timing.settled = clock->now();
     if (stop.stop_requested()) throw Cancelled();
     scans.push_back(read_all(holding() || i + 1 == at.samples));
-    const Numbers& numbers = scans.back();
     for (std::size_t k = 0; k < read.size(); ++k) {
-      const MeterReading& reading = numbers.readings[*reading_of[k]];
+      const MeterReading& reading = scans.back().readings[*reading_of[k]];
       if (std::isnan(reading.volts)) flags[k] = bit(reading.over_range ? Flag::over_range : Flag::invalid);
-      const double mu = potential(*reading_of[k], reading.volts);
-      row.potential[static_cast<Eigen::Index>(k)] += mu / at.samples;
-      squares[static_cast<Eigen::Index>(k)] += mu * mu / at.samples;
+      readings(i, static_cast<Eigen::Index>(k)) = potential(*reading_of[k], reading.volts);
     }
   }
-  const double n = at.samples;
-  if (at.samples > 1) row.sigma = ((squares - row.potential.cwiseAbs2()).cwiseMax(0) / (n - 1)).cwiseSqrt();
+  row.potential = Vector::Zero(nodes);
+  for (Eigen::Index i = 0; i < readings.rows(); ++i) row.potential += readings.row(i).transpose() / static_cast<double>(at.samples);
+  if (at.samples > 1) {
+    row.sigma.resize(nodes);
+    for (Eigen::Index k = 0; k < nodes; ++k) row.sigma[k] = correlated_error({readings.col(k).data(), at.samples});
+  }
   row.timing.bound = std::numeric_limits<double>::infinity();
   if (std::any_of(flags.begin(), flags.end(), [](std::uint16_t f) { return f != 0; })) row.quality.terminal = flags;
 }

@@ -67,11 +67,7 @@ class DriveCheck {
     holds(drive.holds, where);
     nudge(drive.nudge, where);
     start(drive.start, where);
-    if (const At* at = std::get_if<At>(&drive.observe)) {
-      if (!(at->time > 0) || std::isinf(at->time))
-        refuse(where, "read at time " + number_text(at->time) + "; a finite time > 0 is needed");
-      if (at->samples == 0) refuse(where, "read as the mean of 0 samples; at least 1 is needed");
-    }
+    if (const At* at = std::get_if<At>(&drive.observe)) observe(*at, drive.start, where);
   }
 
  private:
@@ -178,6 +174,29 @@ class DriveCheck {
       if (current == 0 || (std::isfinite(current) && range.contains(current))) continue;
       refuse(where, "nudge " + number_text(current) + " at " + terminal_text(info_, nudgeable_[i]) + ", outside its range " +
                         range_text(range));
+    }
+  }
+
+  void observe(const At& at, const Start& start, const std::string& where) const {
+    if (!(at.time > 0) || std::isinf(at.time)) {
+      refuse(where, "read at time " + number_text(at.time) + "; a finite time > 0 is needed");
+    }
+    if (at.samples == 0) refuse(where, "read as the mean of 0 samples; at least 1 is needed");
+    if (!(at.every >= 0) || std::isinf(at.every)) {
+      refuse(where, "a reading every " + number_text(at.every) + "; a finite time >= 0 is needed (0: as closely as can be)");
+    }
+    if (at.samples == 1) return;
+    switch (at.mode) {
+      case At::Mode::serial:
+        if (!info_.reads_serial) unsupported(where, "the device does not read several times in one relaxation");
+        return;
+      case At::Mode::repeat:
+        if (!info_.reads_repeat) unsupported(where, "the device does not repeat a relaxation for each reading");
+        if (at.every > 0) refuse(where, "a reading every " + number_text(at.every) + ", repeated: that belongs to serial readings");
+        if (std::holds_alternative<Present>(start)) {
+          refuse(where, "repeated readings from the present state: after the first it is another; start from rest");
+        }
+        return;
     }
   }
 

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "relaxation_fields.hpp"
 #include "ness/device/error.hpp"
 
 namespace ness {
@@ -72,7 +73,7 @@ LogFile::LogFile(const std::string& path, const LogHeader& header, const LogOpti
       file_(create_whole(calls_, header, options)),
       layout_(log_layout::read_layout(calls_, file_)),
       sets_(log_layout::read_pattern_sets(calls_, file_)),
-      relaxations_(table<log_layout::RelaxationRecord>(log_layout::relaxations_group, 0)),
+      relaxations_(table<LogRow>(log_layout::relaxations_group, 0)),
       training_(table<log_layout::StepRecord>(log_layout::training_group, 0)),
       epochs_(table<log_layout::EpochRecord>(log_layout::epochs_group, 0)),
       checkpoints_(table<Checkpoint>(log_layout::checkpoints_group, 0)) {
@@ -86,7 +87,7 @@ LogFile::LogFile(const std::string& path)
       counts_(log_layout::read_counts(calls_, file_)),
       layout_(log_layout::read_layout(calls_, file_)),
       sets_(log_layout::read_pattern_sets(calls_, file_)),
-      relaxations_(table<log_layout::RelaxationRecord>(log_layout::relaxations_group, counts_.relaxations)),
+      relaxations_(table<LogRow>(log_layout::relaxations_group, counts_.relaxations)),
       training_(table<log_layout::StepRecord>(log_layout::training_group, counts_.steps)),
       epochs_(table<log_layout::EpochRecord>(log_layout::epochs_group, counts_.epochs)),
       checkpoints_(table<Checkpoint>(log_layout::checkpoints_group, counts_.checkpoints)) {
@@ -109,9 +110,9 @@ void LogFile::open_counts() {
 
 double LogFile::last_recorded() {
   hdf5::TableReader reader(calls_, hdf5::open_group(calls_, file_, log_layout::relaxations_group),
-                           log_layout::shape<log_layout::RelaxationRecord>(layout_), counts_.relaxations, 1);
+                           log_layout::shape<LogRow>(layout_), counts_.relaxations, 1);
   if (!reader.seek(counts_.relaxations - 1)) return 0;  // damaged: its time is not worth refusing for
-  log_layout::RelaxationRecord record;
+  LogRow record;
   log_layout::describe(reader, record, layout_);
   return record.recorded;
 }

@@ -10,8 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "ness/device/digest.hpp"
 #include "ness/device/error.hpp"
+#include "relaxation_fields.hpp"
 
 namespace ness::log_layout {
 namespace {
@@ -21,17 +21,6 @@ void check_size(const char* field, Eigen::Index size, std::size_t expected) {
     throw std::invalid_argument(std::string(field) + " of a relaxation has " + std::to_string(size) +
                                 " entries, the device of the log has " + std::to_string(expected));
   }
-}
-
-std::span<const double> all_of(const Vector& values) { return {values.data(), static_cast<std::size_t>(values.size())}; }
-
-// All of them, or those of the outputs, copied to `own`.
-template <class T>
-std::span<const T> selected(std::span<const T> all, std::vector<T>& own, const Layout& layout) {
-  if (!layout.outputs_only || all.empty()) return all;
-  own.clear();
-  for (const std::uint32_t i : layout.selected) own.push_back(all[i]);
-  return own;
 }
 
 std::uint64_t little_endian(const unsigned char* bytes) {
@@ -77,88 +66,38 @@ void write_counts(Calls& calls, hid_t committed, const Counts& counts) {
   calls(H5Dwrite(committed, H5T_NATIVE_UINT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()), "write '/committed'");
 }
 
-void look_at(RelaxationView& view, const Layout& layout, const Drive& drive, std::uint32_t pattern_set, const Relaxation& relaxation,
-             std::string_view fault) {
+namespace {
+
+// Fields that the file has no column for must be what they are where nothing is said.
+struct Missing {
+  const Given& given;
+  const Layout& layout;
+
+  template <class Give, class Place>
+  void field(const FieldText& text, const Give& give, const Place&, Value<Give> blank = {}) {
+    if (text.since <= layout.version || give(given) == blank) return;
+    throw std::invalid_argument("the log was begun in format " + std::to_string(layout.version) + ", which cannot hold '" +
+                                text.name + "' (" + text.meaning + "): begin a new log");
+  }
+  template <class Give, class Place>
+  void list(const FieldText&, const Give&, const Place&) {}
+  template <class Give, class Place>
+  void readings(const FieldText&, const Give&, const Place&, std::uint64_t) {}
+};
+
+}  // namespace
+
+void check_fits(const Layout& layout, const Given& given) {
   const std::size_t n_read = layout.device_reads;
+  const Relaxation& relaxation = given.relaxation;
   check_size("potential", relaxation.potential.size(), n_read);
   if (relaxation.sigma.size() > 0) check_size("sigma", relaxation.sigma.size(), n_read);
   const auto flagged = static_cast<Eigen::Index>(relaxation.quality.terminal.size());
   if (flagged > 0) check_size("quality.terminal", flagged, n_read);
-
-  view.theta_digest = drive.theta.digest;
-  view.override_index.clear();
-  view.override_value.clear();
-  for (const auto& [index, value] : drive.theta.overrides) {
-    view.override_index.push_back(index);
-    view.override_value.push_back(value);
+  if (layout.version < format) {
+    Missing missing{given, layout};
+    each_field(missing, layout);
   }
-  view.pattern_set = pattern_set;
-  view.pattern_row = drive.clamp.row;
-  view.hold_terminal.clear();
-  view.hold_level.clear();
-  for (const Hold& hold : drive.holds) {
-    view.hold_terminal.push_back(hold.terminal);
-    view.hold_level.push_back(hold.level);
-  }
-  view.nudge = all_of(drive.nudge);
-  view.start = static_cast<std::uint8_t>(drive.start.index());
-  const Rest* rest = std::get_if<Rest>(&drive.start);
-  view.rest_rate = rest ? rest->rate : std::numeric_limits<double>::infinity();
-  const From* from = std::get_if<From>(&drive.start);
-  view.start_digest = from && from->potential ? digest(*from->potential) : 0;
-  const At* at = std::get_if<At>(&drive.observe);
-  view.at = at ? 1 : 0;
-  view.at_time = at ? at->time : At{}.time;
-  view.at_samples = at ? at->samples : At{}.samples;
-  view.purpose = static_cast<std::uint8_t>(drive.label.purpose);
-  view.position = drive.label.position;
-  view.step = drive.label.step;
-  view.sample = drive.label.sample;
-  view.potential = selected(all_of(relaxation.potential), view.own_potential, layout);
-  view.sigma = selected(all_of(relaxation.sigma), view.own_sigma, layout);
-  view.current = all_of(relaxation.current);
-  view.current_sigma = all_of(relaxation.current_sigma);
-  view.clamp_readback = all_of(relaxation.clamp_readback);
-  view.theta_readback = all_of(relaxation.theta_readback);
-  view.environment = all_of(relaxation.environment);
-  view.flags = relaxation.quality.whole;
-  view.terminal_flags = selected(std::span<const std::uint16_t>(relaxation.quality.terminal), view.own_terminal_flags, layout);
-  view.time_start = relaxation.timing.start;
-  view.time_settled = relaxation.timing.settled;
-  view.time_read = relaxation.timing.read;
-  view.time_bound = relaxation.timing.bound;
-  view.fault = fault;
-}
-
-LogRow row_of(RelaxationRecord&& record) {
-  LogRow row;
-  row.theta_digest = record.theta_digest;
-  for (std::size_t i = 0; i < std::min(record.override_index.size(), record.override_value.size()); ++i) {
-    row.overrides.emplace_back(record.override_index[i], record.override_value[i]);
-  }
-  row.pattern_set = record.pattern_set;
-  row.pattern_row = record.pattern_row;
-  for (std::size_t i = 0; i < std::min(record.hold_terminal.size(), record.hold_level.size()); ++i) {
-    row.holds.push_back({record.hold_terminal[i], record.hold_level[i]});
-  }
-  row.nudge = std::move(record.nudge);
-  row.start = static_cast<LogRow::StartKind>(record.start);
-  row.rest_rate = row.start == LogRow::StartKind::rest ? record.rest_rate : 0;
-  row.start_digest = record.start_digest;
-  row.at = record.at != 0;
-  row.observe = {record.at_time, record.at_samples};
-  row.label = {static_cast<Label::Purpose>(record.purpose), record.position, record.step, record.sample};
-  row.relaxation.potential = std::move(record.potential);
-  row.relaxation.sigma = std::move(record.sigma);
-  row.relaxation.current = std::move(record.current);
-  row.relaxation.current_sigma = std::move(record.current_sigma);
-  row.relaxation.clamp_readback = std::move(record.clamp_readback);
-  row.relaxation.theta_readback = std::move(record.theta_readback);
-  row.relaxation.environment = std::move(record.environment);
-  row.relaxation.quality = {record.flags, std::move(record.terminal_flags)};
-  row.relaxation.timing = {record.time_start, record.time_settled, record.time_read, record.time_bound};
-  row.fault = std::move(record.fault);
-  return row;
 }
 
 StoredEnd stored_end(const std::string& path) {

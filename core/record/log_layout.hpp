@@ -30,7 +30,8 @@ namespace ness::log_layout {
 using hdf5::Calls;
 using hdf5::Handle;
 
-constexpr std::uint64_t format = 3;  // 2: the environment; 3: errors of currents and of gradients, the estimator's state
+/// 2: the environment; 3: errors of currents and of gradients, the estimator's state; 4: time between readings, and their mode.
+constexpr std::uint64_t format = 4, oldest_format = 3;
 
 /// The counts in /committed.
 struct Counts {
@@ -41,6 +42,7 @@ void write_counts(Calls& calls, hid_t committed, const Counts& counts);
 
 /// What the header says about the shape of the tables.
 struct Layout {
+  std::uint64_t version = format;       ///< of the file's format
   DeviceInfo info;                      ///< as recorded; restricted to the outputs where only they are logged
   bool outputs_only = false;
   std::uint64_t device_reads = 0;       ///< potentials that the device reads
@@ -53,7 +55,7 @@ Layout layout_of(const DeviceInfo& info, bool outputs_only, std::uint64_t full_t
 
 /// Makes every group and dataset, with /committed zero.
 void create(Calls& calls, hid_t file, const LogHeader& header, const Layout& layout, const LogOptions& options);
-/// Throws LogError unless the file is a log of this format.
+/// Throws LogError unless the file is a log of a format that is read.
 void check_format(Calls& calls, hid_t file);
 Layout read_layout(Calls& calls, hid_t file);
 std::vector<LogReader::SetInfo> read_pattern_sets(Calls& calls, hid_t file);
@@ -80,97 +82,8 @@ std::string truncation(const std::string& path, std::uint64_t missing);
 /// "2026-01-31T12:00:00Z".
 std::string utc_now();
 
-/// A row of relaxations, field by field: what is long is owned, or referred to.
-template <class Numbers, class Flags, class Text>
-struct RelaxationFields {
-  std::uint64_t theta_digest = 0;
-  std::vector<std::uint32_t> override_index;
-  std::vector<double> override_value;
-  std::uint32_t pattern_set = 0;
-  std::uint64_t pattern_row = 0;
-  std::vector<std::uint32_t> hold_terminal;
-  std::vector<double> hold_level;
-  Numbers nudge;
-  std::uint8_t start = 0;
-  double rest_rate = 0;
-  std::uint64_t start_digest = 0;
-  std::uint8_t at = 0;
-  double at_time = 0;
-  std::uint32_t at_samples = 1;
-  std::uint8_t purpose = 0;
-  std::uint32_t position = 0;
-  std::uint64_t step = 0, sample = 0;
-  Numbers potential, sigma, current, current_sigma, clamp_readback, theta_readback, environment;
-  std::uint16_t flags = 0;
-  Flags terminal_flags;
-  double time_start = 0, time_settled = 0, time_read = 0, time_bound = 0;
-  Text fault;
-  double recorded = 0;
-};
-using RelaxationRecord = RelaxationFields<Vector, std::vector<std::uint16_t>, std::string>;
-
-/// As it is given to be logged.
-struct RelaxationView : RelaxationFields<std::span<const double>, std::span<const std::uint16_t>, std::string_view> {
-  // Of the outputs, where only they are logged.
-  std::vector<double> own_potential, own_sigma;
-  std::vector<std::uint16_t> own_terminal_flags;
-};
-
-/// Makes a view of drive, relaxation and fault, which must outlive it. Throws std::invalid_argument where the relaxation does not fit the
-/// device.
-void look_at(RelaxationView& view, const Layout& layout, const Drive& drive, std::uint32_t pattern_set, const Relaxation& relaxation,
-             std::string_view fault);
-LogRow row_of(RelaxationRecord&& record);
-
 template <class Row, class... Types>
 concept OneOf = (std::same_as<std::remove_const_t<Row>, Types> || ...);
-
-template <class Archive, OneOf<RelaxationRecord, RelaxationView> Row>
-void describe(Archive& a, Row& r, const Layout& layout) {
-  const std::string& potential = layout.info.potential_unit;
-  const std::string& current = layout.info.current_unit;
-  const std::string& time = layout.info.time_unit;
-  const char* per_parameter = "as /entry/device/parameters/unit";
-  a.scalar("theta_digest", "1", "XXH3 (64 bit) of the parameter vector imposed, before overrides", r.theta_digest);
-  a.list("override_index", "1", "parameters that differ from the vector in this relaxation", r.override_index);
-  a.list("override_value", per_parameter, "their values", r.override_value);
-  a.scalar("pattern_set", "1", "pattern set clamped: /entry/patterns/<n>", r.pattern_set);
-  a.scalar("pattern_row", "1", "its row", r.pattern_row);
-  a.list("hold_terminal", "1", "free terminals held in this relaxation", r.hold_terminal);
-  a.list("hold_level", potential, "their levels", r.hold_level);
-  a.list("nudge", current, "injected currents, into the network positive, in the order of the nudgeable terminals; none: zero",
-         r.nudge);
-  a.scalar("start", "1", "0 from rest, 1 from the present state, 2 from a restored state", r.start);
-  a.scalar("rest_rate", layout.rate_unit, "rate at which clamped levels move from rest; inf: a step", r.rest_rate,
-           std::numeric_limits<double>::infinity());
-  a.scalar("start_digest", "1", "XXH3 (64 bit) of the restored potentials; 0: none", r.start_digest);
-  a.scalar("observe", "1", "0 read when settled, 1 read at a time", r.at);
-  a.scalar("observe_time", time, "that time, after the start", r.at_time);
-  a.scalar("observe_samples", "1", "readings averaged then", r.at_samples, std::uint32_t{1});
-  a.scalar("purpose", "1", "0 none, 1 train, 2 validation, 3 test, 4 probe", r.purpose);
-  a.scalar("position", "1", "position in its chain; 0: the free relaxation", r.position);
-  a.scalar("step", "1", "training step it belongs to", r.step);
-  a.scalar("sample", "1", "sample of its data set", r.sample);
-  a.row("potential", potential, "settled potentials of the terminals /entry/relaxations/potential_terminal", r.potential,
-        layout.read_width);
-  a.list("sigma", potential, "their standard errors, where measured", r.sigma);
-  a.list("current", current, "measured currents into the network, of all terminals, where measured", r.current);
-  a.list("current_sigma", current, "their standard errors, where known", r.current_sigma);
-  a.list("clamp_readback", potential, "measured levels of the clamped terminals, where measured", r.clamp_readback);
-  a.list("theta_readback", per_parameter, "measured parameters, where measured", r.theta_readback);
-  a.list("environment", "as /entry/device/environment/unit", "of the surroundings, where measured", r.environment);
-  a.scalar("flags", "1",
-           "quality, bits: 0 settled, 1 drifting, 2 timed out, 4 in compliance, 8 over range, 16 invalid, 32 oscillating, "
-           "64 other branch, 128 no stable state, 256 not converged",
-           r.flags);
-  a.list("terminal_flags", "1", "flags of each potential; none: all settled", r.terminal_flags);
-  a.scalar("time_start", time, "device time at which the drive was complete", r.time_start);
-  a.scalar("time_settled", time, "device time of the verdict", r.time_settled);
-  a.scalar("time_read", time, "device time of the last reading", r.time_read);
-  a.scalar("time_bound", potential, "bound on the distance to the steady state at the verdict", r.time_bound);
-  a.list("fault", "1", "why the attempt failed, UTF-8; none: it did not", r.fault);
-  a.scalar("recorded", "s", "wall time of the record since the run was started", r.recorded);
-}
 
 /// A row of training.
 struct StepRecord {

@@ -1,7 +1,7 @@
 // The part of a log that is written before the first row.
 #include <algorithm>
 
-#include "log_layout.hpp"
+#include "relaxation_fields.hpp"
 #include "ness/record/file_digest.hpp"
 #include "ness/device/error.hpp"
 
@@ -157,6 +157,10 @@ void write_device(Calls& calls, hid_t entry, const DeviceInfo& info) {
   write_environment(calls, group, info);
   hdf5::write_number(calls, group, "restores_state", std::uint8_t{info.restores_state}, "1",
                      "1: it can start from a given state");
+  hdf5::write_number(calls, group, "reads_serial", std::uint8_t{info.reads_serial}, "1",
+                     "1: several readings of one relaxation, at stated times");
+  hdf5::write_number(calls, group, "reads_repeat", std::uint8_t{info.reads_repeat}, "1",
+                     "1: several readings, each of a relaxation of its own");
   hdf5::write_number(calls, group, "deterministic", std::uint8_t{info.deterministic}, "1",
                      "1: the same drive and start give the same bits");
   write_text(calls, group, "potential_unit", info.potential_unit);
@@ -175,6 +179,10 @@ DeviceInfo read_device(Calls& calls, hid_t entry) {
   read_environment(calls, group, info);
   info.restores_state = hdf5::read_number<std::uint8_t>(calls, group, "restores_state") != 0;
   info.deterministic = hdf5::read_number<std::uint8_t>(calls, group, "deterministic") != 0;
+  if (hdf5::exists(calls, group, "reads_serial")) {  // since format 4
+    info.reads_serial = hdf5::read_number<std::uint8_t>(calls, group, "reads_serial") != 0;
+    info.reads_repeat = hdf5::read_number<std::uint8_t>(calls, group, "reads_repeat") != 0;
+  }
   info.potential_unit = read_text(calls, group, "potential_unit");
   info.current_unit = read_text(calls, group, "current_unit");
   info.time_unit = read_text(calls, group, "time_unit");
@@ -226,7 +234,7 @@ void create_tables(Calls& calls, hid_t entry, const Layout& layout, const LogOpt
   const Handle relaxations = create_group(calls, entry, "relaxations", "NXcollection");
   hdf5::write_attribute(calls, relaxations, "outputs_only", std::uint64_t{layout.outputs_only});
   write_array(calls, relaxations, "potential_terminal", layout.info.read(), "1", "terminal of each column of potential");
-  hdf5::create_table(calls, relaxations, shape<RelaxationRecord>(layout), {256 * 1024, rows, rows});
+  hdf5::create_table(calls, relaxations, shape<LogRow>(layout), {256 * 1024, rows, rows});
 
   const Handle training = create_group(calls, entry, "training", "NXdata");
   hdf5::write_attribute(calls, training, "theta_width", layout.theta_width);
@@ -287,9 +295,9 @@ void check_format(Calls& calls, hid_t file) {
   if (!hdf5::has_attribute(calls, file, "ness_log_format")) {
     throw LogError("'" + calls.path() + "' is an HDF5 file, but not a Ness log");
   }
-  if (const std::uint64_t found = hdf5::read_number_attribute(calls, file, "ness_log_format"); found != format) {
+  if (const std::uint64_t found = hdf5::read_number_attribute(calls, file, "ness_log_format"); found < oldest_format || found > format) {
     throw LogError("the log '" + calls.path() + "' has format version " + std::to_string(found) +
-                   ", this program reads version " + std::to_string(format));
+                   ", this program reads versions " + std::to_string(oldest_format) + " to " + std::to_string(format));
   }
 }
 
@@ -297,6 +305,7 @@ Layout read_layout(Calls& calls, hid_t file) {
   const Handle entry = open_group(calls, file, "entry");
   const bool outputs_only = hdf5::read_number_attribute(calls, open_group(calls, entry, "relaxations"), "outputs_only") != 0;
   Layout layout = layout_of(read_device(calls, entry), outputs_only, 0);
+  layout.version = hdf5::read_number_attribute(calls, file, "ness_log_format");
   layout.theta_width = hdf5::read_number_attribute(calls, open_group(calls, entry, "training"), "theta_width");
   return layout;
 }

@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 #include <thread>
 
-#include "log_layout.hpp"
+#include "relaxation_fields.hpp"
 #include "log_writer_lock.hpp"
 #include "ness/device/error.hpp"
 #include "ness/record/log.hpp"
@@ -43,7 +43,7 @@ struct LogReader::Impl {
         counts(to_be_read),
         sets(log_layout::read_pattern_sets(calls, file)),
         header(log_layout::read_header(calls, file, layout, sets)),
-        relaxations(table<log_layout::RelaxationRecord>(log_layout::relaxations_group, counts.relaxations, 8192)),
+        relaxations(table<LogRow>(log_layout::relaxations_group, counts.relaxations, 8192)),
         training(table<log_layout::StepRecord>(log_layout::training_group, counts.steps, 4096)),
         epochs(table<log_layout::EpochRecord>(log_layout::epochs_group, counts.epochs, 4096)),
         checkpoints(table<Checkpoint>(log_layout::checkpoints_group, counts.checkpoints, 1)),
@@ -132,7 +132,7 @@ ExitStatus LogReader::status() const { return impl_->status; }
 std::string LogReader::reason() const { return impl_->reason; }
 
 LogRow LogReader::row(std::uint64_t index) const {
-  return log_layout::row_of(impl_->read<log_layout::RelaxationRecord>(impl_->relaxations, index, "row"));
+  return impl_->read<LogRow>(impl_->relaxations, index, "row");
 }
 
 StepReport LogReader::step(std::uint64_t index) const {
@@ -178,7 +178,7 @@ LogReader::Ragged LogReader::ragged() const {
   const auto beyond = [&](const char* group, const hdf5::TableShape& shape, std::uint64_t counted) {
     return hdf5::stored_rows(log.calls, hdf5::open_group(log.calls, log.file, group), shape) - counted;
   };
-  return {beyond(log_layout::relaxations_group, log_layout::shape<log_layout::RelaxationRecord>(log.layout),
+  return {beyond(log_layout::relaxations_group, log_layout::shape<LogRow>(log.layout),
                  log.counts.relaxations),
           beyond(log_layout::training_group, log_layout::shape<log_layout::StepRecord>(log.layout), log.counts.steps)};
 }

@@ -8,6 +8,7 @@
 
 #include "group_thread.hpp"
 #include "log_file.hpp"
+#include "relaxation_fields.hpp"
 #include "ness/device/error.hpp"
 
 namespace ness {
@@ -176,7 +177,7 @@ struct LogWriter::Impl {
   double age = 0;                // or old enough
   double opened = 0, now = 0, oldest = 0;  // seconds: when the log was opened, the clock was read last, the group was begun
   bool fresh = false;                      // `now` is of the row just appended
-  log_layout::RelaxationView view;
+  log_layout::Given::Scratch scratch;
   std::unordered_map<const PatternSet*, std::uint32_t> known_sets;
   std::vector<std::shared_ptr<const PatternSet>> held_sets;  // an address stays that of its set
   const PatternSet* last_set = nullptr;
@@ -216,10 +217,12 @@ LogWriter::~LogWriter() {
 void LogWriter::append(const Drive& drive, const Relaxation& relaxation, const std::string& fault) {
   impl_->guarded([&] {
     Impl& log = *impl_;
-    log_layout::look_at(log.view, log.file.layout(), drive, log.index_of(drive.clamp.set), relaxation, fault);
+    log_layout::Given given{drive, relaxation, log.index_of(drive.clamp.set), fault};
+    log_layout::check_fits(log.file.layout(), given);
     log.read_clock();
-    log.view.recorded = log.file.recorded() + (log.now - log.opened);
-    log.append(log.relaxations, log.group.relaxations, log.view);
+    given.recorded = log.file.recorded() + (log.now - log.opened);
+    given.scratch = &log.scratch;
+    log.append(log.relaxations, log.group.relaxations, given);
     ++log.rows;
   });
 }

@@ -26,14 +26,14 @@ void record_failure(LogWriter& log, const DeviceInfo& info, const Drive& drive, 
 
 }  // namespace
 
-Recorder::Recorder(Device& device, LogWriter& log) : device_(device), log_(log) {}
+Recorder::Recorder(Device& device, LogWriter& log) : WrappingDevice(device), log_(log) {}
 
 void Recorder::do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) {
   std::size_t delivered = 0;
   bool in_device = true;  // what the log or the sink throw is no failure of the device
   try {
     pass_on(
-        device_, drives,
+        inner(), drives,
         [&](std::size_t index, const Relaxation& relaxation) {
           in_device = false;
           log_.append(drives[index], relaxation);
@@ -53,8 +53,6 @@ void Recorder::do_relax(std::span<const Drive> drives, const Sink& sink, std::st
     throw;
   }
 }
-
-SafeReport Recorder::do_make_safe(std::chrono::milliseconds budget, SafeProfile profile) { return device_.make_safe(budget, profile); }
 
 void Recorder::on_step(const StepReport& report, const Vector& theta) {
   log_.append(report, theta);

@@ -1,4 +1,4 @@
-#include "log_layout.hpp"
+#include "relaxation_fields.hpp"
 #include "log_writer_lock.hpp"
 #include "ness/device/error.hpp"
 #include "ness/record/log.hpp"
@@ -36,7 +36,7 @@ RepairReport repair_log(const std::string& path) {
     report.rows_kept = counts.relaxations;
     report.steps_kept = counts.steps;
     report.rows_clipped =
-        clip<log_layout::RelaxationRecord>(calls, file, layout, log_layout::relaxations_group, counts.relaxations);
+        clip<LogRow>(calls, file, layout, log_layout::relaxations_group, counts.relaxations);
     report.steps_clipped = clip<log_layout::StepRecord>(calls, file, layout, log_layout::training_group, counts.steps);
     clip<log_layout::EpochRecord>(calls, file, layout, log_layout::epochs_group, counts.epochs);
     clip<Checkpoint>(calls, file, layout, log_layout::checkpoints_group, counts.checkpoints);

@@ -2,13 +2,14 @@
 
 #include <algorithm>
 #include <bit>
+#include <initializer_list>
 #include <iomanip>
 #include <sstream>
 #include <stdexcept>
 #include <utility>
 
-#include "ness/device/digest.hpp"
 #include "ness/device/error.hpp"
+#include "relaxation_fields.hpp"
 
 namespace ness {
 namespace {
@@ -24,21 +25,6 @@ std::string text_of(double value) {
   text << std::setprecision(17) << value;
   if (value != value) text << " (" << hexadecimal(std::bit_cast<std::uint64_t>(value)) << ")";
   return text.str();
-}
-
-std::string text_of(Label::Purpose purpose) {
-  constexpr const char* names[] = {"none", "train", "validation", "test", "probe"};
-  const auto index = static_cast<std::size_t>(purpose);
-  return index < std::size(names) ? names[index] : std::to_string(index);
-}
-
-std::string text_of(LogRow::StartKind start) {
-  switch (start) {
-    case LogRow::StartKind::rest: return "from rest";
-    case LogRow::StartKind::present: return "from the present state";
-    case LogRow::StartKind::from: return "from a restored state";
-  }
-  return std::to_string(static_cast<int>(start));
 }
 
 bool same_bits(double a, double b) { return std::bit_cast<std::uint64_t>(a) == std::bit_cast<std::uint64_t>(b); }
@@ -76,47 +62,54 @@ class Comparison {
   std::string where_, remark_;
 };
 
-void compare_imposed(const Comparison& same, const Drive& drive, const LogRow& row) {
-  same.digest("theta digest", drive.theta.digest, row.theta_digest);
-  same.count("the number of overrides", drive.theta.overrides.size(), row.overrides.size());
-  for (std::size_t i = 0; i < row.overrides.size(); ++i) {
-    const std::string field = "override[" + std::to_string(i) + "]";
-    same.count(field + " parameter", drive.theta.overrides[i].first, row.overrides[i].first);
-    same.number(field, drive.theta.overrides[i].second, row.overrides[i].second);
-  }
-  same.count("the number of holds", drive.holds.size(), row.holds.size());
-  for (std::size_t i = 0; i < row.holds.size(); ++i) {
-    const std::string field = "hold[" + std::to_string(i) + "]";
-    same.count(field + " terminal", drive.holds[i].terminal, row.holds[i].terminal);
-    same.number(field + " level", drive.holds[i].level, row.holds[i].level);
-  }
-  same.vector("nudge", drive.nudge, row.nudge);
-}
+// Compares the fields of a drive with those of a row: bits, not tolerances.
+struct Compared {
+  const Comparison& same;
+  const log_layout::Given& given;
+  const LogRow& row;
 
-void compare_start(const Comparison& same, const Drive& drive, const LogRow& row) {
-  same.text("start", text_of(static_cast<LogRow::StartKind>(drive.start.index())), text_of(row.start));
-  if (const Rest* rest = std::get_if<Rest>(&drive.start)) {
-    same.number("the rate from rest", rest->rate, row.rest_rate);
-  } else if (const From* from = std::get_if<From>(&drive.start)) {
-    same.digest("start digest", digest(*from->potential), row.start_digest);
+  template <class Give, class Place>
+  void field(const log_layout::FieldText& text, const Give& give, const Place& place, log_layout::Value<Give> = {}) {
+    using log_layout::Shown;
+    if (*text.compared == 0) return;
+    const auto is = give(given);
+    const auto recorded = static_cast<log_layout::Value<Give>>(place.get(row));
+    if constexpr (std::is_same_v<log_layout::Value<Give>, double>) {
+      same.number(text.compared, is, recorded);
+    } else {
+      switch (text.shown) {
+        case Shown::number: return same.count(text.compared, is, recorded);
+        case Shown::hexadecimal: return same.digest(text.compared, is, recorded);
+        case Shown::start: return named(text, is, recorded, {"from rest", "from the present state", "from a restored state"});
+        case Shown::observe: return named(text, is, recorded, {"when settled", "at a time"});
+        case Shown::mode: return named(text, is, recorded, {"serial", "repeat"});
+        case Shown::purpose: return named(text, is, recorded, {"none", "train", "validation", "test", "probe"});
+      }
+    }
   }
-}
-
-void compare_observe(const Comparison& same, const Drive& drive, const LogRow& row) {
-  const At* at = std::get_if<At>(&drive.observe);
-  same.text("reading", at ? "at a time" : "when settled", row.at ? "at a time" : "when settled");
-  if (at) {
-    same.number("the time of reading", at->time, row.observe.time);
-    same.count("samples of a reading", at->samples, row.observe.samples);
+  template <class Give, class Place>
+  void list(const log_layout::FieldText& text, const Give& give, const Place& place) {
+    if (*text.compared == 0) return;
+    const auto is = give(given);
+    const auto& recorded = place.get(row);
+    const auto size = static_cast<std::size_t>(is.size());
+    same.count("the number of entries of " + std::string(text.compared), size, static_cast<std::size_t>(recorded.size()));
+    for (std::size_t i = 0; i < size; ++i) {
+      const std::string name = text.compared + ("[" + std::to_string(i) + "]");
+      if constexpr (std::is_same_v<log_layout::Entry<Give>, double>) same.number(name, is[i], recorded[i]);
+      else same.count(name, is[i], recorded[i]);
+    }
   }
-}
+  template <class Give, class Place>
+  void readings(const log_layout::FieldText&, const Give&, const Place&, std::uint64_t) {}
 
-void compare_label(const Comparison& same, const Label& label, const Label& recorded) {
-  same.text("label purpose", text_of(label.purpose), text_of(recorded.purpose));
-  same.count("label position", label.position, recorded.position);
-  same.count("label step", label.step, recorded.step);
-  same.count("label sample", label.sample, recorded.sample);
-}
+ private:
+  void named(const log_layout::FieldText& text, std::size_t is, std::size_t recorded,
+             std::initializer_list<const char*> names) const {
+    const auto name = [&](std::size_t i) { return i < names.size() ? names.begin()[i] : std::to_string(i); };
+    same.text(text.compared, name(is), name(recorded));
+  }
+};
 
 void check_sets(const LogReader& log, const std::vector<std::shared_ptr<const PatternSet>>& sets) {
   const auto& recorded = log.pattern_sets();
@@ -198,10 +191,10 @@ void Replay::compare(const Drive& drive, const LogRow& row) const {
   };
   same.text("clamp", pattern(set, drive.clamp.row), pattern(row.pattern_set, row.pattern_row));
   same.count("pattern set", set, row.pattern_set);
-  compare_imposed(same, drive, row);
-  compare_start(same, drive, row);
-  compare_observe(same, drive, row);
-  compare_label(same, drive.label, row.label);
+  const Relaxation none;
+  const log_layout::Given given{drive, none, set};
+  Compared fields{same, given, row};
+  log_layout::each_field(fields, log_layout::Layout{});
 }
 
 void Replay::do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) {

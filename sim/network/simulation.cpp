@@ -199,12 +199,12 @@ struct Simulation::Impl {
       : network(std::move(given)), options(chosen), batch(batches::shared(network->impl(), options.batches)), rest(network->rest()), present(rest), pool(*network) {}
 
   Vector start_of(const Drive& drive, const Boundary& boundary, double& time) const;
-  Relaxation run(const Drive& drive);
+  Relaxation run(const Drive& drive, Vector& last);  // `last`: where it ended, if that is not what was read
   void run_batch(std::span<const Drive> drives, std::span<Relaxation> rows, std::vector<std::size_t>& left) const;
   void judge(Relaxation& row, bool restored, bool contracting, double displacement) const;
   bool set_held(const Drive& drive, const Boundary& boundary, Relaxation& row) const;
-  void settle(const Drive& drive, const Boundary& boundary, Network::Workspace& work, Relaxation& row) const;
-  void observe_at(const At& at, const Boundary& boundary, const Vector& start, Network::Workspace& work, Relaxation& row) const;
+  void settle(const Drive& drive, const Boundary& boundary, Network::Workspace& work, Relaxation& row, Vector& last) const;
+  void observe_at(const At& at, const Boundary& boundary, const Vector& start, Network::Workspace& work, Relaxation& row, Vector& last) const;
   void measure_currents(Boundary boundary, Network::Workspace& work, Relaxation& row) const;
 };
 
@@ -230,6 +230,7 @@ Simulation::Simulation(std::shared_ptr<const Network> network, const SimulationO
   info.outputs = spec.graph.outputs;
   info.parameters = impl_->network->parameter_info();
   info.restores_state = true;
+  info.reads_repeat = true;
   info.deterministic = true;
   info.arithmetic = vector_target();
 }
@@ -300,12 +301,12 @@ void Simulation::Impl::judge(Relaxation& row, bool restored, bool contracting, d
   if (restored && !contracting && displacement > options.steady_state.trust * network->spec().kT) row.quality.raise(Flag::other_branch);
 }
 
-Relaxation Simulation::Impl::run(const Drive& drive) {
+Relaxation Simulation::Impl::run(const Drive& drive, Vector& last) {
   WorkspacePool::Lease work(pool);
   Vector theta;
   const Boundary boundary = boundary_of(*network, drive, theta);
   Relaxation row;
-  if (!set_held(drive, boundary, row)) settle(drive, boundary, *work, row);
+  if (!set_held(drive, boundary, row)) settle(drive, boundary, *work, row, last);
   if (!boundary.held.empty()) measure_currents(boundary, *work, row);
   return row;
 }
@@ -319,13 +320,14 @@ bool Simulation::Impl::set_held(const Drive& drive, const Boundary& boundary, Re
   if (at_rest != nullptr) row.timing.start = ramp_time(boundary.clamp, at_rest->rate);
   const At* at = std::get_if<At>(&drive.observe);
   row.timing.settled = row.timing.read = row.timing.start + (at != nullptr ? at->time : 0);
+  if (at != nullptr && at->mode == At::Mode::serial) row.timing.read += (at->samples - 1) * at->every;
   return true;
 }
 
-void Simulation::Impl::settle(const Drive& drive, const Boundary& boundary, Network::Workspace& work, Relaxation& row) const {
+void Simulation::Impl::settle(const Drive& drive, const Boundary& boundary, Network::Workspace& work, Relaxation& row, Vector& last) const {
   const Vector start = start_of(drive, boundary, row.timing.start);
   if (const auto* at = std::get_if<At>(&drive.observe)) {
-    observe_at(*at, boundary, start, work, row);
+    observe_at(*at, boundary, start, work, row, last);
     return;
   }
   const bool restored = !std::holds_alternative<Rest>(drive.start);
@@ -344,14 +346,24 @@ void Simulation::Impl::settle(const Drive& drive, const Boundary& boundary, Netw
   row.potential = std::move(state.potential);
 }
 
-void Simulation::Impl::observe_at(const At& at, const Boundary& boundary, const Vector& start, Network::Workspace& work, Relaxation& row) const {
-  // Readings of a noise-free simulation are equal, so one stands for the mean of all samples.
-  row.potential = follow(*network, boundary, start, std::span(&at.time, 1), options.transient).front();
-  row.timing.read = row.timing.settled = row.timing.start + at.time;
+void Simulation::Impl::observe_at(const At& at, const Boundary& boundary, const Vector& start, Network::Workspace& work, Relaxation& row, Vector& last) const {
+  // What is read at one time, or in repetitions of one relaxation, is the same each time: there is no noise here.
+  const std::uint32_t different = at.mode == At::Mode::serial && at.every > 0 ? at.samples : 1;
+  std::vector<double> times(different);
+  for (std::uint32_t i = 0; i < different; ++i) times[i] = at.time + i * at.every;
+  const std::vector<Vector> readings = follow(*network, boundary, start, times, options.transient);
+  row.potential = readings.front();
+  if (different > 1) {
+    for (std::uint32_t i = 1; i < different; ++i) row.potential += readings[i];
+    row.potential /= different;
+    last = readings.back();
+  }
+  row.timing.settled = row.timing.start + at.time;
+  row.timing.read = row.timing.start + times.back();
   network->impose(boundary, work);
   Vector unbalanced, correction;
   Slope slope;
-  network->evaluate(work, row.potential, unbalanced, &slope);
+  network->evaluate(work, readings.back(), unbalanced, &slope);
   const bool regular = network->factor(work, slope);
   if (regular) network->solve(work, unbalanced, correction);
   row.timing.bound = regular ? correction.cwiseAbs().maxCoeff() : std::numeric_limits<double>::infinity();
@@ -375,6 +387,7 @@ void Simulation::do_relax(std::span<const Drive> drives, const Sink& sink, std::
     const std::size_t count = std::min(group, drives.size() - first);
     const std::span<const Drive> group_drives = drives.subspan(first, count);
     std::vector<Relaxation> rows(count);
+    std::vector<Vector> last(count);
     std::vector<std::size_t> left;
     if (impl_->batch != nullptr && !sequential) {
       impl_->run_batch(group_drives, rows, left);
@@ -382,8 +395,8 @@ void Simulation::do_relax(std::span<const Drive> drives, const Sink& sink, std::
       left.resize(count);
       std::iota(left.begin(), left.end(), std::size_t{0});
     }
-    for_each_index(left.size(), impl_->options.threads, [&](std::size_t i) { rows[left[i]] = impl_->run(group_drives[left[i]]); });
-    impl_->present = rows.back().potential;
+    for_each_index(left.size(), impl_->options.threads, [&](std::size_t i) { rows[left[i]] = impl_->run(group_drives[left[i]], last[left[i]]); });
+    impl_->present = last.back().size() > 0 ? last.back() : rows.back().potential;
     for (std::size_t i = 0; i < count; ++i) sink(first + i, rows[i]);
   }
 }

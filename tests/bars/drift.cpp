@@ -8,6 +8,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "ness/device/wrapping_device.hpp"
 #include "ness/training/estimator_table.hpp"
 #include "ness/laboratory/noisy.hpp"
 #include "ness/network/simulation.hpp"
@@ -18,16 +19,17 @@ using namespace networks;
 namespace {
 
 // A bench's view of the simulation: it goes on from where it is.
-class OneState final : public Device {
+class OneState final : public WrappingDevice {
  public:
-  explicit OneState(Device& device) : device_(device), info_(device.info()) { info_.restores_state = false; }
+  explicit OneState(Device& device) : WrappingDevice(device), info_(device.info()) { info_.restores_state = false; }
   const DeviceInfo& info() const override { return info_; }
 
  protected:
-  void do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) override { device_.relax(drives, sink, stop); }
+  void do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) override {
+    inner().relax(drives, sink, stop);
+  }
 
  private:
-  Device& device_;
   DeviceInfo info_;
 };
 

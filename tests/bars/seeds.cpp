@@ -22,7 +22,7 @@ using nlohmann::json;
 json number(double x) { return std::isfinite(x) ? json(x) : json(nullptr); }
 
 json evaluated(ness::Device& device, const ness::Vector& theta, const ness::Dataset& data, const ness::Task& task, ness::Label::Purpose purpose) {
-  const ness::Evaluation e = ness::evaluate(device, ness::Parameters::of(theta), data, *task.loss, ness::Rest{}, purpose, 0);
+  const ness::Evaluation e = ness::evaluate(device, ness::Parameters::of(theta), data, *task.loss, {ness::Rest{}}, purpose, 0);
   return {{"loss", number(e.loss)}, {"accuracy", number(e.accuracy)}, {"failures", e.failures}, {"samples", e.samples}};
 }
 

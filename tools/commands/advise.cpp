@@ -43,6 +43,7 @@ double time_of_a_relaxation(const std::optional<BenchFile>& bench, const Experim
   for (int i = 0; i < relaxations; ++i) {
     drive.clamp = experiment.task->train.pattern(static_cast<std::uint64_t>(i) % experiment.task->train.size());
     drive.start = Rest{experiment.training.rest_rate};
+    drive.observe = experiment.training.observe;
     run.device().relax({&drive, 1}, [&](std::size_t, const Relaxation& row) {
       if (i == 0) first = row.timing.read;
       last = row.timing.read;

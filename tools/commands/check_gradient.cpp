@@ -51,6 +51,7 @@ GradientCheck check(Device& device, Run& run, const Experiment& experiment, cons
   batch.data = &experiment.task->train;
   batch.samples = chosen(samples, options.samples.value_or(8), random);
   batch.starts.assign(batch.samples.size(), Rest{experiment.training.rest_rate});
+  batch.observe = experiment.training.observe;
   batch.theta = Parameters::of(theta);
   GradientCheckOptions check_options;
   if (options.step) check_options.step = *options.step;

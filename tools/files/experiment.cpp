@@ -250,6 +250,23 @@ void read_optimizer(Table& table, OptimizerOptions& options) {
   table.require(options.problem());
 }
 
+/// [training.observe]: when relaxations are read.
+void read_observe(Keys& table, Observe& observe) {
+  const auto keys = table.inner("observe", {"", "relaxations are read at a time, settled or not; without this table when they have settled"});
+  if (!keys) return;
+  At at;
+  if (!keys->number("time", at.time, Number::positive, {"device time", "of the first reading, after the start"})) {
+    keys->fail("", "expected 'time', at which relaxations are read after their start");
+  }
+  keys->whole("samples", at.samples, 1, {"", "readings that are averaged"});
+  keys->number("every", at.every, Number::not_negative, {"device time", "between serial readings; 0: as closely as the device reads"});
+  keys->choice<At::Mode>("mode", at.mode, {{"serial", At::Mode::serial}, {"repeat", At::Mode::repeat}},
+                         {"", "readings of one relaxation, one after another; or each of a relaxation of its own"});
+  keys->finish();
+  if (at.mode == At::Mode::repeat && at.every > 0) keys->fail("every", "belongs to mode = 'serial'");
+  observe = at;
+}
+
 void read_training(Keys& keys, TrainingOptions& options) {
   using Start = TrainingOptions::StartFrom;
   keys.whole("epochs", options.epochs, 1, {"", "passes through the training set"});
@@ -260,6 +277,7 @@ void read_training(Keys& keys, TrainingOptions& options) {
              {"", "with `last`: epochs after which a sample starts at rest again; 0: never"});
   keys.number("rest_rate", options.rest_rate, Number::or_infinite,
               {"kT a unit of time", "rate at which inputs rise from rest; inf: they step"});
+  read_observe(keys, options.observe);
   keys.whole("validate_every", options.validate_every, 0,
              {"", "epochs between validations; 0: at the end alone"});
   keys.whole("patience", options.patience, 0,

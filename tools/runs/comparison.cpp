@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "ness/device/error.hpp"
+#include "ness/device/wrapping_device.hpp"
 #include "ness/runs/run.hpp"
 
 namespace ness {
@@ -18,17 +19,17 @@ namespace {
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
 /// A device that has been used before.
-class Aged final : public Device {
+class Aged final : public WrappingDevice {
  public:
-  Aged(Device& device, std::uint64_t age) : device_(device), age_(age) {}
-  const DeviceInfo& info() const override { return device_.info(); }
-  void seek(std::uint64_t ordinal) override { device_.seek(age_ + ordinal); }
+  Aged(Device& device, std::uint64_t age) : WrappingDevice(device), age_(age) {}
+  void seek(std::uint64_t ordinal) override { inner().seek(age_ + ordinal); }
 
  protected:
-  void do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) override { device_.relax(drives, sink, stop); }
+  void do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) override {
+    pass_on(inner(), drives, sink, stop);
+  }
 
  private:
-  Device& device_;
   std::uint64_t age_;
 };
 
@@ -69,7 +70,7 @@ void judge(Trial& trial, Run& run, const Experiment& experiment, const Vector& t
   const Task& task = *experiment.task;
   const auto evaluated = [&](const Dataset& data, Label::Purpose purpose) {
     clean.seek(age);
-    return evaluate(clean, Parameters::of(theta), data, *task.loss, Rest{experiment.training.rest_rate}, purpose, 0);
+    return evaluate(clean, Parameters::of(theta), data, *task.loss, {Rest{experiment.training.rest_rate}, experiment.training.observe}, purpose, 0);
   };
   const Evaluation train = evaluated(task.train, Label::Purpose::probe);
   trial.loss = train.failures == 0 ? train.loss : nan;

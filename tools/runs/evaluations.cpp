@@ -16,12 +16,12 @@ std::vector<SetEvaluation> evaluate_sets(Device& device, const Vector& theta, co
   using Purpose = Label::Purpose;
   const Task& task = *experiment.task;
   const Parameters parameters = Parameters::of(theta);
-  const Start start = Rest{experiment.training.rest_rate};
+  const EvaluationPath path{Rest{experiment.training.rest_rate}, experiment.training.observe};
   std::vector<SetEvaluation> results;
   const auto one = [&](const std::string& name, const Dataset& set, Purpose purpose) {
     if (set.size() == 0) return;
     if (says) says("evaluating the " + grouped(set.size()) + " samples of the " + name + " set from cold starts");
-    results.push_back({name, task.loss->classifies(), evaluate(device, parameters, set, *task.loss, start, purpose, step, stop), {}, {}});
+    results.push_back({name, task.loss->classifies(), evaluate(device, parameters, set, *task.loss, path, purpose, step, stop), {}, {}});
     if (name == "train" && set.size() <= most_shown && set.inputs->width() <= most_shown && !task.loss->classifies()) {
       results.back().inputs.resize(static_cast<Eigen::Index>(set.size()), static_cast<Eigen::Index>(set.inputs->width()));
       Vector levels(static_cast<Eigen::Index>(set.inputs->width()));

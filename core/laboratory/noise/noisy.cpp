@@ -339,24 +339,28 @@ class Noisy::Offsets {
   std::vector<GaussMarkov> octaves_;
 };
 
-Relaxation Noisy::read(Relaxation relaxation, std::uint64_t ordinal) {
+Relaxation Noisy::read(Relaxation relaxation, std::uint64_t ordinal, const Observe& observe) {
+  // The white noise of one reading; the mean of several, whose noise is independent, has less of it.
+  const At* at = std::get_if<At>(&observe);
+  const double share = at != nullptr ? 1 / std::sqrt(static_cast<double>(at->samples)) : 1;
+  const double noise = share * options_.read, current_noise = share * options_.read_current;
   offsets_->add(relaxation.potential, ordinal);
-  if (options_.read > 0) {
+  if (noise > 0) {
     if (relaxation.sigma.size() == 0) relaxation.sigma = Vector::Zero(relaxation.potential.size());
     for (Eigen::Index k = 0; k < relaxation.potential.size(); ++k) {
-      relaxation.potential[k] += options_.read * normal_at(options_.seed, ordinal, read_channels + channel_of(k));
-      relaxation.sigma[k] = joined_error(relaxation.sigma[k], options_.read);
+      relaxation.potential[k] += noise * normal_at(options_.seed, ordinal, read_channels + channel_of(k));
+      relaxation.sigma[k] = joined_error(relaxation.sigma[k], noise);
     }
   }
-  if (options_.read_current > 0 && relaxation.current.size() > 0) {
+  if (current_noise > 0 && relaxation.current.size() > 0) {
     if (relaxation.current_sigma.size() == 0) relaxation.current_sigma = Vector::Zero(relaxation.current.size());
     for (Eigen::Index t = 0; t < relaxation.current.size(); ++t) {
       if (std::isnan(relaxation.current[t])) {
         relaxation.current_sigma[t] = std::numeric_limits<double>::quiet_NaN();
         continue;
       }
-      relaxation.current[t] += options_.read_current * normal_at(options_.seed, ordinal, current_channels + channel_of(t));
-      relaxation.current_sigma[t] = joined_error(relaxation.current_sigma[t], options_.read_current);
+      relaxation.current[t] += current_noise * normal_at(options_.seed, ordinal, current_channels + channel_of(t));
+      relaxation.current_sigma[t] = joined_error(relaxation.current_sigma[t], current_noise);
     }
   }
   return relaxation;
@@ -364,7 +368,7 @@ Relaxation Noisy::read(Relaxation relaxation, std::uint64_t ordinal) {
 
 // ---- the device ------------------------------------------------------------------------------------------------------
 
-Noisy::Noisy(Device& device, const NoiseOptions& options) : device_(device), options_(options), info_(device.info()) {
+Noisy::Noisy(Device& device, const NoiseOptions& options) : WrappingDevice(device), options_(options), info_(device.info()) {
   if (const std::string problem = options.problem(); !problem.empty()) throw std::invalid_argument("noise: " + problem);
   if (adds_noise(options)) info_.identity += " with noise";
   // Variation, cross-talk and resolution alter every relaxation alike.
@@ -391,7 +395,7 @@ Vector Noisy::variation() const {
 void Noisy::seek(std::uint64_t ordinal) {
   if (ordinal >> 62 != 0) throw std::invalid_argument("noise: ordinal " + std::to_string(ordinal) + "; it must be below 2^62");
   ordinal_ = ordinal;
-  device_.seek(ordinal);
+  inner().seek(ordinal);
 }
 
 void Noisy::do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) {
@@ -404,17 +408,15 @@ void Noisy::do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_
       round_sources(altered[i]);
     }
   }
-  device_.relax(
+  inner().relax(
       altered.empty() ? drives : std::span<const Drive>(altered),
       [&](std::size_t index, const Relaxation& relaxation) {
         ordinal_ = first + index + 1;
-        Relaxation row = read(relaxation, first + index);
+        Relaxation row = read(relaxation, first + index, drives[index].observe);
         if (options_.readback) row.theta_readback = knobs_->told(drives[index].theta);
         sink(index, row);
       },
       stop);
 }
-
-SafeReport Noisy::do_make_safe(std::chrono::milliseconds budget, SafeProfile profile) { return device_.make_safe(budget, profile); }
 
 }  // namespace ness

@@ -7,6 +7,36 @@
 
 namespace ness {
 
+namespace {
+
+// Standard error of a mean from the scatter of block means, blocks of `size`: what white noise alone would understate.
+double blocked_error(std::span<const double> residual, std::size_t size) {
+  const std::size_t blocks = residual.size() / size;
+  double sum = 0, squares = 0;
+  for (std::size_t b = 0; b < blocks; ++b) {
+    double mean = 0;
+    for (std::size_t i = 0; i < size; ++i) mean += residual[b * size + i];
+    mean /= static_cast<double>(size);
+    sum += mean;
+    squares += mean * mean;
+  }
+  const double n = static_cast<double>(blocks);
+  return std::sqrt(std::max(0.0, squares - sum * sum / n) / (n - 1) / n);
+}
+
+double largest_blocked_error(std::span<const double> residual, std::size_t size) {
+  double error = 0;
+  for (; residual.size() / size >= 8; size *= 2) error = std::max(error, blocked_error(residual, size));
+  return error;
+}
+
+}  // namespace
+
+double correlated_error(std::span<const double> readings) {
+  if (readings.size() < 2) return std::numeric_limits<double>::quiet_NaN();
+  return std::max(blocked_error(readings, 1), largest_blocked_error(readings, 2));
+}
+
 std::string SettleOptions::problem() const {
   if (!(tolerance > 0) || !std::isfinite(tolerance)) return "tolerance must be a finite number > 0";
   if (!(tau_max >= 0) || !std::isfinite(tau_max)) return "tau_max must be a finite number >= 0";
@@ -36,25 +66,6 @@ void SettleJudge::add(double time, double reading) {
   judge();
 }
 
-namespace {
-
-// Standard error of a mean from the scatter of block means, blocks of `size`: what white noise alone would understate.
-double blocked_error(std::span<const double> residual, std::size_t size) {
-  const std::size_t blocks = residual.size() / size;
-  double sum = 0, squares = 0;
-  for (std::size_t b = 0; b < blocks; ++b) {
-    double mean = 0;
-    for (std::size_t i = 0; i < size; ++i) mean += residual[b * size + i];
-    mean /= static_cast<double>(size);
-    sum += mean;
-    squares += mean * mean;
-  }
-  const double n = static_cast<double>(blocks);
-  return std::sqrt(std::max(0.0, squares - sum * sum / n) / (n - 1) / n);
-}
-
-}  // namespace
-
 void SettleJudge::judge() {
   if (readings_.size() < options_.least) return;
   // The later half: what came before is the approach.
@@ -81,7 +92,7 @@ void SettleJudge::judge() {
   }
   double sigma = std::max(options_.noise, std::sqrt(squares / static_cast<double>(n - 2)));
   double mean_error = sigma / std::sqrt(static_cast<double>(n));
-  for (std::size_t size = 2; n / size >= 8; size *= 2) mean_error = std::max(mean_error, blocked_error(residual, size));
+  mean_error = std::max(mean_error, largest_blocked_error(residual, 2));
   // Correlated noise widens the slope's error as it does the mean's.
   const double slope_error = mean_error * std::sqrt(static_cast<double>(n)) / std::sqrt(tt);
   // The t distribution's longer tails for few readings, to the order that matters here.

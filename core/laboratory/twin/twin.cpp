@@ -152,7 +152,7 @@ void TwinModel::add_gradient(std::span<const Drive> drives, std::span<const Vect
   gradient += added;
 }
 
-TwinDevice::TwinDevice(Device& device, TwinOffsets offsets) : device_(device), offsets_(std::move(offsets)), info_(device.info()) {
+TwinDevice::TwinDevice(Device& device, TwinOffsets offsets) : WrappingDevice(device), offsets_(std::move(offsets)), info_(device.info()) {
   if (const std::string problem = offsets_.problem(info_.parameters, info_.free().size(), info_.clamped().size()); !problem.empty()) throw std::invalid_argument("twin: " + problem);
   if (offsets_.readings() && !info_.reads_every_free_potential()) throw Unsupported("twin: gains and offsets of readings, but not every free potential is read");
   if (offsets_.any()) info_.identity += ", calibrated";
@@ -165,7 +165,7 @@ void TwinDevice::do_relax(std::span<const Drive> drives, const Sink& sink, std::
     impose(offsets_, imposing, drive);
     if (const auto* from = std::get_if<From>(&drive.start); from && offsets_.readings()) drive.start = From{std::make_shared<const Vector>(unread(offsets_, *from->potential))};
   }
-  device_.relax(
+  inner().relax(
       altered,
       [&](std::size_t index, const Relaxation& relaxation) {
         if (!offsets_.readings()) return sink(index, relaxation);
@@ -176,7 +176,5 @@ void TwinDevice::do_relax(std::span<const Drive> drives, const Sink& sink, std::
       },
       stop);
 }
-
-SafeReport TwinDevice::do_make_safe(std::chrono::milliseconds budget, SafeProfile profile) { return device_.make_safe(budget, profile); }
 
 }  // namespace ness

@@ -29,17 +29,17 @@ struct ContrastEstimator::Walk {
   std::uint64_t lost = 0;
 };
 
-std::uint32_t ContrastEstimator::references(const DeviceInfo& info, std::size_t contrasts) const {
+std::uint32_t ContrastEstimator::references(const DeviceInfo& info, std::size_t contrasts, bool at_a_time) const {
   if (!relaxes_freely() || contrasts == 0) return 0;
   if (contrast_options_.references) return *contrast_options_.references;
   const bool restored = info.restores_state && info.reads_every_free_potential();
-  if (!contrast_options_.cancel_drift && (restored || starts_afresh())) return 0;
+  if (!contrast_options_.cancel_drift && (restored || starts_afresh() || at_a_time)) return 0;
   return static_cast<std::uint32_t>(contrasts);
 }
 
 double ContrastEstimator::relaxations(const DeviceInfo& info, double contrasts) const {
   const auto whole = static_cast<std::size_t>(std::ceil(contrasts));
-  const std::uint32_t every = references(info, whole);
+  const std::uint32_t every = references(info, whole, false);
   return (relaxes_freely() ? 1 : 0) + contrasts + (every == 0 ? 0 : std::ceil(static_cast<double>(whole) / every));
 }
 
@@ -57,8 +57,9 @@ bool same_state(const Relaxation& a, const Relaxation& b, double tolerance) {
 
 }  // namespace
 
-ContrastEstimator::Walk ContrastEstimator::walk(const DeviceInfo& info, std::size_t contrasts, std::span<const Relaxation> rows) const {
-  const std::uint32_t every = references(info, contrasts);
+ContrastEstimator::Walk ContrastEstimator::walk(const DeviceInfo& info, std::size_t contrasts, bool at_a_time,
+                                                std::span<const Relaxation> rows) const {
+  const std::uint32_t every = references(info, contrasts, at_a_time);
   Walk at;
   const auto next = [&] {
     at.next_is_free = (at.free.empty() && relaxes_freely()) ||
@@ -77,8 +78,8 @@ ContrastEstimator::Walk ContrastEstimator::walk(const DeviceInfo& info, std::siz
       break;
     }
     // The free state may be on any branch; what is compared with it may not be on another.
-    const bool moved = !first && !starts_afresh() && (row.quality.all() & bit(Flag::other_branch)) != 0;
-    if (moved || (at.next_is_free && !first && !same_state(rows[at.free.front()], row, contrast_options_.return_tolerance))) {
+    const bool moved = !first && !at_a_time && !starts_afresh() && (row.quality.all() & bit(Flag::other_branch)) != 0;
+    if (moved || (!at_a_time && at.next_is_free && !first && !same_state(rows[at.free.front()], row, contrast_options_.return_tolerance))) {
       ++at.lost;
       if (attempts++ == contrast_options_.attempts) {
         at.over = true;
@@ -105,7 +106,7 @@ std::vector<Chain> ContrastEstimator::chains_of(std::shared_ptr<const ContrastPl
   all.reserve(batch.samples.size());
   for (std::size_t i = 0; i < batch.samples.size(); ++i) {
     all.emplace_back([this, shared, &info, &batch, i, restores](std::span<const Relaxation> rows) -> std::optional<Drive> {
-      const Walk at = walk(info, shared->contrasts(i), rows);
+      const Walk at = walk(info, shared->contrasts(i), batch.at_a_time(), rows);
       if (at.over) return std::nullopt;
       Drive drive = batch.free_drive(i);
       const bool first = at.free.empty() && at.contrasts.empty();
@@ -115,7 +116,8 @@ std::vector<Chain> ContrastEstimator::chains_of(std::shared_ptr<const ContrastPl
       Seen seen;
       seen.lost = at.lost;
       if (!at.free.empty()) seen.free = &rows[at.free.front()];
-      if (!starts_afresh()) {
+      // Read at a time, a contrast that went on from the free state would be read at twice that time.
+      if (!starts_afresh() && !batch.at_a_time()) {
         drive.start = Present{};
         if (restores && seen.free != nullptr) drive.start = From{std::make_shared<const Vector>(seen.free->potential)};
       }
@@ -146,12 +148,12 @@ void ContrastEstimator::take_drift_off(const Walk& at, std::span<const Relaxatio
   }
 }
 
-ContrastEstimator::Told ContrastEstimator::tell_apart(const DeviceInfo& info, const ContrastPlan& plan,
+ContrastEstimator::Told ContrastEstimator::tell_apart(const DeviceInfo& info, const Minibatch& batch, const ContrastPlan& plan,
                                                       std::span<const std::vector<Relaxation>> rows) const {
   Told told;
   told.samples.resize(rows.size());
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    const Walk at = walk(info, plan.contrasts(i), rows[i]);
+    const Walk at = walk(info, plan.contrasts(i), batch.at_a_time(), rows[i]);
     told.lost += at.lost;
     if (!at.whole) continue;
     Sample sample;

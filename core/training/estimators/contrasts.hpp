@@ -58,12 +58,12 @@ class ContrastEstimator : public Estimator {
     std::vector<std::optional<Sample>> samples;  ///< [minibatch]; empty: to be left out
     std::uint64_t lost = 0;                      ///< attempts that ended on another branch
   };
-  Told tell_apart(const DeviceInfo& info, const ContrastPlan& plan, std::span<const std::vector<Relaxation>> rows) const;
+  Told tell_apart(const DeviceInfo& info, const Minibatch& batch, const ContrastPlan& plan, std::span<const std::vector<Relaxation>> rows) const;
 
  private:
   struct Walk;
-  std::uint32_t references(const DeviceInfo& info, std::size_t contrasts) const;
-  Walk walk(const DeviceInfo& info, std::size_t contrasts, std::span<const Relaxation> rows) const;
+  std::uint32_t references(const DeviceInfo& info, std::size_t contrasts, bool at_a_time) const;
+  Walk walk(const DeviceInfo& info, std::size_t contrasts, bool at_a_time, std::span<const Relaxation> rows) const;
   void take_drift_off(const Walk& walk, std::span<const Relaxation> rows, Sample& sample) const;
   ContrastOptions contrast_options_;
 };

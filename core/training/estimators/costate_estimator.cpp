@@ -121,7 +121,7 @@ CostateEstimator::Probed CostateEstimator::probe(Device& device, const DeviceInf
     };
   }
   const std::vector<std::vector<Relaxation>> rows = relax_chains(device, chains, stop);
-  const Told told = tell_apart(info, *own, rows);
+  const Told told = tell_apart(info, batch, *own, rows);
   Probed probed;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     probed.relaxations += rows[i].size();
@@ -138,7 +138,7 @@ Gradient CostateEstimator::form(const DeviceInfo& info, const Minibatch& batch, 
                                 std::span<const std::vector<Relaxation>> rows) const {
   Forming forming(info, batch, loss, rows);
   const std::unique_ptr<const ContrastPlan> layout = plan(info, batch, loss);
-  const Told told = tell_apart(info, *layout, rows);
+  const Told told = tell_apart(info, batch, *layout, rows);
   forming.lose(told.lost);
   Contraction parts;
   std::vector<Vector> measured;

@@ -13,6 +13,7 @@ Drive Minibatch::free_drive(std::size_t i) const {
   drive.theta = theta;
   drive.clamp = pattern(i);
   if (!starts.empty()) drive.start = starts[i];
+  drive.observe = observe;
   drive.label = {Label::Purpose::train, 0, step, samples[i]};
   return drive;
 }

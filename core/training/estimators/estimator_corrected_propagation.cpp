@@ -141,7 +141,7 @@ class CorrectedPropagation final : public CostateEstimator {
   void remember(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::span<const std::vector<Relaxation>> rows) override {
     if (!options_.measured) return;
     const HeldSteps steps(info, options_.probe);
-    const Told told = tell_apart(info, *plan(info, batch, loss), rows);
+    const Told told = tell_apart(info, batch, *plan(info, batch, loss), rows);
     std::map<std::uint64_t, Kept> found;  // the same sample may come twice in a minibatch
     for (const std::optional<Sample>& sample : told.samples) {
       if (!sample || !measures(batch, sample->index)) continue;

@@ -39,7 +39,7 @@ class FiniteDifferences final : public ContrastEstimator {
     const std::vector<ParameterStep> steps = steps_of(info, batch.theta);
     Forming forming(info, batch, loss, rows);
     const std::unique_ptr<const ContrastPlan> layout = plan(info, batch, loss);
-    const Told told = tell_apart(info, *layout, rows);
+    const Told told = tell_apart(info, batch, *layout, rows);
     forming.lose(told.lost);
     Vector sum = Vector::Zero(static_cast<Eigen::Index>(info.parameters.size()));
     for (std::size_t i = 0; i < rows.size(); ++i) {

@@ -136,7 +136,7 @@ class Spsa final : public ContrastEstimator {
 
   Gradient form(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::span<const std::vector<Relaxation>> rows) const override {
     Forming forming(info, batch, loss, rows);
-    const Told told = tell_apart(info, *plan(info, batch, loss), rows);
+    const Told told = tell_apart(info, batch, *plan(info, batch, loss), rows);
     forming.lose(told.lost);
     std::vector<const Sample*> used;
     for (std::size_t i = 0; i < rows.size(); ++i) {

@@ -61,7 +61,7 @@ class Walsh final : public ContrastEstimator {
     const std::vector<Swing> all = swings_of(info, batch);
     Forming forming(info, batch, loss, rows);
     const std::unique_ptr<const ContrastPlan> layout = plan(info, batch, loss);
-    const Told told = tell_apart(info, *layout, rows);
+    const Told told = tell_apart(info, batch, *layout, rows);
     forming.lose(told.lost);
     const std::size_t half = half_period(trainable_parameters(info).size());
     Vector differences = Vector::Zero(static_cast<Eigen::Index>(half));  // of the pairs, summed over samples

@@ -196,7 +196,7 @@ Vector MeasuredJacobian::costate(const DeviceInfo& info, const Minibatch& batch,
 void MeasuredJacobian::remember(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::span<const std::vector<Relaxation>> rows) {
   if (!tracks()) return;
   const std::unique_ptr<const ContrastPlan> layout = plan(info, batch, loss);
-  const Told told = tell_apart(info, *layout, rows);
+  const Told told = tell_apart(info, batch, *layout, rows);
   for (const std::optional<Sample>& sample : told.samples) {
     if (!sample) continue;
     Visit found = visit(info, batch, *sample);

@@ -53,6 +53,7 @@ class SampleGradients {
     one.samples = {batch_.samples[i]};
     if (!batch_.variants.empty()) one.variants = {batch_.variants[i]};
     if (!batch_.starts.empty()) one.starts = {batch_.starts[i]};
+    one.observe = batch_.observe;
     one.theta = batch_.theta;
     one.step = batch_.step;
     return estimator_.form(info_, one, loss_, {&rows_[i], 1});

@@ -11,6 +11,7 @@
 #include "ness/device/error.hpp"
 #include "ness/device/parallel.hpp"
 #include "ness/device/random.hpp"
+#include "ness/device/wrapping_device.hpp"
 #include "loop/digest_of_parts.hpp"
 #include "estimators/forming.hpp"
 #include "ness/device/number_text.hpp"
@@ -60,6 +61,9 @@ std::string count_text(std::uint64_t count, const std::string& what) {
 std::string TrainingOptions::problem() const {
   if (epochs == 0) return "epochs 0; at least 1 is needed";
   if (!(rest_rate > 0)) return "rest_rate " + number_text(rest_rate) + "; it must be > 0 (infinite: a step)";
+  if (std::holds_alternative<At>(observe) && start != StartFrom::rest) {
+    return "observe at a time needs start = rest: every relaxation of a sample starts as its first did";
+  }
   if (!(target_loss >= 0) || std::isinf(target_loss))
     return "target_loss " + number_text(target_loss) + "; it must be finite and >= 0";
   if (!(max_left_out >= 0 && max_left_out <= 1))
@@ -94,7 +98,7 @@ std::string TrainingSummary::message() const {
   return text.str();
 }
 
-Evaluation evaluate(Device& device, const Parameters& theta, const Dataset& data, const Loss& loss, Start start,
+Evaluation evaluate(Device& device, const Parameters& theta, const Dataset& data, const Loss& loss, const EvaluationPath& path,
                     Label::Purpose purpose, std::uint64_t step, std::stop_token stop) {
   const std::vector<std::uint32_t> positions = device.info().output_positions();
   Evaluation result;
@@ -107,7 +111,8 @@ Evaluation evaluate(Device& device, const Parameters& theta, const Dataset& data
     for (std::size_t k = 0; k < drives.size(); ++k) {
       drives[k].theta = theta;
       drives[k].clamp = data.pattern(first + k);
-      drives[k].start = start;
+      drives[k].start = path.start;
+      drives[k].observe = path.observe;
       drives[k].label = {purpose, 0, step, first + k};
     }
     const auto take = [&](std::size_t k, const Relaxation& row) {
@@ -131,10 +136,9 @@ Evaluation evaluate(Device& device, const Parameters& theta, const Dataset& data
 
 // The device as training sees it: relaxations are counted and timed as they happen, and the drift of the readings is taken off before an
 // estimator computes a contrast from them. The log, which lies below, has the readings as they were.
-class Trainer::Counted final : public Device {
+class Trainer::Counted final : public WrappingDevice {
  public:
-  Counted(Device& device, State& state) : device_(device), state_(state) {}
-  const DeviceInfo& info() const override { return device_.info(); }
+  Counted(Device& device, State& state) : WrappingDevice(device), state_(state) {}
   /// What follows is counted from state.relaxations on.
   void recount() { made_ = 0; }
   /// Device time since the last call: of a step that is abandoned none is counted, as none of its relaxations is.
@@ -142,7 +146,7 @@ class Trainer::Counted final : public Device {
   /// One relaxation, its readings as they are.
   Relaxation raw(const Drive& drive, std::stop_token stop) {
     Relaxation found;
-    device_.relax({&drive, 1}, [&](std::size_t, const Relaxation& row) { found = row; }, stop);
+    inner().relax({&drive, 1}, [&](std::size_t, const Relaxation& row) { found = row; }, stop);
     time(found);
     return found;
   }
@@ -151,7 +155,7 @@ class Trainer::Counted final : public Device {
   void do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) override {
     // Checked already, against the same info.
     pass_on(
-        device_, drives,
+        inner(), drives,
         [&](std::size_t index, const Relaxation& row) {
           time(row);
           const auto place = static_cast<double>(state_.relaxations + made_++);
@@ -174,7 +178,6 @@ class Trainer::Counted final : public Device {
     spent_ += row.timing.read - (runs_on ? state_.last_read : row.timing.start);
     state_.last_read = row.timing.read;
   }
-  Device& device_;
   State& state_;
   std::uint64_t made_ = 0;
   double spent_ = 0;
@@ -267,6 +270,7 @@ class Trainer::Loop {
     drive.theta = state_.reference;
     drive.clamp = trainer_.task_.train.pattern(0);
     drive.start = Rest{options_.rest_rate};
+    drive.observe = options_.observe;
     drive.label = {Label::Purpose::probe, 0, state_.step, 0};
     Relaxation found = device_.raw(drive, stop_);
     ++state_.relaxations;
@@ -520,7 +524,7 @@ class Trainer::Loop {
 
   void validate(EpochReport& report) {
     const Dataset& set = trainer_.task_.validation;
-    const Evaluation evaluation = evaluate(trainer_.device_, state_.theta, set, *trainer_.task_.loss, Rest{options_.rest_rate},
+    const Evaluation evaluation = evaluate(trainer_.device_, state_.theta, set, *trainer_.task_.loss, {Rest{options_.rest_rate}, options_.observe},
                                            Label::Purpose::validation, state_.step, stop_);
     state_.relaxations += set.size();
     state_.last_read = 0;  // their time is not that of training
@@ -621,6 +625,7 @@ Minibatch Trainer::minibatch(const State& state, std::uint64_t epoch, std::uint6
   batch.theta = state.theta;
   batch.step = state.step;
   batch.threads = options_.threads;
+  batch.observe = options_.observe;
   const std::uint32_t variants = task_.train.inputs->variants();
   const bool restart = options_.restart_every > 0 && epoch % options_.restart_every == 0;
   batch.samples.reserve(count);

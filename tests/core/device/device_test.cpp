@@ -123,6 +123,41 @@ TEST_CASE("a drive out of limits is refused with value and limit", "[device]") {
   CHECK_THAT(refused(drive), Catch::Contains("0 samples"));
   drive.observe = At{std::numeric_limits<double>::infinity(), 1};
   CHECK_THAT(refused(drive), Catch::Contains("time inf"));
+  drive.observe = At{1, 2, -1};
+  CHECK_THAT(refused(drive), Catch::Contains("every -1"));
+}
+
+TEST_CASE("a device states which readings at a time it offers, and others are refused before anything is imposed", "[device]") {
+  toy::Network network;
+  const Drive good = good_drive(network);
+  DeviceInfo info = network.info();
+  const auto refused = [&](const Drive& drive) -> std::string {
+    try {
+      check_drive(info, drive, "drive 0");
+    } catch (const std::invalid_argument& error) {
+      return error.what();
+    }
+    return "";
+  };
+  Drive drive = good;
+  drive.observe = At{1, 4, 0.5, At::Mode::serial};
+  CHECK(refused(drive).empty());
+  info.reads_serial = false;
+  CHECK_THAT(refused(drive), Catch::Contains("does not read several times in one relaxation"));
+  drive.observe = At{1, 4, 0, At::Mode::repeat};
+  CHECK_THAT(refused(drive), Catch::Contains("does not repeat a relaxation"));
+  CHECK_THROWS_AS(check_drive(info, drive, "drive 0"), Unsupported);
+  info.reads_repeat = true;
+  CHECK(refused(drive).empty());
+  drive.observe = At{1, 4, 0.5, At::Mode::repeat};
+  CHECK_THAT(refused(drive), Catch::Contains("belongs to serial readings"));
+  drive.observe = At{1, 4, 0, At::Mode::repeat};
+  drive.start = Present{};
+  CHECK_THAT(refused(drive), Catch::Contains("from the present state"));
+  // One reading is the same in either mode.
+  info.reads_serial = info.reads_repeat = false;
+  drive.observe = At{1, 1};
+  CHECK(refused(drive).empty());
 }
 
 TEST_CASE("an infinite parameter is allowed where the range says so", "[device]") {

@@ -827,3 +827,27 @@ TEST_CASE("unusable noise options are refused", "[noisy]") {
   CHECK_FALSE(none.any());
   CHECK_THROWS_WITH(silent.seek(std::uint64_t{1} << 62), Catch::Contains("4611686018427387904"));
 }
+
+TEST_CASE("the mean of several readings has less noise than one, by the root of their number", "[noise]") {
+  toy::Network network;
+  NoiseOptions options;
+  options.read = 0.1;
+  options.seed = 3;
+  Noisy device(network, options);
+  Drive drive;
+  drive.theta = Parameters::of(network.example_theta());
+  drive.clamp = pattern_of(Vector{{0.5, 1.0}});
+  const Vector clean = network.relax(drive).potential;
+  for (const std::uint32_t samples : {1u, 25u}) {
+    drive.observe = At{1, samples};
+    constexpr int runs = 2000;
+    double squares = 0;
+    for (int i = 0; i < runs; ++i) {
+      const Relaxation row = device.relax(drive);
+      squares += (row.potential - clean).squaredNorm() / static_cast<double>(clean.size());
+      CHECK(row.sigma[0] == Approx(0.1 / std::sqrt(samples)));
+    }
+    // 6000 numbers: their mean square is known to 1.8 %.
+    CHECK(squares / runs == Approx(0.01 / samples).epsilon(0.09));
+  }
+}

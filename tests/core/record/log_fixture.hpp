@@ -46,6 +46,7 @@ inline DeviceInfo small_info() {
   info.environment = {{"temperature", "K"}, {"leakage", "A"}};
   info.restores_state = true;
   info.deterministic = true;
+  info.reads_repeat = true;
   info.current_unit = "nA";
   info.time_unit = "s";
   info.arithmetic = "scalar";
@@ -98,7 +99,8 @@ inline Drive drive_of(std::uint64_t i, const std::shared_ptr<const PatternSet>& 
   if (i % 4 == 1) drive.start = Present{};
   if (i % 4 == 2) drive.start = From{std::make_shared<const Vector>(vector_of({x, 0, 1}))};
   if (i % 8 == 4) drive.start = Rest{0.5};
-  if (i % 5 == 3) drive.observe = At{x + 1, 7};
+  if (i % 5 == 3) drive.observe = At{x + 1, 7, x / 2, At::Mode::serial};
+  if (i % 10 == 9 && !std::holds_alternative<Present>(drive.start)) drive.observe = At{x + 1, 3, 0, At::Mode::repeat};
   drive.label = {static_cast<Label::Purpose>(i % 5), static_cast<std::uint32_t>(i % 3), i / 3, i * i};
   return drive;
 }
@@ -132,13 +134,13 @@ inline void check_row(const LogRow& row, const Drive& drive, const Relaxation& r
   CHECK(same_bits(row.nudge, drive.nudge));
   CHECK(static_cast<std::size_t>(row.start) == drive.start.index());
   const Rest* rest = std::get_if<Rest>(&drive.start);
-  CHECK(same_bits(row.rest_rate, rest ? rest->rate : 0));
+  CHECK(same_bits(row.rest_rate, rest ? rest->rate : std::numeric_limits<double>::infinity()));
   const From* from = std::get_if<From>(&drive.start);
   CHECK(row.start_digest == (from ? digest(*from->potential) : 0));
   const At* at = std::get_if<At>(&drive.observe);
   CHECK(row.at == (at != nullptr));
   CHECK(same_bits(row.observe.time, at ? at->time : At{}.time));
-  CHECK(row.observe.samples == (at ? at->samples : At{}.samples));
+  CHECK(row.observe == (at ? *at : At{}));
   CHECK(row.label.purpose == drive.label.purpose);
   CHECK(row.label.position == drive.label.position);
   CHECK(row.label.step == drive.label.step);

@@ -130,19 +130,19 @@ TEST_CASE("a drive that differs from the recorded one is refused with the row an
 
   drive = at(7);
   drive.theta.overrides.pop_back();
-  CHECK(mismatch(replay, drive) == "row 7: the number of overrides is 1, recorded 2");
+  CHECK(mismatch(replay, drive) == "row 7: the number of entries of override parameter is 1, recorded 2");
   drive = at(7);
   drive.theta.overrides[1].first = 2;
-  CHECK(mismatch(replay, drive) == "row 7: override[1] parameter is 2, recorded 1");
+  CHECK(mismatch(replay, drive) == "row 7: override parameter[1] is 2, recorded 1");
   drive = at(7);
   drive.theta.overrides[0].second = 2;
   CHECK(mismatch(replay, drive) == "row 7: override[0] is 2, recorded 1.1000000000000001");
   drive = at(7);
   drive.holds[0].level = 4;
-  CHECK(mismatch(replay, drive) == "row 7: hold[0] level is 4, recorded 0.3666666666666667");
+  CHECK(mismatch(replay, drive) == "row 7: hold level[0] is 4, recorded 0.3666666666666667");
   drive = at(7);
   drive.holds.clear();
-  CHECK(mismatch(replay, drive) == "row 7: the number of holds is 0, recorded 1");
+  CHECK(mismatch(replay, drive) == "row 7: the number of entries of hold terminal is 0, recorded 1");
 
   drive = at(9);
   drive.start = Rest{};
@@ -160,8 +160,13 @@ TEST_CASE("a drive that differs from the recorded one is refused with the row an
   drive.observe = Settled{};
   CHECK(mismatch(replay, drive) == "row 3: reading is when settled, recorded at a time");
   drive = at(3);
-  drive.observe = At{4, 8};
+  drive.observe = At{4, 8, 1.5};
   CHECK(mismatch(replay, drive) == "row 3: samples of a reading is 8, recorded 7");
+  drive.observe = At{4, 7, 2};
+  CHECK(mismatch(replay, drive) == "row 3: time between readings is 2, recorded 1.5");
+  drive = at(19);
+  drive.observe = At{20, 3, 0, At::Mode::serial};
+  CHECK(mismatch(replay, drive) == "row 19: mode of reading is serial, recorded repeat");
 
   drive = at(4);
   drive.label.sample = 5;

@@ -44,7 +44,7 @@ struct Setup {
     trainer.observe(steps);
     return from != nullptr ? trainer.resume(*from) : trainer.run(network.example_theta());
   }
-  double clean_loss(const Vector& theta) { return evaluate(network, Parameters::of(theta), task.train, *task.loss, Rest{}, Label::Purpose::test, 0).loss; }
+  double clean_loss(const Vector& theta) { return evaluate(network, Parameters::of(theta), task.train, *task.loss, {Rest{}}, Label::Purpose::test, 0).loss; }
 };
 
 NoiseOptions read_noise(double sigma) {

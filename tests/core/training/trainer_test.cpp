@@ -6,6 +6,7 @@
 
 #include "core/device/toy_device.hpp"
 #include "device_contract.hpp"
+#include "ness/device/wrapping_device.hpp"
 #include "ness/laboratory/noisy.hpp"
 #include "ness/training/trainer.hpp"
 
@@ -365,7 +366,7 @@ TEST_CASE("validation decides which parameters were best, and when to stop", "[t
   CHECK(summary.best_validation_loss == best);
   CHECK(same_bits(summary.best_theta, s.record.thetas[3 * (best_epoch + 1) - 1]));
   // What was reported is what an evaluation finds.
-  const Evaluation evaluation = evaluate(s.network, Parameters::of(summary.best_theta), s.task.validation, *s.task.loss, Rest{},
+  const Evaluation evaluation = evaluate(s.network, Parameters::of(summary.best_theta), s.task.validation, *s.task.loss, {Rest{}},
                                          Label::Purpose::test, 0);
   CHECK(evaluation.loss == best);
   CHECK(summary.relaxations == s.record.rows.size());
@@ -684,7 +685,7 @@ TEST_CASE("an evaluation counts what settled", "[evaluate]") {
   const CrossEntropy loss(4);
   for (int i = 0; i < 7; ++i) task.train.targets(i, 0) = i % 2;
   const Parameters theta = Parameters::of(network.example_theta());
-  const Evaluation evaluation = evaluate(network, theta, task.train, loss, Rest{}, Label::Purpose::test, 9);
+  const Evaluation evaluation = evaluate(network, theta, task.train, loss, {Rest{}}, Label::Purpose::test, 9);
   CHECK(evaluation.samples == 6);
   CHECK(evaluation.failures == 1);
   double sum = 0;
@@ -704,4 +705,88 @@ TEST_CASE("an evaluation counts what settled", "[evaluate]") {
   }
   CHECK(evaluation.loss == Approx(sum / 6).epsilon(1e-14));
   CHECK(evaluation.accuracy == Approx(correct / 7.0));  // the failure counts as wrong
+}
+
+namespace {
+
+// Asks the device it is given for what is not a relaxation.
+class Asking final : public Estimator {
+ public:
+  std::string_view name() const override { return inner_->name(); }
+  std::string unmet_needs(const DeviceInfo& info) const override { return inner_->unmet_needs(info); }
+  double cost(const DeviceInfo& info) const override { return inner_->cost(info); }
+  std::uint64_t prepare(Device& device, const DeviceInfo&, const Minibatch&, const Loss&, std::stop_token) override {
+    device.seek(5);
+    report = device.make_safe(std::chrono::milliseconds(1), SafeProfile::emergency);
+    return 0;
+  }
+  std::vector<Chain> chains(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const override {
+    return inner_->chains(info, batch, loss);
+  }
+  Gradient form(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
+                std::span<const std::vector<Relaxation>> rows) const override {
+    return inner_->form(info, batch, loss, rows);
+  }
+  SafeReport report;
+
+ private:
+  std::unique_ptr<Estimator> inner_ = finite_differences({});
+};
+
+// Cannot be made safe, and says so.
+class Stuck final : public WrappingDevice {
+ public:
+  explicit Stuck(Device& inner) : WrappingDevice(inner) {}
+  void seek(std::uint64_t ordinal) override { sought.push_back(ordinal); }
+  std::vector<std::uint64_t> sought;
+  std::vector<Drive> drives;
+
+ protected:
+  void do_relax(std::span<const Drive> asked, const Sink& sink, std::stop_token stop) override {
+    drives.insert(drives.end(), asked.begin(), asked.end());
+    pass_on(inner(), asked, sink, stop);
+  }
+  SafeReport do_make_safe(std::chrono::milliseconds, SafeProfile) override { return {.safe = false, .stuck = {"gate"}}; }
+};
+
+}  // namespace
+
+TEST_CASE("what an estimator asks of the device during training reaches the device", "[trainer]") {
+  toy::Network network;
+  Stuck device(network);
+  Task task;
+  task.train = {std::make_shared<DensePatterns>("two", RowMatrix::Constant(1, 2, 1.0)), {0}, RowMatrix::Constant(1, 1, 0.5)};
+  task.loss = std::make_shared<SquaredError>();
+  Asking estimator;
+  const ParameterSpace space(device.info());
+  Trainer(device, estimator, task, space, {}, {.epochs = 1}).run(network.example_theta());
+  CHECK(device.sought == std::vector<std::uint64_t>{0, 5});
+  CHECK_FALSE(estimator.report.safe);
+  CHECK(estimator.report.stuck == std::vector<std::string>{"gate"});
+}
+
+TEST_CASE("training that reads at a time reads so in every relaxation, each from the start of its sample", "[trainer]") {
+  toy::Network network;
+  Stuck device(network);
+  Task task;
+  task.train = {std::make_shared<DensePatterns>("two", RowMatrix::Constant(1, 2, 1.0)), {0}, RowMatrix::Constant(1, 1, 0.5)};
+  task.validation = task.train;
+  task.loss = std::make_shared<SquaredError>();
+  const ParameterSpace space(device.info());
+  TrainingOptions options{.epochs = 2};
+  const At at{3, 4, 0.25};
+  options.observe = at;
+  options.validate_every = 1;
+  for (const auto& estimator : {finite_differences({}), equilibrium_propagation(std::make_shared<toy::Network>(), {})}) {
+    device.drives.clear();
+    Trainer(device, *estimator, task, space, {}, options).run(network.example_theta());
+    CHECK(device.drives.size() > 4);
+    for (const Drive& drive : device.drives) {
+      CHECK(std::holds_alternative<Rest>(drive.start));
+      REQUIRE(std::holds_alternative<At>(drive.observe));
+      CHECK(std::get<At>(drive.observe) == at);
+    }
+  }
+  options.start = TrainingOptions::StartFrom::last;
+  CHECK_THAT(options.problem(), Catch::Contains("start = rest"));
 }

@@ -147,6 +147,68 @@ TEST_CASE("observed at a time, a relaxation is the transient, with the distance 
   CHECK(row.timing.bound == Approx(final_value - expected).margin(1e-6));
 }
 
+TEST_CASE("serial readings are averaged over their times, repeated ones are all the first; the network goes on from the last") {
+  // A leaky node behind a conductor relaxes as mu(t) = end (1 - exp(-t / tau)), end = x G / (G + g), tau = C / (G + g).
+  NetworkSpec spec;
+  add_node(spec, true);
+  add_node(spec, false, leak(0.5, 0, 3));
+  add_edge(spec, 0, 1, linear(2));
+  spec.graph.outputs = {1};
+  const auto network = shared(spec);
+  Simulation device(network);
+  const double end = 1.5 * 2 / 2.5, tau = 3 / 2.5;
+  const auto mu = [&](double t) { return end * (1 - std::exp(-t / tau)); };
+  Drive drive = drive_of(*network, Vector::Constant(1, 1.5));
+  drive.observe = At{0.5, 3, 0.25, At::Mode::serial};
+  const Relaxation serial = device.relax(drive);
+  CHECK(serial.potential[0] == Approx((mu(0.5) + mu(0.75) + mu(1.0)) / 3).margin(1e-7));
+  CHECK(serial.timing.settled == 0.5);
+  CHECK(serial.timing.read == 1.0);
+  CHECK(serial.timing.bound == Approx(end - mu(1.0)).margin(1e-6));
+  // From the state at its last reading, not from the mean.
+  Drive on = drive;
+  on.start = Present{};
+  on.observe = At{0.5, 1};
+  CHECK(device.relax(on).potential[0] == Approx(mu(1.5)).margin(1e-7));
+
+  drive.observe = At{0.5, 3, 0, At::Mode::repeat};
+  const Relaxation repeated = device.relax(drive);
+  CHECK(repeated.potential[0] == Approx(mu(0.5)).margin(1e-7));
+  CHECK(repeated.timing.read == 0.5);
+}
+
+TEST_CASE("gradients of what is read at a time: every member of a chain starts as its free relaxation did") {
+  // L = (mu(t) - 1)^2 of the node above; by hand d mu / dG = end' (1 - e) + end (t / C) e, e = exp(-t (G + g) / C), end' = x g / (G + g)^2.
+  NetworkSpec spec;
+  add_node(spec, true);
+  add_node(spec, false, leak(0.5, 0, 3));
+  add_edge(spec, 0, 1, linear(2));
+  spec.graph.outputs = {1};
+  const auto network = shared(spec);
+  const double x = 1.5, G = 2, g = 0.5, C = 3, t = 0.8, e = std::exp(-t * (G + g) / C), end = x * G / (G + g);
+  const double mu = end * (1 - e), by_G = x * g / ((G + g) * (G + g)) * (1 - e) + end * t / C * e;
+  Dataset data;
+  data.inputs = std::make_shared<DensePatterns>("one", RowMatrix::Constant(1, 1, x));
+  data.rows = {0};
+  data.targets = RowMatrix::Constant(1, 1, 1.0);
+  Simulation device(network);
+  Minibatch batch;
+  batch.data = &data;
+  batch.samples = {0};
+  batch.theta = Parameters::of(network->theta());
+  batch.observe = At{t, 2, 0, At::Mode::repeat};
+  const SquaredError loss;
+  FiniteDifferenceOptions options;
+  options.contrasts.references = 1;  // none of which may be taken for a lost branch
+  const Gradient gradient = estimate(device, *finite_differences(options), batch, loss);
+  REQUIRE(gradient.used == 1);
+  const auto info = network->parameter_info();
+  std::size_t index = 0;
+  while (info[index].kind != "G") ++index;
+  // Central differences of 1e-4 of G: an error of 1e-8, and that of the integration, 1e-8 of mu, over 4e-4.
+  CHECK(gradient.value[static_cast<Eigen::Index>(index)] == Approx(2 * (mu - 1) * by_G).epsilon(2e-4));
+}
+
 TEST_CASE("a restored start whose branch has ended settles elsewhere and says so") {
   // The node of steady_state_test: its low branch, where the dot is empty, has ended at x = 3.5.
   NetworkSpec spec;

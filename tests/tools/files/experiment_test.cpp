@@ -436,3 +436,16 @@ TEST_CASE("every estimator has a long name, and the short ones mean the same") {
   CHECK(estimator_entry("fd-central").name == "finite-differences-central");
   CHECK_THROWS_WITH(estimator_entry("backprop"), Catch::Contains("no estimator 'backprop'") && Catch::Contains("'adjoint'"));
 }
+
+TEST_CASE("when relaxations are read is a table of the training") {
+  CHECK(std::holds_alternative<Settled>(load(base).training.observe));
+  const Experiment timed = load(base + "[training.observe]\ntime = 2.5\nsamples = 4\nevery = 0.5\n");
+  REQUIRE(std::holds_alternative<At>(timed.training.observe));
+  CHECK(std::get<At>(timed.training.observe) == At{2.5, 4, 0.5, At::Mode::serial});
+  CHECK(std::get<At>(load(base + "[training.observe]\ntime = 1\nmode = \"repeat\"\n").training.observe) == At{1, 1, 0, At::Mode::repeat});
+  CHECK_THAT(refusal(base + "[training.observe]\nsamples = 4\n"), Catch::Contains("expected 'time'"));
+  CHECK_THAT(refusal(base + "[training.observe]\ntime = 0\n"), Catch::Contains("training.observe.time") && Catch::Contains("> 0"));
+  CHECK_THAT(refusal(base + "[training.observe]\ntime = 1\ntimes = 3\n"), Catch::Contains("unknown key"));
+  CHECK_THAT(refusal(base + "[training.observe]\ntime = 1\nmode = \"repeat\"\nevery = 2\n"), Catch::Contains("serial"));
+  CHECK_THAT(refusal(base + "[training]\nstart = \"last\"\n[training.observe]\ntime = 1\n"), Catch::Contains("start = rest"));
+}

@@ -53,9 +53,17 @@ using Start = std::variant<Rest, Present, From>;
 /// Read when settled.
 struct Settled {};
 /// Read at a time after the start (units of the device's time), settled or not; the mean of `samples` readings.
+///
+/// serial: the readings follow one another in one relaxation, the first at `time`, then one every `every` (0: as closely as the
+/// device reads). repeat: each reading is at `time` of a relaxation of its own, which starts as the drive says (from rest, or
+/// from a restored state): readings that do not depend on one another. A device states which it offers (DeviceInfo).
 struct At {
+  enum class Mode : std::uint8_t { serial, repeat };
   double time = 0;
   std::uint32_t samples = 1;
+  double every = 0;           ///< between serial readings, units of the device's time
+  Mode mode = Mode::serial;
+  bool operator==(const At&) const = default;
 };
 using Observe = std::variant<Settled, At>;
 

@@ -53,6 +53,9 @@ class Keys {
   /// Throws, saying where the key is (or the table, where the key is empty or not given).
   [[noreturn]] virtual void fail(const std::string& key, const std::string& message) const = 0;
 
+  /// Throws for the first key that is given and that nobody asked for: after the last reader.
+  virtual void finish() const {}
+
   bool whole(const std::string& key, std::uint64_t& value, std::uint64_t low, const About& about) {
     return whole(key, value, low, largest_whole, about);
   }

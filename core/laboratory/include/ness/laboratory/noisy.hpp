@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "ness/device/device.hpp"
+#include "ness/device/wrapping_device.hpp"
 
 namespace ness {
 
@@ -51,7 +51,7 @@ struct NoiseOptions {
 /// Adds noise to another device. Every number drawn is a function of (seed, ordinal of the relaxation, channel), so that
 /// threads, batches, order and resuming change nothing; what jumps is summed from its first jump. Values that leave a
 /// parameter's, level's or nudge's range are put at its end. Outlives neither: keeps a reference to the device.
-class Noisy final : public Device {
+class Noisy final : public WrappingDevice {
  public:
   /// Throws std::invalid_argument for unusable options, for jump_kinds that the device has not, and for cross-talk where no two
   /// knobs couple, or more than cross_talk_limit of a kind.
@@ -65,15 +65,13 @@ class Noisy final : public Device {
 
  protected:
   void do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) override;
-  SafeReport do_make_safe(std::chrono::milliseconds budget, SafeProfile profile) override;
 
  private:
   class Knobs;    // parameters, on their way to the device
   class Offsets;  // of readings
   Pattern imposed(const Pattern& clamp) const;
   void round_sources(Drive& drive) const;
-  Relaxation read(Relaxation relaxation, std::uint64_t ordinal);
-  Device& device_;
+  Relaxation read(Relaxation relaxation, std::uint64_t ordinal, const Observe& observe);
   NoiseOptions options_;
   DeviceInfo info_;
   std::vector<std::uint32_t> clamped_, nudgeable_;

@@ -52,6 +52,11 @@ class SettleJudge {
   SettleVerdict verdict_;
 };
 
+/// Standard error of the mean of readings that may depend on one another: from their scatter, and from that of means over
+/// blocks of 2, 4, .. readings (at least 8 blocks), whichever says more (H. Flyvbjerg and H. G. Petersen, J. Chem. Phys. 91
+/// (1989) 461). NaN for fewer than two readings.
+double correlated_error(std::span<const double> readings);
+
 /// True if a burst of readings at short aperture scatters more than `noise` (standard deviation of one reading) explains, at a
 /// chance of about 1e-6 of saying so of noise alone: an oscillation that long averages hide.
 bool oscillates(std::span<const double> burst, double noise);

@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "ness/device/device.hpp"
 #include "ness/device/model.hpp"
+#include "ness/device/wrapping_device.hpp"
 
 namespace ness {
 
@@ -66,19 +66,16 @@ class TwinModel final : public Model {
 /// A device seen through the offsets: told setpoints it relaxes with the parameters they stand for, and is read with gains and offsets. A
 /// state to start from is one as it was read. Keeps a reference to the device, whose every free potential must be readable where the
 /// offsets speak of readings.
-class TwinDevice final : public Device {
+class TwinDevice final : public WrappingDevice {
  public:
   /// Throws std::invalid_argument with TwinOffsets::problem(), Unsupported where readings are missing.
   TwinDevice(Device& device, TwinOffsets offsets);
   const DeviceInfo& info() const override { return info_; }
-  void seek(std::uint64_t ordinal) override { device_.seek(ordinal); }
 
  protected:
   void do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) override;
-  SafeReport do_make_safe(std::chrono::milliseconds budget, SafeProfile profile) override;
 
  private:
-  Device& device_;
   TwinOffsets offsets_;
   DeviceInfo info_;
 };

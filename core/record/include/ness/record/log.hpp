@@ -8,6 +8,7 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -91,13 +92,14 @@ struct LogRow {
   std::vector<Hold> holds;
   Vector nudge;                        ///< empty: none
   enum class StartKind : std::uint8_t { rest, present, from } start = StartKind::rest;
-  double rest_rate = 0;
+  double rest_rate = std::numeric_limits<double>::infinity();  ///< Rest::rate; infinite: a step, or no start from rest
   std::uint64_t start_digest = 0;      ///< of From::potential
   bool at = false;
   At observe;
   Label label;
   Relaxation relaxation;
   std::string fault;
+  double recorded = 0;                 ///< s since the run was started
 };
 
 /// Reads a log, clipped to its counted rows. Throws LogError: not a log, damaged (says whether `ness inspect --repair` can

@@ -26,6 +26,7 @@ struct Minibatch {
   std::vector<std::uint64_t> samples;   ///< indices into data
   std::vector<std::uint32_t> variants;  ///< [samples] of the patterns; empty: variant 0
   std::vector<Start> starts;            ///< [samples] of the free relaxations; empty: Rest
+  Observe observe = Settled{};          ///< when every relaxation of the chains is read
   Parameters theta;
   std::uint64_t step = 0;
   unsigned threads = 1;                 ///< for work over the samples (0: all cores); no figure depends on it
@@ -33,6 +34,8 @@ struct Minibatch {
 
   Pattern pattern(std::size_t i) const { return data->pattern(samples[i], variants.empty() ? 0 : variants[i]); }
   std::span<const double> target(std::size_t i) const { return data->target(samples[i]); }
+  /// Read at a time, not when settled: contrasts then start as the free relaxation does, and no branch can be kept.
+  bool at_a_time() const { return std::holds_alternative<At>(observe); }
   /// The free relaxation of sample i: no nudge, its start, labelled for training.
   Drive free_drive(std::size_t i) const;
 };

@@ -27,6 +27,9 @@ struct TrainingOptions {
   enum class StartFrom : std::uint8_t { rest, last, present } start = StartFrom::rest;
   std::uint64_t restart_every = 0;
   double rest_rate = std::numeric_limits<double>::infinity();  ///< Rest::rate
+  /// When every relaxation of the training and of its evaluations is read. At a time: contrasts start as their free relaxation
+  /// does, and the test that a branch was kept is off, since no state is a steady one.
+  Observe observe = Settled{};
   std::uint64_t validate_every = 0;  ///< epochs between validations (from rest); 0: only at the end, if there is a set
   std::uint64_t patience = 0;        ///< validations without a better loss before stopping early; 0: off
   /// Stop after an epoch whose mean training loss is below; 0: off. With one step an epoch the theta that was measured is kept. An epoch
@@ -76,7 +79,7 @@ struct StepReport {
   std::uint64_t theta_before = 0, theta_after = 0;  ///< digests
 };
 
-/// A loss over a set, from relaxations at rest.
+/// A loss over a set.
 struct Evaluation {
   double loss = 0;
   double accuracy = 0;         ///< classifying losses
@@ -84,8 +87,13 @@ struct Evaluation {
   std::uint64_t failures = 0;  ///< not usable: they count as wrong in the accuracy and are left out of the loss
   Matrix outputs;              ///< [n x n_outputs]; NaN where not usable
 };
-Evaluation evaluate(Device& device, const Parameters& theta, const Dataset& data, const Loss& loss, Start start, Label::Purpose purpose,
-                    std::uint64_t step, std::stop_token stop = {});
+/// How the relaxations of an evaluation begin, and when they are read.
+struct EvaluationPath {
+  Start start = Rest{};
+  Observe observe = Settled{};
+};
+Evaluation evaluate(Device& device, const Parameters& theta, const Dataset& data, const Loss& loss, const EvaluationPath& path,
+                    Label::Purpose purpose, std::uint64_t step, std::stop_token stop = {});
 
 /// After an epoch.
 struct EpochReport {

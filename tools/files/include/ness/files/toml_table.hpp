@@ -66,7 +66,7 @@ class Table final : public Keys {
   /// Throws FileError at the key (or at the table, where the key is absent or empty).
   [[noreturn]] void fail(const std::string& key, const std::string& message) const override;
   /// Throws for the first key that nobody asked for, naming the nearest one known.
-  void finish() const;
+  void finish() const override;
 
  private:
   friend class Document;

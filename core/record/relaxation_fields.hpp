@@ -1,0 +1,330 @@
+// The fields of a row of relaxations: each named once, with what it is, where it comes from and where it goes.
+//
+// To log something more of a drive or of a relaxation: its member in Drive or Relaxation, its member in LogRow, and one line in
+// each_field. The writer, the reader, the page of the log's format and the comparison of a replay walk this list.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "ness/device/digest.hpp"
+#include "ness/record/log.hpp"
+#include "log_layout.hpp"
+
+namespace ness::log_layout {
+
+/// What is logged of one relaxation.
+struct Given {
+  const Drive& drive;
+  const Relaxation& relaxation;
+  std::uint32_t pattern_set = 0;
+  std::string_view fault = {};
+  double recorded = 0;  ///< s since the run was started
+  struct Scratch {      ///< for readings of which only the outputs are logged
+    std::vector<double> numbers;
+    std::vector<std::uint16_t> flags;
+    std::vector<double>& of(double) { return numbers; }
+    std::vector<std::uint16_t>& of(std::uint16_t) { return flags; }
+  };
+  Scratch* scratch = nullptr;
+};
+
+/// How a value is written where a replay finds another.
+enum class Shown : std::uint8_t { number, hexadecimal, start, observe, mode, purpose };
+
+/// What is said of a field.
+struct FieldText {
+  const char* name;          ///< of its dataset
+  std::string_view unit;
+  const char* meaning;
+  const char* compared = ""; ///< its name where a replay compares it with the record; empty: it is not compared
+  Shown shown = Shown::number;
+  std::uint64_t since = 1;   ///< version of the format that it came with
+};
+
+/// Where a field goes in a LogRow.
+template <class Member>
+struct In {
+  Member member;
+  template <class T>
+  void set(LogRow& row, T&& value) const {
+    auto& place = member(row);
+    place = static_cast<std::remove_reference_t<decltype(place)>>(std::forward<T>(value));
+  }
+  decltype(auto) get(const LogRow& row) const { return member(row); }
+};
+template <class Member>
+In(Member) -> In<Member>;
+
+/// A field that is one member of each entry of a list in a LogRow.
+template <class List, class Entry>
+struct Each {
+  List list;
+  Entry entry;
+  template <class Values>
+  void set(LogRow& row, const Values& values) const {
+    auto& all = list(row);
+    if (all.size() < values.size()) all.resize(values.size());
+    for (std::size_t i = 0; i < values.size(); ++i) entry(all[i]) = values[i];
+  }
+  auto get(const LogRow& row) const {
+    std::vector<std::remove_cvref_t<decltype(entry(list(row)[0]))>> values;
+    for (const auto& one : list(row)) values.push_back(entry(one));
+    return values;
+  }
+};
+template <class List, class Entry>
+Each(List, Entry) -> Each<List, Entry>;
+
+inline At at_of(const Drive& drive) {
+  const At* at = std::get_if<At>(&drive.observe);
+  return at != nullptr ? *at : At{};
+}
+
+inline std::span<const double> all_of(const Vector& values) {
+  return {values.data(), static_cast<std::size_t>(values.size())};
+}
+
+template <class List, class Entry>
+auto each_of(const List& list, Entry entry) {
+  std::vector<std::remove_cvref_t<decltype(entry(list[0]))>> values;
+  values.reserve(list.size());
+  for (const auto& one : list) values.push_back(entry(one));
+  return values;
+}
+
+/// Walks the fields in the order of the file. The archive offers
+///   field(text, give, place[, blank])       a number a row: give(Given) is its value, place where it goes; `blank` costs no space
+///   list(text, give, place)                 any number of values a row
+///   readings(text, give, place, width)      a list of the terminals that are read; of the outputs, where only they are logged;
+///                                           `width` > 0: that many in every row
+template <class Archive>
+void each_field(Archive& a, const Layout& layout) {
+  const std::string& potential = layout.info.potential_unit;
+  const std::string& current = layout.info.current_unit;
+  const std::string& time = layout.info.time_unit;
+  const char* const per_parameter = "as /entry/device/parameters/unit";
+  constexpr double inf = std::numeric_limits<double>::infinity();
+  const auto first = [](auto& pair) -> auto& { return pair.first; };
+  const auto second = [](auto& pair) -> auto& { return pair.second; };
+  const auto terminal = [](auto& hold) -> auto& { return hold.terminal; };
+  const auto level = [](auto& hold) -> auto& { return hold.level; };
+  const auto overrides = [](auto& r) -> auto& { return r.overrides; };
+  const auto holds = [](auto& r) -> auto& { return r.holds; };
+
+  // What was imposed.
+  a.field({"theta_digest", "1", "XXH3 (64 bit) of the parameter vector imposed, before overrides", "theta digest",
+           Shown::hexadecimal},
+          [](const Given& g) { return g.drive.theta.digest; }, In{[](auto& r) -> auto& { return r.theta_digest; }});
+  a.list({"override_index", "1", "parameters that differ from the vector in this relaxation", "override parameter"},
+         [&](const Given& g) { return each_of(g.drive.theta.overrides, first); }, Each{overrides, first});
+  a.list({"override_value", per_parameter, "their values", "override"},
+         [&](const Given& g) { return each_of(g.drive.theta.overrides, second); }, Each{overrides, second});
+  a.field({"pattern_set", "1", "pattern set clamped: /entry/patterns/<n>"}, [](const Given& g) { return g.pattern_set; },
+          In{[](auto& r) -> auto& { return r.pattern_set; }});
+  a.field({"pattern_row", "1", "its row"}, [](const Given& g) { return g.drive.clamp.row; },
+          In{[](auto& r) -> auto& { return r.pattern_row; }});
+  a.list({"hold_terminal", "1", "free terminals held in this relaxation", "hold terminal"},
+         [&](const Given& g) { return each_of(g.drive.holds, terminal); }, Each{holds, terminal});
+  a.list({"hold_level", potential, "their levels", "hold level"},
+         [&](const Given& g) { return each_of(g.drive.holds, level); }, Each{holds, level});
+  a.list({"nudge", current,
+          "injected currents, into the network positive, in the order of the nudgeable terminals; none: zero", "nudge"},
+         [](const Given& g) { return all_of(g.drive.nudge); }, In{[](auto& r) -> auto& { return r.nudge; }});
+  a.field({"start", "1", "0 from rest, 1 from the present state, 2 from a restored state", "start", Shown::start},
+          [](const Given& g) { return static_cast<std::uint8_t>(g.drive.start.index()); },
+          In{[](auto& r) -> auto& { return r.start; }});
+  a.field({"rest_rate", layout.rate_unit, "rate at which clamped levels move from rest; inf: a step", "the rate from rest"},
+          [](const Given& g) {
+            const Rest* rest = std::get_if<Rest>(&g.drive.start);
+            return rest != nullptr ? rest->rate : inf;
+          },
+          In{[](auto& r) -> auto& { return r.rest_rate; }}, inf);
+  a.field({"start_digest", "1", "XXH3 (64 bit) of the restored potentials; 0: none", "start digest", Shown::hexadecimal},
+          [](const Given& g) {
+            const From* from = std::get_if<From>(&g.drive.start);
+            return from != nullptr && from->potential ? digest(*from->potential) : std::uint64_t{0};
+          },
+          In{[](auto& r) -> auto& { return r.start_digest; }});
+  a.field({"observe", "1", "0 read when settled, 1 read at a time", "reading", Shown::observe},
+          [](const Given& g) { return static_cast<std::uint8_t>(g.drive.observe.index()); },
+          In{[](auto& r) -> auto& { return r.at; }});
+  a.field({"observe_time", time, "that time, after the start", "the time of reading"},
+          [](const Given& g) { return at_of(g.drive).time; }, In{[](auto& r) -> auto& { return r.observe.time; }});
+  a.field({"observe_samples", "1", "readings averaged then", "samples of a reading"},
+          [](const Given& g) { return at_of(g.drive).samples; }, In{[](auto& r) -> auto& { return r.observe.samples; }},
+          std::uint32_t{1});
+  a.field({"observe_every", time, "time between readings; 0: as closely as the device reads", "time between readings",
+           Shown::number, 4},
+          [](const Given& g) { return at_of(g.drive).every; }, In{[](auto& r) -> auto& { return r.observe.every; }});
+  a.field({"observe_mode", "1", "0 readings of one relaxation, 1 each of a relaxation of its own", "mode of reading",
+           Shown::mode, 4},
+          [](const Given& g) { return static_cast<std::uint8_t>(at_of(g.drive).mode); },
+          In{[](auto& r) -> auto& { return r.observe.mode; }});
+  a.field({"purpose", "1", "0 none, 1 train, 2 validation, 3 test, 4 probe", "label purpose", Shown::purpose},
+          [](const Given& g) { return static_cast<std::uint8_t>(g.drive.label.purpose); },
+          In{[](auto& r) -> auto& { return r.label.purpose; }});
+  a.field({"position", "1", "position in its chain; 0: the free relaxation", "label position"},
+          [](const Given& g) { return g.drive.label.position; }, In{[](auto& r) -> auto& { return r.label.position; }});
+  a.field({"step", "1", "training step it belongs to", "label step"}, [](const Given& g) { return g.drive.label.step; },
+          In{[](auto& r) -> auto& { return r.label.step; }});
+  a.field({"sample", "1", "sample of its data set", "label sample"}, [](const Given& g) { return g.drive.label.sample; },
+          In{[](auto& r) -> auto& { return r.label.sample; }});
+
+  // What was observed.
+  a.readings({"potential", potential, "potentials read of the terminals /entry/relaxations/potential_terminal"},
+             [](const Given& g) { return all_of(g.relaxation.potential); },
+             In{[](auto& r) -> auto& { return r.relaxation.potential; }}, layout.read_width);
+  a.readings({"sigma", potential, "their standard errors, where measured"},
+             [](const Given& g) { return all_of(g.relaxation.sigma); },
+             In{[](auto& r) -> auto& { return r.relaxation.sigma; }}, 0);
+  a.list({"current", current, "measured currents into the network, of all terminals, where measured"},
+         [](const Given& g) { return all_of(g.relaxation.current); }, In{[](auto& r) -> auto& { return r.relaxation.current; }});
+  a.list({"current_sigma", current, "their standard errors, where known"},
+         [](const Given& g) { return all_of(g.relaxation.current_sigma); },
+         In{[](auto& r) -> auto& { return r.relaxation.current_sigma; }});
+  a.list({"clamp_readback", potential, "measured levels of the clamped terminals, where measured"},
+         [](const Given& g) { return all_of(g.relaxation.clamp_readback); },
+         In{[](auto& r) -> auto& { return r.relaxation.clamp_readback; }});
+  a.list({"theta_readback", per_parameter, "measured parameters, where measured"},
+         [](const Given& g) { return all_of(g.relaxation.theta_readback); },
+         In{[](auto& r) -> auto& { return r.relaxation.theta_readback; }});
+  a.list({"environment", "as /entry/device/environment/unit", "of the surroundings, where measured"},
+         [](const Given& g) { return all_of(g.relaxation.environment); },
+         In{[](auto& r) -> auto& { return r.relaxation.environment; }});
+  a.field({"flags", "1",
+           "quality, bits: 0 settled, 1 drifting, 2 timed out, 4 in compliance, 8 over range, 16 invalid, 32 oscillating, "
+           "64 other branch, 128 no stable state, 256 not converged"},
+          [](const Given& g) { return g.relaxation.quality.whole; },
+          In{[](auto& r) -> auto& { return r.relaxation.quality.whole; }});
+  a.readings({"terminal_flags", "1", "flags of each potential; none: all settled"},
+             [](const Given& g) { return std::span<const std::uint16_t>(g.relaxation.quality.terminal); },
+             In{[](auto& r) -> auto& { return r.relaxation.quality.terminal; }}, 0);
+  a.field({"time_start", time, "device time at which the drive was complete"},
+          [](const Given& g) { return g.relaxation.timing.start; },
+          In{[](auto& r) -> auto& { return r.relaxation.timing.start; }});
+  a.field({"time_settled", time, "device time of the verdict"}, [](const Given& g) { return g.relaxation.timing.settled; },
+          In{[](auto& r) -> auto& { return r.relaxation.timing.settled; }});
+  a.field({"time_read", time, "device time of the last reading"}, [](const Given& g) { return g.relaxation.timing.read; },
+          In{[](auto& r) -> auto& { return r.relaxation.timing.read; }});
+  a.field({"time_bound", potential, "bound on the distance to the steady state at the verdict"},
+          [](const Given& g) { return g.relaxation.timing.bound; },
+          In{[](auto& r) -> auto& { return r.relaxation.timing.bound; }});
+  a.list({"fault", "1", "why the attempt failed, UTF-8; none: it did not"}, [](const Given& g) { return g.fault; },
+         In{[](auto& r) -> auto& { return r.fault; }});
+  a.field({"recorded", "s", "wall time of the record since the run was started"}, [](const Given& g) { return g.recorded; },
+          In{[](auto& r) -> auto& { return r.recorded; }});
+}
+
+/// Throws std::invalid_argument where the relaxation does not fit the device of the log, or the log is of a format that lacks a
+/// field which is needed.
+void check_fits(const Layout& layout, const Given& given);
+
+template <class Give>
+using Value = std::remove_cvref_t<std::invoke_result_t<const Give&, const Given&>>;
+template <class Give>
+using Entry = std::remove_cvref_t<decltype(std::declval<Value<Give>>()[0])>;
+
+/// The archive that collects the columns.
+struct FieldShape {
+  hdf5::TableShape& shape;
+  const Layout& layout;
+
+  template <class Give, class Place>
+  void field(const FieldText& text, const Give&, const Place&, Value<Give> blank = {}) {
+    Value<Give> value{};
+    if (text.since <= layout.version) shape.scalar(text.name, text.unit, text.meaning, value, blank);
+  }
+  template <class Give, class Place>
+  void list(const FieldText& text, const Give&, const Place&) {
+    std::vector<Entry<Give>> values;
+    shape.list(text.name, text.unit, text.meaning, values);
+  }
+  template <class Give, class Place>
+  void readings(const FieldText& text, const Give& give, const Place& place, std::uint64_t width) {
+    if (width == 0) return list(text, give, place);
+    Vector values;
+    shape.row(text.name, text.unit, text.meaning, values, width);
+  }
+};
+
+/// The archive that encodes a row.
+struct FieldEncoder {
+  hdf5::TableEncoder& encoder;
+  const Given& given;
+  const Layout& layout;
+
+  template <class Give, class Place>
+  void field(const FieldText& text, const Give& give, const Place&, Value<Give> = {}) {
+    if (text.since <= layout.version) encoder.scalar(text.name, text.unit, text.meaning, give(given));
+  }
+  template <class Give, class Place>
+  void list(const FieldText& text, const Give& give, const Place&) {
+    encoder.list(text.name, text.unit, text.meaning, give(given));
+  }
+  template <class Give, class Place>
+  void readings(const FieldText& text, const Give& give, const Place&, std::uint64_t width) {
+    auto values = give(given);
+    if (layout.outputs_only && !values.empty()) {
+      auto& own = given.scratch->of(Entry<Give>{});
+      own.clear();
+      for (const std::uint32_t i : layout.selected) own.push_back(values[i]);
+      values = own;
+    }
+    if (width > 0) encoder.row(text.name, text.unit, text.meaning, values, width);
+    else encoder.list(text.name, text.unit, text.meaning, values);
+  }
+};
+
+/// The archive that decodes a row.
+struct FieldDecoder {
+  hdf5::TableReader& reader;
+  LogRow& row;
+  const Layout& layout;
+
+  template <class Give, class Place>
+  void field(const FieldText& text, const Give&, const Place& place, Value<Give> = {}) {
+    if (text.since > layout.version) return;
+    Value<Give> value{};
+    reader.scalar(text.name, text.unit, text.meaning, value);
+    place.set(row, value);
+  }
+  template <class Give, class Place>
+  void list(const FieldText& text, const Give&, const Place& place) {
+    if constexpr (requires { place.member; }) {
+      reader.list(text.name, text.unit, text.meaning, place.member(row));
+    } else {
+      std::vector<Entry<Give>> values;
+      reader.list(text.name, text.unit, text.meaning, values);
+      place.set(row, values);
+    }
+  }
+  template <class Give, class Place>
+  void readings(const FieldText& text, const Give& give, const Place& place, std::uint64_t width) {
+    if constexpr (std::is_same_v<Entry<Give>, double>) {
+      if (width > 0) return reader.row(text.name, text.unit, text.meaning, place.member(row), width);
+    }
+    list(text, give, place);
+  }
+};
+
+// What the tables' code calls for a row of relaxations: see log_layout.hpp for the other tables.
+inline void describe(hdf5::TableShape& shape, LogRow&, const Layout& layout) {
+  FieldShape fields{shape, layout};
+  each_field(fields, layout);
+}
+inline void describe(hdf5::TableEncoder& encoder, const Given& given, const Layout& layout) {
+  FieldEncoder fields{encoder, given, layout};
+  each_field(fields, layout);
+}
+inline void describe(hdf5::TableReader& reader, LogRow& row, const Layout& layout) {
+  FieldDecoder fields{reader, row, layout};
+  each_field(fields, layout);
+}
+
+}  // namespace ness::log_layout
