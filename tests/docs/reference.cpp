@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "ness/files/bench_keys.hpp"
 #include "ness/files/experiment.hpp"
 #include "ness/files/key_list.hpp"
 
@@ -23,6 +24,20 @@ std::string page(const std::string& name) {
                          "key, `--seed N` the seed. Potentials are in kT. Commented examples: [tools/experiments](../../tools/experiments).\n\n" +
                              std::string(made),
                          keys.tables());
+  }
+  if (name == "bench-file") {
+    const ness::KeyList keys = ness::bench_keys();
+    ness::require_meanings(keys.tables());
+    return ness::page_of(
+        "Bench files",
+        "What `ness train --bench`, `check`, `sweep`, `safe` and `emulate` read: TOML. With `--device bench` the instruments are at their "
+        "addresses; with `--device emulated` the same instruments are emulated in virtual time on the experiment's own network, each behind a "
+        "socket or pseudo-terminal of this machine. Commented examples: "
+        "[bench-resistor.toml](../../tools/experiments/bench-resistor.toml), [bench-emulated.toml](../../tools/experiments/bench-emulated.toml), "
+        "[bench-emulated-source-meters.toml](../../tools/experiments/bench-emulated-source-meters.toml). `--device bench` has met no hardware "
+        "yet. What `ness check` does: [commands](commands.md#checking-a-bench).\n\n" +
+            std::string(made),
+        keys.tables());
   }
   throw std::invalid_argument("expected experiment-file or bench-file, found " + name);
 }

@@ -1,21 +1,54 @@
 #include "ness/files/line_elements.hpp"
 
+#include "line_element_keys.hpp"
+
 #include <algorithm>
+#include <limits>
 #include <numbers>
 
 namespace ness {
+
+namespace {
+
+constexpr double not_given = std::numeric_limits<double>::quiet_NaN();
+constexpr About about_divider{"ohm", "[R1, R2]: R1 in the signal's way, R2 from the tap to ground"};
+constexpr About about_series{"ohm", "a resistor in the signal's way"};
+constexpr About about_shunt{"F", "to ground behind `series`: a low-pass"};
+
+// False where the gain is missing.
+bool read_preamplifier(Keys& keys, sim::Preamplifier& preamplifier) {
+  const bool given = keys.number("gain", preamplifier.gain, Number::finite, {"V/A", "needed, of either sign"});
+  keys.number("input", preamplifier.input, Number::positive, {"ohm", "of its input, a virtual ground"});
+  keys.number("bandwidth", preamplifier.bandwidth, Number::or_infinite, {"Hz", "at -3 dB"});
+  keys.number("offset", preamplifier.offset, Number::finite, {"V", "at its output"});
+  return given;
+}
+
+}  // namespace
+
+void list_line_elements(Keys& keys) {
+  std::pair<double, double> divider{not_given, not_given};
+  sim::LineElements elements;
+  sim::Preamplifier preamplifier;
+  keys.pair("divider", divider, about_divider);
+  keys.number("series", elements.series, Number::positive, about_series);
+  keys.number("shunt_capacity", elements.shunt_capacity, Number::positive, about_shunt);
+  const auto inner = keys.inner("preamplifier", {"", "A current preamplifier on a meter's wire, which then reads the current into a "
+                                                     "virtual ground; it has no noise and never overloads"});
+  if (inner) read_preamplifier(*inner, preamplifier);
+}
 
 void read_line_elements(Table& table, const BenchInstrument& instrument, BenchWire& wire) {
   sim::LineElements& elements = wire.elements;
   std::string last;  // the element a refusal of the whole points at
   std::pair<double, double> resistors;
-  if (table.pair("divider", resistors)) {
+  if (table.pair("divider", resistors, about_divider)) {
     if (!(resistors.first > 0 && resistors.second > 0)) table.fail("divider", "expected [R1, R2] in ohms, both > 0: R1 in the signal's way, R2 from the tap to ground");
     elements.divider = sim::Divider{resistors.first, resistors.second};
     last = "divider";
   }
-  if (table.number("series", elements.series, Number::positive)) last = "series";
-  if (table.number("shunt_capacity", elements.shunt_capacity, Number::positive)) {
+  if (table.number("series", elements.series, Number::positive, about_series)) last = "series";
+  if (table.number("shunt_capacity", elements.shunt_capacity, Number::positive, about_shunt)) {
     if (elements.series == 0) table.fail("shunt_capacity", "expected beside series = ohms; without a resistor in front of it there is no low-pass");
     last = "shunt_capacity";
   }
@@ -25,11 +58,8 @@ void read_line_elements(Table& table, const BenchInstrument& instrument, BenchWi
     }
     if (elements.divider) table.fail("preamplifier", "expected without a divider; a virtual ground leaves nothing to divide");
     sim::Preamplifier preamplifier;
-    if (!inner->number("gain", preamplifier.gain)) inner->fail("gain", "expected gain = V/A, of either sign");
+    if (!read_preamplifier(*inner, preamplifier)) inner->fail("gain", "expected gain = V/A, of either sign");
     if (preamplifier.gain == 0) inner->fail("gain", "expected a number other than 0, in V/A");
-    inner->number("input", preamplifier.input, Number::positive);
-    inner->number("bandwidth", preamplifier.bandwidth, Number::or_infinite);
-    inner->number("offset", preamplifier.offset);
     inner->finish();
     elements.preamplifier = preamplifier;
     last = "preamplifier";

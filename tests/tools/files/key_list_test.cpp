@@ -1,9 +1,11 @@
 #include "ness/files/key_list.hpp"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <limits>
 
+#include "ness/files/bench_keys.hpp"
 #include "ness/files/experiment.hpp"
 
 using namespace ness;
@@ -73,4 +75,14 @@ TEST_CASE("every key of an experiment file has a meaning, and no table has a key
       }
     }
   }
+}
+
+TEST_CASE("every key of a bench file has a meaning, and the keys of all models are listed") {
+  const KeyList keys = bench_keys();
+  require_meanings(keys.tables());
+  std::vector<std::string> names;
+  for (const KeyTable& table : keys.tables()) {
+    for (const KeyRow& row : table.rows) names.push_back(row.key);
+  }
+  for (const char* of_a_role : {"compliance", "high_input", "slew"}) CHECK(std::count(names.begin(), names.end(), of_a_role) >= 1);
 }
