@@ -250,18 +250,27 @@ void read_optimizer(Table& table, OptimizerOptions& options) {
   table.require(options.problem());
 }
 
+constexpr About about_observe{
+    "", "Relaxations are read at a time, settled or not; without this table when they have settled"};
+
+/// False where the time is missing.
+bool read_at(Keys& keys, At& at) {
+  const bool timed = keys.number("time", at.time, Number::positive,
+                                 {"device time", "needed: of the first reading, after the start"});
+  keys.whole("samples", at.samples, 1, {"", "readings that are averaged"});
+  keys.number("every", at.every, Number::not_negative,
+              {"device time", "between serial readings; 0: as closely as the device reads"});
+  keys.choice<At::Mode>("mode", at.mode, {{"serial", At::Mode::serial}, {"repeat", At::Mode::repeat}},
+                        {"", "readings of one relaxation, one after another; or each of a relaxation of its own"});
+  return timed;
+}
+
 /// [training.observe]: when relaxations are read.
-void read_observe(Keys& table, Observe& observe) {
-  const auto keys = table.inner("observe", {"", "relaxations are read at a time, settled or not; without this table when they have settled"});
+void read_observe(Keys& training, Observe& observe) {
+  const auto keys = training.inner("observe", about_observe);
   if (!keys) return;
   At at;
-  if (!keys->number("time", at.time, Number::positive, {"device time", "of the first reading, after the start"})) {
-    keys->fail("", "expected 'time', at which relaxations are read after their start");
-  }
-  keys->whole("samples", at.samples, 1, {"", "readings that are averaged"});
-  keys->number("every", at.every, Number::not_negative, {"device time", "between serial readings; 0: as closely as the device reads"});
-  keys->choice<At::Mode>("mode", at.mode, {{"serial", At::Mode::serial}, {"repeat", At::Mode::repeat}},
-                         {"", "readings of one relaxation, one after another; or each of a relaxation of its own"});
+  if (!read_at(*keys, at)) keys->fail("", "expected 'time', at which relaxations are read after their start");
   keys->finish();
   if (at.mode == At::Mode::repeat && at.every > 0) keys->fail("every", "belongs to mode = 'serial'");
   observe = at;
@@ -277,7 +286,6 @@ void read_training(Keys& keys, TrainingOptions& options) {
              {"", "with `last`: epochs after which a sample starts at rest again; 0: never"});
   keys.number("rest_rate", options.rest_rate, Number::or_infinite,
               {"kT a unit of time", "rate at which inputs rise from rest; inf: they step"});
-  read_observe(keys, options.observe);
   keys.whole("validate_every", options.validate_every, 0,
              {"", "epochs between validations; 0: at the end alone"});
   keys.whole("patience", options.patience, 0,
@@ -551,7 +559,10 @@ Experiment bind(Document document, const std::string& path, const LoadOptions& o
   root.finish();
   read_section(root, "estimator", [&](Table& table) { read_estimator(table, experiment); });
   read_section(root, "optimizer", [&](Table& table) { read_optimizer(table, experiment.optimizer); });
-  read_section(root, "training", [&](Table& table) { read_training(table, experiment.training); });
+  read_section(root, "training", [&](Table& table) {
+    read_observe(table, experiment.training.observe);
+    read_training(table, experiment.training);
+  });
   read_section(root, "noise", [&](Table& table) { read_noise(table, experiment.training); });
   read_section(root, "drift", [&](Table& table) { read_drift(table, experiment.training); });
   read_section(root, "budget", [&](Table& table) { read_budget(table, experiment.training); });
@@ -598,6 +609,10 @@ KeyList experiment_keys() {
     read(keys);
   };
   list("training", "The loop", [&](Keys& keys) { read_training(keys, e.training); });
+  list("training.observe", about_observe.meaning.data(), [&](Keys& keys) {
+    At at;
+    read_at(keys, at);
+  });
   list("noise", "What is done about noisy gradients", [&](Keys& keys) { read_noise(keys, e.training); });
   list("drift", "What is done about drift", [&](Keys& keys) { read_drift(keys, e.training); });
   list("budget", "Where the run ends", [&](Keys& keys) { read_budget(keys, e.training); });
