@@ -1,5 +1,5 @@
 // The bar of drift: XOR networks on a device that restores no state, whose readings drift by 0.1 kT an epoch (all four samples with all
-// their contrasts), each in a direction of its own. Cosine to the exact gradient without drift, with it, and with it and the cancelling
+// their perturbations), each in a direction of its own. Cosine to the exact gradient without drift, with it, and with it and the cancelling
 // order (the free state again, straight lines in between). Prints one line of JSON an estimator.
 #include <algorithm>
 #include <cmath>
@@ -8,8 +8,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "core/training/given_keys.hpp"
 #include "ness/device/wrapping_device.hpp"
-#include "ness/training/estimator_table.hpp"
 #include "ness/laboratory/noisy.hpp"
 #include "ness/network/simulation.hpp"
 #include "sim/network/networks.hpp"
@@ -65,13 +65,10 @@ int main() {
       batch.theta = Parameters::of(network->theta());
       const Gradient exact = estimate(simulation, *adjoint(model), batch, loss);
       const auto found = [&](bool drift, bool cancel) {
-        EstimatorSettings settings;
-        settings.beta = 0.05;
-        settings.step = 0.1;
-        settings.probe = 0.1;
-        settings.contrasts.cancel_drift = cancel;
-        settings.contrasts.references = name == std::string("fd-central") || name == std::string("probing") ? 2 : 1;
-        const auto estimator = estimator_entry(name).make(settings, model);
+        const double references = name == std::string("fd-central") || name == std::string("probing") ? 2 : 1;
+        const given::GivenKeys keys(
+            {{"beta", 0.05}, {"step", 0.1}, {"probe", 0.1}, {"cancel_drift", cancel ? 1.0 : 0.0}, {"references", references}});
+        const auto estimator = given::estimator(name, keys, model);
         OneState bench(simulation);
         cost = estimator->cost(bench.info());
         NoiseOptions noise;

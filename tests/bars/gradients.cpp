@@ -1,5 +1,5 @@
 // The bar of the estimators: each against the exact adjoint, on reciprocal (d = 1), mildly and strongly non-reciprocal quantum dots, and
-// on enzymes: angle, relative error, the order of the error in the size of its contrasts, and its cost. Prints one line of JSON a case.
+// on enzymes: angle, relative error, the order of the error in the size of its perturbations, and its cost. Prints one line of JSON a case.
 #include <algorithm>
 #include <cmath>
 #include <functional>
@@ -9,7 +9,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "ness/training/estimator_table.hpp"
+#include "core/training/given_keys.hpp"
 #include "ness/network/simulation.hpp"
 #include "sim/network/networks.hpp"
 
@@ -70,17 +70,10 @@ Case made(const std::string& kind, std::uint64_t seed) {
   return c;
 }
 
-// The size of an estimator's contrasts, set in one place for all.
-EstimatorSettings sized(double size) {
-  EstimatorSettings s;
-  s.beta = 0.2 * size;
-  s.step = size;
-  s.probe = size;
-  s.eta = size;
-  s.c = size;
-  s.law.step = 1e-3;
-  s.rounds = 6;
-  return s;
+// The size of an estimator's perturbations, set in one place for all.
+given::GivenKeys sized(double size) {
+  return given::GivenKeys(
+      {{"beta", 0.2 * size}, {"step", size}, {"probe", size}, {"eta", size}, {"c", size}, {"law_step", 1e-3}, {"rounds", 6}});
 }
 
 }  // namespace
@@ -110,7 +103,7 @@ int main() {
         const Matrix G = model->conductance(drive, device.relax(drive).potential);
         asymmetry.push_back((G - G.transpose()).norm() / (G + G.transpose()).norm());
         for (std::size_t i = 0; i < sizes.size(); ++i) {
-          const auto estimator = entry.make(sized(sizes[i]), model);
+          const auto estimator = given::estimator(std::string(entry.name), sized(sizes[i]), model);
           refused = estimator->unmet_needs(device.info());
           if (!refused.empty()) break;
           // What is drawn by lot is averaged over many steps: what is left is bias, and scatter / sqrt(steps).

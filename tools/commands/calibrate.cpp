@@ -142,7 +142,7 @@ int calibrate_log(const CalibrateOptions& options, const Command& command) {
   if (!options.out.empty()) refuse_existing_log(options.out, "choose another name with --out FILE");
   const LogReader log(options.log);
   if (const std::string doubt = use_recorded_target(log); !doubt.empty()) warn(doubt);
-  const Experiment experiment = options.with_threads(experiment_of(log, options.load()));
+  const Experiment experiment = options.recorded(log, options.load());
   const Run run = prepare(experiment, log.header().info);
   const CalibrationData data = calibration_data(log, experiment, run, options.rows);
   if (data.unknown_theta > 0) warn(grouped(data.unknown_theta) + " relaxations are not used: the log holds only digests of their parameters (log.full_theta)");

@@ -6,9 +6,11 @@
 #include "command.hpp"
 #include "report.hpp"
 #include "common_options.hpp"
+#include "ness/files/key_names.hpp"
 #include "ness/runs/evaluations.hpp"
 #include "ness/runs/logged_run.hpp"
 #include "ness/device/error.hpp"
+#include "ness/device/number_text.hpp"
 #include "ness/training/gradient_check.hpp"
 #include "ness/device/random.hpp"
 #include "ness/record/recorder.hpp"
@@ -25,6 +27,21 @@ struct CheckOptions : CommonOptions {
   std::optional<std::uint64_t> samples, parameters;
   std::optional<double> beta, probe, step;
 };
+
+/// The file's experiment, with the estimator that is to be checked and the sizes of its perturbations. The step is that of the reference
+/// too, and need not be the estimator's.
+Experiment experiment_to_check(const CheckOptions& options) {
+  LoadOptions load = options.load();
+  const auto set = [&load](const std::string& key, const std::string& value) { load.set.push_back("estimator." + key + "=" + value); };
+  if (!options.estimator.empty()) set("kind", "\"" + std::string(estimator_entry(options.estimator).name) + "\"");
+  if (options.beta) set("beta", number_text(*options.beta));
+  if (options.probe) set("probe", number_text(*options.probe));
+  if (options.step) {
+    const std::string name = options.estimator.empty() ? load_experiment(options.experiment, load).estimator : options.estimator;
+    if (key_names(estimator_entry(name).read).count("step") > 0) set("step", number_text(*options.step));
+  }
+  return options.with_threads(load_experiment(options.experiment, load));
+}
 
 /// `count` of these, chosen by the seed, in order; all where there are no more.
 template <typename T>
@@ -57,13 +74,8 @@ GradientCheck check(Device& device, Run& run, const Experiment& experiment, cons
   if (options.step) check_options.step = *options.step;
   check_options.parameters = options.parameters ? chosen(trainable, *options.parameters, random) : trainable;
 
-  EstimatorSettings settings = experiment.estimator_settings;
-  settings.seed = experiment.seed;
-  if (options.beta) settings.beta = *options.beta;
-  if (options.probe) settings.probe = *options.probe;
-  if (options.step) settings.step = *options.step;
-  settings.parameters = check_options.parameters;
-  const auto estimator = estimator_entry(options.estimator.empty() ? experiment.estimator : options.estimator).make(settings, run.model);
+  const auto estimator =
+      experiment.make_estimator({.model = run.model, .seed = experiment.seed, .parameters = check_options.parameters});
   if (const std::string unmet = estimator->unmet_needs(device.info()); !unmet.empty()) throw Unsupported(std::string(estimator->name()) + ": " + unmet);
   estimator->prepare(device, device.info(), batch, *experiment.task->loss, stop);
   return check_gradient(device, *estimator, batch, *experiment.task->loss, check_options, stop);
@@ -105,7 +117,7 @@ std::string names_of_estimators() {
 
 int check_estimator(const CheckOptions& options, const Command& command) {
   if (!options.log.empty()) refuse_existing_log(options.log, "choose another name with --log FILE");
-  const Experiment experiment = options.with_threads(load_experiment(options.experiment, options.load()));
+  const Experiment experiment = experiment_to_check(options);
   Run run = prepare(experiment);
   Vector theta = run.theta;
   if (!options.from.empty()) {
@@ -124,7 +136,7 @@ int check_estimator(const CheckOptions& options, const Command& command) {
     result = check(recorder, run, experiment, options, theta, command.stop);
     log.close(ExitStatus::finished, "checked a gradient");
   }
-  tell(result, std::string(estimator_entry(options.estimator.empty() ? experiment.estimator : options.estimator).name), options.json);
+  tell(result, experiment.estimator, options.json);
   return ExitCode::success;
 }
 

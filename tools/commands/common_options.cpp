@@ -1,4 +1,6 @@
 #include "common_options.hpp"
+#include "messages.hpp"
+#include "ness/runs/logged_run.hpp"
 
 #include <unistd.h>
 
@@ -35,6 +37,12 @@ void CommonOptions::add_threads(Options& line) {
            "threads to compute with; default: all cores. The results do not depend on it")
       .value_name("N")
       .within(1u, 4096u);
+}
+
+Experiment CommonOptions::recorded(const LogReader& log, const LoadOptions& load) const {
+  Experiment experiment = with_threads(experiment_of(log, load));
+  for (const std::string& note : experiment.notes) warn(log.path() + ": " + note);
+  return experiment;
 }
 
 void CommonOptions::add_json(Options& line) {

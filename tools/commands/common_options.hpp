@@ -23,7 +23,9 @@ struct CommonOptions {
   void add_data(Options& line);
   void add_threads(Options& line);
   void add_json(Options& line);
-  LoadOptions load() const { return {set, seed, data, {}}; }
+  LoadOptions load() const { return {set, seed, data}; }
+  /// The experiment of a log, with --threads. Warns of what was passed over in it.
+  Experiment recorded(const LogReader& log, const LoadOptions& load) const;
   /// `experiment` with --threads.
   Experiment with_threads(Experiment experiment) const {
     if (threads > 0) experiment.simulation.threads = threads;

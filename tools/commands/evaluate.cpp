@@ -25,7 +25,7 @@ int evaluate_log(const EvaluateOptions& options, const Command& command) {
   if (!options.log.empty()) refuse_existing_log(options.log, "choose another name with --log FILE");
   const LogReader trained(options.trained);
   if (const std::string doubt = use_recorded_target(trained); !doubt.empty()) warn(doubt);
-  const Experiment experiment = options.with_threads(experiment_of(trained, options.load()));
+  const Experiment experiment = options.recorded(trained, options.load());
   const LoggedTheta theta = options.best ? best_logged_theta(trained, experiment) : logged_theta(trained, options.checkpoint);
   Run run = prepare(experiment);
   if (theta.theta.size() != run.theta.size()) {

@@ -67,7 +67,7 @@ int replay(const ReplayOptions& options, const Command& command) {
   if (const std::string doubt = use_recorded_target(log); !doubt.empty()) warn(doubt);
   LoadOptions load;
   load.data = options.data;
-  const Experiment experiment = options.with_threads(experiment_of(log, load));
+  const Experiment experiment = options.recorded(log, load);
   const ReplayResult result = replay_log(log, experiment, options.json, command.stop);
   if (options.json) {
     Report json{{"log", options.log},        {"equal", result.equal},    {"status", to_string(log.status())},

@@ -257,7 +257,7 @@ int resume(const TrainOptions& options, const Command& command) {
     if (const std::string doubt = use_recorded_target(log); !doubt.empty()) warn(doubt);
     LoadOptions load;
     load.data = options.data;
-    experiment = options.with_threads(experiment_of(log, load));
+    experiment = options.recorded(log, load);
     if (log.checkpoints() > 0) checkpoint = log.checkpoint(log.checkpoints() - 1);
     check_resumable(log, *experiment, checkpoint ? checkpoint->relaxations : 0);
   }

@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "bind_task.hpp"
+#include "bind_training.hpp"
 #include "ness/files/nearest.hpp"
 #include "ness/device/error.hpp"
 #include "ness/network/vector_target.hpp"
@@ -172,84 +173,6 @@ void check_shapes(Table& root, const Experiment& experiment) {
 
 // ---- options: one function a table -----------------------------------------------------------------------------------
 
-template <typename T, typename Read>
-void read_optional(std::optional<T>& value, const Read& read) {
-  T found{};
-  if (read(found)) value = found;
-}
-
-void read_estimator(Table& table, Experiment& experiment) {
-  std::vector<std::pair<std::string, std::string>> names;
-  for (const bool alias : {false, true}) {
-    for (const EstimatorEntry& entry : estimator_table()) {
-      if (!alias || entry.alias != entry.name) names.emplace_back(alias ? entry.alias : entry.name, entry.name);
-    }
-  }
-  table.choice<std::string>("kind", experiment.estimator, names);
-  EstimatorSettings& s = experiment.estimator_settings;
-  const auto number = [&](const char* key, std::optional<double>& value, Number must_be) {
-    read_optional(value, [&](double& found) { return table.number(key, found, must_be); });
-  };
-  const auto flag = [&](const char* key, std::optional<bool>& value) { read_optional(value, [&](bool& found) { return table.flag(key, found); }); };
-  const auto whole = [&](const char* key, auto& value, std::uint64_t least) {
-    read_optional(value, [&](auto& found) { return table.whole(key, found, static_cast<std::decay_t<decltype(found)>>(least)); });
-  };
-  number("beta", s.beta, Number::not_negative);
-  number("nudge", s.nudge, Number::not_negative);
-  number("step", s.step, Number::positive);
-  number("probe", s.probe, Number::not_negative);
-  number("eta", s.eta, Number::positive);
-  number("c", s.c, Number::not_negative);
-  number("gamma", s.gamma, Number::not_negative);
-  number("sigma", s.sigma, Number::positive);
-  number("crossover", s.crossover, Number::fraction);
-  number("reset", s.reset, Number::positive);
-  number("contraction", s.contraction, Number::positive);
-  number("block", s.block, Number::not_negative);
-  flag("central", s.central);
-  flag("blocking", s.blocking);
-  whole("rounds", s.rounds, 1);
-  whole("refresh", s.refresh, 1);
-  whole("directions", s.directions, 1);
-  whole("population", s.population, 2);
-  whole("parents", s.parents, 1);
-  whole("measure_every", s.measure_every, 0);
-  read_optional(s.skew_measured, [&](bool& found) { return table.choice<bool>("skew", found, {{"model", false}, {"measured", true}}); });
-  whole("references", s.contrasts.references, 0);
-  table.flag("cancel_drift", s.contrasts.cancel_drift);
-  table.number("return_tolerance", s.contrasts.return_tolerance, Number::or_infinite);
-  table.whole("attempts", s.contrasts.attempts, 1);
-  table.choice<bool>("law", s.law.measured, {{"model", false}, {"held-steps", true}});
-  table.number("law_step", s.law.step, Number::positive);
-  table.flag("law_central", s.law.central);
-  table.require(s.contrasts.problem());
-}
-
-void read_optimizer(Table& table, OptimizerOptions& options) {
-  using Kind = OptimizerOptions::Kind;
-  table.choice<Kind>("kind", options.kind, {{"sgd", Kind::sgd}, {"momentum", Kind::momentum}, {"adam", Kind::adam}});
-  table.number("rate", options.rate, Number::positive);
-  table.number("momentum", options.momentum, Number::fraction);
-  table.number("beta1", options.beta1, Number::fraction);
-  table.number("beta2", options.beta2, Number::fraction);
-  table.number("epsilon", options.epsilon, Number::positive);
-  table.number("clip", options.clip, Number::not_negative);
-  if (auto schedule = table.table("schedule")) {
-    using Shape = Schedule::Kind;
-    schedule->choice<Shape>("kind", options.schedule.kind,
-                            {{"constant", Shape::constant}, {"cosine", Shape::cosine}, {"step", Shape::step}, {"spsa", Shape::spsa}});
-    schedule->number("warm_up", options.schedule.warm_up, Number::fraction);
-    schedule->number("final_factor", options.schedule.final_factor, Number::not_negative);
-    schedule->number("step_every", options.schedule.step_every, Number::positive);
-    schedule->number("step_factor", options.schedule.step_factor, Number::positive);
-    schedule->number("stability", options.schedule.stability, Number::not_negative);
-    schedule->number("power", options.schedule.power, Number::not_negative);
-    schedule->finish();
-    schedule->require(options.schedule.problem());
-  }
-  table.require(options.problem());
-}
-
 constexpr About about_observe{
     "", "Relaxations are read at a time, settled or not; without this table when they have settled"};
 
@@ -319,39 +242,32 @@ void read_drift(Keys& keys, TrainingOptions& options) {
              {"", "> 0: every so many steps a reference relaxation, whose drift is subtracted from all readings"});
 }
 
-void check_estimator(const Keys& keys, const std::string& key, const std::string& name) {
+void check_estimator(const Keys& keys, const std::string& key, const std::string& name, const KindTables& kinds) {
   try {
-    estimator_entry(name);
+    estimator_entry(name, kinds.estimators);
   } catch (const std::invalid_argument& error) {
     keys.fail(key, error.what());
   }
 }
 
-void read_compare(Keys& keys, Experiment::Compare& compare) {
+void read_compare(Keys& keys, Experiment::Compare& compare, const KindTables& kinds) {
   keys.whole("seeds", compare.seeds, 1, {"", "runs of each estimator"});
   keys.number("solved", compare.solved, Number::positive, {"", "loss below which a run counts as solved; 0, the default: "
                                                                "twice the target loss"});
   keys.texts("estimators", compare.estimators, {"", "which are compared; none: all"});
-  for (const std::string& name : compare.estimators) check_estimator(keys, "estimators", name);
+  for (const std::string& name : compare.estimators) check_estimator(keys, "estimators", name, kinds);
 }
 
 constexpr About about_settings{"", "of this estimator alone: assignments such as \"optimizer.rate=0.05\""};
 
-void read_compare_settings(Table& table, Experiment::Compare& compare) {
+void read_compare_settings(Table& table, Experiment::Compare& compare, const KindTables& kinds) {
   auto settings = table.table("settings");
   if (!settings) return;
   for (const std::string& name : settings->keys()) {
-    check_estimator(*settings, name, name);
+    check_estimator(*settings, name, name, kinds);
     settings->texts(name, compare.settings[name], about_settings);
   }
   settings->finish();
-}
-
-void read_budget(Keys& keys, TrainingOptions& options) {
-  keys.whole("relaxations", options.max_relaxations, 0,
-             {"", "training ends before a step that would exceed it; 0: no limit"});
-  keys.number("time", options.max_time, Number::not_negative,
-              {"device time", "training ends once relaxations have taken this long; 0: no limit"});
 }
 
 void read_readings(Keys& keys, NoiseOptions& noise) {
@@ -527,9 +443,19 @@ void read_twin(Table& table, Experiment& experiment) {
   table.require(experiment.twin.problem(parameters, network.free().size(), network.clamped().size()));
 }
 
+/// The estimators that [compare] names, all where it names none: the file's [estimator] holds keys of theirs too.
+std::vector<std::string> compared_kinds(const Experiment::Compare& compare, const KindTables& kinds) {
+  std::vector<std::string> names;
+  for (const std::string& name : compare.estimators) names.emplace_back(estimator_entry(name, kinds.estimators).name);
+  if (names.empty()) {
+    for (const EstimatorEntry& entry : kinds.estimators) names.emplace_back(entry.name);
+  }
+  return names;
+}
+
 /// An initial value set on the command line replaces the file's, whatever rule that is given by.
 void remove_rivals(Document& document, const std::string& assignment) {
-  const std::string key = assignment.substr(0, assignment.find_first_of(" ="));
+  const std::string key = assigned_key(assignment);
   const auto dot = key.rfind('.');
   const std::vector<std::string>& rules = initial_value_keys();
   if (!key.starts_with("parameters.") || std::find(rules.begin(), rules.end(), key.substr(dot + 1)) == rules.end()) return;
@@ -548,7 +474,8 @@ Experiment bind(Document document, const std::string& path, const LoadOptions& o
   Experiment experiment;
   experiment.path = path;
   Table root = document.root();
-  DataPlaces places{std::filesystem::absolute(path).parent_path().string(), options.data, options.recorded_data};
+  const TaskContext places{std::filesystem::absolute(path).parent_path().string(), options.data, options.recorded_data};
+  OtherKinds others{.passed_over = options.other_kinds, .assignments = options.set, .compared = {}, .notes = {}};
   read_top(root, experiment);
   if (experiment.title.empty()) experiment.title = std::filesystem::path(path).stem().string();
   // First the names of the tables, so that a misspelt one is not reported as missing.
@@ -557,19 +484,22 @@ Experiment bind(Document document, const std::string& path, const LoadOptions& o
     root.table(name);
   }
   root.finish();
-  read_section(root, "estimator", [&](Table& table) { read_estimator(table, experiment); });
-  read_section(root, "optimizer", [&](Table& table) { read_optimizer(table, experiment.optimizer); });
+  read_section(root, "compare", [&](Table& table) {
+    read_compare(table, experiment.compare, options.kinds);
+    read_compare_settings(table, experiment.compare, options.kinds);
+    others.compared = compared_kinds(experiment.compare, options.kinds);
+  });
+  read_section(root, "estimator", [&](Table& table) { read_estimator(table, document, options.kinds, experiment, others); });
+  read_section(root, "optimizer",
+               [&](Table& table) { read_optimizer(table, document, options.kinds, experiment.optimizer, others); });
   read_section(root, "training", [&](Table& table) {
     read_observe(table, experiment.training.observe);
     read_training(table, experiment.training);
   });
   read_section(root, "noise", [&](Table& table) { read_noise(table, experiment.training); });
   read_section(root, "drift", [&](Table& table) { read_drift(table, experiment.training); });
-  read_section(root, "budget", [&](Table& table) { read_budget(table, experiment.training); });
-  read_section(root, "compare", [&](Table& table) {
-    read_compare(table, experiment.compare);
-    read_compare_settings(table, experiment.compare);
-  });
+  read_section(root, "budget",
+               [&](Table& table) { read_budget(table, root.table("training"), experiment.training, others); });
   read_section(root, "device", [&](Table& table) { read_device(table, experiment); });
   read_section(root, "solver", [&](Table& table) { read_solver(table, experiment); });
   read_section(root, "log", [&](Table& table) { read_log(table, experiment.log); });
@@ -581,9 +511,10 @@ Experiment bind(Document document, const std::string& path, const LoadOptions& o
     root.table("network")->fail("", problem);
   }
   read_section(root, "twin", [&](Table& table) { read_twin(table, experiment); });
-  experiment.task = read_task(root, places, document);
+  experiment.task = read_task(root, document, places, options.kinds, others);
   check_shapes(root, experiment);
   experiment.text = document.text();
+  experiment.notes = std::move(others.notes);
   return experiment;
 }
 
@@ -615,14 +546,14 @@ KeyList experiment_keys() {
   });
   list("noise", "What is done about noisy gradients", [&](Keys& keys) { read_noise(keys, e.training); });
   list("drift", "What is done about drift", [&](Keys& keys) { read_drift(keys, e.training); });
-  list("budget", "Where the run ends", [&](Keys& keys) { read_budget(keys, e.training); });
+  list("budget", "Where the run ends", [&](Keys& keys) { read_limits(keys, e.training); });
   list("device", "The shortcomings of a laboratory, each alone or together, and the simulation's threads",
        [&](Keys& keys) { read_device(keys, e); });
   list("solver", "How a simulation finds steady states", [&](Keys& keys) { read_solver(keys, e); });
   list("log", "How the log is written", [&](Keys& keys) { read_log(keys, e.log); });
   list("evaluation", "What is evaluated when training has ended", [&](Keys& keys) { read_evaluation(keys, e); });
   list("compare", "Of `ness compare`, and of the dry run of `ness advise`",
-       [&](Keys& keys) { read_compare(keys, e.compare); });
+       [&](Keys& keys) { read_compare(keys, e.compare, {}); });
   std::vector<std::string> settings;
   list("compare.settings", "", [&](Keys& keys) { keys.texts("ESTIMATOR", settings, about_settings); });
   list("twin", "Written by `ness calibrate`: the device as its model sees it. A simulated device is seen so too; a bench, real "
@@ -650,6 +581,7 @@ Experiment experiment_from_text(const std::string& text, const std::string& path
   Document document(text, path);
   for (const std::string& assignment : options.set) {
     remove_rivals(document, assignment);
+    remove_other_spelling(document, assignment);
     document.set(assignment);
   }
   if (options.seed) document.set("seed=" + std::to_string(*options.seed));

@@ -371,6 +371,8 @@ std::vector<std::string> Table::keys() const {
   return names;
 }
 
+void Table::pass_over(const std::string& key) { impl_->asked.insert(key); }
+
 void Table::finish() const {
   for (auto&& [key, node] : *impl_->table) {
     const std::string name(key.str());

@@ -45,7 +45,7 @@ Experiment twin_of(Experiment experiment) {
   experiment.noise = {};
   experiment.noise.seed = seed;
   experiment.estimator = "adjoint";
-  experiment.estimator_settings = {};
+  experiment.make_estimator = estimator_maker("adjoint");
   experiment.training.max_relaxations = 0;
   experiment.training.max_time = 0;
   experiment.training.reference_every = 0;
@@ -98,6 +98,7 @@ Contestant contestant_of(Contestant::Kind kind, std::string label, Experiment ex
 }  // namespace
 
 LoadOptions with_estimator(LoadOptions options, const Experiment& base, const EstimatorEntry& entry) {
+  options.other_kinds = true;
   options.set.push_back("estimator.kind=\"" + std::string(entry.name) + "\"");
   std::vector<std::string_view> keys{entry.name};
   if (entry.alias != entry.name) keys.push_back(entry.alias);

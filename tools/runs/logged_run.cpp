@@ -35,6 +35,7 @@ Experiment experiment_of(const LogReader& log, LoadOptions options) {
   if (log.header().experiment.empty()) {
     throw LogError(log.path() + ": holds no experiment text: it was not made by `ness train`, and its run cannot be rebuilt");
   }
+  options.other_kinds = true;
   return experiment_from_text(log.header().experiment, log.path() + " (its experiment)", options);
 }
 

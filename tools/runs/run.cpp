@@ -23,9 +23,7 @@ Run simulated(const Experiment& experiment) {
   }
   run.model = std::make_shared<sim::NetworkModel>(run.network, experiment.simulation.threads, experiment.simulation.batches);
   if (experiment.twin.any()) run.model = std::make_shared<TwinModel>(run.model, run.network->parameter_info(), run.network->clamped().size(), experiment.twin);
-  EstimatorSettings settings = experiment.estimator_settings;
-  settings.seed = experiment.seed;
-  run.estimator = estimator_entry(experiment.estimator).make(settings, run.model);
+  run.estimator = experiment.make_estimator({.model = run.model, .seed = experiment.seed});
   run.training = experiment.training;
   run.training.threads = experiment.simulation.threads;
   run.training.seed = experiment.seed;

@@ -180,9 +180,9 @@ bool NoiseOptions::any() const { return adds_noise(*this) || readback; }
 
 // ---- what is imposed -------------------------------------------------------------------------------------------------
 
-class Noisy::Knobs {
+class Noisy::Imposed {
  public:
-  Knobs(const NoiseOptions& options, const DeviceInfo& info)
+  Imposed(const NoiseOptions& options, const DeviceInfo& info)
       : options_(options), parameters_(info.parameters), alters_(alters_parameters(options)), moves_(moves_parameters(options)),
         coupled_(coupled_knobs(options, info.parameters)) {
     const auto count = static_cast<Eigen::Index>(parameters_.size());
@@ -218,19 +218,19 @@ class Noisy::Knobs {
     }
     Parameters made = imposed_base_;
     made.overrides = asked.overrides;
-    for (auto& [parameter, value] : made.overrides) value = realised(parameter, told(parameter, value), deviation[parameter]);
+    for (auto& [parameter, value] : made.overrides) value = realised(parameter, as_set(parameter, value), deviation[parameter]);
     return made;
   }
 
-  /// What the sources were told.
-  Vector told(const Parameters& asked) const {
+  /// The setpoints of the sources: rounded, and within their range.
+  Vector as_set(const Parameters& asked) const {
     Vector setpoints = asked.values();
-    for (Eigen::Index i = 0; i < setpoints.size(); ++i) setpoints[i] = told(channel_of(i), setpoints[i]);
+    for (Eigen::Index i = 0; i < setpoints.size(); ++i) setpoints[i] = as_set(channel_of(i), setpoints[i]);
     return setpoints;
   }
 
  private:
-  double told(std::uint32_t parameter, double setpoint) const {
+  double as_set(std::uint32_t parameter, double setpoint) const {
     const ParameterInfo& info = parameters_[parameter];
     if (!info.trainable || options_.resolution == 0) return setpoint;
     return std::clamp(rounded(setpoint, options_.resolution), info.range.low, info.range.high);
@@ -243,7 +243,7 @@ class Noisy::Knobs {
   }
 
   Vector realised(Vector setpoints, const Vector& deviation) const {
-    for (Eigen::Index i = 0; i < setpoints.size(); ++i) setpoints[i] = told(channel_of(i), setpoints[i]);
+    for (Eigen::Index i = 0; i < setpoints.size(); ++i) setpoints[i] = as_set(channel_of(i), setpoints[i]);
     for (const Coupled& knobs : coupled_) {
       const Vector moved_by = knobs.coupling * setpoints(knobs.parameters);
       setpoints(knobs.parameters) += moved_by;
@@ -378,7 +378,7 @@ Noisy::Noisy(Device& device, const NoiseOptions& options) : WrappingDevice(devic
   }
   clamped_ = info_.clamped();
   nudgeable_ = info_.nudgeable();
-  knobs_ = std::make_unique<Knobs>(options, info_);
+  imposed_ = std::make_unique<Imposed>(options, info_);
   offsets_ = std::make_unique<Offsets>(options, info_.read().size());
 }
 
@@ -401,10 +401,10 @@ void Noisy::seek(std::uint64_t ordinal) {
 void Noisy::do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) {
   const std::uint64_t first = ordinal_;
   std::vector<Drive> altered;
-  if (knobs_->alters() || options_.nudge_resolution > 0) {  // resolution alters knobs too
+  if (imposed_->alters() || options_.nudge_resolution > 0) {  // resolution alters knobs too
     altered.assign(drives.begin(), drives.end());
     for (std::size_t i = 0; i < altered.size(); ++i) {
-      if (knobs_->alters()) altered[i].theta = knobs_->imposed(drives[i].theta, first + i);
+      if (imposed_->alters()) altered[i].theta = imposed_->imposed(drives[i].theta, first + i);
       round_sources(altered[i]);
     }
   }
@@ -413,7 +413,7 @@ void Noisy::do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_
       [&](std::size_t index, const Relaxation& relaxation) {
         ordinal_ = first + index + 1;
         Relaxation row = read(relaxation, first + index, drives[index].observe);
-        if (options_.readback) row.theta_readback = knobs_->told(drives[index].theta);
+        if (options_.readback) row.theta_readback = imposed_->as_set(drives[index].theta);
         sink(index, row);
       },
       stop);

@@ -9,7 +9,7 @@
 namespace ness {
 namespace {
 
-// Parameters told as setpoints, as they are imposed. A base that several drives share is altered once.
+// Parameters as they are imposed, from their setpoints. A base that several drives share is altered once.
 class Imposing {
  public:
   Imposing(std::span<const ParameterInfo> parameters, const Vector& offset) : parameters_(parameters), offset_(offset) {}

@@ -28,7 +28,7 @@ struct Candidate {
   std::vector<std::pair<Sums, Sums>> sums; // [pairs]
 };
 
-double told_apart(const std::pair<Sums, Sums>& sums, const WiringCheckOptions& options) {
+double distinction(const std::pair<Sums, Sums>& sums, const WiringCheckOptions& options) {
   double misfit = 0;
   for (const Sums& s : {sums.first, sums.second}) misfit += fit(s.rr, s.re, s.ee, 0, size_of(s.rr, s.ee, options), options.gain_tolerance).misfit;
   return misfit;
@@ -52,9 +52,9 @@ bool may_stand(const Vector& level, const Vector& step, const WiringCheckOptions
 
 Design choose_points(const Twin& twin, const WiringCheckOptions& options, std::stop_token stop) {
   const std::size_t C = options.channels.size();
-  const World right = World::right(C, twin.readings());
+  const Cabling right = Cabling::right(C, twin.readings());
   std::vector<std::pair<std::size_t, std::size_t>> pairs;
-  std::vector<World> exchanged;
+  std::vector<Cabling> exchanged;
   for (std::size_t i = 0; i < C; ++i) {
     for (std::size_t j = i + 1; j < C; ++j) {
       if (options.channels[i].plug != options.channels[j].plug) continue;
@@ -98,7 +98,7 @@ Design choose_points(const Twin& twin, const WiringCheckOptions& options, std::s
     candidates.push_back(std::move(candidate));
   }
 
-  // One by one, each the best beside those already chosen, while there are pairs that are not clearly told apart.
+  // One by one, each the best beside those already chosen, while there are pairs that are not clearly distinguished.
   Design design;
   std::vector<double> strength(C, 0);
   std::vector<std::pair<Sums, Sums>> sums(pairs.size());
@@ -106,7 +106,7 @@ Design choose_points(const Twin& twin, const WiringCheckOptions& options, std::s
     std::size_t best = 0;
     double best_score = -std::numeric_limits<double>::infinity();
     bool enough = !design.points.empty();
-    for (std::size_t p = 0; p < pairs.size() && enough; ++p) enough = told_apart(sums[p], options) >= clear;
+    for (std::size_t p = 0; p < pairs.size() && enough; ++p) enough = distinction(sums[p], options) >= clear;
     for (std::size_t c = 0; c < C && enough; ++c) enough = strength[c] >= 100 * options.visible * options.visible;
     if (enough) break;
     for (std::size_t k = 0; k < candidates.size(); ++k) {
@@ -115,7 +115,7 @@ Design choose_points(const Twin& twin, const WiringCheckOptions& options, std::s
         auto both = sums[p];
         both.first += candidates[k].sums[p].first;
         both.second += candidates[k].sums[p].second;
-        score += std::min(0.0, std::log((told_apart(both, options) + 1e-6) / clear));
+        score += std::min(0.0, std::log((distinction(both, options) + 1e-6) / clear));
       }
       for (std::size_t c = 0; c < C; ++c) score += std::min(0.0, std::log((strength[c] + candidates[k].strength[c] + 1e-12) / (100 * options.visible * options.visible)));
       if (score > best_score) {
@@ -133,7 +133,7 @@ Design choose_points(const Twin& twin, const WiringCheckOptions& options, std::s
     candidates.erase(candidates.begin() + static_cast<std::ptrdiff_t>(best));
   }
   for (std::size_t p = 0; p < pairs.size(); ++p) {
-    if (told_apart(sums[p], options) < 1.5 * options.roughness * options.roughness) design.undecided.push_back(pairs[p]);
+    if (distinction(sums[p], options) < 1.5 * options.roughness * options.roughness) design.undecided.push_back(pairs[p]);
   }
   return design;
 }

@@ -10,15 +10,15 @@
 
 namespace ness::wiring {
 
-World World::right(std::size_t channels, std::size_t readings) {
-  World world;
-  world.source.resize(channels);
-  world.meter.resize(readings);
-  std::iota(world.source.begin(), world.source.end(), std::size_t{0});
-  std::iota(world.meter.begin(), world.meter.end(), std::size_t{0});
-  world.factor = Vector::Ones(static_cast<Eigen::Index>(channels));
-  world.meter_factor = Vector::Ones(static_cast<Eigen::Index>(readings));
-  return world;
+Cabling Cabling::right(std::size_t channels, std::size_t readings) {
+  Cabling cabling;
+  cabling.source.resize(channels);
+  cabling.meter.resize(readings);
+  std::iota(cabling.source.begin(), cabling.source.end(), std::size_t{0});
+  std::iota(cabling.meter.begin(), cabling.meter.end(), std::size_t{0});
+  cabling.factor = Vector::Ones(static_cast<Eigen::Index>(channels));
+  cabling.meter_factor = Vector::Ones(static_cast<Eigen::Index>(readings));
+  return cabling;
 }
 
 Levels::Levels(const DeviceInfo& info, const WiringCheckOptions& options, const Vector& theta) : channels_(options.channels) {
@@ -42,14 +42,14 @@ double Levels::value(std::size_t channel, double level) const {
   return std::clamp(channels_[channel].offset + channels_[channel].gain * level, range_[channel].low, range_[channel].high);
 }
 
-Drive Levels::drive(const Vector& level, const World* world) const {
+Drive Levels::drive(const Vector& level, const Cabling* cabling) const {
   Drive drive;
   drive.theta = theta_;
   drive.start = Present{};
   Vector inputs = Vector::Zero(static_cast<Eigen::Index>(clamped_));
   for (std::size_t j = 0; j < channels_.size(); ++j) {
     const auto at = static_cast<Eigen::Index>(j);
-    const double there = world == nullptr ? level[at] : world->factor[at] * level[static_cast<Eigen::Index>(world->source[j])];
+    const double there = cabling == nullptr ? level[at] : cabling->factor[at] * level[static_cast<Eigen::Index>(cabling->source[j])];
     if (channels_[j].terminal) inputs[static_cast<Eigen::Index>(position_[j])] = value(j, there);
     else drive.theta.overrides.emplace_back(*channels_[j].parameter, value(j, there));
   }
@@ -93,7 +93,7 @@ std::vector<Vector> Twin::answers(std::span<const Ask> asks) const {
     const auto c = static_cast<Eigen::Index>(ask.channel);
     for (const double side : {1.0, -1.0}) {
       level[c] = (*ask.level)[c] + side * step_[c];
-      drives.push_back(levels_.drive(level, ask.world));
+      drives.push_back(levels_.drive(level, ask.cabling));
     }
   }
   const std::vector<Vector> readings = read(drives);
@@ -103,11 +103,11 @@ std::vector<Vector> Twin::answers(std::span<const Ask> asks) const {
   return answers;
 }
 
-Matrix Twin::rows(const World& world, std::span<const Vector> points) const {
+Matrix Twin::rows(const Cabling& cabling, std::span<const Vector> points) const {
   const auto channels = static_cast<std::size_t>(step_.size());
   std::vector<Ask> asks;
   for (const Vector& point : points) {
-    for (std::size_t c = 0; c < channels; ++c) asks.push_back({&world, &point, c});
+    for (std::size_t c = 0; c < channels; ++c) asks.push_back({&cabling, &point, c});
   }
   const std::vector<Vector> answered = answers(asks);
   const auto R = static_cast<Eigen::Index>(readings());
@@ -116,12 +116,12 @@ Matrix Twin::rows(const World& world, std::span<const Vector> points) const {
   return rows;
 }
 
-Matrix seen(const Matrix& rows, const World& world) {
-  const auto R = static_cast<Eigen::Index>(world.meter.size());
+Matrix seen(const Matrix& rows, const Cabling& cabling) {
+  const auto R = static_cast<Eigen::Index>(cabling.meter.size());
   Matrix out(rows.rows(), rows.cols());
   for (Eigen::Index k = 0; k < rows.cols(); ++k) {
     const Eigen::Index r = k % R;
-    out.col(k) = world.meter_factor[r] * rows.col(k - r + static_cast<Eigen::Index>(world.meter[static_cast<std::size_t>(r)]));
+    out.col(k) = cabling.meter_factor[r] * rows.col(k - r + static_cast<Eigen::Index>(cabling.meter[static_cast<std::size_t>(r)]));
   }
   return out;
 }
@@ -170,9 +170,9 @@ Misfit misfit(const Measured& measured, const Matrix& expected, const Matrix& us
 
 namespace {
 
-// One mistake more: what it makes of a world, and which rows or readings it is about.
+// One mistake more: what it makes of a cabling, and which rows or readings it is about.
 struct Mistake {
-  World world;
+  Cabling cabling;
   std::vector<std::size_t> rows, readings;
 };
 
@@ -197,7 +197,7 @@ std::optional<double> odd_factor(double re, double ee, double gain_tolerance) {
 Matrix about(const Twin& twin, const Mistake& mistake, Matrix there, std::span<const Vector> points) {
   std::vector<Twin::Ask> asks;
   for (const std::size_t c : mistake.rows) {
-    for (const Vector& point : points) asks.push_back({&mistake.world, &point, c});
+    for (const Vector& point : points) asks.push_back({&mistake.cabling, &point, c});
   }
   if (asks.empty()) return there;
   const std::vector<Vector> answers = twin.answers(asks);
@@ -207,7 +207,7 @@ Matrix about(const Twin& twin, const Mistake& mistake, Matrix there, std::span<c
 }
 
 // Every single mistake that may explain rows which do not fit.
-std::vector<Mistake> mistakes(const World& now, const WiringCheckOptions& options, const Measured& measured, const Matrix& expected, const Misfit& misfit) {
+std::vector<Mistake> mistakes(const Cabling& now, const WiringCheckOptions& options, const Measured& measured, const Matrix& expected, const Misfit& misfit) {
   std::vector<Mistake> all;
   const auto R = static_cast<Eigen::Index>(measured.reading.size());
   const double least = options.roughness * options.roughness / 2;
@@ -218,8 +218,8 @@ std::vector<Mistake> mistakes(const World& now, const WiringCheckOptions& option
       Mistake swap{now, {i, j}, {}};
       // Places, by the cables that lead there.
       const auto at_i = std::find(now.source.begin(), now.source.end(), i) - now.source.begin(), at_j = std::find(now.source.begin(), now.source.end(), j) - now.source.begin();
-      std::swap(swap.world.source[static_cast<std::size_t>(at_i)], swap.world.source[static_cast<std::size_t>(at_j)]);
-      std::swap(swap.world.factor[at_i], swap.world.factor[at_j]);
+      std::swap(swap.cabling.source[static_cast<std::size_t>(at_i)], swap.cabling.source[static_cast<std::size_t>(at_j)]);
+      std::swap(swap.cabling.factor[at_i], swap.cabling.factor[at_j]);
       all.push_back(std::move(swap));
     }
     if (!wrong(i)) continue;
@@ -236,7 +236,7 @@ std::vector<Mistake> mistakes(const World& now, const WiringCheckOptions& option
     if (const auto odd = odd_factor(re, ee, options.gain_tolerance)) factors.push_back(*odd);
     for (const double factor : factors) {
       Mistake scaled{now, {i}, {}};
-      scaled.world.factor[place] *= factor;
+      scaled.cabling.factor[place] *= factor;
       all.push_back(std::move(scaled));
     }
   }
@@ -245,7 +245,7 @@ std::vector<Mistake> mistakes(const World& now, const WiringCheckOptions& option
     for (std::size_t s = r + 1; s < measured.reading.size(); ++s) {
       if (!measured.reading[s]) continue;
       Mistake swap{now, {}, {r, s}};
-      std::swap(swap.world.meter[r], swap.world.meter[s]);
+      std::swap(swap.cabling.meter[r], swap.cabling.meter[s]);
       all.push_back(std::move(swap));
     }
     double re = 0, ee = 0;
@@ -260,7 +260,7 @@ std::vector<Mistake> mistakes(const World& now, const WiringCheckOptions& option
     if (const auto odd = odd_factor(re, ee, options.gain_tolerance)) factors.push_back(*odd);
     for (const double factor : factors) {
       Mistake scaled{now, {}, {r}};
-      scaled.world.meter_factor[static_cast<Eigen::Index>(r)] *= factor;
+      scaled.cabling.meter_factor[static_cast<Eigen::Index>(r)] *= factor;
       all.push_back(std::move(scaled));
     }
   }
@@ -269,11 +269,11 @@ std::vector<Mistake> mistakes(const World& now, const WiringCheckOptions& option
 
 }  // namespace
 
-World explain(const Twin& twin, const WiringCheckOptions& options, std::span<const Vector> points, const Measured& measured) {
+Cabling explain(const Twin& twin, const WiringCheckOptions& options, std::span<const Vector> points, const Measured& measured) {
   constexpr std::size_t most_mistakes = 6, most_asked = 24;
   const auto R = static_cast<Eigen::Index>(twin.readings());
-  World world = World::right(options.channels.size(), twin.readings());
-  const Matrix usual = twin.rows(world, points);
+  Cabling cabling = Cabling::right(options.channels.size(), twin.readings());
+  const Matrix usual = twin.rows(cabling, points);
   Matrix there = usual, expected = usual;
   for (std::size_t found = 0; found < most_mistakes; ++found) {
     const Misfit now = misfit(measured, expected, usual, options);
@@ -281,9 +281,9 @@ World explain(const Twin& twin, const WiringCheckOptions& options, std::span<con
     // A mistake has to explain most of what it is about, more than the twin's own error, and not at the cost of others. The first is
     // asked of all, what all rows say to it only of those that did best.
     std::vector<std::pair<double, Mistake>> likely;
-    const std::vector<Mistake> all = mistakes(world, options, measured, expected, now);
+    const std::vector<Mistake> all = mistakes(cabling, options, measured, expected, now);
     const auto consider = [&](const Matrix& rows, const Mistake& mistake) {
-      const double before = share_of(now, mistake, R), after = share_of(misfit(measured, seen(rows, mistake.world), usual, options), mistake, R);
+      const double before = share_of(now, mistake, R), after = share_of(misfit(measured, seen(rows, mistake.cabling), usual, options), mistake, R);
       if (4 * after < before && before - after > options.roughness * options.roughness) likely.emplace_back(after / before, mistake);
     };
     for (const Mistake& mistake : all) {
@@ -294,8 +294,8 @@ World explain(const Twin& twin, const WiringCheckOptions& options, std::span<con
       for (const Mistake& meter : all) {
         if (!meter.rows.empty()) continue;
         Mistake both = mistake;
-        both.world.meter = meter.world.meter;
-        both.world.meter_factor = meter.world.meter_factor;
+        both.cabling.meter = meter.cabling.meter;
+        both.cabling.meter_factor = meter.cabling.meter_factor;
         consider(rows, both);
       }
     }
@@ -305,21 +305,21 @@ World explain(const Twin& twin, const WiringCheckOptions& options, std::span<con
     Matrix best_there;
     double best_total = now.total;
     for (auto& [left, mistake] : likely) {
-      Matrix rows = mistake.rows.empty() ? there : twin.rows(mistake.world, points);
-      const double total = misfit(measured, seen(rows, mistake.world), usual, options).total;
+      Matrix rows = mistake.rows.empty() ? there : twin.rows(mistake.cabling, points);
+      const double total = misfit(measured, seen(rows, mistake.cabling), usual, options).total;
       // Two mistakes are believed where one leaves more than the twin's own error.
-      const bool two = !mistake.rows.empty() && (mistake.world.meter != world.meter || mistake.world.meter_factor != world.meter_factor);
+      const bool two = !mistake.rows.empty() && (mistake.cabling.meter != cabling.meter || mistake.cabling.meter_factor != cabling.meter_factor);
       if (!(total + (two ? options.roughness * options.roughness : 0) < best_total)) continue;
       best = std::move(mistake);
       best_there = std::move(rows);
       best_total = total;
     }
     if (!best) break;
-    world = std::move(best->world);
+    cabling = std::move(best->cabling);
     there = std::move(best_there);
-    expected = seen(there, world);
+    expected = seen(there, cabling);
   }
-  return world;
+  return cabling;
 }
 
 }  // namespace ness::wiring

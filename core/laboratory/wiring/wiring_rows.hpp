@@ -1,4 +1,4 @@
-// What each channel does to each reading, as the twin says it under any wiring, and how well that fits what was measured.
+// The response of each reading to each channel: expected by the twin for any cabling, and compared with the measurement.
 #pragma once
 
 #include <cstdint>
@@ -9,15 +9,15 @@
 
 namespace ness::wiring {
 
-constexpr double nothing = 0.1;  ///< of what is expected: less is no answer at all
+constexpr double nothing = 0.1;  ///< share of the expected response below which there is none
 
-/// Which cable leads where: the place of channel j carries factor[j] times the level of channel source[j]; reading r shows
+/// Where the cables lead: the place of channel j gets factor[j] times the level of channel source[j]; reading r shows
 /// meter_factor[r] times the node of reading meter[r].
-struct World {
+struct Cabling {
   std::vector<std::size_t> source, meter;
   Vector factor, meter_factor;
-  /// As it should be.
-  static World right(std::size_t channels, std::size_t readings);
+  /// The cabling without mistakes.
+  static Cabling right(std::size_t channels, std::size_t readings);
 };
 
 /// Turns levels into drives.
@@ -26,7 +26,7 @@ class Levels {
   /// `info`: of the device that is driven; values are kept within its ranges.
   Levels(const DeviceInfo& info, const WiringCheckOptions& options, const Vector& theta);
   /// From the present state, read when settled.
-  Drive drive(const Vector& level, const World* world = nullptr) const;
+  Drive drive(const Vector& level, const Cabling* cabling = nullptr) const;
   double value(std::size_t channel, double level) const;
 
  private:
@@ -37,21 +37,21 @@ class Levels {
   Parameters theta_;
 };
 
-/// The twin, asked many things at once.
+/// The twin, with many relaxations computed at once.
 class Twin {
  public:
   Twin(Device& twin, const DeviceInfo& bench, const WiringCheckOptions& options, const Vector& theta, std::stop_token stop);
   /// What is read, [n_read of the bench] a drive; not a number where the twin finds no steady state.
   std::vector<Vector> read(std::span<const Drive> drives) const;
-  /// How each reading answers to a step of `channel` (2 x its step) at a point, in a world: [n_read]. All steps asked for at once.
+  /// How each reading answers to a step of `channel` (2 x its step) at a point, in a cabling: [n_read]. All steps asked for at once.
   struct Ask {
-    const World* world = nullptr;
+    const Cabling* cabling = nullptr;
     const Vector* level = nullptr;
     std::size_t channel = 0;
   };
   std::vector<Vector> answers(std::span<const Ask> asks) const;
-  /// Rows, [n_channels x points n_read], where the cables lead as in a world; as right meters would show them.
-  Matrix rows(const World& world, std::span<const Vector> points) const;
+  /// Rows, [n_channels x points n_read], where the cables lead as in a cabling; as right meters would show them.
+  Matrix rows(const Cabling& cabling, std::span<const Vector> points) const;
 
   const Vector& step() const { return step_; }  ///< of each channel, [n_channels]
   std::size_t readings() const { return position_.size(); }
@@ -89,9 +89,9 @@ struct Measured {
 };
 
 /// The mistakes that explain what was measured, added to the right wiring one by one while one more explains most of what is left.
-World explain(const Twin& twin, const WiringCheckOptions& options, std::span<const Vector> points, const Measured& measured);
+Cabling explain(const Twin& twin, const WiringCheckOptions& options, std::span<const Vector> points, const Measured& measured);
 
-/// Misfits of all rows in a world whose rows the twin expects to be `expected`: by row, and by entry [n_channels x points n_read].
+/// Misfits of all rows in a cabling whose rows the twin expects to be `expected`: by row, and by entry [n_channels x points n_read].
 struct Misfit {
   std::vector<Fit> row;
   Matrix entry;
@@ -99,7 +99,7 @@ struct Misfit {
 };
 /// `usual`: what the twin expects where nothing is wrong, by which rows are counted.
 Misfit misfit(const Measured& measured, const Matrix& expected, const Matrix& usual, const WiringCheckOptions& options);
-/// `rows` as the meters of a world show them.
-Matrix seen(const Matrix& rows, const World& world);
+/// `rows` as the meters of a cabling show them.
+Matrix seen(const Matrix& rows, const Cabling& cabling);
 
 }  // namespace ness::wiring

@@ -20,23 +20,23 @@ std::vector<ParameterStep> law_steps(const DeviceInfo& info, const Parameters& t
   return steps;
 }
 
-std::size_t law_contrasts(const DeviceInfo& info, const CurrentLawOptions& law) {
+std::size_t law_perturbations(const DeviceInfo& info, const CurrentLawOptions& law) {
   return law.measured ? 1 + (law.central ? 2 : 1) * trainable_parameters(info).size() : 0;
 }
 
-// An estimator's own contrasts, then the held steps of the law.
-class WithLaw final : public ContrastPlan {
+// An estimator's own perturbations, then the held steps of the law.
+class WithLaw final : public PerturbationPlan {
  public:
-  WithLaw(std::unique_ptr<const ContrastPlan> own, const DeviceInfo& info, const Minibatch& batch, const CurrentLawOptions& law)
+  WithLaw(std::unique_ptr<const PerturbationPlan> own, const DeviceInfo& info, const Minibatch& batch, const CurrentLawOptions& law)
       : own_(std::move(own)), free_(info.free()) {
     if (!law.measured) return;
     steps_ = law_steps(info, batch.theta, law);
     each_ = law.central ? 2 : 1;
-    held_ = law_contrasts(info, law);
+    held_ = law_perturbations(info, law);
   }
-  std::size_t contrasts(std::size_t sample) const override { return own_->contrasts(sample) + held_; }
-  bool impose(Drive& drive, std::size_t sample, std::size_t k, const Seen& so_far) const override {
-    const std::size_t own = own_->contrasts(sample);
+  std::size_t perturbations(std::size_t sample) const override { return own_->perturbations(sample) + held_; }
+  bool impose(Drive& drive, std::size_t sample, std::size_t k, const ChainSoFar& so_far) const override {
+    const std::size_t own = own_->perturbations(sample);
     if (k < own) return own_->impose(drive, sample, k, so_far);
     for (std::size_t n = 0; n < free_.size(); ++n) drive.holds.push_back({free_[n], so_far.free->potential[static_cast<Eigen::Index>(n)]});
     if (k == own) return true;
@@ -46,20 +46,20 @@ class WithLaw final : public ContrastPlan {
   }
 
  private:
-  std::unique_ptr<const ContrastPlan> own_;
+  std::unique_ptr<const PerturbationPlan> own_;
   std::vector<std::uint32_t> free_;
   std::vector<ParameterStep> steps_;
   std::size_t each_ = 1, held_ = 0;
 };
 
-// -costate^T dI/dtheta from the holding currents of a sample's last contrasts.
+// -costate^T dI/dtheta from the holding currents of a sample's last perturbations.
 Vector measured_gradient(const DeviceInfo& info, const Minibatch& batch, const CurrentLawOptions& law, const Sample& sample, const Vector& costate) {
   const std::vector<ParameterStep> steps = law_steps(info, batch.theta, law);
-  const std::size_t each = law.central ? 2 : 1, base = sample.contrasts.size() - law_contrasts(info, law);
+  const std::size_t each = law.central ? 2 : 1, base = sample.perturbations.size() - law_perturbations(info, law);
   const std::vector<std::uint32_t> free = info.free();
   const auto pull = [&](std::size_t k) {
     double sum = 0;
-    for (std::size_t n = 0; n < free.size(); ++n) sum += costate[static_cast<Eigen::Index>(n)] * sample.contrasts[k]->current[free[n]];
+    for (std::size_t n = 0; n < free.size(); ++n) sum += costate[static_cast<Eigen::Index>(n)] * sample.perturbations[k]->current[free[n]];
     return sum;
   };
   Vector gradient = Vector::Zero(static_cast<Eigen::Index>(info.parameters.size()));
@@ -67,7 +67,7 @@ Vector measured_gradient(const DeviceInfo& info, const Minibatch& batch, const C
   for (std::size_t s = 0; s < steps.size(); ++s) {
     const std::size_t first = base + 1 + s * each, second = first + each - 1;
     const ParameterStep& step = steps[s];
-    const ParameterStep done = achieved(step, *sample.contrasts[base], *sample.contrasts[first], *sample.contrasts[second]);
+    const ParameterStep done = achieved(step, *sample.perturbations[base], *sample.perturbations[first], *sample.perturbations[second]);
     gradient[step.parameter] = -done.slope(at_base, pull(first), pull(second));
   }
   return gradient;
@@ -75,8 +75,8 @@ Vector measured_gradient(const DeviceInfo& info, const Minibatch& batch, const C
 
 bool currents_read(const DeviceInfo& info, const Sample& sample, std::size_t last) {
   const std::vector<std::uint32_t> free = info.free();
-  for (std::size_t k = sample.contrasts.size() - last; k < sample.contrasts.size(); ++k) {
-    const Vector& current = sample.contrasts[k]->current;
+  for (std::size_t k = sample.perturbations.size() - last; k < sample.perturbations.size(); ++k) {
+    const Vector& current = sample.perturbations[k]->current;
     if (static_cast<std::size_t>(current.size()) != info.terminals.size()) return false;
     for (const std::uint32_t terminal : free) {
       if (!std::isfinite(current[terminal])) return false;
@@ -87,9 +87,9 @@ bool currents_read(const DeviceInfo& info, const Sample& sample, std::size_t las
 
 }  // namespace
 
-CostateEstimator::CostateEstimator(std::string name, std::shared_ptr<const Model> model, const ContrastOptions& contrasts, const CurrentLawOptions& law,
+CostateEstimator::CostateEstimator(std::string name, std::shared_ptr<const Model> model, const PerturbationOptions& perturbations, const CurrentLawOptions& law,
                                    bool model_needed)
-    : ContrastEstimator(name, contrasts), name_(std::move(name)), model_(std::move(model)), law_(law) {
+    : PerturbationEstimator(name, perturbations), name_(std::move(name)), model_(std::move(model)), law_(law) {
   if (!model_ && (model_needed || !law.measured)) throw std::invalid_argument(name_ + ": no model is given");
   if (!(law.step > 0) || std::isinf(law.step)) throw std::invalid_argument(name_ + ": step of the measured dI/dtheta " + number_text(law.step) + "; it must be finite and > 0");
 }
@@ -100,18 +100,18 @@ std::string CostateEstimator::unmet_needs(const DeviceInfo& info) const {
   return unmet.empty() ? unmet_by_costate(info) : unmet;
 }
 
-double CostateEstimator::cost(const DeviceInfo& info) const { return cost_with(info, costate_contrasts(info)); }
+double CostateEstimator::cost(const DeviceInfo& info) const { return cost_with(info, costate_perturbations(info)); }
 
-double CostateEstimator::cost_with(const DeviceInfo& info, double costate_contrasts) const {
-  return relaxations(info, costate_contrasts + static_cast<double>(law_contrasts(info, law_)));
+double CostateEstimator::cost_with(const DeviceInfo& info, double costate_perturbations) const {
+  return relaxations(info, costate_perturbations + static_cast<double>(law_perturbations(info, law_)));
 }
 
-std::unique_ptr<const ContrastPlan> CostateEstimator::plan(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const {
+std::unique_ptr<const PerturbationPlan> CostateEstimator::plan(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const {
   return std::make_unique<WithLaw>(costate_plan(info, batch, loss), info, batch, law_);
 }
 
 CostateEstimator::Probed CostateEstimator::probe(Device& device, const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::stop_token stop) const {
-  const std::shared_ptr<const ContrastPlan> own = costate_plan(info, batch, loss);
+  const std::shared_ptr<const PerturbationPlan> own = costate_plan(info, batch, loss);
   std::vector<Chain> chains = chains_of(own, info, batch);
   for (Chain& chain : chains) {
     chain = [inner = std::move(chain)](std::span<const Relaxation> so_far) {
@@ -121,14 +121,14 @@ CostateEstimator::Probed CostateEstimator::probe(Device& device, const DeviceInf
     };
   }
   const std::vector<std::vector<Relaxation>> rows = relax_chains(device, chains, stop);
-  const Told told = tell_apart(info, batch, *own, rows);
+  const SortedRows sorted = sort_rows(info, batch, *own, rows);
   Probed probed;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     probed.relaxations += rows[i].size();
     std::optional<Vector>& found = probed.costates.emplace_back();
-    if (!told.samples[i]) continue;
+    if (!sorted.samples[i]) continue;
     double asymmetry = nan;
-    found = costate(info, batch, *told.samples[i], cotangent(info, batch, loss, i, *told.samples[i]->free), asymmetry);
+    found = costate(info, batch, *sorted.samples[i], cotangent(info, batch, loss, i, *sorted.samples[i]->free), asymmetry);
     if (!found->allFinite()) found.reset();
   }
   return probed;
@@ -136,36 +136,36 @@ CostateEstimator::Probed CostateEstimator::probe(Device& device, const DeviceInf
 
 Gradient CostateEstimator::form(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
                                 std::span<const std::vector<Relaxation>> rows) const {
-  Forming forming(info, batch, loss, rows);
-  const std::unique_ptr<const ContrastPlan> layout = plan(info, batch, loss);
-  const Told told = tell_apart(info, batch, *layout, rows);
-  forming.lose(told.lost);
+  GradientSum total(info, batch, loss, rows);
+  const std::unique_ptr<const PerturbationPlan> layout = plan(info, batch, loss);
+  const SortedRows sorted = sort_rows(info, batch, *layout, rows);
+  total.lose(sorted.lost);
   Contraction parts;
   std::vector<Vector> measured;
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    const std::optional<Sample>& sample = told.samples[i];
-    if (!sample || (law_.measured && !currents_read(info, *sample, law_contrasts(info, law_)))) {
-      forming.leave_out();
+    const std::optional<Sample>& sample = sorted.samples[i];
+    if (!sample || (law_.measured && !currents_read(info, *sample, law_perturbations(info, law_)))) {
+      total.leave_out();
       continue;
     }
     double asymmetry = nan;
     Vector found = costate(info, batch, *sample, cotangent(info, batch, loss, i, *sample->free), asymmetry);
-    if (std::isfinite(asymmetry)) forming.asymmetry(asymmetry);
+    if (std::isfinite(asymmetry)) total.asymmetry(asymmetry);
     if (law_.measured) measured.push_back(measured_gradient(info, batch, law_, *sample, found));
     parts.add(batch, i, *sample->free);
     parts.costates.push_back(std::move(found));
   }
-  if (!law_.measured) return contracted(*model_, std::move(forming), std::move(parts), info.parameters.size());
+  if (!law_.measured) return contracted(*model_, std::move(total), std::move(parts), info.parameters.size());
   Vector sum = Vector::Zero(static_cast<Eigen::Index>(info.parameters.size()));
   for (std::size_t k = 0; k < measured.size(); ++k) {
     if (!measured[k].allFinite()) {
-      forming.leave_out();
+      total.leave_out();
       continue;
     }
-    forming.use(parts.samples[k]);
+    total.use(parts.samples[k]);
     sum += measured[k];
   }
-  return forming.finish(std::move(sum));
+  return total.finish(std::move(sum));
 }
 
 Nudging::Nudging(const DeviceInfo& info) : positions_(info.output_positions()) {

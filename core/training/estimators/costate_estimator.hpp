@@ -1,15 +1,15 @@
-// Estimators that find a costate from contrasts, and contract it with dI/dtheta from a model or from held steps.
+// Estimators that find a costate from perturbations, and contract it with dI/dtheta from a model or from held steps.
 #pragma once
 
 #include <memory>
 #include <string>
 
-#include "estimators/contrasts.hpp"
-#include "estimators/forming.hpp"
+#include "estimators/perturbed_relaxations.hpp"
+#include "estimators/gradient_sum.hpp"
 
 namespace ness {
 
-class CostateEstimator : public ContrastEstimator {
+class CostateEstimator : public PerturbationEstimator {
  public:
   std::string_view name() const final { return name_; }
   std::string unmet_needs(const DeviceInfo& info) const final;
@@ -19,24 +19,24 @@ class CostateEstimator : public ContrastEstimator {
 
  protected:
   /// `model` may be null where the law is measured, and `model_needed` false.
-  CostateEstimator(std::string name, std::shared_ptr<const Model> model, const ContrastOptions& contrasts, const CurrentLawOptions& law,
+  CostateEstimator(std::string name, std::shared_ptr<const Model> model, const PerturbationOptions& perturbations, const CurrentLawOptions& law,
                    bool model_needed = false);
 
   /// What the costate needs of the terminals; that every free potential is read, and what the law needs, is looked at already.
   virtual std::string unmet_by_costate(const DeviceInfo& info) const = 0;
-  /// Contrasts a sample, those of the law aside.
-  virtual double costate_contrasts(const DeviceInfo& info) const = 0;
-  virtual std::unique_ptr<const ContrastPlan> costate_plan(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const = 0;
-  /// The costate of a sample, [n_free]; not finite: it is left out. `sample` may have contrasts of the law behind its own. What is
+  /// Perturbations a sample, those of the law aside.
+  virtual double costate_perturbations(const DeviceInfo& info) const = 0;
+  virtual std::unique_ptr<const PerturbationPlan> costate_plan(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const = 0;
+  /// The costate of a sample, [n_free]; not finite: it is left out. `sample` may have perturbations of the law behind its own. What is
   /// found of the asymmetry goes to `asymmetry`.
   virtual Vector costate(const DeviceInfo& info, const Minibatch& batch, const Sample& sample, const Vector& cotangent, double& asymmetry) const = 0;
 
   const Model* model() const { return model_.get(); }
-  std::unique_ptr<const ContrastPlan> plan(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const final;
-  /// Relaxations of a sample with so many contrasts for the costate.
-  double cost_with(const DeviceInfo& info, double costate_contrasts) const;
+  std::unique_ptr<const PerturbationPlan> plan(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const final;
+  /// Relaxations of a sample with so many perturbations for the costate.
+  double cost_with(const DeviceInfo& info, double costate_perturbations) const;
 
-  /// Relaxes the samples of `batch` with the contrasts of the costate alone, labelled probe, and forms their costates; empty where that
+  /// Relaxes the samples of `batch` with the perturbations of the costate alone, labelled probe, and forms their costates; empty where that
   /// cannot be done.
   struct Probed {
     std::vector<std::optional<Vector>> costates;

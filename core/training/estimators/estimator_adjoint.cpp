@@ -2,7 +2,8 @@
 #include <stdexcept>
 #include <utility>
 
-#include "estimators/forming.hpp"
+#include "estimators/estimator_rows.hpp"
+#include "estimators/gradient_sum.hpp"
 #include "ness/device/parallel.hpp"
 
 namespace ness {
@@ -31,11 +32,11 @@ class Adjoint final : public Estimator {
 
   Gradient form(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
                 std::span<const std::vector<Relaxation>> rows) const override {
-    Forming forming(info, batch, loss, rows);
+    GradientSum total(info, batch, loss, rows);
     Contraction parts;
     for (std::size_t i = 0; i < rows.size(); ++i) {
       if (rows[i][0].quality.usable()) parts.samples.push_back(i);
-      else forming.leave_out();
+      else total.leave_out();
     }
     const std::size_t n = parts.samples.size();
     parts.drives.resize(n);
@@ -54,19 +55,19 @@ class Adjoint final : public Estimator {
       const std::size_t i = parts.samples[k], from = k * size / n, to = (k + 1) * size / n;
       parts.drives[k] = batch.free_drive(i);
       parts.potentials[k] = rows[i][0].potential;
-      cotangents[k] = forming.cotangent(i, losses[k]) / divisor;
-      correct[k] = forming.correct(i, parts.potentials[k]) ? 1.0 : 0.0;
+      cotangents[k] = total.cotangent(i, losses[k]) / divisor;
+      correct[k] = total.correct(i, parts.potentials[k]) ? 1.0 : 0.0;
       std::fill(sum.data() + from, sum.data() + to, 0.0);
     });
     if (n > 0) model_->add_adjoint_gradient(parts.drives, parts.potentials, cotangents, parts.costates, sum);
     for (std::size_t k = 0; k < n; ++k) {
       if (parts.costates[k].allFinite()) {
-        forming.use(losses[k], correct[k]);
+        total.use(losses[k], correct[k]);
       } else {
-        forming.leave_out();
+        total.leave_out();
       }
     }
-    return forming.finish(std::move(sum), std::max(1.0, divisor));
+    return total.finish(std::move(sum), std::max(1.0, divisor));
   }
 
  private:
@@ -76,5 +77,9 @@ class Adjoint final : public Estimator {
 }  // namespace
 
 std::unique_ptr<Estimator> adjoint(std::shared_ptr<const Model> model) { return std::make_unique<Adjoint>(std::move(model)); }
+
+EstimatorMaker read_adjoint(Keys&) {
+  return [](const EstimatorContext& context) { return adjoint(context.model); };
+}
 
 }  // namespace ness

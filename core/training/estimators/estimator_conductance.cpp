@@ -4,6 +4,7 @@
 #include <limits>
 #include <utility>
 
+#include "estimators/estimator_rows.hpp"
 #include "estimators/measured_jacobian.hpp"
 
 namespace ness {
@@ -16,7 +17,7 @@ const char* name_of(const ConductanceOptions& options) { return options.measure_
 class ConductanceByVoltage final : public MeasuredJacobian {
  public:
   ConductanceByVoltage(std::shared_ptr<const Model> model, const ConductanceOptions& o)
-      : MeasuredJacobian(name_of(o), std::move(model), {o.probe, o.central, o.measure_every, o.refresh, o.reset}, o.contrasts, o.law) {}
+      : MeasuredJacobian(name_of(o), std::move(model), {o.probe, o.central, o.measure_every, o.refresh, o.reset}, o.perturbations, o.law) {}
 
  private:
   std::string unmet_by_costate(const DeviceInfo& info) const override { return unmet_by_holding(info); }
@@ -77,6 +78,11 @@ class ConductanceByVoltage final : public MeasuredJacobian {
 
 std::unique_ptr<Estimator> conductance_by_voltage(std::shared_ptr<const Model> model, const ConductanceOptions& options) {
   return std::make_unique<ConductanceByVoltage>(std::move(model), options);
+}
+
+EstimatorMaker read_conductance(Keys& keys, bool tracked) {
+  const auto options = read_measured_jacobian<ConductanceOptions>(keys, tracked, "kT");
+  return [options](const EstimatorContext& context) { return conductance_by_voltage(context.model, options); };
 }
 
 }  // namespace ness

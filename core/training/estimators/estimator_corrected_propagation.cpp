@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "estimators/estimator_rows.hpp"
 #include "estimators/costate_estimator.hpp"
 #include "estimators/nudge_size.hpp"
 #include "ness/device/number_text.hpp"
@@ -61,7 +62,7 @@ class HeldSteps {
   double probe_;
 };
 
-// The rounds of one phase. All is told in units of beta: w = u / beta, shift / beta; so a phase that would leave a range is made smaller
+// The rounds of one phase. Everything is counted in units of beta: w = u / beta, shift / beta; so a phase that would leave a range is made smaller
 // at any round, and goes on with what the last round showed.
 class Rounds {
  public:
@@ -117,7 +118,7 @@ class Rounds {
 class CorrectedPropagation final : public CostateEstimator {
  public:
   CorrectedPropagation(std::shared_ptr<const Model> model, const CorrectedPropagationOptions& options)
-      : CostateEstimator(name_of, std::move(model), options.contrasts, options.law, !options.measured), options_(options), beta_(options.beta, name_of) {
+      : CostateEstimator(name_of, std::move(model), options.perturbations, options.law, !options.measured), options_(options), beta_(options.beta, name_of) {
     const std::string who = name_of;
     if (options.rounds == 0) throw std::invalid_argument(who + ": rounds 0; at least 1 is needed");
     if (options.measured && options.measure_every == 0) throw std::invalid_argument(who + ": measure_every 0; at least 1 is needed");
@@ -141,11 +142,11 @@ class CorrectedPropagation final : public CostateEstimator {
   void remember(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::span<const std::vector<Relaxation>> rows) override {
     if (!options_.measured) return;
     const HeldSteps steps(info, options_.probe);
-    const Told told = tell_apart(info, batch, *plan(info, batch, loss), rows);
+    const SortedRows sorted = sort_rows(info, batch, *plan(info, batch, loss), rows);
     std::map<std::uint64_t, Kept> found;  // the same sample may come twice in a minibatch
-    for (const std::optional<Sample>& sample : told.samples) {
+    for (const std::optional<Sample>& sample : sorted.samples) {
       if (!sample || !measures(batch, sample->index)) continue;
-      Matrix A = skew_of(steps.conductance(*sample->free, sample->contrasts)).A;
+      Matrix A = skew_of(steps.conductance(*sample->free, sample->perturbations)).A;
       if (A.allFinite()) found[batch.samples[sample->index]] = {batch.step, std::move(A)};
     }
     for (auto& [sample, kept] : found) kept_[sample] = std::move(kept);
@@ -209,19 +210,19 @@ class CorrectedPropagation final : public CostateEstimator {
     return kept == kept_.end() || batch.step >= kept->second.step + options_.measure_every;
   }
 
-  // A of a sample, from the model at its free state, from the held steps that begin its contrasts, or as it was kept.
-  Skew skew(const DeviceInfo& info, const Minibatch& batch, std::size_t i, const Relaxation& free, const std::vector<const Relaxation*>& contrasts) const {
+  // A of a sample, from the model at its free state, from the held steps that begin its perturbations, or as it was kept.
+  Skew skew(const DeviceInfo& info, const Minibatch& batch, std::size_t i, const Relaxation& free, const std::vector<const Relaxation*>& perturbations) const {
     if (!options_.measured) return skew_of(model()->conductance(batch.free_drive(i), free.potential));
-    if (measures(batch, i)) return skew_of(HeldSteps(info, options_.probe).conductance(free, contrasts));
+    if (measures(batch, i)) return skew_of(HeldSteps(info, options_.probe).conductance(free, perturbations));
     return {kept_.at(batch.samples[i]).A, std::numeric_limits<double>::quiet_NaN()};
   }
 
-  class Plan final : public ContrastPlan {
+  class FeedbackPlan final : public PerturbationPlan {
    public:
-    Plan(const CorrectedPropagation& estimator, const DeviceInfo& info, const Minibatch& batch, const Loss& loss)
+    FeedbackPlan(const CorrectedPropagation& estimator, const DeviceInfo& info, const Minibatch& batch, const Loss& loss)
         : estimator_(estimator), info_(info), batch_(batch), loss_(loss), steps_(info, estimator.options_.probe), nudgeable_(info.nudgeable()), free_(info.free()) {}
-    std::size_t contrasts(std::size_t sample) const override { return held(sample) + 2 * std::size_t{estimator_.options_.rounds}; }
-    bool impose(Drive& drive, std::size_t sample, std::size_t k, const Seen& so_far) const override {
+    std::size_t perturbations(std::size_t sample) const override { return held(sample) + 2 * std::size_t{estimator_.options_.rounds}; }
+    bool impose(Drive& drive, std::size_t sample, std::size_t k, const ChainSoFar& so_far) const override {
       if (k < held(sample)) {
         steps_.impose(drive, k, *so_far.free);
         return true;
@@ -229,9 +230,9 @@ class CorrectedPropagation final : public CostateEstimator {
       const std::size_t phase = (k - held(sample)) / estimator_.options_.rounds, round = (k - held(sample)) % estimator_.options_.rounds;
       const Vector c = cotangent(info_, batch_, loss_, sample, *so_far.free);
       std::optional<Skew> skew;
-      if (round > 0) skew = estimator_.skew(info_, batch_, sample, *so_far.free, so_far.contrasts);
+      if (round > 0) skew = estimator_.skew(info_, batch_, sample, *so_far.free, so_far.perturbations);
       const Rounds rounds(info_, estimator_.beta_.value(), estimator_.options_.contraction, c);
-      const auto all = rounds.follow(phase == 0 ? -1 : 1, skew ? &skew->A : nullptr, *so_far.free, std::span(so_far.contrasts).last(round));
+      const auto all = rounds.follow(phase == 0 ? -1 : 1, skew ? &skew->A : nullptr, *so_far.free, std::span(so_far.perturbations).last(round));
       if (all.empty()) return false;
       drive.nudge = Vector::Zero(static_cast<Eigen::Index>(nudgeable_.size()));
       for (std::size_t n = 0; n < free_.size(); ++n) {
@@ -259,11 +260,11 @@ class CorrectedPropagation final : public CostateEstimator {
     }
     return options_.measured ? unmet_by_holding(info) : std::string();
   }
-  double costate_contrasts(const DeviceInfo& info) const override {
+  double costate_perturbations(const DeviceInfo& info) const override {
     const double held = options_.measured ? 2.0 * static_cast<double>(info.free().size()) / static_cast<double>(options_.measure_every) : 0;
     return held + 2.0 * options_.rounds;
   }
-  std::unique_ptr<const ContrastPlan> costate_plan(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const override {
+  std::unique_ptr<const PerturbationPlan> costate_plan(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const override {
     if (options_.measured) {
       if (!kept_.empty() && static_cast<std::size_t>(kept_.begin()->second.A.rows()) != info.free().size()) {
         throw std::invalid_argument(std::string(name_of) + ": its state is that of " + std::to_string(kept_.begin()->second.A.rows()) + " free nodes; the device has " + std::to_string(info.free().size()));
@@ -275,11 +276,11 @@ class CorrectedPropagation final : public CostateEstimator {
                                     " free nodes would take " + number_text(std::ceil(bytes / 1e6)) + " MB; at most 1000 MB are kept. Take it from the model");
       }
     }
-    return std::make_unique<Plan>(*this, info, batch, loss);
+    return std::make_unique<FeedbackPlan>(*this, info, batch, loss);
   }
 
   Vector costate(const DeviceInfo& info, const Minibatch& batch, const Sample& sample, const Vector& c, double& asymmetry) const override {
-    const Skew found = skew(info, batch, sample.index, *sample.free, sample.contrasts);
+    const Skew found = skew(info, batch, sample.index, *sample.free, sample.perturbations);
     asymmetry = found.asymmetry;
     if (!found.A.allFinite()) return Vector::Constant(c.size(), std::numeric_limits<double>::quiet_NaN());
     const std::size_t first = measures(batch, sample.index) ? 2 * info.free().size() : 0, rounds = options_.rounds;
@@ -289,7 +290,7 @@ class CorrectedPropagation final : public CostateEstimator {
     for (std::size_t phase = 0; phase < 2; ++phase) {
       // What was imposed followed from the readings as they were; one round is no feedback that would have to contract.
       const std::size_t followed = rounds > 1 ? rounds : 0;
-      const auto imposed = all.follow(phase == 0 ? -1 : 1, &found.A, *sample.free, std::span(sample.contrasts).subspan(first + phase * rounds, followed));
+      const auto imposed = all.follow(phase == 0 ? -1 : 1, &found.A, *sample.free, std::span(sample.perturbations).subspan(first + phase * rounds, followed));
       if (imposed.empty()) return Vector::Constant(c.size(), std::numeric_limits<double>::quiet_NaN());
       beta[phase] = imposed[rounds - 1].beta;
       shift[phase] = sample.potential[first + (phase + 1) * rounds - 1];
@@ -310,6 +311,24 @@ class CorrectedPropagation final : public CostateEstimator {
 
 std::unique_ptr<Estimator> corrected_propagation(std::shared_ptr<const Model> model, const CorrectedPropagationOptions& options) {
   return std::make_unique<CorrectedPropagation>(std::move(model), options);
+}
+
+EstimatorMaker read_corrected_propagation(Keys& keys) {
+  CorrectedPropagationOptions options;
+  keys.number("beta", options.beta, Number::not_negative,
+              {"1/(kT units of the loss)",
+               "nudge currents are -+beta dL/dmu; 0: chosen before the first step from noise and curvature"});
+  keys.whole("rounds", options.rounds, 1, {"", "rounds of digital feedback a phase; the first is plain equilibrium propagation"});
+  keys.choice<bool>("skew", options.measured, {{"model", false}, {"measured", true}},
+                    {"", "where the antisymmetric part of the conductance matrix comes from"});
+  keys.whole("measure_every", options.measure_every, 0,
+             {"steps", "between measurements of a sample's antisymmetric part, where it is measured; 0: measured at every step"});
+  keys.number("probe", options.probe, Number::not_negative, {"kT", "step of a held potential, where the antisymmetric part is measured"});
+  keys.number("contraction", options.contraction, Number::or_infinite,
+              {"", "factor by which the change of the nudge has to fall from round to round, or the sample is left out; inf: no test"});
+  read_perturbations(keys, options.perturbations);
+  read_current_law(keys, options.law);
+  return [options](const EstimatorContext& context) { return corrected_propagation(context.model, options); };
 }
 
 }  // namespace ness

@@ -4,6 +4,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "estimators/estimator_rows.hpp"
 #include "estimators/costate_estimator.hpp"
 #include "ness/device/number_text.hpp"
 
@@ -16,7 +17,7 @@ constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 class CoupledLearning final : public CostateEstimator {
  public:
   CoupledLearning(std::shared_ptr<const Model> model, const CoupledLearningOptions& options)
-      : CostateEstimator(name_of, std::move(model), options.contrasts, options.law), eta_(options.eta), centred_(options.centred) {
+      : CostateEstimator(name_of, std::move(model), options.perturbations, options.law), eta_(options.eta), centred_(options.centred) {
     if (!(options.eta > 0) || std::isinf(options.eta)) throw std::invalid_argument(std::string(name_of) + ": eta " + number_text(options.eta) + "; it must be finite and > 0");
   }
 
@@ -39,12 +40,12 @@ class CoupledLearning final : public CostateEstimator {
     return largest;
   }
 
-  class Plan final : public ContrastPlan {
+  class HoldPlan final : public PerturbationPlan {
    public:
-    Plan(const CoupledLearning& estimator, const DeviceInfo& info, const Minibatch& batch, const Loss& loss)
+    HoldPlan(const CoupledLearning& estimator, const DeviceInfo& info, const Minibatch& batch, const Loss& loss)
         : estimator_(estimator), info_(info), batch_(batch), loss_(loss), positions_(info.output_positions()) {}
-    std::size_t contrasts(std::size_t) const override { return estimator_.centred_ ? 2 : 1; }
-    bool impose(Drive& drive, std::size_t sample, std::size_t k, const Seen& so_far) const override {
+    std::size_t perturbations(std::size_t) const override { return estimator_.centred_ ? 2 : 1; }
+    bool impose(Drive& drive, std::size_t sample, std::size_t k, const ChainSoFar& so_far) const override {
       const Vector c = cotangent(info_, batch_, loss_, sample, *so_far.free);
       const double eta = estimator_.eta(info_, so_far.free->potential, c);
       if (!(eta > 0)) return false;
@@ -73,9 +74,9 @@ class CoupledLearning final : public CostateEstimator {
     }
     return {};
   }
-  double costate_contrasts(const DeviceInfo&) const override { return centred_ ? 2 : 1; }
-  std::unique_ptr<const ContrastPlan> costate_plan(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const override {
-    return std::make_unique<Plan>(*this, info, batch, loss);
+  double costate_perturbations(const DeviceInfo&) const override { return centred_ ? 2 : 1; }
+  std::unique_ptr<const PerturbationPlan> costate_plan(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const override {
+    return std::make_unique<HoldPlan>(*this, info, batch, loss);
   }
 
   Vector costate(const DeviceInfo& info, const Minibatch&, const Sample& sample, const Vector& c, double&) const override {
@@ -88,7 +89,7 @@ class CoupledLearning final : public CostateEstimator {
     // A current u at the output shifts by R e u, whoever injects it. Nothing is injected into the free state.
     const std::uint32_t output = info.outputs.front();
     const auto current = [&](const Relaxation& row) { return row.current.size() > output ? row.current[output] : nan; };
-    const double u = (centred_ ? current(*sample.contrasts[1]) : 0) - current(*sample.contrasts[0]);
+    const double u = (centred_ ? current(*sample.perturbations[1]) : 0) - current(*sample.perturbations[0]);
     return shift * (c[info.output_positions().front()] / u);
   }
 
@@ -100,6 +101,16 @@ class CoupledLearning final : public CostateEstimator {
 
 std::unique_ptr<Estimator> coupled_learning(std::shared_ptr<const Model> model, const CoupledLearningOptions& options) {
   return std::make_unique<CoupledLearning>(std::move(model), options);
+}
+
+EstimatorMaker read_coupled_learning(Keys& keys) {
+  CoupledLearningOptions options;
+  keys.number("eta", options.eta, Number::positive,
+              {"kT^2 per unit of the loss", "outputs are held at their free potentials -+eta dL/dmu"});
+  keys.flag("central", options.centred, {"", "outputs are held on both sides of the free state; false: on one"});
+  read_perturbations(keys, options.perturbations);
+  read_current_law(keys, options.law);
+  return [options](const EstimatorContext& context) { return coupled_learning(context.model, options); };
 }
 
 }  // namespace ness

@@ -2,6 +2,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "estimators/estimator_rows.hpp"
 #include "estimators/costate_estimator.hpp"
 #include "ness/device/random.hpp"
 #include "estimators/nudge_size.hpp"
@@ -12,7 +13,7 @@ namespace {
 
 using Form = EquilibriumPropagationOptions::Form;
 
-constexpr std::uint64_t sign_seed = 0x7369676e;  // of the signs drawn by lot: a stream of its own
+constexpr std::uint64_t sign_seed = 0x7369676e;  // of the random signs: a stream of its own
 
 const char* name_of(Form form) {
   switch (form) {
@@ -27,7 +28,7 @@ const char* name_of(Form form) {
 class EquilibriumPropagation final : public CostateEstimator {
  public:
   EquilibriumPropagation(std::shared_ptr<const Model> model, const EquilibriumPropagationOptions& options)
-      : CostateEstimator(name_of(options.form), std::move(model), options.contrasts, options.law), beta_(options.beta, "equilibrium propagation"), nudge_(options.nudge), form_(options.form) {
+      : CostateEstimator(name_of(options.form), std::move(model), options.perturbations, options.law), beta_(options.beta, "equilibrium propagation"), nudge_(options.nudge), form_(options.form) {
     if (!(options.nudge >= 0) || std::isinf(options.nudge)) {
       throw std::invalid_argument("equilibrium propagation: nudge " + number_text(options.nudge) + "; it must be finite and >= 0 (0: beta says it)");
     }
@@ -49,7 +50,7 @@ class EquilibriumPropagation final : public CostateEstimator {
   void restore(const Vector& state) override { beta_.restore(state, name()); }
 
  private:
-  // One contrast: how it is nudged, and how its shift enters the costate, in units of 1 / beta.
+  // One perturbation: how it is nudged, and how its shift enters the costate, in units of 1 / beta.
   struct Phase {
     double sign, share, weight;
   };
@@ -78,12 +79,12 @@ class EquilibriumPropagation final : public CostateEstimator {
     return {};
   }
 
-  class Plan final : public ContrastPlan {
+  class NudgePlan final : public PerturbationPlan {
    public:
-    Plan(const EquilibriumPropagation& estimator, const DeviceInfo& info, const Minibatch& batch, const Loss& loss)
+    NudgePlan(const EquilibriumPropagation& estimator, const DeviceInfo& info, const Minibatch& batch, const Loss& loss)
         : estimator_(estimator), info_(info), batch_(batch), loss_(loss), nudging_(info) {}
-    std::size_t contrasts(std::size_t sample) const override { return estimator_.phases(batch_, sample).size(); }
-    bool impose(Drive& drive, std::size_t sample, std::size_t k, const Seen& so_far) const override {
+    std::size_t perturbations(std::size_t sample) const override { return estimator_.phases(batch_, sample).size(); }
+    bool impose(Drive& drive, std::size_t sample, std::size_t k, const ChainSoFar& so_far) const override {
       const Phase phase = estimator_.phases(batch_, sample)[k];
       const Vector c = cotangent(info_, batch_, loss_, sample, *so_far.free);
       // Half a nudge is half of what was imposed, not of what was asked for.
@@ -100,9 +101,9 @@ class EquilibriumPropagation final : public CostateEstimator {
   };
 
   std::string unmet_by_costate(const DeviceInfo& info) const override { return unmet_by_nudging(info); }
-  double costate_contrasts(const DeviceInfo&) const override { return form_ == Form::centred ? 2 : form_ == Form::richardson ? 4 : 1; }
-  std::unique_ptr<const ContrastPlan> costate_plan(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const override {
-    return std::make_unique<Plan>(*this, info, batch, loss);
+  double costate_perturbations(const DeviceInfo&) const override { return form_ == Form::centred ? 2 : form_ == Form::richardson ? 4 : 1; }
+  std::unique_ptr<const PerturbationPlan> costate_plan(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const override {
+    return std::make_unique<NudgePlan>(*this, info, batch, loss);
   }
   Vector costate(const DeviceInfo& info, const Minibatch& batch, const Sample& sample, const Vector& c, double&) const override {
     const double beta = Nudging(info).beta(wanted(c), c);
@@ -132,6 +133,18 @@ class EquilibriumPropagation final : public CostateEstimator {
 
 std::unique_ptr<Estimator> equilibrium_propagation(std::shared_ptr<const Model> model, const EquilibriumPropagationOptions& options) {
   return std::make_unique<EquilibriumPropagation>(std::move(model), options);
+}
+
+EstimatorMaker read_equilibrium_propagation(Keys& keys, EquilibriumPropagationOptions::Form form) {
+  EquilibriumPropagationOptions options{.form = form};
+  keys.number("beta", options.beta, Number::not_negative,
+              {"1/(kT units of the loss)",
+               "nudge currents are -+beta dL/dmu; 0: chosen before the first step from noise and curvature"});
+  keys.number("nudge", options.nudge, Number::not_negative,
+              {"units of current", "instead of beta: the nudge of each sample at the output where |dL/dmu| is largest; 0: beta is used"});
+  read_perturbations(keys, options.perturbations);
+  read_current_law(keys, options.law);
+  return [options](const EstimatorContext& context) { return equilibrium_propagation(context.model, options); };
 }
 
 }  // namespace ness

@@ -5,11 +5,12 @@
 #include <stdexcept>
 #include <utility>
 
-#include "estimators/forming.hpp"
+#include "estimators/estimator_rows.hpp"
+#include "estimators/gradient_sum.hpp"
 #include "ness/device/random.hpp"
 #include "ness/device/number_text.hpp"
 #include "estimators/parameter_steps.hpp"
-#include "estimators/perturbations.hpp"
+#include "estimators/swings.hpp"
 
 namespace ness {
 namespace {
@@ -61,22 +62,22 @@ class Evolution final : public Estimator {
   }
 
   Gradient form(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::span<const std::vector<Relaxation>> rows) const override {
-    Forming forming(info, batch, loss, rows);
-    const std::vector<double> losses = losses_of(forming, rows);
+    GradientSum total(info, batch, loss, rows);
+    const std::vector<double> losses = losses_of(total, rows);
     const auto best = static_cast<std::size_t>(std::min_element(losses.begin(), losses.end()) - losses.begin());
     const bool any = std::isfinite(losses[best]);
     for (std::size_t i = 0; i < rows.size(); ++i) {
-      if (any) forming.use(forming.loss_at(i, best), forming.correct(i, rows[i][best].potential) ? 1 : 0);
-      else forming.leave_out();
+      if (any) total.use(total.loss_at(i, best), total.correct(i, rows[i][best].potential) ? 1 : 0);
+      else total.leave_out();
     }
-    Gradient gradient = forming.finish(Vector::Zero(static_cast<Eigen::Index>(info.parameters.size())));
+    Gradient gradient = total.finish(Vector::Zero(static_cast<Eigen::Index>(info.parameters.size())));
     gradient.at_theta = any && best == 0;
     if (any) gradient.next = candidates(info, batch)[best];
     return gradient;
   }
 
   void remember(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::span<const std::vector<Relaxation>> rows) override {
-    const std::vector<double> losses = losses_of(Forming(info, batch, loss, rows), rows);
+    const std::vector<double> losses = losses_of(GradientSum(info, batch, loss, rows), rows);
     const std::vector<Vector> generation = candidates(info, batch);
     std::vector<std::size_t> order(losses.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
@@ -109,14 +110,14 @@ class Evolution final : public Estimator {
 
  private:
   // Mean losses of the candidates; infinite where a sample gave none.
-  std::vector<double> losses_of(const Forming& forming, std::span<const std::vector<Relaxation>> rows) const {
+  std::vector<double> losses_of(const GradientSum& total, std::span<const std::vector<Relaxation>> rows) const {
     std::vector<double> losses(options_.population, 0);
     for (std::size_t i = 0; i < rows.size(); ++i) {
       if (rows[i].size() != losses.size()) {
         throw std::invalid_argument("evolution: sample " + std::to_string(i) + " has " + std::to_string(rows[i].size()) + " relaxations for " + std::to_string(losses.size()) + " candidates");
       }
       for (std::size_t p = 0; p < losses.size(); ++p) {
-        const double here = rows[i][p].quality.usable() ? forming.loss_at(i, p) : infinity;
+        const double here = rows[i][p].quality.usable() ? total.loss_at(i, p) : infinity;
         losses[p] += std::isfinite(here) ? here / static_cast<double>(rows.size()) : infinity;
       }
     }
@@ -166,5 +167,14 @@ class Evolution final : public Estimator {
 }  // namespace
 
 std::unique_ptr<Estimator> evolution(const EvolutionOptions& options, std::uint64_t seed) { return std::make_unique<Evolution>(options, seed); }
+
+EstimatorMaker read_evolution(Keys& keys) {
+  EvolutionOptions options;
+  keys.whole("population", options.population, 2, {"", "candidates of a generation"});
+  keys.whole("parents", options.parents, 1, {"", "candidates that survive a generation"});
+  keys.number("sigma", options.sigma, Number::positive, {"", "standard deviation of a mutation, in coordinates"});
+  keys.number("crossover", options.crossover, Number::fraction, {"", "share of the children that have two parents"});
+  return [options](const EstimatorContext& context) { return evolution(options, context.seed); };
+}
 
 }  // namespace ness

@@ -2,17 +2,18 @@
 #include <stdexcept>
 #include <utility>
 
-#include "estimators/contrasts.hpp"
-#include "estimators/forming.hpp"
+#include "estimators/estimator_rows.hpp"
+#include "estimators/perturbed_relaxations.hpp"
+#include "estimators/gradient_sum.hpp"
 #include "ness/device/number_text.hpp"
 #include "estimators/parameter_steps.hpp"
 
 namespace ness {
 namespace {
 
-class FiniteDifferences final : public ContrastEstimator {
+class FiniteDifferences final : public PerturbationEstimator {
  public:
-  explicit FiniteDifferences(const FiniteDifferenceOptions& options) : ContrastEstimator("finite differences", options.contrasts), options_(options) {
+  explicit FiniteDifferences(const FiniteDifferenceOptions& options) : PerturbationEstimator("finite differences", options.perturbations), options_(options) {
     if (!(options.step > 0) || std::isinf(options.step)) {
       throw std::invalid_argument("finite differences: step " + number_text(options.step) + "; it must be finite and > 0");
     }
@@ -37,26 +38,26 @@ class FiniteDifferences final : public ContrastEstimator {
   Gradient form(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
                 std::span<const std::vector<Relaxation>> rows) const override {
     const std::vector<ParameterStep> steps = steps_of(info, batch.theta);
-    Forming forming(info, batch, loss, rows);
-    const std::unique_ptr<const ContrastPlan> layout = plan(info, batch, loss);
-    const Told told = tell_apart(info, batch, *layout, rows);
-    forming.lose(told.lost);
+    GradientSum total(info, batch, loss, rows);
+    const std::unique_ptr<const PerturbationPlan> layout = plan(info, batch, loss);
+    const SortedRows sorted = sort_rows(info, batch, *layout, rows);
+    total.lose(sorted.lost);
     Vector sum = Vector::Zero(static_cast<Eigen::Index>(info.parameters.size()));
     for (std::size_t i = 0; i < rows.size(); ++i) {
-      const std::optional<Sample>& sample = told.samples[i];
+      const std::optional<Sample>& sample = sorted.samples[i];
       if (!sample) {
-        forming.leave_out();
+        total.leave_out();
         continue;
       }
-      const double free = forming.loss_of(i, sample->free->potential);
+      const double free = total.loss_of(i, sample->free->potential);
       for (std::size_t k = 0; k < steps.size(); ++k) {
         const std::size_t first = k * each(), second = first + each() - 1;
-        const ParameterStep done = achieved(steps[k], *sample->free, *sample->contrasts[first], *sample->contrasts[second]);
-        sum[steps[k].parameter] += done.slope(free, forming.loss_of(i, sample->potential[first]), forming.loss_of(i, sample->potential[second]));
+        const ParameterStep done = achieved(steps[k], *sample->free, *sample->perturbations[first], *sample->perturbations[second]);
+        sum[steps[k].parameter] += done.slope(free, total.loss_of(i, sample->potential[first]), total.loss_of(i, sample->potential[second]));
       }
-      forming.use(i);
+      total.use(i);
     }
-    return forming.finish(std::move(sum));
+    return total.finish(std::move(sum));
   }
 
  private:
@@ -75,11 +76,11 @@ class FiniteDifferences final : public ContrastEstimator {
 
   bool starts_afresh() const override { return true; }
 
-  class Plan final : public ContrastPlan {
+  class StepPlan final : public PerturbationPlan {
    public:
-    Plan(std::vector<ParameterStep> steps, std::size_t each) : steps_(std::move(steps)), each_(each) {}
-    std::size_t contrasts(std::size_t) const override { return each_ * steps_.size(); }
-    bool impose(Drive& drive, std::size_t, std::size_t k, const Seen&) const override {
+    StepPlan(std::vector<ParameterStep> steps, std::size_t each) : steps_(std::move(steps)), each_(each) {}
+    std::size_t perturbations(std::size_t) const override { return each_ * steps_.size(); }
+    bool impose(Drive& drive, std::size_t, std::size_t k, const ChainSoFar&) const override {
       const ParameterStep& step = steps_[k / each_];
       drive.theta = drive.theta.with(step.parameter, k % each_ == 0 ? step.first : step.second);
       return true;
@@ -89,8 +90,8 @@ class FiniteDifferences final : public ContrastEstimator {
     std::vector<ParameterStep> steps_;
     std::size_t each_;
   };
-  std::unique_ptr<const ContrastPlan> plan(const DeviceInfo& info, const Minibatch& batch, const Loss&) const override {
-    return std::make_unique<Plan>(steps_of(info, batch.theta), each());
+  std::unique_ptr<const PerturbationPlan> plan(const DeviceInfo& info, const Minibatch& batch, const Loss&) const override {
+    return std::make_unique<StepPlan>(steps_of(info, batch.theta), each());
   }
 
   FiniteDifferenceOptions options_;
@@ -100,6 +101,18 @@ class FiniteDifferences final : public ContrastEstimator {
 
 std::unique_ptr<Estimator> finite_differences(const FiniteDifferenceOptions& options) {
   return std::make_unique<FiniteDifferences>(options);
+}
+
+EstimatorMaker read_finite_differences(Keys& keys, bool central) {
+  FiniteDifferenceOptions options{.central = central, .parameters = {}};
+  keys.number("step", options.step, Number::positive,
+              {"", "step of a parameter: absolute on a linear scale, relative on a logarithmic one"});
+  read_perturbations(keys, options.perturbations);
+  return [options](const EstimatorContext& context) {
+    FiniteDifferenceOptions of_these = options;
+    of_these.parameters = context.parameters;
+    return finite_differences(of_these);
+  };
 }
 
 }  // namespace ness

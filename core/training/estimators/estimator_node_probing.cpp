@@ -4,6 +4,7 @@
 #include <limits>
 #include <utility>
 
+#include "estimators/estimator_rows.hpp"
 #include "estimators/measured_jacobian.hpp"
 
 namespace ness {
@@ -14,7 +15,7 @@ const char* name_of(const NodeProbingOptions& options) { return options.measure_
 class NodeProbing final : public MeasuredJacobian {
  public:
   NodeProbing(std::shared_ptr<const Model> model, const NodeProbingOptions& o)
-      : MeasuredJacobian(name_of(o), std::move(model), {o.probe, o.central, o.measure_every, o.refresh, o.reset}, o.contrasts, o.law) {}
+      : MeasuredJacobian(name_of(o), std::move(model), {o.probe, o.central, o.measure_every, o.refresh, o.reset}, o.perturbations, o.law) {}
 
  private:
   std::string unmet_by_costate(const DeviceInfo& info) const override {
@@ -78,6 +79,11 @@ class NodeProbing final : public MeasuredJacobian {
 
 std::unique_ptr<Estimator> node_probing(std::shared_ptr<const Model> model, const NodeProbingOptions& options) {
   return std::make_unique<NodeProbing>(std::move(model), options);
+}
+
+EstimatorMaker read_node_probing(Keys& keys, bool tracked) {
+  const auto options = read_measured_jacobian<NodeProbingOptions>(keys, tracked, "units of current");
+  return [options](const EstimatorContext& context) { return node_probing(context.model, options); };
 }
 
 }  // namespace ness

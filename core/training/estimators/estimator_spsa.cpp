@@ -4,12 +4,13 @@
 #include <stdexcept>
 #include <utility>
 
-#include "estimators/contrast_size.hpp"
-#include "estimators/contrasts.hpp"
-#include "estimators/forming.hpp"
+#include "estimators/estimator_rows.hpp"
+#include "estimators/perturbation_size.hpp"
+#include "estimators/perturbed_relaxations.hpp"
+#include "estimators/gradient_sum.hpp"
 #include "ness/device/random.hpp"
 #include "ness/device/number_text.hpp"
-#include "estimators/perturbations.hpp"
+#include "estimators/swings.hpp"
 
 namespace ness {
 namespace {
@@ -99,9 +100,9 @@ class LossProbe {
   std::uint64_t relaxations_ = 0;
 };
 
-class Spsa final : public ContrastEstimator {
+class Spsa final : public PerturbationEstimator {
  public:
-  Spsa(const SpsaOptions& options, std::uint64_t seed) : ContrastEstimator("spsa", options.contrasts), options_(options), seed_(seed), c_(options.c) {
+  Spsa(const SpsaOptions& options, std::uint64_t seed) : PerturbationEstimator("spsa", options.perturbations), options_(options), seed_(seed), c_(options.c) {
     if (!(options.c >= 0) || std::isinf(options.c)) throw std::invalid_argument("spsa: c " + number_text(options.c) + "; it must be finite and >= 0 (0: calibrated)");
     if (!(options.gamma >= 0) || std::isinf(options.gamma)) throw std::invalid_argument("spsa: gamma " + number_text(options.gamma) + "; it must be finite and >= 0");
     if (options.directions == 0) throw std::invalid_argument("spsa: directions 0; at least 1 is needed");
@@ -135,31 +136,31 @@ class Spsa final : public ContrastEstimator {
   }
 
   Gradient form(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::span<const std::vector<Relaxation>> rows) const override {
-    Forming forming(info, batch, loss, rows);
-    const Told told = tell_apart(info, batch, *plan(info, batch, loss), rows);
-    forming.lose(told.lost);
+    GradientSum total(info, batch, loss, rows);
+    const SortedRows sorted = sort_rows(info, batch, *plan(info, batch, loss), rows);
+    total.lose(sorted.lost);
     std::vector<const Sample*> used;
     for (std::size_t i = 0; i < rows.size(); ++i) {
-      if (told.samples[i]) used.push_back(&*told.samples[i]);
-      else forming.leave_out();
+      if (sorted.samples[i]) used.push_back(&*sorted.samples[i]);
+      else total.leave_out();
     }
     Vector differences = Vector::Zero(options_.directions);
     for (const Sample* sample : used) {
       double sum = 0, correct = 0;
-      for (std::size_t k = 0; k < sample->contrasts.size(); ++k) {
-        const double here = forming.loss_of(sample->index, sample->potential[k]);
+      for (std::size_t k = 0; k < sample->perturbations.size(); ++k) {
+        const double here = total.loss_of(sample->index, sample->potential[k]);
         differences[static_cast<Eigen::Index>(k / 2)] += k % 2 == 0 ? here : -here;
         sum += here;
-        correct += forming.correct(sample->index, sample->potential[k]) ? 1 : 0;
+        correct += total.correct(sample->index, sample->potential[k]) ? 1 : 0;
       }
-      const auto all = static_cast<double>(sample->contrasts.size());
-      if (sample->free != nullptr) forming.use(sample->index);
-      else forming.use(sum / all, correct / all);
+      const auto all = static_cast<double>(sample->perturbations.size());
+      if (sample->free != nullptr) total.use(sample->index);
+      else total.use(sum / all, correct / all);
     }
     const std::vector<Vector> each = directional(info, batch, used, differences);
     Vector sum = Vector::Zero(static_cast<Eigen::Index>(info.parameters.size()));
     for (const Vector& one : each) sum += one / static_cast<double>(each.size());
-    Gradient gradient = forming.finish(sum);
+    Gradient gradient = total.finish(sum);
     gradient.at_theta = relaxes_freely();
     if (each.size() > 1 && !used.empty()) gradient.standard_error = scatter_of(each, sum) / static_cast<double>(used.size());
     if (gradient.used > 0 && gradient.left_out == 0 && risen(batch, gradient.loss)) gradient.next = previous_->theta;
@@ -204,7 +205,7 @@ class Spsa final : public ContrastEstimator {
 
   bool starts_afresh() const override { return true; }
   // Drift is seen by the free state alone.
-  bool relaxes_freely() const override { return options_.blocking || options_.contrasts.cancel_drift || options_.contrasts.references.value_or(0) > 0; }
+  bool relaxes_freely() const override { return options_.blocking || options_.perturbations.cancel_drift || options_.perturbations.references.value_or(0) > 0; }
 
   // Losses of different samples say nothing about a step.
   void check_blocking(const Minibatch& batch) const {
@@ -244,7 +245,7 @@ class Spsa final : public ContrastEstimator {
     // (L+ - L-) / 2 at size 1, in each direction.
     const double noise = scatter_ / std::sqrt(2.0) * std::sqrt(static_cast<double>(trial_directions));
     // Spall's rule is a lower bound: c of about the scatter. Below 1e-4 the bounds of settling are larger than what is gained.
-    return best_contrast_size(slopes[0], slopes[1], trial, noise, 2, std::clamp(scatter_, std::min(1e-4, most), most), most);
+    return best_perturbation_size(slopes[0], slopes[1], trial, noise, 2, std::clamp(scatter_, std::min(1e-4, most), most), most);
   }
 
   std::uint64_t ordinal(const Minibatch& batch, std::size_t direction) const {
@@ -265,7 +266,7 @@ class Spsa final : public ContrastEstimator {
         const double sign = sign_of(seed_, ordinal(batch, d), swing.parameter);
         double step = 0;
         for (const Sample* sample : used) {
-          step += swing.achieved(*sample->contrasts[2 * d], sign > 0 ? swing.up : swing.down) - swing.achieved(*sample->contrasts[2 * d + 1], sign > 0 ? swing.down : swing.up);
+          step += swing.achieved(*sample->perturbations[2 * d], sign > 0 ? swing.up : swing.down) - swing.achieved(*sample->perturbations[2 * d + 1], sign > 0 ? swing.down : swing.up);
         }
         step /= static_cast<double>(used.size());
         // A source that did not move, or the other way: the step that was asked for is all that is known.
@@ -283,11 +284,11 @@ class Spsa final : public ContrastEstimator {
     return (squares / (count * (count - 1))).cwiseSqrt();
   }
 
-  class Plan final : public ContrastPlan {
+  class DirectionPlan final : public PerturbationPlan {
    public:
-    explicit Plan(std::vector<Parameters> thetas) : thetas_(std::move(thetas)) {}
-    std::size_t contrasts(std::size_t) const override { return thetas_.size(); }
-    bool impose(Drive& drive, std::size_t, std::size_t k, const Seen&) const override {
+    explicit DirectionPlan(std::vector<Parameters> thetas) : thetas_(std::move(thetas)) {}
+    std::size_t perturbations(std::size_t) const override { return thetas_.size(); }
+    bool impose(Drive& drive, std::size_t, std::size_t k, const ChainSoFar&) const override {
       drive.theta = thetas_[k];
       return true;
     }
@@ -295,14 +296,14 @@ class Spsa final : public ContrastEstimator {
    private:
     std::vector<Parameters> thetas_;
   };
-  std::unique_ptr<const ContrastPlan> plan(const DeviceInfo& info, const Minibatch& batch, const Loss&) const override {
+  std::unique_ptr<const PerturbationPlan> plan(const DeviceInfo& info, const Minibatch& batch, const Loss&) const override {
     check_blocking(batch);
     const std::vector<Swing> all = swings_of(info, batch);
     std::vector<Parameters> thetas;
     for (std::size_t d = 0; d < options_.directions; ++d) {
       for (const double way : {1.0, -1.0}) thetas.push_back(along(batch.theta, all, seed_, ordinal(batch, d), way));
     }
-    return std::make_unique<Plan>(std::move(thetas));
+    return std::make_unique<DirectionPlan>(std::move(thetas));
   }
 
   SpsaOptions options_;
@@ -315,5 +316,18 @@ class Spsa final : public ContrastEstimator {
 }  // namespace
 
 std::unique_ptr<Estimator> spsa(const SpsaOptions& options, std::uint64_t seed) { return std::make_unique<Spsa>(options, seed); }
+
+EstimatorMaker read_spsa(Keys& keys) {
+  SpsaOptions options;
+  keys.number("c", options.c, Number::not_negative,
+              {"", "step of the parameters in coordinates, c / (k + 1)^gamma at step k; 0: calibrated before the first step"});
+  keys.number("gamma", options.gamma, Number::not_negative, {"", "exponent of that gain sequence"});
+  keys.whole("directions", options.directions, 1, {"", "random directions averaged a step"});
+  keys.flag("blocking", options.blocking, {"", "a step after which the loss has risen is taken back"});
+  keys.number("block", options.block, Number::not_negative,
+              {"standard deviations of the loss", "by which it has to rise for a step to be taken back"});
+  read_perturbations(keys, options.perturbations);
+  return [options](const EstimatorContext& context) { return spsa(options, context.seed); };
+}
 
 }  // namespace ness

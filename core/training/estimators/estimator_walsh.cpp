@@ -4,11 +4,12 @@
 #include <stdexcept>
 #include <utility>
 
-#include "estimators/contrasts.hpp"
-#include "estimators/forming.hpp"
+#include "estimators/estimator_rows.hpp"
+#include "estimators/perturbed_relaxations.hpp"
+#include "estimators/gradient_sum.hpp"
 #include "ness/device/number_text.hpp"
 #include "estimators/parameter_steps.hpp"
-#include "estimators/perturbations.hpp"
+#include "estimators/swings.hpp"
 
 namespace ness {
 namespace {
@@ -18,11 +19,11 @@ namespace {
 // second order in the steps is seen by none. Products of three are odd again, and alias: the error is of the order of step^2.
 std::size_t half_period(std::size_t parameters) { return std::bit_ceil(std::max<std::size_t>(parameters, 1)); }
 
-// Contrast k of the period belongs to pair k / 2. Which of a pair comes first follows the Thue-Morse sequence: a drift that is linear over
+// Perturbation k of the period belongs to pair k / 2. Which of a pair comes first follows the Thue-Morse sequence: a drift that is linear over
 // the period then looks like the row of all ones, which is in use only where parameters fill the period.
 bool negative(std::size_t k) { return (k % 2 + static_cast<std::size_t>(std::popcount(k / 2))) % 2 == 1; }
 
-// Code of parameter q in contrast k: up or down.
+// Code of parameter q in perturbation k: up or down.
 bool up(std::size_t q, std::size_t k) { return (std::popcount(q & (k / 2)) % 2 == 1) == negative(k); }
 
 // Sums of x under all rows of the Hadamard matrix of its size, in natural order: the fast transform.
@@ -38,9 +39,9 @@ void transform(Vector& x) {
   }
 }
 
-class Walsh final : public ContrastEstimator {
+class Walsh final : public PerturbationEstimator {
  public:
-  explicit Walsh(const WalshOptions& options) : ContrastEstimator("walsh", options.contrasts), options_(options) {
+  explicit Walsh(const WalshOptions& options) : PerturbationEstimator("walsh", options.perturbations), options_(options) {
     if (!(options.step > 0) || std::isinf(options.step)) throw std::invalid_argument("walsh: step " + number_text(options.step) + "; it must be finite and > 0");
   }
 
@@ -59,32 +60,32 @@ class Walsh final : public ContrastEstimator {
 
   Gradient form(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::span<const std::vector<Relaxation>> rows) const override {
     const std::vector<Swing> all = swings_of(info, batch);
-    Forming forming(info, batch, loss, rows);
-    const std::unique_ptr<const ContrastPlan> layout = plan(info, batch, loss);
-    const Told told = tell_apart(info, batch, *layout, rows);
-    forming.lose(told.lost);
+    GradientSum total(info, batch, loss, rows);
+    const std::unique_ptr<const PerturbationPlan> layout = plan(info, batch, loss);
+    const SortedRows sorted = sort_rows(info, batch, *layout, rows);
+    total.lose(sorted.lost);
     const std::size_t half = half_period(trainable_parameters(info).size());
     Vector differences = Vector::Zero(static_cast<Eigen::Index>(half));  // of the pairs, summed over samples
     std::vector<const Sample*> used;
     for (std::size_t i = 0; i < rows.size(); ++i) {
-      if (!told.samples[i]) {
-        forming.leave_out();
+      if (!sorted.samples[i]) {
+        total.leave_out();
         continue;
       }
-      const Sample& sample = *told.samples[i];
+      const Sample& sample = *sorted.samples[i];
       for (std::size_t k = 0; k < 2 * half; ++k) {
-        const double here = forming.loss_of(i, sample.potential[k]);
+        const double here = total.loss_of(i, sample.potential[k]);
         differences[static_cast<Eigen::Index>(k / 2)] += negative(k) ? -here : here;
       }
       used.push_back(&sample);
-      forming.use(i);
+      total.use(i);
     }
     transform(differences);
     Vector sum = Vector::Zero(static_cast<Eigen::Index>(info.parameters.size()));
     for (std::size_t q = 0; q < all.size() && !used.empty(); ++q) {
       sum[all[q].parameter] = all[q].slope(differences[static_cast<Eigen::Index>(q)] / correlated(all[q], q, used, half));
     }
-    return forming.finish(std::move(sum));
+    return total.finish(std::move(sum));
   }
 
  private:
@@ -97,14 +98,14 @@ class Walsh final : public ContrastEstimator {
     const double asked = static_cast<double>(half) * (swing.coordinate(swing.up) - swing.coordinate(swing.down));
     bool read = false;
     for (const Sample* sample : used) {
-      for (const Relaxation* row : sample->contrasts) read = read || row->theta_readback.size() > 0;
+      for (const Relaxation* row : sample->perturbations) read = read || row->theta_readback.size() > 0;
     }
     if (!read) return asked;
     double sum = 0;
     for (const Sample* sample : used) {
       for (std::size_t k = 0; k < 2 * half; ++k) {
         const bool is_up = up(q, k);
-        const double w = swing.achieved(*sample->contrasts[k], is_up ? swing.up : swing.down);
+        const double w = swing.achieved(*sample->perturbations[k], is_up ? swing.up : swing.down);
         sum += is_up ? w : -w;
       }
     }
@@ -112,12 +113,12 @@ class Walsh final : public ContrastEstimator {
     return sum > 0 ? sum / static_cast<double>(used.size()) : asked;
   }
 
-  class Plan final : public ContrastPlan {
+  class CodePlan final : public PerturbationPlan {
    public:
-    Plan(Parameters theta, std::vector<Swing> all, std::size_t half) : theta_(std::move(theta)), all_(std::move(all)), half_(half) {}
-    std::size_t contrasts(std::size_t) const override { return 2 * half_; }
-    bool impose(Drive& drive, std::size_t, std::size_t k, const Seen&) const override {
-      // Side by side, all samples ask for the same contrast one after another.
+    CodePlan(Parameters theta, std::vector<Swing> all, std::size_t half) : theta_(std::move(theta)), all_(std::move(all)), half_(half) {}
+    std::size_t perturbations(std::size_t) const override { return 2 * half_; }
+    bool impose(Drive& drive, std::size_t, std::size_t k, const ChainSoFar&) const override {
+      // Side by side, all samples ask for the same perturbation one after another.
       if (last_ != k) {
         std::vector<std::pair<std::uint32_t, double>> changes;
         changes.reserve(all_.size());
@@ -136,8 +137,8 @@ class Walsh final : public ContrastEstimator {
     mutable std::optional<std::size_t> last_;
     mutable Parameters perturbed_;
   };
-  std::unique_ptr<const ContrastPlan> plan(const DeviceInfo& info, const Minibatch& batch, const Loss&) const override {
-    return std::make_unique<Plan>(batch.theta, swings_of(info, batch), half_period(trainable_parameters(info).size()));
+  std::unique_ptr<const PerturbationPlan> plan(const DeviceInfo& info, const Minibatch& batch, const Loss&) const override {
+    return std::make_unique<CodePlan>(batch.theta, swings_of(info, batch), half_period(trainable_parameters(info).size()));
   }
 
   WalshOptions options_;
@@ -146,5 +147,12 @@ class Walsh final : public ContrastEstimator {
 }  // namespace
 
 std::unique_ptr<Estimator> walsh(const WalshOptions& options) { return std::make_unique<Walsh>(options); }
+
+EstimatorMaker read_walsh(Keys& keys) {
+  WalshOptions options;
+  keys.number("step", options.step, Number::positive, {"", "step of the parameters in coordinates"});
+  read_perturbations(keys, options.perturbations);
+  return [options](const EstimatorContext&) { return walsh(options); };
+}
 
 }  // namespace ness

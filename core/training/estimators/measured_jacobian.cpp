@@ -8,7 +8,7 @@
 #include <stdexcept>
 #include <utility>
 
-#include "estimators/contrast_size.hpp"
+#include "estimators/perturbation_size.hpp"
 #include "ness/device/number_text.hpp"
 
 namespace ness {
@@ -19,9 +19,9 @@ constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 // What is measured of a sample between measurements is learned from only where it stands out from noise.
 constexpr double shift_errors = 6;  // standard errors
 
-// Row of a sample's contrast for the `which`-th input (0 or 1) of the node at `place`. From node to node the two change places: what grows
+// Row of a sample's perturbation for the `which`-th input (0 or 1) of the node at `place`. From node to node the two change places: what grows
 // linearly in time enters neighbouring columns with opposite signs.
-std::size_t contrast_at(bool base, std::size_t each, std::size_t place, std::size_t which) {
+std::size_t perturbation_at(bool base, std::size_t each, std::size_t place, std::size_t which) {
   return (base ? 1 : 0) + each * place + (each == 2 ? which ^ (place & 1) : 0);
 }
 
@@ -50,8 +50,8 @@ Vector reading_errors(const Relaxation& row) {
 }
 
 MeasuredJacobian::MeasuredJacobian(const std::string& name, std::shared_ptr<const Model> model, const MeasuredJacobianOptions& options,
-                                   const ContrastOptions& contrasts, const CurrentLawOptions& law)
-    : CostateEstimator(name, std::move(model), contrasts, law), options_(options), chosen_(options.probe) {
+                                   const PerturbationOptions& perturbations, const CurrentLawOptions& law)
+    : CostateEstimator(name, std::move(model), perturbations, law), options_(options), chosen_(options.probe) {
   if (!(options.probe >= 0) || std::isinf(options.probe)) throw std::invalid_argument(name + ": probe " + number_text(options.probe) + "; it must be finite and > 0, or 0 to be chosen");
   if (options.refresh == 0) throw std::invalid_argument(name + ": refresh 0; at least 1 is needed");
   if (!(options.reset > 0)) throw std::invalid_argument(name + ": reset " + number_text(options.reset) + "; it must be > 0 (infinite: no reset)");
@@ -62,17 +62,17 @@ double MeasuredJacobian::probe_size(std::uint64_t lost) const {
   return std::ldexp(chosen_, -2 * static_cast<int>(lost));
 }
 
-// ---- the contrasts of a sample -----------------------------------------------------------------------------------------
+// ---- the perturbations of a sample -----------------------------------------------------------------------------------------
 
-double MeasuredJacobian::contrasts_of(std::size_t nodes) const { return (has_base() ? 1 : 0) + static_cast<double>(each() * nodes); }
+double MeasuredJacobian::perturbations_of(std::size_t nodes) const { return (has_base() ? 1 : 0) + static_cast<double>(each() * nodes); }
 
-double MeasuredJacobian::costate_contrasts(const DeviceInfo& info) const { return contrasts_of(info.free().size()); }
+double MeasuredJacobian::costate_perturbations(const DeviceInfo& info) const { return perturbations_of(info.free().size()); }
 
 double MeasuredJacobian::cost(const DeviceInfo& info) const {
   const std::size_t n = info.free().size();
-  const double full = cost_with(info, contrasts_of(n));
+  const double full = cost_with(info, perturbations_of(n));
   if (!tracks()) return full;
-  const double between = cost_with(info, contrasts_of(std::min<std::size_t>(options_.refresh, n))), every = static_cast<double>(options_.measure_every);
+  const double between = cost_with(info, perturbations_of(std::min<std::size_t>(options_.refresh, n))), every = static_cast<double>(options_.measure_every);
   return (full + (every - 1) * between) / every;
 }
 
@@ -89,15 +89,15 @@ MeasuredJacobian::Layout MeasuredJacobian::layout(const DeviceInfo& info, std::u
   return layout;
 }
 
-class MeasuredJacobian::Plan final : public ContrastPlan {
+class MeasuredJacobian::ProbePlan final : public PerturbationPlan {
  public:
-  Plan(const MeasuredJacobian& estimator, const DeviceInfo& info, const Minibatch& batch) : estimator_(estimator), info_(info) {
+  ProbePlan(const MeasuredJacobian& estimator, const DeviceInfo& info, const Minibatch& batch) : estimator_(estimator), info_(info) {
     estimator.probe_size(0);  // chosen, or it says so before anything is imposed
     for (const std::uint64_t sample : batch.samples) layouts_.push_back(estimator.layout(info, sample));
   }
-  std::size_t contrasts(std::size_t sample) const override { return static_cast<std::size_t>(estimator_.contrasts_of(layouts_[sample].nodes.size())); }
-  bool impose(Drive& drive, std::size_t sample, std::size_t k, const Seen& so_far) const override {
-    return estimator_.impose_contrast(drive, info_, *so_far.free, layouts_[sample].nodes, k, estimator_.probe_size(so_far.lost));
+  std::size_t perturbations(std::size_t sample) const override { return static_cast<std::size_t>(estimator_.perturbations_of(layouts_[sample].nodes.size())); }
+  bool impose(Drive& drive, std::size_t sample, std::size_t k, const ChainSoFar& so_far) const override {
+    return estimator_.impose_perturbation(drive, info_, *so_far.free, layouts_[sample].nodes, k, estimator_.probe_size(so_far.lost));
   }
 
  private:
@@ -106,23 +106,23 @@ class MeasuredJacobian::Plan final : public ContrastPlan {
   std::vector<Layout> layouts_;
 };
 
-bool MeasuredJacobian::impose_contrast(Drive& drive, const DeviceInfo& info, const Relaxation& free, const std::vector<std::size_t>& nodes, std::size_t k,
+bool MeasuredJacobian::impose_perturbation(Drive& drive, const DeviceInfo& info, const Relaxation& free, const std::vector<std::size_t>& nodes, std::size_t k,
                                        double size) const {
   const std::size_t base = has_base() ? 1 : 0;
   if (k < base) return impose_step(drive, info, free, 0, 0);
   const std::size_t place = (k - base) / each(), node = nodes[place];
   const Probe probe = probe_of(info, free, node, size);
-  return impose_step(drive, info, free, node, k == contrast_at(has_base(), each(), place, 0) ? probe.first : probe.second);
+  return impose_step(drive, info, free, node, k == perturbation_at(has_base(), each(), place, 0) ? probe.first : probe.second);
 }
 
-std::unique_ptr<const ContrastPlan> MeasuredJacobian::costate_plan(const DeviceInfo& info, const Minibatch& batch, const Loss&) const {
+std::unique_ptr<const PerturbationPlan> MeasuredJacobian::costate_plan(const DeviceInfo& info, const Minibatch& batch, const Loss&) const {
   constexpr double most = 1e9;
   const double bytes = tracks() ? TrackedJacobians::bytes(batch.data->size(), answers(info), info.free().size()) : 0;
   if (bytes > most) {
     throw std::invalid_argument(std::string(name()) + ": to remember the Jacobians of " + std::to_string(batch.data->size()) + " samples takes " +
                                 number_text(bytes / 1e9) + " GB; at most 1 GB is used (measure_every = 0 measures at every step and remembers nothing)");
   }
-  return std::make_unique<Plan>(*this, info, batch);
+  return std::make_unique<ProbePlan>(*this, info, batch);
 }
 
 // ---- what they show ----------------------------------------------------------------------------------------------------
@@ -133,10 +133,10 @@ Vector MeasuredJacobian::slope(const DeviceInfo& info, const Sample& sample, std
                                double* weight) const {
   const Probe::Weights w = probe_of(info, *sample.free, node, size).weights();
   if (weight != nullptr) *weight = w.norm();
-  const auto contrast = [&](std::size_t k) { return of(*sample.contrasts[k], sample.potential[k]); };
-  Vector sum = w.first * contrast(contrast_at(has_base(), each(), place, 0));
-  if (w.second != 0) sum += w.second * contrast(contrast_at(has_base(), each(), place, 1));
-  if (w.base != 0) sum += w.base * (has_base() ? contrast(0) : of(*sample.free, sample.free->potential));
+  const auto perturbation = [&](std::size_t k) { return of(*sample.perturbations[k], sample.potential[k]); };
+  Vector sum = w.first * perturbation(perturbation_at(has_base(), each(), place, 0));
+  if (w.second != 0) sum += w.second * perturbation(perturbation_at(has_base(), each(), place, 1));
+  if (w.base != 0) sum += w.base * (has_base() ? perturbation(0) : of(*sample.free, sample.free->potential));
   return sum;
 }
 
@@ -179,7 +179,7 @@ MeasuredJacobian::Visit MeasuredJacobian::visit(const DeviceInfo& info, const Mi
   }
   for (std::size_t k = 0; k < at.nodes.size(); ++k) {
     double weight = 0;
-    const Vector found = column(k, &weight), error = answer_error(info, *sample.contrasts[has_base() ? 1 : 0]);
+    const Vector found = column(k, &weight), error = answer_error(info, *sample.perturbations[has_base() ? 1 : 0]);
     known.due = known.correct(Vector::Unit(n, static_cast<Eigen::Index>(at.nodes[k])), found, weight * error.norm(), options_.reset) || known.due;
   }
   known.next = (known.next + at.nodes.size()) % static_cast<std::size_t>(n);
@@ -195,9 +195,9 @@ Vector MeasuredJacobian::costate(const DeviceInfo& info, const Minibatch& batch,
 
 void MeasuredJacobian::remember(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::span<const std::vector<Relaxation>> rows) {
   if (!tracks()) return;
-  const std::unique_ptr<const ContrastPlan> layout = plan(info, batch, loss);
-  const Told told = tell_apart(info, batch, *layout, rows);
-  for (const std::optional<Sample>& sample : told.samples) {
+  const std::unique_ptr<const PerturbationPlan> layout = plan(info, batch, loss);
+  const SortedRows sorted = sort_rows(info, batch, *layout, rows);
+  for (const std::optional<Sample>& sample : sorted.samples) {
     if (!sample) continue;
     Visit found = visit(info, batch, *sample);
     if (!found.known.response.allFinite()) continue;
@@ -231,9 +231,9 @@ void MeasuredJacobian::restore(const Vector& state) {
 // ---- the size of the probe ---------------------------------------------------------------------------------------------
 
 // Measures a few samples in full with probes of one size and another, and weighs noise against curvature.
-class MeasuredJacobian::Choice {
+class MeasuredJacobian::ProbeChoice {
  public:
-  Choice(const MeasuredJacobian& estimator, Device& device, const DeviceInfo& info, const Minibatch& batch, std::stop_token stop)
+  ProbeChoice(const MeasuredJacobian& estimator, Device& device, const DeviceInfo& info, const Minibatch& batch, std::stop_token stop)
       : estimator_(estimator), device_(device), info_(info), batch_(batch), stop_(std::move(stop)), restores_(info.restores_state && info.reads_every_free_potential()),
         samples_(std::min<std::size_t>(3, batch.samples.size())) {}
 
@@ -256,7 +256,7 @@ class MeasuredJacobian::Choice {
         chosen = h = most / 4;
         continue;
       }
-      chosen = best_contrast_size(at_h, at_2h, h, noise, order, least, most);
+      chosen = best_perturbation_size(at_h, at_2h, h, noise, order, least, most);
       const double scatter = noise * std::sqrt(1.25) / h;  // of the difference, by noise alone
       const bool curvature_seen = (at_2h - at_h).norm() > 2 * scatter;
       if ((curvature_seen && chosen <= 2 * h) || 4 * h > most) break;
@@ -285,7 +285,7 @@ class MeasuredJacobian::Choice {
     drive.label.purpose = Label::Purpose::probe;
     return drive;
   }
-  Drive contrast_drive(std::size_t i, const Relaxation& free) const {
+  Drive perturbation_drive(std::size_t i, const Relaxation& free) const {
     Drive drive = free_drive(i);
     drive.start = Present{};
     if (restores_) drive.start = From{std::make_shared<const Vector>(free.potential)};
@@ -301,7 +301,7 @@ class MeasuredJacobian::Choice {
       const auto free = relaxed({free_drive(i)});
       if (!free) continue;
       const auto quiet = [&](std::size_t times) {
-        Drive drive = contrast_drive(i, free->front());
+        Drive drive = perturbation_drive(i, free->front());
         const bool possible = estimator_.impose_step(drive, info_, free->front(), 0, 0);
         return possible ? relaxed(std::vector<Drive>(times, drive)) : std::nullopt;
       };
@@ -338,14 +338,14 @@ class MeasuredJacobian::Choice {
       Sample sample;
       sample.free = &free->front();
       std::vector<Drive> drives;
-      for (std::size_t k = 0; k < static_cast<std::size_t>(estimator_.contrasts_of(nodes.size())); ++k) {
-        drives.push_back(contrast_drive(i, free->front()));
-        if (!estimator_.impose_contrast(drives.back(), info_, free->front(), nodes, k, size)) return {};
+      for (std::size_t k = 0; k < static_cast<std::size_t>(estimator_.perturbations_of(nodes.size())); ++k) {
+        drives.push_back(perturbation_drive(i, free->front()));
+        if (!estimator_.impose_perturbation(drives.back(), info_, free->front(), nodes, k, size)) return {};
       }
       const auto rows = relaxed(drives);
       if (!rows) return {};
       for (const Relaxation& row : *rows) {
-        sample.contrasts.push_back(&row);
+        sample.perturbations.push_back(&row);
         sample.potential.push_back(row.potential);
         reach_ = std::max(reach_, (row.potential - free->front().potential).cwiseAbs().maxCoeff() / size);
       }
@@ -370,7 +370,7 @@ class MeasuredJacobian::Choice {
 
 std::uint64_t MeasuredJacobian::prepare(Device& device, const DeviceInfo& info, const Minibatch& batch, const Loss&, std::stop_token stop) {
   if (options_.probe > 0) return 0;
-  Choice choice(*this, device, info, batch, std::move(stop));
+  ProbeChoice choice(*this, device, info, batch, std::move(stop));
   chosen_ = choice.size();
   return choice.relaxations;
 }

@@ -1,4 +1,4 @@
-// Estimators that measure a Jacobian column by column, one node stepped at a time: the layout of their contrasts, the size of the step,
+// Estimators that measure a Jacobian column by column, one node stepped at a time: the layout of their perturbations, the size of the step,
 // and what is tracked between measurements.
 #pragma once
 
@@ -48,7 +48,7 @@ class MeasuredJacobian : public CostateEstimator {
 
  protected:
   /// Throws std::invalid_argument, beginning with `name`, for options that make no sense.
-  MeasuredJacobian(const std::string& name, std::shared_ptr<const Model> model, const MeasuredJacobianOptions& options, const ContrastOptions& contrasts,
+  MeasuredJacobian(const std::string& name, std::shared_ptr<const Model> model, const MeasuredJacobianOptions& options, const PerturbationOptions& perturbations,
                    const CurrentLawOptions& law);
   bool central() const { return options_.central; }
 
@@ -56,9 +56,9 @@ class MeasuredJacobian : public CostateEstimator {
   virtual Probe probe_of(const DeviceInfo& info, const Relaxation& free, std::size_t node, double size) const = 0;
   /// Steps the node; by 0: nothing is stepped. False: that cannot be imposed.
   virtual bool impose_step(Drive& drive, const DeviceInfo& info, const Relaxation& free, std::size_t node, double step) const = 0;
-  /// Contrasts begin with one in which nothing is stepped; else the free relaxation stands for it.
+  /// Perturbations begin with one in which nothing is stepped; else the free relaxation stands for it.
   virtual bool has_base() const = 0;
-  /// What a relaxation answers, [n_answers]; `potential` are its readings, drift taken off where that is asked for.
+  /// What a relaxation answers, [n_answers]; `potential` are its readings, drift subtracted where that is asked for.
   virtual Vector answer(const DeviceInfo& info, const Relaxation& row, const Vector& potential) const = 0;
   /// The standard errors of an answer, [n_answers]; empty where the device does not know them.
   virtual Vector answer_error(const DeviceInfo& info, const Relaxation& row) const = 0;
@@ -79,8 +79,8 @@ class MeasuredJacobian : public CostateEstimator {
   Matrix all_potentials(const DeviceInfo& info, const Sample& sample) const;
 
  private:
-  class Plan;
-  class Choice;
+  class ProbePlan;
+  class ProbeChoice;
   // What a visit of a sample measures.
   struct Layout {
     bool full = true;
@@ -96,16 +96,16 @@ class MeasuredJacobian : public CostateEstimator {
   double probe_size(std::uint64_t lost) const;
   std::size_t each() const { return options_.central ? 2 : 1; }
   bool tracks() const { return options_.measure_every > 0; }
-  double contrasts_of(std::size_t nodes) const;
+  double perturbations_of(std::size_t nodes) const;
   Layout layout(const DeviceInfo& info, std::uint64_t sample) const;
-  // Imposes contrast k of a sample whose `nodes` are stepped.
-  bool impose_contrast(Drive& drive, const DeviceInfo& info, const Relaxation& free, const std::vector<std::size_t>& nodes, std::size_t k, double size) const;
+  // Imposes perturbation k of a sample whose `nodes` are stepped.
+  bool impose_perturbation(Drive& drive, const DeviceInfo& info, const Relaxation& free, const std::vector<std::size_t>& nodes, std::size_t k, double size) const;
   template <typename Answer>
   Vector slope(const DeviceInfo& info, const Sample& sample, std::size_t place, std::size_t node, double size, const Answer& of, double* weight = nullptr) const;
   Visit visit(const DeviceInfo& info, const Minibatch& batch, const Sample& sample) const;
 
-  double costate_contrasts(const DeviceInfo& info) const final;
-  std::unique_ptr<const ContrastPlan> costate_plan(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const final;
+  double costate_perturbations(const DeviceInfo& info) const final;
+  std::unique_ptr<const PerturbationPlan> costate_plan(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const final;
   Vector costate(const DeviceInfo& info, const Minibatch& batch, const Sample& sample, const Vector& c, double& asymmetry) const final;
 
   MeasuredJacobianOptions options_;

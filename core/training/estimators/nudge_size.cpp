@@ -4,7 +4,7 @@
 #include <cmath>
 #include <stdexcept>
 
-#include "estimators/contrast_size.hpp"
+#include "estimators/perturbation_size.hpp"
 #include "estimators/costate_estimator.hpp"
 #include "ness/device/number_text.hpp"
 
@@ -112,7 +112,7 @@ NudgeSize best_nudge(Device& device, const DeviceInfo& info, const Minibatch& ba
       squares += seen.squares[i];
     }
     if (one.size() == 0) continue;
-    chosen.beta = best_contrast_size(one, two, h, error.noise * std::sqrt(squares), error.order, 1e-6 * h, 2 * h);
+    chosen.beta = best_perturbation_size(one, two, h, error.noise * std::sqrt(squares), error.order, 1e-6 * h, 2 * h);
     return chosen;
   }
   return chosen;

@@ -13,8 +13,9 @@
 #include "ness/device/random.hpp"
 #include "ness/device/wrapping_device.hpp"
 #include "loop/digest_of_parts.hpp"
-#include "estimators/forming.hpp"
+#include "estimators/gradient_sum.hpp"
 #include "ness/device/number_text.hpp"
+#include "loop/prefetch.hpp"
 #include "loop/trainer_state.hpp"
 
 namespace ness {
@@ -135,7 +136,7 @@ Evaluation evaluate(Device& device, const Parameters& theta, const Dataset& data
 }
 
 // The device as training sees it: relaxations are counted and timed as they happen, and the drift of the readings is taken off before an
-// estimator computes a contrast from them. The log, which lies below, has the readings as they were.
+// estimator computes a perturbation from them. The log, which lies below, has the readings as they were.
 class Trainer::Counted final : public WrappingDevice {
  public:
   Counted(Device& device, State& state) : WrappingDevice(device), state_(state) {}
@@ -319,7 +320,7 @@ class Trainer::Loop {
     std::vector<Gradient> passes{mean};
     while (passes.size() < options_.max_repeats && !mean.next && !passes.back().next) {
       const double error = error_norm(mean);
-      // What scatters is not seen in one pass of an estimator that draws by lot, or of a device that does not know its errors.
+      // One pass does not show the scatter of an estimator that draws at random, nor of a device that does not know its errors.
       if (passes.size() > 1 || std::isfinite(error)) {
         if (!(error > options_.target_error * norm(mean))) break;
       }
@@ -442,7 +443,7 @@ class Trainer::Loop {
     return {std::make_shared<const Vector>(std::move(moved)), {}, value};
   }
 
-  // Steps theta, or skips where the gradient is worth nothing.
+  // Steps theta, or skips the step where the gradient cannot be used.
   StepReport learn(const Gradient& gradient) {
     const ParameterSpace& space = trainer_.space_;
     const double factor = trainer_.optimizer_.schedule.factor(state_.step, options_.epochs * steps_per_epoch_);
@@ -604,18 +605,6 @@ Trainer::Trainer(Device& device, Estimator& estimator, const Task& task, const P
   last_.resize(task.train.size());
 }
 
-// An epoch visits states in an order that no cache foresees: those of the samples that come are fetched link by link, while others are
-// looked at.
-void Trainer::expect_states(std::span<const std::uint64_t> samples) const {
-  constexpr std::size_t far = 24, near = 16, at_hand = 8;
-  if (far < samples.size()) __builtin_prefetch(&last_[samples[far]]);
-  if (near < samples.size() && last_[samples[near]]) __builtin_prefetch(last_[samples[near]].get());
-  if (at_hand >= samples.size() || !last_[samples[at_hand]]) return;
-  const Vector& state = *last_[samples[at_hand]];
-  constexpr Eigen::Index line = 8;  // numbers
-  for (Eigen::Index at = 0; at < state.size(); at += line) __builtin_prefetch(state.data() + at);
-}
-
 Minibatch Trainer::minibatch(const State& state, std::uint64_t epoch, std::uint64_t index) const {
   const std::uint64_t size = task_.train.size();
   const std::uint64_t wanted = options_.batch == 0 ? size : std::min(options_.batch, size);
@@ -633,7 +622,7 @@ Minibatch Trainer::minibatch(const State& state, std::uint64_t epoch, std::uint6
   for (std::uint64_t k = first; k < first + count; ++k) {
     const std::uint64_t sample = state.order[k];
     task_.train.expect(sample);
-    if (!last_.empty()) expect_states(std::span(state.order).subspan(k, first + count - k));
+    if (!last_.empty()) prefetch_states(last_, std::span(state.order).subspan(k, first + count - k));
     batch.samples.push_back(sample);
     if (variants > 1) {
       const double drawn = uniform_at(options_.seed, epoch, static_cast<std::uint32_t>(sample));

@@ -1,5 +1,6 @@
 #include "ness/training/loss.hpp"
 
+#include <array>
 #include <cmath>
 #include <stdexcept>
 
@@ -22,7 +23,22 @@ Eigen::Index class_of(std::span<const double> target, Eigen::Index outputs) {
   return static_cast<Eigen::Index>(label);
 }
 
+std::shared_ptr<const Loss> read_squared_error(Keys&) { return std::make_shared<SquaredError>(); }
+
+std::shared_ptr<const Loss> read_cross_entropy(Keys& keys) {
+  double scale = 1;
+  keys.number("scale", scale, Number::positive, {"1/kT", "the loss is the softmax cross-entropy of scale times the potentials"});
+  return std::make_shared<CrossEntropy>(scale);
+}
+
+constexpr std::array table{
+    LossEntry{"squared-error", false, read_squared_error},
+    LossEntry{"cross-entropy", true, read_cross_entropy},
+};
+
 }  // namespace
+
+std::span<const LossEntry> loss_table() { return table; }
 
 bool Loss::correct(const VectorView&, std::span<const double>) const { return false; }
 

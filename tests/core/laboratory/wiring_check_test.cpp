@@ -167,7 +167,7 @@ TEST_CASE("two exchanged cables are found, whichever they are") {
         Mistake mistake;
         mistake.cables = {i, j};
         const WiringReport report = rig.check(mistake);
-        const std::string line = rig.name(i) + " answers like " + rig.name(j) + ", and " + rig.name(j) + " like " + rig.name(i) + ": are their cables exchanged?";
+        const std::string line = rig.name(i) + " behaves like " + rig.name(j) + ", and " + rig.name(j) + " like " + rig.name(i) + ": are their cables exchanged?";
         const bool told = std::find(right.undecided.begin(), right.undecided.end(), std::pair{rig.name(i), rig.name(j)}) != right.undecided.end();
         const bool named = report.failures == std::vector{line};
         undecided += told;
@@ -198,7 +198,7 @@ TEST_CASE("wrong signs and gains, open leads and exchanged meters are found by n
     };
     Mistake mistake;
     mistake.open = c;
-    const WiringReport open = found("open lead", mistake, rig.name(c) + " moves nothing: is its lead open?");
+    const WiringReport open = found("open lead", mistake, rig.name(c) + " moves no reading: is its lead open?");
     CHECK(open.channels[c].verdict == WiringVerdict::silent);
     mistake = {};
     const std::size_t source = random.below(rig.network->clamped().size());
@@ -212,13 +212,13 @@ TEST_CASE("wrong signs and gains, open leads and exchanged meters are found by n
     CHECK(turned.readings[r].verdict == WiringVerdict::wrong_sign);
     mistake = {};
     mistake.meter_open = r;
-    const WiringReport mute = found("meter open", mistake, reading(r) + " answers to nothing: is its lead open, or its node shorted?");
+    const WiringReport mute = found("meter open", mistake, reading(r) + " does not respond to any source: is its lead open, or its node shorted?");
     CHECK(mute.readings[r].verdict == WiringVerdict::silent);
     const std::size_t other = (r + 1) % R;
     mistake = {};
     mistake.meters = {r, other};
     const std::string a = reading(std::min(r, other)), b = reading(std::max(r, other));
-    found("meters", mistake, a + " answers like " + b + ", and " + b + " like " + a + ": are their cables exchanged?");
+    found("meters", mistake, a + " behaves like " + b + ", and " + b + " like " + a + ": are their cables exchanged?");
     // A sign is wrong about zero: of a source, or of a gate whose level at rest is zero.
     mistake = {};
     mistake.turned = source;
@@ -258,8 +258,8 @@ TEST_CASE("two mistakes at once are both named") {
     const WiringReport report = rig.check(mistake, 1e-4);
     INFO(all_of(report));
     REQUIRE(report.failures.size() == 2);
-    CHECK(report.failures[0] == "input-0 answers like input-1, and input-1 like input-0: are their cables exchanged?");
-    CHECK(report.failures[1].find("answers like") != std::string::npos);
+    CHECK(report.failures[0] == "input-0 behaves like input-1, and input-1 like input-0: are their cables exchanged?");
+    CHECK(report.failures[1].find("behaves like") != std::string::npos);
     CHECK(report.channels[0].of == "input-1");
     CHECK(report.readings[1].verdict == WiringVerdict::exchanged);
     CHECK(report.readings[2].verdict == WiringVerdict::exchanged);
@@ -338,7 +338,7 @@ TEST_CASE("what cannot be told apart is said, and is no failure") {
     CHECK(report.passed());
     CHECK(report.undecided == std::vector<std::pair<std::string, std::string>>{{"input-0", "input-1"}});
     REQUIRE(report.warnings.size() == 1);
-    CHECK(report.warnings[0].find("input-0 and input-1 answer alike") != std::string::npos);
+    CHECK(report.warnings[0].find("input-0 and input-1 have the same effect") != std::string::npos);
     mistake.cables = {0, 1};
   }
 }
@@ -361,7 +361,7 @@ TEST_CASE("a reading that answers where no path leads is cross-talk") {
   INFO(all_of(report));
   REQUIRE(report.failures.size() == 1);
   CHECK(report.channels[0].verdict == WiringVerdict::cross_talk);
-  CHECK(report.failures[0].find(report.readings[1].name + " answers to input-0, ") == 0);
+  CHECK(report.failures[0].find(report.readings[1].name + " responds to input-0 by ") == 0);
   CHECK(report.channels[0].answered.size() == 2);
   CHECK(report.channels[1].answered == std::vector<std::string>{report.readings[1].name});
 }
@@ -568,8 +568,8 @@ TEST_CASE("holders that are exchanged, open, or measure what is not so are found
     INFO(all_of(exchanged));
     REQUIRE(exchanged.failures.size() == 2);
     const std::uint32_t first = std::min(one, two), second = std::max(one, two);
-    CHECK(exchanged.failures[0] == hold(first) + " holds what " + reading(second) + " reads: are cables exchanged?");
-    CHECK(exchanged.failures[1] == hold(second) + " holds what " + reading(first) + " reads: are cables exchanged?");
+    CHECK(exchanged.failures[0] == hold(first) + " holds the terminal of " + reading(second) + ": are cables exchanged?");
+    CHECK(exchanged.failures[1] == hold(second) + " holds the terminal of " + reading(first) + ": are cables exchanged?");
     mistake = {};
     mistake.holder_open = one;
     CHECK(rig.check(mistake, 1e-4).failures == std::vector{hold(one) + " holds nothing: is its lead open?"});

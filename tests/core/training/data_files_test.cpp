@@ -8,7 +8,10 @@
 
 #include <zlib.h>
 
-#include "ness/training/data_files.hpp"
+#include "ness/training/csv_task.hpp"
+#include "ness/training/find_data.hpp"
+#include "ness/training/idx_file.hpp"
+#include "ness/training/image_task.hpp"
 #include "ness/device/error.hpp"
 #include "ness/device/random.hpp"
 

@@ -181,7 +181,7 @@ TEST_CASE("estimates do not depend on whether the device restores states", "[est
   const Gradient restored = estimate(network, *ep, batch, squared), returned = estimate(one_state, *ep, batch, squared);
   // Potentials agree to the solver's 1e-15, whatever they start from; shifts of beta c magnify that by 1 / beta.
   CHECK((restored.value - returned.value).norm() / restored.value.norm() < 1e-12);
-  CHECK(restored.relaxations == 9);   // each contrast starts from the restored free state
+  CHECK(restored.relaxations == 9);   // each perturbation starts from the restored free state
   CHECK(returned.relaxations == 12);  // or is followed by the free state again
 }
 
@@ -233,7 +233,7 @@ TEST_CASE("samples that do not settle are left out and counted", "[estimator]") 
   CHECK(std::isnan(nothing.loss));
 }
 
-TEST_CASE("a contrast on another branch is no shift", "[estimator]") {
+TEST_CASE("a perturbation on another branch is no shift", "[estimator]") {
   toy::Network network;
   const Dataset set = small_set();
   const Minibatch batch = all_of(set, network.example_theta());

@@ -5,7 +5,8 @@
 #include <filesystem>
 #include <fstream>
 
-#include "ness/training/data_files.hpp"
+#include "ness/training/csv_task.hpp"
+#include "ness/training/idx_file.hpp"
 
 using namespace ness;
 

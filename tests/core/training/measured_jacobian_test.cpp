@@ -9,6 +9,7 @@
 #include "ness/record/recorder.hpp"
 #include "ness/record/replay.hpp"
 #include "ness/training/trainer.hpp"
+#include "core/training/given_keys.hpp"
 #include "core/device/toy_device.hpp"
 
 using namespace log_test;
@@ -56,13 +57,13 @@ struct Way {
   std::uint64_t measure_every = 0;
   std::uint32_t refresh = 1;
   double reset = 0.3;
-  ContrastOptions contrasts = {};
+  PerturbationOptions perturbations = {};
   CurrentLawOptions law = {};
 };
 std::unique_ptr<Estimator> made(const toy::Network& network, const Way& w) {
   const auto model = toy::model_of(network);
-  if (w.by == By::probing) return node_probing(model, {w.probe, w.central, w.measure_every, w.refresh, w.reset, w.contrasts, w.law});
-  return conductance_by_voltage(model, {w.probe, w.central, w.measure_every, w.refresh, w.reset, w.contrasts, w.law});
+  if (w.by == By::probing) return node_probing(model, {w.probe, w.central, w.measure_every, w.refresh, w.reset, w.perturbations, w.law});
+  return conductance_by_voltage(model, {w.probe, w.central, w.measure_every, w.refresh, w.reset, w.perturbations, w.law});
 }
 
 Vector exact_gradient(toy::Network& network, const Minibatch& batch) { return estimate(network, *adjoint(toy::model_of(network)), batch, squared).value; }
@@ -300,11 +301,11 @@ TEST_CASE("measured Jacobians: relaxations that fail, lost branches and drift", 
   noise.drift_rate = 1e-4;
   Noisy drifting(network, noise);
   const Minibatch batch = all_of(set, network.example_theta());
-  ContrastOptions cancelling;
+  PerturbationOptions cancelling;
   cancelling.cancel_drift = true;
-  const auto gradient = [&](const ContrastOptions& contrasts, Device& device) {
+  const auto gradient = [&](const PerturbationOptions& perturbations, Device& device) {
     if (&device != &network) drifting.seek(0);
-    return estimate(device, *made(network, {.contrasts = contrasts}), batch, squared);
+    return estimate(device, *made(network, {.perturbations = perturbations}), batch, squared);
   };
   const Vector still = gradient({}, network).value;
   const Gradient cancelled = gradient(cancelling, drifting);
@@ -651,12 +652,11 @@ TEST_CASE("a training with a tracked Jacobian re-executes from its log", "[jacob
 
 TEST_CASE("the table makes measured Jacobians by name, tracked or not", "[jacobian]") {
   toy::Network network(toy_options(0, {2, 2, 1}));
-  const auto cost = [&](const std::string& name, const EstimatorSettings& settings) { return estimator_entry(name).make(settings, toy::model_of(network))->cost(network.info()); };
+  const auto cost = [&](const std::string& name, const given::GivenKeys& keys) {
+    return given::estimator(name, keys, toy::model_of(network))->cost(network.info());
+  };
   CHECK(cost("node-probing", {}) == 7);
-  EstimatorSettings one_sided, often;
-  one_sided.central = often.central = false;
-  often.refresh = 2;
-  often.measure_every = 5;
+  const given::GivenKeys one_sided({{"central", 0}}), often({{"central", 0}, {"refresh", 2}, {"measure_every", 5}});
   CHECK(cost("probing", one_sided) == 4);
   CHECK(cost("conductance-by-voltage", {}) == 7);
   CHECK(cost("conductance", one_sided) == 5);

@@ -23,7 +23,7 @@ struct Setup {
   toy::Network network;
   std::unique_ptr<Estimator> estimator;
   TrainingOptions training;
-  OptimizerOptions optimizer{.kind = OptimizerOptions::Kind::sgd, .rate = 0.05};
+  OptimizerOptions optimizer{.make = sgd_optimizer(), .rate = 0.05};
 
   explicit Setup(double beta = 0.05) {
     RowMatrix inputs(3, 2), targets(3, 1);
@@ -68,7 +68,7 @@ TEST_CASE("a minibatch is relaxed again until its gradient is known well enough"
     const bool known = step.standard_error <= 0.1 * step.gradient_norm;
     CHECK((known || step.repeats == 50));
     met += known;
-    relaxations += step.repeats * 9;  // three samples, each free and two contrasts from the restored state
+    relaxations += step.repeats * 9;  // three samples, each free and two perturbations from the restored state
   }
   CHECK(met > many.steps.size() / 2);
   CHECK(many.steps.back().relaxations == relaxations);

@@ -4,7 +4,8 @@
 #include <Eigen/LU>
 #include <algorithm>
 
-#include "core/training/contrasts_fixture.hpp"
+#include "core/training/given_keys.hpp"
+#include "core/training/perturbed_relaxations_fixture.hpp"
 #include "core/record/log_fixture.hpp"
 #include "device_contract.hpp"
 #include "ness/device/error.hpp"
@@ -15,7 +16,7 @@
 #include "ness/record/replay.hpp"
 #include "ness/training/trainer.hpp"
 
-using namespace contrasts_test;
+using namespace perturbations_test;
 
 namespace {
 
@@ -558,13 +559,9 @@ TEST_CASE("trainings by estimators with a state resume and replay bit for bit", 
   options.holds_all = true;
   options.restores_state = GENERATE(true, false);
   const std::string name = GENERATE("ep-corrected", "coupled", "ep-random-sign", "ep-richardson");
-  EstimatorSettings settings;
-  if (name != "coupled") settings.beta = 0;
-  settings.skew_measured = true;
-  settings.measure_every = 3;
-  settings.probe = 0.05;
+  const given::GivenKeys keys({{"beta", 0}, {"measure_every", 3}, {"probe", 0.05}}, {{"skew", "measured"}});
   const auto model = std::make_shared<toy::Network>(options);
-  const auto make = [&] { return estimator_entry(name).make(settings, model); };
+  const auto make = [&] { return given::estimator(name, keys, model); };
   Task task = log_test::xor_task();
   TrainingOptions training;
   training.epochs = 6;

@@ -95,32 +95,30 @@ TEST_CASE("schedules follow their formulas", "[optimizer]") {
   CHECK(schedule.factor(0, 10) == 0.5);  // two steps of warm-up: 1/2, 2/2
   CHECK(schedule.factor(1, 10) == 1);
   CHECK(schedule.factor(5, 10) == 1);
-  schedule.kind = Schedule::Kind::cosine;
-  schedule.final_factor = 0.1;
+  schedule.shape = cosine_rate(0.1);
   CHECK(schedule.factor(2, 10) == Approx(1));
   CHECK(schedule.factor(6, 10) == Approx(0.55));   // half-way: the mean of 1 and 0.1
   CHECK(schedule.factor(10, 10) == Approx(0.1));
   schedule = {};
-  schedule.kind = Schedule::Kind::step;
-  schedule.step_every = 0.1;
-  schedule.step_factor = 0.5;
+  schedule.shape = stepped_rate(0.1, 0.5);
   CHECK(schedule.factor(9, 100) == 1);
   CHECK(schedule.factor(10, 100) == 0.5);
   CHECK(schedule.factor(30, 100) == 0.125);
   CHECK(schedule.factor(29, 100) == 0.25);
   schedule = {};
-  schedule.kind = Schedule::Kind::spsa;
+  schedule.shape = spsa_rate();
   CHECK(schedule.factor(0, 100) == 1);
   CHECK(schedule.factor(50, 100) == Approx(std::pow(11.0 / 61.0, 0.602)).epsilon(1e-14));  // A = 10: a / (A + k + 1)^0.602 over its first
-  schedule.stability = 0;
-  schedule.power = 1;
+  schedule.shape = spsa_rate(0, 1);
   CHECK(schedule.factor(3, 100) == 0.25);
   schedule.warm_up = 0.02;
   CHECK(schedule.factor(0, 100) == 0.5);
   CHECK(schedule.factor(2, 100) == 1);
   CHECK(schedule.factor(5, 100) == 0.25);  // counted from the end of the warm-up
-  schedule.power = -1;
-  CHECK_THAT(schedule.problem(), Catch::Contains("power -1"));
+  CHECK_THROWS_WITH(spsa_rate(0, -1), Catch::Contains("power -1"));
+  CHECK_THROWS_WITH(spsa_rate(NAN, 1), Catch::Contains("stability nan"));
+  CHECK_THROWS_WITH(cosine_rate(INFINITY), Catch::Contains("final_factor inf"));
+  CHECK_THROWS_WITH(stepped_rate(0.5, 0), Catch::Contains("step_factor 0"));
   schedule = {};
   schedule.warm_up = 1;
   CHECK_THAT(schedule.problem(), Catch::Contains("warm_up 1"));
@@ -134,21 +132,20 @@ TEST_CASE("optimizers follow their formulas", "[optimizer]") {
   options.rate = 0.1;
   const Vector g1 = of({1, -2}), g2 = of({3, 0.5});
   SECTION("sgd") {
-    options.kind = OptimizerOptions::Kind::sgd;
+    options.make = sgd_optimizer();
     const auto sgd = make_optimizer(options, space);
     CHECK(sgd->step(g1, 0.5).isApprox(of({-0.05, 1}), 1e-15));
     CHECK(sgd->state().size() == 0);
   }
   SECTION("momentum") {
-    options.kind = OptimizerOptions::Kind::momentum;
-    options.momentum = 0.5;
+    options.make = momentum_optimizer({0.5});
     const auto momentum = make_optimizer(options, space);
     momentum->step(g1, 1);
     CHECK(momentum->step(g2, 1).isApprox(of({-0.35, 0.5}), 1e-15));  // v = g1/2 + g2
   }
   SECTION("adam") {
     // By hand for a constant gradient: m/bias = g and v/bias = g^2, so each step is -rate g / (|g| + epsilon).
-    options.epsilon = 1e-3;
+    options.make = adam_optimizer({.epsilon = 1e-3});
     const auto adam = make_optimizer(options, space);
     for (int i = 0; i < 5; ++i) {
       const Vector step = adam->step(g1, 1);
@@ -162,7 +159,7 @@ TEST_CASE("optimizers follow their formulas", "[optimizer]") {
     CHECK(fresh->step(g2, 1)[0] == Approx(-0.1 * m / (std::sqrt(v) + 1e-3)).epsilon(1e-12));
   }
   SECTION("clipping scales, and keeps the direction") {
-    options.kind = OptimizerOptions::Kind::sgd;
+    options.make = sgd_optimizer();
     options.clip = 1;
     const ParameterSpace even(plain(2));
     const auto sgd = make_optimizer(options, even);
@@ -187,9 +184,9 @@ TEST_CASE("a step in parts is the step as a whole, bit for bit", "[optimizer]") 
     theta[static_cast<Eigen::Index>(i)] = 0.9 + 0.2 * random.uniform();
     g[static_cast<Eigen::Index>(i)] = random.normal();
   }
-  for (const auto kind : {OptimizerOptions::Kind::sgd, OptimizerOptions::Kind::momentum, OptimizerOptions::Kind::adam}) {
+  for (const OptimizerMaker& kind : {sgd_optimizer(), momentum_optimizer(), adam_optimizer()}) {
     OptimizerOptions options;
-    options.kind = kind;
+    options.make = kind;
     options.rate = 0.3;
     options.clip = 2;
     const auto whole = make_optimizer(options, space), parted = make_optimizer(options, space);
@@ -232,9 +229,9 @@ TEST_CASE("growth is an exponential's, also where it is too large or too small f
 
 TEST_CASE("optimizers are saved and restored bit for bit", "[optimizer]") {
   const ParameterSpace space(plain(3));
-  for (const auto kind : {OptimizerOptions::Kind::sgd, OptimizerOptions::Kind::momentum, OptimizerOptions::Kind::adam}) {
+  for (const OptimizerMaker& kind : {sgd_optimizer(), momentum_optimizer(), adam_optimizer()}) {
     OptimizerOptions options;
-    options.kind = kind;
+    options.make = kind;
     const auto gone_on = make_optimizer(options, space), restored = make_optimizer(options, space);
     for (int i = 0; i < 7; ++i) gone_on->step(Vector::Constant(3, std::sin(i)), 0.3);
     restored->restore(gone_on->state());
@@ -252,16 +249,13 @@ TEST_CASE("unusable optimizer options are refused", "[optimizer]") {
   OptimizerOptions options;
   options.rate = 0;
   CHECK_THROWS_WITH(make_optimizer(options, space), Catch::Contains("rate 0"));
-  options = {};
-  options.beta2 = 1;
-  CHECK_THROWS_WITH(make_optimizer(options, space), Catch::Contains("beta2 1"));
-  options = {};
-  options.momentum = -0.1;
-  CHECK_THAT(options.problem(), Catch::Contains("momentum"));
+  CHECK_THROWS_WITH(adam_optimizer({.beta2 = 1}), Catch::Contains("beta2 1"));
+  CHECK_THROWS_WITH(momentum_optimizer({-0.1}), Catch::Contains("momentum"));
   options = {};
   options.clip = NAN;
   CHECK_THAT(options.problem(), Catch::Contains("clip"));
+  CHECK_THROWS_WITH(stepped_rate(0), Catch::Contains("schedule: step_every"));
   options = {};
-  options.schedule.step_every = 0;
-  CHECK_THAT(options.problem(), Catch::Contains("schedule: step_every"));
+  options.schedule.warm_up = -1;
+  CHECK_THAT(options.problem(), Catch::Contains("schedule: warm_up -1"));
 }

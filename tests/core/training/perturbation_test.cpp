@@ -214,7 +214,7 @@ TEST_CASE("a linear drift does not enter Walsh codes, and is taken off by refere
   // a period, and by 1e-4 at the free state: relative to mu - y of about 0.5, in which the loss is of second order.
   CHECK(error(*walsh({.step = 2e-3})) < 1e-2);
   CHECK(error(*finite_differences({true, 2e-3, {}})) > 0.05);
-  const auto plain = spsa({.c = 2e-3}, 3), referred = spsa({.c = 2e-3, .contrasts = {.references = 1, .cancel_drift = true}}, 3);
+  const auto plain = spsa({.c = 2e-3}, 3), referred = spsa({.c = 2e-3, .perturbations = {.references = 1, .cancel_drift = true}}, 3);
   CHECK(plain->cost(network.info()) == 2);
   CHECK(referred->cost(network.info()) == 5);  // free, and free again after each
   CHECK(estimate(network, *referred, batch, squared).relaxations == 5);
@@ -350,7 +350,7 @@ TEST_CASE("the needs and options of perturbations are checked", "[perturbation]"
   toy::Network network;
   DeviceInfo info = network.info();
   for (const char* name : {"spsa", "walsh", "evolution", "walsh-coded", "genetic"}) {
-    const auto estimator = estimator_entry(name).make({}, nullptr);
+    const auto estimator = estimator_maker(name)({});
     CHECK(estimator->name() == estimator_entry(name).name);
     CHECK(estimator->unmet_needs(info).empty());
     DeviceInfo blind = info;

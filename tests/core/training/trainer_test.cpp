@@ -80,9 +80,9 @@ Task smooth_task(std::uint64_t samples) {
   return task;
 }
 
-OptimizerOptions optimizer_of(OptimizerOptions::Kind kind, double rate) {
+OptimizerOptions optimizer_of(const OptimizerMaker& make, double rate) {
   OptimizerOptions options;
-  options.kind = kind;
+  options.make = make;
   options.rate = rate;
   return options;
 }
@@ -91,7 +91,7 @@ OptimizerOptions optimizer_of(OptimizerOptions::Kind kind, double rate) {
 struct Setting {
   explicit Setting(toy::Options options = {}, std::uint64_t samples = 7)
       : network(std::move(options)), record(network), task(smooth_task(samples)), estimator(adjoint(toy::model_of(network))),
-        space(network.info()), optimizer(optimizer_of(OptimizerOptions::Kind::adam, 0.02)), theta(network.example_theta()) {
+        space(network.info()), optimizer(optimizer_of(adam_optimizer(), 0.02)), theta(network.example_theta()) {
     training.epochs = 4;
     training.batch = 3;
     training.seed = 5;
@@ -138,7 +138,7 @@ TEST_CASE("full-batch gradient descent follows its formula", "[trainer]") {
   Setting s;
   s.training.batch = 0;
   s.training.epochs = 3;
-  s.optimizer = optimizer_of(OptimizerOptions::Kind::sgd, 0.05);
+  s.optimizer = optimizer_of(sgd_optimizer(), 0.05);
   const TrainingSummary summary = s.run();
 
   // The same by hand, from the estimator alone.
@@ -171,8 +171,8 @@ TEST_CASE("full-batch gradient descent follows its formula", "[trainer]") {
 
 TEST_CASE("training learns, with each optimizer", "[trainer]") {
   for (const auto& optimizer :
-       {optimizer_of(OptimizerOptions::Kind::sgd, 0.1), optimizer_of(OptimizerOptions::Kind::momentum, 0.02),
-        optimizer_of(OptimizerOptions::Kind::adam, 0.02)}) {
+       {optimizer_of(sgd_optimizer(), 0.1), optimizer_of(momentum_optimizer(), 0.02),
+        optimizer_of(adam_optimizer(), 0.02)}) {
     Setting s;
     s.optimizer = optimizer;
     s.training.epochs = 150;
@@ -347,7 +347,7 @@ TEST_CASE("validation decides which parameters were best, and when to stop", "[t
   s.training.epochs = 60;
   s.training.validate_every = 2;
   s.training.patience = 3;
-  s.optimizer = optimizer_of(OptimizerOptions::Kind::momentum, 0.3);  // too fast: it does not improve steadily
+  s.optimizer = optimizer_of(momentum_optimizer(), 0.3);  // too fast: it does not improve steadily
   const TrainingSummary summary = s.run();
   CHECK(summary.end == TrainingSummary::End::patience);
   CHECK(summary.epochs < 60);
@@ -427,15 +427,15 @@ TEST_CASE("checkpoints come at their rhythm and at the end, once", "[trainer]") 
 namespace {
 
 // Trains in one go, then stopped at `stop_after` rows and resumed from the last checkpoint, and compares everything.
-void check_resume(const Setting& like, toy::Options device, OptimizerOptions::Kind kind, std::size_t stop_after) {
-  INFO("optimizer " << static_cast<int>(kind) << ", stopped after row " << stop_after);
+void check_resume(const Setting& like, toy::Options device, const OptimizerMaker& optimizer, std::size_t stop_after) {
+  INFO("stopped after row " << stop_after);
   Setting whole(device), cut(device);
   for (Setting* s : {&whole, &cut}) {
     s->task = like.task;
     s->task.validation = like.task.train.subset(std::vector<std::uint64_t>{0, 1, 2, 3, 4});
     s->training = like.training;
     s->optimizer = like.optimizer;
-    s->optimizer.kind = kind;
+    s->optimizer.make = optimizer;
   }
   const TrainingSummary expected = whole.run();
   cut.record.stop_after = stop_after;
@@ -492,13 +492,13 @@ TEST_CASE("a resumed training has the bits of an uninterrupted one", "[trainer][
   like.training.restart_every = 3;
   like.optimizer.rate = 0.05;
   like.optimizer.clip = 0.5;
-  like.optimizer.schedule.kind = Schedule::Kind::cosine;
+  like.optimizer.schedule.shape = cosine_rate();
   like.optimizer.schedule.warm_up = 0.1;
   // 7 rows an epoch, 5 a validation (epochs 1, 3 and 4): within a step, at its end, at an epoch's end, within a validation and
   // between a validation and what follows.
-  for (const auto kind : {OptimizerOptions::Kind::sgd, OptimizerOptions::Kind::momentum, OptimizerOptions::Kind::adam}) {
+  for (const OptimizerMaker& optimizer : {sgd_optimizer(), momentum_optimizer(), adam_optimizer()}) {
     for (const std::size_t stop_after : {1, 3, 5, 7, 12, 14, 16, 19, 20, 28, 35, 37})
-      check_resume(like, loose, kind, stop_after);
+      check_resume(like, loose, optimizer, stop_after);
   }
 }
 
@@ -512,12 +512,12 @@ TEST_CASE("patience and the best parameters survive a resumption", "[trainer][re
   whole.task.validation = like.task.train.subset(std::vector<std::uint64_t>{0, 1, 2, 3, 4});
   whole.training = like.training;
   whole.optimizer = like.optimizer;
-  whole.optimizer.kind = OptimizerOptions::Kind::momentum;
+  whole.optimizer.make = momentum_optimizer();
   REQUIRE(whole.run().end == TrainingSummary::End::patience);
   // Four validations came after the best one; an epoch makes 7 rows and its validation 5. Stopped within the epochs between.
   const std::size_t epochs = whole.record.epochs.size();
   for (const std::size_t before_the_end : {1, 2, 3}) {
-    check_resume(like, {}, OptimizerOptions::Kind::momentum, 12 * (epochs - before_the_end) + 4);
+    check_resume(like, {}, momentum_optimizer(), 12 * (epochs - before_the_end) + 4);
   }
 }
 
@@ -535,7 +535,7 @@ TEST_CASE("what was skipped, left out and correct survives a resumption", "[trai
   like.training.batch = 2;  // 2 + 2 + 2 + 1
   like.training.start = TrainingOptions::StartFrom::last;
   for (const std::size_t stop_after : {3, 6, 7, 11, 18, 27})
-    check_resume(like, classes, OptimizerOptions::Kind::adam, stop_after);
+    check_resume(like, classes, adam_optimizer(), stop_after);
 }
 
 TEST_CASE("the start matters to the bits that the resume test compares", "[trainer][resume]") {

@@ -199,7 +199,7 @@ TEST_CASE("gradients of what is read at a time: every member of a chain starts a
   batch.observe = At{t, 2, 0, At::Mode::repeat};
   const SquaredError loss;
   FiniteDifferenceOptions options;
-  options.contrasts.references = 1;  // none of which may be taken for a lost branch
+  options.perturbations.references = 1;  // none of which may be taken for a lost branch
   const Gradient gradient = estimate(device, *finite_differences(options), batch, loss);
   REQUIRE(gradient.used == 1);
   const auto info = network->parameter_info();

@@ -58,9 +58,9 @@ with tempfile.TemporaryDirectory() as directory:
         pairs = pairs[:4] + random.Random(1).sample(pairs[4:], 12)
     for a, b in pairs:
         said = check(bench, f'emulation.swapped=[["{a}", "{b}"]]', expect=1)
-        assert not said["passed"] and said["failures"] == [f"{a} answers like {b}, and {b} like {a}: are their cables exchanged?"], (a, b, said["failures"])
+        assert not said["passed"] and said["failures"] == [f"{a} behaves like {b}, and {b} like {a}: are their cables exchanged?"], (a, b, said["failures"])
     both = check(bench, 'emulation.swapped=[["input-0", "input-1"], ["read-2", "read-3"]]', expect=1)["failures"]
-    assert len(both) == 2 and "input-0 answers like input-1" in both[0] and "read-2 answers like read-3" in both[1], both
+    assert len(both) == 2 and "input-0 behaves like input-1" in both[0] and "read-2 behaves like read-3" in both[1], both
 
     # Leads that lead nowhere, and leads that touch ground.
     for wire in wires if every else ("input-1", "read-4", "a-5", "leak-2", "gamma-4"):
@@ -86,11 +86,11 @@ with tempfile.TemporaryDirectory() as directory:
             assert 0.3 < c["conductance"] < 3, c
     for a, b in itertools.combinations(("hold-2", "hold-3", "hold-4"), 2):
         said = check(holding, f'emulation.swapped=[["{a}", "{b}"]]', expect=1)
-        assert said["failures"] == [f"{x} holds what {y.replace('hold', 'read')} reads: are cables exchanged?" for x, y in ((a, b), (b, a))], (a, b, said["failures"])
+        assert said["failures"] == [f"{x} holds the terminal of {y.replace('hold', 'read')}: are cables exchanged?" for x, y in ((a, b), (b, a))], (a, b, said["failures"])
     said = check(holding, 'emulation.open="hold-3"', expect=1)
     assert said["failures"] == ["hold-3 holds nothing: is its lead open?"], said["failures"]
     said = check(holding, 'emulation.shorted="hold-3"', expect=1)  # its node is
-    assert said["failures"] == ["read-3 answers to nothing: is its lead open, or its node shorted?"], said["failures"]
+    assert said["failures"] == ["read-3 does not respond to any source: is its lead open, or its node shorted?"], said["failures"]
     said = check(holding, "instruments.hold-4.compliance=2e-8", expect=1)
     assert said["failures"] == ["hold-4 is in compliance at tiny levels: is its lead shorted?"], said["failures"]
 
@@ -204,7 +204,7 @@ capacity = 2e-6
     log = scratch / "log.h5"
     words = ("train", experiment, "--device", "emulated", "--bench", mistaken, "--log", log, "-q", "--set", "training.epochs=2")
     refused = run(*words, expect=1).stderr
-    assert "gamma-1 answers like gamma-4" in refused and refused.count("\n") == 1 and not log.exists(), refused
+    assert "gamma-1 behaves like gamma-4" in refused and refused.count("\n") == 1 and not log.exists(), refused
     allowed = run(*words, "--no-check").stderr
     assert "--no-check" in allowed and log.exists(), allowed
     run("train", experiment, "--device", "emulated", "--bench", bench, "--log", scratch / "right.h5", "-q", "--set", "training.epochs=2")

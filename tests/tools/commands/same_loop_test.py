@@ -23,7 +23,7 @@ directory = tempfile.TemporaryDirectory(prefix="ness-same-loop-")  # gone when t
 scratch = pathlib.Path(directory.name)
 
 rate = 0.1
-sgd = ("optimizer.kind=sgd", "optimizer.clip=0", "training.target_loss=0", "estimator.step=0.05")
+sgd = ("optimizer.kind=sgd", "optimizer.clip=0", "training.target_loss=0")
 # DAQ970A, 1 V range at 1 NPLC: 3e-6 of the range, at 0.1 V a kT. Without noise all readings of a window round alike: their mean is no
 # better than one. QDAC-II, low range: 25 bits of 4 V, times at most 10 a volt. A 2400's steps of 50 uV hold 0 V and 0.3 V exactly.
 reading_resolution, level_resolution = 3e-6 / 0.1, 4 / 2**25 * 10
@@ -65,8 +65,12 @@ def gradients(start, theta, logarithmic):
     return (coordinates[:-1] - coordinates[1:]) / rate
 
 
+def of(estimator):
+    return (f"estimator.kind={estimator}", *(["estimator.step=0.05"] if estimator == "fd-central" else []))
+
+
 def compare_gradients(estimator, runs):
-    settings = (*sgd, f"estimator.kind={estimator}")
+    settings = (*sgd, *of(estimator))
     start = train("start", *settings, "optimizer.rate=1e-300", "training.epochs=1")[1][0]  # a step too small to change a bit
     ten = (*settings, f"optimizer.rate={rate}", "training.epochs=10")
     _, theta, logarithmic = train("simulated", *ten)
@@ -91,7 +95,7 @@ def compare_gradients(estimator, runs):
 
 
 def compare_parameters(estimator, steps):
-    settings = (*sgd, f"estimator.kind={estimator}", f"optimizer.rate={rate}", f"training.epochs={steps}", "solver.tolerance=1e-12")
+    settings = (*sgd, *of(estimator), f"optimizer.rate={rate}", f"training.epochs={steps}", "solver.tolerance=1e-12")
     _, simulated, _ = train("simulated", *settings)
     _, emulated, _ = train("ideal", *settings, on=bench("ideal", noise=False, errors=False, quantised=False, loading=False, leads=False))
     return {"figure": "parameters", "estimator": estimator, "steps": steps, "moved": float(abs(simulated[-1] - simulated[0]).max()), "largest_difference": float(abs(emulated - simulated).max())}

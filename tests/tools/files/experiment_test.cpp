@@ -57,6 +57,27 @@ double value(const Run& run, const std::string& name) {
   return 0;
 }
 
+/// The nudge of the first contrast of the first sample over dL/dmu, both at the only output: beta of equilibrium propagation.
+double nudge_over_gradient(const Experiment& experiment) {
+  Run run = prepare(experiment);
+  Minibatch batch;
+  batch.data = &experiment.task->train;
+  batch.samples = {0};
+  batch.theta = Parameters::of(run.theta);
+  const Loss& loss = *experiment.task->loss;
+  const Chain chain = run.estimator->chains(run.device().info(), batch, loss).front();
+  const Relaxation free_state = run.device().relax(*chain({}));
+  const std::vector<Relaxation> rows{free_state};
+  const double mu = free_state.potential[run.device().info().output_positions().front()];
+  return chain(rows)->nudge.cwiseAbs().maxCoeff() / std::abs(2 * (mu - batch.target(0)[0]));
+}
+
+DeviceInfo one_parameter() {
+  DeviceInfo info;
+  info.parameters.resize(1);
+  return info;
+}
+
 /// A directory of its own, removed at the end.
 struct TemporaryDirectory {
   std::filesystem::path path;
@@ -111,13 +132,15 @@ train = false
   CHECK(experiment.title == "small");
   CHECK(experiment.seed == 4);
   CHECK(experiment.estimator == "equilibrium-propagation-centred");
-  CHECK(experiment.estimator_settings.beta == 0.25);
-  CHECK(experiment.optimizer.kind == OptimizerOptions::Kind::momentum);
+  CHECK(nudge_over_gradient(experiment) == Approx(0.25).epsilon(1e-12));
   CHECK(experiment.optimizer.rate == 0.125);
-  CHECK(experiment.optimizer.momentum == 0.5);
   CHECK(experiment.optimizer.clip == 3);
-  CHECK(experiment.optimizer.schedule.kind == Schedule::Kind::cosine);
   CHECK(experiment.optimizer.schedule.warm_up == 0.25);
+  CHECK(experiment.optimizer.schedule.factor(10, 16) == Approx(0.5));  // half of the cosine's half-period
+  // Half of the first velocity and the second gradient.
+  const auto momentum = make_optimizer(experiment.optimizer, ParameterSpace(one_parameter()));
+  momentum->step(Vector::Constant(1, 2), 1);
+  CHECK(momentum->step(Vector::Constant(1, 1), 1)[0] == Approx(-0.125 * 2));
   CHECK(experiment.training.epochs == 7);
   CHECK(experiment.training.batch == 2);
   CHECK(experiment.training.start == TrainingOptions::StartFrom::last);

@@ -1,4 +1,4 @@
-// A device with the shortcomings of a laboratory, around any other device.
+// The imperfections of laboratory devices, added to any other device: noise, drift, variation, rounding.
 #pragma once
 
 #include <cstdint>
@@ -10,12 +10,12 @@
 
 namespace ness {
 
-/// Each source of noise alone, or together. "In its scale" means for a parameter: linear: absolute, in its unit; log: relative (the
-/// logarithm deviates). Relaxation number `ordinal` is read, and its parameters are imposed, at time ordinal + 1 of every drift.
+/// Each is off at its default; they may be combined. "In its scale" means for a parameter: linear: absolute, in its unit; log:
+/// relative (of the logarithm). For drifts, relaxation number `ordinal` takes place at time ordinal + 1.
 struct NoiseOptions {
   std::uint64_t seed = 0;
 
-  // Of what is read.
+  // Readings.
   double read = 0;          ///< standard deviation of each potential reading (kT); reported in Relaxation::sigma
   double read_current = 0;  ///< standard deviation of each measured current (units of current); reported in current_sigma, which is
                             ///< then NaN where a current is
@@ -25,36 +25,37 @@ struct NoiseOptions {
                             ///< of equal variance, of correlation times 1, 2, 4, .. 2^19 relaxations. No drift and no flicker is part of sigma.
   static constexpr std::uint32_t flicker_octaves = 20;
 
-  // Of what is imposed. Constants of the device (not trainable) are not written, and do not drift.
-  double write = 0;         ///< standard deviation of each parameter as imposed, in its scale, anew in each relaxation
-  double variation = 0;     ///< fixed deviation of each parameter from its setpoint, in its scale: one device of many. Constants deviate too.
+  // Parameters and levels. Constants of the device (not trainable) are not written, and do not drift.
+  double write = 0;         ///< standard deviation of each parameter from its setpoint, in its scale, drawn for each relaxation
+  double variation = 0;     ///< standard deviation of a fixed deviation of each parameter, constants included, in its scale: one
+                            ///< device differs from the next
   double parameter_drift = 0;       ///< random walk of each parameter away from its setpoint, in its scale, per square root of a relaxation
   double parameter_drift_rate = 0;  ///< steady drift of each parameter, in its scale, per relaxation, with a sign drawn for each
-  double jump_rate = 0;     ///< charge jumps: probability in each relaxation that a parameter of `jump_kinds` is shifted for good
-  double jump_size = 0;     ///< standard deviation of each such shift, in the parameter's scale (kT for levels). Constants jump too.
+  double jump_rate = 0;     ///< charge jumps: probability per relaxation that a parameter of `jump_kinds` shifts permanently
+  double jump_size = 0;     ///< standard deviation of a shift, in the parameter's scale (kT for levels); constants jump too
   std::vector<std::string> jump_kinds{"a"};  ///< ParameterInfo::kind; the device must have each
-  double cross_talk = 0;    ///< each knob moves the others of its kind: value_i = setpoint_i + sum over j != i of X_ij setpoint_j, for the n
+  double cross_talk = 0;    ///< each parameter's setpoint moves the others of its kind: value_i = setpoint_i + sum over j != i of X_ij setpoint_j, for the n
                             ///< trainable parameters of a kind in linear scale, X_ij fixed and normal with deviation cross_talk / sqrt(n - 1)
   static constexpr std::size_t cross_talk_limit = 2000;  ///< the largest n
-  double resolution = 0;    ///< setpoints of parameters, clamped levels and holds are rounded to multiples of this; 0: not
-  double nudge_resolution = 0;  ///< nudges are rounded to multiples of this (units of current); 0: not
-  bool readback = false;    ///< Relaxation::theta_readback is what the sources were told: setpoints after rounding, without any deviation
+  double resolution = 0;    ///< setpoints of parameters, clamped levels and holds are rounded to multiples of this; 0: off
+  double nudge_resolution = 0;  ///< nudges are rounded to multiples of this (units of current); 0: off
+  bool readback = false;    ///< Relaxation::theta_readback holds the rounded setpoints, without any deviation
 
   /// Empty if usable; otherwise the reason.
   std::string problem() const;
-  /// True if a device with these is not the device itself.
+  /// True if any option is not at its default.
   bool any() const;
-  /// True if the same drive need not give the same reading again.
+  /// True if readings of the same drive can differ.
   bool varies_in_time() const;
 };
 
-/// Adds noise to another device. Every number drawn is a function of (seed, ordinal of the relaxation, channel), so that
-/// threads, batches, order and resuming change nothing; what jumps is summed from its first jump. Values that leave a
-/// parameter's, level's or nudge's range are put at its end. Outlives neither: keeps a reference to the device.
+/// Adds noise to another device. Every random number is a function of (seed, ordinal of the relaxation, channel), so that the results
+/// do not depend on threads, batches, order and resumption. Parameters, levels and nudges that noise moves out of their range are set
+/// to its end. Keeps a reference to the device.
 class Noisy final : public WrappingDevice {
  public:
-  /// Throws std::invalid_argument for unusable options, for jump_kinds that the device has not, and for cross-talk where no two
-  /// knobs couple, or more than cross_talk_limit of a kind.
+  /// Throws std::invalid_argument for unusable options, for jump_kinds that the device does not have, and for cross-talk where no two
+  /// parameters couple, or more than cross_talk_limit of a kind.
   Noisy(Device& device, const NoiseOptions& options);
   ~Noisy() override;
   const DeviceInfo& info() const override { return info_; }
@@ -67,7 +68,7 @@ class Noisy final : public WrappingDevice {
   void do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) override;
 
  private:
-  class Knobs;    // parameters, on their way to the device
+  class Imposed;  // parameters as the device gets them
   class Offsets;  // of readings
   Pattern imposed(const Pattern& clamp) const;
   void round_sources(Drive& drive) const;
@@ -76,7 +77,7 @@ class Noisy final : public WrappingDevice {
   DeviceInfo info_;
   std::vector<std::uint32_t> clamped_, nudgeable_;
   std::uint64_t ordinal_ = 0;
-  std::unique_ptr<Knobs> knobs_;
+  std::unique_ptr<Imposed> imposed_;
   std::unique_ptr<Offsets> offsets_;
 };
 

@@ -1,4 +1,4 @@
-// Settled means bounded, not quiet: a verdict that says how far the reading can still be from where it is going.
+// Settling: a reading counts as settled when its distance from the steady state is bounded, not when it looks quiet.
 //
 // A relaxation is a sum of decays, none slower than tau_max (measured, by a step response). Over a window of length W a decay of time
 // constant tau has a mean at most (tau + W/6) times its least-squares slope away from its end: equal to tau for short windows,
@@ -17,14 +17,14 @@ namespace ness {
 struct SettleOptions {
   double tolerance = 1e-2;     ///< settled where the bound is below this; in the unit of the readings
   double tau_max = 0;          ///< slowest time constant, s; 0: only noise is averaged
-  std::size_t least = 8;       ///< readings before any verdict
+  std::size_t least = 8;       ///< fewest readings for a verdict
   double confidence = 3;       ///< standard errors that count; 3: the bound holds in more than 99 of 100 verdicts
-  double noise = 0;            ///< expected standard deviation of one reading: a lucky window is not believed to be quieter
+  double noise = 0;            ///< expected standard deviation of one reading: a smaller scatter in a window is taken for chance
   /// Empty if usable; otherwise the reason.
   std::string problem() const;
 };
 
-/// What is known after some readings.
+/// The verdict after the readings so far.
 struct SettleVerdict {
   bool settled = false;
   double mean = 0;            ///< of the window
@@ -39,7 +39,7 @@ class SettleJudge {
  public:
   /// Throws std::invalid_argument for unusable options.
   explicit SettleJudge(const SettleOptions& options);
-  /// Forgets all readings: something was changed.
+  /// Forgets all readings: call it after every change of a drive.
   void restart();
   /// Throws std::invalid_argument for a time that does not ascend or a reading that is not finite.
   void add(double time, double reading);
@@ -57,8 +57,8 @@ class SettleJudge {
 /// (1989) 461). NaN for fewer than two readings.
 double correlated_error(std::span<const double> readings);
 
-/// True if a burst of readings at short aperture scatters more than `noise` (standard deviation of one reading) explains, at a
-/// chance of about 1e-6 of saying so of noise alone: an oscillation that long averages hide.
+/// True if readings at short aperture scatter more than `noise` (standard deviation of one reading) explains: an oscillation that
+/// long averages hide. False alarms by noise alone have a probability of about 1e-6.
 bool oscillates(std::span<const double> burst, double noise);
 
 }  // namespace ness

@@ -1,7 +1,8 @@
-// The calibrated twin: a model whose parameters stand where those of the device do, driven by the setpoints the device is told.
+// The calibrated twin: a model with the parameters that the device really has, driven by the device's setpoints.
 //
-// A device that is told theta_set has theta = theta_set + offset (linear scale) or theta_set exp(offset) (log scale), and its readings are
-// gain mu + reading_offset; an input told a level x is held at input_gain x + input_offset. Setpoints stay what a bench is told; what the device makes of them is the twin's.
+// At the setpoint theta_set the device has theta = theta_set + offset (linear scale) or theta_set exp(offset) (log scale). Its
+// readings are gain mu + reading_offset; an input set to level x is held at input_gain x + input_offset. Drives and logs always
+// hold setpoints; only the twin converts them.
 #pragma once
 
 #include <memory>
@@ -15,7 +16,7 @@
 
 namespace ness {
 
-/// By how much a device differs from its description, as a calibration found it.
+/// The differences between a device and its description, as found by a calibration.
 struct TwinOffsets {
   Vector theta;           ///< [n_parameters] offset of each parameter in its scale; empty: none
   Vector gain;            ///< [n_free] of each free node's reading, in terminal order; empty: 1
@@ -31,16 +32,16 @@ struct TwinOffsets {
   std::string problem(std::span<const ParameterInfo> parameters, std::size_t free_nodes, std::size_t clamped_nodes) const;
 };
 
-/// What a parameter is that was set to `setpoint`: setpoint + offset, or setpoint exp(offset).
+/// The value of a parameter at `setpoint`: setpoint + offset, or setpoint exp(offset).
 double offset_value(Scale scale, double setpoint, double offset);
-/// Levels as they are held, [n_clamped].
+/// The potentials at which clamped terminals are held, [n_clamped].
 Vector offset_levels(const TwinOffsets& offsets, Vector levels);
 /// The same as offset_value for vectors, [n_parameters]. `offset` empty: the setpoints.
 Vector offset_values(std::span<const ParameterInfo> parameters, const Vector& setpoint, const Vector& offset);
 
-/// A model seen through the offsets: asked with setpoints and with potentials as they are read, it answers with the derivatives by just
-/// these. dI/dmu_read = dI/dmu / gain; dI/dtheta_set = dI/dtheta, times exp(offset) where the scale is log. Safe to use from several
-/// threads where the inner model is.
+/// A model seen through the offsets: takes setpoints and potentials as read, and returns derivatives with respect to these.
+/// dI/dmu_read = dI/dmu / gain; dI/dtheta_set = dI/dtheta, times exp(offset) where the scale is log. As safe to use from several
+/// threads as the inner model.
 class TwinModel final : public Model {
  public:
   /// `parameters` and `clamped_nodes` as the device describes them. Throws std::invalid_argument with TwinOffsets::problem().
@@ -63,9 +64,9 @@ class TwinModel final : public Model {
   TwinOffsets offsets_;
 };
 
-/// A device seen through the offsets: told setpoints it relaxes with the parameters they stand for, and is read with gains and offsets. A
-/// state to start from is one as it was read. Keeps a reference to the device, whose every free potential must be readable where the
-/// offsets speak of readings.
+/// A device seen through the offsets: it takes setpoints, relaxes with the true parameters, and its readings have the gains and
+/// offsets. A state to start from is given as it was read. Keeps a reference to the device; with gains or offsets of readings every
+/// free potential of it must be readable.
 class TwinDevice final : public WrappingDevice {
  public:
   /// Throws std::invalid_argument with TwinOffsets::problem(), Unsupported where readings are missing.

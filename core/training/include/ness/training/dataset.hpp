@@ -26,13 +26,13 @@ struct Dataset {
   std::span<const double> target(std::uint64_t sample) const {
     return {targets.data() + sample * static_cast<std::uint64_t>(targets.cols()), static_cast<std::size_t>(targets.cols())};
   }
-  /// Says that a sample is looked at soon.
+  /// Hint: this sample is needed soon (PatternSet::expect).
   void expect(std::uint64_t sample) const;
   /// The samples with these indices.
   Dataset subset(std::span<const std::uint64_t> samples) const;
 };
 
-/// What is to be learned. Empty sets are allowed for validation and test.
+/// A task: the sets and the loss. The sets for validation and test may be empty.
 struct Task {
   std::string name;
   Dataset train, validation, test;
@@ -60,8 +60,7 @@ struct RegressionOptions {
 /// for unusable options or where f(x) is not finite.
 Task regression_task(const std::function<double(double)>& f, const RegressionOptions& options);
 
-/// Takes every n-th sample away from `set` into a new set, chosen by a seeded permutation: `count` samples. Throws
-/// std::invalid_argument if count >= size.
+/// Moves `count` samples, chosen by a seeded permutation, from `set` to a new set. Throws std::invalid_argument if count >= size.
 Dataset split_off(Dataset& set, std::uint64_t count, std::uint64_t seed);
 
 /// The least mean squared error of a monotone (increasing in every input) function on a set with one output: the bound a

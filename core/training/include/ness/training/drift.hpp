@@ -1,4 +1,4 @@
-// Drift of readings, followed by a relaxation that is made again and again.
+// Drift of readings, measured by one relaxation that is repeated throughout a run.
 #pragma once
 
 #include <span>
@@ -9,23 +9,23 @@
 
 namespace ness {
 
-/// Follows how far readings have drifted since a run began, by a reference relaxation whose drive never changes (its parameters, its
-/// input, from rest). A reading of it that differs from the first is an offset of the meter, or a change of the device that looks like
-/// one; its level and slope are smoothed (Holt's linear method: a drift that is linear in time is followed without lag). "Time" is
-/// counted in relaxations.
+/// Estimates the drift of the readings since a run began, from a reference relaxation whose drive never changes (parameters, input,
+/// start from rest). If its reading differs from the first one, the meter has an offset, or the device has changed in a way that looks
+/// like one. Level and slope of the offset are smoothed (Holt's linear method: a drift linear in time is followed without lag).
+/// Time is counted in relaxations.
 class DriftMonitor {
  public:
-  /// The first readings of the reference are averaged; they stand for no offset.
+  /// The mean of these first readings of the reference is the zero of the offset.
   void begin(std::span<const Relaxation> first);
   bool begun() const { return origin_.size() > 0; }
-  /// A reading of the reference after `time` relaxations. Not usable ones are passed over.
+  /// A reading of the reference after `time` relaxations; ignored if it is not usable.
   void observe(const Relaxation& row, double time);
   /// The offset of each reading at a time, kT, [n_read].
   Vector offset(double time) const;
-  /// The readings with the offset taken off.
+  /// Subtracts the offset from the readings.
   void correct(Relaxation& row, double time) const;
 
-  /// To save and restore bit for bit. restore throws std::invalid_argument for what is no state.
+  /// Saved and restored bit for bit. restore throws std::invalid_argument for numbers that are not a state.
   Vector state() const;
   void restore(const Vector& state);
 

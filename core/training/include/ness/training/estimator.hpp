@@ -1,7 +1,9 @@
-// Gradient estimators: how dL/dtheta is had from relaxations.
+// Gradient estimators: how dL/dtheta is computed from relaxations.
 //
-// An estimator is written once, as chains (what to relax next, given what this sample has shown) and a function of the rows that
-// forms the gradient. Replay and re-analysis call the same function. Which ones there are: estimator_table.hpp.
+// An estimator consists of chains (what to relax next, given the relaxations of this sample so far) and of a function of the rows
+// that computes the gradient; replay and re-analysis call the same function. A chain begins with the free relaxation. The others
+// are perturbed relaxations, in short perturbations: the same sample with a nudge, a held terminal or a changed parameter. The
+// estimators are listed in estimator_table.hpp.
 #pragma once
 
 #include <cstdint>
@@ -30,34 +32,37 @@ struct Minibatch {
   Parameters theta;
   std::uint64_t step = 0;
   unsigned threads = 1;                 ///< for work over the samples (0: all cores); no figure depends on it
-  std::uint32_t repeat = 0;             ///< how often these samples were relaxed at this theta before: random directions are drawn anew
+  /// How often these samples were relaxed at this theta before: random directions differ from repeat to repeat.
+  std::uint32_t repeat = 0;
 
   Pattern pattern(std::size_t i) const { return data->pattern(samples[i], variants.empty() ? 0 : variants[i]); }
   std::span<const double> target(std::size_t i) const { return data->target(samples[i]); }
-  /// Read at a time, not when settled: contrasts then start as the free relaxation does, and no branch can be kept.
+  /// Read at a time, not when settled: perturbed relaxations then start as the free relaxation does, and no branch can be kept.
   bool at_a_time() const { return std::holds_alternative<At>(observe); }
   /// The free relaxation of sample i: no nudge, its start, labelled for training.
   Drive free_drive(std::size_t i) const;
 };
 
-/// A gradient and what it is worth.
+/// A gradient, its uncertainty and its cost.
 struct Gradient {
   Vector value;                   ///< dL/dtheta [n_parameters], device coordinates, mean over the samples used
   Vector standard_error;          ///< [n_parameters]; empty where not known
-  double loss = 0;                ///< mean loss of the free relaxations used (where there are none, of the contrasts)
+  double loss = 0;                ///< mean loss of the free relaxations used (where there are none, of the perturbations)
   double correct = 0;             ///< fraction correct of those, for classifying losses
   std::uint64_t used = 0;         ///< samples that entered
-  std::uint64_t left_out = 0;     ///< samples left out, since a relaxation of theirs was not usable or their branch was lost
-  std::uint64_t lost = 0;         ///< attempts at a sample that ended on another branch; repeated, or the sample is left out
-  bool at_theta = true;           ///< the loss is that at theta, not nearby
-  std::uint64_t relaxations = 0;  ///< what the gradient cost
-  std::uint16_t worst = 0;        ///< all quality flags met, together
-  double asymmetry = std::numeric_limits<double>::quiet_NaN();  ///< |G - G^T| / |G + G^T| (Frobenius), mean over the samples, where it was measured
-  /// Where to go instead of a step against the gradient, [n_parameters]: what an estimator that searches found (evolution, SPSA's blocking).
+  std::uint64_t left_out = 0;     ///< samples left out: a relaxation was not usable, or ended on another branch
+  std::uint64_t lost = 0;         ///< chains that ended on another branch; each is repeated, or its sample is left out
+  bool at_theta = true;           ///< the loss was measured at theta; false: at perturbed parameters
+  std::uint64_t relaxations = 0;  ///< made for this gradient
+  std::uint16_t worst = 0;        ///< the quality flags of all of them, combined
+  /// |G - G^T| / |G + G^T| (Frobenius norms), mean over the samples; NaN where it was not measured.
+  double asymmetry = std::numeric_limits<double>::quiet_NaN();
+  /// The next theta, instead of a step against the gradient, [n_parameters]: from estimators that search (evolution, blocking in
+  /// SPSA).
   std::optional<Vector> next;
 };
 
-/// An estimator: stateless, or with a state that a checkpoint keeps. `info` is the device's, with the parameters' `trainable` and
+/// An estimator; its state, if it has one, is kept in checkpoints. `info` is the device's, with the parameters' `trainable` and
 /// `range` narrowed to what the experiment allows (ParameterSpace::narrowed).
 class Estimator {
  public:
@@ -65,85 +70,91 @@ class Estimator {
   virtual std::string_view name() const = 0;
   /// Empty if the device can serve this estimator; otherwise why not, naming the terminal or capability.
   virtual std::string unmet_needs(const DeviceInfo& info) const = 0;
-  /// Relaxations a sample where none is repeated; of an estimator that measures now and then, the mean.
+  /// Relaxations per sample if none is repeated; the mean, for estimators that do not measure alike at every step.
   virtual double cost(const DeviceInfo& info) const = 0;
-  /// Called once before the first step: chooses what is left to be chosen (sizes of nudges and steps, from noise and curvature), with
+  /// Called once before the first step: chooses the sizes of nudges and steps that were left open, from noise and curvature, with
   /// relaxations labelled probe. Returns their number.
-  virtual std::uint64_t prepare(Device& device, const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::stop_token stop);
-  /// One chain a sample. The chains refer to `batch` and `info`, which must outlive them.
+  virtual std::uint64_t prepare(Device& device, const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
+                                std::stop_token stop);
+  /// One chain per sample. The chains refer to `batch` and `info`, which must outlive them.
   virtual std::vector<Chain> chains(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const = 0;
-  /// Forms the gradient: a function of the rows, [samples][position], and of the state. rows[i][0] is the free relaxation.
+  /// Computes the gradient from the rows, [samples][position], and the state alone. rows[i][0] is the free relaxation.
   virtual Gradient form(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
                         std::span<const std::vector<Relaxation>> rows) const = 0;
-  /// Called with every minibatch's rows after form: what the estimator remembers of them.
-  virtual void remember(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::span<const std::vector<Relaxation>> rows);
-  /// State as numbers, to save and restore bit for bit. restore throws std::invalid_argument for what is no state of this estimator.
+  /// Called after form with the same rows: updates the state.
+  virtual void remember(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
+                        std::span<const std::vector<Relaxation>> rows);
+  /// The state as numbers, saved and restored bit for bit. restore throws std::invalid_argument for numbers that are not a state of
+  /// this estimator.
   virtual Vector state() const;
   virtual void restore(const Vector& state);
 };
 
-/// How the contrasts of a sample lie in its chain, for every estimator that has contrasts.
+/// The order of free and perturbed relaxations in a sample's chain, for every estimator that perturbs.
 ///
-/// Where the device restores states each contrast starts from the free state; else from where the last one ended. Free again
-/// (a reference) is relaxed after every `references` contrasts and after the last, and has to show the free state again: if it is off
-/// by more than `return_tolerance` and six standard errors, the branch was lost, and the sample is tried again from its start, or left out.
-struct ContrastOptions {
-  /// 0: no reference. Unset: 0 where the device restores states; else one, after the last contrast.
+/// Where the device restores states each perturbed relaxation starts from the free state; else from where the last one ended. A
+/// second free relaxation (a reference) is made after every `references` perturbations and after the last. If it is off the free
+/// state by more than `return_tolerance` and six standard errors, the branch was lost: the sample is repeated, or left out.
+struct PerturbationOptions {
+  /// 0: no reference. Not set: 0 where the device restores states; else one, after the last perturbation.
   std::optional<std::uint32_t> references = {};
-  /// Readings of contrasts are corrected for what the free state's have drifted by, linearly between references by their time stamps (after
-  /// the last reference: on from the last two). A drift that is linear over the chain cancels. Needs a reference.
+  /// Readings of perturbed relaxations are corrected for the drift of the free state's readings, interpolated linearly in time
+  /// between references (extrapolated from the last two after the last). A drift that is linear over the chain cancels. Needs a
+  /// reference.
   bool cancel_drift = false;
   double return_tolerance = 0.1;  ///< kT
-  std::uint32_t attempts = 2;     ///< chains a sample, at most, where its branch is lost
+  std::uint32_t attempts = 2;     ///< chains per sample, at most, while they end on another branch
   /// Empty if usable; otherwise the reason.
   std::string problem() const;
 };
 
-/// Where dI/dtheta comes from, for every estimator with a costate.
+/// The source of dI/dtheta, for every estimator with a costate.
 struct CurrentLawOptions {
-  /// From the model at the measured potentials; or measured: all free nodes are held where they settled, each parameter is stepped,
-  /// and the holding currents are read: 1 + m held steps a sample (1 + 2 m central), in which nothing relaxes. Then no model is needed.
+  /// false: from the model at the measured potentials. true: measured: all free nodes are held where they settled, each parameter is
+  /// stepped, and the holding currents are read: 1 + m held steps per sample (1 + 2 m central), without relaxation and without a
+  /// model.
   bool measured = false;
   double step = 1e-2;   ///< of a parameter: absolute on a linear scale, relative on a logarithmic one
   bool central = true;
 };
 
 /// The exact adjoint on a model (Eqs. 13-14 in currents): the free relaxation alone. On a device with a calibrated twin it is the
-/// twin's Jacobian at the measured state. Needs every free potential. Cost: 1 relaxation a sample.
+/// twin's Jacobian at the measured state. Needs every free potential. Cost: 1 relaxation per sample.
 std::unique_ptr<Estimator> adjoint(std::shared_ptr<const Model> model);
 
 struct FiniteDifferenceOptions {
   bool central = true;
   double step = 1e-4;  ///< of a parameter: absolute on a linear scale, relative on a logarithmic one
-  /// Only these parameters are differenced (the others' gradient is 0); empty: all trainable ones.
+  /// Differences are taken for these parameters alone (the gradient of the others is 0); empty: all trainable ones.
   std::vector<std::uint32_t> parameters;
-  ContrastOptions contrasts = {};
+  PerturbationOptions perturbations = {};
 };
-/// Finite differences (Eq. 12): forward, error of the order of the step, m + 1 relaxations a sample; or central, error of the
+/// Finite differences (Eq. 12): forward, error of the order of the step, m + 1 relaxations per sample; or central, error of the
 /// order of its square, 2 m + 1. A step that would leave the parameter's range is taken to the other side. Where the device reads its
 /// parameters back, differences are divided by the steps achieved.
 std::unique_ptr<Estimator> finite_differences(const FiniteDifferenceOptions& options);
 
 struct EquilibriumPropagationOptions {
   enum class Form : std::uint8_t {
-    one_sided,    ///< -beta c: error of the order of beta. 1 contrast
+    one_sided,    ///< -beta c: error of the order of beta. 1 perturbation
     centred,      ///< -beta c, +beta c: of beta^2. 2
-    random_sign,  ///< -beta c or +beta c, by lot for each sample and step: one-sided, with an error of the first order that averages out. 1
+    /// -beta c or +beta c, drawn at random for each sample and step: one-sided, with an error of first order that averages out. 1
+    random_sign,
     richardson,   ///< centred at beta and beta / 2, (4 D(beta/2) - D(beta)) / 3: of beta^4. 4
   };
   /// Nudge currents are -+beta * dL/dmu, frozen at the free state (1 / (kT units of the loss)), made smaller where they would leave a range. 0: chosen by
   /// prepare from noise and curvature, and kept; the largest nudge is then at most 0.4 units of current, or half the narrowest range.
   double beta = 1e-3;
   Form form = Form::centred;
-  ContrastOptions contrasts = {};
+  PerturbationOptions perturbations = {};
   CurrentLawOptions law = {};
   /// > 0: instead of beta: each sample is nudged by this current (units) at the output where |c| is largest, so that beta = nudge / max |c|.
-  /// The contrast stays finite as the error falls (overclamping), and so does its distance from the noise of readings.
+  /// The perturbation stays finite as the error falls (overclamping), and so does its distance from the noise of readings.
   double nudge = 0;
 };
 /// Equilibrium propagation in currents (Eqs. C6-C8 with dI/dtheta in place of dF/dtheta, so that capacities cancel): the
 /// costate R c is read from the shift under a frozen nudge at the outputs. Exact as beta -> 0 where G is symmetric. Needs injection at
-/// every output and every free potential. Cost: 1 free relaxation, the form's contrasts, references.
+/// every output and every free potential. Cost: 1 free relaxation, the form's perturbations, references.
 std::unique_ptr<Estimator> equilibrium_propagation(std::shared_ptr<const Model> model, const EquilibriumPropagationOptions& options);
 
 struct CorrectedPropagationOptions {
@@ -157,7 +168,7 @@ struct CorrectedPropagationOptions {
   /// Rounds have to contract: the change of the nudge, counted from none, must fall at least by this factor from round to round, as far as
   /// the readings' errors let it be seen; else the chain ends and the sample is left out. Infinite: no test.
   double contraction = 0.9;
-  ContrastOptions contrasts = {};
+  PerturbationOptions perturbations = {};
   CurrentLawOptions law = {};
 };
 /// Asymmetry-corrected equilibrium propagation (AsymEP, arXiv 2602.03670, in currents): under the further current -2 A (mu - mu0) the
@@ -171,10 +182,10 @@ std::unique_ptr<Estimator> corrected_propagation(std::shared_ptr<const Model> mo
 struct CoupledLearningOptions {
   double eta = 0.1;     ///< outputs are held at mu_free -+ eta c (kT^2 per unit of the loss)
   bool centred = true;
-  ContrastOptions contrasts = {};
+  PerturbationOptions perturbations = {};
   CurrentLawOptions law = {};
 };
-/// Voltage-held contrast (coupled learning, Stern et al. 2021, in currents), for benches that cannot inject: the outputs are held a
+/// Voltage-held perturbation (coupled learning, Stern et al. 2021, in currents), for benches that cannot inject: the outputs are held a
 /// little off their free potentials, against c, and the shift of the other nodes is read. For one output whose holding current is read
 /// the costate is R c, as in equilibrium propagation; without the current, or with several outputs, it is
 /// R P^T (P R P^T)^-1 c (P picks the outputs): a direction in which the loss falls, not its gradient. eta is made smaller for a sample
@@ -185,13 +196,13 @@ std::unique_ptr<Estimator> coupled_learning(std::shared_ptr<const Model> model, 
 struct NodeProbingOptions {
   /// Injected current, units. 0: chosen in prepare where noise and curvature err least together: a few samples are measured at h and 2 h,
   /// h grows while noise hides the curvature, and no potential is moved by more than 1 kT; at least 1e-6. Where that is finer than the
-  /// sources resolve, state it. A sample whose branch a probe lost is tried again (ContrastOptions::attempts) with a quarter of it.
+  /// sources resolve, state it. A sample whose branch a probe lost is tried again (PerturbationOptions::attempts) with a quarter of it.
   double probe = 0;
   /// Two probes a node: +-delta, error of the order of delta^2. Where the range of a terminal's nudge has no room on one side, delta and
   /// 2 delta on the other with the free state, of the same order (and 3.6 times the noise); where it has little room, less. Else one probe,
   /// up where there is room, against the free state: of the order of delta. The two change places from node to node (+-, -+, ..): what
   /// readings drift by between them enters neighbouring columns with opposite signs, so that it largely cancels from a costate; to cancel it
-  /// from each column ask for ContrastOptions::cancel_drift.
+  /// from each column ask for PerturbationOptions::cancel_drift.
   bool central = true;
   /// Between measurements. 0: measured at every step. N: a sample is measured at its first visit and then at every N-th; in between
   /// `refresh` nodes are probed in turn, and the shift of the free state since it was last learned from corrects the rest, where a model
@@ -203,7 +214,7 @@ struct NodeProbingOptions {
   /// A probe, or a shift, whose answer is off by more than this share from what was remembered (and three standard errors) makes the
   /// sample's next visit measure again.
   double reset = 0.3;
-  ContrastOptions contrasts = {};
+  PerturbationOptions perturbations = {};
   CurrentLawOptions law = {};
 };
 /// The adjoint with a measured Jacobian, by node probing: currents +-delta are injected at each free node and the outputs are read,
@@ -222,7 +233,7 @@ struct ConductanceOptions {
   std::uint64_t measure_every = 0;
   std::uint32_t refresh = 1;
   double reset = 0.3;
-  ContrastOptions contrasts = {};
+  PerturbationOptions perturbations = {};
   CurrentLawOptions law = {};
 };
 /// The adjoint with a measured Jacobian, by voltage: all free nodes are held where they settled, one is stepped at a time, and the
@@ -242,20 +253,20 @@ struct SpsaOptions {
   /// the first step. Only where each step takes all samples: others' losses say nothing about a step.
   bool blocking = false;
   double block = 2;
-  ContrastOptions contrasts = {};  ///< references and drift need the free relaxation that blocking makes; it is then made, too
+  PerturbationOptions perturbations = {};  ///< references and drift need the free relaxation that blocking makes; it is then made, too
 };
-/// Simultaneous perturbation (Spall 1992): all parameters are stepped at once by +-c, signs drawn by lot, all samples in the same direction;
+/// Simultaneous perturbation (Spall 1992): all parameters are stepped at once by +-c, signs drawn at random, all samples in the same direction;
 /// (L+ - L-) / (w+ - w-) for each. Unbiased but for O(c^2), and O(c) for parameters within c of an end of their range, whose steps are
 /// shifted inside. Its scatter is that of m directions: |gradient| sqrt(m - 1) a direction. Steps are those achieved where the device reads its
 /// parameters back, and never below ten steps of their source's resolution. The loss is the mean of L+ and L- (Gradient::at_theta
 /// false), unless the sample is relaxed freely too. Needs nothing but parameters. Cost: 2 a direction; 1 more with blocking, and
-/// references. Calibration of c takes 20 relaxations a sample of the first minibatch, blocking alone 4. For Spall's gains a_k: optimizer
+/// references. Calibration of c takes 20 relaxations per sample of the first minibatch, blocking alone 4. For Spall's gains a_k: optimizer
 /// sgd with the schedule spsa.
 std::unique_ptr<Estimator> spsa(const SpsaOptions& options, std::uint64_t seed);
 
 struct WalshOptions {
   double step = 1e-2;        ///< in coordinates, as SpsaOptions::c
-  ContrastOptions contrasts = {};
+  PerturbationOptions perturbations = {};
 };
 /// Walsh-coded multiplexed perturbation (MGD, arXiv 2501.15403): all parameters are stepped at once by +-step, each by its own row of a
 /// Hadamard matrix, over a code period P; correlating the loss with a parameter's code isolates its slope. Rows P/2 .. P are used, P = 2

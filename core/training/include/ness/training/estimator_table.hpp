@@ -1,28 +1,27 @@
-// The estimators there are, by name. Adding one: its file, its factory in estimator.hpp, and a row here.
+// The estimators there are, by name. Adding one: its file, which holds the function that lists its keys, and a row of the table.
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <memory>
-#include <optional>
 #include <span>
-#include <string>
 #include <string_view>
+#include <vector>
 
+#include "ness/device/keys.hpp"
 #include "ness/training/estimator.hpp"
 
 namespace ness {
 
-/// All that can be said of an estimator, by the names that experiment files use. What is not set is the estimator's own default; what
-/// does not concern an estimator is passed over.
-struct EstimatorSettings {
-  std::optional<double> beta, nudge, step, probe, eta, c, gamma, sigma, crossover, reset, contraction, block;
-  std::optional<bool> central, blocking, skew_measured;
-  std::optional<std::uint32_t> rounds, refresh, directions, population, parents;
-  std::optional<std::uint64_t> measure_every;
-  ContrastOptions contrasts = {};
-  CurrentLawOptions law = {};
-  std::vector<std::uint32_t> parameters;  ///< finite differences: only these; empty: all trainable ones
-  std::uint64_t seed = 0;                 ///< of directions drawn by lot
+/// What an estimator is made with, beside its keys.
+struct EstimatorContext {
+  std::shared_ptr<const Model> model = nullptr;  ///< of the device; null where there is none
+  std::uint64_t seed = 0;                        ///< of directions drawn at random
+  /// Finite differences: only these parameters are differenced; empty: all trainable ones. Others take no notice.
+  std::vector<std::uint32_t> parameters = {};
 };
+/// Makes an estimator with the options that its keys gave. Throws std::invalid_argument for options that cannot be used.
+using EstimatorMaker = std::function<std::unique_ptr<Estimator>(const EstimatorContext&)>;
 
 /// A row of the table.
 struct EstimatorEntry {
@@ -32,10 +31,13 @@ struct EstimatorEntry {
   std::string_view cost;     ///< relaxations a sample, as a formula: m trainable parameters, n free nodes
   std::string_view source;   ///< equation or paper
   bool uses_model = false;   ///< dI/dtheta (or the Jacobian) comes from a model unless the law is measured
-  std::unique_ptr<Estimator> (*make)(const EstimatorSettings& settings, std::shared_ptr<const Model> model);
+  /// Lists the keys, and returns what makes the estimator with the options they give. With NoKeys: with its defaults.
+  EstimatorMaker (*read)(Keys& keys) = nullptr;
 };
 std::span<const EstimatorEntry> estimator_table();
-/// By name or alias. Throws std::invalid_argument that lists the names there are.
-const EstimatorEntry& estimator_entry(std::string_view name);
+/// By name or alias, from these rows. Throws std::invalid_argument that lists the names there are.
+const EstimatorEntry& estimator_entry(std::string_view name, std::span<const EstimatorEntry> rows = estimator_table());
+/// Makes the estimator of that name or alias with its defaults. Throws as estimator_entry does.
+EstimatorMaker estimator_maker(std::string_view name);
 
 }  // namespace ness

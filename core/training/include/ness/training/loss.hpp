@@ -1,10 +1,13 @@
-// Losses: what is to be made small.
+// Losses, by name: the functions that training minimises. Adding one: its class, the function that lists its keys, and a row of
+// the table.
 #pragma once
 
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 
+#include "ness/device/keys.hpp"
 #include "ness/device/vector.hpp"
 
 namespace ness {
@@ -47,5 +50,14 @@ class CrossEntropy final : public Loss {
  private:
   double scale_;
 };
+
+/// A row of the table.
+struct LossEntry {
+  std::string_view name;
+  bool classifies = false;  ///< of targets that are classes; else potentials
+  /// Lists the keys, and returns the loss with what they give.
+  std::shared_ptr<const Loss> (*read)(Keys& keys) = nullptr;
+};
+std::span<const LossEntry> loss_table();
 
 }  // namespace ness

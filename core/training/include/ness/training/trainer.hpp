@@ -27,7 +27,7 @@ struct TrainingOptions {
   enum class StartFrom : std::uint8_t { rest, last, present } start = StartFrom::rest;
   std::uint64_t restart_every = 0;
   double rest_rate = std::numeric_limits<double>::infinity();  ///< Rest::rate
-  /// When every relaxation of the training and of its evaluations is read. At a time: contrasts start as their free relaxation
+  /// When every relaxation of the training and of its evaluations is read. At a time: perturbed relaxations start as their free relaxation
   /// does, and the test that a branch was kept is off, since no state is a steady one.
   Observe observe = Settled{};
   std::uint64_t validate_every = 0;  ///< epochs between validations (from rest); 0: only at the end, if there is a set
@@ -35,26 +35,26 @@ struct TrainingOptions {
   /// Stop after an epoch whose mean training loss is below; 0: off. With one step an epoch the theta that was measured is kept. An epoch
   /// in which a sample was left out has not shown the loss of the set, and does not count.
   double target_loss = 0;
-  std::uint64_t max_relaxations = 0; ///< stop before a step that would exceed it; 0: no limit
+  std::uint64_t max_relaxations = 0; ///< training stops before a step that would exceed it; 0: no limit
   /// Stop before a step once relaxations have taken this long, in the device's time; 0: no limit. Where the device's clock runs on
   /// from relaxation to relaxation, that is the time from reading to reading; where each has a clock of its own, from start to reading.
   double max_time = 0;
   std::uint64_t checkpoint_every = 1;///< epochs
-  double max_left_out = 0.5;         ///< a step in which a larger fraction of samples is unusable is skipped
+  double max_left_out = 0.5;         ///< the step is skipped if a larger fraction of its samples is left out
 
-  /// Standard errors of gradients are formed from so many draws of the readings' (ness::standard_error); 0: not formed. Costs nothing
-  /// where readings have none.
+  /// Standard errors of gradients are computed from this many draws of the readings (ness::standard_error); 0: not computed.
+  /// Without effect where readings have no standard errors.
   std::uint32_t error_draws = 8;
-  /// A minibatch is relaxed again, and its gradients averaged, until their standard error (its norm, in coordinates) is at most this
-  /// share of the gradient's; at most `max_repeats` times in all. 0: it is relaxed once.
+  /// A minibatch is relaxed again, and its gradients averaged, until the norm of the standard error (in coordinates) is at most this
+  /// share of the gradient's norm; at most `max_repeats` times in all. 0: it is relaxed once.
   double target_error = 0;
   std::uint32_t max_repeats = 8;
-  /// What becomes of a gradient whose standard error exceeds its norm all the same: it is stepped along; the step is skipped; or it is
-  /// kept, and averaged with those of the next minibatches at the same theta, until it is no longer so.
+  /// For a gradient whose standard error still exceeds its norm. step: the step is made. skip: no step. average: no step until the
+  /// mean with the gradients of the next minibatches, at the same theta, exceeds its standard error.
   enum class OnNoise : std::uint8_t { step, skip, average } on_noise = OnNoise::step;
 
-  /// A reference relaxation (the first sample, with the parameters of the run's beginning, from rest) is made before every so many
-  /// steps, and what its readings drift by is taken off all readings; 0: none.
+  /// Before every so many steps a reference is relaxed (the first sample, with the run's initial parameters, from rest), and the
+  /// drift of its readings is subtracted from all readings; 0: never.
   std::uint64_t reference_every = 0;
   std::string problem() const;
 };
@@ -69,13 +69,14 @@ struct StepReport {
   double rate = 0;                    ///< learning rate
   double standard_error = std::numeric_limits<double>::quiet_NaN();  ///< of the gradient: its norm in coordinates; NaN: not known
   double asymmetry = std::numeric_limits<double>::quiet_NaN();       ///< Gradient::asymmetry
-  double offset = std::numeric_limits<double>::quiet_NaN();          ///< how far the reference has drifted, the largest reading, kT; NaN: not followed
+  /// Largest drift of a reading of the reference, kT; NaN: there is no reference.
+  double offset = std::numeric_limits<double>::quiet_NaN();
   std::uint64_t relaxations = 0;      ///< made since the start of training, this step included
   std::uint32_t repeats = 1;          ///< times the minibatch was relaxed
   std::uint32_t left_out = 0;
   std::uint32_t lost = 0;             ///< Gradient::lost
   std::uint32_t skipped = 0;          ///< 1: theta was not stepped
-  std::uint16_t worst = 0;            ///< all flags met
+  std::uint16_t worst = 0;            ///< the quality flags of all its relaxations, combined
   std::uint64_t theta_before = 0, theta_after = 0;  ///< digests
 };
 
@@ -83,8 +84,8 @@ struct StepReport {
 struct Evaluation {
   double loss = 0;
   double accuracy = 0;         ///< classifying losses
-  std::uint64_t samples = 0;   ///< that entered
-  std::uint64_t failures = 0;  ///< not usable: they count as wrong in the accuracy and are left out of the loss
+  std::uint64_t samples = 0;   ///< with a usable relaxation
+  std::uint64_t failures = 0;  ///< without: they count as wrong in the accuracy, and are not in the loss
   Matrix outputs;              ///< [n x n_outputs]; NaN where not usable
 };
 /// How the relaxations of an evaluation begin, and when they are read.
@@ -105,18 +106,19 @@ struct EpochReport {
   bool best = false;           ///< the validation loss is the best so far
 };
 
-/// Everything needed to continue after a step, bit for bit.
+/// All that is needed to continue after a step, bit for bit.
 struct Checkpoint {
   std::uint64_t step = 0;            ///< the next step
   std::uint64_t epoch = 0;           ///< its epoch
   std::uint64_t relaxations = 0;     ///< rows made before it
   Vector theta;
   Vector optimizer;                  ///< Optimizer::state
-  Vector trainer;                    ///< the trainer's own numbers (sums of the running epoch, best validation, patience, drift)
+  Vector trainer;                    ///< of the trainer: sums of the running epoch, best validation, patience, drift
   Vector estimator;                  ///< Estimator::state
 };
 
-/// Told what happens, as it happens. The log implements it, a progress display does, a replay compares with the record.
+/// Receives reports during training, as things happen. Implemented by the log, by progress displays, and by the comparison of a
+/// replay with the record.
 class TrainingObserver {
  public:
   virtual ~TrainingObserver() = default;
@@ -160,7 +162,6 @@ class Trainer {
   class Loop;
   TrainingSummary run_from(State& state, std::stop_token stop);
   Minibatch minibatch(const State& state, std::uint64_t epoch, std::uint64_t index) const;
-  void expect_states(std::span<const std::uint64_t> samples) const;
   Device& device_;
   Estimator& estimator_;
   DeviceInfo info_;  // narrowed to what the experiment trains

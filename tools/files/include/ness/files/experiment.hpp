@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "ness/record/log.hpp"
 #include "ness/laboratory/noisy.hpp"
 #include "ness/training/optimizer.hpp"
+#include "ness/files/task_table.hpp"
 #include "ness/training/trainer.hpp"
 #include "ness/laboratory/twin.hpp"
 #include "ness/network/network.hpp"
@@ -36,8 +38,8 @@ struct Experiment {
   sim::NetworkSpec network;        ///< as described, initial values not drawn (NaN where a rule gives them)
   ParameterRules parameters;
   std::shared_ptr<const Task> task;
-  std::string estimator = "adjoint";  ///< its name in estimator_table()
-  EstimatorSettings estimator_settings; ///< the seed is set by prepare
+  std::string estimator = "adjoint";  ///< its name in the table
+  EstimatorMaker make_estimator = estimator_maker("adjoint");  ///< with its keys
   OptimizerOptions optimizer;
   TrainingOptions training;        ///< the seed is set by prepare
   /// What a calibration found: the model is seen through these, and so is a simulated device; a bench is what it is.
@@ -56,6 +58,16 @@ struct Experiment {
     std::map<std::string, std::vector<std::string>> settings;  ///< of an estimator: "key=value", ..
   } compare;
   bool evaluate_train = true;      ///< evaluate the training set too when training has ended
+  std::vector<std::string> notes;  ///< a sentence for each key that was passed over (LoadOptions::other_kinds)
+};
+
+/// What can be named in an experiment file: rows may be added to those of Ness. The rows must outlive what is loaded with them.
+struct KindTables {
+  std::span<const EstimatorEntry> estimators = estimator_table();
+  std::span<const OptimizerEntry> optimizers = optimizer_table();
+  std::span<const ScheduleEntry> schedules = schedule_table();
+  std::span<const LossEntry> losses = loss_table();
+  std::span<const TaskEntry> tasks = task_table();
 };
 
 struct LoadOptions {
@@ -63,7 +75,12 @@ struct LoadOptions {
   std::optional<std::uint64_t> seed; ///< instead of the file's
   std::string data;                  ///< the root of data directories (find_data); empty: the usual places
   /// A data directory that held the experiment's files before (from a log): looked at first, unless `data` is given.
-  std::string recorded_data;
+  std::string recorded_data = {};
+  /// A key that the chosen kind (of estimator, optimizer, ..) does not read, but another one does, is passed over, and named in
+  /// Experiment::notes; else it is refused. For logs, since such keys were passed over when the first were written, and to load one
+  /// file with several kinds.
+  bool other_kinds = false;
+  KindTables kinds = {};
 };
 
 /// Reads an experiment file. Throws FileError, one line: file, line, key, what was expected and what was found.

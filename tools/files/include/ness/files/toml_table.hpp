@@ -65,6 +65,8 @@ class Table final : public Keys {
   std::string dotted(const std::string& key) const;
   /// Throws FileError at the key (or at the table, where the key is absent or empty).
   [[noreturn]] void fail(const std::string& key, const std::string& message) const override;
+  /// Counts a key as asked for, without reading it.
+  void pass_over(const std::string& key);
   /// Throws for the first key that nobody asked for, naming the nearest one known.
   void finish() const override;
 

@@ -35,8 +35,8 @@ struct Contestant {
   std::string refused;             ///< why the device cannot serve it; empty: it can
 };
 
-/// The options that load an experiment with another of the estimators and the settings that its [compare.settings] have for it, under its
-/// name or its alias.
+/// The options that load an experiment with another of the estimators and the settings that its [compare.settings] have for it,
+/// under its name or its alias. Keys of [estimator] that this one does not read are passed over.
 LoadOptions with_estimator(LoadOptions options, const Experiment& base, const EstimatorEntry& entry);
 
 /// The contestants of an experiment: the estimators of its [compare] table (every one of estimator_table() where it names none), with

@@ -1,4 +1,4 @@
-// What the estimators share when they form a gradient from rows.
+// Sums over samples from which the estimators compute a gradient.
 #pragma once
 
 #include <span>
@@ -9,10 +9,10 @@
 
 namespace ness {
 
-/// Counts what goes into a gradient, and its loss. Samples are added in order.
-class Forming {
+/// The loss, the counts and the quality flags of a gradient. Samples are added in order.
+class GradientSum {
  public:
-  Forming(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::span<const std::vector<Relaxation>> rows);
+  GradientSum(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::span<const std::vector<Relaxation>> rows);
 
   /// Output potentials of a relaxation.
   Vector outputs(const Relaxation& row) const { return outputs(row.potential); }
@@ -29,16 +29,16 @@ class Forming {
   /// Whether sample i is right at potentials [n_read], classifying losses.
   bool correct(std::size_t i, const Vector& potential) const;
 
-  /// Sample i enters (with its loss) or is left out.
+  /// Counts sample i, with its loss.
   void use(std::size_t i);
-  /// A sample enters with a loss, and the fraction correct, that were found already, or are not those of its first relaxation.
+  /// Counts a sample with this loss and fraction correct, computed already or not those of its first relaxation.
   void use(double loss, double correct);
   void leave_out() { ++gradient_.left_out; }
-  /// So many attempts ended on another branch.
+  /// Counts attempts that ended on another branch.
   void lose(std::uint64_t attempts) { gradient_.lost += attempts; }
   /// The asymmetry measured at one sample.
   void asymmetry(double found);
-  /// The gradient: `sum`, divided already by `divided_by`, divided by the samples used; NaN where none was.
+  /// The mean gradient: `sum`, which has been divided by `divided_by` already, over the samples used; NaN where there are none.
   Gradient finish(Vector sum, double divided_by = 1);
 
  private:
@@ -52,7 +52,7 @@ class Forming {
   std::uint64_t asymmetries_ = 0;
 };
 
-/// A costate and where it belongs.
+/// Costates, each with its sample, drive and state.
 struct Contraction {
   std::vector<std::size_t> samples;
   std::vector<Drive> drives;  ///< the free ones
@@ -63,10 +63,10 @@ struct Contraction {
   void add(const Minibatch& batch, std::size_t i, const Relaxation& free);
 };
 /// Contracts the costates with the model's dI/dtheta at the free states; samples whose costate is not finite are left out.
-Gradient contracted(const Model& model, Forming forming, Contraction parts, std::size_t parameters);
+Gradient contracted(const Model& model, GradientSum total, Contraction parts, std::size_t parameters);
 
 /// The mean of passes over one minibatch, weighted by the samples used. Its error is what the readings say, or what the passes scatter by,
-/// whichever is larger: the latter sees what no reading knows of itself (write noise, directions drawn by lot).
+/// whichever is larger: the latter sees what no reading knows of itself (write noise, directions drawn at random).
 Gradient mean_of(std::span<const Gradient> passes);
 
 /// Empty if the potentials that a model needs can be read and the model is of this device's size.

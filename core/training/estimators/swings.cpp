@@ -1,4 +1,4 @@
-#include "estimators/perturbations.hpp"
+#include "estimators/swings.hpp"
 
 #include <algorithm>
 #include <cmath>

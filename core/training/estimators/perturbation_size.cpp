@@ -1,4 +1,4 @@
-#include "estimators/contrast_size.hpp"
+#include "estimators/perturbation_size.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -6,7 +6,7 @@
 
 namespace ness {
 
-double best_contrast_size(const Vector& at_h, const Vector& at_2h, double h, double noise, int order, double least, double most) {
+double best_perturbation_size(const Vector& at_h, const Vector& at_2h, double h, double noise, int order, double least, double most) {
   const double rounding = std::numeric_limits<double>::epsilon() * std::sqrt(static_cast<double>(std::max<Eigen::Index>(at_h.size(), 1)));
   const double noise_at_1 = std::max(noise, rounding);
   // |s(2h) - s(h)| = curvature ((2h)^order - h^order)

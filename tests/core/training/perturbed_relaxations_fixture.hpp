@@ -8,7 +8,7 @@
 #include "core/device/toy_device.hpp"
 #include "ness/training/estimator.hpp"
 
-namespace contrasts_test {
+namespace perturbations_test {
 
 using namespace ness;
 
@@ -70,4 +70,4 @@ inline double scatter_of(const std::vector<Vector>& gradients) {
   return std::sqrt(sum / static_cast<double>(gradients.size() - 1));
 }
 
-}  // namespace contrasts_test
+}  // namespace perturbations_test

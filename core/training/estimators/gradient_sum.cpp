@@ -1,4 +1,4 @@
-#include "estimators/forming.hpp"
+#include "estimators/gradient_sum.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -10,7 +10,7 @@
 
 namespace ness {
 
-Forming::Forming(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
+GradientSum::GradientSum(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
                  std::span<const std::vector<Relaxation>> rows)
     : batch_(batch), loss_(loss), rows_(rows), output_positions_(info.output_positions()) {
   if (rows.size() != batch.samples.size()) {
@@ -31,31 +31,31 @@ Forming::Forming(const DeviceInfo& info, const Minibatch& batch, const Loss& los
   }
 }
 
-Vector Forming::outputs(const Vector& potential) const {
+Vector GradientSum::outputs(const Vector& potential) const {
   Vector values(static_cast<Eigen::Index>(output_positions_.size()));
   for (std::size_t k = 0; k < output_positions_.size(); ++k) values[static_cast<Eigen::Index>(k)] = potential[output_positions_[k]];
   return values;
 }
 
-double Forming::loss_at(std::size_t i, std::size_t position, Vector* gradient) const {
+double GradientSum::loss_at(std::size_t i, std::size_t position, Vector* gradient) const {
   return loss_.value(outputs(rows_[i][position]), batch_.target(i), gradient);
 }
 
-double Forming::loss_of(std::size_t i, const Vector& potential) const { return loss_.value(outputs(potential), batch_.target(i)); }
+double GradientSum::loss_of(std::size_t i, const Vector& potential) const { return loss_.value(outputs(potential), batch_.target(i)); }
 
-bool Forming::correct(std::size_t i, const Vector& potential) const { return loss_.correct(outputs(potential), batch_.target(i)); }
+bool GradientSum::correct(std::size_t i, const Vector& potential) const { return loss_.correct(outputs(potential), batch_.target(i)); }
 
-void Forming::asymmetry(double found) {
+void GradientSum::asymmetry(double found) {
   asymmetry_sum_ += found;
   ++asymmetries_;
 }
 
-Vector Forming::cotangent(std::size_t i) const {
+Vector GradientSum::cotangent(std::size_t i) const {
   double loss = 0;
   return cotangent(i, loss);
 }
 
-Vector Forming::cotangent(std::size_t i, double& loss) const {
+Vector GradientSum::cotangent(std::size_t i, double& loss) const {
   Vector at_outputs;
   loss = loss_at(i, 0, &at_outputs);
   Vector everywhere = Vector::Zero(rows_[i][0].potential.size());
@@ -64,15 +64,15 @@ Vector Forming::cotangent(std::size_t i, double& loss) const {
   return everywhere;
 }
 
-void Forming::use(std::size_t i) { use(loss_at(i, 0), correct(i, rows_[i][0].potential) ? 1.0 : 0.0); }
+void GradientSum::use(std::size_t i) { use(loss_at(i, 0), correct(i, rows_[i][0].potential) ? 1.0 : 0.0); }
 
-void Forming::use(double loss, double correct) {
+void GradientSum::use(double loss, double correct) {
   ++gradient_.used;
   gradient_.loss += loss;
   gradient_.correct += correct;
 }
 
-Gradient Forming::finish(Vector sum, double divided_by) {
+Gradient GradientSum::finish(Vector sum, double divided_by) {
   // With no sample used: 0 / 0, which is what is known of the gradient then.
   const auto used = static_cast<double>(gradient_.used);
   gradient_.value = std::move(sum);
@@ -93,14 +93,14 @@ void Contraction::add(const Minibatch& batch, std::size_t i, const Relaxation& f
   potentials.push_back(free.potential);
 }
 
-Gradient contracted(const Model& model, Forming forming, Contraction parts, std::size_t parameters) {
+Gradient contracted(const Model& model, GradientSum total, Contraction parts, std::size_t parameters) {
   std::size_t kept = 0;
   for (std::size_t k = 0; k < parts.samples.size(); ++k) {
     if (!parts.costates[k].allFinite()) {
-      forming.leave_out();
+      total.leave_out();
       continue;
     }
-    forming.use(parts.samples[k]);
+    total.use(parts.samples[k]);
     if (kept != k) {
       parts.drives[kept] = std::move(parts.drives[k]);
       parts.potentials[kept] = std::move(parts.potentials[k]);
@@ -111,7 +111,7 @@ Gradient contracted(const Model& model, Forming forming, Contraction parts, std:
   Vector sum = Vector::Zero(static_cast<Eigen::Index>(parameters));
   const std::span<const Drive> drives(parts.drives.data(), kept);
   if (kept > 0) model.add_gradient(drives, {parts.potentials.data(), kept}, {parts.costates.data(), kept}, sum);
-  return forming.finish(std::move(sum));
+  return total.finish(std::move(sum));
 }
 
 Gradient mean_of(std::span<const Gradient> passes) {

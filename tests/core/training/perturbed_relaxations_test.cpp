@@ -1,14 +1,14 @@
-// The layout of contrasts: references, lost branches, drift; the forms of equilibrium propagation; standard errors.
+// The layout of perturbations: references, lost branches, drift; the forms of equilibrium propagation; standard errors.
 #include <catch2/catch.hpp>
 
 #include <algorithm>
 #include <set>
 
-#include "core/training/contrasts_fixture.hpp"
+#include "core/training/perturbed_relaxations_fixture.hpp"
 #include "ness/laboratory/noisy.hpp"
 #include "ness/device/random.hpp"
 
-using namespace contrasts_test;
+using namespace perturbations_test;
 
 namespace {
 
@@ -21,8 +21,8 @@ toy::Options on_bench() {
   return options;
 }
 
-std::unique_ptr<Estimator> propagation(const toy::Network& network, Form form, double beta, const ContrastOptions& contrasts = {}) {
-  return equilibrium_propagation(toy::model_of(network), {.beta = beta, .form = form, .contrasts = contrasts});
+std::unique_ptr<Estimator> propagation(const toy::Network& network, Form form, double beta, const PerturbationOptions& perturbations = {}) {
+  return equilibrium_propagation(toy::model_of(network), {.beta = beta, .form = form, .perturbations = perturbations});
 }
 
 bool is_free(const Drive& drive) {
@@ -38,14 +38,14 @@ std::string order(const std::vector<Drive>& drives) {
 
 }  // namespace
 
-TEST_CASE("references lie where they are asked for, and contrasts start where they should", "[contrasts]") {
+TEST_CASE("references lie where they are asked for, and perturbations start where they should", "[perturbations]") {
   const Dataset set = small_set();
   for (const bool restores : {true, false}) {
     toy::Options options;
     options.restores_state = restores;
     toy::Network network(options);
     const Minibatch batch = batch_of(set, network.example_theta(), {1});
-    // Four contrasts.
+    // Four perturbations.
     for (const auto& [references, expected] : std::vector<std::pair<std::optional<std::uint32_t>, std::string>>{
              {std::nullopt, restores ? "Fcccc" : "FccccF"}, {0, "Fcccc"}, {1, "FcFcFcFcF"}, {2, "FccFccF"}, {3, "FcccFcF"}, {4, "FccccF"}, {9, "FccccF"}}) {
       Between between(network);
@@ -73,7 +73,7 @@ TEST_CASE("references lie where they are asked for, and contrasts start where th
   CHECK_THROWS_WITH(propagation(network, Form::centred, 1e-2, {.attempts = 0}), Catch::Contains("attempts 0"));
 }
 
-TEST_CASE("a sample whose free state does not come back is repeated, or left out, and never averaged in", "[contrasts]") {
+TEST_CASE("a sample whose free state does not come back is repeated, or left out, and never averaged in", "[perturbations]") {
   const Dataset set = small_set();
   toy::Network bench(on_bench());
   const Minibatch batch = batch_of(set, bench.example_theta());
@@ -87,7 +87,7 @@ TEST_CASE("a sample whose free state does not come back is repeated, or left out
     };
   };
   SECTION("repeated from rest") {
-    Between between(bench, jumps({4}, 0.5));  // the contrast of sample 1
+    Between between(bench, jumps({4}, 0.5));  // the perturbation of sample 1
     const Gradient gradient = estimate(between, *propagation(bench, Form::one_sided, 1e-2), batch, squared);
     CHECK(order(between.drives) == "FcFFcFFcFFcF");
     CHECK(gradient.lost == 1);
@@ -165,7 +165,7 @@ TEST_CASE("a sample whose free state does not come back is repeated, or left out
   }
 }
 
-TEST_CASE("a linear drift cancels: in the number of the relaxation, or in time where one clock runs", "[contrasts]") {
+TEST_CASE("a linear drift cancels: in the number of the relaxation, or in time where one clock runs", "[perturbations]") {
   const Dataset set = small_set();
   toy::Network bench(on_bench());
   const Minibatch one = batch_of(set, bench.example_theta(), {1});
@@ -185,8 +185,8 @@ TEST_CASE("a linear drift cancels: in the number of the relaxation, or in time w
     for (const Form form : {Form::one_sided, Form::centred, Form::richardson}) {
       for (const std::uint32_t references : {1u, 2u, 4u}) {
         INFO("clock " << clock << ", form " << static_cast<int>(form) << ", references " << references);
-        const ContrastOptions cancel{.references = references, .cancel_drift = true, .return_tolerance = 10};
-        const ContrastOptions plain{.references = references, .return_tolerance = 10};
+        const PerturbationOptions cancel{.references = references, .cancel_drift = true, .return_tolerance = 10};
+        const PerturbationOptions plain{.references = references, .return_tolerance = 10};
         const Vector exact = estimate(bench, *propagation(bench, form, 1e-2, plain), one, squared).value;
         Between with(bench, drifting), without(bench, drifting);
         // Rounding of potentials of order 1, over beta.
@@ -195,14 +195,14 @@ TEST_CASE("a linear drift cancels: in the number of the relaxation, or in time w
       }
     }
   }
-  // Finite differences, many contrasts between references; every loss is of readings that have drifted.
+  // Finite differences, many perturbations between references; every loss is of readings that have drifted.
   const auto drifting = [&](std::uint64_t ordinal, const Drive&, Relaxation& row) {
     row.timing = {};
     row.potential += static_cast<double>(ordinal) * rate;
   };
   const std::vector<std::uint32_t> some{0, 1, 2, 3, 12};
   const auto differences = [&](bool cancel) {
-    return finite_differences({.central = false, .step = 1e-2, .parameters = some, .contrasts = {.references = 3, .cancel_drift = cancel, .return_tolerance = 10}});
+    return finite_differences({.central = false, .step = 1e-2, .parameters = some, .perturbations = {.references = 3, .cancel_drift = cancel, .return_tolerance = 10}});
   };
   const Vector exact = estimate(bench, *differences(false), one, squared).value;
   Between with(bench, drifting), without(bench, drifting);
@@ -211,7 +211,7 @@ TEST_CASE("a linear drift cancels: in the number of the relaxation, or in time w
   CHECK(order(with.drives) == "FcccFccF");
 }
 
-TEST_CASE("side by side the drift of interleaved chains cancels as well", "[contrasts]") {
+TEST_CASE("side by side the drift of interleaved chains cancels as well", "[perturbations]") {
   const Dataset set = small_set();
   toy::Network network;
   const Minibatch batch = batch_of(set, network.example_theta());
@@ -219,7 +219,7 @@ TEST_CASE("side by side the drift of interleaved chains cancels as well", "[cont
   const auto drifting = [&](std::uint64_t ordinal, const Drive&, Relaxation& row) {
     row.potential.array() += 2e-3 * (static_cast<double>(ordinal) - static_cast<double>(ordinal % 3));
   };
-  const ContrastOptions cancel{.references = 2, .cancel_drift = true};
+  const PerturbationOptions cancel{.references = 2, .cancel_drift = true};
   const Vector exact = estimate(network, *propagation(network, Form::one_sided, 1e-2, cancel), batch, squared).value;
   Between with(network, drifting), without(network, drifting);
   CHECK(error_of(estimate(with, *propagation(network, Form::one_sided, 1e-2, cancel), batch, squared).value, exact) < 1e-12);
@@ -227,7 +227,7 @@ TEST_CASE("side by side the drift of interleaved chains cancels as well", "[cont
   CHECK(error_of(estimate(without, *propagation(network, Form::one_sided, 1e-2, {.references = 2}), batch, squared).value, exact) > 0.1);
 }
 
-TEST_CASE("random drifts are larger where they are not taken off", "[contrasts]") {
+TEST_CASE("random drifts are larger where they are not taken off", "[perturbations]") {
   const Dataset set = small_set();
   toy::Network bench(on_bench());
   const Minibatch one = batch_of(set, bench.example_theta(), {1});
@@ -245,10 +245,10 @@ TEST_CASE("random drifts are larger where they are not taken off", "[contrasts]"
     return std::sqrt(sum);
   };
   const auto differences = [&](bool cancel) {
-    return finite_differences({.central = false, .step = 0.1, .parameters = some, .contrasts = {.references = 1, .cancel_drift = cancel}});
+    return finite_differences({.central = false, .step = 0.1, .parameters = some, .perturbations = {.references = 1, .cancel_drift = cancel}});
   };
   const Vector exact = estimate(bench, *differences(false), one, squared).value;
-  // Contrast k of a random walk is k steps off by sqrt(k) without, and by the middle of a bridge of two with references: the variance
+  // Perturbation k of a random walk is k steps off by sqrt(k) without, and by the middle of a bridge of two with references: the variance
   // falls from the mean of (2 k - 1, k = 1..8) = 8 to 1/2. The slope's error adds curvature to neither.
   CHECK(rms(*differences(false), exact) / rms(*differences(true), exact) == Approx(4).epsilon(0.25));
   // One-sided propagation: one step of the walk, and the middle of the bridge: sqrt(2).
@@ -258,7 +258,7 @@ TEST_CASE("random drifts are larger where they are not taken off", "[contrasts]"
   CHECK(rms(*plain, shift) / rms(*cancelling, shift) == Approx(std::sqrt(2.0)).epsilon(0.21));
 }
 
-TEST_CASE("the sign drawn by lot is one of two one-sided estimates, and their mean is the centred one", "[contrasts]") {
+TEST_CASE("the sign drawn by lot is one of two one-sided estimates, and their mean is the centred one", "[perturbations]") {
   const Dataset set = small_set();
   toy::Network network;
   Minibatch batch = batch_of(set, network.example_theta(1.0), {1});
@@ -306,7 +306,7 @@ TEST_CASE("the sign drawn by lot is one of two one-sided estimates, and their me
   CHECK(std::abs(unlike - 30) < 5 * std::sqrt(40 * 0.75 * 0.25));  // three fair coins are unlike in 3 of 4 throws
 }
 
-TEST_CASE("errors of the first order average out with signs drawn by lot", "[contrasts]") {
+TEST_CASE("errors of the first order average out with signs drawn by lot", "[perturbations]") {
   const Dataset set = small_set();
   toy::Network network;
   Minibatch batch = batch_of(set, network.example_theta(1.0));
@@ -325,7 +325,7 @@ TEST_CASE("errors of the first order average out with signs drawn by lot", "[con
   CHECK(one_sided > 5e-3);
 }
 
-TEST_CASE("Richardson's form errs as the fourth power of beta", "[contrasts]") {
+TEST_CASE("Richardson's form errs as the fourth power of beta", "[perturbations]") {
   const Dataset set = small_set(2);
   toy::Options options;
   options.layers = {2, 3, 2};
@@ -344,7 +344,7 @@ TEST_CASE("Richardson's form errs as the fourth power of beta", "[contrasts]") {
   CHECK(error_of(estimate(limited, *propagation(limited, Form::richardson, 10), batch, squared).value, exact) < error(Form::richardson, 0.1));
 }
 
-TEST_CASE("standard errors agree with the scatter of what they are of", "[contrasts]") {
+TEST_CASE("standard errors agree with the scatter of what they are of", "[perturbations]") {
   const Dataset set = small_set(2);
   toy::Options options;
   options.layers = {2, 3, 2};
