@@ -158,7 +158,7 @@ struct Circuit::Impl {
   std::vector<Port> ports;
   Network network;
   Network::WorkspacePtr work = network.workspace();
-  Rosenbrock motion{network, *work, [this](const Vector& mu, Vector& unbalanced, Slope* slope) { add_ports(mu, unbalanced, slope); }};
+  Rosenbrock motion{network, *work, [this](const Vector& mu, Vector& unbalanced, Jacobian* jacobian) { add_ports(mu, unbalanced, jacobian); }};
   Vector own, newton;
   Boundary boundary;
   Vector state;
@@ -221,13 +221,13 @@ struct Circuit::Impl {
   }
 
   // What flows through the ports.
-  void add_ports(const Vector& mu, Vector& unbalanced, Slope* slope) const {
+  void add_ports(const Vector& mu, Vector& unbalanced, Jacobian* jacobian) const {
     for (const Port& port : ports) {
       const auto k = static_cast<Eigen::Index>(free_of_node[port.node]);
       const double V = mu[k] * unit_volts();
       const Characteristic line = line_of(port, V);
       unbalanced[k] += line.at(V) / unit_amperes();
-      if (slope != nullptr) slope->diagonal(k) -= line.b * scale.volts_per_kT / scale.amperes_per_unit;
+      if (jacobian != nullptr) jacobian->diagonal(k) -= line.b * scale.volts_per_kT / scale.amperes_per_unit;
     }
   }
 
@@ -274,14 +274,14 @@ struct Circuit::Impl {
   bool rests() {
     // Newton's step is at least as long as any row of F = (dI/dmu) x step demands: far from rest that is seen without solving.
     for (Eigen::Index k = 0; k < state.size(); ++k) {
-      if (std::abs(motion.unbalanced[k]) > motion.slope.row_magnitude(k) * 4.1 * tolerance) return false;
+      if (std::abs(motion.unbalanced[k]) > motion.jacobian.row_magnitude(k) * 4.1 * tolerance) return false;
     }
     for (int i = 0; i < 8; ++i) {
-      if (!network.factor(*work, motion.slope)) return false;
+      if (!network.factor(*work, motion.jacobian)) return false;
       network.solve(*work, motion.unbalanced, newton);
       const double far = newton.cwiseAbs().maxCoeff();
       if (!(far < 4 * tolerance)) return false;
-      if (i == 0 && !network.contracting(*work, motion.slope)) return false;
+      if (i == 0 && !network.contracting(*work, motion.jacobian)) return false;
       motion.kick(newton, std::numeric_limits<double>::infinity());
       state = motion.y;
       if (far < 1e-15 * std::max(1.0, state.cwiseAbs().maxCoeff())) break;

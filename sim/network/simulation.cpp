@@ -126,7 +126,7 @@ Vector NetworkModel::currents(const Drive& drive, const Vector& potential) const
 
 Matrix NetworkModel::conductance(const Drive& drive, const Vector& potential) const {
   Vector theta;
-  return -network_->slope(boundary_of(*network_, drive, theta), potential);
+  return -network_->jacobian(boundary_of(*network_, drive, theta), potential);
 }
 
 void NetworkModel::costates(std::span<const Drive> drives, std::span<const Vector> potential, std::span<const Vector> cotangent,
@@ -138,11 +138,11 @@ void NetworkModel::costates(std::span<const Drive> drives, std::span<const Vecto
   for_each_index(drives.size(), threads_, [&](std::size_t i) {
     WorkspacePool::Lease work(pool);
     Vector theta, unbalanced;
-    Slope slope;
+    Jacobian jacobian;
     const Boundary boundary = boundary_of(*network_, drives[i], theta);
     network_->impose(boundary, *work);
-    network_->evaluate(*work, potential[i], unbalanced, &slope);
-    if (network_->factor(*work, slope)) {
+    network_->evaluate(*work, potential[i], unbalanced, &jacobian);
+    if (network_->factor(*work, jacobian)) {
       network_->solve_transposed(*work, cotangent[i], costate[i]);
     } else {
       costate[i] = Vector::Constant(potential[i].size(), std::numeric_limits<double>::quiet_NaN());
@@ -362,9 +362,9 @@ void Simulation::Impl::observe_at(const At& at, const Boundary& boundary, const 
   row.timing.read = row.timing.start + times.back();
   network->impose(boundary, work);
   Vector unbalanced, correction;
-  Slope slope;
-  network->evaluate(work, readings.back(), unbalanced, &slope);
-  const bool regular = network->factor(work, slope);
+  Jacobian jacobian;
+  network->evaluate(work, readings.back(), unbalanced, &jacobian);
+  const bool regular = network->factor(work, jacobian);
   if (regular) network->solve(work, unbalanced, correction);
   row.timing.bound = regular ? correction.cwiseAbs().maxCoeff() : std::numeric_limits<double>::infinity();
 }

@@ -67,17 +67,17 @@ void measure(const std::vector<std::uint32_t>& sides, const Measurement& what) {
   const auto work = network->workspace();
   network->impose(b, *work);
   Vector F, x;
-  Slope slope;
-  network->evaluate(*work, network->rest(), F, &slope);
-  line["evaluate_s"] = seconds([&] { network->evaluate(*work, network->rest(), F, &slope); });
+  Jacobian jacobian;
+  network->evaluate(*work, network->rest(), F, &jacobian);
+  line["evaluate_s"] = seconds([&] { network->evaluate(*work, network->rest(), F, &jacobian); });
   bool factored = false;
-  line["first_factor_s"] = seconds([&] { factored = network->factor(*work, slope); });  // with the ordering
+  line["first_factor_s"] = seconds([&] { factored = network->factor(*work, jacobian); });  // with the ordering
   line["solve_s"] = seconds([&] { network->solve(*work, F, x); });
-  line["solution_residual"] = (slope * x - F).norm() / F.norm();
-  slope.add_to_diagonal(Vector::Constant(slope.size(), 1e-3));
-  line["factor_s"] = seconds([&] { factored = network->factor(*work, slope) && factored; });
-  if (!factored) throw std::runtime_error("a matrix of " + std::to_string(slope.size()) + " nodes cannot be factored");
-  line["contracting_s"] = seconds([&] { line["contracting"] = network->contracting(*work, slope); });
+  line["solution_residual"] = (jacobian * x - F).norm() / F.norm();
+  jacobian.add_to_diagonal(Vector::Constant(jacobian.size(), 1e-3));
+  line["factor_s"] = seconds([&] { factored = network->factor(*work, jacobian) && factored; });
+  if (!factored) throw std::runtime_error("a matrix of " + std::to_string(jacobian.size()) + " nodes cannot be factored");
+  line["contracting_s"] = seconds([&] { line["contracting"] = network->contracting(*work, jacobian); });
   if (!what.relax) {
     std::cout << line << std::endl;
     return;

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "kernels/aligned.hpp"
-#include "kernels/kernels.hpp"
+#include "laws/laws.hpp"
 #include "ness/device/random.hpp"
 
 namespace benchmarks {
@@ -112,7 +112,7 @@ class InputEdges {
   void fan_in(Use use, std::size_t j) {
     kernels::Edges<T> e;
     e.n = inputs;
-    const std::size_t parameters = law_ == Law::quantum_dot ? 3 : ness::sim::law_info(law_).parameters;
+    const std::size_t parameters = law_ == Law::quantum_dot ? 3 : law_->parameters.size();
     for (std::size_t k = 0; k < parameters; ++k) e.p[k] = p_[k].get() + j * inputs;
     e.mu_s = mu_s_.get();
     e.mu_t = mu_t_.get() + j;

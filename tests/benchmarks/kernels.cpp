@@ -42,7 +42,7 @@ void edge(benchmark::State& state, Law law, Use use, bool unequal) {
     turns.see(t, exponentials.once());
     state.SetIterationTime(t * static_cast<double>(InputEdges<T>::count));
   }
-  Row row{.what = std::string(ness::sim::law_info(law).name) + (unequal ? ", unequal temperatures" : "") + ", " + precision<T> + ": " + name(use),
+  Row row{.what = std::string(law->name) + (unequal ? ", unequal temperatures" : "") + ", " + precision<T> + ": " + name(use),
           .figure = 1e9 * turns.first(), .unit = "ns/edge", .ratio = turns.ratio(), .of = "exponential"};
   if (law == Law::quantum_dot && use == Use::sum && sizeof(T) == 4 && !unequal) row.limit = 4;
   put(state, "edges: 30 fan-ins of 784, parameters from the second-level cache", row);
@@ -73,7 +73,7 @@ void add_kernels() {
   add("exponential/double", exponential<double>);
   for (const Law law : {Law::linear, Law::quantum_dot, Law::enzyme}) {
     for (const Use use : {Use::value, Use::sum, Use::each, Use::gradient}) {
-      const std::string of = std::string("edge/") + std::string(ness::sim::law_info(law).name) + "/" + name(use);
+      const std::string of = std::string("edge/") + std::string(law->name) + "/" + name(use);
       add(of + "/single", [=](benchmark::State& s) { edge<float>(s, law, use, false); });
       add(of + "/double", [=](benchmark::State& s) { edge<double>(s, law, use, false); });
     }

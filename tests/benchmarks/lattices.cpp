@@ -71,18 +71,18 @@ struct System {
     if (state.verdict != Verdict::converged) throw std::runtime_error("lattices: " + std::to_string(F.size()) + " nodes: " + to_string(state.verdict));
     Vector unbalanced;
     of.network.impose(of.boundary, *of.work);
-    of.network.evaluate(*of.work, state.potential, unbalanced, &slope);
+    of.network.evaluate(*of.work, state.potential, unbalanced, &jacobian);
     for (double& x : F) x = of.random.normal();
     solve();  // orders the nodes
   }
   void solve() {
-    slope.add_to_diagonal(Vector::Constant(slope.size(), 1e-3));  // what has just been factored would not be factored again
-    if (!of.network.factor(*of.work, slope)) throw std::runtime_error("lattices: a matrix of " + std::to_string(slope.size()) + " nodes cannot be factored");
+    jacobian.add_to_diagonal(Vector::Constant(jacobian.size(), 1e-3));  // what has just been factored would not be factored again
+    if (!of.network.factor(*of.work, jacobian)) throw std::runtime_error("lattices: a matrix of " + std::to_string(jacobian.size()) + " nodes cannot be factored");
     of.network.solve(*of.work, F, x);
   }
   Lattice of;
   Vector F, x;
-  Slope slope;
+  Jacobian jacobian;
 };
 
 // How a factorisation and a solution grow from one size to the next: both timed one after the other, turn by turn.

@@ -134,7 +134,7 @@ class Solution {
 
   /// dI/dmu of the free nodes that are not held.
   Matrix moving_slope() const {
-    const Matrix whole = network_.slope(boundary_, state_.potential);
+    const Matrix whole = network_.jacobian(boundary_, state_.potential);
     return whole(moving_, moving_);
   }
 
@@ -180,11 +180,11 @@ class Solution {
     const auto end = [&](std::uint32_t node) { return sim::EdgeEnd{mu[node], spec.nodes[node].T, spec.nodes[node].mu0}; };
     const sim::EdgeCurrent current =
         sim::edge_current(properties.law, properties.p.data(), end(edge.source), end(edge.target), spec.kT, spec.c_ref);
-    const sim::LawInfo& law = sim::law_info(properties.law);
+    const std::span<const sim::LawParameter> parameters = properties.law->parameters;
     Report gradient = Report::table();
-    for (std::size_t i = 0; i < law.parameters; ++i) {
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
       if (!given_[e][i]) continue;
-      gradient[std::string(law.names[i])] =
+      gradient[std::string(parameters[i].name)] =
           -(lambda[edge.source] - lambda[edge.target]) * current.by_parameter[i];
     }
     return gradient;
@@ -199,6 +199,12 @@ class Solution {
   std::vector<Eigen::Index> moving_;       // free indices not held
   sim::SteadyState state_;
 };
+
+std::string described_laws() {
+  std::string list;
+  for (const sim::Law law : sim::edge_laws()) list += (list.empty() ? "" : ", ") + sim::description(*law);
+  return list;
+}
 
 void print_for_people(const Report& result) {
   std::printf("status: %s\n", result["status"].text().c_str());
@@ -277,8 +283,7 @@ void declare_solve(Options& line, const Command& command) {
       "   \"edges\": [{\"source\": 0, \"target\": 1, \"law\": \"quantum-dot\", \"gamma\": 1, \"a\": 0.5, "
       "\"b\": 1.8}],\n"
       "   \"outputs\": [1], \"kT\": 1, \"c_ref\": 1}\n"
-      "Laws: linear (G), quantum-dot (gamma, a, b, optional d), enzyme (Vf, Ka, Kb, optional Ki; capacity is "
-      "the volume).\n"
+      "Laws: " + described_laws() + ".\n"
       "\n"
       "Example:\n"
       "  ness solve net.json --clamp 3 --target 0.5 --json");

@@ -68,7 +68,7 @@ constexpr About about_law{"", "of the edges: `linear`, `quantum-dot` or `enzyme`
 
 std::vector<sim::Law> read_laws(Table& network, std::size_t edge_layers) {
   std::vector<std::string> names;
-  if (!network.texts("law", names, about_law)) network.fail("", "expected law = 'linear', 'quantum-dot' or 'enzyme'");
+  if (!network.texts("law", names, about_law)) network.fail("", "expected law = " + sim::law_names());
   if (names.size() != 1 && names.size() != edge_layers) {
     network.fail("law", "expected one law, or one for each of the " + std::to_string(edge_layers) + " layers of edges, found " +
                             std::to_string(names.size()));
@@ -96,7 +96,7 @@ sim::NetworkSpec layered_network(Table& network, const std::vector<std::uint32_t
   const std::vector<sim::Law> laws = read_laws(network, layers.size() - 1);
   for (std::size_t e = 0; e < spec.edges.size(); ++e) {
     spec.edges[e].law = laws[spec.graph.edges[e].layer - 1];
-    spec.edges[e].p = sim::law_info(spec.edges[e].law).defaults;
+    spec.edges[e].p = spec.edges[e].law->defaults();
   }
   return spec;
 }

@@ -103,23 +103,24 @@ std::array<bool, 4> read_edge(Fields fields, std::size_t nodes, GraphEdge& edge,
   std::array<bool, 4> all_given{};
   edge.source = fields.index("source", nodes);
   edge.target = fields.index("target", nodes);
-  const Json& law = fields.need("law", "'linear', 'quantum-dot' or 'enzyme'");
-  if (!law.is_string()) fields.fail("law", "expected 'linear', 'quantum-dot' or 'enzyme', found " + Fields::shown(law));
+  const Json& law = fields.need("law", sim::law_names());
+  if (!law.is_string()) fields.fail("law", "expected " + sim::law_names() + ", found " + Fields::shown(law));
   try {
     properties.law = sim::law_of(law.get<std::string>());
   } catch (const std::invalid_argument&) {
-    fields.fail("law", "expected 'linear', 'quantum-dot' or 'enzyme', found " + Fields::shown(law));
+    fields.fail("law", "expected " + sim::law_names() + ", found " + Fields::shown(law));
   }
-  const sim::LawInfo& info = sim::law_info(properties.law);
-  for (std::size_t i = 0; i < info.parameters; ++i) {
-    const std::string name(info.names[i]);
-    properties.p[i] = info.defaults[i];
+  const std::span<const sim::LawParameter> parameters = properties.law->parameters;
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    const sim::LawParameter& parameter = parameters[i];
+    const std::string name(parameter.name);
+    properties.p[i] = parameter.initial;
     // JSON has no infinity: no inhibition is a Ki that is absent, null or "inf".
     const Json* found = fields.find(name);
-    if (found && std::isinf(info.defaults[i]) && (found->is_null() || *found == "inf")) continue;
-    all_given[i] = fields.number(name, properties.p[i], info.positive[i] ? Fields::Must::not_negative : Fields::Must::finite);
-    if (!all_given[i] && std::isnan(info.defaults[i])) {
-      fields.fail(name, "missing; a " + std::string(info.name) + " edge needs it");
+    if (found && std::isinf(parameter.initial) && (found->is_null() || *found == "inf")) continue;
+    all_given[i] = fields.number(name, properties.p[i], parameter.sign == sim::Sign::any ? Fields::Must::finite : Fields::Must::not_negative);
+    if (!all_given[i] && std::isnan(parameter.initial)) {
+      fields.fail(name, "missing; a " + std::string(properties.law->name) + " edge needs it");
     }
   }
   fields.finish();

@@ -15,35 +15,58 @@ namespace {
 using Kind = InitialValue::Kind;
 constexpr double inf = std::numeric_limits<double>::infinity();
 
-// Streams of the seed from which initial values are drawn: one a parameter. The number of a kind is part of what a seed means:
-// new kinds go to the end.
+// Streams of the seed from which initial values are drawn: one a parameter, the kind in the high half, the edge or node in the low one. The
+// stream of a kind is part of what a seed means. These kinds have been numbered from the beginning; any other has its stream from its name
+// (FNV-1a), with the highest bit set: Random's other users have theirs below.
 const std::array<std::string, 11> numbered_kinds{"gamma", "a", "b", "d", "G", "Vf", "Ka", "Kb", "Ki", "g", "mu_ref"};
-constexpr std::uint64_t draw_streams = 0x64726100;  // high half; Random's other users have theirs elsewhere
+constexpr std::uint64_t draw_streams = 0x64726100;
 
-Random stream_of(std::uint64_t seed, const std::string& kind, std::uint32_t item) {
-  const auto number = std::find(numbered_kinds.begin(), numbered_kinds.end(), kind) - numbered_kinds.begin();
-  return Random(seed, (draw_streams + static_cast<std::uint64_t>(number)) << 32 | item);
+std::uint64_t stream_of_kind(const std::string& kind) {
+  const auto known = std::find(numbered_kinds.begin(), numbered_kinds.end(), kind);
+  if (known != numbered_kinds.end()) return draw_streams + static_cast<std::uint64_t>(known - numbered_kinds.begin());
+  std::uint32_t hash = 2166136261U;
+  for (const char letter : kind) hash = (hash ^ static_cast<unsigned char>(letter)) * 16777619U;
+  return hash | 0x80000000U;
 }
+
+Random stream_of(std::uint64_t seed, const std::string& kind, std::uint32_t item) { return Random(seed, stream_of_kind(kind) << 32 | item); }
 
 struct KindInfo {
   bool leak = false;
   bool positive = false;
   bool may_be_infinite = false;
   bool required = false;  // has no default
+  std::string fold_with, ratio_to;  // LawParameter's
 };
 
 std::map<std::string, KindInfo> kinds_of(const sim::NetworkSpec& spec) {
-  std::map<std::string, KindInfo> kinds{{"g", {true, true, false, false}}, {"mu_ref", {true, false, false, false}}};
+  std::map<std::string, KindInfo> kinds{{"g", {true, true, false, false, {}, {}}}, {"mu_ref", {true, false, false, false, {}, {}}}};
   for (const sim::EdgeProperties& edge : spec.edges) {
-    const sim::LawInfo& law = sim::law_info(edge.law);
-    for (std::size_t i = 0; i < law.parameters; ++i) {
-      KindInfo& kind = kinds[std::string(law.names[i])];
-      kind.positive = law.positive[i];
-      kind.may_be_infinite = std::isinf(law.defaults[i]);
+    for (std::size_t i = 0; i < edge.law->parameters.size(); ++i) {
+      const sim::LawParameter& parameter = edge.law->parameters[i];
+      KindInfo& kind = kinds[std::string(parameter.name)];
+      // Laws may share a kind: then what any of them demands, or allows, holds.
+      kind.positive = kind.positive || parameter.sign != sim::Sign::any;
+      kind.may_be_infinite = kind.may_be_infinite || std::isinf(parameter.initial);
       kind.required = kind.required || std::isnan(edge.p[i]);
+      if (!parameter.fold_with.empty()) kind.fold_with = parameter.fold_with;
+      if (!parameter.ratio_to.empty()) kind.ratio_to = parameter.ratio_to;
     }
   }
   return kinds;
+}
+
+// The kinds of all laws for which a rule refers to another parameter: "[parameters.Kb] and [parameters.Ki]".
+std::string kinds_with(std::string_view sim::LawParameter::* reference) {
+  std::vector<std::string> kinds;
+  for (const sim::Law law : sim::edge_laws()) {
+    for (const sim::LawParameter& parameter : law->parameters) {
+      if (!(parameter.*reference).empty()) kinds.push_back("[parameters." + std::string(parameter.name) + "]");
+    }
+  }
+  std::string list;
+  for (std::size_t i = 0; i < kinds.size(); ++i) list += (i == 0 ? "" : i + 1 == kinds.size() ? " and " : ", ") + kinds[i];
+  return list;
 }
 
 bool is_interval(Kind rule) { return rule == Kind::uniform || rule == Kind::log_uniform || rule == Kind::fold; }
@@ -58,9 +81,11 @@ std::string problem_of(Kind rule, std::pair<double, double> numbers, const std::
   if (kind.positive && rule == Kind::normal) return is_positive + "'log-normal', 'log-uniform', 'uniform' or 'value'";
   if (kind.positive && rule == Kind::uniform && numbers.first < 0) return is_positive + "low >= 0";
   if (!kind.positive && logarithmic) return "'" + name + "' has either sign: expected 'normal', 'uniform' or 'value'";
-  if (rule == Kind::fold && name != "a") return "places the fold of a quantum dot: expected under [parameters.a] alone";
-  if (rule == Kind::ratio && name != "Kb" && name != "Ki") {
-    return "is relative to an enzyme's Ka: expected under [parameters.Kb] and [parameters.Ki] alone";
+  if (rule == Kind::fold && kind.fold_with.empty()) {
+    return "places the fold of an edge: expected under " + kinds_with(&sim::LawParameter::fold_with) + " alone";
+  }
+  if (rule == Kind::ratio && kind.ratio_to.empty()) {
+    return "is relative to another parameter of the edge: expected under " + kinds_with(&sim::LawParameter::ratio_to) + " alone";
   }
   return {};
 }
@@ -169,47 +194,47 @@ KindRules read_kind(Table& table, const std::string& name, const KindInfo& kind,
   return rules;
 }
 
-bool has_parameter(const sim::EdgeProperties& edge, const std::string& kind, std::size_t& index) {
-  const sim::LawInfo& law = sim::law_info(edge.law);
-  const auto end = law.names.begin() + static_cast<std::ptrdiff_t>(law.parameters);
-  const auto found = std::find(law.names.begin(), end, kind);
-  index = static_cast<std::size_t>(found - law.names.begin());
-  return found != end;
+/// The parameter of that name of an edge, in its law's order; nothing where its law has none.
+std::optional<std::size_t> parameter_of(const sim::EdgeProperties& edge, std::string_view name) {
+  for (std::size_t i = 0; i < edge.law->parameters.size(); ++i) {
+    if (edge.law->parameters[i].name == name) return i;
+  }
+  return std::nullopt;
 }
 
 /// What a rule may refer to.
-struct Place {
+struct DrawContext {
   double other = 0;                       // the edge's b for folds, its Ka for ratios
   std::uint32_t stratum = 0, strata = 1;  // which of how many edges into its layer, or leaks of its layer
 };
 
-/// The place of each edge among those into its layer, and of each free node among those of its layer.
-struct Places {
-  std::vector<Place> edges, nodes;
+/// Of each edge, among those into its layer, and of each free node, among those of its layer.
+struct DrawContexts {
+  std::vector<DrawContext> edges, nodes;
 };
 
-Places places_in(const Graph& graph) {
-  Places places{std::vector<Place>(graph.edges.size()), std::vector<Place>(graph.nodes.size())};
+DrawContexts contexts_in(const Graph& graph) {
+  DrawContexts contexts{std::vector<DrawContext>(graph.edges.size()), std::vector<DrawContext>(graph.nodes.size())};
   std::map<std::uint32_t, std::uint32_t> edges_into, nodes_of;
-  for (std::size_t e = 0; e < graph.edges.size(); ++e) places.edges[e].stratum = edges_into[graph.edges[e].layer]++;
+  for (std::size_t e = 0; e < graph.edges.size(); ++e) contexts.edges[e].stratum = edges_into[graph.edges[e].layer]++;
   for (std::size_t k = 0; k < graph.nodes.size(); ++k) {
-    if (!graph.nodes[k].clamped) places.nodes[k].stratum = nodes_of[graph.nodes[k].layer]++;
+    if (!graph.nodes[k].clamped) contexts.nodes[k].stratum = nodes_of[graph.nodes[k].layer]++;
   }
-  for (std::size_t e = 0; e < graph.edges.size(); ++e) places.edges[e].strata = edges_into[graph.edges[e].layer];
+  for (std::size_t e = 0; e < graph.edges.size(); ++e) contexts.edges[e].strata = edges_into[graph.edges[e].layer];
   for (std::size_t k = 0; k < graph.nodes.size(); ++k) {
-    if (!graph.nodes[k].clamped) places.nodes[k].strata = nodes_of[graph.nodes[k].layer];
+    if (!graph.nodes[k].clamped) contexts.nodes[k].strata = nodes_of[graph.nodes[k].layer];
   }
-  return places;
+  return contexts;
 }
 
 double clipped(double value, const std::optional<Range>& range) {
   return range && std::isfinite(value) ? std::clamp(value, range->low, range->high) : value;
 }
 
-double draw(const InitialValue& rule, Random random, const Place& place) {
+double draw(const InitialValue& rule, Random random, const DrawContext& context) {
   const auto within = [&] {
     if (!rule.stratified) return random.uniform(rule.first, rule.second);
-    return rule.first + (rule.second - rule.first) * (place.stratum + random.uniform(0, 1)) / place.strata;
+    return rule.first + (rule.second - rule.first) * (context.stratum + random.uniform(0, 1)) / context.strata;
   };
   switch (rule.kind) {
     case Kind::value: return rule.first;
@@ -217,8 +242,8 @@ double draw(const InitialValue& rule, Random random, const Place& place) {
     case Kind::uniform: return within();
     case Kind::log_normal: return std::exp(rule.first + rule.second * random.normal());
     case Kind::log_uniform: return std::exp(within());
-    case Kind::ratio: return place.other * std::exp(rule.first + rule.second * random.normal());
-    case Kind::fold: return -place.other * within();
+    case Kind::ratio: return context.other * std::exp(rule.first + rule.second * random.normal());
+    case Kind::fold: return -context.other * within();
   }
   return 0;
 }
@@ -264,9 +289,9 @@ ParameterRules read_parameter_rules(Table& root, const sim::NetworkSpec& spec) {
   }
   if (parameters) parameters->finish();
   for (std::size_t e = 0; e < spec.edges.size(); ++e) {
-    const sim::LawInfo& law = sim::law_info(spec.edges[e].law);
-    for (std::size_t i = 0; i < law.parameters; ++i) {
-      const std::string name(law.names[i]);
+    const sim::EdgeLaw& law = *spec.edges[e].law;
+    for (std::size_t i = 0; i < law.parameters.size(); ++i) {
+      const std::string name(law.parameters[i].name);
       const bool ruled = rules[name].of(static_cast<std::uint32_t>(e), spec.graph.edges[e].layer).initial.has_value();
       if (!std::isnan(spec.edges[e].p[i]) || ruled) continue;
       const std::string message = "no initial value for '" + name + "' of edge " + std::to_string(e) + ", a " +
@@ -281,34 +306,44 @@ ParameterRules read_parameter_rules(Table& root, const sim::NetworkSpec& spec) {
 
 sim::NetworkSpec drawn(const sim::NetworkSpec& spec, const ParameterRules& rules, std::uint64_t seed) {
   sim::NetworkSpec result = spec;
-  const Places places = places_in(spec.graph);
+  const DrawContexts contexts = contexts_in(spec.graph);
   const auto draw_edges = [&](const std::string& kind, const KindRules& kind_rules) {
     for (std::uint32_t e = 0; e < result.edges.size(); ++e) {
       sim::EdgeProperties& edge = result.edges[e];
-      std::size_t index = 0, reference = 0;
-      if (!has_parameter(edge, kind, index)) continue;
+      const std::optional<std::size_t> index = parameter_of(edge, kind);
+      if (!index) continue;
       const ParameterRefinement rule = kind_rules.of(e, result.graph.edges[e].layer);
-      Place place = places.edges[e];
-      if (has_parameter(edge, kind == "a" ? "b" : "Ka", reference)) place.other = edge.p[reference];
-      if (rule.initial) edge.p[index] = draw(*rule.initial, stream_of(seed, kind, e), place);
-      edge.p[index] = clipped(edge.p[index], rule.range);
+      DrawContext context = contexts.edges[e];
+      const sim::LawParameter& parameter = edge.law->parameters[*index];
+      const std::string_view reference = rule.initial && rule.initial->kind == Kind::fold ? parameter.fold_with : parameter.ratio_to;
+      if (const auto other = parameter_of(edge, reference)) context.other = edge.p[*other];
+      if (rule.initial) edge.p[*index] = draw(*rule.initial, stream_of(seed, kind, e), context);
+      edge.p[*index] = clipped(edge.p[*index], rule.range);
     }
   };
   const auto draw_leaks = [&](const std::string& kind, const KindRules& kind_rules, double sim::NodeProperties::* member) {
     for (std::uint32_t k = 0; k < result.nodes.size(); ++k) {
       if (result.graph.nodes[k].clamped) continue;
       const ParameterRefinement rule = kind_rules.of(k, result.graph.nodes[k].layer);
-      if (rule.initial) result.nodes[k].*member = draw(*rule.initial, stream_of(seed, kind, k), places.nodes[k]);
+      if (rule.initial) result.nodes[k].*member = draw(*rule.initial, stream_of(seed, kind, k), contexts.nodes[k]);
       result.nodes[k].*member = clipped(result.nodes[k].*member, rule.range);
     }
   };
+  // A parameter whose rule refers to another one comes after it.
+  const auto refers = [&](const std::string& kind) {
+    return std::any_of(spec.edges.begin(), spec.edges.end(), [&](const sim::EdgeProperties& edge) {
+      const auto i = parameter_of(edge, kind);
+      return i && !(edge.law->parameters[*i].fold_with.empty() && edge.law->parameters[*i].ratio_to.empty());
+    });
+  };
+  std::vector<std::string> later;
   for (const auto& [kind, kind_rules] : rules) {
     if (kind == "g") draw_leaks(kind, kind_rules, &sim::NodeProperties::g);
     else if (kind == "mu_ref") draw_leaks(kind, kind_rules, &sim::NodeProperties::mu_ref);
-    else if (kind != "a") draw_edges(kind, kind_rules);
+    else if (refers(kind)) later.push_back(kind);
+    else draw_edges(kind, kind_rules);
   }
-  // Last, because a fold is placed with the edge's b. (Ka comes before Kb and Ki by its name.)
-  if (const auto a = rules.find("a"); a != rules.end()) draw_edges("a", a->second);
+  for (const std::string& kind : later) draw_edges(kind, rules.at(kind));
   return result;
 }
 

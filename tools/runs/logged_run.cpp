@@ -113,15 +113,14 @@ void remember_from(const LogReader& log, std::uint64_t step, std::uint64_t sampl
 std::string use_recorded_target(const LogReader& log) {
   const std::string& recorded = log.header().info.arithmetic;
   if (recorded.empty() || recorded == sim::vector_target()) return {};
-  const std::vector<std::string> targets = sim::vector_targets();
-  if (std::find(targets.begin(), targets.end(), recorded) != targets.end()) {
-    sim::force_vector_target(recorded);
+  if (const std::string equal = sim::equal_vector_target(recorded); !equal.empty()) {
+    sim::force_vector_target(equal);
     return {};
   }
   std::string here;
-  for (const std::string& target : targets) here += (here.empty() ? "" : ", ") + target;
+  for (const std::string& target : sim::vector_targets()) here += (here.empty() ? "" : ", ") + target;
   return "the log was written with the vector target " + recorded + ", which this machine or program lacks (it has " + here +
-         "): bits may differ";
+         "): bits may differ, results agree within the solver's tolerances";
 }
 
 std::string digest_text(std::uint64_t digest) {

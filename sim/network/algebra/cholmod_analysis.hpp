@@ -7,7 +7,7 @@
 #include <new>
 #include <vector>
 
-#include "ness/network/slope.hpp"
+#include "ness/network/jacobian.hpp"
 
 namespace ness::sim {
 
@@ -17,7 +17,7 @@ struct CholmodAnalysis {
 
   /// method: CHOLMOD_AMD, CHOLMOD_METIS, or CHOLMOD_GIVEN with an order; kind: CHOLMOD_SIMPLICIAL or CHOLMOD_SUPERNODAL. Throws std::bad_alloc where memory does
   /// not suffice, or where there are more entries than 32 bits can number.
-  CholmodAnalysis(const SlopePattern& of, int method, const std::vector<std::int32_t>& order, int kind) {
+  CholmodAnalysis(const JacobianPattern& of, int method, const std::vector<std::int32_t>& order, int kind) {
     cholmod_start(&common);
     common.nmethods = 1;
     common.method[0].ordering = method;

@@ -11,7 +11,7 @@ namespace {
 constexpr double costliest_elimination = 1e11;
 constexpr double epsilon = std::numeric_limits<double>::epsilon();
 
-bool alone(const SlopePattern& pattern, const std::vector<double>& a, std::size_t row) {
+bool alone(const JacobianPattern& pattern, const std::vector<double>& a, std::size_t row) {
   for (std::int32_t p = pattern.begin[row]; p < pattern.begin[row + 1]; ++p) {
     if (p != pattern.diagonal[row] && a[p] != 0) return false;
   }
@@ -20,7 +20,7 @@ bool alone(const SlopePattern& pattern, const std::vector<double>& a, std::size_
 
 // w^T M > 0 for w = 1 (where a row is alone: w as large as its column asks for). A sum of k terms in floating point errs by at most (k - 1) epsilon/2
 // of the sum of magnitudes; twice that is demanded.
-bool columns_dominate(const SlopePattern& pattern, const std::vector<double>& a) {
+bool columns_dominate(const JacobianPattern& pattern, const std::vector<double>& a) {
   const std::size_t n = pattern.nodes();
   for (std::size_t j = 0; j < n; ++j) {
     // Column j is row j's places mirrored.
@@ -39,7 +39,7 @@ bool columns_dominate(const SlopePattern& pattern, const std::vector<double>& a)
 }
 
 // M d > 0, likewise.
-bool rows_dominate(const SlopePattern& pattern, const std::vector<double>& a, const Vector* d) {
+bool rows_dominate(const JacobianPattern& pattern, const std::vector<double>& a, const Vector* d) {
   const auto weight = [&](std::size_t k) { return d == nullptr ? 1.0 : (*d)[static_cast<Eigen::Index>(k)]; };
   for (std::size_t i = 0; i < pattern.nodes(); ++i) {
     if (!(weight(i) > 0) || !std::isfinite(weight(i))) return false;
@@ -56,9 +56,9 @@ bool rows_dominate(const SlopePattern& pattern, const std::vector<double>& a, co
 }
 }  // namespace
 
-bool Contraction::positive_definite(const Slope& slope, const Definite& definite) {
-  const SlopePattern& pattern = *slope.pattern();
-  const std::vector<double>& a = slope.values();
+bool Contraction::positive_definite(const Jacobian& jacobian, const Definite& definite) {
+  const JacobianPattern& pattern = *jacobian.pattern();
+  const std::vector<double>& a = jacobian.values();
   const std::size_t n = pattern.nodes();
   std::vector<bool> silent(n);
   for (std::size_t k = 0; k < n; ++k) silent[k] = alone(pattern, a, k);
@@ -74,7 +74,7 @@ bool Contraction::positive_definite(const Slope& slope, const Definite& definite
     }
   }
   if (ordering_->first_flops() > costliest_elimination && ordering_->flops() > costliest_elimination) return false;
-  changed_.clear(slope.size(), slope.pattern());
+  changed_.clear(jacobian.size(), jacobian.pattern());
   double* m = changed_.data();
   for (std::size_t i = 0; i < n; ++i) {
     for (std::int32_t p = pattern.begin[i]; p < pattern.begin[i + 1]; ++p) m[p] = coupling(i, p);
@@ -82,17 +82,17 @@ bool Contraction::positive_definite(const Slope& slope, const Definite& definite
   return definite(changed_);
 }
 
-bool Contraction::shown(const Slope& slope, const Solve& solve, const Definite& definite, SolverCounts& counts) {
-  const SlopePattern& pattern = *slope.pattern();
-  const std::vector<double>& a = slope.values();
+bool Contraction::shown(const Jacobian& jacobian, const Solve& solve, const Definite& definite, SolverCounts& counts) {
+  const JacobianPattern& pattern = *jacobian.pattern();
+  const std::vector<double>& a = jacobian.values();
   for (const std::int32_t p : pattern.diagonal) {
     if (!(a[p] > 0)) return ++counts.uncertified, false;  // NaN too
   }
-  if (!slope.finite()) return ++counts.uncertified, false;
+  if (!jacobian.finite()) return ++counts.uncertified, false;
   if (columns_dominate(pattern, a)) return ++counts.by_columns, true;
   if (rows_dominate(pattern, a, nullptr)) return ++counts.by_rows, true;
-  if (scaling_.size() == slope.size() && rows_dominate(pattern, a, &scaling_)) return ++counts.by_remembered, true;
-  changed_.clear(slope.size(), slope.pattern());
+  if (scaling_.size() == jacobian.size() && rows_dominate(pattern, a, &scaling_)) return ++counts.by_remembered, true;
+  changed_.clear(jacobian.size(), jacobian.pattern());
   double* m = changed_.data();
   for (std::size_t p = 0; p < a.size(); ++p) m[p] = -std::abs(a[p]);
   for (const std::int32_t p : pattern.diagonal) m[p] = a[p];
@@ -101,7 +101,7 @@ bool Contraction::shown(const Slope& slope, const Solve& solve, const Definite& 
     scaling_ = std::move(d);
     return ++counts.by_solution, true;
   }
-  if (positive_definite(slope, definite)) return ++counts.by_pivots, true;
+  if (positive_definite(jacobian, definite)) return ++counts.by_pivots, true;
   return ++counts.uncertified, false;
 }
 

@@ -16,16 +16,16 @@ class Contraction {
  public:
   explicit Contraction(std::shared_ptr<const Ordering> ordering) : ordering_(std::move(ordering)) {}
   /// `solve` solves M d = 1, roughly; false if it cannot.
-  using Solve = std::function<bool(const Slope& comparison, Vector& d)>;
+  using Solve = std::function<bool(const Jacobian& comparison, Vector& d)>;
   /// Whether all pivots of a symmetric matrix are positive: then it is positive definite.
-  using Definite = std::function<bool(const Slope& symmetric)>;
-  bool shown(const Slope& slope, const Solve& solve, const Definite& definite, SolverCounts& counts);
+  using Definite = std::function<bool(const Jacobian& symmetric)>;
+  bool shown(const Jacobian& jacobian, const Solve& solve, const Definite& definite, SolverCounts& counts);
   void forget() { scaling_.resize(0); }
 
  private:
-  bool positive_definite(const Slope& slope, const Definite& definite);
+  bool positive_definite(const Jacobian& jacobian, const Definite& definite);
   std::shared_ptr<const Ordering> ordering_;
-  Slope changed_;  // the comparison matrix, or the symmetric part
+  Jacobian changed_;  // the comparison matrix, or the symmetric part
   Vector scaling_;
 };
 

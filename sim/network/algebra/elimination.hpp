@@ -4,8 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include <Eigen/LU>
-
+#include "algebra/dense_lu.hpp"
 #include "algebra/linear_solver.hpp"
 #include "ness/device/vector.hpp"
 
@@ -17,48 +16,48 @@ namespace ness::sim {
 /// densely with pivoting.
 class Elimination {
  public:
-  struct Plan {
+  struct Order {
     std::vector<std::int32_t> first, rest;  ///< nodes eliminated first, and the others
     /// A large independent set of the graph given by its neighbours (greedy, fewest neighbours first; ties by number).
-    static Plan of(const std::vector<std::vector<std::uint32_t>>& neighbours);
+    static Order of(const std::vector<std::vector<std::uint32_t>>& neighbours);
   };
 
   /// False if singular to working precision or not finite.
-  bool factor(const Matrix& matrix, const Plan& plan);
+  bool factor(const Matrix& matrix, const Order& order);
   void solve(const Vector& b, Vector& x) const;             ///< M x = b
   void solve_transposed(const Vector& b, Vector& x) const;  ///< M^T x = b
 
   /// True if the symmetric part of the matrix is positive definite.
-  bool positive_definite(const Matrix& matrix, const Plan& plan);
+  bool positive_definite(const Matrix& matrix, const Order& order);
   /// True if the diagonal is positive and, after scaling the columns by some positive vector, strictly dominates each row: the
   /// comparison matrix M (diagonal as it is, -|a_ij| elsewhere) is an M-matrix, which M d = 1 shows by a positive d. Forgets a factorisation.
-  bool dominated_by_diagonal(const Matrix& matrix, const Plan& plan);
+  bool dominated_by_diagonal(const Matrix& matrix, const Order& order);
 
  private:
-  const Plan* plan_ = nullptr;
+  const Order* order_ = nullptr;
   bool dense_ = false;
   Matrix comparison_;
   Vector scaling_;
   Matrix upper_, lower_, schur_;  // M(first, rest), M(rest, first), Schur complement
   Vector pivot_;
-  Eigen::PartialPivLU<Matrix> lu_;
+  DenseLu lu_;
   Matrix scaled_;                 // lower x 1/pivot
   mutable Vector a_, b_, c_;
 };
 
-/// Block elimination as a linear solver; the plan must outlive it.
+/// Block elimination as a linear solver; the order must outlive it.
 class EliminationSolver final : public LinearSolver {
  public:
-  explicit EliminationSolver(const Elimination::Plan& plan) : plan_(plan) {}
-  bool factor(const Slope& matrix) override { return elimination_.factor(matrix.full(), plan_); }
+  explicit EliminationSolver(const Elimination::Order& order) : order_(order) {}
+  bool factor(const Jacobian& matrix) override { return elimination_.factor(matrix.full(), order_); }
   void solve(const Vector& b, Vector& x) override { elimination_.solve(b, x); }
   void solve_transposed(const Vector& b, Vector& x) override { elimination_.solve_transposed(b, x); }
-  bool contracting(const Slope& slope) override {
-    return elimination_.positive_definite(slope.full(), plan_) || elimination_.dominated_by_diagonal(slope.full(), plan_);
+  bool contracting(const Jacobian& jacobian) override {
+    return elimination_.positive_definite(jacobian.full(), order_) || elimination_.dominated_by_diagonal(jacobian.full(), order_);
   }
 
  private:
-  const Elimination::Plan& plan_;
+  const Elimination::Order& order_;
   Elimination elimination_;
 };
 

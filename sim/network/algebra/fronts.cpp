@@ -54,7 +54,7 @@ class Flushing {
 }  // namespace
 
 Fronts Fronts::of(const Ordering& ordering) {
-  const SlopePattern& pattern = *ordering.pattern();
+  const JacobianPattern& pattern = *ordering.pattern();
   const CholmodAnalysis symbolic(pattern, CHOLMOD_GIVEN, ordering.order(), CHOLMOD_SUPERNODAL);
   const std::size_t n = pattern.nodes();
   const auto* order = static_cast<const std::int32_t*>(symbolic.factor->Perm);
@@ -147,7 +147,7 @@ Fronts Fronts::of(const Ordering& ordering) {
   return fronts;
 }
 
-void FrontalLu::assemble(const Fronts::Front& f, const Slope& matrix, std::size_t entry, std::size_t child) {
+void FrontalLu::assemble(const Fronts::Front& f, const Jacobian& matrix, std::size_t entry, std::size_t child) {
   const Fronts& all = *fronts_;
   double* factors = factors_.get();
   const std::size_t size = std::size_t{f.rows} * f.pivots, rest = f.rows - f.pivots;
@@ -182,9 +182,9 @@ void FrontalLu::assemble(const Fronts::Front& f, const Slope& matrix, std::size_
   }
 }
 
-bool FrontalLu::factor(const Slope& matrix, Pivots pivots) {
+bool FrontalLu::factor(const Jacobian& matrix, Pivots pivots) {
   const Fronts& all = *fronts_;
-  const SlopePattern& pattern = *matrix.pattern();
+  const JacobianPattern& pattern = *matrix.pattern();
   const std::size_t n = pattern.nodes();
   if (!factors_) {
     room_ = aligned<double>(kernels::front_room);

@@ -42,12 +42,12 @@ class FrontalLu {
   enum class Pivots { any, positive };
   /// False where the matrix is singular to working precision, or entries grow so much that pivots should be looked for; or, where positive
   /// pivots are asked for, at the first that is not. Throws std::bad_alloc.
-  bool factor(const Slope& matrix, Pivots pivots);
+  bool factor(const Jacobian& matrix, Pivots pivots);
   void solve(Vector& x) { substitute(x, false); }            ///< x := M^-1 x
   void solve_transposed(Vector& x) { substitute(x, true); }  ///< x := M^-T x
 
  private:
-  void assemble(const Fronts::Front& f, const Slope& matrix, std::size_t entry, std::size_t child);
+  void assemble(const Fronts::Front& f, const Jacobian& matrix, std::size_t entry, std::size_t child);
   void substitute(Vector& x, bool transposed);
   std::shared_ptr<const Fronts> fronts_;
   Aligned<double> factors_, stack_[2], room_, largest_;

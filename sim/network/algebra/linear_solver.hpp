@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <memory>
 
-#include "ness/network/slope.hpp"
+#include "ness/network/jacobian.hpp"
 
 namespace ness::sim {
 
@@ -14,11 +14,11 @@ class LinearSolver {
  public:
   virtual ~LinearSolver() = default;
   /// False if singular to working precision or not finite.
-  virtual bool factor(const Slope& matrix) = 0;
+  virtual bool factor(const Jacobian& matrix) = 0;
   virtual void solve(const Vector& b, Vector& x) = 0;             ///< M x = b; NaN where it cannot be solved
   virtual void solve_transposed(const Vector& b, Vector& x) = 0;  ///< M^T x = b; NaN where it cannot be solved
   /// Network::contracting. May forget the factorisation.
-  virtual bool contracting(const Slope& slope) = 0;
+  virtual bool contracting(const Jacobian& jacobian) = 0;
   /// Forgets what it remembers of earlier matrices: results depend on nothing before this.
   virtual void forget() {}
 };

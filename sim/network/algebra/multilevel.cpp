@@ -162,10 +162,9 @@ bool Multilevel::set_up(const Sparse& matrix) {
       if (!std::isfinite(diagonal[i] + rest[i])) return false;
     }
     if (n <= coarsest) {
-      direct_.compute(Matrix(*A));
+      direct_.factor(Matrix(*A));
       dense_coarsest_ = true;
-      const auto pivots = direct_.matrixLU().diagonal().array().abs();
-      if (!(pivots.minCoeff() > 1e-15 * pivots.maxCoeff())) return false;
+      if (const auto [smallest, largest] = direct_.pivots(); !(smallest > 1e-15 * largest)) return false;
       if (levels_.empty()) coarsest_ = *A;
       return true;
     }
@@ -216,7 +215,7 @@ bool Multilevel::set_up(const Sparse& matrix) {
 
 void Multilevel::cycle(std::size_t level, const Vector& b, Vector& x) const {
   if (level == levels_.size()) {
-    x = direct_.solve(b);
+    direct_.solve(b, x);
     return;
   }
   const Level& here = levels_[level];

@@ -3,9 +3,9 @@
 
 #include <vector>
 
-#include <Eigen/LU>
 #include <Eigen/SparseCore>
 
+#include "algebra/dense_lu.hpp"
 #include "ness/device/vector.hpp"
 
 namespace ness::sim {
@@ -32,7 +32,7 @@ class Multilevel {
   void cycle(std::size_t level, const Vector& b, Vector& x) const;
   std::vector<Level> levels_;
   Sparse coarsest_;
-  Eigen::PartialPivLU<Matrix> direct_;
+  DenseLu direct_;
   bool dense_coarsest_ = false;
 };
 

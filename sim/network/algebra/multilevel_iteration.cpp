@@ -72,7 +72,7 @@ class MultilevelSolver final : public LinearSolver, public Counting {
  public:
   explicit MultilevelSolver(std::shared_ptr<const Ordering> ordering) : ordering_(std::move(ordering)), contraction_(ordering_) {}
 
-  bool factor(const Slope& matrix) override {
+  bool factor(const Jacobian& matrix) override {
     fallback_ready_ = false;
     if (known_ && matrix.values() == kept_.values()) {
       ++counts.reused;
@@ -93,15 +93,15 @@ class MultilevelSolver final : public LinearSolver, public Counting {
 
   void solve_transposed(const Vector& b, Vector& x) override {
     if (known_ && !fallback_ready_ && !transposed_usable_) {
-      Slope mirrored = kept_;
+      Jacobian mirrored = kept_;
       for (std::size_t p = 0; p < mirrored.values().size(); ++p) mirrored.data()[p] = kept_.values()[kept_.pattern()->mirror[p]];
       prepare(mirrored, transposed_, transposed_preconditioner_, transposed_usable_);
     }
     answer(transposed_, transposed_preconditioner_, transposed_usable_, b, x, [&] { lu_->solve_transposed(b, x); });
   }
 
-  bool contracting(const Slope& slope) override {
-    return contraction_.shown(slope, [&](const Slope& comparison, Vector& d) {
+  bool contracting(const Jacobian& jacobian) override {
+    return contraction_.shown(jacobian, [&](const Jacobian& comparison, Vector& d) {
       // No fallback: what the iteration cannot solve is no M-matrix, or hardly one.
       if (!known_ || comparison.values() != kept_.values()) {
         known_ = fallback_ready_ = transposed_usable_ = false;
@@ -112,7 +112,7 @@ class MultilevelSolver final : public LinearSolver, public Counting {
       if (!usable_) return false;
       ++counts.solved;
       return iteration_.solve(matrix_, preconditioner_, Vector::Ones(comparison.size()), rough, d, counts.cycles);
-    }, [&](const Slope& symmetric) {
+    }, [&](const Jacobian& symmetric) {
       fallback_ready_ = false;
       return lu().positive_definite(symmetric);
     }, counts);
@@ -125,8 +125,8 @@ class MultilevelSolver final : public LinearSolver, public Counting {
   }
 
  private:
-  void prepare(const Slope& slope, Multilevel::Sparse& matrix, Multilevel& preconditioner, bool& usable) {
-    matrix = slope.compressed();
+  void prepare(const Jacobian& jacobian, Multilevel::Sparse& matrix, Multilevel& preconditioner, bool& usable) {
+    matrix = jacobian.compressed();
     ++counts.set_up;
     usable = preconditioner.set_up(matrix);
   }
@@ -155,7 +155,7 @@ class MultilevelSolver final : public LinearSolver, public Counting {
 
   std::shared_ptr<const Ordering> ordering_;
   Contraction contraction_;
-  Slope kept_;
+  Jacobian kept_;
   bool known_ = false, usable_ = false, transposed_usable_ = false, fallback_ready_ = false;
   Multilevel::Sparse matrix_, transposed_;
   Multilevel preconditioner_, transposed_preconditioner_;

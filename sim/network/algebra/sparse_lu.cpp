@@ -72,7 +72,7 @@ struct SparseLu::Impl {
     if (numeric != nullptr) klu_free_numeric(&numeric, &common);
     good = false;
   }
-  bool eliminate(const Slope& matrix, FrontalLu::Pivots pivots) {
+  bool eliminate(const Jacobian& matrix, FrontalLu::Pivots pivots) {
     if (!frontal) frontal.emplace(ordering->fronts());
     return frontal->factor(matrix, pivots);
   }
@@ -96,7 +96,7 @@ SparseLu::SparseLu(std::shared_ptr<const Ordering> ordering, SolverCounts& count
 SparseLu::~SparseLu() = default;
 void SparseLu::forget() { impl_->drop(); }
 
-bool SparseLu::factor(const Slope& matrix) {
+bool SparseLu::factor(const Jacobian& matrix) {
   Impl& lu = *impl_;
   const std::vector<double>& a = matrix.values();
   if (lu.good && std::memcmp(lu.values.data(), a.data(), a.size() * sizeof(double)) == 0) return ++counts_.reused, true;
@@ -110,7 +110,7 @@ bool SparseLu::factor(const Slope& matrix) {
   return false;
 }
 
-bool SparseLu::positive_definite(const Slope& symmetric) {
+bool SparseLu::positive_definite(const Jacobian& symmetric) {
   impl_->drop();
   return symmetric.finite() && impl_->eliminate(symmetric, FrontalLu::Pivots::positive);
 }
@@ -137,15 +137,15 @@ namespace {
 class SparseLuSolver final : public LinearSolver, public Counting {
  public:
   explicit SparseLuSolver(std::shared_ptr<const Ordering> ordering) : lu_(ordering, counts), contraction_(ordering) {}
-  bool factor(const Slope& matrix) override { return lu_.factor(matrix); }
+  bool factor(const Jacobian& matrix) override { return lu_.factor(matrix); }
   void solve(const Vector& b, Vector& x) override { lu_.solve(b, x); }
   void solve_transposed(const Vector& b, Vector& x) override { lu_.solve_transposed(b, x); }
-  bool contracting(const Slope& slope) override {
-    return contraction_.shown(slope, [&](const Slope& comparison, Vector& d) {
+  bool contracting(const Jacobian& jacobian) override {
+    return contraction_.shown(jacobian, [&](const Jacobian& comparison, Vector& d) {
       if (!lu_.factor(comparison)) return false;
       lu_.solve(Vector::Ones(comparison.size()), d);
       return true;
-    }, [&](const Slope& symmetric) { return lu_.positive_definite(symmetric); }, counts);
+    }, [&](const Jacobian& symmetric) { return lu_.positive_definite(symmetric); }, counts);
   }
   void forget() override {
     lu_.forget();

@@ -16,11 +16,11 @@ class SparseLu {
   SparseLu(std::shared_ptr<const Ordering> ordering, SolverCounts& counts);
   ~SparseLu();
   /// False if singular to working precision or not finite. Throws std::bad_alloc where the factors need too much memory.
-  bool factor(const Slope& matrix);
+  bool factor(const Jacobian& matrix);
   void solve(const Vector& b, Vector& x);
   void solve_transposed(const Vector& b, Vector& x);
   /// Whether all pivots of a symmetric matrix, taken on the diagonal, are positive. Forgets what was factored.
-  bool positive_definite(const Slope& symmetric);
+  bool positive_definite(const Jacobian& symmetric);
   void forget();
 
  private:

@@ -16,8 +16,8 @@ struct Fronts;
 /// and nested dissection cheaper. Computed once per network, when first asked for.
 class Ordering {
  public:
-  explicit Ordering(std::shared_ptr<const SlopePattern> pattern) : pattern_(std::move(pattern)) {}
-  const std::shared_ptr<const SlopePattern>& pattern() const { return pattern_; }
+  explicit Ordering(std::shared_ptr<const JacobianPattern> pattern) : pattern_(std::move(pattern)) {}
+  const std::shared_ptr<const JacobianPattern>& pattern() const { return pattern_; }
   /// [n] the node eliminated k-th. Throws std::bad_alloc where memory does not suffice.
   const std::vector<std::int32_t>& order() const;
   double flops() const;    ///< of a Cholesky factorisation in that order; an LU takes twice as many
@@ -33,7 +33,7 @@ class Ordering {
   };
   Analysis analyse(int method) const;
   const Analysis& best() const;
-  std::shared_ptr<const SlopePattern> pattern_;
+  std::shared_ptr<const JacobianPattern> pattern_;
   mutable std::once_flag once_first_, once_best_, once_fronts_;
   mutable Analysis first_, best_;
   mutable std::shared_ptr<const Fronts> fronts_;

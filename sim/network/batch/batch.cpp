@@ -29,7 +29,7 @@ std::string problem(const Network::Impl& impl) {
   for (std::size_t e = 0; e < spec.edges.size(); ++e) {
     const GraphEdge& ends = spec.graph.edges[e];
     const std::string where = "edge " + std::to_string(e);
-    if (spec.edges[e].law != Law::quantum_dot) return where + " is " + std::string(law_info(spec.edges[e].law).name) + "; batches need quantum dots";
+    if (spec.edges[e].law != Law::quantum_dot) return where + " is " + std::string(spec.edges[e].law->name) + "; batches need quantum dots";
     if (impl.laws.front().offset[3] >= 0) return "common-mode lever arms d; batches need d = 0";
     const std::int64_t s = impl.free_index[ends.source], t = impl.free_index[ends.target];
     if ((s < 0) == (t < 0)) continue;
@@ -69,28 +69,28 @@ class BatchOf final : public Batch {
     std::shared_ptr<const Series<T>> series;
   };
   // Where an edge's parameters stand in theta.
-  struct Place {
+  struct EdgePosition {
     std::int32_t edge = -1;  // among the dots; -1: there is none
     bool reversed = false;   // from the free node into the clamped one: the current of the edge turned round, b of the other sign
   };
   double scale() const { return inverse() * std::numbers::log2e; }
   double inverse() const { return impl_.inverse_T.empty() ? 1 : impl_.inverse_T.front(); }
-  std::shared_ptr<const Laid<T>> laid(std::span<const Pattern> clamp, bool based, unsigned threads) const;
+  std::shared_ptr<const InputLevels<T>> input_levels(std::span<const Pattern> clamp, bool based, unsigned threads) const;
   std::shared_ptr<Prepared> prepared(const std::shared_ptr<const Vector>& theta, unsigned threads) const;
   void prepare_inputs(Prepared& ready, unsigned threads) const;
-  Interval interval_of(const Prepared& ready, const Laid<T>& inputs, double error) const;
+  Interval interval_of(const Prepared& ready, const InputLevels<T>& inputs, double error) const;
   // For levels and potentials (kT) within the interval.
   Values<T> values_within(const Prepared& ready, const Interval& interval) const;
-  std::shared_ptr<const Tabulated<T>> table_of(Prepared& ready, const Laid<T>& inputs, unsigned threads) const;
-  std::shared_ptr<const Series<T>> series_of(Prepared& ready, const Laid<T>& inputs, unsigned threads) const;
+  std::shared_ptr<const Tabulated<T>> table_of(Prepared& ready, const InputLevels<T>& inputs, unsigned threads) const;
+  std::shared_ptr<const Series<T>> series_of(Prepared& ready, const InputLevels<T>& inputs, unsigned threads) const;
 
   // What is needed to evaluate samples' input currents around states: the inputs that differ from the commonest level with the series of the
   // others; or all inputs, where a series would not pay.
-  struct Chosen {
-    std::shared_ptr<const Laid<T>> inputs;
+  struct InputFunctions {
+    std::shared_ptr<const InputLevels<T>> inputs;
     std::shared_ptr<const Series<T>> series;
   };
-  Chosen chosen(Prepared& ready, std::span<const Pattern> clamp, unsigned threads) const;
+  InputFunctions input_functions(Prepared& ready, std::span<const Pattern> clamp, unsigned threads) const;
 
   // A call of relax.
   struct Call {
@@ -102,19 +102,19 @@ class BatchOf final : public Batch {
   };
   // Groups, of at most `side`, of those samples whose numbers are given go through `body`; what converged is taken.
   using Body = std::function<void(Sample<T>* samples, std::size_t count)>;
-  void in_groups(const Call& call, const Laid<T>& inputs, std::span<const std::uint32_t> which, std::size_t side, const Body& body) const;
+  void in_groups(const Call& call, const InputLevels<T>& inputs, std::span<const std::uint32_t> which, std::size_t side, const Body& body) const;
 
   // One chunk's sums over its samples, as Sums<T> lays them out.
   struct Layout {
     std::size_t edge, leak, moments, size;  // where each begins; that of inputs at 0
   };
-  void pull_samples(const Prepared& ready, const Laid<T>& inputs, const Series<T>& series, std::size_t first, std::size_t count, std::span<const Vector> potential,
+  void pull_samples(const Prepared& ready, const InputLevels<T>& inputs, const Series<T>& series, std::size_t first, std::size_t count, std::span<const Vector> potential,
                     std::span<const Vector> cotangent, std::span<Vector> costate, std::span<std::uint8_t> left, T* sums, const Layout& layout) const;
-  bool serves(const Laid<T>& inputs, const Series<T>& series, std::size_t sample, const Vector& potential) const;
+  bool serves(const InputLevels<T>& inputs, const Series<T>& series, std::size_t sample, const Vector& potential) const;
   void add_sums(const Prepared& ready, const Series<T>& series, std::span<const T> sums, const Layout& layout, Eigen::Ref<Vector> gradient, unsigned threads) const;
   void add_rest(const Prepared& ready, std::span<const T> sums, const Layout& layout, Eigen::Ref<Vector> gradient) const;
   // The parts of an edge's gradient from sums over the samples (Sums<T>).
-  void put(const Vector& theta, const Place& place, double window, double level, double difference, Eigen::Ref<Vector> gradient) const;
+  void put(const Vector& theta, const EdgePosition& place, double window, double level, double difference, Eigen::Ref<Vector> gradient) const;
 
   const Network::Impl& impl_;
   Shape shape_;
@@ -124,12 +124,12 @@ class BatchOf final : public Batch {
   std::vector<std::uint32_t> fed_, source_, target_, source_target_, target_source_;
   std::unique_ptr<bool[]> repeated_;
   std::vector<T> capacity_;
-  std::vector<Place> input_place_;  // [blocks][inputs][16]
+  std::vector<EdgePosition> input_place_;  // [blocks][inputs][16]
   std::vector<std::int32_t> first_edge_;  // [blocks][16] the edge of input 0, where those of the others follow it, none reversed; -1: not so
-  std::vector<Place> edge_place_;   // [edges]
+  std::vector<EdgePosition> edge_place_;   // [edges]
   mutable std::mutex mutex_;
   mutable std::shared_ptr<Prepared> last_;
-  mutable std::shared_ptr<Laid<T>> last_laid_;
+  mutable std::shared_ptr<InputLevels<T>> last_levels_;
 };
 
 template <class T>
@@ -168,15 +168,15 @@ template <class T>
 BatchOf<T>::BatchOf(const Network::Impl& impl) : impl_(impl) {
   const std::size_t n = impl.free.size();
   position_.resize(n);
-  for (const auto* part : {&impl.plan.first, &impl.plan.rest}) {
+  for (const auto* part : {&impl.elimination_order.first, &impl.elimination_order.rest}) {
     for (const std::int32_t k : *part) {
       position_[static_cast<std::size_t>(k)] = static_cast<std::uint32_t>(free_of_.size());
       free_of_.push_back(static_cast<std::uint32_t>(k));
     }
   }
   shape_.inputs = impl.clamped.size();
-  shape_.first = impl.plan.first.size();
-  shape_.rest = impl.plan.rest.size();
+  shape_.first = impl.elimination_order.first.size();
+  shape_.rest = impl.elimination_order.rest.size();
   std::vector<std::size_t> clamped_index(impl.spec.graph.nodes.size(), 0);
   for (std::size_t i = 0; i < impl.clamped.size(); ++i) clamped_index[impl.clamped[i]] = i;
 
@@ -209,7 +209,7 @@ BatchOf<T>::BatchOf(const Network::Impl& impl) : impl_(impl) {
     const GraphEdge& edge = impl.spec.graph.edges[law.edges[i]];
     const std::int64_t s = impl.free_index[edge.source], t = impl.free_index[edge.target], at = static_cast<std::int64_t>(i);
     if (s < 0 && t < 0) continue;
-    const Place place{static_cast<std::int32_t>(at), t < 0};
+    const EdgePosition place{static_cast<std::int32_t>(at), t < 0};
     if (s >= 0 && t >= 0) {
       const std::uint32_t ps = position_[static_cast<std::size_t>(s)], pt = position_[static_cast<std::size_t>(t)];
       source_.push_back(ps);
@@ -226,7 +226,7 @@ BatchOf<T>::BatchOf(const Network::Impl& impl) : impl_(impl) {
     }
   }
   for (std::size_t k = 0; k < shape_.blocks * block; ++k) {
-    const Place* const column = input_place_.data() + k / block * shape_.inputs * block + k % block;
+    const EdgePosition* const column = input_place_.data() + k / block * shape_.inputs * block + k % block;
     bool follow = shape_.inputs > 0 && column->edge >= 0;
     for (std::size_t i = 0; follow && i < shape_.inputs; ++i) follow = column[i * block].edge == column->edge + static_cast<std::int32_t>(i) && !column[i * block].reversed;
     first_edge_.push_back(follow ? column->edge : -1);
@@ -245,21 +245,21 @@ BatchOf<T>::BatchOf(const Network::Impl& impl) : impl_(impl) {
 
 // Pulling follows relaxing: the patterns are the same then.
 template <class T>
-std::shared_ptr<const Laid<T>> BatchOf<T>::laid(std::span<const Pattern> clamp, bool based, unsigned threads) const {
-  typename Laid<T>::Memory memory;
+std::shared_ptr<const InputLevels<T>> BatchOf<T>::input_levels(std::span<const Pattern> clamp, bool based, unsigned threads) const {
+  typename InputLevels<T>::Memory memory;
   if (based) {
     const std::scoped_lock lock(mutex_);
-    if (last_laid_ && last_laid_->of(clamp)) return last_laid_;
+    if (last_levels_ && last_levels_->of(clamp)) return last_levels_;
     // Hundreds of small pieces, which a minibatch leaves to the next.
-    if (last_laid_ && last_laid_.use_count() == 1) {
+    if (last_levels_ && last_levels_.use_count() == 1) {
       std::atomic_thread_fence(std::memory_order_acquire);  // what others read in it they have read
-      memory = std::move(*std::exchange(last_laid_, nullptr)).memory();
+      memory = std::move(*std::exchange(last_levels_, nullptr)).memory();
     }
   }
-  auto made = std::make_shared<Laid<T>>(clamp, static_cast<T>(scale()), static_cast<T>(inverse()), based, threads, std::move(memory));
+  auto made = std::make_shared<InputLevels<T>>(clamp, static_cast<T>(scale()), static_cast<T>(inverse()), based, threads, std::move(memory));
   if (!based) return made;
   const std::scoped_lock lock(mutex_);
-  last_laid_ = made;
+  last_levels_ = made;
   return made;
 }
 
@@ -277,7 +277,7 @@ void BatchOf<T>::prepare_inputs(Prepared& ready, unsigned threads) const {
       const std::int32_t first = first_edge_[of_block * block + v];
       for (std::size_t i = from; i < to; ++i) {
         const std::size_t row = of_block * shape_.inputs + i;
-        const Place place = first >= 0 ? Place{first + static_cast<std::int32_t>(i), false} : input_place_[row * block + v];
+        const EdgePosition place = first >= 0 ? EdgePosition{first + static_cast<std::int32_t>(i), false} : input_place_[row * block + v];
         T* const out = ready.input.get() + row * 3 * block + v;
         const bool none = place.edge < 0;
         out[0] = none ? T(0) : static_cast<T>(gamma[place.edge]);
@@ -316,7 +316,7 @@ std::shared_ptr<typename BatchOf<T>::Prepared> BatchOf<T>::prepared(const std::s
   const double *gamma = all.data() + offset_[0], *a = all.data() + offset_[1], *b = all.data() + offset_[2];
   made->theta = theta;
   prepare_inputs(*made, threads);
-  for (const Place& place : edge_place_) {
+  for (const EdgePosition& place : edge_place_) {
     made->gamma.push_back(static_cast<T>(gamma[place.edge]));
     made->a.push_back(static_cast<T>(a[place.edge] * scale()));
     made->b.push_back(static_cast<T>(b[place.edge]));
@@ -344,7 +344,7 @@ std::shared_ptr<typename BatchOf<T>::Prepared> BatchOf<T>::prepared(const std::s
 
 // Potentials at steady states lie between the levels that lead to the nodes.
 template <class T>
-Interval BatchOf<T>::interval_of(const Prepared& ready, const Laid<T>& inputs, double error) const {
+Interval BatchOf<T>::interval_of(const Prepared& ready, const InputLevels<T>& inputs, double error) const {
   return interval_for(std::min(inputs.low(), ready.low_ref), std::max(inputs.high(), ready.high_ref), std::numbers::pi / inverse() / ready.steepest, error);
 }
 
@@ -360,7 +360,7 @@ Values<T> BatchOf<T>::values_within(const Prepared& ready, const Interval& inter
 
 // The table of a minibatch; null where the currents are too steep for series.
 template <class T>
-std::shared_ptr<const Tabulated<T>> BatchOf<T>::table_of(Prepared& ready, const Laid<T>& inputs, unsigned threads) const {
+std::shared_ptr<const Tabulated<T>> BatchOf<T>::table_of(Prepared& ready, const InputLevels<T>& inputs, unsigned threads) const {
   constexpr double error = 3e-4;  // of the sum of the gammas: what the exact law has to correct is a few 1e-4 kT
   static const auto none = std::make_shared<const Tabulated<T>>();
   if (shape_.blocks == 0) return none;
@@ -380,7 +380,7 @@ std::shared_ptr<const Tabulated<T>> BatchOf<T>::table_of(Prepared& ready, const 
 
 // The series of a minibatch; without terms where it would not pay.
 template <class T>
-std::shared_ptr<const Series<T>> BatchOf<T>::series_of(Prepared& ready, const Laid<T>& inputs, unsigned threads) const {
+std::shared_ptr<const Series<T>> BatchOf<T>::series_of(Prepared& ready, const InputLevels<T>& inputs, unsigned threads) const {
   const Interval interval = interval_of(ready, inputs, series_error<T>);
   {
     const std::scoped_lock lock(ready.mutex);
@@ -394,19 +394,19 @@ std::shared_ptr<const Series<T>> BatchOf<T>::series_of(Prepared& ready, const La
 }
 
 template <class T>
-typename BatchOf<T>::Chosen BatchOf<T>::chosen(Prepared& ready, std::span<const Pattern> clamp, unsigned threads) const {
+typename BatchOf<T>::InputFunctions BatchOf<T>::input_functions(Prepared& ready, std::span<const Pattern> clamp, unsigned threads) const {
   static const auto none = std::make_shared<const Series<T>>();
-  std::shared_ptr<const Laid<T>> inputs = laid(clamp, true, threads);
+  std::shared_ptr<const InputLevels<T>> inputs = input_levels(clamp, true, threads);
   if (!inputs->based() || shape_.blocks == 0) return {inputs, none};
   // Each term costs an evaluation of all edges; each sample saves most of one.
   const std::size_t terms = interval_of(ready, *inputs, series_error<T>).terms;
   const bool pays = terms > 0 && static_cast<double>(clamp.size()) * (2 * inputs->share() - 1) >= static_cast<double>(terms);
-  if (!pays) return {laid(clamp, false, threads), none};
+  if (!pays) return {input_levels(clamp, false, threads), none};
   return {inputs, series_of(ready, *inputs, threads)};
 }
 
 template <class T>
-void BatchOf<T>::in_groups(const Call& call, const Laid<T>& inputs, std::span<const std::uint32_t> which, std::size_t side, const Body& body) const {
+void BatchOf<T>::in_groups(const Call& call, const InputLevels<T>& inputs, std::span<const std::uint32_t> which, std::size_t side, const Body& body) const {
   const std::size_t n = shape_.nodes();
   const Groups groups(which.size(), side);
   for_each_index(groups.count, call.threads, [&](std::size_t group) {
@@ -422,8 +422,8 @@ void BatchOf<T>::in_groups(const Call& call, const Laid<T>& inputs, std::span<co
         from[k] = static_cast<T>((*call.start[sample])[at]);
         if (injected != nullptr) u[k] = static_cast<T>((*injected)[at]);
       }
-      const std::span<const Spot<T>> spots = inputs.spots(sample);
-      samples[i] = {spots.data(), spots.size(), spots.size() - inputs.varied(), from, injected != nullptr ? u : nullptr, to};
+      const std::span<const SingleInput<T>> singles = inputs.singles(sample);
+      samples[i] = {singles.data(), singles.size(), singles.size() - inputs.varied(), from, injected != nullptr ? u : nullptr, to};
     }
     body(samples.data(), members.size());
     for (std::size_t i = 0; i < members.size(); ++i) {
@@ -450,7 +450,7 @@ void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<con
   std::shared_ptr<Prepared> ready;
   for_each_index(2, threads, [&](std::size_t which) {
     if (which == 0) ready = prepared(theta, threads);
-    else laid(clamp, true, threads);
+    else input_levels(clamp, true, threads);
   });
   const double tolerance = sizeof(T) == sizeof(double) ? options.tolerance : std::max(options.tolerance, 1e-3);
   // An expansion to third order is off by the fourth power of the distance, in units of how steep the currents are.
@@ -463,7 +463,7 @@ void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<con
     if (restored[i]) which.push_back(i);
   }
   const auto on_expansions = [&](std::size_t at_most, auto by) {
-    const Chosen with = chosen(*ready, clamp, threads);
+    const InputFunctions with = input_functions(*ready, clamp, threads);
     const Values<T> values = values_within(*ready, interval_of(*ready, *with.inputs, 1));
     in_groups(call, *with.inputs, which, at_most, [&](Sample<T>* samples, std::size_t count) {
       by(shape_, values, with.series->base, call.limits, samples, count, scratch_of_thread<T, 1>(scratch_to_settle(shape_)));
@@ -484,7 +484,7 @@ void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<con
     on_expansions((which.size() + 1) / 2, arithmetic<T>().follow_group);
     if (unsettled() == 0) return;
   }
-  const std::shared_ptr<const Laid<T>> inputs = laid(clamp, true, threads);
+  const std::shared_ptr<const InputLevels<T>> inputs = input_levels(clamp, true, threads);
   const std::shared_ptr<const Tabulated<T>> made = table_of(*ready, *inputs, threads);
   if (made == nullptr) return;
   const Values<T> values = values_within(*ready, interval_of(*ready, *inputs, 1));
@@ -495,7 +495,7 @@ void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<con
 
 // Whether series and precision hold for a sample. Steady states do not leave the range of the levels that lead to them, but readings do.
 template <class T>
-bool BatchOf<T>::serves(const Laid<T>& inputs, const Series<T>& series, std::size_t sample, const Vector& potential) const {
+bool BatchOf<T>::serves(const InputLevels<T>& inputs, const Series<T>& series, std::size_t sample, const Vector& potential) const {
   if (inputs.wide(sample) || !(potential.cwiseAbs().maxCoeff() * inverse() <= widest)) return false;
   if (series.base.terms == 0) return true;
   return std::all_of(fed_.begin(), fed_.end(), [&](std::uint32_t k) {
@@ -504,7 +504,7 @@ bool BatchOf<T>::serves(const Laid<T>& inputs, const Series<T>& series, std::siz
 }
 
 template <class T>
-void BatchOf<T>::pull_samples(const Prepared& ready, const Laid<T>& inputs, const Series<T>& series, std::size_t first, std::size_t count,
+void BatchOf<T>::pull_samples(const Prepared& ready, const InputLevels<T>& inputs, const Series<T>& series, std::size_t first, std::size_t count,
                               std::span<const Vector> potential, std::span<const Vector> cotangent, std::span<Vector> costate, std::span<std::uint8_t> left, T* sums,
                               const Layout& layout) const {
   const std::size_t n = shape_.nodes();
@@ -525,9 +525,9 @@ void BatchOf<T>::pull_samples(const Prepared& ready, const Laid<T>& inputs, cons
       if (!cotangent.empty()) c[k] = left[first + i] != 0 ? T(0) : static_cast<T>(cotangent[first + i][at]);
       else lambda[k] = left[first + i] != 0 ? T(0) : static_cast<T>(costate[first + i][at]);
     }
-    const std::span<const Spot<T>> spots = inputs.spots(first + i);
-    most = std::max(most, spots.size());
-    samples[i] = {spots.data(), spots.size(), spots.size() - inputs.varied(), mu, cotangent.empty() ? nullptr : c, lambda};
+    const std::span<const SingleInput<T>> singles = inputs.singles(first + i);
+    most = std::max(most, singles.size());
+    samples[i] = {singles.data(), singles.size(), singles.size() - inputs.varied(), mu, cotangent.empty() ? nullptr : c, lambda};
   }
   arithmetic<T>().pull_group(shape_, values, series.base, samples.data(), count, {sums, sums + layout.edge, sums + layout.leak, sums + layout.moments},
                              scratch_of_thread<T, 1>(scratch_to_pull(shape_, most)));
@@ -543,7 +543,7 @@ void BatchOf<T>::pull_samples(const Prepared& ready, const Laid<T>& inputs, cons
 }
 
 template <class T>
-void BatchOf<T>::put(const Vector& theta, const Place& place, double window, double level, double difference, Eigen::Ref<Vector> gradient) const {
+void BatchOf<T>::put(const Vector& theta, const EdgePosition& place, double window, double level, double difference, Eigen::Ref<Vector> gradient) const {
   const double factor = theta[offset_[0] + place.edge] * inverse();
   gradient[offset_[0] + place.edge] += window;
   gradient[offset_[1] + place.edge] += factor * level;
@@ -588,7 +588,7 @@ void BatchOf<T>::add_sums(const Prepared& ready, const Series<T>& series, std::s
       const std::int32_t first = first_edge_[b * block + v];
       if (first < 0) {
         for (std::size_t i = from; i < to; ++i) {
-          const Place& place = input_place_[(b * shape_.inputs + i) * block + v];
+          const EdgePosition& place = input_place_[(b * shape_.inputs + i) * block + v];
           const T* const of_edge = sum + (i - from) * 3 * block + v;
           if (place.edge >= 0) put(*ready.theta, place, of_edge[0], of_edge[block], of_edge[2 * block], gradient);
         }
@@ -636,7 +636,7 @@ std::vector<std::uint32_t> BatchOf<T>::pull(const std::shared_ptr<const Vector>&
                       std::span<Vector> costate, Eigen::Ref<Vector> gradient, unsigned threads) const {
   if (clamp.empty()) return {};
   const std::shared_ptr<Prepared> ready = prepared(theta, threads);
-  const auto [inputs, series] = chosen(*ready, clamp, threads);
+  const auto [inputs, series] = input_functions(*ready, clamp, threads);
   const std::size_t side = arithmetic<T>().group_size, fed = shape_.blocks * block;
   const std::size_t input_size = shape_.blocks * shape_.inputs * 3 * block, edge_size = shape_.edges * 3 * block, leak_size = shape_.nodes() * 2 * block;
   const Layout layout{input_size, input_size + edge_size, input_size + edge_size + leak_size, input_size + edge_size + leak_size + series->base.terms * fed};

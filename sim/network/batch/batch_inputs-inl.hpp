@@ -154,11 +154,11 @@ void table_rows(const Shape& shape, const Values<T>& values, const Table<T>& tab
 // One input's share in the currents of one sample at the table's nodes, of one vector of nodes. 2^level is a factor of the sample and one
 // of the table, so that a node costs no exponential. `wide`: their product may overflow.
 template <class T, bool wide, bool based>
-HWY_INLINE void add_spot(Tag<T> d, std::size_t terms, const T* HWY_RESTRICT node_exponential, Vec<T> highest, const T* HWY_RESTRICT edge, const T* HWY_RESTRICT growth,
-                         const T* HWY_RESTRICT current, const Spot<T>& spot, T* HWY_RESTRICT sums, std::size_t stride) {
+HWY_INLINE void add_single(Tag<T> d, std::size_t terms, const T* HWY_RESTRICT node_exponential, Vec<T> highest, const T* HWY_RESTRICT edge, const T* HWY_RESTRICT growth,
+                         const T* HWY_RESTRICT current, const SingleInput<T>& single, T* HWY_RESTRICT sums, std::size_t stride) {
   const auto one = hn::Set(d, T(1)), full = hn::Set(d, kernels::HWY_NAMESPACE::Precision<T>::full);
-  const auto gamma = hn::LoadU(d, edge), e_s = hn::Set(d, spot.exponential);
-  const auto level = hn::MulAdd(hn::LoadU(d, edge + 2 * block), hn::Set(d, spot.level), hn::LoadU(d, edge + block));
+  const auto gamma = hn::LoadU(d, edge), e_s = hn::Set(d, single.exponential);
+  const auto level = hn::MulAdd(hn::LoadU(d, edge + 2 * block), hn::Set(d, single.level), hn::LoadU(d, edge + block));
   const auto factor = power_of_two(d, hn::Min(level, highest));
   for (std::size_t k = 0; k < terms; k += 4) {
     HWY_UNROLL(4)
@@ -177,7 +177,7 @@ HWY_INLINE void add_spot(Tag<T> d, std::size_t terms, const T* HWY_RESTRICT node
   }
 }
 
-// The input currents of n samples at the table's nodes, [n][terms][blocks * 16]: their spots', and every other input's at the commonest
+// The input currents of n samples at the table's nodes, [n][terms][blocks * 16]: their singles', and every other input's at the commonest
 // level. Input by input, so that its rows of the table are read once for all samples.
 template <class T, bool wide, bool based>
 void currents_at_nodes(const Shape& shape, const Values<T>& values, const Table<T>& table, const Sample<T>* samples, std::size_t n, T* out) {
@@ -190,11 +190,11 @@ void currents_at_nodes(const Shape& shape, const Values<T>& values, const Table<
   }
   // Common ones, then the others: each in rising order of their inputs.
   for (const bool common : {true, false}) {
-    const Spot<T>* next[block];
-    const Spot<T>* end[block];
+    const SingleInput<T>* next[block];
+    const SingleInput<T>* end[block];
     for (std::size_t s = 0; s < n; ++s) {
-      next[s] = samples[s].spots + (common ? 0 : samples[s].n_common);
-      end[s] = samples[s].spots + (common ? samples[s].n_common : samples[s].n_spots);
+      next[s] = samples[s].singles + (common ? 0 : samples[s].n_common);
+      end[s] = samples[s].singles + (common ? samples[s].n_common : samples[s].n_singles);
     }
     for (std::size_t input = 0; input < inputs; ++input) {
       std::uint32_t here[block];
@@ -208,7 +208,7 @@ void currents_at_nodes(const Shape& shape, const Values<T>& values, const Table<
         for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
           const T *const edge = edges + row * 3 * block + v, *const growth_row = growth + row * terms * block + v, *const current_row = based ? current + row * terms * block + v : nullptr;
           for (std::size_t w = 0; w < with; ++w) {
-            add_spot<T, wide, based>(d, terms, node_exponential, highest, edge, growth_row, current_row, *next[here[w]], out + here[w] * size + b * block + v, stride);
+            add_single<T, wide, based>(d, terms, node_exponential, highest, edge, growth_row, current_row, *next[here[w]], out + here[w] * size + b * block + v, stride);
           }
         }
       }
@@ -291,7 +291,7 @@ HWY_INLINE Jet<T> jet_of(Tag<T> d, Vec<T> a, Vec<T> b, Vec<T> c, Vec<T> level, V
 }
 
 // The input currents of a sample around its nodes' potentials, [1 + order][blocks * 16]: value, slope, half of the second derivative, a sixth
-// of the third. Those of the base are its series', those of the spots nearly exact: the exact law judges what they lead to.
+// of the third. Those of the base are its series', those of the singles nearly exact: the exact law judges what they lead to.
 template <class T, int order, bool bounded>
 void expansion_of(const Shape& shape, const Values<T>& values, const Base<T>& base, const Sample<T>& sample, const T* potential, T* out) {
   const Tag<T> d;
@@ -313,21 +313,21 @@ void expansion_of(const Shape& shape, const Values<T>& values, const Base<T>& ba
         const auto slope = hn::LoadU(d, edge + 2 * block);
         return jet_of<T, bounded, order>(d, hn::LoadU(d, edge + block), slope, hn::Add(slope, one), level, exponential, node);
       };
-      const auto here = [&](const Spot<T>& spot) HWY_ATTR { return at(edges + spot.input * 3 * block, hn::Set(d, spot.level), hn::Set(d, spot.exponential)); };
+      const auto here = [&](const SingleInput<T>& single) HWY_ATTR { return at(edges + single.input * 3 * block, hn::Set(d, single.level), hn::Set(d, single.exponential)); };
       std::size_t k = 0;
       for (; k < sample.n_common; ++k) {
-        const Spot<T>& spot = sample.spots[k];
-        const T* edge = edges + spot.input * 3 * block;
-        const Jet<T> jet = here(spot), off = at(edge, base_level, base_exponential);
+        const SingleInput<T>& single = sample.singles[k];
+        const T* edge = edges + single.input * 3 * block;
+        const Jet<T> jet = here(single), off = at(edge, base_level, base_exponential);
         add(hn::LoadU(d, edge), {hn::Sub(jet.value, off.value), hn::Sub(jet.slope, off.slope), hn::Sub(jet.curvature, off.curvature), hn::Sub(jet.third, off.third)});
       }
-      for (; k + 2 <= sample.n_spots; k += 2) {
-        const Spot<T>*spot = sample.spots + k, *next = spot + 1;
-        const Jet<T> first = here(*spot), second = here(*next);
-        add(hn::LoadU(d, edges + spot->input * 3 * block), first);
+      for (; k + 2 <= sample.n_singles; k += 2) {
+        const SingleInput<T>*single = sample.singles + k, *next = single + 1;
+        const Jet<T> first = here(*single), second = here(*next);
+        add(hn::LoadU(d, edges + single->input * 3 * block), first);
         add(hn::LoadU(d, edges + next->input * 3 * block), second);
       }
-      if (k < sample.n_spots) add(hn::LoadU(d, edges + sample.spots[k].input * 3 * block), here(sample.spots[k]));
+      if (k < sample.n_singles) add(hn::LoadU(d, edges + sample.singles[k].input * 3 * block), here(sample.singles[k]));
       Vec<T> whole[4] = {zero, zero, zero, zero};
       if (base.terms > 0) base_series<T, order>(shape, base, place, d, mu, whole);
       const auto by = hn::Set(d, values.inverse), by2 = hn::Mul(by, by);
@@ -396,7 +396,7 @@ void scaled(std::size_t n, const double* level, T scale, T* out, T* exponential)
 }
 
 template <class T>
-std::uint32_t lay(std::size_t n, const double* level, T scale, const double* base, const std::uint32_t* varied, std::size_t n_varied, Spot<T>* spots, double* ends,
+std::uint32_t find_singles(std::size_t n, const double* level, T scale, const double* base, const std::uint32_t* varied, std::size_t n_varied, SingleInput<T>* singles, double* ends,
                   double* chosen, T* scratch) {
   const Tag<double> d;
   const hn::RebindToSigned<Tag<double>> d_index;
@@ -412,7 +412,7 @@ std::uint32_t lay(std::size_t n, const double* level, T scale, const double* bas
     std::int64_t found[2 * block] = {};  // CompressStore may write a whole vector
     const std::size_t many = hn::CompressStore(hn::Iota(d_index, static_cast<std::int64_t>(i)), hn::RebindMask(d_index, differs), d_index, found);
     // As many as a vector has: no branch to mispredict.
-    for (std::size_t m = 0; m < hn::Lanes(d); ++m) spots[count + m].input = static_cast<std::uint32_t>(found[m]);
+    for (std::size_t m = 0; m < hn::Lanes(d); ++m) singles[count + m].input = static_cast<std::uint32_t>(found[m]);
     count += static_cast<std::uint32_t>(many);
   }
   ends[0] = hn::GetLane(hn::MinOfLanes(d, low));
@@ -420,15 +420,15 @@ std::uint32_t lay(std::size_t n, const double* level, T scale, const double* bas
   for (; i < n; ++i) {
     ends[0] = level[i] < ends[0] ? level[i] : ends[0];
     ends[1] = level[i] > ends[1] ? level[i] : ends[1];
-    if (base[i] == base[i] && !(level[i] == base[i])) spots[count++].input = static_cast<std::uint32_t>(i);
+    if (base[i] == base[i] && !(level[i] == base[i])) singles[count++].input = static_cast<std::uint32_t>(i);
   }
-  for (std::size_t k = 0; k < n_varied; ++k) spots[count++].input = varied[k];
-  for (std::uint32_t k = 0; k < count; ++k) chosen[k] = level[spots[k].input];
+  for (std::size_t k = 0; k < n_varied; ++k) singles[count++].input = varied[k];
+  for (std::uint32_t k = 0; k < count; ++k) chosen[k] = level[singles[k].input];
   T *const out = scratch, *const exponential = out + n;
   scaled<T>(count, chosen, scale, out, exponential);
   for (std::uint32_t k = 0; k < count; ++k) {
-    spots[k].level = out[k];
-    spots[k].exponential = exponential[k];
+    singles[k].level = out[k];
+    singles[k].exponential = exponential[k];
   }
   return count;
 }
@@ -439,20 +439,20 @@ void fill(const Shape& shape, T base_level, T base_exponential, T* level, T* exp
   for (std::size_t i = 0; i < shape.inputs; ++i) level[i] = base_level;
   for (std::size_t i = 0; i < shape.inputs; ++i) exponential[i] = base_exponential;
 }
-// The levels of a sample's spots.
+// The levels of a sample's singles.
 template <class T>
-void set_spots(const Sample<T>& sample, T* level, T* exponential) {
-  for (std::size_t s = 0; s < sample.n_spots; ++s) {
-    const Spot<T>& spot = sample.spots[s];
-    level[spot.input] = spot.level;
-    exponential[spot.input] = spot.exponential;
+void set_singles(const Sample<T>& sample, T* level, T* exponential) {
+  for (std::size_t s = 0; s < sample.n_singles; ++s) {
+    const SingleInput<T>& single = sample.singles[s];
+    level[single.input] = single.level;
+    exponential[single.input] = single.exponential;
   }
 }
 template <class T>
-void unset_spots(const Sample<T>& sample, T base_level, T base_exponential, T* level, T* exponential) {
-  for (std::size_t s = 0; s < sample.n_spots; ++s) {
-    level[sample.spots[s].input] = base_level;
-    exponential[sample.spots[s].input] = base_exponential;
+void unset_singles(const Sample<T>& sample, T base_level, T base_exponential, T* level, T* exponential) {
+  for (std::size_t s = 0; s < sample.n_singles; ++s) {
+    level[sample.singles[s].input] = base_level;
+    exponential[sample.singles[s].input] = base_exponential;
   }
 }
 
@@ -469,10 +469,10 @@ HWY_INLINE Parts<T> parts_of(Tag<T> d, const T* edge, T level, T exponential, co
   return {hn::Sub(f.s, f.t), by_level, hn::Mul(by_level, hn::Sub(hn::Set(d, level), node.mu))};
 }
 
-// Of one block of a sample: its common spots' parts less those at the base level, [common][3][16]; its varied inputs' windows and levels,
+// Of one block of a sample: its common singles' parts less those at the base level, [common][3][16]; its varied inputs' windows and levels,
 // [varied][2][16]; and the slope of its input currents.
 template <class T, bool bounded>
-void spot_parts_of(const Shape& shape, const Values<T>& values, const Base<T>& base, const Pull<T>& sample, std::size_t b, const T* potential, T* common, T* varied,
+void single_parts_of(const Shape& shape, const Values<T>& values, const Base<T>& base, const Pull<T>& sample, std::size_t b, const T* potential, T* common, T* varied,
                    T* slope) {
   const Tag<T> d;
   for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
@@ -483,10 +483,10 @@ void spot_parts_of(const Shape& shape, const Values<T>& values, const Base<T>& b
     const T* edges = edges_of(shape, values, b) + v;
     auto sum = hn::Zero(d), off = hn::Zero(d);
     T* out = common + v;
-    const auto difference = [&](const Spot<T>& spot) HWY_ATTR -> Parts<T> {
-      const T* edge = edges + spot.input * 3 * block;
+    const auto difference = [&](const SingleInput<T>& single) HWY_ATTR -> Parts<T> {
+      const T* edge = edges + single.input * 3 * block;
       const auto gamma = hn::LoadU(d, edge);
-      const Parts<T> here = parts_of<T, bounded>(d, edge, spot.level, spot.exponential, node, sum, gamma);
+      const Parts<T> here = parts_of<T, bounded>(d, edge, single.level, single.exponential, node, sum, gamma);
       const Parts<T> there = parts_of<T, bounded>(d, edge, base.level, base.exponential, node, off, gamma);
       return {hn::Sub(here.window, there.window), hn::Sub(here.level, there.level), hn::Sub(here.difference, there.difference)};
     };
@@ -496,18 +496,18 @@ void spot_parts_of(const Shape& shape, const Values<T>& values, const Base<T>& b
       hn::StoreU(parts.difference, d, out + 2 * block);
       out += 3 * block;
     };
-    // Two spots at once, and stored afterwards: the processor has to know that nothing stored is read.
+    // Two singles at once, and stored afterwards: the processor has to know that nothing stored is read.
     std::size_t k = 0;
     for (; k + 2 <= sample.n_common; k += 2) {
-      const Parts<T> first = difference(sample.spots[k]), second = difference(sample.spots[k + 1]);
+      const Parts<T> first = difference(sample.singles[k]), second = difference(sample.singles[k + 1]);
       put_difference(first);
       put_difference(second);
     }
-    if (k < sample.n_common) put_difference(difference(sample.spots[k]));
+    if (k < sample.n_common) put_difference(difference(sample.singles[k]));
     out = varied + v;
-    const auto part = [&](const Spot<T>& spot) HWY_ATTR {
-      const T* edge = edges + spot.input * 3 * block;
-      return parts_of<T, bounded>(d, edge, spot.level, spot.exponential, node, sum, hn::LoadU(d, edge));
+    const auto part = [&](const SingleInput<T>& single) HWY_ATTR {
+      const T* edge = edges + single.input * 3 * block;
+      return parts_of<T, bounded>(d, edge, single.level, single.exponential, node, sum, hn::LoadU(d, edge));
     };
     const auto put = [&](const Parts<T>& here) HWY_ATTR {
       hn::StoreU(here.window, d, out);
@@ -515,12 +515,12 @@ void spot_parts_of(const Shape& shape, const Values<T>& values, const Base<T>& b
       out += 2 * block;
     };
     k = sample.n_common;
-    for (; k + 2 <= sample.n_spots; k += 2) {
-      const Parts<T> first = part(sample.spots[k]), second = part(sample.spots[k + 1]);
+    for (; k + 2 <= sample.n_singles; k += 2) {
+      const Parts<T> first = part(sample.singles[k]), second = part(sample.singles[k + 1]);
       put(first);
       put(second);
     }
-    if (k < sample.n_spots) put(part(sample.spots[k]));
+    if (k < sample.n_singles) put(part(sample.singles[k]));
     sum = hn::Mul(hn::Sub(sum, off), hn::Set(d, values.inverse));
     if (base.terms > 0) {
       Vec<T> of_base[2];
@@ -531,11 +531,11 @@ void spot_parts_of(const Shape& shape, const Values<T>& values, const Base<T>& b
   }
 }
 template <class T>
-void spot_parts(const Shape& shape, const Values<T>& values, const Base<T>& base, const Pull<T>& sample, std::size_t b, const T* potential, T* common, T* varied, T* slope) {
-  (values.bounded ? spot_parts_of<T, true> : spot_parts_of<T, false>)(shape, values, base, sample, b, potential, common, varied, slope);
+void single_parts(const Shape& shape, const Values<T>& values, const Base<T>& base, const Pull<T>& sample, std::size_t b, const T* potential, T* common, T* varied, T* slope) {
+  (values.bounded ? single_parts_of<T, true> : single_parts_of<T, false>)(shape, values, base, sample, b, potential, common, varied, slope);
 }
 
-// Adds costate times the parts of a sample's common spots, of one block, to the sums of their edges.
+// Adds costate times the parts of a sample's common singles, of one block, to the sums of their edges.
 template <class T>
 void add_common(const Pull<T>& sample, const T* parts, const T* costate, T* sums) {
   const Tag<T> d;
@@ -543,7 +543,7 @@ void add_common(const Pull<T>& sample, const T* parts, const T* costate, T* sums
     const auto lambda = hn::LoadU(d, costate + v);
     const T* part = parts + v;
     for (std::size_t k = 0; k < sample.n_common; ++k, part += 3 * block) {
-      T* to = sums + sample.spots[k].input * 3 * block + v;
+      T* to = sums + sample.singles[k].input * 3 * block + v;
       hn::StoreU(hn::MulAdd(lambda, hn::LoadU(d, part), hn::LoadU(d, to)), d, to);
       hn::StoreU(hn::MulAdd(lambda, hn::LoadU(d, part + block), hn::LoadU(d, to + block)), d, to + block);
       hn::StoreU(hn::MulAdd(lambda, hn::LoadU(d, part + 2 * block), hn::LoadU(d, to + 2 * block)), d, to + 2 * block);
@@ -555,10 +555,10 @@ void add_common(const Pull<T>& sample, const T* parts, const T* costate, T* sums
 template <class T>
 void add_varied(const Shape& shape, const Pull<T>* samples, std::size_t n, const T* parts, const T* potential, const T* costate, T* sums) {
   const Tag<T> d;
-  const std::size_t blocks = shape.blocks, fed = blocks * block, varied = samples[0].n_spots - samples[0].n_common, of_block = varied * 2 * block;
+  const std::size_t blocks = shape.blocks, fed = blocks * block, varied = samples[0].n_singles - samples[0].n_common, of_block = varied * 2 * block;
   for (std::size_t b = 0; b < blocks; ++b) {
     for (std::size_t k = 0; k < varied; ++k) {
-      T* const edge = sums + (b * shape.inputs + samples[0].spots[samples[0].n_common + k].input) * 3 * block;
+      T* const edge = sums + (b * shape.inputs + samples[0].singles[samples[0].n_common + k].input) * 3 * block;
       for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
         auto window = hn::LoadU(d, edge + v), level = hn::LoadU(d, edge + block + v), difference = hn::LoadU(d, edge + 2 * block + v);
         const T *part = parts + b * of_block + k * 2 * block + v, *lambda = costate + b * block + v, *mu = potential + b * block + v;
@@ -566,7 +566,7 @@ void add_varied(const Shape& shape, const Pull<T>* samples, std::size_t n, const
           const auto by = hn::LoadU(d, lambda), by_level = hn::Mul(by, hn::LoadU(d, part + block));
           window = hn::MulAdd(by, hn::LoadU(d, part), window);
           level = hn::Add(level, by_level);
-          difference = hn::MulAdd(by_level, hn::Sub(hn::Set(d, samples[s].spots[samples[s].n_common + k].level), hn::LoadU(d, mu)), difference);
+          difference = hn::MulAdd(by_level, hn::Sub(hn::Set(d, samples[s].singles[samples[s].n_common + k].level), hn::LoadU(d, mu)), difference);
         }
         hn::StoreU(window, d, edge + v);
         hn::StoreU(level, d, edge + block + v);

@@ -173,10 +173,10 @@ class Group {
     for (std::size_t lane = 0; lane < n_; ++lane) {
       if (on[lane] < T(0.5)) continue;
       const Sample<T>& sample = samples_[lane];
-      set_spots<T>(sample, level_, level_ + shape_.inputs);
+      set_singles<T>(sample, level_, level_ + shape_.inputs);
       if (with_slope[lane] > T(0.5)) lanes_.template exact_lane<true>(level_, level_ + shape_.inputs, lane);
       else lanes_.template exact_lane<false>(level_, level_ + shape_.inputs, lane);
-      unset_spots<T>(sample, base_level_, base_exponential_, level_, level_ + shape_.inputs);
+      unset_singles<T>(sample, base_level_, base_exponential_, level_, level_ + shape_.inputs);
       ++samples_[lane].exact;
     }
     lanes_.correct(where, sloped);
@@ -265,9 +265,9 @@ void pull(const Shape& shape, const Values<T>& values, const Base<T>& base, Pull
   Lanes<T> lanes(shape, values, nullptr, scratch);
   const std::size_t nodes = shape.nodes(), fed = shape.blocks * block;
   // Of the samples' fed nodes: potentials, the same scaled, costates, [n][fed]; of one sample: slopes. Then the parts of varied inputs,
-  // [n][blocks][varied][2][16], and of common spots, [n][blocks][spots][3][16], as many as the sample has.
+  // [n][blocks][varied][2][16], and of common singles, [n][blocks][singles][3][16], as many as the sample has.
   T *const potential = lanes.end(), *const scaled_potential = potential + block * fed, *const costate = scaled_potential + block * fed, *const slope = costate + block * fed;
-  const std::size_t varied = samples[0].n_spots - samples[0].n_common, of_sample = shape.blocks * varied * 2 * block;
+  const std::size_t varied = samples[0].n_singles - samples[0].n_common, of_sample = shape.blocks * varied * 2 * block;
   T *const varied_parts = slope + fed, *const common_parts = varied_parts + block * of_sample;
   lanes.clear_matrix();
   for (std::size_t lane = 0; lane < block; ++lane) {
@@ -287,7 +287,7 @@ void pull(const Shape& shape, const Values<T>& values, const Base<T>& base, Pull
     of_fed(lanes.mu, lane, here);
     for (std::size_t i = 0; i < fed; ++i) scaled_potential[lane * fed + i] = values.scale * here[i];
     for (std::size_t b = 0; b < shape.blocks; ++b) {
-      spot_parts<T>(shape, values, base, samples[lane], b, here + b * block, next, varied_parts + lane * of_sample + b * varied * 2 * block, slope + b * block);
+      single_parts<T>(shape, values, base, samples[lane], b, here + b * block, next, varied_parts + lane * of_sample + b * varied * 2 * block, slope + b * block);
       next += samples[lane].n_common * 3 * block;
     }
     lanes.set_slopes(slope, lane);
@@ -344,7 +344,7 @@ void relax_lanes(const Shape& shape, const Values<T>& values, const Table<T>& ta
 }
 template <class T>
 Arithmetic<T> all() {
-  return {hn::Lanes(Tag<T>()), scaled<T>, lay<T>, edge_sizes<T>, base_sums<T>, table_rows<T>, settle_lanes<T>, follow_lanes<T>, relax_lanes<T>, pull<T>, base_part<T>};
+  return {hn::Lanes(Tag<T>()), scaled<T>, find_singles<T>, edge_sizes<T>, base_sums<T>, table_rows<T>, settle_lanes<T>, follow_lanes<T>, relax_lanes<T>, pull<T>, base_part<T>};
 }
 // Highway dispatches plain functions.
 Arithmetic<float> all_single() { return all<float>(); }

@@ -51,7 +51,7 @@ template <class T>
 struct Table {
   std::size_t terms = 0;         ///< of the series, a multiple of 4; 0: there are no input edges
   T low = 0, high = 0;           ///< their interval (kT)
-  bool based = false;            ///< there is a commonest level: only inputs that differ from it are spots
+  bool based = false;            ///< there is a commonest level: only inputs that differ from it are singles
   T level = 0, exponential = 1;  ///< it, scaled, and 2^-level
   T highest = 0;                 ///< exponents a + b x are limited to this
   bool wide = false;             ///< occupations may be too small for the precision
@@ -78,7 +78,7 @@ constexpr std::size_t stretch = 56;
 
 /// An input whose edges are evaluated one by one: it is common and differs from the base level, or it is not common.
 template <class T>
-struct Spot {
+struct SingleInput {
   std::uint32_t input;
   T level, exponential;  ///< scaled, and 2^-level
 };
@@ -86,8 +86,8 @@ struct Spot {
 /// One sample of a group.
 template <class T>
 struct Sample {
-  const Spot<T>* spots = nullptr;  ///< common ones, then those that are not; without a base all inputs
-  std::size_t n_spots = 0, n_common = 0;
+  const SingleInput<T>* singles = nullptr;  ///< common ones, then those that are not; without a base all inputs
+  std::size_t n_singles = 0, n_common = 0;
   const T* start = nullptr;      ///< [nodes] kT
   const T* inject = nullptr;     ///< [nodes]; null: none
   // Found:
@@ -122,8 +122,8 @@ struct Chunks {
 /// One sample whose gradient is wanted.
 template <class T>
 struct Pull {
-  const Spot<T>* spots = nullptr;  ///< as in Sample; those that are not common are the same of all samples
-  std::size_t n_spots = 0, n_common = 0;
+  const SingleInput<T>* singles = nullptr;  ///< as in Sample; those that are not common are the same of all samples
+  std::size_t n_singles = 0, n_common = 0;
   const T* potential = nullptr;  ///< [nodes]
   const T* cotangent = nullptr;  ///< [nodes] dL/dmu; null: the costate is given
   T* costate = nullptr;          ///< [nodes]
@@ -138,8 +138,8 @@ inline std::size_t lane_rows(const Shape& s, std::size_t terms) {
 inline std::size_t scratch_to_settle(const Shape& s) { return lane_rows(s, 0) * block + 2 * s.inputs; }
 /// And for one that is relaxed in time: its samples' series while they are made.
 inline std::size_t scratch_to_relax(const Shape& s, std::size_t terms) { return (lane_rows(s, terms) + block * terms * s.blocks) * block + 2 * s.inputs; }
-/// And for one whose gradient is found: its fed nodes three times, one sample's, and every sample's spots.
-inline std::size_t scratch_to_pull(const Shape& s, std::size_t most_spots) { return (lane_rows(s, 0) + (3 * block + 1) * s.blocks + block * s.blocks * most_spots * 3) * block; }
+/// And for one whose gradient is found: its fed nodes three times, one sample's, and every sample's singles.
+inline std::size_t scratch_to_pull(const Shape& s, std::size_t most_singles) { return (lane_rows(s, 0) + (3 * block + 1) * s.blocks + block * s.blocks * most_singles * 3) * block; }
 
 /// The functions, as they are compiled for one instruction set.
 template <class T>
@@ -147,9 +147,9 @@ struct Arithmetic {
   std::size_t group_size;  ///< samples that are computed side by side
   /// out = level * scale, and 2^-out; n of them.
   void (*scale_levels)(std::size_t n, const double* level, T scale, T* out, T* exponential);
-  /// A sample's spots: the inputs that are not at their base level [n] (NaN: has none), then the varied ones; returns how many. spots has room
+  /// A sample's singles: the inputs that are not at their base level [n] (NaN: has none), then the varied ones; returns how many. singles has room
   /// for n and a vector; ends: the smallest and the largest level; chosen [n], scratch [2 n].
-  std::uint32_t (*lay)(std::size_t n, const double* level, T scale, const double* base, const std::uint32_t* varied, std::size_t n_varied, Spot<T>* spots, double* ends,
+  std::uint32_t (*find_singles)(std::size_t n, const double* level, T scale, const double* base, const std::uint32_t* varied, std::size_t n_varied, SingleInput<T>* singles, double* ends,
                        double* chosen, T* scratch);
   /// Of input edges side by side (Values::input), n rows of one block, by the node they lead to [4][16]: the largest |scaled a|; the largest of
   /// |b| and |c|, c = 1 + b; the sums of |gamma| (|b| + |c| + b^2 + c^2) and of |gamma| (b^4 + c^4).

@@ -15,26 +15,26 @@ constexpr std::size_t looked_at_inputs = 16;  // and which inputs are varied
 }  // namespace
 
 template <class T>
-Laid<T>::Laid(std::span<const Pattern> patterns, T scale, T inverse, bool based, unsigned threads, Memory memory)
-    : patterns_(patterns.begin(), patterns.end()), width_(patterns.front().set->width()), spots_(std::move(memory)), wide_(patterns.size()) {
-  spots_.resize(patterns.size());
+InputLevels<T>::InputLevels(std::span<const Pattern> patterns, T scale, T inverse, bool based, unsigned threads, Memory memory)
+    : patterns_(patterns.begin(), patterns.end()), width_(patterns.front().set->width()), singles_(std::move(memory)), wide_(patterns.size()) {
+  singles_.resize(patterns.size());
   if (based) find_base(patterns);
   find_varied(patterns);
   std::vector<double> low(patterns.size()), high(patterns.size());
   for_each_index(patterns.size(), threads, [&](std::size_t i) {
     thread_local Vector levels;
-    thread_local std::vector<Spot<T>> spots;
+    thread_local std::vector<SingleInput<T>> singles;
     thread_local std::vector<T> scratch;
     thread_local std::vector<double> chosen;
     if (i + ahead < patterns.size()) patterns[i + ahead].set->expect(patterns[i + ahead].row);
     levels.resize(static_cast<Eigen::Index>(width_));
-    spots.resize(width_ + block);  // whole vectors are written
+    singles.resize(width_ + block);  // whole vectors are written
     scratch.resize(2 * width_);
     chosen.resize(width_);
     patterns[i].set->levels(patterns[i].row, levels);
     double ends[2] = {};
-    const std::uint32_t count = arithmetic<T>().lay(width_, levels.data(), scale, base_of_.data(), varied_.data(), varied_.size(), spots.data(), ends, chosen.data(), scratch.data());
-    spots_[i].assign(spots.begin(), spots.begin() + count);
+    const std::uint32_t count = arithmetic<T>().find_singles(width_, levels.data(), scale, base_of_.data(), varied_.data(), varied_.size(), singles.data(), ends, chosen.data(), scratch.data());
+    singles_[i].assign(singles.begin(), singles.begin() + count);
     low[i] = ends[0];
     high[i] = ends[1];
     wide_[i] = std::max(-ends[0], ends[1]) * static_cast<double>(inverse) <= widest ? 0 : 1;
@@ -44,13 +44,13 @@ Laid<T>::Laid(std::span<const Pattern> patterns, T scale, T inverse, bool based,
 }
 
 template <class T>
-bool Laid<T>::of(std::span<const Pattern> patterns) const {
+bool InputLevels<T>::of(std::span<const Pattern> patterns) const {
   return std::equal(patterns.begin(), patterns.end(), patterns_.begin(), patterns_.end(), [](const Pattern& a, const Pattern& b) { return a.row == b.row && a.set == b.set; });
 }
 
 // The level that more than half have is the one that a vote leaves, where each that differs takes one away (Boyer and Moore).
 template <class T>
-void Laid<T>::find_base(std::span<const Pattern> patterns) {
+void InputLevels<T>::find_base(std::span<const Pattern> patterns) {
   const std::size_t samples = std::min(looked_at, patterns.size());
   Vector levels(static_cast<Eigen::Index>(samples * width_));
   for (std::size_t i = 0; i < samples; ++i) patterns[i].set->levels(patterns[i].row, levels.segment(static_cast<Eigen::Index>(i * width_), static_cast<Eigen::Index>(width_)));
@@ -72,7 +72,7 @@ void Laid<T>::find_base(std::span<const Pattern> patterns) {
 }
 
 template <class T>
-void Laid<T>::find_varied(std::span<const Pattern> patterns) {
+void InputLevels<T>::find_varied(std::span<const Pattern> patterns) {
   std::vector<std::uint32_t> often(width_, 0);
   const std::size_t samples = std::min(looked_at_inputs, patterns.size());
   Vector levels(static_cast<Eigen::Index>(width_));
@@ -94,7 +94,7 @@ void Laid<T>::find_varied(std::span<const Pattern> patterns) {
   }
 }
 
-template class Laid<float>;
-template class Laid<double>;
+template class InputLevels<float>;
+template class InputLevels<double>;
 
 }  // namespace ness::sim::batches

@@ -16,14 +16,14 @@ namespace ness::sim::batches {
 constexpr double widest = 30;
 
 template <class T>
-class Laid {
+class InputLevels {
  public:
-  using Memory = std::vector<std::vector<Spot<T>>>;
+  using Memory = std::vector<std::vector<SingleInput<T>>>;
   /// scale, inverse: as in Values. `based`: look for a commonest level; it counts where more than 60 % of the inputs have it. An input that
   /// has another level in more than half of the first patterns does not count as common, it is varied: evaluating its edges at its level in
   /// every sample costs less than evaluating them at both levels in those in which they differ. `memory`: what an earlier one leaves.
-  Laid(std::span<const Pattern> patterns, T scale, T inverse, bool based, unsigned threads, Memory memory = {});
-  Memory memory() && { return std::move(spots_); }
+  InputLevels(std::span<const Pattern> patterns, T scale, T inverse, bool based, unsigned threads, Memory memory = {});
+  Memory memory() && { return std::move(singles_); }
 
   /// Whether it was made of these patterns.
   bool of(std::span<const Pattern> patterns) const;
@@ -35,7 +35,7 @@ class Laid {
   double low() const { return low_; }      ///< smallest and largest level (kT)
   double high() const { return high_; }
   /// The common inputs that differ from the commonest level, then the varied ones; without a commonest level all are varied.
-  std::span<const Spot<T>> spots(std::size_t sample) const { return spots_[sample]; }
+  std::span<const SingleInput<T>> singles(std::size_t sample) const { return singles_[sample]; }
   /// A level is so large that products of exponentials leave the precision: not for batches.
   bool wide(std::size_t sample) const { return wide_[sample] != 0; }
 
@@ -50,7 +50,7 @@ class Laid {
   std::vector<std::uint8_t> common_;
   std::vector<std::uint32_t> varied_;
   std::vector<double> base_of_;  // [inputs] the commonest level; NaN: a varied input
-  Memory spots_;
+  Memory singles_;
   std::vector<std::uint8_t> wide_;
 };
 

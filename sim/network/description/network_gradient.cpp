@@ -38,20 +38,30 @@ struct Scratch {
 
 void add_block(const Network::Impl& impl, const EdgeBlock& block, const Contrast& c, Scratch& scratch, double* gradient) {
   const LawEdges& law = impl.of(block.law);
-  const kernels::Edges<double> edges = edges_of(impl, block, c.theta, c.state, scratch.gather);
   double* by_parameter[4] = {};
   for (std::size_t i = 0; i < 4; ++i) {
     if (law.offset[i] >= 0) by_parameter[i] = gradient + law.offset[i] + static_cast<std::int64_t>(block.first);
   }
+  const auto weight = [&](std::size_t i) {
+    return block.fan_in ? c.costate[block.source0 + i] - c.costate[block.target] : c.costate[block.source[i]] - c.costate[block.target_of[i]];
+  };
+  if (block.law->kernels == nullptr) {
+    for (std::size_t i = 0; i < block.count; ++i) {
+      const EdgeCurrent I = impl.edge_of_block(block, i, c.theta, c.state.mu.data());
+      for (std::size_t k = 0; k < 4; ++k) {
+        if (by_parameter[k] != nullptr) by_parameter[k][i] -= weight(i) * I.by_parameter[k];
+      }
+    }
+    return;
+  }
+  const kernels::Edges<double> edges = edges_of(impl, block, c.theta, c.state, scratch.gather);
   if (block.clamped_sources) {
     const double one = -c.costate[block.target];
     kernels::gradient(block.law, edges, &one, true, by_parameter);
     return;
   }
   scratch.weight.resize(block.count);
-  for (std::size_t i = 0; i < block.count; ++i) {
-    scratch.weight[i] = block.fan_in ? c.costate[block.source0 + i] - c.costate[block.target] : c.costate[block.source[i]] - c.costate[block.target_of[i]];
-  }
+  for (std::size_t i = 0; i < block.count; ++i) scratch.weight[i] = weight(i);
   kernels::gradient(block.law, edges, scratch.weight.data(), false, by_parameter);
 }
 }  // namespace

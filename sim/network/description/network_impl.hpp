@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "algebra/elimination.hpp"
-#include "kernels/kernels.hpp"
+#include "laws/laws.hpp"
 #include "algebra/linear_solver.hpp"
 #include "ness/network/network.hpp"
 
@@ -32,7 +32,7 @@ struct EdgeBlock {
   double inverse = 1;                         ///< 1/(kT T), equal temperatures
   std::vector<double> inverse_s, inverse_t;   ///< otherwise, per edge
   std::vector<std::array<std::int32_t, 4>> place;  ///< large networks: of (s, s), (t, t), (s, t), (t, s) in the pattern, per edge; -1: none
-  std::vector<double> quotient;               ///< enzymes: exp((mu0_t - mu0_s)/kT) = 1/Keq, per edge
+  std::vector<double> quotient;               ///< where concentrations are shared: exp((mu0_t - mu0_s)/kT) = 1/Keq, per edge
 };
 
 struct LawEdges {
@@ -49,14 +49,15 @@ struct Network::Impl {
   std::vector<LawEdges> laws;                 ///< those present
   std::vector<std::size_t> law_of_edge, place_of_edge;  ///< which entry of laws, and where in it
   std::vector<EdgeBlock> blocks;
-  std::vector<bool> enzyme_node;
-  bool any_enzyme = false, any_dot = false;
+  std::vector<bool> pool_node;                ///< of each node: its capacity depends on the potential
+  bool linear = true;                         ///< every edge's law is
+  bool any_exponential = false, any_concentration = false;  ///< which quantities of nodes the laws' vector code needs
   std::size_t leak_offset = 0, n_parameters = 0;
   std::vector<double> inverse_T, mu0;         ///< 1/(kT T), mu0 of each node
   LinearAlgebra algebra = LinearAlgebra::dense;
-  Elimination::Plan plan;                         ///< of a dense matrix: the algebra's, or for batches alone
+  Elimination::Order elimination_order;                         ///< of a dense matrix: the algebra's, or for batches alone
   bool batched = false;                           ///< batches are to be had
-  std::shared_ptr<const SlopePattern> pattern;    ///< of sparse algebra
+  std::shared_ptr<const JacobianPattern> pattern;    ///< of sparse algebra
   std::shared_ptr<const Ordering> ordering;
   mutable std::mutex batches_mutex;
   mutable std::weak_ptr<const batches::Batch> kept_batches[2];  ///< in single and in double precision, while somebody has them
@@ -64,11 +65,13 @@ struct Network::Impl {
   Impl(NetworkSpec described, LinearAlgebra wanted);
   void compile_blocks(const LawEdges& law);
   void choose_algebra(LinearAlgebra wanted);
-  void compile_plan();
-  void compile_places();
+  void compile_elimination_order();
+  void compile_jacobian_pattern();
   const LawEdges& of(Law law) const;
   /// The parameters of one edge, gathered from theta (d from the description where theta has none).
   std::array<double, 4> edge_values(const double* theta, std::size_t edge) const;
+  /// Edge i of a block by the scalar law, potentials of all nodes in node order.
+  EdgeCurrent edge_of_block(const EdgeBlock& block, std::size_t i, const double* theta, const double* mu) const;
   EdgeEnd end(std::uint32_t node, double mu) const { return {mu, spec.nodes[node].T, spec.nodes[node].mu0}; }
 };
 
@@ -90,7 +93,7 @@ struct Network::Workspace {
 };
 
 void fill_nodes(const Network::Impl& impl, const std::vector<std::uint32_t>& nodes, NodeState& state);
-/// The kernel arguments of a block; gathers into `gather` where the block needs it.
+/// The kernel arguments of a block whose law has kernels; gathers into `gather` where the block needs it.
 kernels::Edges<double> edges_of(const Network::Impl& impl, const EdgeBlock& block, const double* theta, const NodeState& state,
                                 std::vector<double> (&gather)[4]);
 

@@ -1,9 +1,10 @@
 #include "ness/network/sensitivity.hpp"
 
-#include <Eigen/LU>
 #include <cmath>
 #include <limits>
 #include <stdexcept>
+
+#include "algebra/dense_lu.hpp"
 
 namespace ness::sim {
 
@@ -41,7 +42,7 @@ Linearisation linearised(const Network& network, const Boundary& boundary, const
       at.current[row] += sign * I.current;
       by_node(row, ends.source, sign * I.by_source);
       by_node(row, ends.target, sign * I.by_target);
-      for (std::size_t which = 0; which < law_info(spec.edges[e].law).parameters; ++which) {
+      for (std::size_t which = 0; which < spec.edges[e].law->parameters.size(); ++which) {
         const std::int64_t place = network.edge_parameter(e, which);
         if (place >= 0 && std::isfinite(I.by_parameter[which])) at.by_parameter(row, place) += sign * I.by_parameter[which];
       }
@@ -62,7 +63,7 @@ Sensitivity sensitivity(const Network& network, const Boundary& boundary, const 
   const auto n = static_cast<Eigen::Index>(network.free().size());
   std::vector<bool> held(static_cast<std::size_t>(n), false);
   for (const auto& [k, level] : boundary.held) held[k] = true;
-  Matrix slope = Matrix::Identity(n, n);
+  Matrix jacobian = Matrix::Identity(n, n);
   Matrix by_parameter = Matrix::Zero(n, at.by_parameter.cols()), by_clamp = Matrix::Zero(n, at.by_clamp.cols());
   Matrix moved = Matrix::Identity(n, n);
   for (Eigen::Index k = 0; k < n; ++k) {
@@ -71,13 +72,14 @@ Sensitivity sensitivity(const Network& network, const Boundary& boundary, const 
       continue;
     }
     const auto node = static_cast<Eigen::Index>(network.free()[static_cast<std::size_t>(k)]);
-    slope.row(k) = at.by_potential.row(node);
+    jacobian.row(k) = at.by_potential.row(node);
     by_parameter.row(k) = at.by_parameter.row(node);
     by_clamp.row(k) = at.by_clamp.row(node);
   }
   Sensitivity result;
-  const Eigen::PartialPivLU<Matrix> lu(slope);
-  if (n == 0 || !slope.allFinite() || !(lu.rcond() > std::numeric_limits<double>::epsilon())) {
+  DenseLu lu;
+  lu.factor(jacobian);
+  if (n == 0 || !jacobian.allFinite() || !(lu.rcond() > std::numeric_limits<double>::epsilon())) {
     const double undefined = std::numeric_limits<double>::quiet_NaN();
     result.by_parameter = Matrix::Constant(n, by_parameter.cols(), undefined);
     result.by_clamp = Matrix::Constant(n, by_clamp.cols(), undefined);

@@ -2,12 +2,11 @@
 #pragma once
 
 #include <cstddef>
-
-#include "ness/network/edge_laws.hpp"
+#include <cstdint>
 
 namespace ness::sim::kernels {
 
-/// Edges of one law, T float or double. p: parameters, in the order of LawInfo::names; a quantum dot's d may be null: 0.
+/// Edges of one law, T float or double. p: parameters, in the order of EdgeLaw::parameters; a quantum dot's d may be null: 0.
 ///
 /// node_s, node_t are what edges share of a node, so that no edge needs more than one exponential and one reciprocal:
 /// - quantum dots of equal temperatures: exp(-mu/(kT T)), all |mu|/(kT T) <= 300 (float: 80). Null: temperatures are unequal, given per
@@ -35,20 +34,25 @@ template <class T>
 struct Sum {
   T current = 0, by_target = 0;
 };
-Sum<double> sum(Law law, const Edges<double>& edges);
-Sum<float> sum(Law law, const Edges<float>& edges);
-/// The currents alone.
-double current_sum(Law law, const Edges<double>& edges);
-float current_sum(Law law, const Edges<float>& edges);
+/// What edges of a law share of a node (node_s, node_t).
+enum class NodeQuantity : std::uint8_t { none, exponential, concentration };
 
-/// Current and derivatives of each edge, [n] each.
-void each(Law law, const Edges<double>& edges, double* current, double* by_source, double* by_target);
-void each(Law law, const Edges<float>& edges, float* current, float* by_source, float* by_target);
-
-/// Adds -weight * dI/dp to the gradient of each edge's parameters, by_parameter[i] of LawInfo::names[i] (that of a null p is not touched);
-/// weight = lambda_s - lambda_t, per edge or one for all.
-void gradient(Law law, const Edges<double>& edges, const double* weight, bool one_weight, double* const (&by_parameter)[4]);
-void gradient(Law law, const Edges<float>& edges, const float* weight, bool one_weight, float* const (&by_parameter)[4]);
+/// The vector code of one law: every function goes to the best instruction set of the machine, or the one that was forced.
+struct LawKernels {
+  NodeQuantity shared = NodeQuantity::none;
+  Sum<double> (*sum_64)(const Edges<double>& edges);
+  Sum<float> (*sum_32)(const Edges<float>& edges);
+  /// The currents alone.
+  double (*current_sum_64)(const Edges<double>& edges);
+  float (*current_sum_32)(const Edges<float>& edges);
+  /// Current and derivatives of each edge, [n] each.
+  void (*each_64)(const Edges<double>& edges, double* current, double* by_source, double* by_target);
+  void (*each_32)(const Edges<float>& edges, float* current, float* by_source, float* by_target);
+  /// Adds -weight * dI/dp to the gradient of each edge's parameters, by_parameter[i] of EdgeLaw::parameters[i] (that of a null p is not
+  /// touched); weight = lambda_s - lambda_t, per edge or one for all.
+  void (*gradient_64)(const Edges<double>& edges, const double* weight, bool one_weight, double* const (&by_parameter)[4]);
+  void (*gradient_32)(const Edges<float>& edges, const float* weight, bool one_weight, float* const (&by_parameter)[4]);
+};
 
 /// out = exp(-x * inverse), arguments limited to +-707 (float: +-86).
 void exp_minus(std::size_t n, const double* x, const double* inverse, double* out);

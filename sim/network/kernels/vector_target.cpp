@@ -40,4 +40,14 @@ void force_vector_target(const std::string& name) {
   throw std::invalid_argument("no vector target '" + name + "' in this binary on this machine: there are " + there);
 }
 
+std::string equal_vector_target(const std::string& recorded) {
+  // AVX3_DL is AVX3 with integer and cryptographic instructions; the kernels' intrinsics become the same instructions, and the compiler fuses
+  // nothing by itself (-ffp-contract=off). tests/sim/network/equal_targets_test.cpp compares both.
+  const std::string wanted = recorded == "AVX3_DL" ? "AVX3" : recorded;
+  for (const std::string& target : vector_targets()) {
+    if (target == wanted) return target;
+  }
+  return {};
+}
+
 }  // namespace ness::sim

@@ -1,15 +1,15 @@
 #include "solver/eigenvalues.hpp"
 
-#include <Eigen/Eigenvalues>
-#include <Spectra/GenEigsRealShiftSolver.h>
-
 #include <algorithm>
 #include <cmath>
 #include <complex>
+#include <limits>
+#include <optional>
 #include <stdexcept>
 #include <vector>
 
 #include "ness/network/rosenbrock.hpp"
+#include "solver/eigensolvers.hpp"
 
 namespace ness::sim {
 
@@ -24,17 +24,15 @@ void keep_direction(const Vector& of_moving, const std::vector<Eigen::Index>& mo
   for (std::size_t i = 0; i < moving.size(); ++i) leading.direction[moving[i]] = of_moving[static_cast<Eigen::Index>(i)] / of_moving[largest];
 }
 
-Leading of_all(const Vector& capacity, const Matrix& slope, const std::vector<Eigen::Index>& moving, bool vector) {
+Leading of_all(const Vector& capacity, const Matrix& jacobian, const std::vector<Eigen::Index>& moving, bool vector) {
   Leading leading;
   const Vector C = capacity(moving);
-  const Matrix J = -(C.cwiseInverse().asDiagonal() * Matrix(slope(moving, moving)));
-  const Eigen::EigenSolver<Matrix> solver(J, vector);
-  if (solver.info() != Eigen::Success) return leading;
-  Eigen::Index worst = 0;
-  solver.eigenvalues().real().maxCoeff(&worst);
-  leading.real = leading.bound = solver.eigenvalues()[worst].real();
-  leading.modulus = std::abs(solver.eigenvalues()[worst]);
-  if (vector) keep_direction(solver.eigenvectors().col(worst).real(), moving, capacity.size(), leading);
+  const Matrix J = -(C.cwiseInverse().asDiagonal() * Matrix(jacobian(moving, moving)));
+  const std::optional<Rightmost> found = rightmost_of(J, vector);
+  if (!found) return leading;
+  leading.real = leading.bound = found->value.real();
+  leading.modulus = std::abs(found->value);
+  if (vector) keep_direction(found->direction, moving, capacity.size(), leading);
   return leading;
 }
 
@@ -43,9 +41,9 @@ Leading of_all(const Vector& capacity, const Matrix& slope, const std::vector<Ei
 struct Region {
   double right = 0, height = 0, largest = 0;
 };
-Region region_of(const Slope& slope, const Vector& C, const std::vector<bool>& held) {
-  const SlopePattern& pattern = *slope.pattern();
-  const std::vector<double>& a = slope.values();
+Region region_of(const Jacobian& jacobian, const Vector& C, const std::vector<bool>& held) {
+  const JacobianPattern& pattern = *jacobian.pattern();
+  const std::vector<double>& a = jacobian.values();
   Region region{-std::numeric_limits<double>::infinity(), 0, 0};
   for (std::size_t i = 0; i < pattern.nodes(); ++i) {
     if (held[i]) continue;
@@ -66,58 +64,55 @@ Region region_of(const Slope& slope, const Vector& C, const std::vector<bool>& h
 }
 
 // (C^-1 G - sigma)^-1 = -(dI/dmu + sigma C)^-1 C, on vectors that are zero at held nodes.
-class ShiftedSolve {
+class ShiftedSolve final : public ShiftedInverse {
  public:
-  using Scalar = double;
-  ShiftedSolve(const Network& network, Network::Workspace& work, const Slope& slope, const Vector& C, const std::vector<bool>& held)
-      : network_(network), work_(work), slope_(slope), C_(C), held_(held) {}
-  Eigen::Index rows() const { return C_.size(); }
-  Eigen::Index cols() const { return C_.size(); }
-  void set_shift(double sigma) {
-    Slope shifted = slope_;
+  ShiftedSolve(const Network& network, Network::Workspace& work, const Jacobian& jacobian, const Vector& C, const std::vector<bool>& held)
+      : network_(network), work_(work), jacobian_(jacobian), C_(C), held_(held) {}
+  Eigen::Index size() const override { return C_.size(); }
+  void set_shift(double sigma) override {
+    Jacobian shifted = jacobian_;
     shifted.add_to_diagonal(C_ * sigma);
     if (!network_.factor(work_, shifted)) throw std::runtime_error("singular");
   }
-  void perform_op(const double* in, double* out) const {
-    b_ = Eigen::Map<const Vector>(in, rows()).cwiseProduct(C_);
+  void apply(const double* in, double* out) const override {
+    b_ = Eigen::Map<const Vector>(in, size()).cwiseProduct(C_);
     for (Eigen::Index k = 0; k < b_.size(); ++k) {
       if (held_[static_cast<std::size_t>(k)]) b_[k] = 0;
     }
     network_.solve(work_, b_, x_);
     if (!x_.allFinite()) throw std::runtime_error("unsolved");
-    Eigen::Map<Vector>(out, rows()) = -x_;
+    Eigen::Map<Vector>(out, size()) = -x_;
   }
 
  private:
   const Network& network_;
   Network::Workspace& work_;
-  const Slope& slope_;
+  const Jacobian& jacobian_;
   const Vector& C_;
   const std::vector<bool>& held_;
   mutable Vector b_, x_;
 };
 
-Leading of_nearest(const Network& network, Network::Workspace& work, const Vector& C, const Slope& slope, const std::vector<bool>& held,
+Leading of_nearest(const Network& network, Network::Workspace& work, const Vector& C, const Jacobian& jacobian, const std::vector<bool>& held,
                    const std::vector<Eigen::Index>& moving, bool vector) {
-  const Region region = region_of(slope, C, held);
+  const Region region = region_of(jacobian, C, held);
   Leading leading;
   if (!std::isfinite(region.right) || !std::isfinite(region.height)) return leading;
   // Right of all eigenvalues, and so far right that the discs around it hardly reach further left at the axis than where they leave the region.
   const double sigma = 1.01 * std::max(region.right, 4 * region.height) + 1e-3 * region.largest;
-  ShiftedSolve operation(network, work, slope, C, held);
+  ShiftedSolve operation(network, work, jacobian, C, held);
   Vector start = Vector::Zero(C.size());
   // Any start with a share of each eigenvector does; this one has no symmetry.
   for (std::size_t i = 0; i < moving.size(); ++i) start[moving[i]] = 1 + 0.5 * std::sin(0.7 * static_cast<double>(i + 1) * static_cast<double>(i % 101 + 1));
   leading.bound = region.right;
   for (Eigen::Index wanted = 6; wanted <= 96 && 3 * wanted < static_cast<Eigen::Index>(moving.size()); wanted *= 2) {
     try {
-      Spectra::GenEigsRealShiftSolver<ShiftedSolve> solver(operation, wanted, 3 * wanted, sigma);
-      solver.init(start.data());
-      if (solver.compute(Spectra::SortRule::LargestMagn, 300, 1e-10, Spectra::SortRule::LargestReal) < wanted) continue;
-      const Eigen::VectorXcd found = solver.eigenvalues();
+      const Nearest nearest = nearest_to(operation, sigma, wanted, start, vector);
+      if (nearest.values.size() < wanted) continue;
+      const Eigen::VectorXcd& found = nearest.values;
       leading.real = found[0].real();
       leading.modulus = std::abs(found[0]);
-      if (vector) keep_direction(Vector(solver.eigenvectors(1).col(0).real()(moving)), moving, C.size(), leading);
+      if (vector) keep_direction(Vector(nearest.direction(moving)), moving, C.size(), leading);
       // Those not found are at least as far from the shift as the furthest found.
       const double radius = (found.array() - sigma).abs().maxCoeff();
       const double reach = radius > region.height ? sigma - std::sqrt(radius * radius - region.height * region.height) : region.right;
@@ -131,7 +126,7 @@ Leading of_nearest(const Network& network, Network::Workspace& work, const Vecto
 }
 }  // namespace
 
-Leading leading_eigenvalue(const Network& network, Network::Workspace& work, const Vector& potential, const Slope& slope, bool vector) {
+Leading leading_eigenvalue(const Network& network, Network::Workspace& work, const Vector& potential, const Jacobian& jacobian, bool vector) {
   const std::vector<bool> held = held_nodes(work);
   std::vector<Eigen::Index> moving;
   for (Eigen::Index k = 0; k < potential.size(); ++k) {
@@ -143,14 +138,14 @@ Leading leading_eigenvalue(const Network& network, Network::Workspace& work, con
     return leading;
   }
   const Vector capacity = network.capacity(potential);
-  if (!slope.sparse()) return of_all(capacity, slope.full(), moving, vector);
-  if (moving.size() > few) return of_nearest(network, work, capacity, slope, held, moving, vector);
+  if (!jacobian.sparse()) return of_all(capacity, jacobian.full(), moving, vector);
+  if (moving.size() > few) return of_nearest(network, work, capacity, jacobian, held, moving, vector);
   Matrix block = Matrix::Zero(static_cast<Eigen::Index>(moving.size()), static_cast<Eigen::Index>(moving.size()));
-  const SlopePattern& pattern = *slope.pattern();
+  const JacobianPattern& pattern = *jacobian.pattern();
   for (std::size_t i = 0; i < moving.size(); ++i) {
     for (std::int32_t p = pattern.begin[static_cast<std::size_t>(moving[i])]; p < pattern.begin[static_cast<std::size_t>(moving[i]) + 1]; ++p) {
       const auto j = std::lower_bound(moving.begin(), moving.end(), pattern.column[static_cast<std::size_t>(p)]);
-      if (j != moving.end() && *j == pattern.column[static_cast<std::size_t>(p)]) block(static_cast<Eigen::Index>(i), j - moving.begin()) = slope.values()[static_cast<std::size_t>(p)];
+      if (j != moving.end() && *j == pattern.column[static_cast<std::size_t>(p)]) block(static_cast<Eigen::Index>(i), j - moving.begin()) = jacobian.values()[static_cast<std::size_t>(p)];
     }
   }
   std::vector<Eigen::Index> every(moving.size());

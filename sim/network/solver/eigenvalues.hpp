@@ -18,6 +18,6 @@ struct Leading {
 /// Of a network at a state with this dI/dmu, whose boundary has been imposed on the workspace. Small networks: all eigenvalues (QR).
 /// Large ones: those nearest to a real shift right of all of them, by Arnoldi's method (Spectra), until the disc that holds no others covers
 /// the part of the plane where any with a larger real part would have to lie. Forgets a factorisation.
-Leading leading_eigenvalue(const Network& network, Network::Workspace& work, const Vector& potential, const Slope& slope, bool vector);
+Leading leading_eigenvalue(const Network& network, Network::Workspace& work, const Vector& potential, const Jacobian& jacobian, bool vector);
 
 }  // namespace ness::sim

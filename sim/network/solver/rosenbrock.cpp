@@ -15,7 +15,7 @@ Rosenbrock::Rosenbrock(const Network& network, Network::Workspace& work, Extra e
   any_enzyme_ = std::find(enzyme_.begin(), enzyme_.end(), true) != enzyme_.end();
 }
 
-void Rosenbrock::evaluate(const Vector& state, Vector& flow, Slope* by) {
+void Rosenbrock::evaluate(const Vector& state, Vector& flow, Jacobian* by) {
   network_.evaluate(work_, state, flow, by);
   if (extra_) extra_(state, flow, by);
   ++evaluations;
@@ -24,7 +24,7 @@ void Rosenbrock::evaluate(const Vector& state, Vector& flow, Slope* by) {
 void Rosenbrock::begin(const Vector& start) {
   y = start;
   time = 0;
-  evaluate(y, unbalanced, &slope);
+  evaluate(y, unbalanced, &jacobian);
   C_ = network_.capacity(y);
   // The first step would move no node by more than a tenth of kT at the present rate.
   const double fastest = unbalanced.cwiseQuotient(C_).cwiseAbs().maxCoeff();
@@ -35,7 +35,7 @@ void Rosenbrock::kick(const Vector& by, double longest) {
   y += by;
   longest_ = std::min(longest_, longest);
   h_ = std::min(h_, longest_);
-  evaluate(y, unbalanced, &slope);
+  evaluate(y, unbalanced, &jacobian);
   C_ = network_.capacity(y);
 }
 
@@ -50,7 +50,7 @@ bool Rosenbrock::step(double tolerance) {
   for (int attempt = 0; attempt < 60; ++attempt) {
     h_ = std::min(h_, longest_);
     if (!(h_ > epsilon * std::max(time, 1e-12)) || !std::isfinite(h_)) return false;
-    A_ = slope;
+    A_ = jacobian;
     A_.add_to_diagonal(C_ * (2 / h_));
     if (any_enzyme_) {
       for (Eigen::Index k = 0; k < y.size(); ++k) {
@@ -88,7 +88,7 @@ bool Rosenbrock::step(double tolerance) {
     }
     time += h_;
     h_ *= std::clamp(0.9 / std::cbrt(std::max(error, 1e-6)), 0.2, 6.0);
-    evaluate(y, unbalanced, &slope);
+    evaluate(y, unbalanced, &jacobian);
     C_ = network_.capacity(y);
     return y.allFinite();
   }

@@ -39,12 +39,12 @@ class Following {
     if (restored && options_.newton_first && newton_contracting()) return finish(Verdict::converged);
     if (network_.linear() && newton(std::numeric_limits<double>::infinity(), true)) return finish(Verdict::converged);
     state_.followed = true;
-    if (restored) state_.contracting = network_.contracting(work_, path_.slope);
+    if (restored) state_.contracting = network_.contracting(work_, path_.jacobian);
     while (state_.steps < options_.max_steps) {
       if (!path_.step(options_.path_tolerance)) break;
       ++state_.steps;
       state_.potential = path_.y;
-      if (restored && state_.contracting) state_.contracting = network_.contracting(work_, path_.slope);
+      if (restored && state_.contracting) state_.contracting = network_.contracting(work_, path_.jacobian);
       if (const std::optional<Verdict> verdict = arrived()) return finish(*verdict);
     }
     return finish(examine_for_cycle());
@@ -55,8 +55,8 @@ class Following {
   std::optional<Verdict> arrived() {
     if (!path_.y.allFinite() || (path_.y - start_).cwiseAbs().maxCoeff() > escape_) return Verdict::diverged;
     const double kT = network_.spec().kT;
-    if (path_.slope.sparse() && plainly_far(0.5 * options_.trust * kT)) return std::nullopt;
-    if (!network_.factor(work_, path_.slope)) return std::nullopt;
+    if (path_.jacobian.sparse() && plainly_far(0.5 * options_.trust * kT)) return std::nullopt;
+    if (!network_.factor(work_, path_.jacobian)) return std::nullopt;
     network_.solve(work_, path_.unbalanced, correction_);
     const double distance = correction_.cwiseAbs().maxCoeff();
     tried_ = path_.y;
@@ -74,7 +74,7 @@ class Following {
   // computed all the same.
   bool plainly_far(double near) {
     for (Eigen::Index k = 0; k < path_.y.size(); ++k) {
-      if (std::abs(path_.unbalanced[k]) > path_.slope.row_magnitude(k) * near) return true;
+      if (std::abs(path_.unbalanced[k]) > path_.jacobian.row_magnitude(k) * near) return true;
     }
     return tried_.size() != 0 && ++untried_ < 4 && (path_.y - tried_).cwiseAbs().maxCoeff() < 0.5 * (left_ - near);
   }
@@ -85,7 +85,7 @@ class Following {
   // Where the certificate fails at a state that hardly moves, the eigenvalues decide. At an unstable one the relaxation is only
   // slow: it is moved along the unstable direction by less than any reading resolves, and followed on.
   bool newton_by_eigenvalues() {
-    const Leading before = leading_eigenvalue(network_, work_, path_.y, path_.slope, true);
+    const Leading before = leading_eigenvalue(network_, work_, path_.y, path_.jacobian, true);
     if (!(before.bound < 0)) {
       if (before.real > 0 && kicks_ < 8) {
         ++kicks_;
@@ -94,7 +94,7 @@ class Following {
       return false;
     }
     if (!newton(1e-2 * network_.spec().kT, false)) return false;
-    const Leading after = leading_eigenvalue(network_, work_, state_.potential, slope_, false);
+    const Leading after = leading_eigenvalue(network_, work_, state_.potential, jacobian_, false);
     state_.max_real_eigenvalue = known(after);
     return after.bound < 0;
   }
@@ -103,11 +103,11 @@ class Following {
     Vector mu = state_.potential;
     const Vector from = mu;
     unbalanced_ = path_.unbalanced;
-    slope_ = path_.slope;
+    jacobian_ = path_.jacobian;
     double before = std::numeric_limits<double>::infinity();
     for (int iteration = 0; iteration < 25; ++iteration) {
-      if (certified && !network_.contracting(work_, slope_)) return false;
-      if (!network_.factor(work_, slope_)) return false;
+      if (certified && !network_.contracting(work_, jacobian_)) return false;
+      if (!network_.factor(work_, jacobian_)) return false;
       network_.solve(work_, unbalanced_, correction_);
       const double size = correction_.cwiseAbs().maxCoeff();
       if (!(size <= trust)) return false;
@@ -122,7 +122,7 @@ class Following {
       }
       if (iteration > 2 && size > 0.5 * before) return false;
       before = size;
-      network_.evaluate(work_, mu, unbalanced_, &slope_);
+      network_.evaluate(work_, mu, unbalanced_, &jacobian_);
       ++state_.evaluations;
     }
     return false;
@@ -178,8 +178,8 @@ class Following {
       state_.max_real_eigenvalue = not_known;
     }
     if (options_.eigenvalue && state_.potential.allFinite()) {
-      network_.evaluate(work_, state_.potential, unbalanced_, &slope_);
-      state_.max_real_eigenvalue = known(leading_eigenvalue(network_, work_, state_.potential, slope_, false));
+      network_.evaluate(work_, state_.potential, unbalanced_, &jacobian_);
+      state_.max_real_eigenvalue = known(leading_eigenvalue(network_, work_, state_.potential, jacobian_, false));
     }
     return std::move(state_);
   }
@@ -189,7 +189,7 @@ class Following {
   Network::Workspace& work_;
   Rosenbrock path_;
   Vector start_, unbalanced_, correction_;
-  Slope slope_;
+  Jacobian jacobian_;
   SteadyState state_;
   double escape_ = 0;
   Vector tried_;        // where Newton's step was last computed
@@ -237,9 +237,9 @@ double max_real_eigenvalue(const Network& network, const Boundary& boundary, con
   const Network::WorkspacePtr work = network.workspace();
   network.impose(boundary, *work);
   Vector unbalanced;
-  Slope slope;
-  network.evaluate(*work, potential, unbalanced, &slope);
-  return known(leading_eigenvalue(network, *work, potential, slope, false));
+  Jacobian jacobian;
+  network.evaluate(*work, potential, unbalanced, &jacobian);
+  return known(leading_eigenvalue(network, *work, potential, jacobian, false));
 }
 
 }  // namespace ness::sim

@@ -1,123 +1,110 @@
 #include "ness/network/transient.hpp"
 
-#include <cvode/cvode.h>
-#include <nvector/nvector_serial.h>
-#include <sunlinsol/sunlinsol_dense.h>
-#include <sunmatrix/sunmatrix_dense.h>
-
 #include <algorithm>
 #include <cmath>
-#include <memory>
+#include <cstdio>
+#include <limits>
 #include <stdexcept>
 #include <string>
 
-#include "description/network_impl.hpp"
+#include "solver/rodas.hpp"
 
 namespace ness::sim {
 
 namespace {
-// What the callbacks see: a network under a boundary whose clamped levels may still be moving.
-struct Motion {
-  const Network& network;
-  Boundary now;           // levels at the time last evaluated
-  Vector final_levels;
-  double rate;
-  Network::WorkspacePtr work;
-  Vector potential, unbalanced;
-  Matrix slope;
-  std::string error;
+std::string number(double x) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.6g", x);
+  return text;
+}
 
-  void set_time(double t) {
-    if (std::isinf(rate)) return;
-    for (Eigen::Index i = 0; i < final_levels.size(); ++i) now.clamp[i] = std::copysign(std::min(std::abs(final_levels[i]), rate * t), final_levels[i]);
-    network.impose(now, *work);
+// Times at which a clamped level arrives where it stays: F has a kink there, which no step may cross.
+std::vector<double> arrivals(const Vector& levels, double rate) {
+  std::vector<double> times;
+  if (std::isinf(rate)) return times;
+  for (const double level : levels) {
+    if (level != 0) times.push_back(std::abs(level) / rate);
   }
-  void load(N_Vector y) { potential = Eigen::Map<const Vector>(N_VGetArrayPointer(y), potential.size()); }
-};
-
-int right_side(realtype t, N_Vector y, N_Vector ydot, void* user) {
-  auto& motion = *static_cast<Motion*>(user);
-  motion.load(y);
-  motion.set_time(t);
-  motion.network.evaluate(*motion.work, motion.potential, motion.unbalanced, nullptr);
-  Eigen::Map<Vector> rate(N_VGetArrayPointer(ydot), motion.potential.size());
-  rate = motion.unbalanced.cwiseQuotient(motion.network.capacity(motion.potential));
-  return rate.allFinite() ? 0 : 1;  // 1: CVODE tries a smaller step
+  std::sort(times.begin(), times.end());
+  times.erase(std::unique(times.begin(), times.end()), times.end());
+  return times;
 }
 
-int jacobian(realtype t, N_Vector y, N_Vector, SUNMatrix J, void* user, N_Vector, N_Vector, N_Vector) {
-  auto& motion = *static_cast<Motion*>(user);
-  motion.load(y);
-  motion.set_time(t);
-  motion.network.evaluate(*motion.work, motion.potential, motion.unbalanced, &motion.slope);
-  const Vector C = motion.network.capacity(motion.potential);
-  const std::vector<bool> enzyme = motion.network.potential_dependent_capacity();
-  const auto n = motion.potential.size();
-  for (Eigen::Index k = 0; k < n; ++k) {
-    const bool held = motion.work->held[k];
-    for (Eigen::Index j = 0; j < n; ++j) SM_ELEMENT_D(J, k, j) = held ? 0 : -motion.slope(k, j) / C[k];
-    if (enzyme[k] && !held) SM_ELEMENT_D(J, k, k) -= motion.unbalanced[k] / (C[k] * motion.network.spec().kT);
-  }
-  return 0;
-}
-
-void keep_message(int code, const char*, const char* function, char* message, void* user) {
-  if (code < 0) static_cast<Motion*>(user)->error = std::string(function) + ": " + message;
-}
-
-// SUNDIALS objects, freed in reverse order.
-class Cvode {
+// One relaxation in time: steps of RODAS under error control, from one kink of the ramp to the next.
+class Transient {
  public:
-  Cvode(Motion& motion, const Vector& start, const TransientOptions& options) : motion_(motion) {
-    check(SUNContext_Create(nullptr, &context_), "SUNContext_Create");
-    const auto n = static_cast<sunindextype>(start.size());
-    y_ = N_VNew_Serial(n, context_);
-    A_ = SUNDenseMatrix(n, n, context_);
-    if (y_ == nullptr || A_ == nullptr) throw std::bad_alloc();
-    std::copy(start.data(), start.data() + n, N_VGetArrayPointer(y_));
-    solver_ = SUNLinSol_Dense(y_, A_, context_);
-    memory_ = CVodeCreate(CV_BDF, context_);
-    if (solver_ == nullptr || memory_ == nullptr) throw std::bad_alloc();
-    check(CVodeSetErrHandlerFn(memory_, keep_message, &motion_), "CVodeSetErrHandlerFn");
-    check(CVodeInit(memory_, right_side, 0, y_), "CVodeInit");
-    check(CVodeSStolerances(memory_, options.relative_tolerance, options.absolute_tolerance), "CVodeSStolerances");
-    check(CVodeSetUserData(memory_, &motion_), "CVodeSetUserData");
-    check(CVodeSetLinearSolver(memory_, solver_, A_), "CVodeSetLinearSolver");
-    check(CVodeSetJacFn(memory_, jacobian), "CVodeSetJacFn");
-    check(CVodeSetMaxNumSteps(memory_, options.max_steps), "CVodeSetMaxNumSteps");
-    check(CVodeSetMaxHnilWarns(memory_, -1), "CVodeSetMaxHnilWarns");
+  Transient(const Network& network, const Boundary& boundary, const Vector& start, const TransientOptions& options)
+      : final_(boundary.clamp), options_(options), kinks_(arrivals(boundary.clamp, options.clamp_rate)), path_(network, boundary) {
+    depart(0, start);
+    const double fastest = path_.rate().size() == 0 ? 0 : path_.rate().cwiseAbs().maxCoeff();
+    const double level_rate = kinks_.empty() ? 0 : options.clamp_rate;
+    h_ = 0.01 * network.spec().kT / std::max({fastest, level_rate, 1e-3 / network.capacity(start).minCoeff()});
   }
-  ~Cvode() {
-    if (memory_ != nullptr) CVodeFree(&memory_);
-    if (solver_ != nullptr) SUNLinSolFree(solver_);
-    if (A_ != nullptr) SUNMatDestroy(A_);
-    if (y_ != nullptr) N_VDestroy(y_);
-    if (context_ != nullptr) SUNContext_Free(&context_);
-  }
-  Cvode(const Cvode&) = delete;
-  Cvode& operator=(const Cvode&) = delete;
 
-  /// Integrates to `t` exactly: never evaluates beyond it, so that a kink of the ramp there is respected.
-  void advance(double t) {
-    if (t <= now_) return;
-    check(CVodeSetStopTime(memory_, t), "CVodeSetStopTime");
-    check(CVode(memory_, t, y_, &now_, CV_NORMAL), "CVode");
+  /// The state at `time`; no step goes beyond `last`.
+  Vector state_at(double time, double last) {
+    for (long steps = 0; path_.time() < time; ++steps) {
+      if (steps == options_.max_steps) {
+        throw std::runtime_error("transient: max_steps = " + std::to_string(options_.max_steps) + " steps reach only time " + number(path_.time()) + " of " + number(time));
+      }
+      step(last);
+    }
+    return path_.at(time);
   }
-  /// Begins anew at the present time and state: after a kink.
-  void restart() { check(CVodeReInit(memory_, now_, y_), "CVodeReInit"); }
-  Vector state() const { return Eigen::Map<const Vector>(N_VGetArrayPointer(y_), motion_.potential.size()); }
 
  private:
-  void check(int code, const char* call) const {
-    if (code < 0) throw std::runtime_error("transient: " + (motion_.error.empty() ? std::string(call) + " failed with code " + std::to_string(code) : motion_.error));
+  // Goes on from a state, with the levels and velocities that hold until the next kink.
+  void depart(double time, const Vector& state) {
+    if (std::isinf(options_.clamp_rate)) return path_.begin(time, state, final_, {});
+    Vector levels = final_, velocity = Vector::Zero(final_.size());
+    for (Eigen::Index i = 0; i < final_.size(); ++i) {
+      if (std::abs(final_[i]) / options_.clamp_rate <= time) continue;
+      levels[i] = std::copysign(options_.clamp_rate * time, final_[i]);
+      velocity[i] = std::copysign(options_.clamp_rate, final_[i]);
+    }
+    path_.begin(time, state, levels, velocity);
   }
-  Motion& motion_;
-  SUNContext context_ = nullptr;
-  N_Vector y_ = nullptr;
-  SUNMatrix A_ = nullptr;
-  SUNLinearSolver solver_ = nullptr;
-  void* memory_ = nullptr;
-  double now_ = 0;
+
+  void step(double last) {
+    if (next_kink_ < kinks_.size() && path_.time() >= kinks_[next_kink_]) depart(kinks_[next_kink_++], Vector(path_.state()));
+    const double limit = next_kink_ < kinks_.size() ? std::min(last, kinks_[next_kink_]) : last;
+    const double shortest = 4 * std::numeric_limits<double>::epsilon() * limit;
+    // Levels of equal magnitude arrive at times that differ by rounding.
+    if (limit - path_.time() <= shortest) return depart(limit, Vector(path_.state()));
+    for (bool repeated = false;; repeated = true) {
+      const double left = limit - path_.time();
+      // A rest shorter than a tenth of a step is not left over.
+      const bool ends = h_ * 1.1 >= left;
+      const double h = ends ? left : h_;
+      if (!(h > shortest) || !std::isfinite(h)) {
+        throw std::runtime_error("transient: the step size vanishes at time " + number(path_.time()) + ": the potentials have no finite continuation");
+      }
+      const double error = path_.attempt(h) ? error_of_step() : std::numeric_limits<double>::infinity();
+      if (!(error <= 1)) {
+        h_ = h * (std::isfinite(error) ? std::clamp(0.9 / std::sqrt(std::sqrt(error)), 0.1, 0.9) : 0.1);
+        continue;
+      }
+      if (!path_.accept(ends ? limit : path_.time() + h)) {
+        throw std::runtime_error("transient: the currents are not finite at time " + number(path_.time()));
+      }
+      const double growth = std::clamp(0.9 / std::sqrt(std::sqrt(std::max(error, 1e-6))), 0.2, repeated ? 1.0 : 6.0);
+      h_ = ends ? std::max(h_, h * growth) : h * growth;
+      return;
+    }
+  }
+
+  // Largest error of the step attempted, in units of what is allowed.
+  double error_of_step() const {
+    const Vector scale = options_.absolute_tolerance + options_.relative_tolerance * path_.state().cwiseAbs().cwiseMax(path_.end().cwiseAbs()).array();
+    return path_.error().size() == 0 ? 0 : path_.error().cwiseAbs().cwiseQuotient(scale).maxCoeff();
+  }
+
+  const Vector final_;
+  const TransientOptions& options_;
+  const std::vector<double> kinks_;
+  std::size_t next_kink_ = 0;
+  Rodas path_;
+  double h_ = 0;
 };
 }  // namespace
 
@@ -140,28 +127,10 @@ std::vector<Vector> follow(const Network& network, const Boundary& boundary, con
       throw std::invalid_argument("transient: time " + std::to_string(i) + " is " + std::to_string(times[i]) + ", expected finite, ascending times >= 0");
     }
   }
-  Motion motion{network, boundary, boundary.clamp, options.clamp_rate, network.workspace(), start, {}, {}, {}};
-  Vector from = start;
-  for (const auto& [k, level] : boundary.held) from[k] = level;
-  motion.network.impose(motion.now, *motion.work);
-  Cvode cvode(motion, from, options);
-  const double ramp_end = std::isinf(options.clamp_rate) || boundary.clamp.size() == 0 ? 0 : boundary.clamp.cwiseAbs().maxCoeff() / options.clamp_rate;
-  std::vector<double> kinks;
-  if (ramp_end > 0) {
-    for (Eigen::Index i = 0; i < boundary.clamp.size(); ++i) kinks.push_back(std::abs(boundary.clamp[i]) / options.clamp_rate);
-    std::sort(kinks.begin(), kinks.end());
-    kinks.erase(std::unique(kinks.begin(), kinks.end()), kinks.end());
-  }
   std::vector<Vector> states;
-  auto kink = kinks.begin();
-  for (const double t : times) {
-    for (; kink != kinks.end() && *kink <= t; ++kink) {
-      cvode.advance(*kink);
-      if (*kink > 0) cvode.restart();
-    }
-    cvode.advance(t);
-    states.push_back(cvode.state());
-  }
+  if (times.empty()) return states;
+  Transient transient(network, boundary, start, options);
+  for (const double time : times) states.push_back(transient.state_at(time, times.back()));
   return states;
 }
 

@@ -93,7 +93,7 @@ void against_the_reference(const Case& c, std::uint64_t seed, double tolerance, 
     std::vector<Vector> costate(c.samples), other(c.samples), expected_costate(c.samples);
     for (std::size_t i = 0; i < c.samples; ++i) {
       Vector unbalanced;
-      Slope slope;
+      Jacobian slope;
       network.impose(boundaries[i], *work);
       network.evaluate(*work, states[i], unbalanced, &slope);
       REQUIRE(network.factor(*work, slope));
@@ -285,7 +285,7 @@ TEST_CASE("batches: a restored state near the border of contraction is settled o
     for (double& x : direction) x = 2 * random.uniform() - 1;
     // With conductances to the reference larger by `more`.
     const auto contracts = [&](const Vector& potential, Vector& current, double more = 0) {
-      Slope slope;
+      Jacobian slope;
       NetworkSpec changed = spec;
       for (NodeProperties& node : changed.nodes) node.g += node.g > 0 ? more : 0;
       const Vector with_more = Network(changed).theta();

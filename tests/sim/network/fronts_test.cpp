@@ -28,7 +28,7 @@ Matrix random_matrix(Eigen::Index n, std::uint64_t seed, double diagonal) {
 }
 
 // Couplings between random pairs of nodes and along a chain.
-std::shared_ptr<const SlopePattern> random_pattern(std::size_t n, std::size_t pairs, std::uint64_t seed) {
+std::shared_ptr<const JacobianPattern> random_pattern(std::size_t n, std::size_t pairs, std::uint64_t seed) {
   Random random(seed, 61);
   std::vector<std::pair<std::uint32_t, std::uint32_t>> edges;
   for (std::uint32_t k = 1; k < n; ++k) edges.emplace_back(k - 1, k);
@@ -36,24 +36,24 @@ std::shared_ptr<const SlopePattern> random_pattern(std::size_t n, std::size_t pa
     const auto a = static_cast<std::uint32_t>(random.uniform() * static_cast<double>(n)), b = static_cast<std::uint32_t>(random.uniform() * static_cast<double>(n));
     if (a != b) edges.emplace_back(a, b);
   }
-  return std::make_shared<const SlopePattern>(SlopePattern::of(n, edges));
+  return std::make_shared<const JacobianPattern>(JacobianPattern::of(n, edges));
 }
 
 // Rows of very different sizes, none symmetric, the diagonal `dominance` times what the rest of its row adds up to.
-Slope random_slope(const std::shared_ptr<const SlopePattern>& pattern, std::uint64_t seed, double dominance) {
+Jacobian random_slope(const std::shared_ptr<const JacobianPattern>& pattern, std::uint64_t seed, double dominance) {
   Random random(seed, 62);
-  Slope slope;
-  slope.clear(static_cast<Eigen::Index>(pattern->nodes()), pattern);
+  Jacobian jacobian;
+  jacobian.clear(static_cast<Eigen::Index>(pattern->nodes()), pattern);
   for (std::size_t i = 0; i < pattern->nodes(); ++i) {
     const double size = std::exp(3 * random.normal());
     double sum = 0;
     for (std::int32_t p = pattern->begin[i]; p < pattern->begin[i + 1]; ++p) {
-      const double value = slope.data()[p] = size * random.normal();
+      const double value = jacobian.data()[p] = size * random.normal();
       if (p != pattern->diagonal[i]) sum += std::abs(value);
     }
-    slope.data()[pattern->diagonal[i]] = dominance * sum;
+    jacobian.data()[pattern->diagonal[i]] = dominance * sum;
   }
-  return slope;
+  return jacobian;
 }
 
 Vector random_vector(Eigen::Index n, std::uint64_t seed) {
@@ -108,10 +108,10 @@ TEST_CASE("fronts: systems are solved both ways round on every vector target, wh
       const Ordering ordering(pattern);
       FrontalLu lu(ordering.fronts());
       for (const std::uint64_t seed : {1U, 2U}) {
-        Slope slope = random_slope(pattern, seed, 1.1);
-        if (n == 1) slope.data()[0] = -2.5;
-        REQUIRE(lu.factor(slope, FrontalLu::Pivots::any));
-        const Matrix M = slope.dense();
+        Jacobian jacobian = random_slope(pattern, seed, 1.1);
+        if (n == 1) jacobian.data()[0] = -2.5;
+        REQUIRE(lu.factor(jacobian, FrontalLu::Pivots::any));
+        const Matrix M = jacobian.dense();
         const Vector b = random_vector(n, seed);
         for (const bool transposed : {false, true}) {
           Vector x = b;
@@ -132,9 +132,9 @@ TEST_CASE("fronts: pivots that do not do on the diagonal are looked for, and wha
   SolverCounts counts;
   SparseLu lu(ordering, counts);
   const Vector b = random_vector(40, 6);
-  const auto check = [&](const Slope& slope) {
-    REQUIRE(lu.factor(slope));
-    const Matrix M = slope.dense();
+  const auto check = [&](const Jacobian& jacobian) {
+    REQUIRE(lu.factor(jacobian));
+    const Matrix M = jacobian.dense();
     const double tolerance = 1e4 * u * Eigen::JacobiSVD<Matrix>(M).singularValues()[0] * Eigen::PartialPivLU<Matrix>(M).inverse().norm() * b.norm();
     Vector x;
     lu.solve(b, x);
@@ -150,7 +150,7 @@ TEST_CASE("fronts: pivots that do not do on the diagonal are looked for, and wha
   CHECK(counts.pivoted == 3);
   check(random_slope(pattern, 8, 1.1));
   CHECK(counts.factored == 2);
-  Slope singular = random_slope(pattern, 7, 1.1);
+  Jacobian singular = random_slope(pattern, 7, 1.1);
   for (std::int32_t p = pattern->begin[3]; p < pattern->begin[4]; ++p) singular.data()[p] = 0;
   CHECK_FALSE(lu.factor(singular));
   Vector x;
@@ -158,7 +158,7 @@ TEST_CASE("fronts: pivots that do not do on the diagonal are looked for, and wha
   CHECK_FALSE(x.allFinite());
   // A conductance matrix without a leak: no row is empty and nothing grows, but its rows add up to nothing.
   for (std::uint64_t seed = 0; seed < 10; ++seed) {
-    Slope afloat = random_slope(pattern, seed, 0);
+    Jacobian afloat = random_slope(pattern, seed, 0);
     for (std::size_t i = 0; i < pattern->nodes(); ++i) {
       for (std::int32_t p = pattern->begin[i]; p < pattern->begin[i + 1]; ++p) {
         if (p != pattern->diagonal[i]) afloat.data()[pattern->diagonal[i]] -= afloat.data()[p] = -std::abs(afloat.data()[p]);
@@ -173,17 +173,17 @@ TEST_CASE("fronts: positive pivots are those of a positive definite matrix") {
   const auto ordering = std::make_shared<const Ordering>(pattern);
   SolverCounts counts;
   SparseLu lu(ordering, counts);
-  Slope slope = random_slope(pattern, 10, 0);
-  for (std::size_t p = 0; p < pattern->entries(); ++p) slope.data()[pattern->mirror[p]] = slope.data()[p];
-  const double least = Eigen::SelfAdjointEigenSolver<Matrix>(slope.dense(), Eigen::EigenvaluesOnly).eigenvalues().minCoeff();
+  Jacobian jacobian = random_slope(pattern, 10, 0);
+  for (std::size_t p = 0; p < pattern->entries(); ++p) jacobian.data()[pattern->mirror[p]] = jacobian.data()[p];
+  const double least = Eigen::SelfAdjointEigenSolver<Matrix>(jacobian.dense(), Eigen::EigenvaluesOnly).eigenvalues().minCoeff();
   REQUIRE(least < 0);
   for (const double shift : {0.5, 0.9, 0.999, 1.001, 1.1, 2.0}) {
-    Slope shifted = slope;
+    Jacobian shifted = jacobian;
     shifted.add_to_diagonal(Vector::Constant(50, -shift * least));
     CHECK(lu.positive_definite(shifted) == (shift > 1));
   }
   // What was factored before is forgotten.
-  CHECK_FALSE(lu.positive_definite(slope));
+  CHECK_FALSE(lu.positive_definite(jacobian));
   Vector x;
   lu.solve(random_vector(50, 1), x);
   CHECK_FALSE(x.allFinite());

@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "kernels/kernels.hpp"
+#include "laws/laws.hpp"
 #include "ness/device/random.hpp"
 #include "ness/network/edge_laws.hpp"
 #include "ness/network/network.hpp"
@@ -202,7 +202,7 @@ struct Bundle {
       tolerate(parameters, source(i), target(i));
     }
     edges.n = n;
-    for (std::size_t k = 0; k < law_info(c.law).parameters; ++k) edges.p[k] = c.law == Law::quantum_dot && k == 3 && !c.with_d ? nullptr : p[k].get();
+    for (std::size_t k = 0; k < c.law->parameters.size(); ++k) edges.p[k] = c.law == Law::quantum_dot && k == 3 && !c.with_d ? nullptr : p[k].get();
     edges.mu_s = mu_s.get(), edges.mu_t = mu_t.get(), edges.one_target = c.one_target;
     edges.inverse = rounded(1 / c.kT), edges.quotient = quotient.get();
     edges.inverse_s = inverse_s.get(), edges.inverse_t = inverse_t.get();
@@ -255,7 +255,7 @@ struct Worst {
 
 template <class T>
 void check_bundle(const Case& c, std::uint64_t seed) {
-  INFO("law " << law_info(c.law).name << ", " << sizeof(T) << " bytes, n " << c.n << ", one target " << c.one_target << ", unequal T " << c.unequal << ", d " << c.with_d << ", kT " << c.kT
+  INFO("law " << c.law->name << ", " << sizeof(T) << " bytes, n " << c.n << ", one target " << c.one_target << ", unequal T " << c.unequal << ", d " << c.with_d << ", kT " << c.kT
               << ", level " << c.level << ", potential " << c.potential << ", no current " << c.no_current << ", no inhibition " << c.no_inhibition);
   const Bundle<T> b(c, seed);
   const std::size_t n = c.n;
@@ -521,7 +521,7 @@ TEST_CASE("networks of enzymes and of conductors agree with the scalar laws, fan
           if (t >= 0) expected[t] += I.current, expected_slope(t, t) -= I.by_target;
           if (s >= 0 && t >= 0) expected_slope(s, t) += I.by_target, expected_slope(t, s) -= I.by_source;
           const double weight = (s >= 0 ? costate[0][s] : 0.0) - (t >= 0 ? costate[0][t] : 0.0);
-          for (std::size_t k = 0; k < law_info(law).parameters; ++k) by_theta[network.edge_parameter(e, k)] -= weight * I.by_parameter[k];
+          for (std::size_t k = 0; k < law->parameters.size(); ++k) by_theta[network.edge_parameter(e, k)] -= weight * I.by_parameter[k];
           largest += std::abs(I.current) + std::abs(I.by_source) + std::abs(I.by_target);
         }
         Vector gradient = Vector::Zero(theta.size());

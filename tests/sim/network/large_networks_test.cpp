@@ -43,12 +43,12 @@ Vector levels_of(const Network& network, std::uint64_t seed, double size = 2) {
 struct Look {
   Look(const Network& network, Boundary imposed, const Vector& potential) : work(network.workspace()), boundary(std::move(imposed)) {
     network.impose(boundary, *work);
-    network.evaluate(*work, potential, unbalanced, &slope);
+    network.evaluate(*work, potential, unbalanced, &jacobian);
   }
   Network::WorkspacePtr work;
   Boundary boundary;
   Vector unbalanced;
-  Slope slope;
+  Jacobian jacobian;
 };
 
 Vector random_state(Eigen::Index n, std::uint64_t seed, double size) {
@@ -58,8 +58,8 @@ Vector random_state(Eigen::Index n, std::uint64_t seed, double size) {
   return mu;
 }
 
-std::complex<double> rightmost(const Matrix& slope, const Vector& capacity) {
-  const Eigen::EigenSolver<Matrix> solver(-(capacity.cwiseInverse().asDiagonal() * slope), false);
+std::complex<double> rightmost(const Matrix& jacobian, const Vector& capacity) {
+  const Eigen::EigenSolver<Matrix> solver(-(capacity.cwiseInverse().asDiagonal() * jacobian), false);
   Eigen::Index worst = 0;
   solver.eigenvalues().real().maxCoeff(&worst);
   return solver.eigenvalues()[worst];
@@ -83,14 +83,14 @@ TEST_CASE("large: dI/dmu in compressed rows is the dense matrix, parallel edges,
         const Network network(spec, kind);
         REQUIRE(network.algebra() == kind);
         const Look at(network, b, mu);
-        REQUIRE(at.slope.sparse());
-        CHECK(at.slope.dense() == full.slope.full());  // the same sums in the same order
+        REQUIRE(at.jacobian.sparse());
+        CHECK(at.jacobian.dense() == full.jacobian.full());  // the same sums in the same order
         CHECK(at.unbalanced == full.unbalanced);
-        for (Eigen::Index k = 0; k < mu.size(); ++k) CHECK(at.slope.row_magnitude(k) == Approx(full.slope.full().row(k).cwiseAbs().sum()).epsilon(1e-15));
+        for (Eigen::Index k = 0; k < mu.size(); ++k) CHECK(at.jacobian.row_magnitude(k) == Approx(full.jacobian.full().row(k).cwiseAbs().sum()).epsilon(1e-15));
         // And the mirrored places are the transpose's.
-        Slope mirrored = at.slope;
-        for (std::size_t p = 0; p < mirrored.values().size(); ++p) mirrored.data()[p] = at.slope.values()[static_cast<std::size_t>(at.slope.pattern()->mirror[p])];
-        CHECK(mirrored.dense() == Matrix(full.slope.full().transpose()));
+        Jacobian mirrored = at.jacobian;
+        for (std::size_t p = 0; p < mirrored.values().size(); ++p) mirrored.data()[p] = at.jacobian.values()[static_cast<std::size_t>(at.jacobian.pattern()->mirror[p])];
+        CHECK(mirrored.dense() == Matrix(full.jacobian.full().transpose()));
       }
     }
   }
@@ -109,9 +109,9 @@ TEST_CASE("large: linear systems are solved both ways round, one after another, 
     const Vector right = random_state(n, 10, 1);
     Vector x;
     for (int k = 0; k < 5; ++k) {
-      at.slope.add_to_diagonal(Vector::Constant(n, 0.1 * k));
-      REQUIRE(network.factor(*at.work, at.slope));
-      const Matrix M = at.slope.dense();
+      at.jacobian.add_to_diagonal(Vector::Constant(n, 0.1 * k));
+      REQUIRE(network.factor(*at.work, at.jacobian));
+      const Matrix M = at.jacobian.dense();
       const Eigen::PartialPivLU<Matrix> lu(M);
       // The iteration leaves a residual of 1e-11 of the right side; an error is that times |M^-1|.
       const double tolerance = 1e-10 * lu.inverse().norm() * right.norm();
@@ -131,18 +131,18 @@ TEST_CASE("large: linear systems are solved both ways round, one after another, 
       CHECK(counts->fallbacks == 0);
     }
     // A node without any conductance: singular, and what is asked all the same is not a number.
-    Slope singular = at.slope;
-    const SlopePattern& pattern = *singular.pattern();
+    Jacobian singular = at.jacobian;
+    const JacobianPattern& pattern = *singular.pattern();
     for (std::int32_t p = pattern.begin[5]; p < pattern.begin[6]; ++p) singular.data()[p] = singular.data()[pattern.mirror[static_cast<std::size_t>(p)]] = 0;
     CHECK_FALSE(network.factor(*at.work, singular));
     network.solve(*at.work, right, x);
     CHECK_FALSE(x.allFinite());
-    Slope broken = at.slope;
+    Jacobian broken = at.jacobian;
     broken.data()[3] = std::nan("");
     CHECK_FALSE(network.factor(*at.work, broken));
-    CHECK(network.factor(*at.work, at.slope));  // and it recovers
+    CHECK(network.factor(*at.work, at.jacobian));  // and it recovers
     network.solve(*at.work, right, x);
-    CHECK((at.slope * x - right).norm() < 1e-10 * right.norm());
+    CHECK((at.jacobian * x - right).norm() < 1e-10 * right.norm());
   }
 }
 
@@ -179,7 +179,7 @@ TEST_CASE("large: states, costates and gradients are those of dense algebra") {
       REQUIRE(expected.verdict == Verdict::converged);
       const Look reference(*dense, b, expected.potential);
       const Vector cotangent = random_state(dense->rest().size(), seed + 100, 1);
-      const Vector costate = Eigen::PartialPivLU<Matrix>(reference.slope.full().transpose()).solve(cotangent);
+      const Vector costate = Eigen::PartialPivLU<Matrix>(reference.jacobian.full().transpose()).solve(cotangent);
       for (const LinearAlgebra kind : sparse_kinds) {
         INFO(to_string(kind) << ", seed " << seed << ", " << sides.size() << " dimensions");
         const auto network = std::make_shared<const Network>(spec, kind);
@@ -188,7 +188,7 @@ TEST_CASE("large: states, costates and gradients are those of dense algebra") {
         // Both ended on a Newton correction below 1e-8 kT, whose square is left.
         CHECK((found.potential - expected.potential).cwiseAbs().maxCoeff() < 1e-12);
         const Look at(*network, b, found.potential);
-        REQUIRE(network->factor(*at.work, at.slope));
+        REQUIRE(network->factor(*at.work, at.jacobian));
         Vector lambda;
         network->solve_transposed(*at.work, cotangent, lambda);
         CHECK((lambda - costate).norm() < 1e-8 * costate.norm());
@@ -267,9 +267,9 @@ TEST_CASE("large: the leading eigenvalue is the one of all, real or one of a pai
     b.clamp = clamp;
     if (holds) b.held = {{2, 0.0}, {50, 0.0}};
     const Look full(dense, b, mu);
-    const Leading expected = leading_eigenvalue(dense, *full.work, mu, full.slope, false);
+    const Leading expected = leading_eigenvalue(dense, *full.work, mu, full.jacobian, false);
     if (!holds) {
-      const std::complex<double> independent = rightmost(full.slope.full(), dense.capacity(mu));
+      const std::complex<double> independent = rightmost(full.jacobian.full(), dense.capacity(mu));
       CHECK(expected.real == Approx(independent.real()).margin(1e-9));
       complex_pairs += std::abs(independent.imag()) > 1e-6 ? 1 : 0;
     }
@@ -278,12 +278,12 @@ TEST_CASE("large: the leading eigenvalue is the one of all, real or one of a pai
       INFO(to_string(kind));
       const Network network(spec, kind);
       const Look at(network, b, mu);
-      const bool shown = network.contracting(*at.work, at.slope);
+      const bool shown = network.contracting(*at.work, at.jacobian);
       certified += shown ? 1 : 0;
       // The certificate is a proof: never where an eigenvalue says otherwise; and what the dense one shows is shown.
       if (shown) CHECK(expected.real < 0);
-      if (dense.contracting(*full.work, full.slope)) CHECK(shown);
-      const Leading found = leading_eigenvalue(network, *at.work, mu, at.slope, true);
+      if (dense.contracting(*full.work, full.jacobian)) CHECK(shown);
+      const Leading found = leading_eigenvalue(network, *at.work, mu, at.jacobian, true);
       // Arnoldi's method is asked for 1e-10 of the distance to a shift of some 10 to 100.
       CHECK(found.real == Approx(expected.real).margin(1e-6));
       CHECK(found.bound >= expected.real - 1e-6);
@@ -326,7 +326,7 @@ TEST_CASE("large: the certificate holds exactly where the comparison matrix is a
     b.theta = theta.data();
     b.clamp = levels_of(network, 62);
     Look at(network, b, network.rest());
-    const SlopePattern& pattern = *at.slope.pattern();
+    const JacobianPattern& pattern = *at.jacobian.pattern();
     const auto n = static_cast<Eigen::Index>(pattern.nodes());
     for (std::uint64_t seed = 0; seed < 60; ++seed) {
       // Couplings of either sign; symmetric or skew by turns, columns scaled (which hides dominance), and stronger from seed to seed.
@@ -335,19 +335,19 @@ TEST_CASE("large: the certificate holds exactly where the comparison matrix is a
       for (Eigen::Index i = 0; i < n; ++i) {
         for (std::int32_t p = pattern.begin[static_cast<std::size_t>(i)]; p < pattern.begin[static_cast<std::size_t>(i) + 1]; ++p) {
           const auto place = static_cast<std::size_t>(p);
-          if (pattern.column[place] == i) at.slope.data()[place] = 1;
+          if (pattern.column[place] == i) at.jacobian.data()[place] = 1;
           if (pattern.column[place] <= i) continue;
           const double entry = strength * (0.7 + 0.6 * random.uniform()) * (random.uniform() < 0.5 ? -1 : 1);
-          at.slope.data()[place] = entry;
-          at.slope.data()[pattern.mirror[place]] = skew * entry;
+          at.jacobian.data()[place] = entry;
+          at.jacobian.data()[pattern.mirror[place]] = skew * entry;
         }
       }
       if (seed % 2 == 1) {
         Vector scale(n);
         for (double& x : scale) x = std::exp(random.normal());
-        for (std::size_t p = 0; p < pattern.entries(); ++p) at.slope.data()[p] *= scale[pattern.column[p]];
+        for (std::size_t p = 0; p < pattern.entries(); ++p) at.jacobian.data()[p] *= scale[pattern.column[p]];
       }
-      const Matrix full = at.slope.dense();
+      const Matrix full = at.jacobian.dense();
       Matrix comparison = -full.cwiseAbs();
       comparison.diagonal() = full.diagonal();
       // A matrix with no positive entry beside its diagonal is an M-matrix where all its eigenvalues lie right of 0.
@@ -355,7 +355,7 @@ TEST_CASE("large: the certificate holds exactly where the comparison matrix is a
       const double s = Eigen::SelfAdjointEigenSolver<Matrix>(0.5 * (full + full.transpose()), Eigen::EigenvaluesOnly).eigenvalues().minCoeff();
       if (std::abs(m) < 0.02 || std::abs(s) < 1e-6) continue;  // too close for a rough solution, or for rounding
       INFO(to_string(kind) << ", seed " << seed << ", least eigenvalues " << m << " and " << s);
-      CHECK(network.contracting(*at.work, at.slope) == (m > 0 || s > 0));
+      CHECK(network.contracting(*at.work, at.jacobian) == (m > 0 || s > 0));
       dominated += m > 0 ? 1 : 0;
       definite += m < 0 && s > 0 ? 1 : 0;
       neither += m < 0 && s < 0 ? 1 : 0;
@@ -380,7 +380,7 @@ TEST_CASE("large: what a dense matrix would take is refused with its size") {
   b.theta = theta.data();
   b.clamp = levels_of(network, 1);
   try {
-    network.slope(b, network.rest());
+    network.jacobian(b, network.rest());
     FAIL("nothing was thrown");
   } catch (const std::invalid_argument& error) {
     CHECK_THAT(error.what(), Catch::Contains("39992 x 39992") && Catch::Contains("13 GB") && Catch::Contains("at most 8"));

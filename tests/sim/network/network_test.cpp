@@ -14,7 +14,7 @@ TEST_CASE("dI/dmu agrees with differences of the currents, all laws in one netwo
   const Boundary b = boundary(theta, {1.2, -0.4});
   Vector potential(4);
   potential << 0.3, -0.2, 0.8, 0.1;
-  const Matrix slope = network.slope(b, potential);
+  const Matrix jacobian = network.jacobian(b, potential);
   const auto work = network.workspace();
   network.impose(b, *work);
   const double h = 1e-5;
@@ -25,7 +25,7 @@ TEST_CASE("dI/dmu agrees with differences of the currents, all laws in one netwo
     shifted[j] -= 2 * h;
     network.evaluate(*work, shifted, down, nullptr);
     // F = u - I, so dI/dmu = -dF/dmu; second-order differences err by h^2 = 1e-10 and by rounding, 1e-16/h = 1e-11.
-    CHECK((slope.col(j) + (up - down) / (2 * h)).cwiseAbs().maxCoeff() < 1e-9);
+    CHECK((jacobian.col(j) + (up - down) / (2 * h)).cwiseAbs().maxCoeff() < 1e-9);
   }
 }
 

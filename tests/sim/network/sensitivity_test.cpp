@@ -113,16 +113,16 @@ TEST_CASE("the currents of all nodes add up to the leaks, and so do their deriva
   CHECK((at.by_potential.colwise().sum().transpose() - leaks_by_potential).cwiseAbs().maxCoeff() < 1e-14);
   CHECK((at.by_parameter.colwise().sum().transpose() - leaks_by_parameter).cwiseAbs().maxCoeff() < 1e-14);
   CHECK(at.by_clamp.colwise().sum().cwiseAbs().maxCoeff() < 1e-14);
-  // The free nodes' rows are what the solver calls the currents and their slope.
+  // The free nodes' rows are what the solver calls the currents and their jacobian.
   const auto work = network.workspace();
   network.impose(b, *work);
   Vector unbalanced;
-  Matrix slope;
-  network.evaluate(*work, potential, unbalanced, &slope);
+  Matrix jacobian;
+  network.evaluate(*work, potential, unbalanced, &jacobian);
   for (std::size_t k = 0; k < 4; ++k) {
     const auto i = static_cast<Eigen::Index>(k);
     CHECK(at.current[network.free()[k]] == Approx(-unbalanced[i]).margin(1e-14));
-    CHECK((at.by_potential.row(network.free()[k]) - slope.row(i)).cwiseAbs().maxCoeff() < 1e-13);
+    CHECK((at.by_potential.row(network.free()[k]) - jacobian.row(i)).cwiseAbs().maxCoeff() < 1e-13);
   }
 }
 

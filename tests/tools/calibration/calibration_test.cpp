@@ -440,7 +440,7 @@ TEST_CASE("the fitted twin is an experiment file: its device repeats the log, it
   sim::Boundary boundary;
   boundary.theta = truth.data();
   boundary.clamp = row.clamp;
-  CHECK((run.model->conductance(drive, row.reading) + run.network->slope(boundary, row.reading)).cwiseAbs().maxCoeff() < 1e-7);
+  CHECK((run.model->conductance(drive, row.reading) + run.network->jacobian(boundary, row.reading)).cwiseAbs().maxCoeff() < 1e-7);
   // Calibrated again, nothing is left to find; and a second twin replaces the first.
   TemporaryDirectory directory;
   const std::string path = (directory.path / "again.h5").string();

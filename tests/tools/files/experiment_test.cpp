@@ -317,7 +317,7 @@ kind = "xor"
   }
   CHECK_FALSE(centred);  // and where in it is drawn
   CHECK(refusal(enzyme, {"parameters.Kb.stratified=true"}).find("beside 'uniform'") != std::string::npos);
-  CHECK(refusal(enzyme, {"parameters.Vf.ratio=[0,1]"}).find("relative to an enzyme's Ka") != std::string::npos);
+  CHECK(refusal(enzyme, {"parameters.Vf.ratio=[0,1]"}).find("relative to another parameter of the edge") != std::string::npos);
   CHECK(refusal(enzyme, {"parameters.mu_ref.log-uniform=[0,1]"}).find("either sign") != std::string::npos);
 }
 

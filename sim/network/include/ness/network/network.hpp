@@ -16,7 +16,7 @@
 #include "ness/network/graph.hpp"
 #include "ness/device/vector.hpp"
 #include "ness/network/edge_laws.hpp"
-#include "ness/network/slope.hpp"
+#include "ness/network/jacobian.hpp"
 
 namespace ness::sim {
 
@@ -32,7 +32,7 @@ struct NodeProperties {
 
 struct EdgeProperties {
   Law law = Law::linear;
-  std::array<double, 4> p{};  ///< in the order of law_info(law).names
+  std::array<double, 4> p{};  ///< in the order of EdgeLaw::parameters
 };
 
 struct NetworkSpec {
@@ -67,8 +67,9 @@ const char* to_string(LinearAlgebra algebra);
 
 /// A network compiled for evaluation. Immutable; evaluation is const and thread-safe.
 ///
-/// theta is ordered by law (linear, quantum dot, enzyme: those present), in it by parameter, in it by edge; then the leaks' g and
-/// mu_ref of the free nodes. `d` of quantum dots is present only where an edge of the description has d != 0.
+/// theta is ordered by law (those present, in the order of edge_laws()), in it by parameter, in it by edge; then the leaks' g and mu_ref of
+/// the free nodes. A parameter that is LawParameter::omitted (d of quantum dots) is present only where an edge of the description has another
+/// value than the default.
 class Network {
  public:
   /// Throws std::invalid_argument with NetworkSpec::problem(). `algebra` changes answers by rounding alone.
@@ -82,7 +83,7 @@ class Network {
   std::size_t parameters() const;
   /// How it is solved: never `automatic`.
   LinearAlgebra algebra() const;
-  /// True if every edge is linear: then the relaxation from any start ends in the one steady state.
+  /// True if the law of every edge is linear: then there is one steady state, and a relaxation from any start ends there.
   bool linear() const;
   /// Position in theta of parameter `which` of an edge; -1 where it is not in theta (d).
   std::int64_t edge_parameter(std::size_t edge, std::size_t which) const;
@@ -108,25 +109,25 @@ class Network {
   /// Prepares a workspace for relaxations under a boundary: everything that does not depend on the free potentials. The boundary
   /// must outlive its use.
   void impose(const Boundary& boundary, Workspace& work) const;
-  /// The unbalanced current F = u - I of each free node (zero at a steady state; held nodes: 0), and with `slope` dI/dmu
+  /// The unbalanced current F = u - I of each free node (zero at a steady state; held nodes: 0), and with `jacobian` dI/dmu
   /// [n_free x n_free].
-  void evaluate(Workspace& work, const Vector& potential, Vector& unbalanced, Slope* slope) const;
-  void evaluate(Workspace& work, const Vector& potential, Vector& unbalanced, std::nullptr_t) const { evaluate(work, potential, unbalanced, static_cast<Slope*>(nullptr)); }
-  /// The same with a dense matrix, which of a large network takes Slope::dense's memory.
-  void evaluate(Workspace& work, const Vector& potential, Vector& unbalanced, Matrix* slope) const;
+  void evaluate(Workspace& work, const Vector& potential, Vector& unbalanced, Jacobian* jacobian) const;
+  void evaluate(Workspace& work, const Vector& potential, Vector& unbalanced, std::nullptr_t) const { evaluate(work, potential, unbalanced, static_cast<Jacobian*>(nullptr)); }
+  /// The same with a dense matrix; of a large network it takes the memory that Jacobian::dense states.
+  void evaluate(Workspace& work, const Vector& potential, Vector& unbalanced, Matrix* jacobian) const;
   /// Linear algebra on matrices with the pattern of dI/dmu, in a workspace. factor: false if singular. What cannot be solved is NaN.
   /// Throws std::bad_alloc where a sparse LU's factors need too much memory.
-  bool factor(Workspace& work, const Slope& matrix) const;
+  bool factor(Workspace& work, const Jacobian& matrix) const;
   void solve(const Workspace& work, const Vector& b, Vector& x) const;
   void solve_transposed(const Workspace& work, const Vector& b, Vector& x) const;
   /// True if the flow contracts at a state with this dI/dmu, for any capacities: the symmetric part is positive definite (distances
   /// shrink in the norm of the capacities), or the diagonal dominates after a positive scaling (they shrink in a scaled largest-entry
   /// norm; of a large network also they in a scaled sum of charges). Each proves that all eigenvalues of C^-1 G have negative real
   /// parts. Forgets a factorisation.
-  bool contracting(Workspace& work, const Slope& slope) const;
+  bool contracting(Workspace& work, const Jacobian& jacobian) const;
 
   /// dI/dmu alone, as a dense matrix. Throws std::invalid_argument where that would take more than 8 GB.
-  Matrix slope(const Boundary& boundary, const Vector& potential) const;
+  Matrix jacobian(const Boundary& boundary, const Vector& potential) const;
 
   /// One edge by the scalar law, with all its derivatives; potentials of all nodes in node order.
   EdgeCurrent edge(std::size_t e, const Boundary& boundary, const Vector& node_potential) const;

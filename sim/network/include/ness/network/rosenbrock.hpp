@@ -16,7 +16,7 @@ std::vector<bool> held_nodes(const Network::Workspace& work);
 class Rosenbrock {
  public:
   /// What flows besides the network's own currents: adds to F (units of current), and to dI/dmu where it is asked for.
-  using Extra = std::function<void(const Vector& state, Vector& unbalanced, Slope* slope)>;
+  using Extra = std::function<void(const Vector& state, Vector& unbalanced, Jacobian* jacobian)>;
   Rosenbrock(const Network& network, Network::Workspace& work, Extra extra = {});
 
   /// Starts at a state; the boundary has been imposed on the workspace.
@@ -24,23 +24,23 @@ class Rosenbrock {
   /// One accepted step with a local error of at most `tolerance` (kT) in every potential. False if the step size vanished or the
   /// state is not finite.
   bool step(double tolerance);
-  /// Adds to the state, and steps no longer than `longest` from now on.
+  /// Adds to the state, and limits steps to `longest` (or to an earlier, shorter limit) from now on.
   void kick(const Vector& by, double longest);
-  /// Steps no longer than `longest` from now on, whatever was said before.
+  /// Limits steps to `longest` from now on; replaces an earlier limit.
   void limit(double longest) { longest_ = longest; }
   /// dmu/dt at the state.
   Vector rate() const;
-  /// By which a potential alone would decay, 1/s: the others held.
-  double decay(Eigen::Index k) const { return slope.diagonal(k) / C_[k]; }
+  /// Rate (inverse time) at which this potential alone would decay, the others held.
+  double decay(Eigen::Index k) const { return jacobian.diagonal(k) / C_[k]; }
 
   Vector y;             ///< the state
   Vector unbalanced;    ///< F = C dmu/dt there
-  Slope slope;          ///< dI/dmu there
+  Jacobian jacobian;          ///< dI/dmu there
   double time = 0;
   std::uint32_t evaluations = 0;
 
  private:
-  void evaluate(const Vector& state, Vector& unbalanced, Slope* slope);
+  void evaluate(const Vector& state, Vector& unbalanced, Jacobian* jacobian);
   const Network& network_;
   Network::Workspace& work_;
   Extra extra_;
@@ -48,7 +48,7 @@ class Rosenbrock {
   bool any_enzyme_ = false;
   double h_ = 0, longest_ = 0;
   Vector C_, k1_, k2_, k3_, k4_, stage_, flow_, rhs_, zero_current_;
-  Slope A_;
+  Jacobian A_;
 };
 
 }  // namespace ness::sim

@@ -14,17 +14,20 @@
 
 namespace ness::sim {
 
-/// Relaxations of many samples side by side in vector code, for networks of quantum dots at one temperature with d = 0 that a dense
-/// elimination solves. Every state is judged by the exact law over all edges and certified as the reference solver's are (in single
-/// precision for all slopes that an expansion's error allows, where the exact law's are not needed); what does not converge so, and every
-/// drive that holds nodes, overrides parameters, starts where the device is or from rest at a finite rate, or reads at a time, is left to the
-/// reference solver; so are gradients at readings outside the range of steady states, and at levels and readings beyond 30 kT T.
-/// Potentials differ from the reference solver's by the rounding of sums of currents in the precision, and by the square of the last Newton
-/// correction (in single precision also by as much of it as slopes are off by, 1e-5 kT): at most 2e-5 kT in single precision on networks of
-/// conductances around 1. Which samples are relaxed in one call changes them by as much, the number of threads by nothing.
+/// Relaxations of many samples side by side in vector code. For networks of quantum dots at one temperature with d = 0 that a dense
+/// elimination solves.
+///
+/// Every state is checked with the exact law over all edges and proved stable as the reference solver does (in single precision with
+/// bounds on the error of the slopes where these suffice). The reference solver takes over what does not converge, and every drive that
+/// holds nodes, overrides parameters, starts at the device's present state or from rest at a finite rate, or reads at a stated time; also
+/// gradients at readings outside the range of steady states, and levels and readings beyond 30 kT T.
+///
+/// Potentials differ from the reference solver's by the rounding of sums of currents, and by the square of the last Newton correction (in
+/// single precision also by that correction times the error of the slopes): at most 2e-5 kT in single precision for conductances around 1.
+/// Which samples are relaxed in one call changes them by as much; the number of threads changes nothing.
 enum class Batches : std::uint8_t {
   off,               ///< sample by sample: the reference solver
-  single_precision,  ///< SteadyStateOptions::tolerance counts from 1e-3 kT on: less is below what single precision resolves
+  single_precision,  ///< a SteadyStateOptions::tolerance below 1e-3 kT is taken as 1e-3 kT: single precision resolves no less
   double_precision,
 };
 const char* to_string(Batches batches);
@@ -44,7 +47,7 @@ class Batch;
 class NetworkModel final : public Model {
  public:
   /// With batches gradients are summed in their precision (relative error of the sum at most 3e-5 in single, typically 1e-6; more where
-  /// costates are large). Throws std::invalid_argument where they do not serve the network.
+  /// costates are large). Throws std::invalid_argument for batches of a network they cannot compute.
   explicit NetworkModel(std::shared_ptr<const Network> network, unsigned threads = 0, Batches batches = Batches::off);
   std::size_t free_nodes() const override;
   std::size_t parameters() const override;
@@ -65,13 +68,13 @@ class NetworkModel final : public Model {
   std::shared_ptr<const batches::Batch> batch_;
 };
 
-/// A simulated network. Restores states, reads every free potential, injects at and holds every free node. Of the nodes a drive holds
-/// it tells the current that the holder supplies: I - u, net outgoing current with the leak less what is injected there. Where all
-/// free nodes are held nothing relaxes, and a relaxation is one evaluation. A batch runs on all cores; results come in index order and
-/// do not depend on the number of threads.
+/// A simulated network. It restores states, reads every free potential, and can inject at and hold every free node. For held nodes it
+/// reports the current that the holder supplies: I - u, the net outgoing current (leak included) less what is injected there. Where all free
+/// nodes are held, nothing relaxes and a relaxation is one evaluation. Drives are computed on all cores; results come in index order and do
+/// not depend on the number of threads.
 class Simulation final : public Device {
  public:
-  /// Throws std::invalid_argument: no network, options without a meaning, batches that do not serve the network.
+  /// Throws std::invalid_argument: no network, options out of range, batches for a network they cannot compute.
   explicit Simulation(std::shared_ptr<const Network> network, const SimulationOptions& options = {});
   ~Simulation() override;
   const DeviceInfo& info() const override;

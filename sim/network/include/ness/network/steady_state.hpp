@@ -1,12 +1,13 @@
 // The steady-state solver.
 //
-// Honest first: the state reported is the one that the physical relaxation C dmu/dt = F(mu) from the stated start reaches, its
-// stability has been established, and an iterate is never called a steady state.
+// The state reported is the one that the physical relaxation C dmu/dt = F(mu) reaches from the stated start, and it has been shown to be
+// stable; an iterate that did not converge is never reported as a steady state.
 //
 // The relaxation is followed in time by RODAS3 (Sandu et al. 1997: four stages, order 3(2), L-stable) under error control, with the
 // true, also potential-dependent, capacities. Newton's method takes over only where the flow contracts: at every iterate distances
 // shrink along the flow (Network::contracting: the symmetric part of G is negative definite, or its diagonal dominates), and the total
-// displacement stays below a trust radius. Where that certificate fails at the end the eigenvalues of C^-1 G decide. A relaxation that does not come to rest is examined for a limit cycle before it is called one.
+// displacement stays below a trust radius. Where that certificate fails at the end, the eigenvalues of C^-1 G decide. A relaxation that does
+// not come to rest is reported as a limit cycle only if it returns to the same states several times.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// dI/dmu, the slope of a network's currents, in the form its linear algebra wants.
+// The Jacobian of a network's currents, dI/dmu, in the form in which its linear algebra needs it.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@ namespace ness::sim {
 
 /// Which places of a large network's dI/dmu can differ from zero: those of its edges, both ways, and the diagonal. Compressed rows,
 /// columns ascending in each; the pattern is symmetric.
-struct SlopePattern {
+struct JacobianPattern {
   std::vector<std::int32_t> begin;     ///< [n + 1] where each row begins
   std::vector<std::int32_t> column;    ///< [entries]
   std::vector<std::int32_t> diagonal;  ///< [n] place of each diagonal entry
@@ -21,7 +21,7 @@ struct SlopePattern {
 
   /// From the ends of edges (free indices; parallel edges and both directions may occur). Throws std::invalid_argument where places
   /// outgrow 32 bits.
-  static SlopePattern of(std::size_t n, const std::vector<std::pair<std::uint32_t, std::uint32_t>>& edges);
+  static JacobianPattern of(std::size_t n, const std::vector<std::pair<std::uint32_t, std::uint32_t>>& edges);
   std::size_t nodes() const { return diagonal.size(); }
   std::size_t entries() const { return column.size(); }
   /// Place of the entry (row, column); it must be in the pattern.
@@ -29,12 +29,12 @@ struct SlopePattern {
 };
 
 /// dI/dmu [n_free x n_free] of one network: a dense matrix for a small network, for a large one the values in its fixed pattern.
-class Slope {
+class Jacobian {
  public:
   using Compressed = Eigen::Map<const Eigen::SparseMatrix<double, Eigen::RowMajor, std::int32_t>>;
 
-  Slope() = default;
-  explicit Slope(Matrix full) : full_(std::move(full)) {}
+  Jacobian() = default;
+  explicit Jacobian(Matrix full) : full_(std::move(full)) {}
 
   Eigen::Index size() const { return pattern_ ? static_cast<Eigen::Index>(pattern_->nodes()) : full_.rows(); }
   bool sparse() const { return pattern_ != nullptr; }
@@ -49,18 +49,18 @@ class Slope {
   const Matrix& full() const { return full_; }  ///< of a dense one
   /// As a dense matrix. Throws std::invalid_argument stating the memory where that would be more than 8 GB.
   Matrix dense() const;
-  const std::shared_ptr<const SlopePattern>& pattern() const { return pattern_; }  ///< of a sparse one, else null
+  const std::shared_ptr<const JacobianPattern>& pattern() const { return pattern_; }  ///< of a sparse one, else null
   const std::vector<double>& values() const { return values_; }                    ///< of a sparse one, in the pattern's places
   Compressed compressed() const;                                                   ///< of a sparse one; lives as long as this does
 
-  /// Zero, in the form told.
-  void clear(Eigen::Index n, const std::shared_ptr<const SlopePattern>& pattern);
+  /// All entries zero: of a dense matrix [n x n], or in a pattern where one is given.
+  void clear(Eigen::Index n, const std::shared_ptr<const JacobianPattern>& pattern);
   Matrix& full() { return full_; }
   double* data() { return values_.data(); }
 
  private:
   Matrix full_;
-  std::shared_ptr<const SlopePattern> pattern_;
+  std::shared_ptr<const JacobianPattern> pattern_;
   std::vector<double> values_;
 };
 

@@ -1,4 +1,4 @@
-#include "ness/network/slope.hpp"
+#include "ness/network/jacobian.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -9,7 +9,7 @@
 
 namespace ness::sim {
 
-SlopePattern SlopePattern::of(std::size_t n, const std::vector<std::pair<std::uint32_t, std::uint32_t>>& edges) {
+JacobianPattern JacobianPattern::of(std::size_t n, const std::vector<std::pair<std::uint32_t, std::uint32_t>>& edges) {
   if (2 * edges.size() + n > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {
     throw std::invalid_argument("network: " + std::to_string(edges.size()) + " edges between " + std::to_string(n) + " free nodes; dI/dmu can have at most 2^31 - 1 entries");
   }
@@ -26,7 +26,7 @@ SlopePattern SlopePattern::of(std::size_t n, const std::vector<std::pair<std::ui
     neighbour[next[s]++] = static_cast<std::int32_t>(t);
     neighbour[next[t]++] = static_cast<std::int32_t>(s);
   }
-  SlopePattern pattern;
+  JacobianPattern pattern;
   pattern.begin.reserve(n + 1);
   pattern.begin.push_back(0);
   pattern.column.reserve(neighbour.size());
@@ -46,12 +46,12 @@ SlopePattern SlopePattern::of(std::size_t n, const std::vector<std::pair<std::ui
   return pattern;
 }
 
-std::int32_t SlopePattern::place(std::uint32_t row, std::uint32_t col) const {
+std::int32_t JacobianPattern::place(std::uint32_t row, std::uint32_t col) const {
   const auto from = column.begin() + begin[row], to = column.begin() + begin[row + 1];
   return static_cast<std::int32_t>(std::lower_bound(from, to, static_cast<std::int32_t>(col)) - column.begin());
 }
 
-void Slope::clear(Eigen::Index n, const std::shared_ptr<const SlopePattern>& pattern) {
+void Jacobian::clear(Eigen::Index n, const std::shared_ptr<const JacobianPattern>& pattern) {
   pattern_ = pattern;
   if (pattern_) {
     values_.assign(pattern_->entries(), 0.0);
@@ -60,7 +60,7 @@ void Slope::clear(Eigen::Index n, const std::shared_ptr<const SlopePattern>& pat
   }
 }
 
-void Slope::add_to_diagonal(const Vector& by) {
+void Jacobian::add_to_diagonal(const Vector& by) {
   if (!pattern_) {
     full_.diagonal() += by;
     return;
@@ -68,28 +68,28 @@ void Slope::add_to_diagonal(const Vector& by) {
   for (std::size_t k = 0; k < pattern_->nodes(); ++k) values_[pattern_->diagonal[k]] += by[static_cast<Eigen::Index>(k)];
 }
 
-double Slope::row_magnitude(Eigen::Index k) const {
+double Jacobian::row_magnitude(Eigen::Index k) const {
   if (!pattern_) return full_.row(k).cwiseAbs().sum();
   double sum = 0;
   for (std::int32_t p = pattern_->begin[k]; p < pattern_->begin[k + 1]; ++p) sum += std::abs(values_[p]);
   return sum;
 }
 
-bool Slope::finite() const {
+bool Jacobian::finite() const {
   if (!pattern_) return full_.allFinite();
   return std::all_of(values_.begin(), values_.end(), [](double value) { return std::isfinite(value); });
 }
 
-Slope::Compressed Slope::compressed() const {
+Jacobian::Compressed Jacobian::compressed() const {
   return {size(), size(), static_cast<Eigen::Index>(pattern_->entries()), pattern_->begin.data(), pattern_->column.data(), values_.data()};
 }
 
-Vector Slope::operator*(const Vector& x) const {
+Vector Jacobian::operator*(const Vector& x) const {
   if (!pattern_) return full_ * x;
   return compressed() * x;
 }
 
-Matrix Slope::dense() const {
+Matrix Jacobian::dense() const {
   if (!pattern_) return full_;
   const double gigabytes = 8e-9 * static_cast<double>(size()) * static_cast<double>(size());
   if (gigabytes > 8) {

@@ -1,0 +1,74 @@
+// Which number of a parameter vector is what.
+#include <cmath>
+
+#include "description/network_impl.hpp"
+
+namespace ness::sim {
+
+std::int64_t Network::edge_parameter(std::size_t edge, std::size_t which) const {
+  const std::int64_t offset = impl_->laws[impl_->law_of_edge[edge]].offset[which];
+  return offset < 0 ? -1 : offset + static_cast<std::int64_t>(impl_->place_of_edge[edge]);
+}
+std::size_t Network::leak_g(std::size_t free_index) const { return impl_->leak_offset + free_index; }
+std::size_t Network::leak_mu_ref(std::size_t free_index) const { return impl_->leak_offset + impl_->free.size() + free_index; }
+
+std::vector<ParameterInfo> Network::parameter_info() const {
+  std::vector<ParameterInfo> all;
+  all.reserve(impl_->n_parameters);
+  for (const LawEdges& law : impl_->laws) {
+    for (std::size_t i = 0; i < law.law->parameters.size(); ++i) {
+      if (law.offset[i] < 0) continue;
+      for (const std::uint32_t e : law.edges) {
+        ParameterInfo p;
+        const LawParameter& parameter = law.law->parameters[i];
+        p.kind = parameter.name;
+        p.name = p.kind + "[" + std::to_string(e) + "]";
+        p.unit = parameter.unit;
+        p.scale = parameter.sign == Sign::any ? Scale::linear : Scale::log;
+        if (parameter.sign != Sign::any) p.range.low = 0;
+        // An inhibition constant at infinity has no logarithm to step.
+        p.trainable = std::isfinite(impl_->spec.edges[e].p[i]);
+        p.edge = e;
+        all.push_back(std::move(p));
+      }
+    }
+  }
+  for (const bool conductance : {true, false}) {
+    for (const std::uint32_t k : impl_->free) {
+      ParameterInfo p;
+      p.kind = conductance ? "g" : "mu_ref";
+      p.name = p.kind + "[" + std::to_string(k) + "]";
+      p.unit = conductance ? "1" : "kT";
+      if (conductance) {
+        p.scale = Scale::log;
+        p.range.low = 0;
+      }
+      p.node = k;
+      all.push_back(std::move(p));
+    }
+  }
+  return all;
+}
+
+Vector Network::theta() const {
+  Vector theta(static_cast<Eigen::Index>(impl_->n_parameters));
+  for (const LawEdges& law : impl_->laws) {
+    for (std::size_t i = 0; i < law.law->parameters.size(); ++i) {
+      if (law.offset[i] < 0) continue;
+      for (std::size_t k = 0; k < law.count(); ++k) theta[law.offset[i] + static_cast<std::int64_t>(k)] = impl_->spec.edges[law.edges[k]].p[i];
+    }
+  }
+  for (std::size_t k = 0; k < impl_->free.size(); ++k) {
+    theta[static_cast<Eigen::Index>(leak_g(k))] = impl_->spec.nodes[impl_->free[k]].g;
+    theta[static_cast<Eigen::Index>(leak_mu_ref(k))] = impl_->spec.nodes[impl_->free[k]].mu_ref;
+  }
+  return theta;
+}
+
+Vector Network::rest() const {
+  Vector rest(static_cast<Eigen::Index>(impl_->free.size()));
+  for (std::size_t k = 0; k < impl_->free.size(); ++k) rest[static_cast<Eigen::Index>(k)] = impl_->spec.nodes[impl_->free[k]].mu_init;
+  return rest;
+}
+
+}  // namespace ness::sim
