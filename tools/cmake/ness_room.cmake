@@ -1,11 +1,12 @@
-# ness_room(NAME [FOLDER folder] [PUBLIC targets..] [PRIVATE targets..] [PRECOMPILED headers..] [INTERNAL])
+# ness_room(NAME [FOLDER folder] [PUBLIC targets..] [PRIVATE targets..] [PRECOMPILED] [INTERNAL])
 #
 # A room of the house: the library of all sources below FOLDER (by default NAME), with its public headers under
 # FOLDER/include/ness/NAME. Target ness_NAME, alias and export ness::NAME. Private headers are included by their path from
-# the room. INTERNAL: static and not installed, for the command and the tests.
+# the room. PRECOMPILED: its sources read the header that all rooms share. INTERNAL: static and not installed, for the command
+# and the tests.
 # BUILD_SHARED_LIBS decides between shared and static, as everywhere in CMake.
 function(ness_room name)
-  cmake_parse_arguments(arg "INTERNAL" "FOLDER" "PUBLIC;PRIVATE;PRECOMPILED" ${ARGN})
+  cmake_parse_arguments(arg "INTERNAL;PRECOMPILED" "FOLDER" "PUBLIC;PRIVATE" ${ARGN})
   if(NOT arg_FOLDER)
     set(arg_FOLDER ${name})
   endif()
@@ -23,7 +24,9 @@ function(ness_room name)
   target_compile_options(ness_${name} PRIVATE ${ness_warnings} ${ness_arithmetic})
   target_sources(ness_${name} PUBLIC FILE_SET HEADERS BASE_DIRS ${arg_FOLDER}/include FILES ${headers})
   target_include_directories(ness_${name} PRIVATE ${arg_FOLDER})
-  target_precompile_headers(ness_${name} PRIVATE ${arg_PRECOMPILED})
+  if(arg_PRECOMPILED)
+    target_precompile_headers(ness_${name} REUSE_FROM ness_precompiled)
+  endif()
   target_link_libraries(ness_${name} PUBLIC ${arg_PUBLIC} PRIVATE ${arg_PRIVATE})
   if(NOT arg_INTERNAL)
     install(TARGETS ness_${name} EXPORT ness-targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}

@@ -1,30 +1,27 @@
 #include "messages.hpp"
 
+#include <cstdio>
 #include <cstdlib>
-
-#include <spdlog/sinks/stdout_sinks.h>
-#include <spdlog/spdlog.h>
-
-#include <memory>
 
 namespace ness {
 
-void start_messages() {
-  auto logger = std::make_shared<spdlog::logger>("ness", std::make_shared<spdlog::sinks::stderr_sink_mt>());
-  logger->set_pattern("ness: %v");
-  spdlog::set_default_logger(std::move(logger));
-}
+namespace {
 
-void inform(const std::string& message) { spdlog::info("{}", message); }
+// One call a message: lines of several threads do not mix.
+void say(const std::string& message) { std::fputs(("ness: " + message + "\n").c_str(), stderr); }
 
-void warn(const std::string& message) { spdlog::warn("warning: {}", message); }
+}  // namespace
+
+void inform(const std::string& message) { say(message); }
+
+void warn(const std::string& message) { say("warning: " + message); }
 
 void complain(const std::string& message) {
   std::string line = message;
   for (char& c : line) {
     if (c == '\n') c = ' ';
   }
-  spdlog::error("{}", line);
+  say(line);
 }
 
 std::string called() {

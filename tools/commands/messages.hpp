@@ -5,8 +5,6 @@
 
 namespace ness {
 
-/// Call once, first.
-void start_messages();
 void inform(const std::string& message);
 void warn(const std::string& message);
 /// An error, on one line.

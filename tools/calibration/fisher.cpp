@@ -1,0 +1,27 @@
+// Apart: Eigen's singular values take as long to compile as all else in this room.
+#include "fisher.hpp"
+
+#include <Eigen/QR>
+#include <Eigen/SVD>
+#include <algorithm>
+
+namespace ness {
+
+Fisher fisher_of(const Matrix& jacobian, double largest) {
+  const Eigen::Index p = jacobian.cols();
+  const Matrix R =
+      jacobian.rows() > p
+          ? Matrix(
+                Eigen::HouseholderQR<Matrix>(jacobian).matrixQR().topRows(p).triangularView<Eigen::Upper>())
+          : jacobian;
+  const Eigen::BDCSVD<Matrix> svd(R, Eigen::ComputeFullV);
+  Fisher fisher;
+  fisher.directions = svd.matrixV();
+  fisher.singular = Vector::Zero(p);
+  fisher.singular.head(svd.singularValues().size()) = svd.singularValues();
+  const double least = std::max(negligible * fisher.singular[0], 1 / largest);
+  while (fisher.rank < p && fisher.singular[fisher.rank] > least) ++fisher.rank;
+  return fisher;
+}
+
+}  // namespace ness
