@@ -1,5 +1,5 @@
 # Sourced by tools/run and tools/test: installs what is missing and builds.
-# ness_packages PART..: installs the packages of these parts of tools/packages (run, test) that are not there, without asking.
+# ness_packages PART..: installs the packages of these parts of tools/packages that are not there, without asking.
 # ness_build PRESET TESTS [TARGET..]: configures, with the tests if TESTS is ON, and builds; says how far it is.
 
 ness_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
