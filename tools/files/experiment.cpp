@@ -366,9 +366,7 @@ void read_solver(Keys& keys, Experiment& experiment) {
   if (const auto transient = keys.inner("transient", about_transient)) read_transient(*transient, options.transient);
   keys.require(options.steady_state.problem());
   const About about{"", "instruction set of the arithmetic, such as `AVX2`; where it is not given the best this machine has"};
-  if (keys.text("vector_target", experiment.vector_target, about)) {
-    keys.require(vector_target_problem(experiment.vector_target));
-  }
+  keys.text("vector_target", experiment.vector_target, about);
 }
 
 void read_log(Keys& keys, LogOptions& options) {
@@ -501,7 +499,14 @@ Experiment bind(Document document, const std::string& path, const LoadOptions& o
   read_section(root, "budget",
                [&](Table& table) { read_budget(table, root.table("training"), experiment.training, others); });
   read_section(root, "device", [&](Table& table) { read_device(table, experiment); });
-  read_section(root, "solver", [&](Table& table) { read_solver(table, experiment); });
+  read_section(root, "solver", [&](Table& table) {
+    read_solver(table, experiment);
+    std::string& target = experiment.vector_target;
+    if (target.empty()) return;
+    // Of an earlier program or another machine: with equal bits where that can be, else with the best there is.
+    if (options.other_targets && !vector_target_problem(target).empty()) target = sim::equal_vector_target(target);
+    else table.require(vector_target_problem(target));
+  });
   read_section(root, "log", [&](Table& table) { read_log(table, experiment.log); });
   read_section(root, "evaluation", [&](Table& table) { read_evaluation(table, experiment); });
   experiment.network = read_network(root, places.directory, document);

@@ -36,6 +36,7 @@ Experiment experiment_of(const LogReader& log, LoadOptions options) {
     throw LogError(log.path() + ": holds no experiment text: it was not made by `ness train`, and its run cannot be rebuilt");
   }
   options.other_kinds = true;
+  options.other_targets = true;
   return experiment_from_text(log.header().experiment, log.path() + " (its experiment)", options);
 }
 

@@ -22,6 +22,8 @@ expected = json.loads((corpus / "expected.json").read_text())
 directory = tempfile.TemporaryDirectory(prefix="ness-corpus-")
 root = pathlib.Path(directory.name)
 FORCE = ["--set", "solver.vector_target=AVX2"]
+# Inputs that rise at a rate were followed by CVODE, and are by RODAS: within the tolerance of either, 1e-8, not bit for bit.
+FOLLOWED = {"ramped"}
 TOLERANCE = 1e-6  # of numbers where the vector target differs: rounding errors, grown over a few steps
 faults, remarks = [], []
 
@@ -115,7 +117,7 @@ def check_training(name, entry, where, exact):
     if exact:
         again = answer(where, *entry["command"], "--log", "again.h5", "-q")
         if again is not None:
-            compare(f"{name} trained again", entry["trained"], again, exact)
+            compare(f"{name} trained again", entry["trained"], again, name not in FOLLOWED)
     if "calibrated" in entry:
         found = answer(where, "calibrate", f"{name}.h5", "--rows", entry["calibrated"]["rows"])
         if found is not None:

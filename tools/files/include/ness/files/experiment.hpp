@@ -80,6 +80,8 @@ struct LoadOptions {
   /// Experiment::notes; else it is refused. For logs, since such keys were passed over when the first were written, and to load one
   /// file with several kinds.
   bool other_kinds = false;
+  /// A vector target that this program or machine lacks is replaced by one of equal bits, or the best; else it is refused. For logs.
+  bool other_targets = false;
   KindTables kinds = {};
 };
 
