@@ -4,7 +4,7 @@
 namespace ness::sim {
 
 namespace {
-constexpr Law table[] = {Law::linear, Law::quantum_dot, Law::enzyme, hopping_row};
+constexpr Law table[] = {Law::linear, Law::quantum_dot, Law::enzyme, hopping_law};
 }  // namespace
 
 std::span<const Law> edge_laws() { return table; }
