@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "ness/files/network_platform.hpp"
 #include "ness/calibration/calibration.hpp"
 #include "ness/runs/logged_run.hpp"
 #include "ness/record/recorder.hpp"
@@ -24,7 +25,7 @@ using nlohmann::json;
 
 json one_seed(ness::Experiment experiment, std::uint64_t seed, std::uint64_t rows, const std::string& scratch) {
   experiment.seed = seed;
-  experiment.simulation.threads = 1;
+  experiment.threads = 1;
   ness::Run run = ness::prepare(experiment);
   if (!run.noisy) throw std::invalid_argument("expected [device] variation and read_noise");
   const std::string path = scratch + "/calibrate-" + std::to_string(seed) + ".h5";
@@ -41,7 +42,7 @@ json one_seed(ness::Experiment experiment, std::uint64_t seed, std::uint64_t row
   const ness::CalibrationData data = ness::calibration_data(log, experiment, run, rows);
   ness::CalibrationOptions options;
   options.threads = 1;
-  const ness::Calibration found = ness::calibrate(*run.network, experiment.simulation.steady_state, data, {}, options);
+  const ness::Calibration found = ness::calibrate(*network_of(run.platform), network_description(experiment).simulation.steady_state, data, {}, options);
   const ness::Vector truth = run.noisy->variation();
   json line = {{"seed", seed}, {"rows", data.rows.size()}, {"converged", found.converged}, {"left_out", found.left_out.size()}, {"chi_squared", found.chi_squared},
                {"rank", found.rank}, {"noise", found.noise}, {"rounds", found.rounds}};

@@ -13,6 +13,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "ness/files/network_platform.hpp"
 #include "ness/files/experiment.hpp"
 #include "ness/runs/run.hpp"
 
@@ -28,17 +29,17 @@ json evaluated(ness::Device& device, const ness::Vector& theta, const ness::Data
 
 // Edges with a negative differential conductance, source or drain side, at one of the training states: NDC in the sense of Eq. 9.
 std::size_t ndc_edges(const ness::Run& run, ness::Device& device, const ness::Vector& theta, const ness::Task& task) {
-  std::vector<bool> ndc(run.network->spec().edges.size(), false);
+  std::vector<bool> ndc(network_of(run.platform)->spec().edges.size(), false);
   ness::Drive drive;
   drive.theta = ness::Parameters::of(theta);
   for (std::uint64_t i = 0; i < task.train.size(); ++i) {
     drive.clamp = task.train.pattern(i);
     const ness::Relaxation row = device.relax(drive);
     ness::Vector scratch;
-    const ness::sim::Boundary boundary = ness::sim::boundary_of(*run.network, drive, scratch);
-    const ness::Vector mu = run.network->node_potentials(boundary, row.potential);
+    const ness::sim::Boundary boundary = ness::sim::boundary_of(*network_of(run.platform), drive, scratch);
+    const ness::Vector mu = network_of(run.platform)->node_potentials(boundary, row.potential);
     for (std::size_t e = 0; e < ndc.size(); ++e) {
-      const ness::sim::EdgeCurrent I = run.network->edge(e, boundary, mu);
+      const ness::sim::EdgeCurrent I = network_of(run.platform)->edge(e, boundary, mu);
       if (I.by_source < 0 || I.by_target > 0) ndc[e] = true;
     }
   }
@@ -47,7 +48,7 @@ std::size_t ndc_edges(const ness::Run& run, ness::Device& device, const ness::Ve
 
 json one_seed(ness::Experiment experiment, std::uint64_t seed) {
   experiment.seed = seed;
-  experiment.simulation.threads = 1;
+  experiment.threads = 1;
   ness::Run run = ness::prepare(experiment);
   const ness::Task& task = *experiment.task;
   ness::Trainer trainer(run.device(), *run.estimator, task, *run.space, experiment.optimizer, run.training);

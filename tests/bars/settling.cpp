@@ -63,7 +63,7 @@ int main(int argc, char** argv) {
     drive.theta = Parameters::of(twin.theta);
     const auto slowest = [&](std::uint64_t row, Vector& potential) {
       drive.clamp = {experiment.task->train.inputs, row};
-      potential = twin.simulation->relax(drive).potential;
+      potential = twin.platform.device->relax(drive).potential;
       return Eigen::EigenSolver<Matrix>(twin.model->conductance(drive, potential), false).eigenvalues().real().cwiseAbs().minCoeff();
     };
     Vector exact;

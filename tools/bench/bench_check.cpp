@@ -7,7 +7,6 @@
 #include <map>
 
 #include "ness/files/line_elements.hpp"
-#include "ness/network/simulation.hpp"
 
 namespace ness {
 
@@ -92,9 +91,7 @@ WiringCheckOptions check_options(const BenchFile& file, const DeviceInfo& bench)
   return options;
 }
 
-WiringReport check_bench(const BenchFile& file, Device& bench, std::shared_ptr<const sim::Network> network, std::stop_token stop) {
-  const Vector theta = network->theta();
-  sim::Simulation twin(std::move(network));
+WiringReport check_bench(const BenchFile& file, Device& bench, Device& twin, const Vector& theta, std::stop_token stop) {
   return check_wiring(bench, twin, theta, check_options(file, bench.info()), stop);
 }
 

@@ -147,9 +147,10 @@ std::unique_ptr<drivers::Levels> make_levels(const BenchFile& file, BenchSession
   return std::make_unique<drivers::Levels>(std::move(instruments.drivers), std::move(channels), limits, sessions.clock());
 }
 
-BenchDevice make_bench(const BenchFile& file, DeviceKind kind, const sim::Network& network, const DeviceInfo& info, Transcript transcript) {
+BenchDevice make_bench(const BenchFile& file, DeviceKind kind, const Sample& sample, Transcript transcript) {
+  const DeviceInfo& info = sample.info;
   BenchDevice device;
-  device.sessions = std::make_unique<BenchSessions>(file, kind, &network.spec(), std::move(transcript));
+  device.sessions = std::make_unique<BenchSessions>(file, kind, sample.network, std::move(transcript));
   Instruments instruments(file);
   for (std::size_t i = 0; i < file.instruments.size(); ++i) instruments.add(file, i, *device.sessions);
   const std::vector<std::size_t>& position = instruments.position;
@@ -163,7 +164,6 @@ BenchDevice make_bench(const BenchFile& file, DeviceKind kind, const sim::Networ
   };
   std::map<std::string, std::uint32_t> parameters;
   for (const ParameterInfo& parameter : info.parameters) parameters.emplace(parameter.name, static_cast<std::uint32_t>(parameters.size()));
-  const Vector constants = network.theta();
   std::map<std::string, std::size_t> channel_of;  // of each wire that has a level
   for (const BenchWire& wire : file.wiring) {
     const BenchInstrument& instrument = file.instruments[wire.instrument];
@@ -193,7 +193,7 @@ BenchDevice make_bench(const BenchFile& file, DeviceKind kind, const sim::Networ
       if (wire.nudge) {
         const std::uint32_t node = static_cast<std::uint32_t>(info.parameters[found->second].node);
         const auto g = parameters.find("g[" + std::to_string(node) + "]");
-        settings.nudges.push_back({node, found->second, constants[static_cast<Eigen::Index>(g->second)], *wire.nudge});
+        settings.nudges.push_back({node, found->second, sample.theta[static_cast<Eigen::Index>(g->second)], *wire.nudge});
       }
     }
     channel_of.emplace(wire.name, settings.channels.size());
@@ -210,7 +210,7 @@ BenchDevice make_bench(const BenchFile& file, DeviceKind kind, const sim::Networ
   }
   DeviceInfo described = info;
   described.identity = identity_of(file, kind);
-  device.bench = std::make_unique<drivers::Bench>(described, constants, std::move(instruments.drivers), std::move(settings), device.sessions->clock());
+  device.bench = std::make_unique<drivers::Bench>(described, sample.theta, std::move(instruments.drivers), std::move(settings), device.sessions->clock());
   return device;
 }
 

@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "ness/calibration/calibration.hpp"
+#include "ness/files/network_platform.hpp"
 #include "ness/runs/logged_run.hpp"
 #include "ness/device/digest.hpp"
 #include "ness/device/error.hpp"
@@ -138,7 +139,9 @@ CalibrationData calibration_data(const LogReader& log, const Experiment& experim
     throw LogError(log.path() + ": its rows hold the outputs alone (log.rows = \"outputs\"); a calibration needs the potentials of all nodes that were read");
   }
   const DeviceInfo& info = log.header().info;
-  const sim::Network& network = *run.network;
+  const std::shared_ptr<const sim::Network> built = network_of(run.platform);
+  if (!built) throw std::invalid_argument(log.path() + ": was recorded on another platform than a network, and only networks can be calibrated");
+  const sim::Network& network = *built;
   const auto sets = pattern_sets(*experiment.task);
   check_fit(log, network, sets);
 

@@ -7,6 +7,7 @@
 #include "command.hpp"
 #include "report.hpp"
 #include "common_options.hpp"
+#include "ness/files/network_platform.hpp"
 #include "ness/runs/evaluations.hpp"
 #include "ness/runs/logged_run.hpp"
 #include "messages.hpp"
@@ -148,9 +149,11 @@ int calibrate_log(const CalibrateOptions& options, const Command& command) {
   if (data.unknown_theta > 0) warn(grouped(data.unknown_theta) + " relaxations are not used: the log holds only digests of their parameters (log.full_theta)");
   CalibrationOptions fit = options.fit;
   fit.threads = options.threads;
+  const NetworkDescription& described = network_description(experiment);
+  const std::shared_ptr<const sim::Network> network = network_of(run.platform);
   Calibration found;
   try {
-    found = calibrate(*run.network, experiment.simulation.steady_state, data, experiment.twin, fit, command.stop);
+    found = calibrate(*network, described.simulation.steady_state, data, experiment.twin, fit, command.stop);
   } catch (const Cancelled&) {
     throw;
   } catch (const std::runtime_error& error) {
@@ -164,7 +167,7 @@ int calibrate_log(const CalibrateOptions& options, const Command& command) {
     warn(std::string("what the twin leaves unexplained is ") + times + " times the standard errors in the log: the device is off in ways that are not fitted" +
          (options.fit.gains && options.fit.inputs ? "" : " (inputs: --inputs, readings: --gains)") + ", or noise is made by what is imposed; the intervals take it for noise of the readings, from row to row");
   }
-  if (!options.out.empty()) write_text_file(options.out, twin_text(experiment, *run.network, data, found, options.fit, options.log));
+  if (!options.out.empty()) write_text_file(options.out, twin_text(experiment, *network, data, found, options.fit, options.log));
   tell(found, data, options);
   return found.converged ? ExitCode::success : ExitCode::failure;
 }

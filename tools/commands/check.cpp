@@ -10,7 +10,7 @@
 #include "live_bench.hpp"
 #include "messages.hpp"
 #include "ness/device/error.hpp"
-#include "ness/network/simulation.hpp"
+#include "ness/files/network_platform.hpp"
 #include "ness/runs/progress.hpp"
 
 namespace ness {
@@ -84,16 +84,21 @@ void print(const WiringReport& report) {
 int check(const CheckOptions& options, const Command& command) {
   if (options.device == DeviceKind::simulation) throw std::invalid_argument("a simulation has no cables to check; expected --device bench or emulated");
   const BenchFile file = load_bench(options.bench, options.set);
-  std::shared_ptr<const sim::Network> network;
+  Platform expected;
   if (!options.experiment.empty()) {
     const Experiment experiment = load_experiment(options.experiment);
-    network = std::make_shared<sim::Network>(drawn(experiment.network, experiment.parameters, experiment.seed));
+    expected = experiment.platform->made(experiment.seed, experiment.threads);
+    if (!expected.device) throw std::invalid_argument(options.experiment + ": what it describes cannot be simulated, so a bench cannot be checked against it");
   } else if (file.emulation) {
-    network = std::make_shared<sim::Network>(file.emulation->network);
+    NetworkDescription described;
+    described.network = file.emulation->network;
+    expected = described.made(0, 0);
   } else {
     throw FileError(file.path + ": expected --experiment FILE, or a table [emulation]: which network should this be?");
   }
-  BenchDevice device = make_bench(file, options.device, *network, sim::Simulation(network).info());
+  const std::shared_ptr<const sim::Network> network = network_of(expected);
+  const sim::NetworkSpec* sample = network ? &network->spec() : nullptr;
+  BenchDevice device = make_bench(file, options.device, {expected.info, expected.theta, sample});
   drivers::Bench& bench = *device.bench;
   const LiveBench live(command, options.device == DeviceKind::bench);
   WiringReport report;
@@ -101,7 +106,7 @@ int check(const CheckOptions& options, const Command& command) {
   try {
     bench.start(command.stop);
     const double begin = device.sessions->clock()->now();
-    report = check_bench(file, bench, network, command.stop);
+    report = check_bench(file, bench, *expected.device, expected.theta, command.stop);
     seconds = device.sessions->clock()->now() - begin;
   } catch (const Cancelled&) {
     if (const SafeReport safe = bench.make_safe(safe_budget, SafeProfile::cancel); !safe.safe) throw std::runtime_error("stopped on request; " + safe.message());

@@ -28,7 +28,7 @@ struct CommonOptions {
   Experiment recorded(const LogReader& log, const LoadOptions& load) const;
   /// `experiment` with --threads.
   Experiment with_threads(Experiment experiment) const {
-    if (threads > 0) experiment.simulation.threads = threads;
+    if (threads > 0) experiment.threads = threads;
     return experiment;
   }
 };

@@ -163,6 +163,10 @@ struct Leaving {
 void start(Run& run, const TrainOptions& options, const Command& command) {
   if (!run.bench.bench) return;
   if (options.check) {
+    if (!run.platform.device) {
+      throw std::invalid_argument(options.experiment + ": what it describes cannot be simulated, so " + options.bench +
+                                  " cannot be checked against it; --no-check trains without");
+    }
     const DeviceInfo& info = run.bench.bench->info();
     if (const std::string problem = check_options(run.bench.sessions->file(), info).problem(info); !problem.empty()) throw std::invalid_argument(options.bench + ": it cannot be checked: " + problem);
   }
@@ -180,7 +184,7 @@ void require_right_bench(Run& run, const TrainOptions& options, const Command& c
   Device& bench = *run.bench.bench;
   WiringReport report;
   try {
-    report = check_bench(file, bench, run.network, command.stop);
+    report = check_bench(file, bench, *run.platform.device, run.platform.theta, command.stop);
   } catch (const Cancelled&) {
     leave(bench, SafeProfile::cancel);
     throw;

@@ -8,7 +8,7 @@
 #include "bind_task.hpp"
 #include "line_element_keys.hpp"
 #include "ness/files/bench_keys.hpp"
-#include "ness/files/experiment.hpp"
+#include "ness/files/network_platform.hpp"
 #include "ness/files/line_elements.hpp"
 #include "ness/files/nearest.hpp"
 #include "ness/device/error.hpp"
@@ -474,7 +474,7 @@ std::optional<EmulationOptions> read_emulation(Table& root, const std::string& d
     options.network = network_from_json(text_of_file(file, "a network file (JSON)"), file);
   } else {
     const Experiment described = load_experiment(path_from(directory, experiment));
-    options.network = drawn(described.network, described.parameters, described.seed);
+    options.network = network_description(described).drawn(described.seed);
   }
   return options;
 }

@@ -3,159 +3,28 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <functional>
 #include <stdexcept>
 
 #include "bind_task.hpp"
 #include "bind_training.hpp"
 #include "ness/files/nearest.hpp"
 #include "ness/device/error.hpp"
-#include "ness/network/vector_target.hpp"
-#include "ness/files/network_file.hpp"
+#include "ness/files/parameter_rules.hpp"
 #include "ness/files/text_file.hpp"
 
 namespace ness {
 
 namespace {
 
-// ---- the network ---------------------------------------------------------------------------------------------------------
-
-using NodeChange = std::function<void(sim::NodeProperties&)>;
-
-/// `apply` makes a change to every node the table speaks of.
-void read_node_properties(Keys& keys, const std::function<void(const NodeChange&)>& apply) {
-  const auto bind = [&](const std::string& key, double sim::NodeProperties::* member, Number must_be,
-                        const About& about) {
-    double value = sim::NodeProperties{}.*member;
-    if (keys.number(key, value, must_be, about)) apply([&](sim::NodeProperties& node) { node.*member = value; });
-  };
-  bind("capacity", &sim::NodeProperties::capacity, Number::positive, {"", "charge a unit of potential; the volume, where an enzyme's edge ends"});
-  bind("T", &sim::NodeProperties::T, Number::positive, {"", "relative temperature of the node"});
-  bind("mu0", &sim::NodeProperties::mu0, Number::finite, {"kT", "standard potential"});
-  bind("mu_init", &sim::NodeProperties::mu_init, Number::finite, {"kT", "potential at rest, where relaxations begin"});
-}
-
-/// [network.nodes]: properties of all nodes, refined in [network.nodes.layer-1] and [network.nodes.node-3].
-void read_nodes(Table& network, sim::NetworkSpec& spec) {
-  std::optional<Table> table = network.table("nodes");
-  if (!table) return;
-  read_node_properties(*table, [&](const auto& change) {
-    for (sim::NodeProperties& node : spec.nodes) change(node);
-  });
-  const std::vector<std::string> refinements = table->other_tables();
-  // Layers before nodes, so that the narrower one has the last word.
-  for (const std::string prefix : {"layer-", "node-"}) {
-    for (const std::string& name : refinements) {
-      if (!name.starts_with(prefix)) continue;
-      Table inner = *table->table(name);
-      bool any = false;
-      read_node_properties(inner, [&](const auto& change) {
-        for (std::size_t k = 0; k < spec.nodes.size(); ++k) {
-          if (name == prefix + std::to_string(prefix == "layer-" ? spec.graph.nodes[k].layer : k)) {
-            change(spec.nodes[k]);
-            any = true;
-          }
-        }
-      });
-      inner.finish();
-      if (!any) inner.fail("", "names no " + prefix.substr(0, prefix.size() - 1) + " of this network, or says nothing of it");
-    }
-  }
-  table->finish();
-}
-
-constexpr About about_law{"", "of the edges: `linear`, `quantum-dot` or `enzyme`; or one for each layer of edges"};
-
-std::vector<sim::Law> read_laws(Table& network, std::size_t edge_layers) {
-  std::vector<std::string> names;
-  if (!network.texts("law", names, about_law)) network.fail("", "expected law = " + sim::law_names());
-  if (names.size() != 1 && names.size() != edge_layers) {
-    network.fail("law", "expected one law, or one for each of the " + std::to_string(edge_layers) + " layers of edges, found " +
-                            std::to_string(names.size()));
-  }
-  std::vector<sim::Law> laws;
-  for (std::size_t i = 0; i < edge_layers; ++i) {
-    try {
-      laws.push_back(sim::law_of(names[names.size() == 1 ? 0 : i]));
-    } catch (const std::invalid_argument& error) {
-      network.fail("law", error.what());
-    }
-  }
-  return laws;
-}
-
-sim::NetworkSpec layered_network(Table& network, const std::vector<std::uint32_t>& layers) {
-  sim::NetworkSpec spec;
-  try {
-    spec.graph = layered(layers);
-  } catch (const std::invalid_argument& error) {
-    network.fail("layers", error.what());
-  }
-  spec.nodes.resize(spec.graph.nodes.size());
-  spec.edges.resize(spec.graph.edges.size());
-  const std::vector<sim::Law> laws = read_laws(network, layers.size() - 1);
-  for (std::size_t e = 0; e < spec.edges.size(); ++e) {
-    spec.edges[e].law = laws[spec.graph.edges[e].layer - 1];
-    spec.edges[e].p = spec.edges[e].law->defaults();
-  }
-  return spec;
-}
-
-/// What [network] is made from: one of the three.
-struct NetworkSource {
-  std::vector<std::uint32_t> layers;
-  std::string file, json;
-  bool has_layers = false, has_file = false, has_json = false;
-};
-
-void read_network_source(Keys& keys, NetworkSource& from) {
-  from.has_layers = keys.wholes(
-      "layers", from.layers, {"", "nodes of each layer, the input (clamped) first, the output last, joined layer by layer"});
-  from.has_file = keys.text("file", from.file, {"", "instead of `layers` and `law`: a network file, as `ness solve` reads it"});
-  from.has_json = keys.text("json", from.json, {"", "a network file's text, as logs hold it instead of `file`"});
-}
-
-void read_units(Keys& keys, sim::NetworkSpec& spec) {
-  keys.number("kT", spec.kT, Number::positive, {"", "thermal energy at T = 1, in the unit of potentials"});
-  keys.number("c_ref", spec.c_ref, Number::positive, {"", "reference concentration (enzymes)"});
-}
-
-sim::NetworkSpec read_network(Table& root, const std::string& directory, Document& document) {
-  std::optional<Table> network = root.table("network");
-  if (!network) root.fail("", "expected a table [network] with 'layers' and 'law', or 'file'");
-  NetworkSource from;
-  read_network_source(*network, from);
-  if (from.has_layers + from.has_file + from.has_json != 1) {
-    network->fail("", "expected either 'layers' (with 'law') or 'file', the name of a network file (JSON)");
-  }
-  sim::NetworkSpec spec;
-  if (from.has_layers) {
-    spec = layered_network(*network, from.layers);
-  } else {
-    const std::string path = from.has_file ? path_from(directory, from.file) : network->dotted("json");
-    if (from.has_file) {
-      from.json = text_of_file(path, "a network file (JSON)");
-      // So that the text in the log is the whole experiment.
-      document.erase("network.file");
-      document.set_text("network.json", from.json);
-    }
-    spec = network_from_json(from.json, path);
-  }
-  read_units(*network, spec);
-  read_nodes(*network, spec);
-  network->finish();
-  return spec;
-}
-
-void check_shapes(Table& root, const Experiment& experiment) {
-  std::size_t inputs = 0;
-  for (const GraphNode& node : experiment.network.graph.nodes) inputs += node.clamped;
+/// The system's inputs and outputs have to be those of the task.
+void check_shapes(Table& root, const PlatformEntry& platform, const Experiment& experiment) {
+  const std::string name(platform.name), key(platform.size_key);
+  const std::size_t inputs = experiment.platform->inputs(), outputs = experiment.platform->outputs();
   const Dataset& train = experiment.task->train;
-  const std::size_t outputs = experiment.network.graph.outputs.size();
   const std::string of_task = "of task '" + experiment.task->name + "'";
   if (train.inputs && train.inputs->width() != inputs) {
-    root.table("network")->fail("layers", "the network has " + std::to_string(inputs) + " clamped nodes, but the patterns " +
-                                              of_task + " have " + std::to_string(train.inputs->width()) + " levels");
+    root.table(name)->fail(key, "the " + name + " has " + std::to_string(inputs) + " inputs, but the patterns " + of_task + " have " +
+                                    std::to_string(train.inputs->width()) + " levels");
   }
   const std::size_t target = experiment.task->loss->target_size(outputs);
   bool fits = static_cast<std::size_t>(train.targets.cols()) == target;
@@ -166,8 +35,7 @@ void check_shapes(Table& root, const Experiment& experiment) {
     wanted = "at least " + std::to_string(classes);
   }
   if (!fits) {
-    root.table("network")->fail(
-        "layers", "the network has " + std::to_string(outputs) + " outputs, but the targets " + of_task + " need " + wanted);
+    root.table(name)->fail(key, "the " + name + " has " + std::to_string(outputs) + " outputs, but the targets " + of_task + " need " + wanted);
   }
 }
 
@@ -319,54 +187,8 @@ void read_device(Keys& keys, Experiment& experiment) {
   read_readings(keys, noise);
   read_deviations(keys, noise);
   read_sources(keys, noise);
-  keys.whole("threads", experiment.simulation.threads, 0, {"", "of the simulation; 0: all cores. Results do not depend on it"});
+  keys.whole("threads", experiment.threads, 0, {"", "of the simulation; 0: all cores. Results do not depend on it"});
   keys.require(noise.problem());
-}
-
-std::string vector_target_problem(const std::string& target) {
-  const std::vector<std::string> targets = sim::vector_targets();
-  if (std::find(targets.begin(), targets.end(), target) != targets.end()) return {};
-  std::string here;
-  for (const std::string& one : targets) here += (here.empty() ? "" : ", ") + one;
-  return "vector_target is '" + target + "'; this machine and program have " + here;
-}
-
-void read_transient(Keys& keys, sim::TransientOptions& transient) {
-  keys.number("relative_tolerance", transient.relative_tolerance, Number::positive, {"", "of potentials, a time step"});
-  keys.number("absolute_tolerance", transient.absolute_tolerance, Number::positive, {"kT", "of potentials, a time step"});
-  std::uint64_t steps = static_cast<std::uint64_t>(transient.max_steps);
-  if (keys.whole("max_steps", steps, 1, {"", "time steps of one relaxation at most"})) {
-    transient.max_steps = static_cast<long>(steps);
-  }
-  keys.require(transient.problem());
-}
-
-constexpr About about_transient{"", "Relaxations that are followed in time: inputs that rise at a rate"};
-
-void read_steady_state(Keys& keys, sim::SteadyStateOptions& steady) {
-  keys.number("path_tolerance", steady.path_tolerance, Number::positive,
-              {"kT", "error of a time step while a relaxation is followed"});
-  keys.number("trust", steady.trust, Number::positive, {"kT", "how far Newton's iteration may move in all"});
-  keys.number("tolerance", steady.tolerance, Number::positive,
-              {"kT", "size of Newton's last correction; the error that is left is of its square"});
-  keys.whole("max_steps", steady.max_steps, 1, {"", "time steps after which a limit cycle is looked for"});
-  keys.number("escape", steady.escape, Number::positive, {"kT", "a potential further from rest has diverged"});
-  keys.flag("newton_first", steady.newton_first, {"", "from a restored state Newton is tried at once"});
-  keys.flag("eigenvalue", steady.eigenvalue, {"", "the slowest eigenvalue is computed at each steady state"});
-}
-
-void read_solver(Keys& keys, Experiment& experiment) {
-  sim::SimulationOptions& options = experiment.simulation;
-  read_steady_state(keys, options.steady_state);
-  keys.choice<sim::Batches>("batches", options.batches,
-                            {{"off", sim::Batches::off},
-                             {"single", sim::Batches::single_precision},
-                             {"double", sim::Batches::double_precision}},
-                            {"", "many samples are relaxed side by side, in this precision; quantum dots alone"});
-  if (const auto transient = keys.inner("transient", about_transient)) read_transient(*transient, options.transient);
-  keys.require(options.steady_state.problem());
-  const About about{"", "instruction set of the arithmetic, such as `AVX2`; where it is not given the best this machine has"};
-  keys.text("vector_target", experiment.vector_target, about);
 }
 
 void read_log(Keys& keys, LogOptions& options) {
@@ -414,8 +236,9 @@ void read_twin_noise(Keys& keys, Experiment& experiment) {
 
 /// [twin]: what `ness calibrate` found.
 void read_twin(Table& table, Experiment& experiment) {
-  const sim::Network network(drawn(experiment.network, experiment.parameters, experiment.seed));
-  const std::vector<ParameterInfo> parameters = network.parameter_info();
+  const DeviceInfo info = experiment.platform->made(experiment.seed, 1).info;
+  const std::vector<ParameterInfo>& parameters = info.parameters;
+  const std::vector<std::uint32_t> free = info.free(), clamped = info.clamped();
   if (auto offsets = table.table("offset")) {
     Vector theta = Vector::Zero(static_cast<Eigen::Index>(parameters.size()));
     for (std::size_t i = 0; i < parameters.size(); ++i) {
@@ -433,12 +256,12 @@ void read_twin(Table& table, Experiment& experiment) {
       of_nodes->finish();
     }
   };
-  read_nodes(reading_gain, network.free(), experiment.twin.gain);
-  read_nodes(reading_offset, network.free(), experiment.twin.reading_offset);
-  read_nodes(input_gain, network.clamped(), experiment.twin.input_gain);
-  read_nodes(input_offset, network.clamped(), experiment.twin.input_offset);
+  read_nodes(reading_gain, free, experiment.twin.gain);
+  read_nodes(reading_offset, free, experiment.twin.reading_offset);
+  read_nodes(input_gain, clamped, experiment.twin.input_gain);
+  read_nodes(input_offset, clamped, experiment.twin.input_offset);
   read_twin_noise(table, experiment);
-  table.require(experiment.twin.problem(parameters, network.free().size(), network.clamped().size()));
+  table.require(experiment.twin.problem(parameters, free.size(), clamped.size()));
 }
 
 /// The estimators that [compare] names, all where it names none: the file's [estimator] holds keys of theirs too.
@@ -460,6 +283,33 @@ void remove_rivals(Document& document, const std::string& assignment) {
   for (const std::string& rule : rules) document.erase(key.substr(0, dot + 1) + rule);
 }
 
+/// The platform whose table the file has. Throws FileError for none, for several, and for tables that belong to another one.
+const PlatformEntry& platform_of(Table& root, std::span<const PlatformEntry> platforms) {
+  std::vector<const PlatformEntry*> given;
+  std::string names;
+  for (const PlatformEntry& entry : platforms) {
+    const std::string name = "[" + std::string(entry.name) + "]";
+    names += (names.empty() ? "" : " or ") + name;
+    if (root.table(std::string(entry.name))) given.push_back(&entry);
+  }
+  if (given.empty()) root.fail("", "expected a table " + names + ", which says what the experiment is run on");
+  if (given.size() > 1) {
+    root.table(std::string(given[1]->name))->fail("", "the file has [" + std::string(given[0]->name) + "] already: expected one platform");
+  }
+  const auto has = [](const PlatformEntry& entry, std::string_view table) {
+    return std::find(entry.tables.begin(), entry.tables.end(), table) != entry.tables.end();
+  };
+  for (const PlatformEntry& entry : platforms) {
+    for (const std::string_view name : entry.tables) {
+      if (has(*given[0], name)) continue;
+      if (auto table = root.table(std::string(name))) {
+        table->fail("", "belongs to [" + std::string(entry.name) + "]; this experiment is run on [" + std::string(given[0]->name) + "]");
+      }
+    }
+  }
+  return *given[0];
+}
+
 template <typename Read>
 void read_section(Table& root, const std::string& name, const Read& read) {
   if (auto table = root.table(name)) {
@@ -477,9 +327,13 @@ Experiment bind(Document document, const std::string& path, const LoadOptions& o
   read_top(root, experiment);
   if (experiment.title.empty()) experiment.title = std::filesystem::path(path).stem().string();
   // First the names of the tables, so that a misspelt one is not reported as missing.
-  for (const char* name : {"network", "parameters", "task", "loss", "estimator", "optimizer", "training", "device", "solver",
-                           "log", "evaluation", "noise", "drift", "budget", "compare", "twin"}) {
+  for (const char* name : {"task", "loss", "estimator", "optimizer", "training", "device", "log", "evaluation", "noise", "drift",
+                           "budget", "compare", "twin"}) {
     root.table(name);
+  }
+  for (const PlatformEntry& entry : options.kinds.platforms) {
+    root.table(std::string(entry.name));
+    for (const std::string_view name : entry.tables) root.table(std::string(name));
   }
   root.finish();
   read_section(root, "compare", [&](Table& table) {
@@ -499,25 +353,13 @@ Experiment bind(Document document, const std::string& path, const LoadOptions& o
   read_section(root, "budget",
                [&](Table& table) { read_budget(table, root.table("training"), experiment.training, others); });
   read_section(root, "device", [&](Table& table) { read_device(table, experiment); });
-  read_section(root, "solver", [&](Table& table) {
-    read_solver(table, experiment);
-    std::string& target = experiment.vector_target;
-    if (target.empty()) return;
-    // Of an earlier program or another machine: with equal bits where that can be, else with the best there is.
-    if (options.other_targets && !vector_target_problem(target).empty()) target = sim::equal_vector_target(target);
-    else table.require(vector_target_problem(target));
-  });
   read_section(root, "log", [&](Table& table) { read_log(table, experiment.log); });
   read_section(root, "evaluation", [&](Table& table) { read_evaluation(table, experiment); });
-  experiment.network = read_network(root, places.directory, document);
-  experiment.parameters = read_parameter_rules(root, experiment.network);
-  if (const std::string problem = drawn(experiment.network, experiment.parameters, experiment.seed).problem();
-      !problem.empty()) {
-    root.table("network")->fail("", problem);
-  }
+  const PlatformEntry& platform = platform_of(root, options.kinds.platforms);
+  experiment.platform = platform.read(root, {places.directory, document, experiment.seed, options.other_targets});
   read_section(root, "twin", [&](Table& table) { read_twin(table, experiment); });
   experiment.task = read_task(root, document, places, options.kinds, others);
-  check_shapes(root, experiment);
+  check_shapes(root, platform, experiment);
   experiment.text = document.text();
   experiment.notes = std::move(others.notes);
   return experiment;
@@ -529,17 +371,7 @@ KeyList experiment_keys() {
   Experiment e;
   KeyList top("Tables and keys that are not in this list are refused, and so is a number out of its range");
   read_top(top, e);
-  KeyList network = top.table("network", "The network: layers that are joined one to the next, or a network file");
-  std::vector<std::string> law;
-  network.texts("law", law, about_law);
-  NetworkSource source;
-  read_network_source(network, source);
-  sim::NetworkSpec spec;
-  read_units(network, spec);
-  KeyList nodes = top.table("network.nodes", "Of all free nodes; refined in `[network.nodes.layer-N]` (the input is layer 0) and "
-                                             "`[network.nodes.node-N]`, the narrower one last");
-  read_node_properties(nodes, [](const NodeChange&) {});
-  list_parameter_keys(top);
+  for (const PlatformEntry& entry : platform_table()) entry.list(top);
   const auto list = [&](const char* name, const char* meaning, const auto& read) {
     KeyList keys = top.table(name, meaning);
     read(keys);
@@ -554,7 +386,6 @@ KeyList experiment_keys() {
   list("budget", "Where the run ends", [&](Keys& keys) { read_limits(keys, e.training); });
   list("device", "The shortcomings of a laboratory, each alone or together, and the simulation's threads",
        [&](Keys& keys) { read_device(keys, e); });
-  list("solver", "How a simulation finds steady states", [&](Keys& keys) { read_solver(keys, e); });
   list("log", "How the log is written", [&](Keys& keys) { read_log(keys, e.log); });
   list("evaluation", "What is evaluated when training has ended", [&](Keys& keys) { read_evaluation(keys, e); });
   list("compare", "Of `ness compare`, and of the dry run of `ness advise`",

@@ -66,7 +66,7 @@ TrainingSummary trained(Run& run, const Experiment& experiment, const Vector& th
 void judge(Trial& trial, Run& run, const Experiment& experiment, const Vector& theta, std::uint64_t age) {
   NoiseOptions options = lasting(experiment.noise);
   if (!experiment.noise_has_seed) options.seed = experiment.seed;
-  Noisy clean(*run.simulation, options);
+  Noisy clean(*run.platform.device, options);
   const Task& task = *experiment.task;
   const auto evaluated = [&](const Dataset& data, Label::Purpose purpose) {
     clean.seek(age);
@@ -132,7 +132,7 @@ Trial run_trial(const Contestant& contestant, std::uint64_t seed, std::uint64_t 
   using Kind = Contestant::Kind;
   Experiment experiment = contestant.experiment;
   experiment.seed = seed;
-  experiment.simulation.threads = 1;
+  experiment.threads = 1;
   Run run = prepare(experiment);
   Trial trial;
   trial.seed = seed;

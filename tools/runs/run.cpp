@@ -3,61 +3,71 @@
 #include <algorithm>
 #include <stdexcept>
 
-#include "ness/network/vector_target.hpp"
+#include "ness/files/network_platform.hpp"
 
 namespace ness {
 
 namespace {
 
-Run simulated(const Experiment& experiment) {
+/// The run but for a bench; without a device where the platform has no simulation.
+Run made(const Experiment& experiment) {
   Run run;
-  if (!experiment.vector_target.empty()) sim::force_vector_target(experiment.vector_target);
-  run.network = std::make_shared<sim::Network>(drawn(experiment.network, experiment.parameters, experiment.seed));
-  run.simulation = std::make_unique<sim::Simulation>(run.network, experiment.simulation);
-  if (experiment.twin.any()) run.twin = std::make_unique<TwinDevice>(*run.simulation, experiment.twin);
+  run.platform = experiment.platform->made(experiment.seed, experiment.threads);
+  const DeviceInfo& info = run.platform.info;
+  const bool offset = experiment.twin.any();
+  if (run.platform.device && offset) run.twin = std::make_unique<TwinDevice>(*run.platform.device, experiment.twin);
   NoiseOptions noise = experiment.noise;
   if (noise.read == 0) noise.read = experiment.twin_read_noise;
-  if (noise.any()) {
+  if (run.platform.device && noise.any()) {
     if (!experiment.noise_has_seed) noise.seed = experiment.seed;
     run.noisy = std::make_unique<Noisy>(run.device(), noise);
   }
-  run.model = std::make_shared<sim::NetworkModel>(run.network, experiment.simulation.threads, experiment.simulation.batches);
-  if (experiment.twin.any()) run.model = std::make_shared<TwinModel>(run.model, run.network->parameter_info(), run.network->clamped().size(), experiment.twin);
+  run.model = run.platform.model;
+  if (run.model && offset) {
+    run.model = std::make_shared<TwinModel>(run.model, info.parameters, info.clamped().size(), experiment.twin);
+  }
   run.estimator = experiment.make_estimator({.model = run.model, .seed = experiment.seed});
   run.training = experiment.training;
-  run.training.threads = experiment.simulation.threads;
+  run.training.threads = experiment.threads;
   run.training.seed = experiment.seed;
   return run;
 }
 
 // Initial parameters, within what the device can impose.
 void fit(Run& run, const Experiment& experiment, const DeviceInfo& info) {
-  run.theta = run.network->theta();
-  run.space = std::make_unique<ParameterSpace>(
-      info, training_rules(info.parameters, run.theta, experiment.network.graph, experiment.parameters));
-  run.theta = run.space->projected(run.theta);
+  run.space = std::make_unique<ParameterSpace>(info, experiment.platform->rules(info.parameters, run.platform.theta));
+  run.theta = run.space->projected(run.platform.theta);
+}
+
+void require_simulation(const Run& run, const Experiment& experiment) {
+  if (!run.platform.device) throw std::invalid_argument(experiment.path + ": what it describes cannot be simulated; expected --device bench or emulated");
 }
 
 }  // namespace
 
 Run prepare(const Experiment& experiment) {
-  Run run = simulated(experiment);
+  Run run = made(experiment);
+  require_simulation(run, experiment);
   fit(run, experiment, run.device().info());
   return run;
 }
 
 Run prepare(const Experiment& experiment, const BenchFile& bench, DeviceKind kind, Transcript transcript) {
-  Run run = simulated(experiment);
-  if (kind != DeviceKind::simulation) {
+  Run run = made(experiment);
+  if (kind == DeviceKind::simulation) {
+    require_simulation(run, experiment);
+  } else {
     if (experiment.noise.any()) throw std::invalid_argument("[device] read_noise and its like belong to the simulation: a bench has its own");
-    run.bench = make_bench(bench, kind, *run.network, run.simulation->info(), std::move(transcript));
+    const std::shared_ptr<const sim::Network> network = network_of(run.platform);
+    const sim::NetworkSpec* sample = network ? &network->spec() : nullptr;
+    run.bench = make_bench(bench, kind, {run.platform.info, run.platform.theta, sample}, std::move(transcript));
   }
   fit(run, experiment, run.device().info());
   return run;
 }
 
 Run prepare(const Experiment& experiment, const DeviceInfo& recorded) {
-  Run run = simulated(experiment);
+  Run run = made(experiment);
   fit(run, experiment, recorded);
   return run;
 }

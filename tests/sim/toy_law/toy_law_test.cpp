@@ -8,6 +8,7 @@
 
 #include "ness/files/experiment.hpp"
 #include "ness/files/network_file.hpp"
+#include "ness/files/network_platform.hpp"
 #include "ness/network/simulation.hpp"
 #include "ness/network/steady_state.hpp"
 #include "ness/network/transient.hpp"
@@ -122,7 +123,7 @@ TEST_CASE("kinds of a law with a row are drawn from streams of their own") {
   const Run run = prepare(experiment_from_text(experiment, "toy.toml"));
   // Every kind has the same rule: the first numbers of all kinds, mapped to the same interval, must differ.
   std::map<std::string, double> first;
-  const std::vector<ParameterInfo> info = run.network->parameter_info();
+  const std::vector<ParameterInfo> info = network_of(run.platform)->parameter_info();
   for (std::size_t i = 0; i < info.size(); ++i) first.emplace(info[i].kind, run.theta[static_cast<Eigen::Index>(i)]);
   CHECK(first.count("w") == 1);
   std::set<double> values;
@@ -145,7 +146,7 @@ TEST_CASE("a network with a law of one's own trains a step by the exact adjoint,
     batch.theta = Parameters::of(theta);
     return estimate(run.device(), *estimator, batch, squared).loss;
   };
-  const std::vector<ParameterInfo> info = run.network->parameter_info();
+  const std::vector<ParameterInfo> info = network_of(run.platform)->parameter_info();
   for (Eigen::Index i = 0; i < run.theta.size(); i += 2) {
     INFO(info[static_cast<std::size_t>(i)].name);
     Vector above = run.theta, below = run.theta;

@@ -9,7 +9,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "ness/files/experiment.hpp"
+#include "ness/files/network_platform.hpp"
 #include "ness/training/dataset.hpp"
 #include "ness/network/simulation.hpp"
 #include "ness/runs/run.hpp"
@@ -67,7 +67,7 @@ struct Made {
   BenchDevice device;
 
   explicit Made(const BenchFile& file) : network(std::make_shared<sim::Network>(file.emulation->network)), simulation(std::make_unique<sim::Simulation>(network, sim::SimulationOptions{})) {
-    device = make_bench(file, DeviceKind::emulated, *network, simulation->info());
+    device = make_bench(file, DeviceKind::emulated, {simulation->info(), network->theta(), &network->spec()});
   }
   Relaxation relax(double kT) {
     RowMatrix levels(1, 1);
@@ -209,7 +209,7 @@ TEST_CASE("the Jacobian of the XOR bench, by voltage and by injection, is the mo
   const std::string directory = NESS_EXPERIMENTS;
   const Experiment experiment = load_experiment(directory + "/xor-bench.toml", {{}, 3, {}, {}});
   Run simulated = prepare(experiment);
-  const sim::NetworkModel model(simulated.network, 1);
+  const sim::NetworkModel model(network_of(simulated.platform), 1);
   const double step = 0.1, current = 0.1;
   for (const bool ideal : {true, false}) {
     std::vector<std::string> set{"emulation.links=false"};

@@ -170,7 +170,7 @@ TEST_CASE("a model of instrument is one row: read from a bench file, driven, emu
     linked.emulation->links = links;
     const auto network = std::make_shared<sim::Network>(file.emulation->network);
     const sim::Simulation simulation(network, sim::SimulationOptions{});
-    BenchDevice device = make_bench(linked, DeviceKind::emulated, *network, simulation.info());
+    BenchDevice device = make_bench(linked, DeviceKind::emulated, {simulation.info(), network->theta(), &network->spec()});
     CHECK_THAT(device.bench->info().identity, Catch::Contains("toy = toy-meter"));
     RowMatrix levels(1, 1);
     levels << 4.0;
@@ -202,10 +202,10 @@ TEST_CASE("a model that is no row, or whose row cannot be used, is refused by it
   file.wiring[1].limits = Range{-1, 1};
   const auto network = std::make_shared<sim::Network>(file.emulation->network);
   const sim::Simulation simulation(network, sim::SimulationOptions{});
-  CHECK_THROWS_WITH(make_bench(file, DeviceKind::emulated, *network, simulation.info()), Catch::Contains("toy-meter") && Catch::Contains("source-meter"));
+  CHECK_THROWS_WITH(make_bench(file, DeviceKind::emulated, {simulation.info(), network->theta(), &network->spec()}), Catch::Contains("toy-meter") && Catch::Contains("source-meter"));
   // One that a bench has no use for.
   file.instruments[1].kind = unknown_role;
-  CHECK_THROWS_WITH(make_bench(file, DeviceKind::emulated, *network, simulation.info()), Catch::Contains("no use for"));
+  CHECK_THROWS_WITH(make_bench(file, DeviceKind::emulated, {simulation.info(), network->theta(), &network->spec()}), Catch::Contains("no use for"));
 }
 
 TEST_CASE("every row of the table can be used, under a name of its own", "[bench][kinds]") {

@@ -1,4 +1,5 @@
 // Calibration: offsets found to rounding where nothing is noisy, gauges named, wrong rows left out, intervals that mean what they say.
+#include "ness/files/network_platform.hpp"
 #include "ness/calibration/calibration.hpp"
 
 #include <catch2/catch.hpp>
@@ -87,7 +88,7 @@ struct Logged {
     data = calibration_data(*log, experiment, run, rows);
   }
   std::string path() const { return (directory.path / "run.h5").string(); }
-  Calibration calibrated(const CalibrationOptions& options = {}) const { return calibrate(*run.network, experiment.simulation.steady_state, data, experiment.twin, options); }
+  Calibration calibrated(const CalibrationOptions& options = {}) const { return calibrate(*network_of(run.platform), network_description(experiment).simulation.steady_state, data, experiment.twin, options); }
 };
 
 /// Relaxations of a network whose parameters are off, each with other setpoints and inputs.
@@ -181,9 +182,9 @@ TEST_CASE("without noise a logged run gives the offsets of its device back, gain
     const Vector input_gain = (Vector(2) << 0.99, 1.015).finished(), input_zero = (Vector(2) << -0.02, 0.01).finished();
     for (CalibrationRow& row : data.rows) row.clamp = ((row.clamp - input_zero).array() / input_gain.array()).matrix();
     options.gains = true;
-    CHECK(calibrate(*logged.run.network, {}, logged.data, {}, options).rank == 30);
+    CHECK(calibrate(*network_of(logged.run.platform), {}, logged.data, {}, options).rank == 30);
     options.inputs = true;
-    const Calibration found = calibrate(*logged.run.network, {}, data, {}, options);
+    const Calibration found = calibrate(*network_of(logged.run.platform), {}, data, {}, options);
     CHECK((found.twin.input_gain - input_gain).cwiseAbs().maxCoeff() < 1e-7);
     CHECK((found.twin.gain - gain).cwiseAbs().maxCoeff() < 1e-7);
     // Nobody knows where 0 is: with all inputs, levels a and leak references higher by the same, and readings lower by gain times it, the same is read.
@@ -208,22 +209,22 @@ TEST_CASE("without noise a logged run gives the offsets of its device back, gain
     data = logged.data;
     for (CalibrationRow& row : data.rows) row.clamp = ((row.clamp - input_zero).array() / input_gain.array()).matrix();
     options.gains = false;
-    const Calibration inputs = calibrate(*logged.run.network, {}, data, {}, options);
+    const Calibration inputs = calibrate(*network_of(logged.run.platform), {}, data, {}, options);
     CHECK(inputs.rank == 28);
     CHECK((inputs.twin.input_gain - input_gain).cwiseAbs().maxCoeff() < 1e-8);
     CHECK((inputs.twin.input_offset - input_zero).cwiseAbs().maxCoeff() < 1e-8);
     CHECK((inputs.twin.theta - logged.run.noisy->variation()).cwiseAbs().maxCoeff() < 1e-8);
     // The file says so; and gains that are known are used, and kept, where they are not asked for again.
-    const Experiment twin = load(twin_text(logged.experiment, *logged.run.network, data, inputs, options, "run.h5"));
+    const Experiment twin = load(twin_text(logged.experiment, *network_of(logged.run.platform), data, inputs, options, "run.h5"));
     CHECK(twin.twin.input_gain == inputs.twin.input_gain);
     CHECK(twin.twin.input_offset == inputs.twin.input_offset);
     CHECK(twin.twin.gain.size() == 0);
     options.inputs = false;
-    const Calibration kept = calibrate(*logged.run.network, {}, data, twin.twin, options);
+    const Calibration kept = calibrate(*network_of(logged.run.platform), {}, data, twin.twin, options);
     CHECK(kept.rank == 24);
     CHECK(kept.twin.input_gain == inputs.twin.input_gain);
     CHECK((kept.twin.theta - inputs.twin.theta).cwiseAbs().maxCoeff() < 1e-8);
-    CHECK(load(twin_text(twin, *logged.run.network, data, kept, options, "run.h5")).twin.input_offset == inputs.twin.input_offset);
+    CHECK(load(twin_text(twin, *network_of(logged.run.platform), data, kept, options, "run.h5")).twin.input_offset == inputs.twin.input_offset);
   }
 }
 
@@ -413,13 +414,13 @@ TEST_CASE("rows that do not fit are left out and told apart", "[calibration]") {
 TEST_CASE("the fitted twin is an experiment file: its device repeats the log, its model knows the offsets", "[calibration]") {
   const Logged logged({"device.variation=0.05"});
   const Calibration found = logged.calibrated();
-  const std::string text = twin_text(logged.experiment, *logged.run.network, logged.data, found, {}, "run.h5");
+  const std::string text = twin_text(logged.experiment, *network_of(logged.run.platform), logged.data, found, {}, "run.h5");
   Experiment twin = load(text);
   CHECK(twin.noise.variation == 0);
   CHECK(twin.twin.theta == found.twin.theta);
   twin.twin_read_noise = 0;
   Run run = prepare(twin);
-  CHECK(run.network->theta() == logged.run.network->theta());  // what a bench is told, or is emulated with, stays
+  CHECK(network_of(run.platform)->theta() == network_of(logged.run.platform)->theta());  // what a bench is told, or is emulated with, stays
   CHECK(run.theta == logged.run.theta);
   REQUIRE(run.twin);
   for (const CalibrationRow& row : logged.data.rows) {
@@ -436,19 +437,19 @@ TEST_CASE("the fitted twin is an experiment file: its device repeats the log, it
   Drive drive;
   drive.theta = Parameters::of(*row.theta);
   drive.clamp = pattern_of(row.clamp);
-  const Vector truth = offset_values(run.network->parameter_info(), *row.theta, logged.run.noisy->variation());
+  const Vector truth = offset_values(network_of(run.platform)->parameter_info(), *row.theta, logged.run.noisy->variation());
   sim::Boundary boundary;
   boundary.theta = truth.data();
   boundary.clamp = row.clamp;
-  CHECK((run.model->conductance(drive, row.reading) + run.network->jacobian(boundary, row.reading)).cwiseAbs().maxCoeff() < 1e-7);
+  CHECK((run.model->conductance(drive, row.reading) + network_of(run.platform)->jacobian(boundary, row.reading)).cwiseAbs().maxCoeff() < 1e-7);
   // Calibrated again, nothing is left to find; and a second twin replaces the first.
   TemporaryDirectory directory;
   const std::string path = (directory.path / "again.h5").string();
   train(twin, run, path);
   const CalibrationData again = calibration_data(LogReader(path), twin, run, 500);
-  const Calibration second = calibrate(*run.network, {}, again, twin.twin, {});
+  const Calibration second = calibrate(*network_of(run.platform), {}, again, twin.twin, {});
   CHECK((second.twin.theta - found.twin.theta).cwiseAbs().maxCoeff() < 1e-8);
-  const Experiment replaced = load(twin_text(twin, *run.network, again, second, {}, "again.h5"));
+  const Experiment replaced = load(twin_text(twin, *network_of(run.platform), again, second, {}, "again.h5"));
   CHECK(replaced.twin.theta == second.twin.theta);
 }
 

@@ -285,7 +285,7 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(self.refused("train", "e.toml"), f"e.toml:{line}: key 'optimizer.rate': expected a number > 0, found nan")
         for assignment, expected in {
             "network.nodes.capacity=-1": "key 'network.nodes.capacity': expected a number > 0, found -1",
-            "network.layers=[3,2,1]": "the network has 3 clamped nodes, but the patterns of task 'xor' have 2 levels",
+            "network.layers=[3,2,1]": "the network has 3 inputs, but the patterns of task 'xor' have 2 levels",
             "optimizer.rte=1": "unknown key; did you mean 'rate'?",
             "parameters.b.normal=[0,nan]": "expected two finite numbers, found nan among them",
             "task.kind=xnor": "expected 'xor', 'regression', 'images' or 'csv'",

@@ -1,4 +1,5 @@
 // Experiment files: what is bound to what, initial values, and refusals.
+#include "ness/files/network_platform.hpp"
 #include "ness/files/experiment.hpp"
 
 #include <catch2/catch.hpp>
@@ -49,7 +50,7 @@ std::string refusal(const std::string& text, const std::vector<std::string>& set
 
 /// theta by name.
 double value(const Run& run, const std::string& name) {
-  const auto info = run.network->parameter_info();
+  const auto info = network_of(run.platform)->parameter_info();
   for (std::size_t i = 0; i < info.size(); ++i) {
     if (info[i].name == name) return run.theta[static_cast<Eigen::Index>(i)];
   }
@@ -148,8 +149,8 @@ train = false
   CHECK(experiment.training.target_loss == 0.5);
   CHECK(experiment.training.max_relaxations == 99);
   CHECK(experiment.noise.read == 0.5);
-  CHECK(experiment.simulation.threads == 3);
-  CHECK(experiment.simulation.steady_state.tolerance == 1e-9);
+  CHECK(experiment.threads == 3);
+  CHECK(network_description(experiment).simulation.steady_state.tolerance == 1e-9);
   CHECK(experiment.log.outputs_only);
   CHECK(experiment.log.group_age.count() == 250);
   CHECK_FALSE(experiment.log.background);
@@ -209,7 +210,7 @@ TEST_CASE("what a file does not say stays at the library's defaults") {
   const Experiment experiment = load(base);
   CHECK(experiment.training.epochs == TrainingOptions{}.epochs);
   CHECK(experiment.optimizer.rate == OptimizerOptions{}.rate);
-  CHECK(experiment.simulation.steady_state.tolerance == sim::SteadyStateOptions{}.tolerance);
+  CHECK(network_description(experiment).simulation.steady_state.tolerance == sim::SteadyStateOptions{}.tolerance);
   CHECK(experiment.estimator == "adjoint");
   CHECK_FALSE(experiment.noise.any());
 }
@@ -383,7 +384,7 @@ TEST_CASE("a wrong file is refused with file, line, key and what was expected") 
   CHECK(refusal(base + "[optimiser]\nrate = 1\n") == "small.toml:17: key 'optimiser': unknown key; did you mean 'optimizer'?");
   CHECK(refusal(base, {"network.nodes.capacity=-1"}) ==
         "--set network.nodes.capacity=-1: key 'network.nodes.capacity': expected a number > 0, found -1");
-  CHECK(refusal(base, {"network.layers=[3,3,1]"}).find("3 clamped nodes, but the patterns of task 'xor' have 2 levels") !=
+  CHECK(refusal(base, {"network.layers=[3,3,1]"}).find("3 inputs, but the patterns of task 'xor' have 2 levels") !=
         std::string::npos);
   CHECK(refusal(base, {"network.layers=[2,3,2]"}).find("2 outputs, but the targets of task 'xor' need 1") != std::string::npos);
   CHECK(refusal(base, {"network.law=quantumdot"}).find("expected linear, quantum-dot or enzyme") != std::string::npos);

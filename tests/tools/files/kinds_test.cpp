@@ -160,7 +160,7 @@ struct MoreKinds {
   std::vector<TaskEntry> tasks = with(task_table(), {"copy", "all inputs and the output at one level", read_copy});
   LoadOptions options() const {
     LoadOptions made;
-    made.kinds = {estimators, optimizers, schedules, losses, tasks};
+    made.kinds = {platform_table(), estimators, optimizers, schedules, losses, tasks};
     return made;
   }
 };
@@ -199,7 +199,7 @@ TEST_CASE("every kind reads what it lists, with its defaults where nothing is gi
   for (const EstimatorEntry& entry : estimator_table()) {
     const auto made = estimator_maker(entry.name)({.model = run.model});
     INFO(entry.name);
-    CHECK(made->cost(run.simulation->info()) > 0);
+    CHECK(made->cost(run.platform.info) > 0);
     // The estimator that a file gives without keys is that one.
     CHECK(prepare(load(base, {.set = {"estimator.kind=" + std::string(entry.alias)}, .seed = {}, .data = {}})).estimator->name() == made->name());
   }

@@ -20,8 +20,15 @@ struct BenchDevice {
 /// one that is not among them are left out. Nothing is sent yet. Throws FileError or std::invalid_argument.
 std::unique_ptr<drivers::Levels> make_levels(const BenchFile& file, BenchSessions& sessions, std::span<const std::size_t> wires);
 
-/// `network`: what training knows of the sample, with the values its constants have. Nothing is sent yet. Throws FileError or
-/// std::invalid_argument naming the wire or instrument, what is wrong with it and what was expected.
-BenchDevice make_bench(const BenchFile& file, DeviceKind kind, const sim::Network& network, const DeviceInfo& info, Transcript transcript = {});
+/// What is known of the sample that a bench is wired to.
+struct Sample {
+  const DeviceInfo& info;                     ///< its terminals and parameters
+  const Vector& theta;                        ///< the values that parameters without a wire have [info.parameters]
+  const sim::NetworkSpec* network = nullptr;  ///< what an emulated bench puts in its place; null: the network of [emulation]
+};
+
+/// Nothing is sent yet. Throws FileError or std::invalid_argument naming the wire or instrument, what is wrong with it and what was
+/// expected.
+BenchDevice make_bench(const BenchFile& file, DeviceKind kind, const Sample& sample, Transcript transcript = {});
 
 }  // namespace ness

@@ -22,6 +22,7 @@
 #include "ness/files/experiment.hpp"
 #include "ness/record/log.hpp"
 #include "ness/laboratory/twin.hpp"
+#include "ness/network/steady_state.hpp"
 #include "ness/runs/run.hpp"
 
 namespace ness {

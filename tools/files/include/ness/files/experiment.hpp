@@ -19,10 +19,8 @@
 #include "ness/files/task_table.hpp"
 #include "ness/training/trainer.hpp"
 #include "ness/laboratory/twin.hpp"
-#include "ness/network/network.hpp"
-#include "ness/network/simulation.hpp"
 #include "ness/files/key_list.hpp"
-#include "ness/files/parameter_rules.hpp"
+#include "ness/files/platform.hpp"
 
 namespace ness {
 
@@ -35,8 +33,7 @@ struct Experiment {
   /// Of initial parameters, the order of samples, and noise. May be changed; `text` then no longer fits.
   std::uint64_t seed = 0;
 
-  sim::NetworkSpec network;        ///< as described, initial values not drawn (NaN where a rule gives them)
-  ParameterRules parameters;
+  std::shared_ptr<const PlatformDescription> platform;  ///< what the experiment is run on
   std::shared_ptr<const Task> task;
   std::string estimator = "adjoint";  ///< its name in the table
   EstimatorMaker make_estimator = estimator_maker("adjoint");  ///< with its keys
@@ -47,8 +44,7 @@ struct Experiment {
   double twin_read_noise = 0;      ///< of the calibrated device's readings (kT): a simulation reads with it where [device] says nothing
   NoiseOptions noise;
   bool noise_has_seed = false;     ///< else noise is drawn with the experiment's seed
-  sim::SimulationOptions simulation;
-  std::string vector_target;       ///< of the simulation's arithmetic, for the whole process; empty: the best this machine has
+  unsigned threads = 0;            ///< of the simulation; 0: all cores
   LogOptions log{.background = true};  // of a simulation; on a bench rows are committed one by one
   /// What `ness compare` takes from the file.
   struct Compare {
@@ -63,6 +59,7 @@ struct Experiment {
 
 /// What can be named in an experiment file: rows may be added to those of Ness. The rows must outlive what is loaded with them.
 struct KindTables {
+  std::span<const PlatformEntry> platforms = platform_table();
   std::span<const EstimatorEntry> estimators = estimator_table();
   std::span<const OptimizerEntry> optimizers = optimizer_table();
   std::span<const ScheduleEntry> schedules = schedule_table();

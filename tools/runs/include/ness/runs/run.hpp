@@ -12,18 +12,16 @@
 #include "ness/training/optimizer.hpp"
 #include "ness/training/trainer.hpp"
 #include "ness/laboratory/twin.hpp"
-#include "ness/network/simulation.hpp"
 
 namespace ness {
 
 /// The device, and all that training needs beside the task: a run's own, so that runs of several seeds can go on side by side.
 struct Run {
-  std::shared_ptr<const sim::Network> network;
-  std::unique_ptr<sim::Simulation> simulation;
+  Platform platform;
   std::unique_ptr<TwinDevice> twin;           ///< the simulation seen through [twin]; null without
   BenchDevice bench;                          ///< empty in simulation
   std::unique_ptr<Noisy> noisy;               ///< null without noise
-  std::shared_ptr<const Model> model;         ///< seen through [twin], on a bench too
+  std::shared_ptr<const Model> model;         ///< seen through [twin], on a bench too; null: the platform has none
   std::unique_ptr<Estimator> estimator;
   std::unique_ptr<ParameterSpace> space;
   TrainingOptions training;                   ///< with the seed
@@ -34,12 +32,12 @@ struct Run {
     if (bench.bench) return *bench.bench;
     if (noisy) return *noisy;
     if (twin) return *twin;
-    return *simulation;
+    return *platform.device;
   }
 };
 
-/// Draws the initial parameters with experiment.seed and builds everything. Throws std::invalid_argument for a network or
-/// options that cannot be.
+/// Draws the initial parameters with experiment.seed and builds everything. Throws std::invalid_argument for a platform or
+/// options that cannot be, and for a platform that has no simulation.
 Run prepare(const Experiment& experiment);
 /// The same on another device than the simulation: the bench of a file, real or emulated. Nothing is sent yet.
 Run prepare(const Experiment& experiment, const BenchFile& bench, DeviceKind kind, Transcript transcript = {});
