@@ -126,6 +126,89 @@ std::string identity_of(const BenchFile& file, DeviceKind kind) {
   return identity;
 }
 
+using Meter = drivers::BenchMeter;
+
+/// What the wires of a file come to on a bench: channels, readings, nudges.
+class Wires {
+ public:
+  Wires(const BenchFile& file, const std::vector<std::size_t>& position, const Sample& sample)
+      : file_(file), position_(position), sample_(sample) {
+    for (const ParameterInfo& parameter : sample.info.parameters) {
+      parameters_.emplace(parameter.name, static_cast<std::uint32_t>(parameters_.size()));
+    }
+  }
+
+  /// `of_source`: which of a source-meter's two readings is meant.
+  Meter meter(std::size_t instrument, std::uint32_t channel, Meter::Kind of_source) const {
+    return {meter_kind(file_.instruments[instrument].kind, of_source), position_[instrument], channel};
+  }
+
+  void add(const BenchWire& wire, drivers::BenchSettings& settings) {
+    const std::size_t nodes = sample_.info.terminals.size();
+    if (wire.node && *wire.node >= nodes) {
+      refuse(file_, "wiring." + wire.name, "node " + std::to_string(*wire.node) + "; the experiment's network has " + std::to_string(nodes) + " nodes");
+    }
+    if (!sets_levels(file_.instrument(wire).role())) settings.readings.push_back(reading(wire));
+    else add_level(wire, settings);
+  }
+
+  /// Of a wire that sets a level; none for others.
+  const std::map<std::string, std::size_t>& channels() const { return channel_of_; }
+
+ private:
+  drivers::BenchReading reading(const BenchWire& wire) const {
+    const LineScale line = line_scale(wire, file_.instrument(wire).role());
+    const Meter by = meter(wire.instrument, wire.channel, {});
+    // What flows into a preamplifier leaves the network.
+    if (line.amperes_per_volt != 0) return {by, *wire.node, -1 / line.amperes_per_volt, line.zero, true, -1, -1};
+    return {by, *wire.node, 1 / line.gain, -line.volts / line.gain, false, wire.tau_input, wire.tau_gate};
+  }
+
+  void add_level(const BenchWire& wire, drivers::BenchSettings& settings) {
+    const BenchInstrument& instrument = file_.instrument(wire);
+    const LineScale line = line_scale(wire, instrument.role());
+    drivers::BenchChannel channel;
+    static_cast<drivers::LevelChannel&>(channel) = level_channel(file_, wire, position_);
+    channel.gain = line.gain;
+    channel.offset = line.volts;
+    channel.per_volt = wire.per_volt;
+    channel.zero = wire.offset;
+    if (wire.node) {
+      channel.terminal = *wire.node;
+      channel.on_demand = !sample_.info.terminals[*wire.node].clamped && instrument.settings.source.sourced == drivers::Sourced::voltage;
+      if (wire.read) {
+        settings.readings.push_back({meter(wire.instrument, 1, Meter::Kind::source_volts), *wire.node, 1 / line.gain,
+                                     -line.volts / line.gain, false, wire.tau_input, wire.tau_gate});
+      }
+    } else {
+      channel.parameter = parameter(wire);
+      if (wire.nudge) settings.nudges.push_back(nudge(wire, *channel.parameter));
+    }
+    channel_of_.emplace(wire.name, settings.channels.size());
+    settings.channels.push_back(channel);
+  }
+
+  std::uint32_t parameter(const BenchWire& wire) const {
+    const auto found = parameters_.find(wire.parameter);
+    if (found == parameters_.end()) refuse(file_, "wiring." + wire.name, "the experiment's network has no parameter '" + wire.parameter + "'");
+    return found->second;
+  }
+
+  /// A node is nudged by the reference of its leak.
+  drivers::BenchNudge nudge(const BenchWire& wire, std::uint32_t reference) const {
+    const auto node = static_cast<std::uint32_t>(sample_.info.parameters[reference].node);
+    const auto g = parameters_.find("g[" + std::to_string(node) + "]");
+    if (g == parameters_.end()) refuse(file_, "wiring." + wire.name, "nudges through a leak, but the sample has no parameter 'g[" + std::to_string(node) + "]'");
+    return {node, reference, sample_.theta[static_cast<Eigen::Index>(g->second)], *wire.nudge};
+  }
+
+  const BenchFile& file_;
+  const std::vector<std::size_t>& position_;
+  const Sample& sample_;
+  std::map<std::string, std::uint32_t> parameters_;
+  std::map<std::string, std::size_t> channel_of_;
+};
+
 }  // namespace
 
 std::unique_ptr<drivers::Levels> make_levels(const BenchFile& file, BenchSessions& sessions, std::span<const std::size_t> wires) {
@@ -148,67 +231,27 @@ std::unique_ptr<drivers::Levels> make_levels(const BenchFile& file, BenchSession
 }
 
 BenchDevice make_bench(const BenchFile& file, DeviceKind kind, const Sample& sample, Transcript transcript) {
-  const DeviceInfo& info = sample.info;
   BenchDevice device;
   device.sessions = std::make_unique<BenchSessions>(file, kind, sample.network, std::move(transcript));
   Instruments instruments(file);
   for (std::size_t i = 0; i < file.instruments.size(); ++i) instruments.add(file, i, *device.sessions);
-  const std::vector<std::size_t>& position = instruments.position;
   drivers::BenchSettings settings = settings_of(file);
   settings.scanners = instruments.scanners;
   settings.voltmeters = instruments.voltmeters;
 
-  using Meter = drivers::BenchMeter;
-  const auto meter_of = [&](std::size_t i, std::uint32_t channel, Meter::Kind of_source) {
-    return Meter{meter_kind(file.instruments[i].kind, of_source), position[i], channel};
-  };
-  std::map<std::string, std::uint32_t> parameters;
-  for (const ParameterInfo& parameter : info.parameters) parameters.emplace(parameter.name, static_cast<std::uint32_t>(parameters.size()));
-  std::map<std::string, std::size_t> channel_of;  // of each wire that has a level
-  for (const BenchWire& wire : file.wiring) {
-    const BenchInstrument& instrument = file.instruments[wire.instrument];
-    const std::string where = "wiring." + wire.name;
-    if (wire.node && *wire.node >= info.terminals.size()) refuse(file, where, "node " + std::to_string(*wire.node) + "; the experiment's network has " + std::to_string(info.terminals.size()) + " nodes");
-    const LineScale line = line_scale(wire, instrument.role());
-    if (!sets_levels(instrument.role())) {
-      const drivers::BenchMeter meter = meter_of(wire.instrument, wire.channel, {});
-      if (line.amperes_per_volt != 0) settings.readings.push_back({meter, *wire.node, -1 / line.amperes_per_volt, line.zero, true, -1, -1});  // what flows into it leaves the network
-      else settings.readings.push_back({meter, *wire.node, 1 / line.gain, -line.volts / line.gain, false, wire.tau_input, wire.tau_gate});
-      continue;
-    }
-    drivers::BenchChannel channel;
-    static_cast<drivers::LevelChannel&>(channel) = level_channel(file, wire, position);
-    channel.gain = line.gain;
-    channel.offset = line.volts;
-    channel.per_volt = wire.per_volt;
-    channel.zero = wire.offset;
-    if (wire.node) {
-      channel.terminal = *wire.node;
-      channel.on_demand = !info.terminals[*wire.node].clamped && instrument.settings.source.sourced == drivers::Sourced::voltage;
-      if (wire.read) settings.readings.push_back({meter_of(wire.instrument, 1, Meter::Kind::source_volts), *wire.node, 1 / line.gain, -line.volts / line.gain, false, wire.tau_input, wire.tau_gate});
-    } else {
-      const auto found = parameters.find(wire.parameter);
-      if (found == parameters.end()) refuse(file, where, "the experiment's network has no parameter '" + wire.parameter + "'");
-      channel.parameter = found->second;
-      if (wire.nudge) {
-        const std::uint32_t node = static_cast<std::uint32_t>(info.parameters[found->second].node);
-        const auto g = parameters.find("g[" + std::to_string(node) + "]");
-        settings.nudges.push_back({node, found->second, sample.theta[static_cast<Eigen::Index>(g->second)], *wire.nudge});
-      }
-    }
-    channel_of.emplace(wire.name, settings.channels.size());
-    settings.channels.push_back(channel);
-  }
-  settings.cross_limits = cross_limits(file, channel_of);
+  Wires wires(file, instruments.position, sample);
+  for (const BenchWire& wire : file.wiring) wires.add(wire, settings);
+  settings.cross_limits = cross_limits(file, wires.channels());
   for (const BenchTalk& talk : file.cross_talk) {
-    const auto from = channel_of.find(talk.from);
-    if (from == channel_of.end()) refuse(file, "cross-talk." + talk.name, "expected a wire whose level is set; '" + talk.from + "' is read");
-    settings.cross_talk.push_back({*settings.channels[channel_of.at(talk.to)].parameter, from->second, talk.per_volt});
+    const auto from = wires.channels().find(talk.from);
+    if (from == wires.channels().end()) refuse(file, "cross-talk." + talk.name, "expected a wire whose level is set; '" + talk.from + "' is read");
+    settings.cross_talk.push_back({*settings.channels[wires.channels().at(talk.to)].parameter, from->second, talk.per_volt});
   }
   for (const BenchSurroundings& entry : file.environment) {
-    settings.environment.push_back({entry.name, entry.unit, meter_of(entry.instrument, entry.channel, Meter::Kind::source_amperes), entry.gain, entry.offset, entry.pause});
+    settings.environment.push_back({entry.name, entry.unit, wires.meter(entry.instrument, entry.channel, Meter::Kind::source_amperes),
+                                    entry.gain, entry.offset, entry.pause});
   }
-  DeviceInfo described = info;
+  DeviceInfo described = sample.info;
   described.identity = identity_of(file, kind);
   device.bench = std::make_unique<drivers::Bench>(described, sample.theta, std::move(instruments.drivers), std::move(settings), device.sessions->clock());
   return device;

@@ -131,6 +131,44 @@ class RowReader {
   std::vector<std::uint32_t> read_, nudgeable_;
 };
 
+/// The rows that settled and whose parameters are known. Counts them, and those without parameters, in `data`. Throws LogError where there
+/// is none.
+std::vector<std::uint64_t> usable_rows(const LogReader& log, const LoggedVectors& vectors, CalibrationData& data) {
+  std::vector<std::uint64_t> usable;
+  for (std::uint64_t i = 0; i < log.rows(); ++i) {
+    const LogRow row = log.row(i);
+    if (!settled(row)) continue;
+    if (vectors.knows(row.theta_digest)) usable.push_back(i);
+    else ++data.unknown_theta;
+  }
+  data.usable = usable.size();
+  if (usable.empty()) {
+    throw LogError(log.path() + ": none of its " + std::to_string(log.rows()) + " relaxations can be used: " +
+                   (data.unknown_theta > 0 ? "of " + std::to_string(data.unknown_theta) + " that settled the log holds no parameters (log.full_theta)" : "none settled"));
+  }
+  return usable;
+}
+
+/// Readings that no row has are none.
+void leave_out_empty_readings(CalibrationData& data) {
+  std::vector<std::size_t> kept;
+  for (std::size_t r = 0; r < data.readings.size(); ++r) {
+    if (std::any_of(data.rows.begin(), data.rows.end(), [&](const CalibrationRow& row) { return std::isfinite(row.reading[static_cast<Eigen::Index>(r)]); })) kept.push_back(r);
+  }
+  const auto of_kept = [&](const Vector& all) {
+    Vector some(static_cast<Eigen::Index>(kept.size()));
+    for (std::size_t r = 0; r < kept.size(); ++r) some[static_cast<Eigen::Index>(r)] = all[static_cast<Eigen::Index>(kept[r])];
+    return some;
+  };
+  for (CalibrationRow& row : data.rows) {
+    row.reading = of_kept(row.reading);
+    row.sigma = of_kept(row.sigma);
+  }
+  std::vector<CalibrationReading> had;
+  for (const std::size_t r : kept) had.push_back(data.readings[r]);
+  data.readings = std::move(had);
+}
+
 }  // namespace
 
 CalibrationData calibration_data(const LogReader& log, const Experiment& experiment, const Run& run, std::uint64_t rows) {
@@ -153,18 +191,7 @@ CalibrationData calibration_data(const LogReader& log, const Experiment& experim
     data.nudged_by_leak.push_back(is_bench(info) && !terminal.nudge.empty() && !terminal.reads_current);
   }
   LoggedVectors vectors(log, run.theta);
-  std::vector<std::uint64_t> usable;
-  for (std::uint64_t i = 0; i < log.rows(); ++i) {
-    const LogRow row = log.row(i);
-    if (!settled(row)) continue;
-    if (vectors.knows(row.theta_digest)) usable.push_back(i);
-    else ++data.unknown_theta;
-  }
-  data.usable = usable.size();
-  if (usable.empty()) {
-    throw LogError(log.path() + ": none of its " + std::to_string(log.rows()) + " relaxations can be used: " +
-                   (data.unknown_theta > 0 ? "of " + std::to_string(data.unknown_theta) + " that settled the log holds no parameters (log.full_theta)" : "none settled"));
-  }
+  const std::vector<std::uint64_t> usable = usable_rows(log, vectors, data);
   const std::uint64_t count = std::min<std::uint64_t>(rows, usable.size());
   const RowReader read(info, network, sets, data.readings);
   for (std::uint64_t part = 0; part < count; ++part) {
@@ -174,23 +201,7 @@ CalibrationData calibration_data(const LogReader& log, const Experiment& experim
     const LogRow row = log.row(index);
     data.rows.push_back(read(index, row, vectors[row.theta_digest]));
   }
-  // Readings that no row has are none.
-  std::vector<std::size_t> kept;
-  for (std::size_t r = 0; r < data.readings.size(); ++r) {
-    if (std::any_of(data.rows.begin(), data.rows.end(), [&](const CalibrationRow& row) { return std::isfinite(row.reading[static_cast<Eigen::Index>(r)]); })) kept.push_back(r);
-  }
-  const auto of_kept = [&](const Vector& all) {
-    Vector some(static_cast<Eigen::Index>(kept.size()));
-    for (std::size_t r = 0; r < kept.size(); ++r) some[static_cast<Eigen::Index>(r)] = all[static_cast<Eigen::Index>(kept[r])];
-    return some;
-  };
-  for (CalibrationRow& row : data.rows) {
-    row.reading = of_kept(row.reading);
-    row.sigma = of_kept(row.sigma);
-  }
-  std::vector<CalibrationReading> had;
-  for (const std::size_t r : kept) had.push_back(data.readings[r]);
-  data.readings = std::move(had);
+  leave_out_empty_readings(data);
   return data;
 }
 

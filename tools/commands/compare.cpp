@@ -110,14 +110,59 @@ void print_row(const Contestant& contestant, const std::vector<Trial>& trials) {
   std::fflush(stdout);
 }
 
+// At a value of what is varied: solved by the deployed, the tuned, and from scratch.
+struct Baselines {
+  std::string value;
+  std::size_t deployed = 0, tuned = 0, scratch = 0;
+};
+
+/// The loss below which a run counts as solved.
+double solved_below(const CompareOptions& options, const Experiment& base) {
+  const double target = base.training.target_loss;
+  const double below = options.solved.value_or(base.compare.solved > 0 ? base.compare.solved : 2 * target);
+  if (!(below > 0)) {
+    throw std::invalid_argument(options.experiment +
+                                ": what counts as solved? Expected --solved LOSS, compare.solved or training.target_loss");
+  }
+  return below;
+}
+
+void print_title(const CompareOptions& options, const std::string& title, std::uint64_t seeds, double below) {
+  std::printf("%s: %s seeds; solved: loss < %g from cold starts, read without noise%s\n", title.c_str(), grouped(seeds).c_str(), below,
+              options.age > 0 ? (", on a device used for " + grouped(options.age) + " relaxations before").c_str() : "");
+  print_head();
+}
+
+/// Runs the seeds of a contestant, with a line of progress on a terminal.
+std::vector<Trial> trials_of(const Contestant& contestant, std::uint64_t first, std::uint64_t seeds, double below,
+                             const CompareOptions& options, const Command& command) {
+  if (!contestant.refused.empty()) return {};
+  const bool show = !options.quiet && isatty(STDERR_FILENO) == 1;
+  std::size_t made = 0;
+  std::vector<Trial> trials = run_trials(contestant, first, seeds, options.age, below, command.stop, [&](const Trial&) {
+    ++made;
+    if (!show) return;
+    std::fprintf(stderr, "\r%s: %zu of %llu seeds\033[K", contestant.label.c_str(), made, static_cast<unsigned long long>(seeds));
+  });
+  if (show) std::fputs("\r\033[K", stderr);
+  return trials;
+}
+
+/// From which value on training in situ wins over deploying the twin.
+void print_verdict(const std::string& key, const std::vector<Baselines>& wins) {
+  if (wins.size() < 2) return;
+  const auto first = [&](auto better) {
+    const auto found = std::find_if(wins.begin(), wins.end(), better);
+    return found == wins.end() ? std::string("at none of these values") : "from " + key + " = " + found->value + " on";
+  };
+  std::printf("in situ wins over deploying the twin: tuning %s; from scratch %s\n",
+              first([](const Baselines& b) { return b.tuned > b.deployed; }).c_str(),
+              first([](const Baselines& b) { return b.scratch > b.deployed; }).c_str());
+}
+
 int compare(const CompareOptions& options, const Command& command) {
   const Variation varied = variation_of(options.vary);
   Report report;
-  // At each value: solved by the deployed, the tuned, and from scratch.
-  struct Baselines {
-    std::string value;
-    std::size_t deployed = 0, tuned = 0, scratch = 0;
-  };
   std::vector<Baselines> wins;
   for (const std::string& value : varied.values) {
     LoadOptions load = options.load();
@@ -126,28 +171,13 @@ int compare(const CompareOptions& options, const Command& command) {
     if (options.baselines) all.erase(all.begin(), all.end() - 3);
     const Experiment& base = all.back().experiment;
     const std::uint64_t seeds = options.seeds.value_or(base.compare.seeds);
-    const double target = base.training.target_loss;
-    const double below = options.solved.value_or(base.compare.solved > 0 ? base.compare.solved : 2 * target);
-    if (!(below > 0)) throw std::invalid_argument(options.experiment + ": what counts as solved? Expected --solved LOSS, compare.solved or training.target_loss");
-    if (!options.json) {
-      std::printf("%s%s: %s seeds; solved: loss < %g from cold starts, read without noise%s\n", base.title.c_str(),
-                  varied.key.empty() ? "" : (", " + varied.key + " = " + value).c_str(), grouped(seeds).c_str(), below,
-                  options.age > 0 ? (", on a device used for " + grouped(options.age) + " relaxations before").c_str() : "");
-      print_head();
-    }
+    const double below = solved_below(options, base);
+    if (!options.json) print_title(options, base.title + (varied.key.empty() ? "" : ", " + varied.key + " = " + value), seeds, below);
     Report rows = Report::list();
     Baselines won{value, 0, 0, 0};
     for (std::size_t c = 0; c < all.size(); ++c) {
       const Contestant& contestant = all[c];
-      std::vector<Trial> trials;
-      if (contestant.refused.empty()) {
-        std::size_t made = 0;
-        trials = run_trials(contestant, base.seed, seeds, options.age, below, command.stop, [&](const Trial&) {
-          ++made;
-          if (!options.quiet && isatty(STDERR_FILENO) == 1) std::fprintf(stderr, "\r%s: %zu of %llu seeds\033[K", contestant.label.c_str(), made, static_cast<unsigned long long>(seeds));
-        });
-        if (!options.quiet && isatty(STDERR_FILENO) == 1) std::fputs("\r\033[K", stderr);
-      }
+      const std::vector<Trial> trials = trials_of(contestant, base.seed, seeds, below, options, command);
       if (c + 3 == all.size()) won.deployed = solved(trials);
       if (c + 2 == all.size()) won.tuned = solved(trials);
       if (c + 1 == all.size()) won.scratch = solved(trials);
@@ -160,17 +190,10 @@ int compare(const CompareOptions& options, const Command& command) {
     report.add({{"value", varied.key.empty() ? "" : value}, {"solved_below", below}, {"rows", rows}});
   }
   if (options.json) {
-    Report{{"experiment", options.experiment}, {"vary", varied.key}, {"age", options.age}, {"tables", report}}
-        .print_json();
-    return ExitCode::success;
+    Report{{"experiment", options.experiment}, {"vary", varied.key}, {"age", options.age}, {"tables", report}}.print_json();
+  } else {
+    print_verdict(varied.key, wins);
   }
-  if (wins.size() < 2) return ExitCode::success;
-  const auto first = [&](auto better) {
-    const auto found = std::find_if(wins.begin(), wins.end(), better);
-    return found == wins.end() ? std::string("at none of these values") : "from " + varied.key + " = " + found->value + " on";
-  };
-  std::printf("in situ wins over deploying the twin: tuning %s; from scratch %s\n", first([](const Baselines& b) { return b.tuned > b.deployed; }).c_str(),
-              first([](const Baselines& b) { return b.scratch > b.deployed; }).c_str());
   return ExitCode::success;
 }
 
