@@ -1,13 +1,12 @@
 // Batches of relaxations of one network in vector code (batch_kernels.hpp): compiles the network, prepares
 // the parameters once per update, and lays out the samples.
 //
-// Batches are for networks of quantum dots at one
-// temperature without common-mode lever arms. The input current of a node is a function of the node's own
-// potential. Its main part, with every input at its commonest level, is a Chebyshev series, computed once per
-// update; inputs at other levels are added edge by edge. Restored states settle on expansions of this
-// function around themselves. The others follow the relaxation in time: on such expansions if they are few
-// and were restored, else on series over the whole interval. The exact law over all edges decides whether a
-// state has converged.
+// Batches are for networks of quantum dots at one temperature without common-mode lever arms. The input
+// current of a node is a function of the node's own potential. Its main part, with every input at its
+// commonest level, is a Chebyshev series, computed once per update; inputs at other levels are added edge by
+// edge. Restored states settle on expansions of this function around themselves. The others follow the
+// relaxation in time: on such expansions if they are few and were restored, else on series over the whole
+// interval. The exact law over all edges decides whether a state has converged.
 #pragma once
 
 #include <cstdint>
