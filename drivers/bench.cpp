@@ -14,7 +14,7 @@ namespace ness::drivers {
 
 namespace {
 
-constexpr std::chrono::milliseconds own_budget{10000};  // for making safe where nobody said how long
+constexpr std::chrono::milliseconds own_budget{10000};  // for making safe when the caller gave no budget
 
 std::vector<LevelChannel> level_channels(const BenchSettings& settings) { return {settings.channels.begin(), settings.channels.end()}; }
 
@@ -58,7 +58,7 @@ Bench::Bench(const DeviceInfo& network, const Vector& constants, BenchInstrument
   impl_->route_readings();
 }
 
-// Which levels make which parameters, and how to solve for them.
+// The matrix from levels to parameters, and its factorisation for solving.
 void Bench::Impl::couple_gates(const std::map<std::uint32_t, std::size_t>& of_parameter) {
   gates.assign(of_parameter.begin(), of_parameter.end());
   gate_zero = Vector::Zero(static_cast<Eigen::Index>(gates.size()));
@@ -89,7 +89,7 @@ void Bench::Impl::find_nudges() {
   }
 }
 
-// Where each number that is read belongs.
+// The destination of each number that is read.
 void Bench::Impl::route_readings() {
   scanned.resize(scanners.size());
   metered.resize(voltmeters.size());
@@ -121,7 +121,7 @@ void Bench::start(std::stop_token stop) {
   Impl& bench = *impl_;
   if (bench.levels.started()) return;
   bench.last_safe = {};
-  // Everyone is asked who they are before anyone is told to do anything.
+  // Identify all instruments before any of them is set.
   bench.levels.connect();
   for (const auto& instrument : bench.scanners) instrument->connect();
   for (const auto& instrument : bench.voltmeters) instrument->connect();
@@ -167,13 +167,13 @@ void Bench::do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_
         row.timing.read = bench.clock->now();
         bench.check_queues();
         if (bench.settings.environment.empty() || bench.outside(scans.back()).empty()) break;
-        // The surroundings went out of bounds on the way: it is waited for, and done again.
+        // The environment left its limits during the relaxation: wait for it, and relax again.
       }
     } catch (const Cancelled&) {
       throw;
     } catch (...) {
       make_safe(own_budget, SafeProfile::emergency);
-      // What is still to be answered must not answer the next who asks.
+      // A pending answer must not be taken as the answer to a later query.
       for (const auto& scanner : bench.scanners) scanner->session().close();
       for (const auto& voltmeter : bench.voltmeters) voltmeter->session().close();
       throw;
@@ -183,7 +183,7 @@ void Bench::do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_
 }
 
 SafeReport Bench::do_make_safe(std::chrono::milliseconds budget, SafeProfile profile) {
-  // Nothing was switched on since. What was stuck then is tried again.
+  // Nothing was switched on since the last call. If channels were stuck then, try again.
   if (!impl_->levels.started() && impl_->last_safe.safe) return impl_->last_safe;
   return impl_->last_safe = impl_->levels.make_safe(budget, profile);
 }

@@ -9,7 +9,8 @@
 
 namespace ness::drivers {
 
-// Inputs, holds and injected currents scaled by `share` (0: at rest), parameters as they are.
+// Levels for a drive, with inputs, holds and injected currents scaled by `share` (0: at rest); parameters are
+// not scaled.
 std::vector<double> Bench::Impl::levels_of(const Drive& drive, double share) const {
   std::vector<double> targets = levels.present();
   Vector inputs(static_cast<Eigen::Index>(clamped.size()));
@@ -25,7 +26,7 @@ std::vector<double> Bench::Impl::levels_of(const Drive& drive, double share) con
     if (nudge_gate[i]) values[static_cast<Eigen::Index>(*nudge_gate[i])] += u / nudge_conductance[i];
     else set(channel_of_terminal.at(nudgeable[i]), amperes_of_units(u));
   }
-  // The gates' own levels, with what the other channels contribute taken off.
+  // Solve for the gates' levels, after subtracting the cross-talk of the other channels.
   Vector rest = values - gate_zero;
   for (std::size_t c = 0; c < targets.size(); ++c) {
     if (!channel(c).parameter) rest -= targets[c] * coupling.col(static_cast<Eigen::Index>(c));
@@ -35,7 +36,7 @@ std::vector<double> Bench::Impl::levels_of(const Drive& drive, double share) con
   return targets;
 }
 
-// Values of the parameters that channels set, as the channels' levels were read back; constants as they are.
+// Values of the parameters from the readback of their channels' levels; constants are unchanged.
 Vector Bench::Impl::parameters_now(const DeviceInfo& info) const {
   Vector theta(static_cast<Eigen::Index>(info.parameters.size()));
   for (std::size_t i = 0; i < info.parameters.size(); ++i) theta[static_cast<Eigen::Index>(i)] = info.parameters[i].range.low;
@@ -44,7 +45,7 @@ Vector Bench::Impl::parameters_now(const DeviceInfo& info) const {
   return theta;
 }
 
-// Ranges were checked one by one; cross-talk and cross-limits join them.
+// Device::relax checks single ranges; here cross-talk and cross-limits are included.
 void Bench::Impl::check(std::span<const Drive> drives) const {
   for (std::size_t i = 0; i < drives.size(); ++i) {
     for (const double share : {0.0, 1.0}) {
@@ -63,7 +64,8 @@ void Bench::Impl::go(const std::vector<double>& targets, std::stop_token stop) {
   }
 }
 
-// Free terminals that are held in this drive are switched on where they are, the others off. True if any changed: a slow act.
+// Switches on the free terminals held in this drive, at their present potentials, and the others off. True if
+// any changed: such a change is slow.
 bool Bench::Impl::hold(const Drive& drive) {
   bool changed = false;
   for (std::size_t c = 0; c < settings.channels.size(); ++c) {
@@ -88,7 +90,7 @@ void Bench::Impl::impose(const Drive& drive, std::stop_token stop) {
     go(levels_of(drive, 0), stop);
     clock->wait(settings.rest_time, stop);
     if (std::isfinite(rest->rate)) {
-      // All at once, at a rate: in pieces short beside what the network can follow.
+      // All inputs together, at the given rate, in steps short compared with the network's response time.
       Vector inputs(static_cast<Eigen::Index>(clamped.size()));
       drive.clamp.set->levels(drive.clamp.row, inputs);
       const double farthest = inputs.size() > 0 ? inputs.cwiseAbs().maxCoeff() : 0, duration = ramp_time(inputs, rest->rate);

@@ -1,4 +1,4 @@
-// What a bench is made of, once its wiring was found possible.
+// State of a bench whose wiring has been checked.
 #pragma once
 
 #include <Eigen/LU>
@@ -17,16 +17,17 @@ struct Bench::Impl {
   std::shared_ptr<Clock> clock;
 
   std::vector<std::uint32_t> clamped, read, nudgeable;
-  std::map<std::uint32_t, std::size_t> channel_of_terminal;  // held or injected
-  // Gates: parameter values = zero + coupling x levels; own columns apart, to solve for.
+  std::map<std::uint32_t, std::size_t> channel_of_terminal;  // channels that hold or inject
+  // Gates: parameter values = zero + coupling x levels. The gates' own columns are factored for solving.
   std::vector<std::pair<std::uint32_t, std::size_t>> gates;  // (parameter, channel)
   Vector gate_zero;
   Matrix coupling;                      // [gates x channels]
-  Eigen::PartialPivLU<Matrix> of_gates;  // of coupling's columns of the gates themselves
-  std::vector<std::optional<std::size_t>> nudge_gate;    // of each nudgeable terminal: position in `gates` of its leak reference
+  Eigen::PartialPivLU<Matrix> of_gates;  // factors of the gates' own columns of coupling
+  // Of each nudgeable terminal: index in `gates` of its leak reference,
+  std::vector<std::optional<std::size_t>> nudge_gate;
   std::vector<double> nudge_conductance;                 // and the leak's g
 
-  /// Where a number that was read goes: into a reading or the environment.
+  /// Destination of a number that was read: a reading or the environment.
   struct Destination {
     bool environment = false;
     std::size_t index = 0;
@@ -35,16 +36,17 @@ struct Bench::Impl {
     std::uint32_t channel = 0;
     Destination destination;
   };
-  std::vector<std::vector<Scanned>> scanned;             // of each scanner
-  std::vector<std::optional<Destination>> metered;             // of each voltmeter
+  std::vector<std::vector<Scanned>> scanned;             // per scanner
+  std::vector<std::optional<Destination>> metered;             // per voltmeter
   std::vector<std::pair<std::size_t, Destination>> sensed;  // (source, destination)
-  std::vector<std::optional<std::size_t>> reading_of;    // of each position in `read`: index of its reading
+  // Of each entry of `read`: index of its reading.
+  std::vector<std::optional<std::size_t>> reading_of;
 
   SafeReport last_safe;
 
-  // What changed since the last verdict: how long it takes differs.
+  // Changes since the last verdict; the settling time depends on them.
   bool input_moved = true, gate_moved = true;
-  std::map<std::uint32_t, double> last_volts;            // of terminals, as last read
+  std::map<std::uint32_t, double> last_volts;            // terminals' last readings
 
   Impl(Levels l, std::vector<std::unique_ptr<Scanner>> s, std::vector<std::unique_ptr<Voltmeter>> v, BenchSettings b, std::shared_ptr<Clock> c)
       : levels(std::move(l)), scanners(std::move(s)), voltmeters(std::move(v)), settings(std::move(b)), clock(std::move(c)) {}
@@ -58,11 +60,11 @@ struct Bench::Impl {
   double units_of_amperes(double amperes) const { return settings.scale.carrier * amperes / settings.scale.amperes_per_unit; }
   double amperes_of_units(double units) const { return settings.scale.carrier * units * settings.scale.amperes_per_unit; }
 
-  // --- once, when the wiring was found possible (bench.cpp)
+  // --- once, after the check of the wiring (bench.cpp)
   void couple_gates(const std::map<std::uint32_t, std::size_t>& of_parameter);
   void find_nudges();
   void route_readings();
-  /// Position in `gates` of what sets a parameter.
+  /// Index in `gates` of the gate that sets a parameter.
   std::ptrdiff_t gate_of(std::uint32_t parameter) const;
 
   // --- levels (bench_drive.cpp)

@@ -10,7 +10,7 @@
 
 namespace ness::drivers {
 
-// A free terminal's current is what a relaxation under holds is for.
+// True if a free terminal is held: the relaxation is then made to measure its current.
 bool Bench::Impl::holding() const {
   for (std::size_t c = 0; c < settings.channels.size(); ++c) {
     if (channel(c).on_demand && levels.is_on(c)) return true;
@@ -18,13 +18,13 @@ bool Bench::Impl::holding() const {
   return false;
 }
 
-// All are armed before the first is fetched: the time of the slowest, not the sum.
+// All instruments are armed before the first is fetched, so the time is that of the slowest, not the sum.
 Bench::Impl::Numbers Bench::Impl::read_all(bool sources) {
   Numbers numbers;
   numbers.readings.resize(settings.readings.size());
   numbers.environment.resize(settings.environment.size());
   numbers.sources.resize(levels.sources());
-  // A source whose output is off cannot measure.
+  // A source cannot measure while its output is off.
   std::vector<bool> armed(levels.sources(), false);
   for (std::size_t c = 0; c < settings.channels.size() && sources; ++c) {
     if (channel(c).kind == LevelChannel::Kind::source && levels.is_on(c)) armed[channel(c).instrument] = true;
@@ -68,7 +68,7 @@ double Bench::Impl::potential(std::size_t r, double volts) const {
   return kT_of_volts((volts - reading.offset) / reading.gain);
 }
 
-// `scans`: those of the verdict's window, the last one last.
+// `scans`: the scans in the verdict's window, in order.
 void Bench::Impl::settle(Relaxation& row, std::vector<Numbers>& scans, std::stop_token stop) {
   const double begin = clock->now();
   const bool every = holding() || read.empty() || std::any_of(sensed.begin(), sensed.end(), [](const auto& s) { return !s.second.environment; });
@@ -83,7 +83,8 @@ void Bench::Impl::settle(Relaxation& row, std::vector<Numbers>& scans, std::stop
   std::vector<std::uint16_t> flags(read.size(), 0);
   for (;;) {
     const double before = clock->now();
-    // The sources' own measurements belong to the verdict's scan: from the first that can be it, unless they are what is judged, or averaged.
+    // The verdict's scan must include the measurements of the sources, so they start with the first scan that
+    // can be the last. They are in every scan if they are judged or averaged.
     scans.push_back(read_all(every || scans.size() + 1 >= settings.settle.least));
     const Numbers& numbers = scans.back();
     const double time = (before + clock->now()) / 2;
@@ -113,7 +114,8 @@ void Bench::Impl::settle(Relaxation& row, std::vector<Numbers>& scans, std::stop
   std::size_t window = 1;
   for (std::size_t k = 0; k < read.size(); ++k) {
     const SettleVerdict& verdict = judges[k].verdict();
-    if (!verdict.settled && flags[k] == 0) flags[k] = bit(Flag::invalid);  // another's reading ended the scan too early
+    // an invalid reading elsewhere ended the scans too early
+    if (!verdict.settled && flags[k] == 0) flags[k] = bit(Flag::invalid);
     row.potential[static_cast<Eigen::Index>(k)] = verdict.window > 0 ? verdict.mean : std::nan("");
     row.sigma[static_cast<Eigen::Index>(k)] = verdict.standard_error;
     bound = std::max(bound, verdict.bound);
@@ -127,7 +129,7 @@ void Bench::Impl::settle(Relaxation& row, std::vector<Numbers>& scans, std::stop
   else input_moved = gate_moved = false;
 }
 
-// A node that swings faster than a reading integrates stands still in every average.
+// A node that oscillates faster than a reading integrates looks constant in every average.
 void Bench::Impl::look_for_oscillation(std::vector<std::uint16_t>& flags) {
   for (std::size_t k = 0; k < read.size(); ++k) {
     if (flags[k] != 0) continue;
@@ -137,7 +139,7 @@ void Bench::Impl::look_for_oscillation(std::vector<std::uint16_t>& flags) {
       case BenchMeter::Kind::scanner: readings = scanners[meter.instrument]->burst(meter.channel, settings.burst); break;
       case BenchMeter::Kind::voltmeter: readings = voltmeters[meter.instrument]->burst(settings.burst); break;
       case BenchMeter::Kind::source_volts:
-      case BenchMeter::Kind::source_amperes: continue;  // a source-meter has none
+      case BenchMeter::Kind::source_amperes: continue;  // source-meters have no burst
     }
     std::vector<double> burst;
     for (const MeterReading& reading : readings) {
@@ -147,13 +149,14 @@ void Bench::Impl::look_for_oscillation(std::vector<std::uint16_t>& flags) {
   }
 }
 
-// Readings from a time on, settled or not: no bound is known.
+// Takes readings from a fixed time on, settled or not, so there is no bound.
 void Bench::Impl::sample(Relaxation& row, std::vector<Numbers>& scans, const At& at, double start, std::stop_token stop) {
   const auto nodes = static_cast<Eigen::Index>(read.size());
   Matrix readings(static_cast<Eigen::Index>(at.samples), nodes);
   std::vector<std::uint16_t> flags(read.size(), 0);
   for (std::uint32_t i = 0; i < at.samples; ++i) {
-    // The first scan at its time; the others as closely as the instruments read, or as far apart as asked for.
+    // The first scan is at the given time. The others follow as fast as the instruments read, or at the
+    // requested interval.
     const double due = start + at.time + i * at.every - clock->now();
     if (i == 0 || (at.every > 0 && due > 0)) clock->wait(due, stop);
     if (i == 0) row.timing.settled = clock->now();
@@ -175,7 +178,7 @@ void Bench::Impl::sample(Relaxation& row, std::vector<Numbers>& scans, const At&
   if (std::any_of(flags.begin(), flags.end(), [](std::uint16_t f) { return f != 0; })) row.quality.terminal = flags;
 }
 
-// Units of current into the network, [terminals], of one scan; NaN where none was measured.
+// Currents into the network in units of current, [terminals], of one scan; NaN where not measured.
 Vector Bench::Impl::currents(const Numbers& numbers, std::size_t terminals) const {
   Vector all = Vector::Constant(static_cast<Eigen::Index>(terminals), std::numeric_limits<double>::quiet_NaN());
   for (const auto& [terminal, c] : channel_of_terminal) {
@@ -184,7 +187,7 @@ Vector Bench::Impl::currents(const Numbers& numbers, std::size_t terminals) cons
     if (injects(c)) all[static_cast<Eigen::Index>(terminal)] = units_of_amperes(channel(c).gain * amperes + channel(c).offset);
     else if (channel(c).gain == 1) all[static_cast<Eigen::Index>(terminal)] = units_of_amperes(amperes);
   }
-  // A meter at the terminal itself knows better than the source behind its lead.
+  // A current meter at the terminal is more accurate than the source behind its lead.
   for (std::size_t r = 0; r < settings.readings.size(); ++r) {
     const BenchReading& reading = settings.readings[r];
     if (reading.current) all[static_cast<Eigen::Index>(reading.terminal)] = units_of_amperes((numbers.readings[r].volts - reading.offset) / reading.gain);
@@ -192,7 +195,7 @@ Vector Bench::Impl::currents(const Numbers& numbers, std::size_t terminals) cons
   return all;
 }
 
-// Means over the scans, as of the potentials.
+// Means over the scans, as for the potentials.
 void Bench::Impl::fill_currents(Relaxation& row, const std::vector<Numbers>& scans, std::size_t terminals) const {
   const auto n = static_cast<Eigen::Index>(terminals);
   Vector sum = Vector::Zero(n), count = sum, squares = sum;
@@ -203,10 +206,10 @@ void Bench::Impl::fill_currents(Relaxation& row, const std::vector<Numbers>& sca
     count += one.array().isNaN().select(Vector::Zero(n), 1);
   }
   if ((count.array() == 0).all()) return;
-  row.current = sum.cwiseQuotient(count);  // 0 / 0 is the NaN of what was not measured
+  row.current = sum.cwiseQuotient(count);  // 0 / 0 = NaN where nothing was measured
   for (const Vector& one : all) squares += one.array().isNaN().select(0, one - row.current).cwiseAbs2();
-  row.current_sigma = (squares.array() / (count.array() * (count.array() - 1))).sqrt();  // of a single reading: NaN
-  // Equal readings say no more than their last digit.
+  row.current_sigma = (squares.array() / (count.array() * (count.array() - 1))).sqrt();  // one reading: NaN
+  // Equal readings: the error is limited by their last digit.
   for (const auto& [terminal, c] : channel_of_terminal) {
     const bool metered_too = std::any_of(settings.readings.begin(), settings.readings.end(), [t = terminal](const BenchReading& r) { return r.current && r.terminal == t; });
     if (channel(c).kind != LevelChannel::Kind::source || metered_too) continue;
@@ -217,7 +220,8 @@ void Bench::Impl::fill_currents(Relaxation& row, const std::vector<Numbers>& sca
   if (row.current_sigma.array().isNaN().all()) row.current_sigma.resize(0);
 }
 
-// What was measured beside the potentials: levels, currents into the network, compliance, parameters, surroundings.
+// Fills in all measured quantities except potentials: levels, currents into the network, compliance,
+// parameters, environment.
 void Bench::Impl::fill(Relaxation& row, const std::vector<Numbers>& scans, const DeviceInfo& info) {
   for (std::size_t k = 0; k < read.size(); ++k) {
     const double mu = row.potential[static_cast<Eigen::Index>(k)];
@@ -250,7 +254,7 @@ void Bench::Impl::fill(Relaxation& row, const std::vector<Numbers>& scans, const
   }
 }
 
-// Empty, or what of the surroundings is out of bounds. A reading that is no number is.
+// Empty, or the environment readings that are out of bounds. NaN counts as out of bounds.
 std::string Bench::Impl::outside(const Numbers& numbers) const {
   for (std::size_t e = 0; e < settings.environment.size(); ++e) {
     const BenchEnvironment& entry = settings.environment[e];

@@ -16,7 +16,7 @@ namespace {
 
 Range between(double a, double b) { return {std::min(a, b), std::max(a, b)}; }
 
-// Finds out whether the wiring can be, and what the device can do with it.
+// Checks if the wiring is possible, and derives the capabilities of the device.
 class Wiring {
  public:
   Wiring(const DeviceInfo& network, const BenchSettings& settings, const BenchInstruments& instruments)
@@ -55,7 +55,7 @@ class Wiring {
     return channel.kind == LevelChannel::Kind::source && instruments_.source_settings[channel.instrument].sourced == Sourced::current;
   }
   std::string name(std::size_t c) const { return "channel '" + settings_.channels[c].plan.name + "': "; }
-  // Volts or amperes at the terminal, over a channel's limits.
+  // Range of volts or amperes at the terminal for the channel's limits.
   static Range reached(const BenchChannel& channel) {
     return between(channel.gain * channel.plan.limits.low + channel.offset, channel.gain * channel.plan.limits.high + channel.offset);
   }
@@ -78,7 +78,8 @@ class Wiring {
     if (!of_terminal.emplace(number, c).second) refuse(name(c) + "terminal " + std::to_string(number) + " is held or injected into by another channel");
     Terminal& terminal = info_.terminals[number];
     const bool source = channel.kind == LevelChannel::Kind::source;
-    terminal.reads_current = source && (current(channel) || channel.gain == 1);  // behind a divider a source's own current is not the terminal's
+    // Behind a divider, the source's current is not the terminal's.
+    terminal.reads_current = source && (current(channel) || channel.gain == 1);
     if (current(channel)) {
       if (terminal.clamped) refuse(name(c) + "terminal " + std::to_string(number) + " is an input, which a source of current cannot hold");
       const Range amperes = reached(channel);
@@ -102,7 +103,7 @@ class Wiring {
     if (!of_parameter.emplace(number, c).second) refuse(name(c) + info_.parameters[number].name + " is set twice");
   }
 
-  // What a gate is sure to reach, whatever the other channels do within their limits.
+  // Range that a gate reaches for any levels of the other channels within their limits.
   void ranges_with_cross_talk() {
     for (const BenchCrossTalk& talk : settings_.cross_talk) {
       if (talk.channel >= settings_.channels.size()) refuse("cross-talk names channel " + std::to_string(talk.channel) + ", which is not there");
@@ -191,7 +192,7 @@ class Wiring {
     }
   }
 
-  // At a scale of microvolts a kT an instrument's offset is an input of its own.
+  // At a scale of microvolts per kT, the offset of an instrument acts as an additional input.
   void errors() {
     const BenchScale& scale = settings_.scale;
     const auto too_large = [&](const std::string& who, double error, double unit, const std::string& in) {
@@ -216,7 +217,7 @@ class Wiring {
       switch (meter.kind) {
         case BenchMeter::Kind::scanner: error = instruments_.scanners[meter.instrument]->reading_error(settings_.scanners[meter.instrument], volts); break;
         case BenchMeter::Kind::voltmeter: error = instruments_.voltmeters[meter.instrument]->reading_error(settings_.voltmeters[meter.instrument], volts); break;
-        case BenchMeter::Kind::source_volts: continue;  // a source's own reading is as good as its level
+        case BenchMeter::Kind::source_volts: continue;  // a source's reading is as accurate as its level
         case BenchMeter::Kind::source_amperes: refuse("the reading of terminal " + std::to_string(reading.terminal) + " is a source-meter's current; expected a potential");
       }
       too_large("the reading of terminal " + std::to_string(reading.terminal), error / std::abs(reading.gain), scale.volts_per_kT, "V");

@@ -1,4 +1,4 @@
-// Whether a bench's wiring is possible, and what a device on it can do.
+// Checks if a bench's wiring is possible, and what a device on it can do.
 #pragma once
 
 #include <cstdint>
@@ -11,10 +11,12 @@ namespace ness::drivers {
 
 struct BenchWiring {
   DeviceInfo info;  ///< of the bench as a device: ranges, capabilities, resolutions
-  std::map<std::uint32_t, std::size_t> of_terminal, of_parameter;  ///< the channel of each that is set
+  /// channel of each terminal and parameter that is set
+  std::map<std::uint32_t, std::size_t> of_terminal, of_parameter;
 };
 
-/// `constants` [n_parameters]: the values of parameters that no channel sets. Throws std::invalid_argument for wiring that cannot be.
+/// `constants` [n_parameters]: values of the parameters that no channel sets. Throws std::invalid_argument
+/// for impossible wiring.
 BenchWiring wired(const DeviceInfo& network, const Vector& constants, const BenchSettings& settings,
                   const BenchInstruments& instruments);
 

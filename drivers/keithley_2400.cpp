@@ -47,8 +47,9 @@ class Keithley2400 final : public SourceMeter {
     link.write(":OUTP 0");
     link.write(":OUTP:SMOD " + off_state + ";:SYST:RSEN " + (settings.four_wire ? "1" : "0"));
     link.write(std::string(":SOUR:FUNC ") + (voltage ? "VOLT" : "CURR") + ";" + s + ":MODE FIX;" + s + ":RANG " + number(source->full) + ";" + s + " 0");
-    // Both quantities are measured. The compliance comes before its measure range, which may not exceed it, and after a range small
-    // enough for it: a compliance below 0.1 % of the present measure range is ignored.
+    // Both quantities are measured. The compliance must be set before its measure range, which may not exceed
+    // it; and after a range small enough for it, since a compliance below 0.1 % of the present measure range
+    // is ignored.
     link.write(":SENS:FUNC:CONC 1;:SENS:FUNC:ON:ALL");
     link.write(m + ":RANG " + number(limits.front().full));
     link.write(m + ":PROT " + number(settings.compliance) + ";" + m + ":RANG " + number(measure->full));
@@ -98,7 +99,7 @@ class Keithley2400 final : public SourceMeter {
 
   double level() override { return session_->query_number(settings_.sourced == Sourced::voltage ? ":SOUR:VOLT?" : ":SOUR:CURR?"); }
 
-  // Switching off is possible at any time, configured or not.
+  // The output can be switched off at any time, even if not configured.
   void set_output(bool on) override {
     if (on) require_configured();
     session_->write(on ? ":OUTP 1" : ":OUTP 0");
@@ -139,7 +140,7 @@ class Keithley2400 final : public SourceMeter {
     const SourceRange& range = *ranges_for(settings).source;
     return range.gain * std::abs(level) + range.offset;
   }
-  // In every range a fifth of the step its source has (SPEC-2400: 1 uV beside 5 uV, 10 pA beside 50 pA).
+  // A fifth of the source's step in every range (SPEC-2400: 1 uV and 5 uV, 10 pA and 50 pA).
   SourceReading display(const SourceMeterSettings& settings) const override {
     const Ranges as = ranges_for(settings);
     const bool voltage = settings.sourced == Sourced::voltage;
@@ -147,7 +148,7 @@ class Keithley2400 final : public SourceMeter {
   }
 
  private:
-  // The source range and the measure range that settings come to.
+  // The source range and the measure range for some settings.
   struct Ranges {
     const SourceRange *source, *measure;
   };

@@ -12,15 +12,16 @@ namespace ness::drivers {
 
 namespace {
 
-/// A row a model: adding one touches this table and a factory.
+/// One row per model: a new model needs a row and a factory.
 struct MeterModel {
   const char* name;
-  std::array<const char*, 4> makers;  // it has had several names
+  std::array<const char*, 4> makers;  // the maker has had several names
   const char* identity;
   std::array<double, 5> ranges;
   std::array<double, 5> of_reading, of_range;  // one-year accuracy of direct voltage, by range
   std::vector<double> cycles;
-  const char *zero = "", *input = "";  // a voltmeter's words for autozero and for its input resistance
+  // A voltmeter's commands for autozero and for its input resistance.
+  const char *zero = "", *input = "";
 };
 
 const MeterModel& model_34401a() {
@@ -36,8 +37,8 @@ const MeterModel& model_34970a() {
   return model;
 }
 const MeterModel& model_daq970a() {
-  // Its set of integration times was not seen in a source that could be opened: those sure to be there. Its accuracy is stated as better
-  // than the 34970A's, whose figures bound it.
+  // No accessible source gives the set of integration times: these are certain to exist. The accuracy is
+  // specified as better than the 34970A's, so the 34970A's figures are upper bounds.
   static const MeterModel model{"Keysight DAQ970A", {"Keysight Technologies", "", "", ""}, "DAQ970A", {0.1, 1, 10, 100, 300}, {5e-5, 4e-5, 3.5e-5, 4.5e-5, 4.5e-5}, {4e-5, 7e-6, 5e-6, 6e-6, 3e-5}, {0.02, 0.2, 1, 10, 100}};
   return model;
 }
@@ -46,7 +47,7 @@ bool is(const MeterModel& model, const std::string& maker, const std::string& na
   return name == model.identity && std::find(model.makers.begin(), model.makers.end(), maker) != model.makers.end();
 }
 
-/// Settings as the model takes them.
+/// Settings that the model uses for those requested.
 struct Accepted {
   double range, cycles;
 };
@@ -71,7 +72,7 @@ double error_of(const MeterModel& model, const MeterSettings& settings, double v
   return model.of_reading[at] * std::abs(volts) + model.of_range[at] * range;
 }
 
-// How long readings in a row take at most, at the shortest integration, with relays, delays and autozero.
+// Maximum duration of consecutive readings at the shortest integration, with relays, delays and autozero.
 Milliseconds burst_time(const MeterModel& model, const MeterSettings& settings, std::size_t count) {
   const double one = 2 * model.cycles.front() / settings.line_frequency + std::max(settings.delay, 2e-3) + 5e-3;
   return Milliseconds(static_cast<std::int64_t>(std::ceil(static_cast<double>(count) * one * 1e3)));
@@ -217,7 +218,7 @@ class KeysightScanner final : public Scanner {
     session_->write("ROUT:SCAN " + listed(channels_) + ";:TRIG:COUN 1");
     return readings;
   }
-  // A relay's time, the channel's delay, and the conversion, for each; the scanner's autozero is always on.
+  // For each channel: relay, delay and conversion. The scanner's autozero is always on.
   double measurement_time() const override {
     MeterSettings with_zero = settings_;
     with_zero.autozero = true;

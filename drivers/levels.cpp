@@ -15,7 +15,7 @@ namespace ness::drivers {
 
 namespace {
 
-// Levels are compared with what was read back: instruments answer with six or more digits.
+// A level counts as equal to its readback within resolution: instruments answer with six or more digits.
 bool same_level(double sent, double back, double resolution) { return std::abs(sent - back) <= std::max(resolution, 2e-6 * std::abs(sent)) * 1.01 + 1e-12; }
 
 std::vector<PlannedChannel> planned(const std::vector<LevelChannel>& channels, const SafeProfile* profile) {
@@ -31,7 +31,7 @@ SetpointPlanner safe_planner(const std::vector<LevelChannel>& channels, const st
   return SetpointPlanner(planned(channels, &profile), cross_limits);
 }
 
-// Also what the constructor's other members stand on: called first.
+// Checks everything that the constructor's other members rely on, so it is called first.
 std::vector<LevelChannel> checked(std::vector<LevelChannel> channels, const LevelInstruments& instruments) {
   const auto refuse = [](const std::string& reason) { throw std::invalid_argument("bench: " + reason); };
   if (instruments.sources.size() != instruments.source_settings.size() || instruments.dacs.size() != instruments.dac_settings.size()) refuse("every instrument needs its settings");
@@ -135,7 +135,8 @@ void Levels::read_back(const std::vector<std::size_t>& channels) {
   }
 }
 
-// Asks for what is there, and changes nothing. A source whose output is off stands at 0, whatever its level would be.
+// Reads the present state and changes nothing. A source whose output is off is at 0, whatever its programmed
+// level.
 void Levels::adopt() {
   for (std::size_t d = 0; d < instruments_.dacs.size(); ++d) {
     if (const auto numbers = channels_of_dac(d); !numbers.empty()) instruments_.dacs[d]->adopt(numbers);
@@ -162,8 +163,9 @@ void Levels::start(std::stop_token stop) {
   if (started_) return;
   accepted_.assign(accepted_.size(), std::numeric_limits<double>::quiet_NaN());
   adopt();
-  started_ = true;  // from here on there may be something to make safe
-  // What is live comes down by its ramp: sources to 0, and the channels of a DAC whose range or filter has to change.
+  started_ = true;  // from here on, make_safe may be needed
+  // Live outputs are ramped down: sources to 0, and those channels of a DAC whose range or filter must
+  // change.
   std::vector<double> down = present_;
   for (std::size_t c = 0; c < channels_.size(); ++c) {
     if (channels_[c].kind == LevelChannel::Kind::source) down[c] = 0;
@@ -196,7 +198,7 @@ void Levels::start(std::stop_token stop) {
     if (on_[c]) instruments_.sources[channels_[c].instrument]->set_output(true);
   }
   present_planner_ = planner_.without(absent());
-  // Gates before bias: the order in which they are made safe, backwards.
+  // Gates before bias: the reverse of the order for making safe.
   for (auto order = orders.rbegin(); order != orders.rend(); ++order) {
     std::vector<double> stage = present_;
     for (std::size_t c = 0; c < channels_.size(); ++c) {
@@ -205,14 +207,14 @@ void Levels::start(std::stop_token stop) {
     try {
       go(stage, stop);
     } catch (const PlanRefused&) {
-      if (*order == *orders.begin()) throw;  // otherwise a limit is in the way of this order, and the next stage moves both together
+      if (*order == *orders.begin()) throw;  // else a limit blocks this order; the next stage moves both
     }
   }
   check_queues();
 }
 
 std::vector<std::size_t> Levels::go(std::span<const double> wanted, std::stop_token stop) {
-  // What was told the same before, and took it, stays, though its answer has fewer digits.
+  // A level that was sent before and accepted is not sent again, though its readback has fewer digits.
   std::vector<double> targets(wanted.begin(), wanted.end());
   for (std::size_t c = 0; c < targets.size(); ++c) {
     if (wanted[c] == accepted_[c]) targets[c] = present_[c];
@@ -223,7 +225,7 @@ std::vector<std::size_t> Levels::go(std::span<const double> wanted, std::stop_to
   for (const RampStep& step : steps) {
     write(step);
     for (const auto& [c, level] : step.writes) {
-      present_[c] = level;  // until it is read back: what a stop on the way has to start from
+      present_[c] = level;  // until readback: the starting point if the ramp is stopped
       accepted_[c] = std::numeric_limits<double>::quiet_NaN();
       moved.insert(c);
     }
@@ -277,12 +279,12 @@ void Levels::check_queues() {
 
 // --- making safe -------------------------------------------------------------------------------------------------------------------
 
-// One attempt: what is stuck, and what is known of the rest.
+// One attempt to make safe: which channels are stuck, and the state of the others.
 struct Levels::Safing {
   Levels& levels;
   SafeProfile profile;
   protocols::Milliseconds budget;
-  std::optional<SetpointPlanner> present;  // the profile's, without what is off
+  std::optional<SetpointPlanner> present;  // planner of the profile, without channels that are off
   SafeReport report;
   std::vector<bool> stuck;
 
@@ -300,14 +302,14 @@ struct Levels::Safing {
     const std::string where = levels.known_[c] ? number(levels.present_[c]) + (current ? " A" : " V") + " (last known)" : "an unknown level";
     report.stuck.push_back(planner().channels()[c].name + " at " + where + ": " + why);
   }
-  // An instrument that fails takes all its channels with it.
+  // If an instrument fails, all its channels count as stuck.
   void lose(std::size_t c, const std::string& why) {
     for (std::size_t other = 0; other < size(); ++other) {
       if (levels.channels_[c].kind == levels.channels_[other].kind && levels.channels_[c].instrument == levels.channels_[other].instrument) give_up(other, why);
     }
   }
 
-  // Each instrument on a fresh link, with fresh deadlines; ranges and levels as it tells them.
+  // Opens a fresh link to each instrument, with fresh deadlines, and reads ranges and levels.
   void meet() {
     std::set<const protocols::Session*> met;
     for (std::size_t c = 0; c < size(); ++c) {
@@ -324,7 +326,7 @@ struct Levels::Safing {
           source.adopt();
           levels.on_[c] = source.output();
           if (levels.on_[c] && source.sourced() != levels.source_settings(channel.instrument).sourced) {
-            source.set_output(false);  // its levels are of another unit: there is no ramp between them and the profile's
+            source.set_output(false);  // its level has another unit, so no ramp leads to the profile's level
             levels.on_[c] = false;
           }
         } else {
@@ -339,8 +341,8 @@ struct Levels::Safing {
     present = planner().without(levels.absent());
   }
 
-  // Where each channel is to go: the nearest allowed levels to those of the profile, with what is stuck where it is. A source that
-  // is off is left off, at 0.
+  // Targets: the allowed levels nearest to the profile's, with stuck channels at their present levels. A
+  // source that is off remains off, at 0.
   std::vector<double> wanted() {
     std::vector<double> levels_wanted(size());
     std::vector<bool> fixed = stuck;
@@ -357,13 +359,14 @@ struct Levels::Safing {
     }
   }
 
-  // Moves what is of one order, or whatever `target` says. False where an instrument was lost on the way.
+  // Ramps the channels towards `target`. False if an instrument was lost on the way.
   bool ramp(const std::vector<double>& target) {
     std::vector<RampStep> steps;
     try {
       steps = planner().plan(levels.present_, target);
     } catch (const PlanRefused&) {
-      return true;  // in this order a limit is in the way: the next stage moves it together with what follows
+      // a limit blocks this order: the next stage moves it together with the channels that follow
+      return true;
     }
     for (const RampStep& step : steps) {
       for (const auto& [c, level] : step.writes) {
@@ -380,7 +383,8 @@ struct Levels::Safing {
     return true;
   }
 
-  // All stages. False where it has to be done again because an instrument was lost: the others' nearest levels change with it.
+  // All stages. False if an instrument was lost: the others' nearest levels have changed, and it must be
+  // repeated.
   bool bring_down(std::vector<double>& target) {
     target = wanted();
     std::set<std::uint32_t> orders;
@@ -395,7 +399,7 @@ struct Levels::Safing {
     return true;
   }
 
-  // What was told to go somewhere says that it is there; then the last acts.
+  // Verifies that each moved channel has reached its level; then performs the last acts.
   void finish(const std::vector<double>& target) {
     for (std::size_t c = 0; c < size(); ++c) {
       if (stuck[c] || !levels.on_[c]) continue;
@@ -422,7 +426,7 @@ SafeReport Levels::make_safe(std::chrono::milliseconds budget, SafeProfile profi
   accepted_.assign(accepted_.size(), std::numeric_limits<double>::quiet_NaN());
   Safing safing(*this, profile, budget);
   safing.meet();
-  // Again where an instrument is lost on the way: each time there are fewer.
+  // Repeated as long as an instrument is lost on the way; each time fewer remain.
   std::vector<double> target;
   while (!safing.bring_down(target)) {
   }

@@ -1,4 +1,4 @@
-// Numbers to and from instruments' text.
+// Conversion of numbers to and from the text of instruments.
 #pragma once
 
 #include <array>
@@ -24,7 +24,8 @@ inline std::string listed(const std::vector<std::uint32_t>& channels) {
   return text + ')';
 }
 
-/// 9.9E37 and 9.91E37 stand for overflow and for no number, in manuals that do not agree which is which: both are invalid.
+/// 9.9E37 and 9.91E37 mean overflow and not a number, but manuals disagree on which is which: both are
+/// invalid.
 inline bool is_overflow(double value) { return std::abs(std::abs(value) - 9.9e37) < 1e34; }
 inline double measured(double value) { return std::abs(value) > 9e37 ? std::numeric_limits<double>::quiet_NaN() : value; }
 

@@ -1,4 +1,4 @@
-// QDevil QDAC-II: the command tree its public drivers use.
+// QDevil QDAC-II: the commands used by its public drivers.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -33,7 +33,8 @@ class Qdac2 final : public Dac {
     require(settings);
     const std::string range = range_word(settings), filter = filter_word(settings), list = listed(channels);
     auto& link = *session_;
-    // A change of range or filter moves the output: it has to be at rest at 0 V. What is as it should be is left alone.
+    // A change of range or filter moves the output, which must be at 0 V for that. Channels that have the
+    // right settings are left unchanged.
     const auto changing = to_rest(channels, settings);
     if (!changing.empty()) {
       const auto now = levels(changing);
@@ -82,7 +83,7 @@ class Qdac2 final : public Dac {
         throw std::invalid_argument(address() + ": channel " + std::to_string(channel) + ": a level of " + number(level) + " V; its range goes to " + number(range->second) + " V");
       }
     }
-    // Units of one message are done one after another without a round trip between them.
+    // The instrument executes the units of one message in sequence, without round trips between them.
     std::string message;
     for (const auto& [channel, level] : levels) {
       const std::string unit = ":sour" + std::to_string(channel) + ":volt " + number(level);
@@ -117,7 +118,7 @@ class Qdac2 final : public Dac {
   }
   static std::string range_word(const DacSettings& settings) { return settings.range <= low_range ? "LOW" : "HIGH"; }
   static std::string filter_word(const DacSettings& settings) { return std::array{"DC", "MED", "HIGH"}[static_cast<std::size_t>(settings.filter)]; }
-  // One word a channel, in capitals.
+  // One upper-case word per channel.
   std::vector<std::string> words(const std::string& query, const std::vector<std::uint32_t>& channels) {
     const std::string reply = session_->query(query + listed(channels));
     auto all = protocols::split_reply(reply);

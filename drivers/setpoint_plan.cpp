@@ -13,7 +13,7 @@ double SetpointPlanner::Bound::value(std::span<const double> levels) const {
   return sum;
 }
 
-// Rounding of sums of a few levels: what is no violation.
+// Rounding error of a sum of a few levels, which is not a violation.
 double SetpointPlanner::slack(const Bound& bound) const {
   double size = std::abs(bound.limit);
   for (const auto& [channel, factor] : bound.terms) size = std::max(size, std::abs(factor) * std::max(std::abs(channels_[channel].limits.low), std::abs(channels_[channel].limits.high)));
@@ -70,7 +70,8 @@ std::vector<RampStep> SetpointPlanner::plan(std::span<const double> from, std::s
   for (std::size_t c = 0; c < channels_.size(); ++c) {
     if (!std::isfinite(from[c]) || !std::isfinite(to[c])) throw std::invalid_argument("channel '" + channels_[c].name + "': its level or target is not finite");
   }
-  // What no move is asked of may be beyond a limit: a channel that is stuck there must not keep the others from moving.
+  // Bounds in which no channel moves may be violated: a channel stuck beyond a limit must not prevent the
+  // others from moving.
   for (const Bound& bound : bounds_) {
     const bool moves = std::any_of(bound.terms.begin(), bound.terms.end(), [&](const auto& term) { return from[term.first] != to[term.first]; });
     if (moves && bound.value(to) > bound.limit + slack(bound)) throw PlanRefused("the target breaks a limit: " + broken(to));
@@ -79,8 +80,8 @@ std::vector<RampStep> SetpointPlanner::plan(std::span<const double> from, std::s
   std::vector<double> now(from.begin(), from.end());
   std::vector<RampStep> steps;
   for (;;) {
-    // What each bound can reach in this step, whatever mixture of old and new levels there is: it starts from the old ones, and
-    // every move that raises it counts, while those that lower it do not.
+    // Upper estimate of each bound in this step for any mixture of old and new levels: it starts from the old
+    // levels, and includes only moves that raise it.
     std::vector<double> reached(bounds_.size());
     for (std::size_t b = 0; b < bounds_.size(); ++b) reached[b] = bounds_[b].value(now);
     RampStep step;
@@ -95,8 +96,9 @@ std::vector<RampStep> SetpointPlanner::plan(std::span<const double> from, std::s
           const double raises = channel == c ? factor * whole : 0;
           if (raises <= 0) continue;
           const double room = bounds_[b].limit - reached[b];
-          if (raises * share <= room + slack(bounds_[b]) / 2) continue;  // a target on its limit is reached, whatever the rounding
-          // A bound that is broken already must not be raised at all.
+          // a target exactly on its limit is reached despite rounding
+          if (raises * share <= room + slack(bounds_[b]) / 2) continue;
+          // A bound that is already violated must not be raised at all.
           share = std::max(0.0, room) / raises;
           in_the_way = &bounds_[b];
         }
@@ -133,11 +135,11 @@ std::vector<double> SetpointPlanner::nearest(std::span<const double> wanted, con
   if (wanted.size() != channels_.size() || stuck.size() != channels_.size()) throw std::invalid_argument("nearest levels of " + std::to_string(channels_.size()) + " channels were asked with " + std::to_string(wanted.size()));
   std::vector<double> levels(wanted.begin(), wanted.end());
   std::vector<double> correction(bounds_.size(), 0);
-  const auto may_break = [&](const Bound& bound) {  // something that can move has a part in it
+  const auto may_break = [&](const Bound& bound) {  // a channel that can move contributes
     return std::any_of(bound.terms.begin(), bound.terms.end(), [&](const auto& term) { return !stuck[term.first]; });
   };
   if (std::none_of(bounds_.begin(), bounds_.end(), [&](const Bound& bound) { return may_break(bound) && bound.value(levels) > bound.limit; })) return levels;
-  // Bounds are kept with a hair's breadth to spare, so that what is found satisfies them, whatever the rounding.
+  // A small margin, so that the result satisfies the bounds despite rounding.
   const auto projected = [&](std::size_t b) {
     const Bound& bound = bounds_[b];
     double norm = 0;

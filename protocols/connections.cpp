@@ -24,7 +24,7 @@ std::invalid_argument refusal(const ResourceName& name, const std::string& reaso
   return std::invalid_argument(to_string(name) + ": " + reason);
 }
 
-// A row for one kind of resource name; `make` has it as that kind.
+// A row for one kind of resource name; `make` receives the name as that kind.
 template <typename Name, typename Make>
 TransportKind row(std::string what, Make make) {
   return {std::move(what), [](const ResourceName& name) { return std::holds_alternative<Name>(name); },
@@ -41,7 +41,7 @@ std::unique_ptr<Transport> behind_board(const GpibName& name, const SerialSettin
                           "::10.0.0.9::1234::INTFC");
 }
 
-// Why no row serves a name.
+// The reason why no row serves a name.
 struct NotServed {
   std::string operator()(const LanName& lan) const {
     return std::string(lan.hislip() ? "HiSLIP" : "VXI-11") +

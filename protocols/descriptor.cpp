@@ -15,7 +15,7 @@ namespace {
 
 using Steady = std::chrono::steady_clock;
 
-// Waits until the descriptor is ready for `events`; false when the time ran out.
+// Waits until the descriptor is ready for `events`; false after the time limit.
 bool wait(int descriptor, short events, Steady::time_point until) {
   for (;;) {
     const auto left = std::chrono::ceil<Milliseconds>(until - Steady::now()).count();
@@ -23,7 +23,7 @@ bool wait(int descriptor, short events, Steady::time_point until) {
     const int ready = ::poll(&waiting, 1, static_cast<int>(std::max<Milliseconds::rep>(left, 0)));
     if (ready > 0) return true;
     if (ready == 0) return false;
-    if (errno != EINTR) return true;  // the next read or write says what is wrong
+    if (errno != EINTR) return true;  // the next read or write reports the error
   }
 }
 
@@ -53,11 +53,11 @@ void write_all(int descriptor, std::string_view bytes, Milliseconds limit, const
 std::size_t read_some(int descriptor, std::span<char> into, Milliseconds limit, const std::string& address) {
   const auto until = Steady::now() + limit;
   for (;;) {
-    // Waiting first: a reply is rarely there already, and a read that finds nothing costs a system call.
+    // Wait first: a reply is rarely there already, and a read without data is a wasted system call.
     if (!wait(descriptor, POLLIN, until)) throw Timeout(address, "no byte came" + in(limit));
     const ssize_t n = ::read(descriptor, into.data(), into.size());
     if (n > 0) return static_cast<std::size_t>(n);
-    // A pseudo-terminal whose other end closed reads as EIO.
+    // Reading a pseudo-terminal whose other end is closed gives EIO.
     if (n == 0 || errno == EIO) throw LinkError(address, "the other end closed the connection");
     if (errno != EINTR && errno != EAGAIN && errno != EWOULDBLOCK) throw LinkError(address, std::string("reading failed: ") + std::strerror(errno));
   }

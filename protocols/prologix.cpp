@@ -14,7 +14,7 @@ namespace {
 constexpr Milliseconds longest_wait{3000};  // ++read_tmo_ms takes 1 to 3000
 constexpr char escape = 27;
 
-// The data of a line; the terminator is the controller's to append (++eos).
+// The data of a line, escaped; the controller appends the terminator (++eos).
 std::string escaped(std::string_view message) {
   while (!message.empty() && (message.back() == '\n' || message.back() == '\r')) message.remove_suffix(1);
   std::string line;
@@ -32,7 +32,7 @@ std::string address_text(const GpibName& name) {
 
 }  // namespace
 
-// The link and what the controller was last told.
+// The link, and the controller's present settings.
 class PrologixController::Bus {
  public:
   Bus(std::unique_ptr<Transport> link, Timeouts timeouts) : link_(std::move(link)), timeouts_(timeouts) {
@@ -40,7 +40,7 @@ class PrologixController::Bus {
     if (const std::string problem = timeouts_.problem(); !problem.empty()) throw std::invalid_argument(link_->address() + ": timeout " + problem);
   }
 
-  // Which opening of the link this is: a transport of an earlier one is closed.
+  // Number of the present opening of the link: transports of an earlier opening count as closed.
   std::uint64_t generation() const { return link_->is_open() ? generation_ : 0; }
 
   void ensure_open(Milliseconds limit) {
@@ -48,7 +48,8 @@ class PrologixController::Bus {
     link_->open(limit);
     ++generation_;
     addressed_.clear();
-    // ++savecfg 0 first: with it on, each of the others wears the controller's flash.
+    // ++savecfg 0 comes first: otherwise each of the other settings would be written to the controller's
+    // flash.
     for (const char* setting : {"++savecfg 0", "++mode 1", "++auto 0", "++read_tmo_ms 3000", "++eos 2", "++eoi 1", "++eot_enable 0"}) tell(setting);
   }
 
@@ -66,7 +67,7 @@ class PrologixController::Bus {
     addressed_ = address;
   }
 
-  // A line the controller itself answers with.
+  // Sends a line that the controller itself answers.
   std::string ask(const std::string& line, Milliseconds limit) {
     tell(line);
     std::string reply;
@@ -107,7 +108,7 @@ class Instrument final : public Transport {
     reading_ = unread_ = false;
   }
 
-  // A reply that is still due would come to whoever reads next.
+  // A pending reply would be read by the next reader, so the link is closed.
   void close() noexcept override {
     if (is_open() && (reading_ || unread_)) bus_->close();
     generation_ = 0;
@@ -131,7 +132,7 @@ class Instrument final : public Transport {
         bus_->tell("++read eoi");
         reading_ = true;
       }
-      // The controller gives up after its own limit, in silence: then it is asked again.
+      // The controller stops reading after its own limit, without a message; then the read is repeated.
       const Milliseconds patience = std::min(left, longest_wait + bus_->timeouts().between_bytes);
       try {
         const std::size_t n = bus_->link().read(into, patience);
@@ -175,8 +176,9 @@ class Instrument final : public Transport {
   GpibName name_;
   std::string address_;
   std::uint64_t generation_ = 0;
-  bool reading_ = false;  // the controller was asked to read, and has not reached the end of a reply
-  bool unread_ = false;   // part of a reply came
+  // The controller was told to read, and has not reached the end of a reply.
+  bool reading_ = false;
+  bool unread_ = false;   // part of a reply was received
 };
 
 }  // namespace

@@ -16,11 +16,11 @@ std::string upper(std::string_view text) {
   return result;
 }
 
-// Reads one name; every refusal quotes the whole name.
+// Parser of one name; every error quotes the whole name.
 class Reader {
  public:
   explicit Reader(std::string_view text) : text_(text) {
-    // An IPv6 address holds "::" itself; it stands in brackets.
+    // An IPv6 address contains "::" itself, so it is in brackets.
     std::size_t begin = 0;
     bool bracket = false;
     for (std::size_t i = 0; i <= text.size(); ++i) {
@@ -44,7 +44,7 @@ class Reader {
 
   ResourceName read() {
     const std::string first = upper(parts_[0]);
-    // The longest word first: PRLGX-TCPIP ends in TCPIP.
+    // The longest word first, because PRLGX-TCPIP ends in TCPIP.
     for (const auto& [word, reader] : {std::pair{"PRLGX-TCPIP", &Reader::prologix_tcp}, {"PRLGX-ASRL", &Reader::prologix_serial},
                                        {"TCPIP", &Reader::tcpip}, {"GPIB", &Reader::gpib}, {"USB", &Reader::usb}}) {
       if (!first.starts_with(word)) continue;
@@ -77,7 +77,7 @@ class Reader {
 
   bool last_is(const char* word) const { return parts_.size() > 1 && upper(parts_.back()) == word; }
 
-  // Parts between the interface and the class; the class itself may be missing where it is INSTR.
+  // The parts between the interface and the class; the class may be missing if it is INSTR.
   std::vector<std::string> middle(bool class_required, const char* word, std::size_t least, std::size_t most, const std::string& shape) const {
     std::vector<std::string> result(parts_.begin() + 1, parts_.end());
     if (!result.empty() && upper(result.back()) == word) result.pop_back();
@@ -112,7 +112,8 @@ class Reader {
       std::transform(result.begin(), result.end(), result.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
       return result;
     }();
-    // A bare number is a port whose class SOCKET was forgotten: the most frequent slip, and a silent VXI-11 name otherwise.
+    // A bare number is usually a port with the class SOCKET forgotten: the most frequent mistake, which would
+    // otherwise be a valid VXI-11 name.
     if (std::all_of(lower.begin(), lower.end(), [](unsigned char c) { return std::isdigit(c); })) {
       fail("has the device name '" + parts[1] + "'; a raw socket's name ends in ::SOCKET");
     }

@@ -17,7 +17,7 @@ namespace {
 
 namespace asio = boost::asio;
 
-// VISA numbers serial lines; on Linux line n is the n-th UART, from 1.
+// VISA numbers serial lines; on Linux, line n is the n-th UART, counted from 1.
 std::string path_of(const SerialName& name) {
   if (name.port.starts_with('/')) return name.port;
   return "/dev/ttyS" + std::to_string(std::max(1L, std::strtol(name.port.c_str(), nullptr, 10)) - 1);
@@ -61,7 +61,7 @@ class AsioSerial final : public Transport {
     set(serial_port::parity(parity), "the parity");
     set(serial_port::stop_bits(settings_.stop_bits == 1 ? serial_port::stop_bits::one : serial_port::stop_bits::two), "the stop bits");
     set(serial_port::flow_control(flow), "the flow control");
-    ::tcflush(port_.native_handle(), TCIOFLUSH);  // what an earlier conversation left
+    ::tcflush(port_.native_handle(), TCIOFLUSH);  // left from an earlier connection
   }
 
   void close() noexcept override {
@@ -152,7 +152,7 @@ class LibSerialPort final : public Transport {
   }
 
  private:
-  // To libserialport a limit of 0 means none.
+  // libserialport takes a limit of 0 as no limit.
   static unsigned milliseconds(Milliseconds limit) { return static_cast<unsigned>(std::max<Milliseconds::rep>(1, limit.count())); }
 
   static std::string text(sp_return result) {
@@ -179,7 +179,7 @@ class LibSerialPort final : public Transport {
   bool open_ = false;
 };
 
-// Which library opens the line is known only when it is there.
+// The library that opens the line can be chosen only when the device exists.
 class EitherSerial final : public Transport {
  public:
   EitherSerial(const SerialName& name, const SerialSettings& settings) : name_(name), settings_(settings), address_(to_string(ResourceName(name))) {}

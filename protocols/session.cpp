@@ -25,7 +25,7 @@ std::string shown(std::string_view text) {
   return text.size() <= most ? std::string(text) : std::string(text.substr(0, most)) + ".. (" + std::to_string(text.size()) + " bytes)";
 }
 
-// The length of a definite block's header, and of the block; nothing while too few bytes are there.
+// Lengths of a definite block's header and of its data; unknown while too few bytes are there.
 struct BlockHeader {
   bool known = false, valid = true, definite = true;
   std::size_t header = 0, length = 0;
@@ -131,7 +131,7 @@ void Session::note_lost() {
 
 void Session::open() {
   buffer_.clear();
-  note_lost();  // where a controller that several share was closed by another
+  note_lost();  // if the link is shared, another session may have closed it
   transport_->open(within(options_.timeouts.connect));
   ++openings_;
   say(Exchange::Kind::opened, {});
@@ -140,8 +140,8 @@ void Session::open() {
   lost_ = lost_identities_ = 0;
 }
 
-// Instruments answer in the order they were asked: once the answer to *IDN? has come, nothing of before can. It is told from
-// late replies by its four fields that begin with a letter.
+// Instruments answer in the order of the queries: after the answer to *IDN?, no earlier answer can follow. It
+// is distinguished from late replies by its four fields, of which the first begins with a letter.
 void Session::drop_late_replies() {
   const auto is_identity = [](std::string_view line) {
     return std::count(line.begin(), line.end(), ',') >= 3 && std::isalpha(static_cast<unsigned char>(line.front())) != 0;
@@ -150,10 +150,10 @@ void Session::drop_late_replies() {
   std::array<char, 4096> piece;
   say(Exchange::Kind::sent, "*IDN?");
   transport_->write("*IDN?" + options_.terminator, within(options_.timeouts.write));
-  // An identity that was asked for before may come first: there are this many at most, and fewer where some were lost wholly.
+  // Answers to earlier *IDN? may come first: at most this many, fewer if some were lost completely.
   const std::size_t most = lost_identities_ + 1;
   std::size_t seen = 0;
-  ++lost_identities_;  // until its answer is here
+  ++lost_identities_;  // until its answer is received
   for (std::size_t read = 0; read <= options_.longest_reply;) {
     std::size_t n = 0;
     try {
@@ -181,11 +181,11 @@ void Session::close() noexcept {
   buffer_.clear();
   try {
     say(Exchange::Kind::closed, {});
-  } catch (...) {  // a transcript that fails must not keep a link open
+  } catch (...) {  // a failing transcript must not keep the link open
   }
 }
 
-// Whatever fails on the way leaves a link whose next bytes are not known: it is closed.
+// After a failure the next bytes on the link are unknown, so it is closed.
 template <class F> auto Session::guarded(F&& f) {
   try {
     return f();
@@ -276,7 +276,8 @@ std::string Session::read_reply(Milliseconds extra, std::size_t expected) {
         say(Exchange::Kind::received, std::string_view(buffer_).substr(0, block.header));
         return finish(length, std::min(buffer_.size(), end + 1));
       }
-      // An indefinite block ends with its message: the link knows, or the first line feed that nothing follows.
+      // An indefinite block ends with its message: the link reports the end, or it is the first line feed
+      // that nothing follows.
     }
     for (;;) {
       const std::size_t end = buffer_.find('\n', searched);

@@ -31,14 +31,14 @@ class Socket final : public Transport {
     context_.run_for(limit);
     if (!outcome) {
       close();
-      context_.run();  // the abandoned connect's handler refers to this frame
+      context_.run();  // the handler of the abandoned connect refers to this stack frame
       throw Timeout(address_, "no connection in " + std::to_string(limit.count()) + " ms");
     }
     if (*outcome) {
       close();
       throw LinkError(address_, "no connection: " + outcome->message());
     }
-    // One small packet a command would otherwise wait for the acknowledgement of the one before.
+    // Send small packets at once, without waiting for the acknowledgement of the one before.
     socket_.set_option(tcp::no_delay(true), error);
     socket_.set_option(asio::socket_base::keep_alive(true), error);
     socket_.native_non_blocking(true, error);

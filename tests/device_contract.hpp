@@ -1,4 +1,4 @@
-// What every device owes its users. Run for each implementation of Device.
+// The contract of every device, run for each implementation of Device.
 #pragma once
 
 #include <catch2/catch.hpp>
@@ -15,16 +15,16 @@ namespace ness::contract {
 struct ContractOptions {
   /// After seek(n) the same drive from rest gives the same bits (also with noise). False for hardware.
   bool repeatable_after_seek = true;
-  /// Also stops a call half-way. How many rows a device then still delivers is its own affair, so that a recording of this
-  /// cannot be replayed: false there.
+  /// Also stops a call half-way. The number of rows that a device still delivers then is not specified, so a
+  /// recording of it cannot be replayed: false there.
   bool cancels = true;
-  /// Largest difference (kT) between a state and where the device settles when it starts from there under the same drive; only
-  /// where states are restored. Negative: not tested (noise).
+  /// Largest difference (kT) between a state and the result of a relaxation that starts from it under the
+  /// same drive; only where states are restored. Negative: not tested (noise).
   double restart_tolerance = 1e-9;
-  /// Largest difference (kT) between a held terminal and the level it is held at. Negative: not tested (noise).
+  /// Largest difference (kT) between a held terminal and its level. Negative: not tested (noise).
   double hold_tolerance = 1e-9;
-  /// Largest current into a terminal that is held where it settled, all others too: nothing has to be supplied. A conductance
-  /// times the potentials' own errors.
+  /// Largest current into a terminal that is held at its free potential, together with all others: the exact
+  /// current is 0. A conductance times the errors of the potentials.
   double held_current = 1e-7;
 };
 
@@ -85,7 +85,7 @@ inline void check_row(const DeviceInfo& info, const Drive& drive, const Relaxati
   CHECK(row.timing.settled <= row.timing.read);
 }
 
-// Terminals held where they settled are there, and what their holders supply is told.
+// Terminals held at their free potentials stay there, and the currents of the holding sources are reported.
 inline void check_holds(Device& device, const Drive& good, const Relaxation& settled, const ContractOptions& options) {
   const DeviceInfo& info = device.info();
   const std::vector<std::uint32_t> read = info.read();
@@ -112,7 +112,7 @@ inline void check_holds(Device& device, const Drive& good, const Relaxation& set
   }
 }
 
-// Misuse throws before anything is imposed, also where only the last of several drives is wrong.
+// Misuse throws before anything is imposed, also if only the last of several drives is wrong.
 template <class Error = std::invalid_argument>
 void check_refused(Device& device, const Drive& good, const Drive& bad, const std::string& message) {
   INFO("expected in the message: " << message);
@@ -203,14 +203,14 @@ inline void check_stop(Device& device, const Drive& good, bool half_way) {
   CHECK(delivered == 0);
 }
 
-/// Runs the whole contract. `good` is a drive from rest, read when settled, that the device settles under.
+/// Runs the whole contract. `good` is a drive from rest, read when settled, under which the device settles.
 inline void check_device(Device& device, const Drive& good, const ContractOptions& options = {}) {
   const DeviceInfo& info = device.info();
   check_info(info);
   check_misuse(device, good);
   check_stop(device, good, options.cancels);
 
-  // Order, and shapes.
+  // Order and shapes.
   device.seek(0);
   const std::vector<Drive> drives(3, good);
   std::vector<Relaxation> rows;
@@ -231,10 +231,10 @@ inline void check_device(Device& device, const Drive& good, const ContractOption
     CHECK(same_bits(device.relax(good).potential, rows[0].potential));
   }
 
-  // Nothing to do is done at once.
+  // Without drives, relax returns at once.
   device.relax({}, [](std::size_t, const Relaxation&) { FAIL("a relaxation nobody asked for"); });
 
-  // A restored state under its own drive stays.
+  // A restored state does not change under its own drive.
   if (info.restores_state && info.reads_every_free_potential() && options.restart_tolerance >= 0) {
     Drive again = good;
     again.start = From{std::make_shared<const Vector>(rows[0].potential)};
@@ -245,7 +245,7 @@ inline void check_device(Device& device, const Drive& good, const ContractOption
   present.start = Present{};
   check_row(info, present, device.relax(present));
   check_holds(device, good, rows[0], options);
-  check_row(info, good, device.relax(good));  // and let go again
+  check_row(info, good, device.relax(good));  // and released again
 
   CHECK(device.make_safe(std::chrono::milliseconds(1000)).safe);
   CHECK(device.make_safe(std::chrono::milliseconds(1000)).safe);

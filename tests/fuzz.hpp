@@ -1,4 +1,4 @@
-// Random damage to valid input: what a parser must answer with a result or its own error, and with nothing else.
+// Random damage to valid input: a parser must return a result or throw its own error, nothing else.
 #pragma once
 
 #include <algorithm>
@@ -9,7 +9,8 @@
 
 namespace fuzz {
 
-/// `text` with 1 to 8 changes: a byte replaced, removed, doubled, or a run cut out, moved or repeated; sometimes cut short.
+/// `text` with 1 to 8 changes: a byte replaced, removed or doubled, or a sequence removed, moved or repeated;
+/// sometimes truncated.
 inline std::string damaged(std::string text, ness::Random& random) {
   const std::uint64_t changes = 1 + random.below(8);
   for (std::uint64_t k = 0; k < changes && !text.empty(); ++k) {

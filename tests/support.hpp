@@ -1,4 +1,4 @@
-// What tests of several rooms need: a folder of their own, what an error says, bits of numbers.
+// Shared by the tests of several rooms: a temporary folder, messages of errors, bits of numbers.
 #pragma once
 
 #include <catch2/catch.hpp>

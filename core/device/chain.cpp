@@ -9,9 +9,10 @@ namespace {
 
 using Rows = std::vector<Relaxation>;
 
-// What Present means for a chain whose relaxations are interleaved with those of others: where this chain was left.
+// The start that Present stands for when a chain is interleaved with others: the state in which this chain
+// ended last.
 Start continued(const Relaxation& previous) {
-  // A relaxation that gave no numbers left no state to return to.
+  // A relaxation without numbers has no state to return to.
   if (!previous.potential.allFinite()) return Rest{};
   return From{std::make_shared<const Vector>(previous.potential)};
 }

@@ -22,7 +22,8 @@ bool unbounded(const Range& range) { return std::isinf(range.low) && std::isinf(
 
 }  // namespace
 
-// Parameters are many, and their infos lie far apart: neighbours of one range are kept together, from call to call.
+// Ranges of the parameters. ParameterInfo objects are many and large, so neighbours with equal ranges are
+// stored together, for all calls.
 struct ParameterRanges {
   explicit ParameterRanges(const std::vector<ParameterInfo>& parameters) : of(parameters.data()), count(parameters.size()) {
     for (const ParameterInfo& parameter : parameters) {
@@ -48,12 +49,13 @@ struct ParameterRanges {
   const ParameterInfo* of;
   std::size_t count;
   std::vector<Run> runs;
-  std::weak_ptr<const Vector> passed;  // the base that was found within them last
+  std::weak_ptr<const Vector> passed;  // the last base found to be within them
 };
 
 namespace {
 
-// Checks drives against one info. What many drives of a call share (the parameter base, a pattern) is checked once.
+// Checks drives against one info. Objects shared by many drives of a call (the parameter base, a pattern) are
+// checked once.
 class DriveCheck {
  public:
   explicit DriveCheck(const DeviceInfo& info, ParameterRanges* ranges = nullptr) : info_(info), ranges_(ranges), clamped_(info.clamped()), nudgeable_(info.nudgeable()) {
@@ -170,7 +172,7 @@ class DriveCheck {
     for (std::size_t i = 0; i < nudgeable_.size(); ++i) {
       const double current = nudge[static_cast<Eigen::Index>(i)];
       const Range& range = info_.terminals[nudgeable_[i]].nudge;
-      // Zero is always possible: it is the free phase, also where the range is one-signed.
+      // Zero is always allowed: it is the free phase, even if the range has only one sign.
       if (current == 0 || (std::isfinite(current) && range.contains(current))) continue;
       refuse(where, "nudge " + number_text(current) + " at " + terminal_text(info_, nudgeable_[i]) + ", outside its range " +
                         range_text(range));
@@ -225,7 +227,7 @@ class DriveCheck {
   ParameterRanges* ranges_;
   std::vector<std::uint32_t> clamped_, nudgeable_;
   bool levels_bounded_ = false;
-  // Drives hold their bases by shared pointer, so within a call an address is one vector.
+  // Drives keep their bases alive, so within a call an address identifies a vector.
   std::unordered_set<const Vector*> known_bases_;
   const Vector* last_base_ = nullptr;
   const PatternSet* known_set_ = nullptr;
@@ -331,7 +333,7 @@ const char* to_string(SafeProfile profile) {
 
 std::string SafeReport::message() const {
   if (safe && stuck.empty()) return "safe";
-  // "channel at level: why"; what is stuck for one reason is told together.
+  // Entries are "channel at level: why"; entries with the same reason are joined.
   std::string all = "NOT SAFE", reason;
   for (std::size_t i = 0; i < stuck.size(); ++i) {
     const std::size_t colon = std::min(stuck[i].find(": "), stuck[i].size());
@@ -352,7 +354,7 @@ SafeReport Device::make_safe(std::chrono::milliseconds budget, SafeProfile profi
   } catch (const std::exception& error) {
     try {
       failed.stuck.push_back(std::string("making safe failed: ") + error.what());
-    } catch (...) {  // out of memory: the flag alone has to say it
+    } catch (...) {  // out of memory: only the flag can report it
     }
   } catch (...) {
     try {

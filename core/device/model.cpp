@@ -13,7 +13,7 @@ Vector solve_transposed(const Matrix& conductance, const Vector& cotangent) {
   const Vector undefined = Vector::Constant(cotangent.size(), std::numeric_limits<double>::quiet_NaN());
   if (!conductance.allFinite() || !cotangent.allFinite()) return undefined;
   const Eigen::PartialPivLU<Matrix> lu((-conductance).transpose());
-  // Below machine precision no digit of the solution has a meaning. Also false for NaN.
+  // Below machine precision no digit of the solution is right. Also false for NaN.
   if (!(lu.rcond() > std::numeric_limits<double>::epsilon())) return undefined;
   Vector solution = lu.solve(cotangent);
   return solution.allFinite() ? solution : undefined;

@@ -6,7 +6,7 @@
 namespace ness {
 
 std::string number_text(double x) {
-  std::array<char, 32> text;  // the longest shortest text of a double has 24 characters
+  std::array<char, 32> text;  // the shortest text of a double has at most 24 characters
   const auto [end, error] = std::to_chars(text.data(), text.data() + text.size(), x);
   return {text.data(), end};
 }

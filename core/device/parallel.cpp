@@ -12,16 +12,17 @@ void for_each_index(std::size_t n, unsigned threads, const std::function<void(st
     for (std::size_t i = 0; i < n; ++i) body(i);
     return;
   }
-  // A few large pieces are taken one by one, so that no thread is left with two while another has none.
+  // Few large tasks are distributed one by one, so that no thread gets two while another has none.
   auto loop = [&] {
     if (n <= 64) tbb::parallel_for(std::size_t{0}, n, body, tbb::simple_partitioner());
     else tbb::parallel_for(std::size_t{0}, n, body);
   };
-  // Also within a loop of as many: its threads do.
+  // True also inside a loop with the same number of threads: its threads are used.
   if (threads == 0 || tbb::this_task_arena::max_concurrency() == static_cast<int>(threads)) {
     loop();
   } else {
-    // Kept, since making one costs more than a short loop; not while one is at work in it.
+    // The arena is kept, since making one takes longer than a short loop; but it is not used again while in
+    // use.
     thread_local std::optional<tbb::task_arena> arena;
     thread_local bool at_work = false;
     if (at_work) {

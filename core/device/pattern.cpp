@@ -18,7 +18,7 @@ Vector PatternSet::levels(std::uint64_t row) const {
 
 std::uint64_t PatternSet::digest() const {
   if (digest_) return *digest_;
-  // Row by row: the levels of a large set are never in memory at once.
+  // Row by row, so that the levels of a large set are not all in memory.
   std::vector<std::uint64_t> parts{base_rows(), width()};
   parts.reserve(base_rows() + 2);
   Vector row_levels(width());

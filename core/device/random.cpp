@@ -9,8 +9,8 @@
 namespace ness {
 namespace {
 
-// The fourth counter word keeps the families apart: Random has the high half of its stream there (streams are small
-// numbers), the functions of an ordinal have these.
+// The fourth word of the counter separates the families: Random uses the high half of its stream number there
+// (streams are small numbers), functions of an ordinal use these constants.
 constexpr std::uint32_t uniform_family = 0x756e6966;
 constexpr std::uint32_t normal_family = 0x6e6f726d;
 
@@ -74,7 +74,8 @@ double Random::normal() {
 
 std::uint64_t Random::below(std::uint64_t n) {
   if (n == 0) throw std::invalid_argument("Random::below(0): there is no number below 0; n must be at least 1");
-  const std::uint64_t biased = (~n + 1) % n;  // 2^64 mod n: the lowest so many values would make small results likelier
+  // 2^64 mod n: this many of the lowest values would make small results more likely
+  const std::uint64_t biased = (~n + 1) % n;
   std::uint64_t x = next();
   while (x < biased) x = next();
   return x % n;

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstdint>
 
-// The sanitizers' run time is not there yet when the loader chooses.
+// The loader selects the clone before the sanitizers' run time is initialised.
 #if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
 #define NESS_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
@@ -47,7 +47,8 @@ NESS_CLONES void sum(std::size_t n, const double* a, const double* b, double* ou
 NESS_CLONES void grow(std::size_t n, const double* __restrict value, const double* __restrict by, double* __restrict out) {
   // e^x = 2^k e^r with r = x - k ln 2, |r| <= 0.35: Taylor's series to r^13, the next term is 4e-18. ln 2 in two parts, of which the first
   // times k is exact.
-  constexpr double rounder = 6755399441055744.0;  // 1.5 x 2^52: adding it rounds to whole numbers, which stand in the low bits
+  // 1.5 x 2^52: adding it rounds to an integer in the low bits.
+  constexpr double rounder = 6755399441055744.0;
   constexpr double log2_e = 1.4426950408889634, ln2_high = 6.93147180369123816490e-01, ln2_low = 1.90821492927058770002e-10;
   constexpr double furthest = 700;
   constexpr double inverse_factorial[] = {1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320, 1.0 / 5040,

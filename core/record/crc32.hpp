@@ -9,7 +9,8 @@
 
 namespace ness {
 
-/// CRC-32 (zlib's) of the bytes, continued from `crc`. libdeflate's is 16 times as fast as zlib's on the length of a row.
+/// CRC-32 (as zlib's) of the bytes, continued from `crc`. For the length of a row, libdeflate is 16 times as
+/// fast as zlib.
 inline std::uint32_t crc32(std::span<const std::byte> bytes, std::uint32_t crc = 0) {
   return libdeflate_crc32(crc, bytes.data(), bytes.size());
 }

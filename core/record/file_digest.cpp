@@ -40,7 +40,7 @@ std::string sha256_of_file(const std::string& path) {
   while ((n = std::fread(block.data(), 1, block.size(), file.get())) > 0) {
     EVP_DigestUpdate(context.get(), block.data(), n);
   }
-  if (std::ferror(file.get()) != 0) {  // a directory opens, and fails here
+  if (std::ferror(file.get()) != 0) {  // opening a directory succeeds; reading it fails here
     throw FileError("cannot read " + path + ": " + std::strerror(errno));
   }
   std::array<unsigned char, EVP_MAX_MD_SIZE> result;

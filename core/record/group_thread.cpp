@@ -6,7 +6,7 @@
 namespace ness {
 
 GroupThread::GroupThread(std::function<void(RowGroup&)> write) : write_(std::move(write)) {
-  // A thread begins with the signals blocked that are blocked where it is started.
+  // A thread inherits the signal mask of its creator.
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);

@@ -1,4 +1,4 @@
-// A thread that writes groups while the next is being filled.
+// A thread that writes one group of rows while the next group is being filled.
 #pragma once
 
 #include <atomic>
@@ -14,20 +14,22 @@ namespace ness {
 
 class GroupThread {
  public:
-  /// Calls `write` for each group, in order, on a thread of its own, which takes no signals. After one that throws it is not called again.
+  /// Calls `write` for each group, in order, on a separate thread with all signals blocked. If `write`
+  /// throws, it is not called again.
   explicit GroupThread(std::function<void(RowGroup&)> write);
-  /// Writes what was handed over, and ends.
+  /// Writes all groups handed over, then ends the thread.
   ~GroupThread();
   GroupThread(const GroupThread&) = delete;
   GroupThread& operator=(const GroupThread&) = delete;
 
-  /// Gives the group away, and an empty one with its memory back. Waits for the group before it, so that never more than one is being
-  /// written. Once the thread has failed it returns at once, the group untouched.
+  /// Hands over the group, and returns an empty one with reused memory. Waits until the group before it is
+  /// written, so that at most one is being written. After a failure it returns at once and does not change
+  /// the group.
   void hand_over(RowGroup& group);
-  /// Until everything handed over is written, or the thread has failed.
+  /// Waits until all groups handed over are written, or the thread has failed.
   void wait();
   bool failed() const { return failed_.load(std::memory_order_acquire); }
-  /// What `write` threw; once failed() only.
+  /// The exception of `write`; only after failed().
   std::exception_ptr failure() const { return failure_; }
 
  private:
@@ -37,7 +39,7 @@ class GroupThread {
   std::function<void(RowGroup&)> write_;
   std::mutex mutex_;
   std::condition_variable handed_, written_;
-  RowGroup group_;       // the thread's while busy_
+  RowGroup group_;       // used by the thread while busy_
   bool busy_ = false, ending_ = false;
   std::atomic<bool> failed_ = false;
   std::exception_ptr failure_;  // set before failed_

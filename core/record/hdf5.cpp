@@ -8,7 +8,7 @@
 namespace ness::hdf5 {
 namespace {
 
-// Never destroyed: a log may be closed by what is destroyed later.
+// Never destroyed, because static objects destroyed later may still close a log.
 std::recursive_mutex& turns() {
   static auto* mutex = new std::recursive_mutex;
   return *mutex;
@@ -21,8 +21,9 @@ herr_t take_innermost(unsigned n, const H5E_error2_t* error, void* text) {
   return 0;
 }
 
-// A thread-safe HDF5 has a handler and a stack of errors for each thread, and forgets to free the texts on the stack when a thread ends. A thread's
-// end is no Turn's, so it takes one: nobody may wait for another thread's end within a Turn.
+// A thread-safe HDF5 has an error handler and an error stack for each thread, and does not free the texts on
+// the stack when a thread ends. The destructor takes the lock, so never wait for the end of another thread
+// while holding a Turn.
 struct ErrorStack {
   ErrorStack() { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
   ~ErrorStack() {
@@ -33,7 +34,7 @@ struct ErrorStack {
   ErrorStack& operator=(const ErrorStack&) = delete;
 };
 
-// The driver's message holds a date, a pointer and a line feed: of it, only the system's reason is worth reading.
+// The driver's message contains a date, a pointer and a line feed; only the system's reason is used.
 std::string innermost_reason() {
   std::string text = "unknown reason";
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, &take_innermost, &text);
@@ -59,7 +60,7 @@ Handle space_of(Calls& calls, std::span<const hsize_t> dims) {
           H5Sclose, "make a dataspace"};
 }
 
-// Object times would be rewritten at every write, and make equal runs differ.
+// Object times would make equal runs differ, and would be written again at every write.
 Handle timeless(Calls& calls) {
   Handle list(calls, H5Pcreate(H5P_DATASET_CREATE), H5Pclose, "make a property list");
   calls(H5Pset_obj_track_times(list, false), "leave out object times");
@@ -78,7 +79,7 @@ std::string without_padding(std::string text) {
   return text;
 }
 
-// At most `room` bytes, not ending within a UTF-8 character.
+// At most `room` bytes, without splitting a UTF-8 character.
 std::string_view cut(std::string_view text, std::size_t room) {
   if (text.size() <= room) {
     return text;
@@ -89,15 +90,16 @@ std::string_view cut(std::string_view text, std::size_t room) {
   return text.substr(0, room);
 }
 
-// HDF5's own lock keeps readers out of a log that is being written.
+// HDF5's own lock would prevent reading a log while it is written.
 Handle access_list(Calls& calls) {
   Handle list(calls, H5Pcreate(H5P_FILE_ACCESS), H5Pclose, "make a property list");
   calls(H5Pset_file_locking(list, false, true), "turn HDF5's lock off");
   return list;
 }
 
-// A kill can divide a write where two pages meet. What is written anew in place, and read as one, therefore lies within a page:
-// each node of a chunk index (4056 bytes at most, see create_file) begins one.
+// A kill can split a write at a page boundary. Anything that is rewritten in place and read as a whole must
+// therefore be within one page: each node of a chunk index (at most 4056 bytes, see create_file) starts a
+// page.
 Handle writing_list(Calls& calls) {
   Handle list = access_list(calls);
   calls(H5Pset_alignment(list, 2048, 4096), "align objects");
@@ -107,7 +109,7 @@ Handle writing_list(Calls& calls) {
 }  // namespace
 
 Turn::Turn() : held_(turns()) {
-  // A log whose disk is full must not be touched again when the process leaves.
+  // After the disk was full, a log must not be touched again, not even when the process exits.
   static const bool stays = H5dont_atexit() >= 0;
   thread_local const ErrorStack errors;
   static_cast<void>(stays);
@@ -140,9 +142,9 @@ hid_t file_type(hid_t memory) {
 
 Handle create_file(Calls& calls, const std::string& path) {
   const Handle list = writing_list(calls);
-  // While the index of a column's chunks grows by a node, there is a moment in which a kill would cut off rows that are
-  // counted. Nodes of 100 chunks, the most that fit a page, instead of 64 make it rare: a column of numbers has its first after
-  // 800,000 rows.
+  // While the chunk index of a column grows by a node, a kill at the wrong moment would cut off counted rows.
+  // Nodes of 100 chunks, the most that fit in a page, instead of 64 make this rare: for a column of numbers
+  // it first occurs after 800,000 rows.
   const Handle creation(calls, H5Pcreate(H5P_FILE_CREATE), H5Pclose, "make a property list");
   calls(H5Pset_istore_k(creation, 50), "size the chunk index");
   return {calls, H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation, list), H5Fclose, "make the file"};

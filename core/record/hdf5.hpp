@@ -1,7 +1,7 @@
-// HDF5, as the log uses it: checked calls, handles with an owner, texts and arrays that describe themselves.
+// HDF5 for the log: checked calls, handles with an owner, texts and arrays with their metadata.
 //
-// Every call is checked. A file that is written has one Calls: after its first failed call it makes no further one, not even
-// to close, since going on after a full disk was seen to destroy a column that had been whole.
+// Every call is checked. Each file that is written has one Calls. After the first failed call it makes no
+// further call, not even to close: continuing after a full disk was seen to destroy a column that was intact.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,9 @@
 
 namespace ness::hdf5 {
 
-/// HDF5, for as long as this lives. A build of it need not be thread-safe (Debian's is): it serves one thread at a time, whatever the
-/// files. Who calls it, or lets go of a Handle, has a Turn; one within another is no other. Also readies it: no handler of its own at exit, no printing of errors.
+/// Recursive process-wide lock; hold it around every HDF5 call and every Handle destruction. A build of HDF5
+/// need not be thread-safe (Debian's is). The constructor also prepares HDF5: no exit handler, no printing of
+/// errors.
 class Turn {
  public:
   Turn();
@@ -27,7 +28,7 @@ class Turn {
   std::lock_guard<std::recursive_mutex> held_;
 };
 
-/// The HDF5 calls made on one file, within Turns.
+/// The HDF5 calls on one file. Each is made while a Turn is held.
 class Calls {
  public:
   enum class Use : std::uint8_t { reading, writing };
@@ -35,7 +36,8 @@ class Calls {
   Calls(const Calls&) = delete;
   Calls& operator=(const Calls&) = delete;
 
-  /// Gives the result back if it is not negative; else throws LogError: the file, what was being done, HDF5's innermost reason.
+  /// Returns the result if it is not negative; otherwise throws LogError with the file, the action and HDF5's
+  /// innermost reason.
   template <class Result>
   Result operator()(Result result, std::string_view doing) {
     if (result < 0) {
@@ -43,12 +45,12 @@ class Calls {
     }
     return result;
   }
-  /// Throws LogError for a failure that is not HDF5's.
+  /// Throws LogError for a failure outside HDF5.
   [[noreturn]] void fail(std::string_view doing, const std::string& reason);
 
   const std::string& path() const { return path_; }
   bool failed() const { return failed_; }
-  /// False once a file that is written has failed: its handles are left open on purpose.
+  /// False if writing of the file has failed: its handles are then left open on purpose.
   bool may_close() const { return use_ == Use::reading || !failed_; }
   /// "cannot write the log 'x.h5': .."
   std::string complaint(std::string_view reason) const;
@@ -60,7 +62,7 @@ class Calls {
   bool failed_ = false;
 };
 
-/// An HDF5 identifier and who closes it.
+/// An HDF5 identifier, with the function and the Calls that close it.
 class Handle {
  public:
   using Close = herr_t (*)(hid_t);
@@ -81,7 +83,7 @@ class Handle {
   }
   operator hid_t() const { return id_; }
   explicit operator bool() const { return id_ >= 0; }
-  /// Closes now, and checks.
+  /// Closes now; throws if that fails.
   void close(std::string_view doing) {
     if (id_ >= 0) {
       (*calls_)(close_(std::exchange(id_, -1)), doing);
@@ -94,7 +96,7 @@ class Handle {
   Close close_ = nullptr;
 };
 
-/// Numbers as they lie in memory and, little-endian, in the file.
+/// Type of numbers in memory; in the file they are little-endian.
 template <class T>
 hid_t memory_type() {
   if constexpr (std::is_same_v<T, double>) {
@@ -114,11 +116,12 @@ hid_t memory_type() {
 }
 hid_t file_type(hid_t memory);
 
-/// Makes a file at `path`, which need not yet be the calls' own (a file is renamed when it is whole). Replaces one.
+/// Makes a file at `path`, replacing an existing one. The path need not be that of `calls`: a file is renamed
+/// once it is complete.
 Handle create_file(Calls& calls, const std::string& path);
 /// Opens for writing with the default driver.
 Handle open_to_write(Calls& calls);
-/// Opens for reading. Shares nothing with writers and readers of the same process.
+/// Opens for reading. Shares no state with other writers and readers in this process.
 Handle open_to_read(Calls& calls);
 
 Handle create_group(Calls& calls, hid_t parent, const std::string& name, const std::string& nx_class);
@@ -134,15 +137,15 @@ bool has_attribute(Calls& calls, hid_t object, const std::string& name);
 std::string read_text_attribute(Calls& calls, hid_t object, const std::string& name);
 std::uint64_t read_number_attribute(Calls& calls, hid_t object, const std::string& name);
 
-/// A text of fixed length: of its own, or with room for `capacity` bytes, so that it can be written anew in place.
+/// Writes a text of fixed length: its own length, or `capacity` bytes, so that it can be rewritten in place.
 void write_text(Calls& calls, hid_t parent, const std::string& name, std::string_view text, std::size_t capacity = 0);
-/// Writes a text anew in place; what exceeds its room is cut off between characters.
+/// Rewrites a text in place. A text longer than the capacity is cut between characters.
 void rewrite_text(Calls& calls, hid_t parent, const std::string& name, std::string_view text);
 std::string read_text(Calls& calls, hid_t parent, const std::string& name);
 void write_texts(Calls& calls, hid_t parent, const std::string& name, const std::vector<std::string>& texts);
 std::vector<std::string> read_texts(Calls& calls, hid_t parent, const std::string& name);
 
-/// Raw forms of the templates below; `dims` empty: one number.
+/// Untyped forms of the templates below; `dims` empty: one number.
 void write_numbers(Calls& calls, hid_t parent, const std::string& name, hid_t memory, const void* data,
                    std::span<const hsize_t> dims, const std::string& unit, const std::string& meaning);
 /// Reads a dataset of exactly `count` numbers.

@@ -12,7 +12,7 @@ namespace ness::hdf5 {
 namespace {
 
 struct File {
-  H5FD_t common;  // HDF5's part: first, since HDF5 knows a file by it
+  H5FD_t common;  // HDF5's part; must be first, because HDF5 refers to a file by it
   int descriptor;
   haddr_t size;
 };
@@ -53,8 +53,8 @@ herr_t query(const H5FD_t*, unsigned long* flags) {
   return 0;
 }
 
-// HDF5 refuses what lies beyond the end that it saw at first. A log that is being written grows meanwhile: a column that was
-// blank may have got its first chunk there.
+// HDF5 refuses addresses beyond the end of the file at opening. A log that is being written grows: a column
+// that was blank may get its first chunk there.
 constexpr haddr_t no_end = static_cast<haddr_t>(-1) >> 2;
 
 haddr_t allocated(const H5FD_t*, H5FD_mem_t) { return no_end; }
@@ -91,7 +91,7 @@ H5FD_class_t description() {
   driver.fc_degree = H5F_CLOSE_WEAK;
   driver.open = &open;
   driver.close = &close;
-  driver.query = &query;  // no `cmp`: two openings are two files
+  driver.query = &query;  // without `cmp`, each opening is a separate file
   driver.get_eoa = &allocated;
   driver.set_eoa = &allocate;
   driver.get_eof = &size;

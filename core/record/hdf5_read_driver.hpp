@@ -1,13 +1,13 @@
-// The driver under which logs are read.
+// The HDF5 driver for reading logs.
 #pragma once
 
 #include <hdf5.h>
 
 namespace ness::hdf5 {
 
-/// A driver that only reads, and under which no two openings of a file are one. With HDF5's own, a file that this process has
-/// open already (by a writer, by an earlier reader) is joined: its cached, perhaps outdated or unflushed state is what is read.
-/// Negative if HDF5 refuses it.
+/// A read-only driver under which each opening of a file is separate. With HDF5's own driver, an opening
+/// joins one that this process already has (of a writer or an earlier reader), and reads its cached, perhaps
+/// outdated or unflushed state. Negative if HDF5 refuses the driver.
 hid_t read_driver();
 
 }  // namespace ness::hdf5

@@ -9,10 +9,10 @@ namespace {
 
 using Bytes = std::span<const std::byte>;
 
-// Rows that are taken through the columns together: their bytes stay in the innermost cache.
+// Bytes of rows processed together through all columns, so that they stay in the first-level cache.
 constexpr std::size_t tile_bytes = 24 * 1024;
 
-// Between rows as they lie in memory, one after another, and a column as it lies in the file.
+// Copies between rows (consecutive in memory) and a column of the file.
 template <std::size_t n>
 void gather_fixed(std::byte* column, const std::byte* images, std::size_t stride, std::uint64_t count) {
   for (std::uint64_t i = 0; i < count; ++i) {
@@ -79,8 +79,9 @@ void set_length(Calls& calls, hid_t dataset, const Column& column, std::uint64_t
   calls(H5Dset_extent(dataset, dims), "size column '" + column.name + "'");
 }
 
-// HDF5 makes the index of a column's chunks at the first write, and refers to it before it is in the file: a kill in between
-// makes the column unreadable. So it is made, with a row that is taken back, while nothing can be lost.
+// HDF5 makes a column's chunk index at the first write, and refers to it before it is in the file: a kill in
+// between makes the column unreadable. So the index is made now, by a row that is removed again, while there
+// is nothing to lose.
 void make_index(Calls& calls, hid_t dataset, const Column& column) {
   std::vector<std::byte> row(column.bytes());
   set_length(calls, dataset, column, 1);
@@ -107,7 +108,8 @@ void create_column(Calls& calls, hid_t group, const Column& column, std::uint64_
   make_index(calls, dataset, column);
 }
 
-// Without a chunk cache rows go straight to their place in the file; with one, each commit would write whole chunks.
+// Without a chunk cache, rows are written directly to their place in the file; with one, each commit would
+// write whole chunks.
 Handle open_column_to_write(Calls& calls, hid_t group, const std::string& name) {
   const Handle list(calls, H5Pcreate(H5P_DATASET_ACCESS), H5Pclose, "make a property list");
   calls(H5Pset_chunk_cache(list, 1, 0, 1.0), "turn the chunk cache off");
@@ -145,7 +147,8 @@ void check_column(Calls& calls, hid_t dataset, const Column& column, std::uint64
   }
 }
 
-// A killed writer may leave chunks that lie beyond the length it left: they are taken in first, so that they go as well.
+// A killed writer may leave chunks beyond the stored length. The column is first extended over them, so that
+// they are removed, too.
 void clip_column(Calls& calls, hid_t group, const Column& column, std::uint64_t rows) {
   const std::string doing = "clip column '" + column.name + "'";
   const Handle dataset = open_column_to_write(calls, group, column.name);
@@ -398,7 +401,7 @@ bool TableReader::seek(std::uint64_t index) {
 
 void TableReader::load(std::uint64_t first, std::uint64_t count) {
   const Turn turn;
-  block_rows_ = 0;  // nothing is held if reading fails
+  block_rows_ = 0;  // nothing is loaded if reading fails
   images_.resize(count * shape_.stride);
   for (std::size_t i = 0; i < columns_.size(); ++i) {
     const std::size_t bytes = shape_.columns[i].bytes();
@@ -419,7 +422,7 @@ std::uint64_t TableReader::end_of(std::size_t list, std::uint64_t row_in_block) 
   return end;
 }
 
-// Ends may be damaged: only what lies within the list is read, and find_parts() refuses the rest.
+// Ends may be damaged: only entries within the list are read, and find_parts() refuses the rest.
 void TableReader::load_list(std::size_t list, std::uint64_t first, std::uint64_t count) {
   Block& block = blocks_[list];
   block = {};

@@ -1,12 +1,14 @@
-// A table: columns of one length in one group, appended to row by row, each row with a CRC.
+// A table: columns of equal length in one group, to which rows are appended, each with a CRC.
 //
-// A row is described once, by a function that names its fields in order to an archive: a TableShape collects the columns, a
-// TableEncoder encodes, a TableReader decodes. Archives offer
-//   scalar(name, unit, meaning, value, blank)   one number a row
-//   row(name, unit, meaning, values, width)     `width` doubles a row
-//   list(name, unit, meaning, values)           any number a row: one flat dataset `name`, and a column `name`_end that says
-//                                               where each row's part ends (it begins where the one before ends)
-// The column crc32 is over the row's bytes as they lie in the file: the columns in order, then its parts of the lists in order.
+// A row is described once, by a function that passes its fields in order to an archive: a TableShape collects
+// the columns, a TableEncoder encodes, a TableReader decodes. Archives have
+//   scalar(name, unit, meaning, value, blank)   one number per row
+//   row(name, unit, meaning, values, width)     `width` doubles per row
+//   list(name, unit, meaning, values)           any number of values per row: one flat dataset `name`, and a
+//                                               column `name`_end with the end of each row's part (which
+//                                               begins at the end of the row before)
+// The column crc32 covers the row's bytes as stored in the file: the columns in order, then the row's parts
+// of the lists in order.
 #pragma once
 
 #include <array>
@@ -29,10 +31,11 @@ struct Column {
   std::string name;
   hid_t memory = -1;
   std::size_t entry = 0;    ///< bytes of one value
-  std::uint64_t width = 1;  ///< values a row
+  std::uint64_t width = 1;  ///< values per row
   bool matrix = false;
   std::string unit, meaning;
-  std::array<std::byte, 8> blank{};  ///< the value that costs no space as long as the column holds no other
+  /// Value that takes no space as long as all rows have it.
+  std::array<std::byte, 8> blank{};
 
   std::size_t bytes() const { return entry * width; }
 };
@@ -59,17 +62,17 @@ class TableShape {
                        "end of each row's part of " + std::string(name), {}});
     ends.push_back(columns.size() - 1);
   }
-  /// Adds the column of CRCs: after the last field.
+  /// Adds the column of CRCs; call it after the last field.
   void finish();
 
   std::vector<Column> columns;
   std::vector<Column> lists;
   std::vector<std::size_t> ends;     ///< for each list its column of ends
-  std::vector<std::size_t> offsets;  ///< of each column in a row's bytes
+  std::vector<std::size_t> offsets;  ///< position of each column in a row's bytes
   std::size_t stride = 0;            ///< bytes of a row, without its lists
 };
 
-/// Chunk sizes: about `bytes`, at least 64 rows, at most `rows`; of lists `list_entries`.
+/// Chunk sizes: about `bytes`, at least 64 rows, at most `rows`; for lists `list_entries`.
 struct Chunking {
   std::uint64_t bytes = 256 * 1024, rows = 8192, list_entries = 8192;
 };
@@ -77,17 +80,17 @@ struct Chunking {
 /// Makes the datasets of an empty table in `group`.
 void create_table(Calls& calls, hid_t group, const TableShape& shape, const Chunking& chunking);
 
-/// The most rows that any column of the table holds.
+/// The length of the longest column of the table.
 std::uint64_t stored_rows(Calls& calls, hid_t group, const TableShape& shape);
 
-/// Clips the table to its first `rows` rows. Throws LogError if a column is shorter. False if the CRC of the last of them
-/// fails: where its lists end is not known then, and they are left as they are.
+/// Clips the table to its first `rows` rows. Throws LogError if a column is shorter. False if the CRC of the
+/// last row fails: the ends of its lists are then unknown, and the lists are not clipped.
 bool clip_table(Calls& calls, hid_t group, const TableShape& shape, std::uint64_t rows);
 
-/// Bytes, put at the end. Memory is neither cleared when it grows nor given back when it is emptied.
+/// Growing buffer of bytes. Memory is neither cleared when it grows nor freed when the buffer is emptied.
 class ByteBuffer {
  public:
-  /// Room for `n` more bytes at the end, which count as put.
+  /// Appends `n` bytes, not initialised, and returns their address.
   std::byte* extend(std::size_t n) {
     if (n > room_ - size_) grow(n);
     size_ += n;
@@ -103,10 +106,11 @@ class ByteBuffer {
   std::size_t size_ = 0, room_ = 0;
 };
 
-/// Rows that are encoded and not yet written: what an encoder hands to a writer, which may be another thread's.
+/// Rows that are encoded but not yet written. A writer, perhaps on another thread, takes them from an
+/// encoder.
 struct TableRows {
-  ByteBuffer images;              ///< row after row, the place of the CRC left open
-  std::vector<ByteBuffer> parts;  ///< [lists] what the rows hold of them
+  ByteBuffer images;              ///< consecutive rows; the place of the CRC is not filled yet
+  std::vector<ByteBuffer> parts;  ///< [lists] the rows' parts of them
   std::uint64_t count = 0;
 
   std::size_t bytes() const;
@@ -119,7 +123,7 @@ class TableEncoder {
   /// `ends`: [lists] entries before the first row.
   TableEncoder(const TableShape& shape, std::vector<std::uint64_t> ends) : stride_(shape.stride), ends_(std::move(ends)) {}
 
-  /// Around the fields of a row, which is added to `rows`.
+  /// Begins and ends a row, which is added to `rows`.
   void begin_row(TableRows& rows) {
     rows.parts.resize(ends_.size());
     rows_ = &rows;
@@ -161,14 +165,16 @@ class TableEncoder {
 /// Appends encoded rows to a table.
 class TableWriter {
  public:
-  /// Opens the table and clips it to its first `rows` rows. Throws LogError if that cannot be done, or the last is damaged.
+  /// Opens the table and clips it to its first `rows` rows. Throws LogError if that fails, or if the last row
+  /// is damaged.
   TableWriter(Calls& calls, hid_t group, TableShape shape, std::uint64_t rows);
 
   const TableShape& shape() const { return shape_; }
   std::uint64_t rows() const { return rows_; }
   /// [lists] entries so far.
   std::vector<std::uint64_t> ends() const;
-  /// Gives each row its CRC, extends the columns and writes. The rows do not exist before they are counted.
+  /// Computes the CRC of each row, extends the columns and writes. Rows are valid only once they are counted
+  /// in /committed.
   void write(TableRows& rows);
   /// Closes the datasets.
   void close();
@@ -176,7 +182,7 @@ class TableWriter {
  private:
   struct Target {
     Handle dataset;
-    bool blank = true;         // holds nothing but its blank value: nothing is written
+    bool blank = true;         // only blank values so far: nothing is written
     std::uint64_t length = 0;  // rows, or entries of a list
   };
   Target open_target(hid_t group, const Column& column);
@@ -187,12 +193,13 @@ class TableWriter {
   Calls& calls_;
   TableShape shape_;
   std::vector<Target> columns_, lists_;
-  ByteBuffer gathered_;                      // scratch: the rows, column after column
-  std::vector<std::size_t> part_at_, held_;  // scratch: where in its part each list is; the lists that have any
+  ByteBuffer gathered_;                      // scratch: the rows, ordered by columns
+  // Scratch: position of each list in its part; lists that are not empty.
+  std::vector<std::size_t> part_at_, held_;
   std::uint64_t rows_ = 0;
 };
 
-/// The archive that reads. Rows are read in blocks, which grow while they are asked for in order.
+/// The archive that reads. Rows are read in blocks, which grow while they are read in order.
 class TableReader {
  public:
   /// The first `rows` rows of the table. Throws LogError if a column is shorter.
@@ -201,9 +208,9 @@ class TableReader {
   std::uint64_t rows() const { return rows_; }
   /// Entries of the list in all rows of the file.
   std::uint64_t list_length(std::string_view list) const;
-  /// Where a list ends after the last row that was read in; 0 if none was.
+  /// End of a list after the last row loaded; 0 if none was loaded.
   std::uint64_t list_end(std::size_t list) const;
-  /// Goes to a row (below rows()). False if its CRC fails: its fields must not be read then.
+  /// Goes to a row (below rows()). False if its CRC fails: then its fields must not be read.
   bool seek(std::uint64_t index);
 
   template <class T>
@@ -239,7 +246,7 @@ class TableReader {
   bool find_parts(std::uint64_t row_in_block);
   std::uint64_t end_of(std::size_t list, std::uint64_t row_in_block) const;
 
-  struct Block {  // of one list: the entries from `begin` on
+  struct Block {  // of one list: its entries from `begin`
     std::uint64_t first_begin = 0, begin = 0, end = 0;
     std::vector<std::byte> bytes;
   };

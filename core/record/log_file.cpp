@@ -25,7 +25,7 @@ void refuse_existing(const std::string& path) {
   }
 }
 
-// The file with all its groups and datasets appears under its name when it is whole, or not at all.
+// Makes the file with all groups and datasets. It appears under its name only when complete.
 Handle create_whole(Calls& calls, const LogHeader& header, const LogOptions& options) {
   const std::string part = calls.path() + ".part";
   try {
@@ -33,7 +33,7 @@ Handle create_whole(Calls& calls, const LogHeader& header, const LogOptions& opt
     log_layout::create(calls, file, header, log_layout::layout_of(header.info, options.outputs_only, options.full_theta),
                        options);
     calls(H5Fflush(file, H5F_SCOPE_GLOBAL), "flush the new file");
-    refuse_existing(calls.path());  // since rename replaces
+    refuse_existing(calls.path());  // because rename would replace it
     if (::rename(part.c_str(), calls.path().c_str()) != 0) {
       calls.fail("give the new file its name", std::strerror(errno));
     }
@@ -50,7 +50,7 @@ void refuse_missing_or_truncated(const std::string& path) {
   }
 }
 
-// What a killed writer wrote last may lie beyond the end that it stored; HDF5 would give that space away again.
+// The last writes of a killed writer may be beyond the stored end; HDF5 would use that space again.
 Handle open_whole(Calls& calls) {
   {
     const Handle look = hdf5::open_to_read(calls);
@@ -111,14 +111,14 @@ void LogFile::open_counts() {
 double LogFile::last_recorded() {
   hdf5::TableReader reader(calls_, hdf5::open_group(calls_, file_, log_layout::relaxations_group),
                            log_layout::shape<LogRow>(layout_), counts_.relaxations, 1);
-  if (!reader.seek(counts_.relaxations - 1)) return 0;  // damaged: its time is not worth refusing for
+  if (!reader.seek(counts_.relaxations - 1)) return 0;  // damaged: its time is not worth refusing the file
   LogRow record;
   log_layout::describe(reader, record, layout_);
   return record.recorded;
 }
 
-// HDF5 extends the file, and stores its new end, after writing what refers to it: a kill in between would leave a file that
-// is refused, or whose index of chunks leads nowhere. So both are done ahead.
+// HDF5 extends the file, and stores its new end, after it has written references to the new part. A kill in
+// between would leave a file that is refused, or a chunk index that points nowhere. So both are done before.
 void LogFile::flush() {
   hsize_t end = 0;
   calls_(H5Fget_filesize(file_, &end), "size the file");
@@ -143,8 +143,8 @@ void LogFile::write(RowGroup& group) {
   counts_ = {relaxations_.rows(), training_.rows(), epochs_.rows(), checkpoints_.rows()};
   log_layout::write_counts(calls_, committed_, counts_);
   calls_(H5Fflush(file_, H5F_SCOPE_GLOBAL), "flush '/committed'");
-  // On its way to the disk while more is written: less is lost with the machine's power, and a sync at the end has little left to wait for.
-  // A file system that cannot be asked does it in its own time.
+  // Starts the transfer to the disk while more is written: less is lost in a power failure, and a sync at the
+  // end is short. File systems without this call write when they choose.
   constexpr std::size_t enough = std::size_t{4} << 20;
   if (unsent_ < enough) return;
   unsent_ = 0;
@@ -164,7 +164,8 @@ void LogFile::close(ExitStatus status, const std::string& reason) {
   for (TableWriter* table : {&relaxations_, &training_, &epochs_, &checkpoints_}) table->close();
   committed_.close("close '/committed'");
   file_.close("close the file");
-  // HDF5 has stored an end before what was extended ahead; a file of that length shows the loss of its last byte.
+  // HDF5 has stored an end before the part that was extended in advance. At exactly this length, the loss of
+  // the last byte is detected.
   const log_layout::StoredEnd end = log_layout::stored_end(calls_.path());
   if (end.end < end.size && ::ftruncate(descriptor_, static_cast<off_t>(end.end)) != 0) {
     calls_.fail("end the file", std::strerror(errno));

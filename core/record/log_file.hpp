@@ -1,4 +1,4 @@
-// A log's file, as it is written: groups of rows go in, each counted when it is whole.
+// The file of a log, for writing: groups of rows are written, and each is counted when complete.
 #pragma once
 
 #include <string>
@@ -17,12 +17,12 @@ struct RowGroup {
   std::size_t bytes() const { return relaxations.bytes() + training.bytes() + epochs.bytes() + checkpoints.bytes(); }
 };
 
-/// Its calls are one thread's at a time; none is made after one that threw. It is let go within a Turn.
+/// To be called by one thread at a time, and not after a call that threw. Destroy it while holding a Turn.
 class LogFile {
  public:
   /// Makes the file with all groups and datasets.
   LogFile(const std::string& path, const LogHeader& header, const LogOptions& options);
-  /// Opens one, and clips it to its counted rows.
+  /// Opens an existing log, and clips it to its counted rows.
   explicit LogFile(const std::string& path);
   ~LogFile();
   LogFile(const LogFile&) = delete;
@@ -31,7 +31,8 @@ class LogFile {
   const std::string& path() const { return calls_.path(); }
   const log_layout::Layout& layout() const { return layout_; }
   const std::vector<LogReader::SetInfo>& pattern_sets() const { return sets_; }
-  double recorded() const { return recorded_; }  ///< by an earlier run: the last row's `recorded`
+  /// `recorded` of the last row, from an earlier run.
+  double recorded() const { return recorded_; }
   hdf5::TableEncoder encoder_of_relaxations() const { return encoder(relaxations_); }
   hdf5::TableEncoder encoder_of_training() const { return encoder(training_); }
   hdf5::TableEncoder encoder_of_epochs() const { return encoder(epochs_); }
@@ -41,7 +42,7 @@ class LogFile {
   /// Writes the group, counts it, and empties it.
   void write(RowGroup& group);
   void close(ExitStatus status, const std::string& reason);
-  /// Another writer may have the file.
+  /// Releases the lock: another writer may then open the file.
   void give_back() { lock_.release(); }
   /// "cannot write the log 'x.h5': .."
   std::string complaint(std::string_view reason) const { return calls_.complaint(reason); }
@@ -64,8 +65,8 @@ class LogFile {
   hdf5::TableWriter relaxations_, training_, epochs_, checkpoints_;
   hdf5::Handle committed_;
   int descriptor_ = -1;
-  std::size_t unsent_ = 0;  // bytes written since the kernel was last asked to begin
-  log_layout::StoredEnd stored_;  // its end is the furthest so far
+  std::size_t unsent_ = 0;  // bytes written since the kernel was last told to start writing
+  log_layout::StoredEnd stored_;  // the largest end so far
   double recorded_ = 0;
 };
 

@@ -68,7 +68,7 @@ void write_counts(Calls& calls, hid_t committed, const Counts& counts) {
 
 namespace {
 
-// Fields that the file has no column for must be what they are where nothing is said.
+// Fields without a column in the file must have their default values.
 struct Missing {
   const Given& given;
   const Layout& layout;

@@ -1,9 +1,9 @@
-// What lies where in a log. The writer, the reader and the repair share this and nothing else.
+// Layout of a log. The writer, the reader and the repair share only this.
 //
 //   /                      NXroot, ness_log_format
 //   /committed             [4] rows that exist: relaxations, steps, epochs, checkpoints; written in place
 //   /entry                 NXentry: title, start_time, end_time, command, experiment, seed, exit_status, exit_reason, ..
-//   /entry/versions        software and version, side by side
+// /entry/versions        software and version, as two columns
 //   /entry/device          identity, terminals, parameters, outputs: DeviceInfo
 //   /entry/patterns/<n>    each pattern set: its levels, or the file it comes from
 //   /entry/relaxations     a table: one row a relaxation
@@ -30,7 +30,8 @@ namespace ness::log_layout {
 using hdf5::Calls;
 using hdf5::Handle;
 
-/// 2: the environment; 3: errors of currents and of gradients, the estimator's state; 4: time between readings, and their mode.
+/// Version 2 added the environment; 3: errors of currents and of gradients, the estimator's state; 4: time
+/// between readings, and their mode.
 constexpr std::uint64_t format = 4, oldest_format = 3;
 
 /// The counts in /committed.
@@ -40,7 +41,7 @@ struct Counts {
 Counts read_counts(Calls& calls, hid_t file);
 void write_counts(Calls& calls, hid_t committed, const Counts& counts);
 
-/// What the header says about the shape of the tables.
+/// The shape of the tables, according to the header.
 struct Layout {
   std::uint64_t version = format;       ///< of the file's format
   DeviceInfo info;                      ///< as recorded; restricted to the outputs where only they are logged
@@ -55,28 +56,30 @@ Layout layout_of(const DeviceInfo& info, bool outputs_only, std::uint64_t full_t
 
 /// Makes every group and dataset, with /committed zero.
 void create(Calls& calls, hid_t file, const LogHeader& header, const Layout& layout, const LogOptions& options);
-/// Throws LogError unless the file is a log of a format that is read.
+/// Throws LogError unless the file is a log of a format that can be read.
 void check_format(Calls& calls, hid_t file);
 Layout read_layout(Calls& calls, hid_t file);
 std::vector<LogReader::SetInfo> read_pattern_sets(Calls& calls, hid_t file);
 /// The header; pattern sets that are not stored in the file are null.
 LogHeader read_header(Calls& calls, hid_t file, const Layout& layout, const std::vector<LogReader::SetInfo>& sets);
 
-/// Where a file says that it ends. HDF5 refuses a file that is shorter, and the parts of one that lie beyond.
+/// The end of a file, as stored in it. HDF5 refuses a file that is shorter, and addresses beyond the end.
 struct StoredEnd {
   std::uint64_t size = 0;    ///< of the file
   std::uint64_t end = 0;     ///< as stored
-  std::uint64_t offset = 0;  ///< where it is stored; 0: in a form of superblock that logs do not have
+  std::uint64_t offset = 0;  ///< position of the stored end; 0: not the superblock version of logs
 
   std::uint64_t missing() const { return offset > 0 && end > size ? end - size : 0; }
 };
 /// Throws LogError if the file cannot be read or is not HDF5.
 StoredEnd stored_end(const std::string& path);
-/// Makes a file, which is not open in HDF5, end where it says; pads it, or counts in what was written beyond. Throws LogError.
+/// Makes a file, which must not be open in HDF5, consistent with its stored end: pads it, or includes what
+/// was written beyond. Throws LogError.
 void mend_end(const std::string& path, const StoredEnd& found);
-/// Stores the end in a file that is open, ahead of HDF5, which stores it after everything that lies beyond the old one.
+/// Stores the end in an open file, before HDF5 does: HDF5 stores it only after everything beyond the old end
+/// is written.
 bool store_end(int descriptor, const StoredEnd& where, std::uint64_t end);
-/// The complaint about a file that lacks them.
+/// The message about a file that lacks this number of bytes.
 std::string truncation(const std::string& path, std::uint64_t missing);
 
 /// "2026-01-31T12:00:00Z".
@@ -121,7 +124,7 @@ void describe(Archive& a, Row& r, const Layout& layout) {
   a.row("theta", "as /entry/device/parameters/unit", "parameters after the step", r.theta, layout.theta_width);
 }
 
-/// A row of epochs: truth values as numbers.
+/// A row of epochs; truth values are numbers.
 struct EpochRecord {
   EpochReport report;
   std::uint8_t validated = 0, best = 0;

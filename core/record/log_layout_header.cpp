@@ -19,7 +19,7 @@ using hdf5::write_texts;
 
 constexpr std::size_t status_room = 16, reason_room = 1024, time_room = 32;
 
-// One field of many things, as a column.
+// One field of many objects, as a column.
 template <class T, class Things, class Field>
 std::vector<T> column(const Things& things, Field field) {
   std::vector<T> values;
@@ -35,7 +35,7 @@ std::vector<std::string> texts(const Things& things, Field field) {
   return column<std::string>(things, field);
 }
 
-// Levels of all rows, as they were stored in a log.
+// The levels of all rows, as stored in a log.
 class StoredPatterns final : public PatternSet {
  public:
   StoredPatterns(std::string name, RowMatrix levels, std::uint32_t variants)
@@ -229,7 +229,7 @@ std::shared_ptr<const PatternSet> read_levels(Calls& calls, hid_t file, std::siz
 }
 
 void create_tables(Calls& calls, hid_t entry, const Layout& layout, const LogOptions& options) {
-  // A bench's rows are few and committed one by one: its chunks are small.
+  // A bench's rows are few and committed one by one, so its chunks are small.
   const std::uint64_t rows = options.group_rows > 64 ? 8192 : 1024;
   const Handle relaxations = create_group(calls, entry, "relaxations", "NXcollection");
   hdf5::write_attribute(calls, relaxations, "outputs_only", std::uint64_t{layout.outputs_only});
@@ -251,7 +251,7 @@ void create_tables(Calls& calls, hid_t entry, const Layout& layout, const LogOpt
   hdf5::create_table(calls, checkpoints, shape<Checkpoint>(layout), {256 * 1024, 64, entries});
 }
 
-// Written in place while the run lasts: a kill must not divide the write, as it could where two pages meet.
+// Rewritten in place during the run, within a page: a kill must not split the write.
 void create_counts(Calls& calls, hid_t file) {
   write_array(calls, file, "committed", std::vector<std::uint64_t>(4), "1",
               "rows that exist: relaxations, steps, epochs, checkpoints");

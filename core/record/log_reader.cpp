@@ -35,7 +35,8 @@ ExitStatus status_named(const std::string& name, const std::string& path) {
 }  // namespace
 
 struct LogReader::Impl {
-  // What is counted at first is whole in a file opened after that: a running writer may have extended it since the first look.
+  // Rows counted before the file is opened are complete in it. A running writer may extend the file after the
+  // count.
   Impl(const std::string& path, const Counts& to_be_read)
       : calls((check_whole(path), path), Calls::Use::reading),
         file(hdf5::open_to_read(calls)),
@@ -100,7 +101,8 @@ struct LogReader::Impl {
 };
 
 LogReader::LogReader(const std::string& path) {
-  // While a log is written, a look at it can fall between two writes that belong together: a few more tries then.
+  // While a log is being written, reading can fall between two writes that belong together; a few more
+  // attempts then.
   constexpr int tries = 8;
   for (int i = 1;; ++i) {
     try {

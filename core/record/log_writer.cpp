@@ -14,7 +14,7 @@
 namespace ness {
 namespace {
 
-// Rows wait in memory until they are committed: however large a group is asked for, not more than this.
+// Upper limit of the memory of rows not yet committed, for any group size.
 constexpr std::size_t most_pending_bytes = std::size_t{64} << 20;
 
 void check(const LogHeader& header, const LogOptions& options) {
@@ -62,7 +62,7 @@ struct LogWriter::Impl {
     group_rows = options.group_rows;
     group_bytes = most_pending_bytes;
     if (options.background && options.group_rows > 1) {
-      // Of what is not committed one half is filled while the other is written.
+      // One half of the uncommitted rows is filled while the other half is written.
       group_rows = (group_rows + 1) / 2;
       group_bytes /= 2;
       try {
@@ -115,7 +115,7 @@ struct LogWriter::Impl {
     return last_index;
   }
 
-  // Sets of a log that is continued, or that equal one of it.
+  // Pattern sets of a continued log, or equal to one of its sets.
   std::uint32_t look_up(const std::shared_ptr<const PatternSet>& set) {
     const std::vector<LogReader::SetInfo>& sets = file.pattern_sets();
     for (std::size_t i = 0; i < sets.size(); ++i) {
@@ -143,12 +143,12 @@ struct LogWriter::Impl {
     encoder.end_row();
   }
 
-  // What went wrong in the background is told once, as it was; after that, that it did.
+  // A failure in the background is thrown once, as it was; later calls only report that it occurred.
   void raise_failure() {
     if (thread && failure.empty() && thread->failed()) std::rethrow_exception(thread->failure());
   }
 
-  // Whatever goes wrong while rows are taken over or written, the file is left as it is from then on.
+  // After any failure to take over or write rows, the file is not changed any more.
   template <class Action>
   void guarded(Action&& action) {
     if (closed) throw std::invalid_argument("the log '" + file.path() + "' is closed");
@@ -157,7 +157,7 @@ struct LogWriter::Impl {
       raise_failure();
       action();
     } catch (const std::invalid_argument&) {
-      throw;  // refused before anything was taken over
+      throw;  // refused before any row was taken over
     } catch (const LogError& error) {
       failure = error.what();
       throw;
@@ -172,19 +172,21 @@ struct LogWriter::Impl {
   hdf5::TableEncoder relaxations, training, epochs, checkpoints;
   RowGroup group;  // being filled
   std::uint64_t rows;
-  std::uint64_t group_rows = 0;  // a group is large enough then
+  std::uint64_t group_rows = 0;  // a group of this size is written,
   std::size_t group_bytes = 0;
-  double age = 0;                // or old enough
-  double opened = 0, now = 0, oldest = 0;  // seconds: when the log was opened, the clock was read last, the group was begun
-  bool fresh = false;                      // `now` is of the row just appended
+  double age = 0;                // or a group of this age
+  // Seconds: opening of the log, last reading of the clock, begin of the group.
+  double opened = 0, now = 0, oldest = 0;
+  bool fresh = false;                      // `now` belongs to the row just appended
   log_layout::Given::Scratch scratch;
   std::unordered_map<const PatternSet*, std::uint32_t> known_sets;
-  std::vector<std::shared_ptr<const PatternSet>> held_sets;  // an address stays that of its set
+  // kept alive, so that an address identifies a set
+  std::vector<std::shared_ptr<const PatternSet>> held_sets;
   const PatternSet* last_set = nullptr;
   std::uint32_t last_index = 0;
   std::string failure;
   bool closed = false;
-  std::optional<GroupThread> thread;  // ends before the file is let go
+  std::optional<GroupThread> thread;  // ends before the file is destroyed
 };
 
 LogWriter::LogWriter(const std::string& path, const LogHeader& header, const LogOptions& options) {
@@ -205,7 +207,7 @@ LogWriter::LogWriter(const std::string& path, Continue, const LogOptions& option
 LogWriter::~LogWriter() {
   if (!impl_->closed && impl_->failure.empty()) {
     try {
-      close(ExitStatus::running, "");  // nobody said how the run ended, and the log says just that
+      close(ExitStatus::running, "");  // the log then shows that no end of the run was reported
     } catch (const std::exception&) {
     }
   }

@@ -35,7 +35,8 @@ bool same_file(int descriptor, const std::string& path) {
 }  // namespace
 
 WriterLock::WriterLock(const std::string& log_path) : path_(path_of(log_path)) {
-  // A holder that leaves removes the file: what was locked then may be a file without a name, and the next one is tried.
+  // A process that releases the lock removes the file. The file locked here may then have no name any more;
+  // try again.
   while (true) {
     descriptor_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (descriptor_ < 0) {
@@ -53,7 +54,7 @@ WriterLock::WriterLock(const std::string& log_path) : path_(path_of(log_path)) {
     ::close(descriptor_);
   }
   const std::string holder = this_process();
-  // The text is for people: on a full disk the lock holds without it.
+  // The text is informative: on a full disk the lock holds without it.
   static_cast<void>(::ftruncate(descriptor_, 0) == 0 && ::pwrite(descriptor_, holder.data(), holder.size(), 0) > 0);
 }
 

@@ -1,14 +1,14 @@
-// Who writes a log: one process at a time.
+// Lock of a log for writing, held by one process at a time.
 #pragma once
 
 #include <string>
 
 namespace ness {
 
-/// Holds `<log>.lock` (by flock, so that it ends with the process) and removes it at the end.
+/// Holds `<log>.lock` (by flock, so the lock ends with the process) and removes it at the end.
 class WriterLock {
  public:
-  /// Throws LogError that names the holder, if another process writes the log.
+  /// Throws LogError, naming the holder, if another process writes the log.
   explicit WriterLock(const std::string& log_path);
   ~WriterLock() { release(); }
   WriterLock(const WriterLock&) = delete;

@@ -15,7 +15,8 @@ Relaxation failed_attempt(const DeviceInfo& info) {
   return relaxation;
 }
 
-// The device's error is what has to be reported, also where its row cannot be written: the log refuses everything then.
+// The device's error must be reported even if its row cannot be written: the log then refuses all further
+// rows.
 void record_failure(LogWriter& log, const DeviceInfo& info, const Drive& drive, const std::string& fault) noexcept {
   try {
     log.append(drive, failed_attempt(info), fault);
@@ -30,7 +31,7 @@ Recorder::Recorder(Device& device, LogWriter& log) : WrappingDevice(device), log
 
 void Recorder::do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) {
   std::size_t delivered = 0;
-  bool in_device = true;  // what the log or the sink throw is no failure of the device
+  bool in_device = true;  // errors of the log or the sink are not failures of the device
   try {
     pass_on(
         inner(), drives,

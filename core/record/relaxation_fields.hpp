@@ -1,7 +1,8 @@
-// The fields of a row of relaxations: each named once, with what it is, where it comes from and where it goes.
+// The fields of a row of relaxations. Each is listed once, with its meaning, its source and its destination.
 //
-// To log something more of a drive or of a relaxation: its member in Drive or Relaxation, its member in LogRow, and one line in
-// each_field. The writer, the reader, the page of the log's format and the comparison of a replay walk this list.
+// To log another quantity of a drive or a relaxation, add a member to Drive or Relaxation, a member to
+// LogRow, and one line to each_field. The writer, the reader, the documentation of the log's format and the
+// comparison in a replay use this list.
 #pragma once
 
 #include <cstdint>
@@ -18,13 +19,13 @@
 
 namespace ness::log_layout {
 
-/// What is logged of one relaxation.
+/// The source of one row.
 struct Given {
   const Drive& drive;
   const Relaxation& relaxation;
   std::uint32_t pattern_set = 0;
   std::string_view fault = {};
-  double recorded = 0;  ///< s since the run was started
+  double recorded = 0;  ///< s since the start of the run
   struct Scratch {      ///< for readings of which only the outputs are logged
     std::vector<double> numbers;
     std::vector<std::uint16_t> flags;
@@ -34,20 +35,21 @@ struct Given {
   Scratch* scratch = nullptr;
 };
 
-/// How a value is written where a replay finds another.
+/// Format of a value in the message that a replay found another value.
 enum class Shown : std::uint8_t { number, hexadecimal, start, observe, mode, purpose };
 
-/// What is said of a field.
+/// Description of a field.
 struct FieldText {
-  const char* name;          ///< of its dataset
+  const char* name;          ///< name of its dataset
   std::string_view unit;
   const char* meaning;
-  const char* compared = ""; ///< its name where a replay compares it with the record; empty: it is not compared
+  /// Its name in a replay's comparison with the record; empty: not compared.
+  const char* compared = "";
   Shown shown = Shown::number;
-  std::uint64_t since = 1;   ///< version of the format that it came with
+  std::uint64_t since = 1;   ///< version of the format that introduced it
 };
 
-/// Where a field goes in a LogRow.
+/// Destination of a field in a LogRow.
 template <class Member>
 struct In {
   Member member;
@@ -98,11 +100,12 @@ auto each_of(const List& list, Entry entry) {
   return values;
 }
 
-/// Walks the fields in the order of the file. The archive offers
-///   field(text, give, place[, blank])       a number a row: give(Given) is its value, place where it goes; `blank` costs no space
-///   list(text, give, place)                 any number of values a row
-///   readings(text, give, place, width)      a list of the terminals that are read; of the outputs, where only they are logged;
-///                                           `width` > 0: that many in every row
+/// Visits the fields in the order of the file. The archive has
+///   field(text, give, place[, blank])    a number per row: give(Given) is its value, place its destination;
+///                                        `blank` takes no space
+///   list(text, give, place)              any number of values per row
+///   readings(text, give, place, width)   a list of the terminals that are read, or of the outputs where only
+///                                        they are logged; `width` > 0: this number in every row
 template <class Archive>
 void each_field(Archive& a, const Layout& layout) {
   const std::string& potential = layout.info.potential_unit;
@@ -117,7 +120,7 @@ void each_field(Archive& a, const Layout& layout) {
   const auto overrides = [](auto& r) -> auto& { return r.overrides; };
   const auto holds = [](auto& r) -> auto& { return r.holds; };
 
-  // What was imposed.
+  // Imposed quantities.
   a.field({"theta_digest", "1", "XXH3 (64 bit) of the parameter vector imposed, before overrides", "theta digest",
            Shown::hexadecimal},
           [](const Given& g) { return g.drive.theta.digest; }, In{[](auto& r) -> auto& { return r.theta_digest; }});
@@ -176,7 +179,7 @@ void each_field(Archive& a, const Layout& layout) {
   a.field({"sample", "1", "sample of its data set", "label sample"}, [](const Given& g) { return g.drive.label.sample; },
           In{[](auto& r) -> auto& { return r.label.sample; }});
 
-  // What was observed.
+  // Observed quantities.
   a.readings({"potential", potential, "potentials read of the terminals /entry/relaxations/potential_terminal"},
              [](const Given& g) { return all_of(g.relaxation.potential); },
              In{[](auto& r) -> auto& { return r.relaxation.potential; }}, layout.read_width);
@@ -221,8 +224,8 @@ void each_field(Archive& a, const Layout& layout) {
           In{[](auto& r) -> auto& { return r.recorded; }});
 }
 
-/// Throws std::invalid_argument where the relaxation does not fit the device of the log, or the log is of a format that lacks a
-/// field which is needed.
+/// Throws std::invalid_argument if the relaxation does not fit the device of the log, or needs a field that
+/// the log's format does not have.
 void check_fits(const Layout& layout, const Given& given);
 
 template <class Give>
@@ -313,7 +316,7 @@ struct FieldDecoder {
   }
 };
 
-// What the tables' code calls for a row of relaxations: see log_layout.hpp for the other tables.
+// Called by the code of tables for a row of relaxations; log_layout.hpp has the other tables.
 inline void describe(hdf5::TableShape& shape, LogRow&, const Layout& layout) {
   FieldShape fields{shape, layout};
   each_field(fields, layout);

@@ -6,7 +6,7 @@
 namespace ness {
 namespace {
 
-// Clips a table; the rows that were not counted.
+// Clips a table; returns the number of rows removed because they were not counted.
 template <class Record>
 std::uint64_t clip(hdf5::Calls& calls, hid_t file, const log_layout::Layout& layout, const char* name, std::uint64_t counted) {
   const hdf5::Handle group = hdf5::open_group(calls, file, name);
@@ -19,7 +19,7 @@ std::uint64_t clip(hdf5::Calls& calls, hid_t file, const log_layout::Layout& lay
 }  // namespace
 
 RepairReport repair_log(const std::string& path) {
-  log_layout::stored_end(path);  // no lock file beside what is no log
+  log_layout::stored_end(path);  // throws for files that are not logs, before a lock file is made
   const WriterLock lock(path);
   const log_layout::StoredEnd end = log_layout::stored_end(path);
   log_layout::mend_end(path, end);

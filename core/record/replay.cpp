@@ -29,7 +29,7 @@ std::string text_of(double value) {
 
 bool same_bits(double a, double b) { return std::bit_cast<std::uint64_t>(a) == std::bit_cast<std::uint64_t>(b); }
 
-// Compares what is done now with what was recorded, and throws at the first difference.
+// Compares present values with recorded ones, and throws at the first difference.
 class Comparison {
  public:
   Comparison(std::string what, std::uint64_t index, std::string remark = {})
@@ -62,7 +62,7 @@ class Comparison {
   std::string where_, remark_;
 };
 
-// Compares the fields of a drive with those of a row: bits, not tolerances.
+// Compares the fields of a drive with those of a row, bit by bit.
 struct Compared {
   const Comparison& same;
   const log_layout::Given& given;
@@ -130,7 +130,8 @@ void check_sets(const LogReader& log, const std::vector<std::shared_ptr<const Pa
   }
 }
 
-// The readings that `info` has, of those that `device` has: all, or the outputs where the log has only those.
+// The readings of `info`, selected from those of `device`: all, or only the outputs if the log has only
+// those.
 Relaxation restricted(const Relaxation& all, const DeviceInfo& device, const DeviceInfo& info) {
   const std::vector<std::uint32_t> have = device.read(), wanted = info.read();
   if (have.size() == wanted.size()) return all;
@@ -267,7 +268,7 @@ void ReplayCheck::on_epoch(const EpochReport& report) {
 void ReplayCheck::on_checkpoint(const Checkpoint& checkpoint) {
   if (then_ == nullptr) return;
   if (log_.checkpoints() > 0) {
-    // A run stopped while it validated has a checkpoint after the same step, but before the end of the epoch.
+    // A run stopped during validation has a checkpoint after the same step, but before the end of the epoch.
     const Checkpoint last = log_.checkpoint(log_.checkpoints() - 1);
     if (std::pair(checkpoint.epoch, checkpoint.step) <= std::pair(last.epoch, last.step)) return;
   }

@@ -12,13 +12,14 @@ namespace ness::sim {
 
 namespace {
 
-// Local error of a potential, kT: below any instrument's resolution at the scales of a bench (0.1 V per kT: 10 nV).
+// Local error of a potential (kT): below the resolution of any instrument at the scale of a bench (0.1 V per
+// kT: 10 nV).
 constexpr double tolerance = 1e-7;
 constexpr double insulation = 1e-16;  // S
-constexpr double stray = 1e-12;       // F, of a tap
+constexpr double stray = 1e-12;       // F, at the tap of a divider
 constexpr double contact = 1e-3;      // ohms between a meter and the element it reads
 
-// Where a line ends on the instrument's side: the node there, and the resistance up to it.
+// The instrument's end of a line: the last node, and the resistance from it to the instrument.
 struct LineEnd {
   std::uint32_t node = 0;
   double resistance = 0;
@@ -38,7 +39,7 @@ NetworkSpec freed(NetworkSpec spec, const CircuitScale& scale, const std::vector
       spec.nodes[k].g = 0;
       spec.nodes[k].mu_ref = 0;
     }
-    // Insulation is finite: a node that nothing is connected to falls to ground, in its own time.
+    // Insulation is finite: an unconnected node discharges to ground, with its own time constant.
     if (spec.nodes[k].g == 0) spec.nodes[k].g = insulation * scale.volts_per_kT / scale.amperes_per_unit;
     // C dmu/dt = I with mu in kT, I in units, t in s.
     spec.nodes[k].capacity = capacity[k] * scale.volts_per_kT / scale.amperes_per_unit;
@@ -46,7 +47,7 @@ NetworkSpec freed(NetworkSpec spec, const CircuitScale& scale, const std::vector
   return spec;
 }
 
-// Elements become nodes and conductors behind the network's own.
+// Adds a line's elements as nodes and conductors after the network's own.
 LineEnd add_line(NetworkSpec& spec, const CircuitScale& scale, std::size_t nodes, const Line& line, std::size_t number) {
   const auto refuse = [&](const std::string& reason) { throw std::invalid_argument("circuit: line " + std::to_string(number) + ": " + reason); };
   const LineElements& elements = line.elements;
@@ -54,7 +55,7 @@ LineEnd add_line(NetworkSpec& spec, const CircuitScale& scale, std::size_t nodes
   if (!(line.lead > 0) || !std::isfinite(line.lead)) refuse("a lead of " + std::to_string(line.lead) + " ohms; expected a finite number > 0");
   if (const std::string problem = elements.problem(); !problem.empty()) refuse(problem);
   if (elements.preamplifier && !line.reads) refuse("a preamplifier is read; nothing is driven through it");
-  const double siemens = scale.volts_per_kT / scale.amperes_per_unit;  // units of conductance in one
+  const double siemens = scale.volts_per_kT / scale.amperes_per_unit;  // siemens per unit of conductance
   const auto add_node = [&](double leak, double farads) {
     spec.graph.nodes.push_back({});
     NodeProperties properties;
@@ -68,7 +69,8 @@ LineEnd add_line(NetworkSpec& spec, const CircuitScale& scale, std::size_t nodes
     spec.edges.push_back({Law::linear, {siemens / ohms}});
   };
   const bool filtered = elements.shunt_capacity > 0;
-  // From the node's end to the instrument's: `end` is as far as the line is built, with `resistance` still to come.
+  // The line is built from the node to the instrument: `end` is the last node so far, with a `resistance` not
+  // yet connected to a next node.
   LineEnd end{line.node, line.lead};
   const auto pass = [&](double leak, double farads) {
     const std::uint32_t node = add_node(leak, farads);
@@ -95,8 +97,8 @@ LineEnd add_line(NetworkSpec& spec, const CircuitScale& scale, std::size_t nodes
   return end;
 }
 
-// The moments M_k of a low-pass over a step of z time constants: a signal sum a_k s^k, s from 0 to 1, leaves it at
-// y0 e^-z + sum a_k M_k, M_k = z int_0^1 e^(-z (1 - s)) s^k ds.
+// The moments M_k of a low-pass over a step of z time constants, for k = 0 to 3: with a signal sum a_k s^k, s
+// from 0 to 1, the output at the end is y0 e^-z + sum a_k M_k, M_k = z int_0^1 e^(-z (1 - s)) s^k ds.
 std::array<double, 4> low_pass_moments(double z) {
   std::array<double, 4> moments{};
   if (z > 1) {  // by parts
@@ -104,7 +106,7 @@ std::array<double, 4> low_pass_moments(double z) {
     for (std::size_t k = 1; k < 4; ++k) moments[k] = 1 - static_cast<double>(k) / z * moments[k - 1];
     return moments;
   }
-  // There that would cancel; all terms of the series of e^(z s) are positive.
+  // For small z the recursion would cancel; all terms of the series of e^(z s) are positive.
   for (std::size_t k = 0; k < 4; ++k) {
     double term = z * std::exp(-z), sum = 0;
     for (int n = 0; n < 20; ++n) {
@@ -148,13 +150,14 @@ struct Circuit::Impl {
     double last_limited = -1;
     double sensed = 0, terminal = 0, charge = 0;  // integrals
     std::optional<Preamplifier> preamplifier;
-    double output = 0;  // V, of the preamplifier without its offset
+    double output = 0;  // V, of the preamplifier, without offset
 
     double time_constant() const { return 1 / (2 * std::numbers::pi * preamplifier->bandwidth); }
   };
 
   CircuitScale scale;
-  std::size_t own_nodes;  // of the network described; elements have the others
+  // Nodes of the described network; the nodes of elements follow.
+  std::size_t own_nodes;
   std::vector<Port> ports;
   Network network;
   Network::WorkspacePtr work = network.workspace();
@@ -165,7 +168,7 @@ struct Circuit::Impl {
   std::vector<std::size_t> free_of_node;
   std::function<void(const CircuitChange&)> watcher;
   double time = 0;
-  bool resting = false;  // since the boundary last changed
+  bool resting = false;  // no change of the boundary since
   bool changed = true;
   Cost cost;
 
@@ -197,9 +200,9 @@ struct Circuit::Impl {
   double unit_amperes() const { return scale.carrier * scale.amperes_per_unit; }
   double volts(const Vector& mu, const Port& port) const { return mu[static_cast<Eigen::Index>(free_of_node[port.node])] * unit_volts(); }
 
-  // Current out of the instrument, through the lead into the node, as a + b V of the node's voltage V near it. The shunt is at
-  // the instrument's end of the lead. In compliance a voltage source is a current, a current source a voltage. A preamplifier
-  // is its virtual ground.
+  // Current out of the instrument, through the lead into the node, linearised as a + b V around the node's
+  // voltage V. The shunt is at the instrument's end of the lead. In compliance a voltage source acts as a
+  // current source, and a current source as a voltage source. A preamplifier acts as its virtual ground.
   struct Characteristic {
     double a = 0, b = 0;
     bool limited = false;
@@ -220,7 +223,7 @@ struct Circuit::Impl {
     return {std::copysign(limit, terminals) / R, -1 / R, true};
   }
 
-  // What flows through the ports.
+  // Adds the currents through the ports.
   void add_ports(const Vector& mu, Vector& unbalanced, Jacobian* jacobian) const {
     for (const Port& port : ports) {
       const auto k = static_cast<Eigen::Index>(free_of_node[port.node]);
@@ -237,9 +240,9 @@ struct Circuit::Impl {
     }
   }
 
-  // Adds one step's share to the integrals: the cubic through both ends with their slopes. The slope of a node that only follows
-  // the others within the step (a picofarad behind an ohm) is its potential's error over its own time, picoseconds: there it is
-  // the straight line.
+  // Adds one step to the integrals, by the cubic polynomial through both ends with their time derivatives.
+  // Some nodes only follow the others within the step (a picofarad behind an ohm): the rate of such a node is
+  // the error of its potential divided by picoseconds, so a straight line is used for it.
   void integrate(double h, const Vector& before, const Vector& rate_before, const Vector& after, const Vector& rate_after) {
     for (Port& port : ports) {
       const auto k = static_cast<Eigen::Index>(free_of_node[port.node]);
@@ -255,8 +258,8 @@ struct Circuit::Impl {
     }
   }
 
-  // Takes a preamplifier's output over a step, exactly for the step's cubic; returns its integral. From tau dy/dt = x - y:
-  // int y dt = int x dt - tau (y1 - y0).
+  // Advances a preamplifier's output over a step, exactly for the step's cubic, and returns the integral of
+  // the output. From tau dy/dt = x - y: int y dt = int x dt - tau (y1 - y0).
   double amplify(Port& port, double h, double charge, double before, double rate_before, double after, double rate_after) const {
     const Preamplifier& amplifier = *port.preamplifier;
     const double unit = amplifier.gain * unit_volts() / port.lead, tau = port.time_constant();
@@ -269,10 +272,11 @@ struct Circuit::Impl {
     return amplifier.gain * charge - tau * (port.output - earlier) + amplifier.offset * h;
   }
 
-  // At rest: within the integrator's error of a steady state that attracts. Then the state is made that steady state, by Newton's
-  // method, since an error of nanovolts is a large current through a lead of milliohms.
+  // True at rest: within the integrator's error of a stable steady state. The state is then set to the steady
+  // state by Newton's method, because an error of nanovolts is a large current through a lead of milliohms.
   bool rests() {
-    // Newton's step is at least as long as any row of F = (dI/dmu) x step demands: far from rest that is seen without solving.
+    // Newton's step is at least as long as each row of F = (dI/dmu) x step requires, so far from rest no
+    // solution is needed.
     for (Eigen::Index k = 0; k < state.size(); ++k) {
       if (std::abs(motion.unbalanced[k]) > motion.jacobian.row_magnitude(k) * 4.1 * tolerance) return false;
     }

@@ -1,4 +1,5 @@
-// The direct-voltage measuring core that Keysight's scanners and bench multimeters share: ranges, integration, accuracy.
+// The measurement of direct voltage common to Keysight's scanners and bench multimeters: ranges, integration,
+// accuracy.
 #pragma once
 
 #include <algorithm>
@@ -17,13 +18,14 @@ struct DmmRange {
 
 struct DmmModel {
   std::array<DmmRange, 5> ranges;
-  std::vector<double> cycles;          ///< integration times it has, NPLC
-  std::vector<double> resolution;      ///< parts of the range, of each
-  double reach;                        ///< readings go to this multiple of full scale
+  std::vector<double> cycles;          ///< available integration times, NPLC
+  std::vector<double> resolution;      ///< for each integration time, relative to the range
+  double reach;                        ///< largest reading, as a multiple of full scale
 };
 
-// 34970A and 34401A share their ranges and accuracies (6.5 digits; 34401A user's guide, chapter 8); DAQ970A and 34461A are of the
-// Truevolt generation. Inputs: above 10 Gohm to 10 V where it is chosen, 10 Mohm otherwise and above.
+// 34970A and 34401A share ranges and accuracies (6.5 digits; 34401A user's guide, chapter 8); DAQ970A and
+// 34461A are of the Truevolt generation. Input resistance: up to the 10 V range above 10 Gohm if chosen;
+// otherwise 10 Mohm.
 inline const DmmModel& classic_dmm() {
   static const DmmModel model{{{{0.1, 50e-6, 35e-6, 10e6}, {1, 40e-6, 7e-6, 10e6}, {10, 35e-6, 5e-6, 10e6}, {100, 45e-6, 6e-6, 10e6}, {300, 45e-6, 10e-6, 10e6}}},
                               {0.02, 0.2, 1, 2, 10, 20, 100, 200},
@@ -39,7 +41,7 @@ inline const DmmModel& truevolt_dmm() {
   return model;
 }
 
-/// How one channel is set.
+/// Settings of one channel.
 struct DmmSetting {
   std::size_t range = 2;
   bool autorange = true;
@@ -51,14 +53,14 @@ struct DmmSetting {
   double aperture(const DmmModel& model, double line_frequency) const { return model.cycles[cycles] / line_frequency; }
 };
 
-/// The lowest range that holds a value; -222 above all.
+/// The lowest range for a value; error -222 if it exceeds all ranges.
 inline std::size_t dmm_range(const DmmModel& model, double value) {
   for (std::size_t i = 0; i < model.ranges.size(); ++i) {
     if (std::abs(value) <= model.ranges[i].full * (1 + 1e-12)) return i;
   }
   throw scpi::Fault(-222);
 }
-/// The shortest integration that is at least as long as asked.
+/// The shortest integration that is at least as long as requested.
 inline std::size_t dmm_cycles(const DmmModel& model, double asked) {
   for (std::size_t i = 0; i < model.cycles.size(); ++i) {
     if (asked <= model.cycles[i] * (1 + 1e-12)) return i;
@@ -73,12 +75,14 @@ inline std::size_t dmm_cycles_for(const DmmModel& model, std::size_t range, doub
   return model.cycles.size() - 1;
 }
 
-/// What is displayed of a mean voltage: accuracy, noise, digits; +-9.9E37 out of range. `unit_error` in [-1, 1], `noise` normal.
+/// Displayed value of a mean voltage, with accuracy, noise and digits; +-9.9E37 out of range. `gain_error`
+/// and `offset_error` are in [-1, 1], `noise` is normal.
 inline double dmm_reading(const DmmModel& model, const DmmSetting& setting, double volts, double gain_error, double offset_error, double noise, bool digits) {
   const DmmRange& range = model.ranges[setting.range];
   if (std::abs(volts) > range.full * model.reach) return std::copysign(9.9e37, volts);
   const double step = model.resolution[setting.cycles] * range.full;
-  // Resolution is stated as the rms noise times three or so: half a step of noise keeps the last digit honest.
+  // The specified resolution is about three times the rms noise: half a step of noise makes the last digit
+  // realistic.
   const double reading = volts * (1 + range.of_reading * gain_error) + range.full * range.of_range * offset_error + 0.5 * step * noise;
   return digits ? std::round(reading / step) * step : reading;
 }

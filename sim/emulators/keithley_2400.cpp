@@ -38,7 +38,7 @@ enum Quantity : std::size_t { volts = 0, amperes = 1 };
 
 std::span<const RangeRow> rows(Quantity q) { return q == volts ? std::span<const RangeRow>(volt_ranges) : std::span<const RangeRow>(ampere_ranges); }
 
-// The lowest range that holds a value, up to `reach` of its full scale.
+// The lowest range for a value, where ranges extend to `reach` of their full scale.
 std::size_t range_for(Quantity q, double value, double reach) {
   const auto all = rows(q);
   for (std::size_t i = 0; i < all.size(); ++i) {
@@ -79,7 +79,7 @@ class Keithley2400 final : public ScpiInstrument {
     }
     source_range_ = {range_for(volts, 20, 1), range_for(amperes, 1e-4, 1)};
     measure_range_ = {range_for(volts, 20, 1), range_for(amperes, 1e-4, 1)};
-    compliance_ = {21, 105e-6};  // of V when sourcing A, of A when sourcing V
+    compliance_ = {21, 105e-6};  // V when sourcing A, A when sourcing V
     measured_ = {false, true};
     concurrent_ = true;
     nplc_ = 1;
@@ -117,7 +117,7 @@ class Keithley2400 final : public ScpiInstrument {
     return level * (1 + row.source_gain * error(what)) + row.source_offset * error(what + 100);
   }
   Quantity limited_quantity() const { return function_ == volts ? amperes : volts; }
-  // The compliance set, or 105 % of a fixed measure range, whichever is reached first.
+  // The effective limit: the compliance, or 105 % of a fixed measure range, whichever is smaller.
   double real_limit() const {
     const Quantity q = limited_quantity();
     double limit = compliance_[q];
@@ -191,7 +191,7 @@ class Keithley2400 final : public ScpiInstrument {
       on(base + ":RANGe", [this, q, most](const Call& call) {
         call.arguments.expect(1, 1);
         const std::size_t range = range_for(q, call.number(0, {-most, most, rows(q).back().full, q == volts ? "V" : "A"}), 1);
-        // A range that cannot carry the present level takes it along, as far as it reaches.
+        // A range too small for the present level reduces it to the end of the range.
         source_range_[q] = range;
         source_auto_[q] = false;
         const double reach = rows(q)[range].full * programmable;
@@ -249,7 +249,7 @@ class Keithley2400 final : public ScpiInstrument {
       on(base + ":PROTection[:LEVel]", [this, q, most](const Call& call) {
         call.arguments.expect(1, 1);
         const double limit = std::abs(call.number(0, {-most, most, q == volts ? 21 : 105e-6, q == volts ? "V" : "A"}));
-        // Below 0.1 % of the present measure range it is refused, and the compliance stays as it was.
+        // A compliance below 0.1 % of the present measure range is refused and not changed.
         if (limit < 1e-3 * rows(q)[measure_range_[q]].full) throw scpi::Fault(822, "Too small for sense range");
         compliance_[q] = limit;
         if (measure_auto_[q]) measure_range_[q] = std::min(measure_range_[q], range_for(q, limit, programmable));
@@ -435,7 +435,7 @@ class Keithley2400 final : public ScpiInstrument {
 
   std::size_t present_range(Quantity q) const { return q == function_ ? source_range_[q] : measure_range_[q]; }
 
-  // Between the level's settling and a conversion's start.
+  // Delay between the change of the level and the start of a conversion.
   double source_delay() const {
     if (!auto_delay_) return delay_;
     const double full = rows(amperes)[present_range(amperes)].full;
@@ -443,7 +443,7 @@ class Keithley2400 final : public ScpiInstrument {
   }
   double aperture() const { return nplc_ / imperfection_.line_frequency; }
   int conversions() const { return average_ ? (moving_ ? 1 : averages_) : 1; }
-  // Each function measured takes its own conversion; with autozero on, reference and zero are converted beside each.
+  // Each measured function takes one conversion; with autozero, two more, of reference and zero.
   double conversion_time() const {
     const int functions = std::max(1, int{measured_[volts]} + int{measured_[amperes]});
     return aperture() * functions * conversions() * (autozero_ ? 3 : 1);
@@ -460,7 +460,7 @@ class Keithley2400 final : public ScpiInstrument {
   }
 
   double convert() {
-    if (!converting_) {  // the aperture opens
+    if (!converting_) {  // start of the aperture
       converting_ = true;
       began_ = now();
       sensed_ = circuit_.sensed_integral(port_);
@@ -496,7 +496,7 @@ class Keithley2400 final : public ScpiInstrument {
     if (auto_off_ && output_on_) set_output(false);
   }
 
-  // A reading of what was converted; with autorange, in the range it falls into.
+  // The reading of a converted value; with autorange, in the range for that value.
   double read(Quantity q, double value, bool& over) {
     std::size_t range = present_range(q);
     if (q != function_ && measure_auto_[q]) {
@@ -510,7 +510,8 @@ class Keithley2400 final : public ScpiInstrument {
     }
     const auto what = static_cast<std::uint32_t>(1000 + 10 * q + range);
     double reading = value * (1 + row.gain * error(what)) + row.offset * error(what + 100);
-    // Peak to peak is six standard deviations, specified at 1 NPLC; averaging n apertures divides by sqrt(n).
+    // The specified noise is peak to peak, six standard deviations, at 1 NPLC; averaging n apertures divides
+    // it by sqrt(n).
     reading += row.noise / 6 / std::sqrt(std::max(0.01, nplc_ * conversions())) * noise();
     return imperfection_.quantised ? snapped(reading, row.resolution) : reading;
   }

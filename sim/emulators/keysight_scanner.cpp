@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::uint32_t slots = 3, channels_a_slot = 20;
 
-/// In what the models differ.
+/// Differences between the models.
 struct ScannerModel {
   std::string identity;
   std::size_t queue;  ///< entries of the error queue
@@ -44,7 +44,7 @@ class KeysightScanner final : public ScpiInstrument {
     settle();
   }
 
-  // The meter loads the channel whose relay is closed, and no other.
+  // The meter loads only the channel whose relay is closed.
   void settle() {
     for (const auto& [channel, port] : ports_) {
       PortState state;
@@ -67,7 +67,7 @@ class KeysightScanner final : public ScpiInstrument {
     return channels;
   }
 
-  // CONF and MEAS: range and resolution, or words, then the channels, which become the scan list.
+  // CONF and MEAS: range and resolution (numbers or words), then the channels, which become the scan list.
   void configure(const Call& call) {
     std::size_t list = 0;
     while (list < call.arguments.size() && !call.arguments.is_channels(list)) ++list;
@@ -92,7 +92,7 @@ class KeysightScanner final : public ScpiInstrument {
     readings_.clear();
   }
 
-  // A setting of channels: "NAME value,(@list)" and its query, which answers for each channel.
+  // A setting per channel: "NAME value,(@list)", and its query, which answers for each channel.
   void per_channel(const std::string& pattern, std::function<void(DmmSetting&, const Call&)> set, std::function<std::string(const DmmSetting&)> get) {
     on(pattern, [this, set](const Call& call) {
       call.arguments.expect(1, 2);
@@ -221,7 +221,7 @@ class KeysightScanner final : public ScpiInstrument {
     answer(":SYSTem:LFRequency?", [this](const Call&) { return integer(std::llround(imperfection_.line_frequency)); });
   }
 
-  // Relays and input settle before a conversion: 2 ms below 200 Hz of bandwidth on direct voltage.
+  // Settling of relay and input before a conversion: 2 ms up to the 10 V range, 1 ms above.
   static double automatic_delay(const DmmSetting& setting) { return setting.range <= 2 ? 2e-3 : 1e-3; }
 
   void begin() {
@@ -242,7 +242,7 @@ class KeysightScanner final : public ScpiInstrument {
     begin_operation(now(), [this] { return scan(); });
   }
 
-  // READ?: begins, and answers when the last channel was read; nothing stays in memory.
+  // READ?: starts a scan, and answers after the last channel; readings are not stored.
   void start() {
     if (trigger_ == 1) throw scpi::Fault(-214);
     begin();
@@ -252,7 +252,7 @@ class KeysightScanner final : public ScpiInstrument {
     });
   }
 
-  // Close a relay, wait, integrate, next.
+  // For each channel: close the relay, wait, integrate.
   double scan() {
     const std::uint32_t channel = scan_[place_];
     DmmSetting& setting = settings_.at(channel);
@@ -277,7 +277,7 @@ class KeysightScanner final : public ScpiInstrument {
       }
     }
     const auto what = static_cast<std::uint32_t>(setting.range);
-    // Relays add a thermal voltage of their own, below 3 uV.
+    // Each relay adds a thermal voltage below 3 uV.
     readings_.push_back({dmm_reading(dmm_, setting, V + 3e-6 * error(1000 + channel), error(what), error(10 + what), noise(), imperfection_.quantised), now() - started_, channel});
     phase_ = 0;
     if (++place_ < scan_.size()) return now();

@@ -1,4 +1,4 @@
-// Prologix GPIB-ETHERNET controller: its user manual's command set, in front of emulated instruments.
+// Prologix GPIB-ETHERNET controller: the command set of its user manual, connected to emulated instruments.
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -64,10 +64,10 @@ class Prologix final : public EmulatedInstrument {
   void talk_without_query() override {}
 
  private:
-  // An instrument at an address of the bus.
+  // An instrument at a bus address.
   struct BusDevice {
     EmulatedInstrument* instrument = nullptr;
-    std::string said;  // taken from it, not yet read by the host
+    std::string said;  // output of the instrument, not yet read by the host
     bool asked = false;
   };
   struct Line {
@@ -80,7 +80,8 @@ class Prologix final : public EmulatedInstrument {
     return found == bus_.end() ? nullptr : &found->second;
   }
 
-  // Lines in order; a read holds up what follows until the instrument has spoken, or the time ran out.
+  // Executes lines in order. A read delays the following lines until the instrument has replied, or its time
+  // limit is over.
   void work() {
     for (;;) {
       if (reading_) {
@@ -108,14 +109,14 @@ class Prologix final : public EmulatedInstrument {
   void data(const std::string& text) {
     BusDevice* device = selected();
     if (device == nullptr) return;
-    device->said.clear();  // the instrument itself notes the interruption
+    device->said.clear();  // the instrument itself records the interruption
     device->instrument->receive(text + '\n', now_);
     device->instrument->run(now_);
     device->asked = text.find('?') != std::string::npos;
     if (automatic_) begin_read(*device);
   }
 
-  // Addressed to talk with nothing asked, a 488.2 instrument notes -420.
+  // An IEEE 488.2 instrument that is addressed to talk without a query records error -420.
   void begin_read(BusDevice& device) {
     device.said += device.instrument->take_output();
     if (device.said.empty() && !device.asked) device.instrument->talk_without_query();
@@ -158,7 +159,7 @@ class Prologix final : public EmulatedInstrument {
   void read() {
     if (BusDevice* device = selected(); device != nullptr) {
       begin_read(*device);
-    } else {  // nobody there: silence until the time is over
+    } else {  // no instrument at this address: silence until the time limit
       reading_ = true;
       give_up_ = now_ + patience();
     }

@@ -1,4 +1,4 @@
-// QDevil QDAC-II: the command tree of the public driver and its instrument description.
+// QDevil QDAC-II: the commands of its public driver and its instrument description.
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::uint32_t channel_count = 24;
 constexpr double low_range = 2, high_range = 10;
-constexpr int slew_stairs = 32;  // a slewing output moves in this many stairs
+constexpr int slew_stairs = 32;  // a slewing output moves in this many steps
 
 class Qdac2 final : public ScpiInstrument {
  public:
@@ -29,17 +29,17 @@ class Qdac2 final : public ScpiInstrument {
   enum class Filter : std::uint8_t { dc, medium, high };
   struct Channel {
     double target = 0, present = 0, from = 0, slew = 2e7;  // V, V, V, V/s
-    double real = 0;                                       // V at the output, errors and all
-    double began = 0;                                      // of the slew under way
-    int stair = 0;                                         // stairs of it done
+    double real = 0;                                       // V at the output, including errors
+    double began = 0;                                      // start of the present slew
+    int stair = 0;                                         // number of its steps done
     bool slewing = false, low = false, low_current = false;
     Filter filter = Filter::high;
     double nplc = 1, triggered = 0;
-    std::size_t trigger = 0;  // of a direct-current generator: immediate, bus, hold
+    std::size_t trigger = 0;  // trigger of a direct-current generator: immediate, bus, hold
     bool armed = false;
   };
 
-  // As many digits as tell the number from its neighbours.
+  // The shortest text that reads back as the same number.
   static std::string shortest(double value) {
     std::array<char, 40> text{};
     return {text.data(), std::to_chars(text.data(), text.data() + text.size(), value).ptr};
@@ -54,7 +54,7 @@ class Qdac2 final : public ScpiInstrument {
 
   void reset() override {
     for (Channel& channel : channels_) channel = {};
-    // All are at 0 before the first moves a gate.
+    // All channels are set to 0 before the first moves a gate.
     for (std::uint32_t c = 1; c <= channel_count; ++c) put(c, 0);
   }
 
@@ -63,7 +63,7 @@ class Qdac2 final : public ScpiInstrument {
     return channels_[channel - 1];
   }
 
-  // The channels a unit is about: "SOUR2:.." or "SOUR:..,(@1,3:5)".
+  // The channels addressed by a message unit: "SOUR2:.." or "SOUR:..,(@1,3:5)".
   std::vector<std::uint32_t> addressed(const Call& call, std::size_t parameters) {
     std::vector<std::uint32_t> list;
     if (call.arguments.is_channels(parameters)) list = call.arguments.channels(parameters);
@@ -72,7 +72,7 @@ class Qdac2 final : public ScpiInstrument {
     return list;
   }
 
-  // What a channel's output is now, on the circuit: through gates, through ports.
+  // Sets a channel's output in the circuit, through its gates and ports.
   void put(std::uint32_t number, double volts) {
     Channel& channel = at(number);
     channel.present = volts;
@@ -82,7 +82,8 @@ class Qdac2 final : public ScpiInstrument {
       const double step = 2 * full / (1 << 25);  // 25 bits
       real = std::round(real / step) * step;
     }
-    // Gain and offset within what such a source reaches between calibrations (its own figures are not in the public documents).
+    // Gain and offset errors typical of such a source between calibrations (the public documents contain no
+    // figures).
     real = real * (1 + 1e-4 * error(number)) + 2e-5 * full * error(100 + number);
     channel.real = real;
     for (const Gate& gate : gates_) {
@@ -106,12 +107,12 @@ class Qdac2 final : public ScpiInstrument {
     schedule();
   }
 
-  // Stairs are counted: a time that rounds to the present one must not be waited for again.
+  // Counting the steps avoids waiting again for a time that rounds to the present one.
   static double next_stair(const Channel& channel) {
     return channel.began + std::abs(channel.target - channel.from) / channel.slew * (channel.stair + 1) / slew_stairs;
   }
 
-  // Slewing channels move on in stairs; measuring ones read at the end of their aperture.
+  // Slewing channels move in steps; measuring channels read at the end of their aperture.
   void schedule() {
     double next = never;
     for (const Channel& channel : channels_) {
@@ -134,10 +135,10 @@ class Qdac2 final : public ScpiInstrument {
       put(number, channel.slewing ? channel.from + (channel.target - channel.from) * channel.stair / slew_stairs : channel.target);
     }
     schedule();
-    return never;  // schedule() said when
+    return never;  // schedule() has set the time
   }
 
-  // A query that each addressed channel answers by itself.
+  // A query that each addressed channel answers separately.
   void each(const std::string& pattern, std::function<std::string(Channel&)> text) {
     answer(pattern, [this, text](const Call& call) {
       std::string all;
@@ -251,7 +252,8 @@ class Qdac2 final : public ScpiInstrument {
       for (const std::uint32_t c : addressed(call, 1)) at(c).nplc = call.number(0, {0.0003, 1, std::nullopt, "S"}) * imperfection_.line_frequency;
     });
     each(":SENSe#:APERture?", [this](Channel& c) { return number_text(c.nplc / imperfection_.line_frequency); });
-    // Reads currents: all channels at once, each in its own aperture; the answer is in the order asked.
+    // Reads currents: all channels simultaneously, each with its own aperture; the answer is in the requested
+    // order.
     on(":READ#?", [this](const Call& call) {
       const auto list = addressed(call, 0);
       double longest = 0;

@@ -59,7 +59,7 @@ void ScpiInstrument::common_commands() {
   mask("*SRE", &scpi::Status::service_enable);
   answer("*IDN?", [this](const Call&) { return settings_.identity; });
   answer("*ESR?", [this](const Call&) { return integer(status.take_event_status()); });
-  // The byte as it is before this reply: the output queue holds what was answered earlier in the message, if anything.
+  // The status byte before this reply: the output queue contains earlier answers of this message, if any.
   answer("*STB?", [this](const Call&) { return integer(status_byte()); });
   answer("*TST?", [this](const Call&) { return integer(0); });
   on("*CLS", [this](const Call&) {
@@ -119,7 +119,7 @@ void ScpiInstrument::receive(std::string_view bytes, double now) {
   now_ = std::max(now_, now);
   input_ += bytes;
   for (std::size_t end = input_.find('\n'); end != std::string::npos; end = input_.find('\n')) {
-    if (message_exchange && (!output_.empty() || responding_)) {  // the reply before was not read
+    if (message_exchange && (!output_.empty() || responding_)) {  // the previous reply was not read
       status.push(-410);
       output_.clear();
       response_.clear();
@@ -164,7 +164,7 @@ void ScpiInstrument::run(double now) {
   now_ = std::max(now_, now);
 }
 
-// One thing of the foreground: a continuation, or the next unit of the message.
+// Executes one foreground task: a continuation, or the next unit of the message.
 void ScpiInstrument::work() {
   try {
     if (then_) {
@@ -188,7 +188,7 @@ void ScpiInstrument::work() {
     status.push(fault.number(), fault.what());
     then_ = nullptr;
     waits_idle_ = false;
-    // After a command error the rest of the message is dropped.
+    // A command error discards the rest of the message.
     if (fault.number() <= -100 && fault.number() > -200) reader_.emplace(std::string_view{});
   }
 }
@@ -198,7 +198,7 @@ void ScpiInstrument::execute(const scpi::Unit& unit) {
   handlers_[match.command](Call{unit, scpi::Arguments(unit), match.suffixes});
 }
 
-// The end of a message: what it answered leaves as one line.
+// End of a message: its answers are sent as one line.
 void ScpiInstrument::finish_message() {
   if (unanswered_ > 0) {
     --unanswered_;
@@ -240,7 +240,7 @@ void ScpiInstrument::abort_operation() {
 std::string ScpiInstrument::take_output() { return std::exchange(output_, std::string()); }
 
 void ScpiInstrument::drop_replies() {
-  input_.clear();  // half a message is none
+  input_.clear();  // discard incomplete messages
   output_.clear();
   unanswered_ = messages_.size();
 }

@@ -1,4 +1,4 @@
-// What emulated SCPI instruments have in common: message queue, execution in time, common commands, status.
+// Common parts of emulated SCPI instruments: message queue, execution in time, common commands, status.
 #pragma once
 
 #include <cmath>
@@ -31,9 +31,9 @@ class ScpiInstrument : public EmulatedInstrument {
     std::string identity;
     std::size_t error_depth = 20;
     std::string no_error = "0,\"No error\"";
-    double command_time = 1e-3;   ///< s a message unit takes
+    double command_time = 1e-3;   ///< s per message unit
     std::size_t input_buffer = 1 << 16;
-    bool plus = false;            ///< integers are answered with a sign
+    bool plus = false;            ///< integers in answers have a sign
   };
   ScpiInstrument(Settings settings, Circuit& circuit, const Imperfection& imperfection);
 
@@ -47,9 +47,9 @@ class ScpiInstrument : public EmulatedInstrument {
   using Handler = std::function<void(const Call&)>;
   /// A command or query of the instrument. Handlers throw scpi::Fault.
   void on(std::string_view pattern, Handler handler);
-  /// A query whose answer is known at once.
+  /// A query that is answered immediately.
   void answer(std::string_view pattern, std::function<std::string(const Call&)> text);
-  /// Accepted, without effect on what is emulated.
+  /// A command that is accepted and has no effect.
   void accept(std::string_view pattern) {
     on(pattern, [](const Call&) {});
   }
@@ -57,14 +57,15 @@ class ScpiInstrument : public EmulatedInstrument {
   void number(const std::string& pattern, double& value, const scpi::NumberRange& range, std::function<void()> changed = {});
   void flag(const std::string& pattern, bool& value, std::function<void()> changed = {});
 
-  /// From within a handler. The response of the unit under way.
+  /// Response of the current message unit; call from a handler.
   void reply(std::string text);
-  /// The unit goes on after `seconds` with `then`.
+  /// Continues the unit with `then` after `seconds`.
   void after(double seconds, std::function<void()> then);
-  /// The unit goes on when no operation is pending.
+  /// Continues the unit with `then` when no operation is pending.
   void when_idle(std::function<void()> then);
 
-  /// An overlapped operation: `step` is called at its times until it returns `never`.
+  /// Starts an overlapped operation: `step` is called, and returns the time of its next call, or `never` at
+  /// the end.
   void begin_operation(double first, std::function<double()> step);
   void abort_operation();
   bool operating() const { return operation_at_ < never; }
@@ -72,15 +73,16 @@ class ScpiInstrument : public EmulatedInstrument {
   double now() const { return now_; }
   std::string integer(std::int64_t value) const { return (settings_.plus && value >= 0 ? "+" : "") + std::to_string(value); }
   virtual std::string number_text(double value) const { return scpi::nr3(value, 8); }
-  /// A reading with its displayed digits, or all of them where nothing is quantised. Invalid ones have their own text.
+  /// A reading with its displayed digits, or with all digits if nothing is quantised. Invalid readings have
+  /// special values.
   std::string reading_text(double value, int decimals) const { return scpi::nr3(value, imperfection_.quantised || std::abs(value) > 9e37 ? decimals : 16); }
   virtual void reset() = 0;
   virtual std::uint8_t device_bits() const { return 0; }
   std::uint8_t status_byte() const { return status.byte(!output_.empty() || responding_, device_bits()); }
 
-  /// A standard normal number of the next ordinal.
+  /// The next standard normal number.
   double noise();
-  /// Uniform in [-1, 1], always the same for a `what`: an error within a specification.
+  /// An error within a specification: uniform in [-1, 1], constant for each `what`.
   double error(std::uint32_t what) const;
 
   scpi::Status status;
@@ -102,9 +104,10 @@ class ScpiInstrument : public EmulatedInstrument {
   scpi::CommandTable table_;
   std::vector<Handler> handlers_;
   std::string input_, output_, response_;
-  bool responding_ = false;  // the message under way has answered something
+  bool responding_ = false;  // the current message has an answer
   std::deque<Message> messages_;
-  std::size_t unanswered_ = 0;  // how many of them, from the front, no client waits for any more
+  // number of messages, from the front, whose replies no client expects any more
+  std::size_t unanswered_ = 0;
   std::optional<scpi::MessageReader> reader_;  // of messages_.front()
   std::function<void()> then_;
   bool waits_idle_ = false;

@@ -11,7 +11,8 @@ namespace {
 
 using protocols::Milliseconds;
 
-// Of a real link, by the wall's clock: what it waits for was sent before, so that only a machine at a standstill needs it.
+// Limit in real time for the bytes of a real link. They were sent before, so it matters only on a stalled
+// machine.
 constexpr Milliseconds patience{10000};
 
 class VirtualTimeTransport : public protocols::Transport {
@@ -23,7 +24,7 @@ class VirtualTimeTransport : public protocols::Transport {
   void open(Milliseconds limit) override {
     connect(limit);
     unread_.clear();
-    // A serial line is flushed when it is opened, and late replies still come to it.
+    // Opening a serial line flushes it, but late replies may still arrive.
     if (keeps_late_replies()) instrument_.take_output();
     else instrument_.drop_replies();
     open_ = true;
@@ -45,7 +46,7 @@ class VirtualTimeTransport : public protocols::Transport {
       }
       bench_->advance(bench_->time() + needed);
     }
-    bench_->advance(bench_->time());  // what is due now comes before what arrives now
+    bench_->advance(bench_->time());  // events due now precede the message that arrives now
     instrument_.receive(carried(message), bench_->time());
   }
 
@@ -71,7 +72,7 @@ class VirtualTimeTransport : public protocols::Transport {
   }
 
  protected:
-  // What the bytes pass through on their way: here nothing.
+  // Hooks for a real link that carries the bytes; here there is none.
   virtual void connect(Milliseconds) {}
   virtual void disconnect() noexcept {}
   virtual std::string_view carried(std::string_view message) { return message; }
@@ -113,7 +114,7 @@ class VirtualTimeLink final : public VirtualTimeTransport {
     return heard_;
   }
 
-  // What is said is read before more is: nothing is left on the link when this returns.
+  // Reads each reply from the link before more is sent: the link is empty when this returns.
   void carry(std::string_view reply, std::span<char> into) override {
     std::size_t had = 0;
     while (had < reply.size()) {

@@ -18,10 +18,11 @@
 namespace ness::sim {
 
 namespace {
-// Relaxations between two deliveries to the sink: enough to occupy the cores, few enough that a stop is answered soon.
+// Relaxations between two deliveries to the sink: enough to keep the cores busy, few enough for a quick
+// reaction to a stop.
 constexpr std::size_t delivery = 256;
 
-// Scratch for as many relaxations as run at once, handed out and taken back.
+// Workspaces for the relaxations that run at the same time.
 class WorkspacePool {
  public:
   explicit WorkspacePool(const Network& network) : network_(network) {}
@@ -85,7 +86,7 @@ const char* to_string(Batches batches) {
 }
 
 namespace {
-// Drives of one parameter vector that a batch can serve.
+// True if a batch can relax this drive together with others of this parameter vector.
 bool joins(const Network& network, const Drive& drive, const std::shared_ptr<const Vector>& theta) {
   return drive.theta.base == theta && drive.theta.overrides.empty() && drive.holds.empty() && drive.clamp.set != nullptr && drive.clamp.set->width() == network.clamped().size();
 }
@@ -179,7 +180,8 @@ void NetworkModel::add_adjoint_gradient(std::span<const Drive> drives, std::span
   if (drives.size() != potential.size() || drives.size() != cotangent.size() || drives.size() != costate.size()) {
     throw std::invalid_argument("model: gradient of samples of unequal number");
   }
-  // A batch eliminates without exchanging rows: where that fails the matrix need not be singular.
+  // A batch eliminates without row exchange. If that fails, the matrix may still be regular, so the reference
+  // solver tries.
   const std::vector<std::uint32_t> left = batch_->pull(drives.front().theta.base, patterns_of(drives), potential, cotangent, costate, gradient, threads_);
   if (left.empty()) return;
   std::vector<Vector> lambda(left.size());
@@ -199,7 +201,8 @@ struct Simulation::Impl {
       : network(std::move(given)), options(chosen), batch(batches::shared(network->impl(), options.batches)), rest(network->rest()), present(rest), pool(*network) {}
 
   Vector start_of(const Drive& drive, const Boundary& boundary, double& time) const;
-  Relaxation run(const Drive& drive, Vector& last);  // `last`: where it ended, if that is not what was read
+  // `last`: the final state, if it is not the potentials that were read.
+  Relaxation run(const Drive& drive, Vector& last);
   void run_batch(std::span<const Drive> drives, std::span<Relaxation> rows, std::vector<std::size_t>& left) const;
   void judge(Relaxation& row, bool restored, bool contracting, double displacement) const;
   bool set_held(const Drive& drive, const Boundary& boundary, Relaxation& row) const;
@@ -239,7 +242,8 @@ Simulation::~Simulation() = default;
 const DeviceInfo& Simulation::info() const { return impl_->info; }
 std::shared_ptr<const Network> Simulation::network() const { return impl_->network; }
 
-// The potentials from which the drive, now complete, lets the network relax; `time` is how long it took to impose it.
+// The potentials from which the network relaxes once the drive is complete. `time`: the duration of the
+// imposing.
 Vector Simulation::Impl::start_of(const Drive& drive, const Boundary& boundary, double& time) const {
   time = 0;
   if (const auto* from = std::get_if<From>(&drive.start)) return *from->potential;
@@ -252,7 +256,7 @@ Vector Simulation::Impl::start_of(const Drive& drive, const Boundary& boundary, 
   return follow(*network, boundary, rest, std::span(&time, 1), ramp).front();
 }
 
-// Relaxes what a batch can; `left` receives those that are to be relaxed one by one.
+// Relaxes the drives that a batch can handle; `left` receives those that must be relaxed one by one.
 void Simulation::Impl::run_batch(std::span<const Drive> drives, std::span<Relaxation> rows, std::vector<std::size_t>& left) const {
   const auto& theta = drives.front().theta.base;
   std::vector<std::size_t> chosen;
@@ -296,7 +300,8 @@ void Simulation::Impl::run_batch(std::span<const Drive> drives, std::span<Relaxa
   }
 }
 
-// A fold was passed: far from where it started, through states at which the flow does not contract.
+// Raises `other_branch` if a fold was passed: the state is far from its start, and the flow did not contract
+// everywhere on the way.
 void Simulation::Impl::judge(Relaxation& row, bool restored, bool contracting, double displacement) const {
   if (restored && !contracting && displacement > options.steady_state.trust * network->spec().kT) row.quality.raise(Flag::other_branch);
 }
@@ -311,7 +316,7 @@ Relaxation Simulation::Impl::run(const Drive& drive, Vector& last) {
   return row;
 }
 
-// True where every free node is held: nothing is left to relax.
+// True if every free node is held: nothing is left to relax.
 bool Simulation::Impl::set_held(const Drive& drive, const Boundary& boundary, Relaxation& row) const {
   if (boundary.held.empty() || boundary.held.size() < network->free().size()) return false;
   row.potential.resize(static_cast<Eigen::Index>(boundary.held.size()));
@@ -347,7 +352,8 @@ void Simulation::Impl::settle(const Drive& drive, const Boundary& boundary, Netw
 }
 
 void Simulation::Impl::observe_at(const At& at, const Boundary& boundary, const Vector& start, Network::Workspace& work, Relaxation& row, Vector& last) const {
-  // What is read at one time, or in repetitions of one relaxation, is the same each time: there is no noise here.
+  // A simulation has no noise: samples at the same time, and repetitions of one relaxation, are equal. One is
+  // enough.
   const std::uint32_t different = at.mode == At::Mode::serial && at.every > 0 ? at.samples : 1;
   std::vector<double> times(different);
   for (std::uint32_t i = 0; i < different; ++i) times[i] = at.time + i * at.every;
@@ -369,7 +375,7 @@ void Simulation::Impl::observe_at(const At& at, const Boundary& boundary, const 
   row.timing.bound = regular ? correction.cwiseAbs().maxCoeff() : std::numeric_limits<double>::infinity();
 }
 
-// A holder supplies what its node, were it free, would be short of: I - u = -F.
+// The source that holds a node supplies the current that the node, if free, would lack: I - u = -F.
 void Simulation::Impl::measure_currents(Boundary boundary, Network::Workspace& work, Relaxation& row) const {
   const auto held = std::exchange(boundary.held, {});
   network->impose(boundary, work);

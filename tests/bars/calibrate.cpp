@@ -1,5 +1,7 @@
-// One logged run a seed of a device whose parameters are off by [device] variation; the calibration of its log against what they are off by.
-// Prints a line of JSON a seed: of each unknown whether it was identified, whether its interval covers the truth, and its width.
+// Calibration bar: for each seed, one logged run of a device whose parameters have offsets ([device]
+// variation); the calibration of its log is compared with the true offsets. Prints a line of JSON per seed:
+// for each unknown whether it was identified, whether its interval contains the truth, and the width of the
+// interval.
 //   ness-bar-calibrate EXPERIMENT.toml --seeds N [--first K] --scratch DIRECTORY [--rows N] [--set key=value]...
 #include <algorithm>
 #include <atomic>

@@ -1,5 +1,6 @@
-// The bar of asymmetry-corrected equilibrium propagation: random networks of quantum dots with negative differential conductance that are
-// so far from reciprocal that centred equilibrium propagation errs by 0.1 and more. Prints one line of JSON a size and bias of the networks.
+// Bar of asymmetry-corrected equilibrium propagation: random networks of quantum dots with negative
+// differential conductance, so far from reciprocal that centred equilibrium propagation has an error of 0.1
+// or more. Prints one line of JSON per size and bias of the networks.
 //   ness-bar-corrected [NETWORKS]
 #include <algorithm>
 #include <cmath>
@@ -23,7 +24,7 @@ double median(std::vector<double> x) {
   return x[x.size() / 2];
 }
 
-// True if some edge of the network conducts less where its bias is larger, at one of these states.
+// True if, at one of these states, some edge of the network conducts less at larger bias.
 bool has_ndc(const Network& network, const Minibatch& batch, std::span<const std::vector<Relaxation>> rows) {
   Vector scratch;
   for (std::size_t i = 0; i < rows.size(); ++i) {
@@ -38,9 +39,10 @@ bool has_ndc(const Network& network, const Minibatch& batch, std::span<const std
 }
 
 struct Found {
-  std::uint64_t networks = 0, left_out = 0;  // with an error of 0.1 and more; of these, those with a sample whose rounds do not contract
+  // Networks with an error of 0.1 or more; of these, networks with a sample whose rounds do not contract.
+  std::uint64_t networks = 0, left_out = 0;
   std::vector<double> plain, asymmetry;
-  std::vector<std::vector<double>> corrected;  // of each number of rounds
+  std::vector<std::vector<double>> corrected;  // for each number of rounds
 };
 
 }  // namespace

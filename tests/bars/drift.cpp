@@ -1,6 +1,7 @@
-// The bar of drift: XOR networks on a device that restores no state, whose readings drift by 0.1 kT an epoch (all four samples with all
-// their perturbations), each in a direction of its own. Cosine to the exact gradient without drift, with it, and with it and the cancelling
-// order (the free state again, straight lines in between). Prints one line of JSON an estimator.
+// Drift bar: XOR networks on a device that does not restore states, whose readings drift by 0.1 kT per epoch
+// (all four samples with all their perturbations), each reading in its own direction. Cosine to the exact
+// gradient without drift, with drift, and with drift cancelled (free state repeated, linear interpolation).
+// Prints one line of JSON per estimator.
 #include <algorithm>
 #include <cmath>
 #include <iostream>
@@ -18,7 +19,7 @@ using namespace networks;
 
 namespace {
 
-// A bench's view of the simulation: it goes on from where it is.
+// The simulation behaves as a bench: each relaxation continues from the present state.
 class OneState final : public WrappingDevice {
  public:
   explicit OneState(Device& device) : WrappingDevice(device), info_(device.info()) { info_.restores_state = false; }

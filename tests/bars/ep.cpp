@@ -1,5 +1,6 @@
-// The bar of equilibrium propagation: its error against the exact adjoint as a function of beta, on reciprocal (d = 1), linear and
-// non-reciprocal (d = 0) networks, with equal and unequal capacities. Prints one line of JSON a case.
+// Bar of equilibrium propagation: its error relative to the exact adjoint as a function of beta, on
+// reciprocal (d = 1), linear and non-reciprocal (d = 0) networks, with equal and unequal capacities. Prints
+// one line of JSON per case.
 #include <cmath>
 #include <iostream>
 #include <memory>
@@ -23,7 +24,7 @@ double median(std::vector<double> x) {
   return x[x.size() / 2];
 }
 
-// Errors of EP relative to the exact gradient, for each beta, median over networks of 3-6-2.
+// Errors of EP relative to the exact gradient, for each beta; median over 3-6-2 networks.
 std::vector<double> errors(const std::string& kind, bool centred, const std::vector<double>& betas, std::vector<double>* cosines) {
   std::vector<std::vector<double>> all(betas.size()), cosine(betas.size());
   for (std::uint64_t seed = 0; seed < 20; ++seed) {
@@ -33,7 +34,7 @@ std::vector<double> errors(const std::string& kind, bool centred, const std::vec
       for (auto& edge : spec.edges) edge = linear(std::exp(random.normal()));
     }
     if (kind.ends_with("unequal capacities")) {
-      Random capacities(seed, 32);  // a stream of their own: all else is as with equal ones
+      Random capacities(seed, 32);  // separate stream: all other numbers are as with equal capacities
       for (auto& node : spec.nodes) node.capacity = std::exp(capacities.normal());
     }
     const auto network = std::make_shared<const Network>(spec);
@@ -74,7 +75,7 @@ int main() {
     for (const bool centred : {false, true}) {
       std::vector<double> cosines;
       const std::vector<double> e = errors(kind, centred, betas, &cosines);
-      // The slope where the next order has died away and round-off is not yet seen.
+      // The order, where higher orders have become small and rounding is not visible yet.
       const double slope = std::log(e[1] / e[3]) / std::log(betas[1] / betas[3]);
       std::cout << nlohmann::json{{"network", kind}, {"estimator", centred ? "centred" : "one-sided"}, {"beta", betas}, {"relative_error", e}, {"cosine", cosines}, {"slope", slope}} << std::endl;
     }

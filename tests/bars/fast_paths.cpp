@@ -1,10 +1,13 @@
-// Every fast path against the reference solver on random networks, on every vector target that this binary holds and this machine runs.
+// Compares every fast path with the reference solver on random networks, on every vector target that is in
+// this binary and that this machine can run.
 //   ness-bar-fast-paths [NETWORKS]
-// Batches in single and in double precision, from rest and from near the steady state, with inputs of which most have one level (as images
-// do) or none, unequal capacities, edges both ways; and direct and iterative linear algebra beside dense. Iteration solves matrices of up to 300 nodes at
-// once: for every hundred of these networks one of some 500 nodes (square and cubic lattices, random graphs) is relaxed by iteration beside LU
-// ("iterative, large"). One line of JSON a path and target: how many relaxations, how many of them the path served itself (the others are the reference solver's), how many ended on another branch,
-// differed in their verdict, and the largest differences (kT) of states, and of gradients relative to their norm.
+// Batches: in single and double precision, from rest and from near the steady state, with inputs mostly at
+// one level (as in images) or not, unequal capacities, edges in both directions. Linear algebra: direct and
+// iterative, compared with dense. The iteration solves matrices of up to 300 nodes directly, so for every
+// hundred of these networks one of about 500 nodes (square and cubic lattices, random graphs) is relaxed by
+// iteration and by LU ("iterative, large"). One line of JSON per path and target: number of relaxations; how
+// many the path computed itself (the reference solver did the others); how many ended on another branch or
+// differed in their verdict; the largest differences (kT) of states, and of gradients relative to their norm.
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -32,7 +35,7 @@ using namespace networks;
 
 namespace {
 constexpr std::size_t samples = 6;
-// Steady states of one network differ by more where they are on different branches, and by far less where they are not.
+// A larger difference of steady states means different branches; on the same branch they differ far less.
 constexpr double same_branch = 0.02;  // kT
 
 struct Count {
@@ -44,9 +47,9 @@ struct Case {
   std::shared_ptr<const Network> network;
   std::shared_ptr<const Vector> theta;
   std::vector<Drive> drives;          // from rest
-  std::vector<Relaxation> reference;  // of those
-  std::vector<Drive> near;            // the usable ones, from near their steady states
-  std::vector<Relaxation> settled;    // where they settle
+  std::vector<Relaxation> reference;  // with these drives
+  std::vector<Drive> near;            // the usable ones, started near their steady states
+  std::vector<Relaxation> settled;    // their steady states
 };
 
 std::vector<Relaxation> relax_all(Simulation& simulation, std::span<const Drive> drives) {
@@ -55,7 +58,7 @@ std::vector<Relaxation> relax_all(Simulation& simulation, std::span<const Drive>
   return rows;
 }
 
-// Under random drives: of most clamped nodes one common level, or none; every third with a nudge.
+// Random drives: most clamped nodes at one common level, or none; every third drive with a nudge.
 Case driven(std::shared_ptr<const Network> network, bool common, Random& random) {
   Case c;
   c.network = std::move(network);
@@ -99,14 +102,15 @@ Case random_case(std::uint64_t seed) {
   for (GraphEdge& edge : spec.graph.edges) {
     if (random.uniform() < 0.2) std::swap(edge.source, edge.target);
   }
-  // Many inputs: as weak as in networks that classify images, so that hidden nodes are not pinned.
+  // With many inputs, edges are as weak as in networks that classify images, so that hidden nodes are not
+  // pinned.
   if (layers[0] > 10) {
     for (EdgeProperties& edge : spec.edges) edge.p[0] *= 0.2;
   }
   return driven(std::make_shared<const Network>(spec), seed % 2 == 0, random);
 }
 
-// Lattices and random graphs, by LU.
+// Lattices and random graphs, solved by LU.
 Case large_case(std::uint64_t seed) {
   static const double deviations[] = {0.5, 1.0, 2.0, 4.0};
   const double b = deviations[seed / 4 % 4];
@@ -129,12 +133,12 @@ void compare(Count& count, std::span<const Relaxation> found, std::span<const Re
     }
     if (!expected[i].quality.usable()) continue;
     const double difference = (found[i].potential - expected[i].potential).cwiseAbs().maxCoeff();
-    if (!(difference <= same_branch)) ++count.other_branch;  // also what is no number
+    if (!(difference <= same_branch)) ++count.other_branch;  // NaN too
     else count.state = std::max(count.state, difference);
   }
 }
 
-// At states that the reference found, and at the path's own.
+// At states found by the reference, and at states found by the path.
 void compare_gradients(Count& count, const Case& c, const NetworkModel& fast, const std::vector<std::vector<Relaxation>>& states) {
   if (c.near.empty()) return;
   const NetworkModel exact(c.network, 1);
@@ -153,7 +157,7 @@ void compare_gradients(Count& count, const Case& c, const NetworkModel& fast, co
   }
 }
 
-// How many the path relaxes itself.
+// Number of relaxations that the path computes itself.
 std::uint64_t own(const batches::Batch& batch, const Case& c, const std::vector<Drive>& drives, const SimulationOptions& options) {
   const Vector rest = c.network->rest();
   std::vector<Pattern> clamp;

@@ -1,5 +1,6 @@
-// The bar of the estimators: each against the exact adjoint, on reciprocal (d = 1), mildly and strongly non-reciprocal quantum dots, and
-// on enzymes: angle, relative error, the order of the error in the size of its perturbations, and its cost. Prints one line of JSON a case.
+// Estimator bar: each estimator against the exact adjoint, on reciprocal (d = 1), mildly and strongly
+// non-reciprocal quantum dots, and on enzymes: angle, relative error, order of the error in the size of the
+// perturbations, and cost. Prints one line of JSON per case.
 #include <algorithm>
 #include <cmath>
 #include <functional>
@@ -55,7 +56,7 @@ Case made(const std::string& kind, std::uint64_t seed) {
   if (kind == "mildly non-reciprocal dots") spec = random_dots({3, 4, 2}, seed, 0.5), span = 1;
   if (kind == "strongly non-reciprocal dots") {
     spec = random_dots({3, 4, 2}, seed, 1.5);
-    for (auto& edge : spec.edges) edge.p[0] *= 4;  // dots outweigh the leaks, which are reciprocal
+    for (auto& edge : spec.edges) edge.p[0] *= 4;  // dots dominate the leaks, which are reciprocal
     span = 6;
   }
   if (kind == "enzymes") spec = random_enzymes(seed), span = 2;
@@ -70,7 +71,7 @@ Case made(const std::string& kind, std::uint64_t seed) {
   return c;
 }
 
-// The size of an estimator's perturbations, set in one place for all.
+// Keys that set the size of an estimator's perturbations, for all estimators.
 given::GivenKeys sized(double size) {
   return given::GivenKeys(
       {{"beta", 0.2 * size}, {"step", size}, {"probe", size}, {"eta", size}, {"c", size}, {"law_step", 1e-3}, {"rounds", 6}});
@@ -82,7 +83,7 @@ int main() {
   const std::vector<double> sizes{0.1, 0.05, 0.025, 1e-3};
   for (const std::string kind : {"reciprocal dots (d = 1)", "mildly non-reciprocal dots", "strongly non-reciprocal dots", "enzymes"}) {
     for (const EstimatorEntry& entry : estimator_table()) {
-      if (entry.name == "evolution") continue;  // knows no gradient
+      if (entry.name == "evolution") continue;  // has no gradient
       std::vector<std::vector<double>> error(sizes.size());
       std::vector<double> cosine, asymmetry, angle;
       double cost = 0, counted = 0, left_out = 0;
@@ -106,7 +107,8 @@ int main() {
           const auto estimator = given::estimator(std::string(entry.name), sized(sizes[i]), model);
           refused = estimator->unmet_needs(device.info());
           if (!refused.empty()) break;
-          // What is drawn by lot is averaged over many steps: what is left is bias, and scatter / sqrt(steps).
+          // Estimates with random directions are averaged over many steps: the remaining error is bias, and
+          // scatter / sqrt(steps).
           Vector mean = Vector::Zero(exact.value.size());
           const int steps = by_lot ? 2000 : 1;
           Gradient found;
@@ -135,7 +137,7 @@ int main() {
       } else {
         std::vector<double> medians;
         for (const auto& e : error) medians.push_back(median(e));
-        // The order in the size: an error of rounding alone, or one that is bias, has none.
+        // The order in the size; it is meaningless for pure rounding errors and for biased estimates.
         line.update({{"size", sizes}, {"relative_error", medians}, {"slope", std::log2(medians[0] / medians[1])}, {"cosine", median(cosine)}, {"angle", median(angle)},
                      {"asymmetry", median(asymmetry)}, {"cost", cost}, {"counted", counted}, {"left_out", left_out}});
       }

@@ -1,8 +1,9 @@
 // Large networks: square lattices of quantum dots (cubic: --three), by sparse LU or by iteration.
 //   ness-bar-lattices [--from NODES] [--to NODES] [--algebra direct|iterative] [--only factor|warm] [--three] [--leak G] [--b DEVIATION]
-// One line of JSON a lattice: seconds to compile it, to evaluate it, of the first factorisation with the ordering, of a further one and a solution, with the residual
-// that leaves, of the certificate; of a cold relaxation (from rest, clamped levels stepping to N(0, 3 kT); --only warm: by growing levels instead) and of a warm one (from that
-// state, levels moved by N(0, 0.1 kT)), with the largest |F| left; resident memory.
+// One line of JSON per lattice: seconds to compile, to evaluate, for the first factorisation (with the
+// ordering), for a further factorisation and a solution (with its residual), for the certificate; for a cold
+// relaxation (from rest, clamped levels stepping to N(0, 3 kT); --only warm: by growing levels instead) and
+// for a warm one (from that state, levels moved by N(0, 0.1 kT)), with the largest |F| left; resident memory.
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -44,8 +45,8 @@ nlohmann::json told(const SteadyState& state, double seconds_taken) {
 struct Measurement {
   LinearAlgebra algebra = LinearAlgebra::automatic;
   double leak = 1e-3, b = 1;
-  bool relax = true;  // else factorisation and solution alone
-  bool cold = true;   // else the state is reached by growing levels
+  bool relax = true;  // false: only factorisation and solution
+  bool cold = true;   // false: the state is reached by growing levels
 };
 
 void measure(const std::vector<std::uint32_t>& sides, const Measurement& what) {
@@ -71,7 +72,8 @@ void measure(const std::vector<std::uint32_t>& sides, const Measurement& what) {
   network->evaluate(*work, network->rest(), F, &jacobian);
   line["evaluate_s"] = seconds([&] { network->evaluate(*work, network->rest(), F, &jacobian); });
   bool factored = false;
-  line["first_factor_s"] = seconds([&] { factored = network->factor(*work, jacobian); });  // with the ordering
+  // includes the ordering
+  line["first_factor_s"] = seconds([&] { factored = network->factor(*work, jacobian); });
   line["solve_s"] = seconds([&] { network->solve(*work, F, x); });
   line["solution_residual"] = (jacobian * x - F).norm() / F.norm();
   jacobian.add_to_diagonal(Vector::Constant(jacobian.size(), 1e-3));
@@ -88,7 +90,8 @@ void measure(const std::vector<std::uint32_t>& sides, const Measurement& what) {
     const double taken = seconds([&] { state = relax(*network, b, network->rest(), steady, false, *work); });
     line["cold"] = told(state, taken);
   } else {
-    // The warm start's own start: the steady state, reached from rest by way of small levels, each a warm relaxation.
+    // The start of the warm relaxation: the steady state, reached from rest through growing levels, each by a
+    // warm relaxation.
     const Vector levels = b.clamp;
     state.potential = network->rest();
     const double taken = seconds([&] {

@@ -1,10 +1,13 @@
-// The bars of links at real pace. Prints lines of JSON.
-//   ness-bar-links overlap ROUNDS MODEL=RESOURCE ..     instruments read one by one, and all at once
+// Bars of links in real time. Prints lines of JSON.
+//   ness-bar-links overlap ROUNDS MODEL=RESOURCE ..
+//     instruments read one by one, and all at once
 //   ness-bar-links relaxations N EXPERIMENT BENCH VIRTUAL
-//                                                       relaxations of a bench that is served in real time (BENCH), and the same in virtual
-//                                                       time (VIRTUAL, the same instruments without links): what the second does not take
-//   ness-bar-links echo                                 prints a port and sends back what comes to it, until standard input ends
-//   ness-bar-links speed PORT ROUNDS QUERIES            queries a second of a session there, and of a bare socket with the same bytes
+//     relaxations of a bench in real time (BENCH), and of the same instruments in virtual time without links
+//     (VIRTUAL); the difference is the time of the links
+//   ness-bar-links echo
+//     prints a port and returns what it receives, until standard input ends
+//   ness-bar-links speed PORT ROUNDS QUERIES
+//     queries per second of a session there, and of a bare socket with the same bytes
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -49,7 +52,7 @@ double median(std::vector<double> x) {
 
 // --- overlap -----------------------------------------------------------------------------------------------------------------------
 
-// One instrument, whatever its role, set to measure for 10 ms at 50 Hz.
+// One instrument of any role, set to measure for 10 ms at 50 Hz.
 struct Reader {
   std::string model;
   std::function<void()> arm;
@@ -76,7 +79,7 @@ Reader reader(const std::string& model, const protocols::ResourceName& resource)
   }
   if (model == "keysight-34970a" || model == "keysight-daq970a") {
     std::shared_ptr<drivers::Scanner> scanner = model == "keysight-34970a" ? drivers::keysight_34970a(std::move(session)) : drivers::keysight_daq970a(std::move(session));
-    meter.delay = 1e-3;  // beside 1 ms of its relay and 8 ms: its autozero is always on
+    meter.delay = 1e-3;  // plus 1 ms of its relay and 8 ms of conversion: its autozero is always on
     scanner->connect();
     scanner->configure({101}, meter);
     return {model, [scanner] { scanner->arm(); }, [scanner] { return scanner->fetch().at(0).volts; }};
@@ -93,7 +96,7 @@ int overlap(int rounds, const std::vector<std::string>& places) {
   for (const std::string& place : places) readers.push_back(reader(place.substr(0, place.find('=')), protocols::parse_resource_name(place.substr(place.find('=') + 1))));
   std::vector<std::vector<double>> alone(readers.size());
   std::vector<double> together;
-  for (int i = -2; i < rounds; ++i) {  // two to warm up
+  for (int i = -2; i < rounds; ++i) {  // two rounds of warm-up
     for (std::size_t r = 0; r < readers.size(); ++r) {
       const double begin = wall();
       readers[r].arm();
@@ -121,7 +124,7 @@ int overlap(int rounds, const std::vector<std::string>& places) {
 // --- relaxations -------------------------------------------------------------------------------------------------------------------
 
 struct Taken {
-  std::vector<double> time, work;  // s: by the device's clock, of this process's processors
+  std::vector<double> time, work;  // s: by the device's clock; processor time of this process
 };
 
 Taken relax(const Experiment& experiment, const std::string& bench, DeviceKind kind, std::size_t n) {
@@ -137,7 +140,7 @@ Taken relax(const Experiment& experiment, const std::string& bench, DeviceKind k
   double time = 0, work = 0;
   run.device().relax(drives, [&](std::size_t index, const Relaxation& row) {
     if (!row.quality.usable()) throw std::runtime_error("relaxation " + std::to_string(index) + " is not usable");
-    if (index > 0) {  // the first one connects and sets everything
+    if (index > 0) {  // the first relaxation connects and sets everything
       taken.time.push_back(run.bench.sessions->clock()->now() - time);
       taken.work.push_back(processor() - work);
     }
@@ -228,7 +231,7 @@ int speed(std::uint16_t port, int rounds, int queries) {
   };
   std::vector<double> ratios, sessions, sockets;
   for (int i = -2; i < rounds; ++i) {
-    // Whoever goes first changes from pair to pair.
+    // The order alternates from pair to pair.
     double took[2] = {0, 0};
     for (const int which : {i & 1, 1 - (i & 1)}) {
       const double begin = wall();

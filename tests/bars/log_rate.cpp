@@ -1,5 +1,5 @@
-// The bar of the log's rate: rows as those of a 784-30-10 network beside a bare sequential write of as many bytes, both ended by fdatasync;
-// processor time a row. Prints one line of JSON a mode.
+// Bar of the log's rate: rows of a 784-30-10 network, compared with a bare sequential write of the same
+// number of bytes, both ended by fdatasync; processor time per row. Prints one line of JSON per mode.
 //   ness-bar-log-rate FOLDER [EPOCHS [GROUP_ROWS]]
 #include <cstdio>
 #include <exception>

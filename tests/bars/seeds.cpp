@@ -1,4 +1,5 @@
-// Trains an experiment with many seeds, side by side, and prints one line of JSON a seed: how it ended and the losses from cold starts.
+// Trains an experiment with many seeds in parallel, and prints one line of JSON per seed: the end of the
+// training, and the losses from cold starts.
 //   ness-seeds EXPERIMENT.toml --seeds N [--first K] [--set key=value]... [--data DIR]
 #include <algorithm>
 #include <atomic>

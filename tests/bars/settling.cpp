@@ -1,6 +1,6 @@
-// The bar of settling. ness-bar-settling EXPERIMENT BENCH RELAXATIONS: relaxations of networks with random parameters on an emulated bench with
-// noise, whose slowest time constant is 5 to 20 scans long; how often the potentials told were within the bound told of the exact steady
-// state. Prints a line of JSON.
+// Settling bar. ness-bar-settling EXPERIMENT BENCH RELAXATIONS: relaxations of networks with random
+// parameters on a noisy emulated bench whose slowest time constant is 5 to 20 scans. Counts how often the
+// reported potentials are within the reported bound of the exact steady state. Prints a line of JSON.
 #include <Eigen/Eigenvalues>
 #include <algorithm>
 #include <cstdlib>
@@ -17,7 +17,7 @@ namespace {
 
 constexpr double shortest = 5, longest = 20;  // time constants, in scans
 
-// kT s a unit: what a farad is to the network's own equations.
+// kT s per unit of current: one farad in the equations of the network.
 double farad(const BenchFile& file) { return file.scale.volts_per_kT / file.scale.amperes_per_unit; }
 
 Run made(const Experiment& experiment, const BenchFile& file) { return prepare(experiment, file, DeviceKind::emulated); }
@@ -32,7 +32,7 @@ int main(int argc, char** argv) {
   const auto wanted = static_cast<std::size_t>(std::atoll(argv[3]));
   BenchFile file = load_bench(argv[2], {"emulation.errors=false", "emulation.links=false", "emulation.loading=false", "emulation.leads=false", "settle.timeout=10000"});
 
-  // How long a scan takes.
+  // Duration of a scan.
   double scan = 0;
   {
     const Experiment experiment = load_experiment(argv[1]);
@@ -57,7 +57,8 @@ int main(int argc, char** argv) {
     options.seed = seed;
     const Experiment experiment = load_experiment(argv[1], options);
     Random random(seed, 99);
-    // A capacity that makes the slowest mode so many scans long at one of the inputs; at the others it is what it is.
+    // The capacity sets the slowest time constant to a number of scans at one of the inputs; it differs at
+    // the others.
     const Run twin = prepare(experiment);
     Drive drive;
     drive.theta = Parameters::of(twin.theta);
@@ -68,7 +69,7 @@ int main(int argc, char** argv) {
     };
     Vector exact;
     file.emulation->capacity = random.uniform(shortest, longest) * scan * slowest(random.below(4), exact) / farad(file);
-    file.settle.noise = seed % 2 == 0 ? 1e-4 : 0;  // known, and to be found out
+    file.settle.noise = seed % 2 == 0 ? 1e-4 : 0;  // known, or to be estimated
     Run run = made(experiment, file);
     for (std::uint64_t row = 0; row < 4 && relaxations < wanted; ++row) {
       const double tau = file.emulation->capacity * farad(file) / slowest(row, exact) / scan;

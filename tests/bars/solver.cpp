@@ -1,8 +1,9 @@
-// The solver's bar: cold relaxations of random networks with NDC against a fine-step time integration of the same equations.
+// Solver bar: cold relaxations of random networks with NDC, compared with a fine-step time integration of the
+// same equations.
 //   ness-bar-solver [RELAXATIONS]
-// Prints one line of JSON a topology. A verdict is dishonest if it says converged where the currents, summed anew by the scalar law in
-// long double, do not balance or an eigenvalue of C^-1 G is not negative, or where the integration is still moving; and if it says that
-// there is no stable state where the integration comes to rest.
+// Prints one line of JSON per topology. A verdict "converged" is wrong ("dishonest") if the currents, summed
+// again by the scalar law in long double, do not balance, or an eigenvalue of C^-1 G is not negative, or the
+// integration is still moving. A verdict "no stable state" is wrong if the integration comes to rest.
 #include <atomic>
 #include <cmath>
 #include <cstdio>
@@ -48,7 +49,7 @@ double residual(const Network& network, const Boundary& b, const Vector& potenti
 
 enum class Reference { settled, moving, undecided };
 
-// Follows the relaxation closely until it has come to rest, for up to 1e7 time units.
+// Integrates with fine steps until the network is at rest, for up to 1e7 time units.
 Reference follow_closely(const Network& network, const Boundary& b, Vector& end) {
   TransientOptions options;
   options.relative_tolerance = 1e-7;
@@ -86,7 +87,7 @@ void one(const std::vector<std::uint32_t>& layers, std::uint64_t seed, double b_
   double unbalanced = 0;
   if (state.verdict == Verdict::converged) {
     unbalanced = residual(network, b, state.potential);
-    // Currents are of order 1 to 100; 1e-9 is what states known to 1e-10 leave.
+    // Currents are of order 1 to 100; an error of 1e-10 in the states leaves up to 1e-9.
     dishonest = !(unbalanced < 1e-9) || !(max_real_eigenvalue(network, b, state.potential) < 0) || reference == Reference::moving;
     elsewhere = reference == Reference::settled && (end - state.potential).cwiseAbs().maxCoeff() > 1e-3;
   } else if (state.verdict != Verdict::not_converged) {

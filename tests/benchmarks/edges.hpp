@@ -1,5 +1,5 @@
-// What the other figures are multiples of: an exponential, and one edge of a kernel. Pairs are measured in turns, since a machine's speed
-// changes from second to second.
+// Units of the other figures: one exponential, and one edge of a kernel. Pairs are measured alternately,
+// because the speed of a machine changes from second to second.
 #pragma once
 
 #include <algorithm>
@@ -25,7 +25,7 @@ double seconds(Work work) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-/// The least of each of two durations measured in turns, and the median of their ratios.
+/// The smallest of two alternately measured durations each, and the median of their ratios.
 class Turns {
  public:
   void see(double first, double second) {
@@ -54,7 +54,7 @@ class Exponentials {
     ness::Random random(1, 1);
     for (std::size_t i = 0; i < n; ++i) y_[i] = static_cast<T>(3 * random.normal());
   }
-  /// Seconds an exponential.
+  /// Seconds per exponential.
   double once() {
     return seconds([&] {
              for (int i = 0; i < passes; ++i) kernels::power_of_two(n, y_.get(), out_.get());
@@ -69,8 +69,8 @@ class Exponentials {
 
 enum class Use : std::uint8_t { value, sum, each, gradient };
 
-/// The input edges of a 784-30-10 network: 30 fan-ins of 784 edges. Their parameters (280 kB in single precision) stream from the second-level
-/// cache, potentials stay in the first.
+/// The input edges of a 784-30-10 network: 30 fan-ins of 784 edges. Their parameters (280 kB in single
+/// precision) stream from the second-level cache; potentials stay in the first.
 template <class T>
 class InputEdges {
  public:
@@ -90,7 +90,7 @@ class InputEdges {
     for (auto& values : out_) values = ness::sim::aligned<T>(inputs);
   }
 
-  /// Seconds an edge.
+  /// Seconds per edge.
   double once(Use use) {
     return seconds([&] {
              for (std::size_t j = 0; j < nodes; ++j) fan_in(use, j);
@@ -147,12 +147,14 @@ class InputEdges {
   T sink_ = 0;
 };
 
-/// The unit of epochs: one evaluation, value and derivative, of an input edge in single precision, and an exponential; on all cores at once, as
-/// epochs are. Where a machine is shared its cores are not equally fast.
+/// Units of epochs: one evaluation (value and derivative) of an input edge in single precision, and one
+/// exponential. Measured on all cores at once, as epochs use them; on a shared machine cores are not equally
+/// fast.
 class Units {
  public:
   Units() : cores_(std::max(1U, std::thread::hardware_concurrency())) {}
-  /// As they are at this moment, seconds on a core: medians of a few turns, over some 10 ms, of which the cores' rates are averaged.
+  /// The present units, seconds on one core: medians of a few turns over about 10 ms, from averaged rates of
+  /// the cores.
   struct Moment {
     double edge, exponential;
   };

@@ -24,7 +24,8 @@ void epochs(benchmark::State& state) {
   std::uint64_t left_out = 0;
   for (auto _ : state) {
     const auto [without, with] = train_in_turns(8, folder + "/ness-benchmarks.h5");
-    // An epoch with a log and the same one without are seconds apart: their times are compared as they are, since units add their own scatter.
+    // An epoch with a log and the same epoch without it follow within seconds, so their times are compared
+    // directly; units would add scatter.
     for (std::size_t i = 0; i < without.seconds.size(); ++i) {
       off.push_back(without.seconds[i]);
       on.push_back(with.seconds[i]);

@@ -20,7 +20,7 @@ using namespace ness::sim;
 
 const char* section = "square lattices: leak 1e-3, levels N(0, 3 kT), all from rest unless warm";
 
-// A lattice with levels imposed; what it is solved with is the algebra's.
+// A lattice with imposed levels; `algebra` selects the solver.
 struct Lattice {
   Lattice(std::uint32_t side, LinearAlgebra algebra) : network(spec(side), algebra), theta(network.theta()), work(network.workspace()) {
     boundary.theta = theta.data();
@@ -64,7 +64,7 @@ void lattice(benchmark::State& state, std::uint32_t side, LinearAlgebra algebra)
   put(state, section, {.what = of + ": warm", .figure = warm, .unit = "s"});
 }
 
-// A matrix to be factored anew at every turn: that of a steady state.
+// A matrix to be factored again at every turn: that of a steady state.
 struct System {
   System(std::uint32_t side, LinearAlgebra algebra) : of(side, algebra), F(of.network.rest().size()) {
     const SteadyState state = of.relaxed(of.network.rest(), false);
@@ -76,7 +76,7 @@ struct System {
     solve();  // orders the nodes
   }
   void solve() {
-    jacobian.add_to_diagonal(Vector::Constant(jacobian.size(), 1e-3));  // what has just been factored would not be factored again
+    jacobian.add_to_diagonal(Vector::Constant(jacobian.size(), 1e-3));  // an unchanged matrix would not be factored again
     if (!of.network.factor(*of.work, jacobian)) throw std::runtime_error("lattices: a matrix of " + std::to_string(jacobian.size()) + " nodes cannot be factored");
     of.network.solve(*of.work, F, x);
   }
@@ -85,7 +85,8 @@ struct System {
   Jacobian jacobian;
 };
 
-// How a factorisation and a solution grow from one size to the next: both timed one after the other, turn by turn.
+// Growth of the times of factorisation and solution from one size to the next; both sizes are timed
+// alternately.
 void growth(benchmark::State& state, std::uint32_t smaller, std::uint32_t larger) {
   double limit = 1.6;
   std::vector<Row> rows;

@@ -1,4 +1,5 @@
-// Rows logged a second, beside a bare sequential write of the same bytes; both ended by fdatasync, medians of interleaved pairs.
+// Rows logged per second, compared with a bare sequential write of the same bytes; both ended by fdatasync,
+// medians of alternating pairs.
 #include "benchmarks/log_rate.hpp"
 
 #include "benchmarks/table.hpp"
@@ -24,7 +25,7 @@ void log(benchmark::State& state, std::uint64_t epochs) {
 }  // namespace
 
 void add_log() {
-  // A short log, and that of a whole training.
+  // A short log, and the log of a whole training.
   benchmark::RegisterBenchmark("log/short", [](benchmark::State& state) { log(state, 4); })->UseManualTime()->Iterations(1);
   benchmark::RegisterBenchmark("log/training", [](benchmark::State& state) { log(state, 20); })->UseManualTime()->Iterations(1);
 }

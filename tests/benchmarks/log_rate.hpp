@@ -1,4 +1,5 @@
-// How fast rows are logged: rows as those of a 784-30-10 network, through a Recorder, beside a bare sequential write of as many bytes.
+// Speed of logging: rows of a 784-30-10 network through a Recorder, compared with a bare sequential write of
+// the same number of bytes.
 #pragma once
 
 #include <algorithm>
@@ -24,9 +25,9 @@ using namespace ness;
 struct Options {
   std::string folder;             ///< where the files are made, and removed again
   std::uint64_t epochs = 4;
-  std::uint64_t rows = 60'000;    ///< of an epoch; a checkpoint follows each
-  std::uint64_t batch = 200;      ///< rows of a step
-  std::uint32_t pairs = 5;        ///< log and bare write, one after the other
+  std::uint64_t rows = 60'000;    ///< per epoch; a checkpoint follows each epoch
+  std::uint64_t batch = 200;      ///< rows per step
+  std::uint32_t pairs = 5;        ///< log and bare write, alternating
   bool background = true;         ///< LogOptions::background
   std::uint64_t group_rows = LogOptions{}.group_rows;
 };
@@ -34,15 +35,16 @@ struct Options {
 /// Medians over the pairs.
 struct Result {
   std::uint64_t rows = 0;         ///< logged in each pair
-  double bytes = 0;               ///< the log grew by
-  double log_seconds = 0;         ///< first row to the end of fdatasync
-  double bare_seconds = 0;        ///< the same, of the bare write
-  double ratio = 0;               ///< bare over log, pair by pair
+  double bytes = 0;               ///< growth of the log
+  double log_seconds = 0;         ///< from the first row to the end of fdatasync
+  double bare_seconds = 0;        ///< the same for the bare write
+  double ratio = 0;               ///< bare over log, per pair
   double rows_per_second = 0;     ///< with fdatasync
   double appended_per_second = 0; ///< up to the return of close(), without fdatasync
   double bare_bytes_per_second = 0;
-  double caller_seconds = 0;      ///< processor time a row of the thread that relaxes, beyond that of the same relaxations unrecorded
-  double writer_seconds = 0;      ///< processor time a row of the log's own thread
+  /// Processor time per row of the relaxing thread, beyond the same relaxations without log.
+  double caller_seconds = 0;
+  double writer_seconds = 0;      ///< processor time per row of the log's thread
 };
 
 inline double seconds_of(clockid_t clock) {
@@ -51,7 +53,7 @@ inline double seconds_of(clockid_t clock) {
   return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
-/// Answers at once, from prepared relaxations.
+/// Returns prepared relaxations at once.
 class Ready final : public Device {
  public:
   Ready(std::uint32_t n_in, std::uint32_t n_hidden, std::uint32_t n_out) {
@@ -94,7 +96,7 @@ class Ready final : public Device {
   std::uint64_t made_ = 0;
 };
 
-/// Patterns of a file, which the log names and does not copy.
+/// Patterns from a file, which the log names but does not copy.
 class Images final : public PatternSet {
  public:
   Images(std::string path, std::uint64_t rows, std::uint32_t width) : path_(std::move(path)), rows_(rows), width_(width) {}
@@ -110,7 +112,7 @@ class Images final : public PatternSet {
   std::uint32_t width_;
 };
 
-/// The relaxations of some epochs; what an observer is told of a training is told to it.
+/// The relaxations of some epochs, with the reports to an observer that a training would make.
 inline void train(Device& device, TrainingObserver* observer, const std::vector<std::vector<Drive>>& steps, const Parameters& theta, std::uint64_t epochs) {
   Vector outputs(device.info().terminals.size());
   double sum = 0;
@@ -136,7 +138,7 @@ inline void train(Device& device, TrainingObserver* observer, const std::vector<
   }
 }
 
-/// The file's data is on the disk when this returns.
+/// Returns when the file's data are on the disk.
 inline void sync(const std::string& path) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   const bool synced = descriptor >= 0 && ::fdatasync(descriptor) == 0;

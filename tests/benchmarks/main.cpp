@@ -1,4 +1,5 @@
-// Measures how near the simulation runs to this machine's limits, and prints one table. README.md says what the figures mean.
+// Measures how close the simulation comes to the limits of this machine, and prints one table. README.md
+// explains the figures.
 //   ness-benchmarks [--long] [--folder DIR] [--benchmark_filter=REGEX] [other options of Google Benchmark]
 #include <cstring>
 #include <filesystem>

@@ -28,7 +28,7 @@ const Experiment& mnist() {
 }
 
 namespace {
-// Whose epoch it is, of two trainings; one that has ended leaves all to the other.
+// Lets two trainings run epochs alternately; when one has ended, the other continues alone.
 class Alternation {
  public:
   void await(std::size_t mine) {
@@ -53,7 +53,7 @@ class Watch final : public TrainingObserver {
  public:
   Watch(std::uint64_t epochs, std::stop_source& stop, LogWriter* log, Alternation* alternation, std::size_t mine) : epochs_(epochs), stop_(stop), log_(log), alternation_(alternation), mine_(mine) {}
   void on_epoch(const EpochReport& report) override {
-    if (log_ != nullptr) log_->commit();  // what it still writes is this epoch's
+    if (log_ != nullptr) log_->commit();  // what it still writes belongs to this epoch
     const auto now = std::chrono::steady_clock::now();
     const Units::Moment moment = units_.now();
     if (report.epoch > 0) {

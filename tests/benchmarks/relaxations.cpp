@@ -1,4 +1,5 @@
-// Relaxations of layered networks on MNIST: cold, warm, their gradients; cost against width, batch and threads; memory.
+// Relaxations of layered networks on MNIST: cold, warm, their gradients; time as a function of width, batch
+// and threads; memory.
 #include <fstream>
 #include <limits>
 #include <map>
@@ -47,7 +48,7 @@ Outcome relax_all(Device& device, std::span<const Drive> drives) {
   return outcome;
 }
 
-// From where the images settled an epoch ago.
+// Starts from the steady states of the epoch before.
 const std::vector<Drive>& warm_drives(std::size_t n) {
   static std::map<std::size_t, std::vector<Drive>> made;
   if (const auto found = made.find(n); found != made.end()) return found->second;
@@ -61,7 +62,7 @@ const std::vector<Drive>& warm_drives(std::size_t n) {
 
 const char* section = "784-30-10 on MNIST, parameters after 2 epochs, one thread";
 
-// Runs the body, or gives a row that says why not.
+// Runs the body, or adds a row with the reason why not.
 template <class Body>
 void with_images(benchmark::State& state, const char* where, const char* what, Body body) {
   try {
@@ -124,7 +125,7 @@ void gradient(benchmark::State& state) {
   });
 }
 
-// Initial parameters as mnist.toml's, other widths.
+// Initial parameters as in mnist.toml, for other widths.
 std::shared_ptr<const Network> layers_of(std::uint32_t hidden) {
   NetworkSpec spec;
   spec.graph = layered({784, hidden, 10});
@@ -181,7 +182,7 @@ void batch(benchmark::State& state, std::size_t size, unsigned threads) {
   });
 }
 
-// Of this process, in bytes: "VmRSS", what is resident; "VmHWM", the most that was since forget_peak().
+// Memory of this process in bytes: "VmRSS", resident; "VmHWM", the maximum since forget_peak().
 double resident(const std::string& what) {
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);) {
@@ -191,7 +192,7 @@ double resident(const std::string& what) {
 }
 void forget_peak() { std::ofstream("/proc/self/clear_refs") << "5"; }
 
-// Before anything else has left free memory behind, which would hide what is needed.
+// Runs first, because free memory left by other benchmarks would hide what is needed.
 void memory(benchmark::State& state) {
   static const char* where = "memory: resident, 784-30-10 on MNIST, initial parameters, batches of 1000";
   with_images(state, where, "a relaxation that is held", [&] {

@@ -1,4 +1,4 @@
-// The table that the benchmark program prints: one row a figure, aligned, in one run.
+// The table printed by the benchmark program: one row per figure, aligned.
 #pragma once
 
 #include <benchmark/benchmark.h>
@@ -9,32 +9,32 @@
 
 namespace benchmarks {
 
-/// A figure, and how it stands to another and to a limit.
+/// A figure, with its ratio to another and its limit.
 struct Row {
-  std::string what{};   ///< unique: a benchmark that runs again replaces its row
+  std::string what{};   ///< unique: repeating a benchmark replaces its row
   double figure = 0;
   std::string unit{};
   double ratio = std::numeric_limits<double>::quiet_NaN();
-  std::string of{};     ///< the ratio is that to this
+  std::string of{};     ///< what the ratio refers to
   double limit = std::numeric_limits<double>::quiet_NaN();
   bool at_least = false;             ///< the limit is a lower one
-  bool limits_figure = false;        ///< the limit is the figure's, not the ratio's
+  bool limits_figure = false;        ///< the limit applies to the figure, not to the ratio
 };
 
-/// Adds a row to the table; its numbers become counters of the benchmark, for Google Benchmark's own formats.
+/// Adds a row to the table; its numbers also become counters for the output formats of Google Benchmark.
 void put(benchmark::State& state, const std::string& section, const Row& row);
-/// A row that says why there is no figure; skips the benchmark.
+/// Adds a row with the reason why there is no figure; skips the benchmark.
 void skip(benchmark::State& state, const std::string& section, const std::string& what, const std::string& why);
 
-/// Of an odd number of values, or the upper one of the two in the middle.
+/// Median; with an even number of values, the upper of the two in the middle.
 double median(std::vector<double> of);
 
-/// 1, or more with --long: factor of repetitions and sizes.
+/// 1, or more with --long: factor for repetitions and sizes.
 extern double effort;
 /// Files are written here.
 extern std::string folder;
 
-/// Tells each benchmark as it ends (on the error stream), and prints the table when all have ended.
+/// Reports the end of each benchmark on the error stream, and prints the table when all have ended.
 class Table final : public benchmark::BenchmarkReporter {
  public:
   bool ReportContext(const Context& context) override;
@@ -42,7 +42,7 @@ class Table final : public benchmark::BenchmarkReporter {
   void Finalize() override;
 };
 
-/// Register the benchmarks of each subject, after the options are read.
+/// Register the benchmarks of each subject; call after the options are read.
 void add_memory();
 void add_kernels();
 void add_relaxations();

@@ -1,4 +1,5 @@
-// The bench as a Device, on emulated instruments in virtual time, beside the simulation of the same network.
+// The bench as a Device, on emulated instruments in virtual time, compared with the simulation of the same
+// network.
 #include "ness/drivers/bench.hpp"
 
 #include <catch2/catch.hpp>
@@ -27,7 +28,7 @@ sim::NetworkSpec xor_network() {
   return spec;
 }
 
-// Counts the links that may still be opened: a cable that is pulled.
+// A cable that can be pulled: links cannot be opened any more.
 struct Cable {
   bool pulled = false;
 };
@@ -69,10 +70,11 @@ struct Fixture {
   Vector theta;
   std::shared_ptr<const PatternSet> inputs;
 
-  std::vector<std::string> said;  // to any instrument: "address> message"
+  std::vector<std::string> said;  // all messages to instruments: "address> message"
   std::vector<sim::EmulatedInstrument*> emulators;  // two source-meters and the DAC
-  double talk = 0;                // of the DAC's channel 2 into what channel 1 sets, per volt
-  std::size_t probe = 0;          // a port at a node of its own, which no instrument drives
+  // Cross-talk per volt: from the DAC's channel 2 into the parameter of channel 1.
+  double talk = 0;
+  std::size_t probe = 0;          // a port at a separate node, which no instrument drives
 
   explicit Fixture(const sim::Imperfection& imperfection = sim::Imperfection::none(), const std::function<void(BenchSettings&, BenchInstruments&)>& change = {},
                    const std::function<void(Fixture&, BenchSettings&, BenchInstruments&)>& extend = {}, double cross_talk = 0)
@@ -87,7 +89,8 @@ struct Fixture {
     clock = sim::virtual_clock(emulated);
     sim::Circuit& circuit = emulated->circuit();
     probe = circuit.attach(5, 1);
-    // Two source-meters at the inputs, a scanner at the free nodes, the DAC's channels at levels a, and leak references.
+    // Two source-meters at the inputs, a scanner at the free nodes; the DAC's channels set levels a and leak
+    // references.
     std::vector<sim::ChannelPort> scanned;
     BenchInstruments instruments;
     sim::Imperfection own = imperfection;
@@ -154,7 +157,7 @@ struct Fixture {
     dacs.slew = 1e5;
     instruments.dac_settings.push_back(dacs);
     settings.settle.tolerance = 2e-3;
-    settings.settle.tau_max = 1e-4;  // 40 kohm x 1 nF, and to spare
+    settings.settle.tau_max = 1e-4;  // more than 40 kohm x 1 nF
     settings.settle.least = 4;
     if (change) change(settings, instruments);
     if (extend) extend(*this, settings, instruments);
@@ -162,7 +165,7 @@ struct Fixture {
     inputs = xor_task().train.inputs;  // 00, 01, 10, 11 at 0 and 3 kT
   }
 
-  ~Fixture() { bench.reset(); }  // while what it speaks to, and is overheard by, is still there
+  ~Fixture() { bench.reset(); }  // before the instruments and the transcript that it uses
 
   std::unique_ptr<protocols::Session> session(sim::EmulatedInstrument& instrument, const std::string& address, std::shared_ptr<Cable> cable) {
     protocols::SessionOptions options;
@@ -188,7 +191,7 @@ TEST_CASE("a bench of ideal instruments reads what the simulation computes, free
     Drive drive = f.drive(row);
     const Relaxation simulated = f.simulation->relax(drive), measured = f.bench->relax(drive);
     CHECK(measured.quality.usable());
-    // Leads of 1 ohm at 2.5 uA, and 10 Gohm inputs: a few 1e-5 kT.
+    // Leads of 1 ohm at 2.5 uA, and inputs of 10 Gohm: a few 1e-5 kT.
     CHECK((measured.potential - simulated.potential).cwiseAbs().maxCoeff() < 2e-4);
     CHECK(measured.clamp_readback.size() == 2);
     CHECK(measured.timing.bound < 2e-3);
@@ -200,7 +203,8 @@ TEST_CASE("a bench of ideal instruments reads what the simulation computes, free
     const Vector shift = nudged.potential - measured.potential;
     CHECK((shift - (expected.potential - simulated.potential)).cwiseAbs().maxCoeff() < 2e-4);
     CHECK(shift.cwiseAbs().maxCoeff() > 1e-2);
-    // Currents into the network at the inputs, in units: what leaves them by the edges. Display: 1 nA, 4e-4 units.
+    // Currents into the network at the inputs, in units: those that leave through the edges. Display: 1 nA,
+    // 4e-4 units.
     const Relaxation again = f.bench->relax(f.drive(row));
     Vector theta;
     const sim::Network& network = *f.simulation->network();
@@ -221,8 +225,8 @@ TEST_CASE("a bench writes only what changed, and moves within its limits at ever
   Drive same = f.drive(0);
   same.start = Present{};
   const Relaxation row = f.bench->relax(same);
-  CHECK(row.timing.start == Approx(before).margin(1e-9));  // nothing to move: no time passed until the drive was complete
-  // A parameter changes by way of its gate alone, and comes back as what the gate has.
+  CHECK(row.timing.start == Approx(before).margin(1e-9));  // no level changes: no time passes until the drive is complete
+  // A parameter is changed only by its gate, and its readback is that of the gate.
   const std::uint32_t a0 = *f.settings.channels[2].parameter;
   Drive moved = f.drive(3);
   moved.theta = moved.theta.with(a0, 1.25);
@@ -256,7 +260,8 @@ TEST_CASE("what a bench cannot impose is refused before anything moves", "[bench
 
 TEST_CASE("compliance and range are flags of the reading, not surprises", "[bench]") {
   Fixture f({}, [](BenchSettings&, BenchInstruments& i) {
-    for (SourceMeterSettings& source : i.source_settings) source.compliance = 5e-9;  // the network draws some 0.1 units, 0.25 uA
+    // the network draws about 0.1 units, 0.25 uA
+    for (SourceMeterSettings& source : i.source_settings) source.compliance = 5e-9;
   });
   const Relaxation row = f.bench->relax(f.drive(3));
   CHECK(row.quality.has(Flag::in_compliance));
@@ -298,10 +303,11 @@ TEST_CASE("safe is every channel at its safe level and the outputs off, also aft
     CHECK(f.emulated->circuit().parameter(0) == f.theta[0]);
   }
   CHECK(f.bench->make_safe(std::chrono::seconds(10)).safe);  // again
-  // It can go on from there.
+  // It can continue from there.
   CHECK(f.bench->relax(f.drive(3)).quality.usable());
 
-  // A cable is pulled under way: an error, and everything else is safe; the DAC is stuck where it was last known.
+  // A cable is pulled during the run: an error, and everything else is made safe; the DAC is stuck at its
+  // last known levels.
   f.dac_cable->pulled = true;
   Drive moved = f.drive(1);
   moved.theta = moved.theta.with(*f.settings.channels[2].parameter, -1.0);
@@ -359,11 +365,12 @@ TEST_CASE("a bench keeps the device contract", "[bench]") {
   contract::check_device(*f.bench, f.drive(1), options);
 }
 
-// --- what a bench can be made of ----------------------------------------------------------------------------------------------------
+// --- configurations of a bench
+// -----------------------------------------------------------------------------------
 
 namespace {
 
-// A message to an emulated instrument from some other program.
+// A message to an emulated instrument from another program.
 void tell(Fixture& f, sim::EmulatedInstrument& instrument, const std::string& message) {
   instrument.receive(message + '\n', f.emulated->time());
   sim::pass_time(*f.emulated, 0.1);
@@ -378,12 +385,12 @@ std::size_t count(const std::vector<std::string>& said, const std::string& text)
 
 TEST_CASE("instruments found live are brought down by their ramps before they are configured", "[bench][levels]") {
   Fixture f;
-  // What a program that crashed left behind: an input at 0.45 V with its output on, a gate at 1.5 V on the high range.
+  // Left by a program that crashed: an input at 0.45 V with its output on, a gate at 1.5 V on the high range.
   tell(f, *f.emulators[0], ":SOUR:VOLT:RANG 2;:SOUR:VOLT 0.45;:SENS:CURR:PROT 1e-4;:OUTP 1");
   tell(f, *f.emulators[2], "sour1:volt 1.5");
   CHECK(f.emulated->circuit().node_voltage(0) == Approx(0.45).margin(1e-3));
   f.bench->start();
-  // 0.45 V in steps of 0.2 V, read back, and only then off.
+  // 0.45 V in steps of 0.2 V, read back; only then off.
   std::vector<double> levels;
   for (const std::string& said : f.said) {
     if (said.starts_with("smu0> :OUTP 0")) break;
@@ -393,10 +400,11 @@ TEST_CASE("instruments found live are brought down by their ramps before they ar
   CHECK(levels[0] == Approx(0.25));
   CHECK(levels[1] == Approx(0.05));
   CHECK(levels[2] == 0);
-  // The other source was off: nobody ramps it. The gate's range changes, so it went to 0; its step is 4 V.
+  // The other source was off, so it is not ramped. The gate's range changes, so it went to 0; its step is 4
+  // V.
   CHECK(count(f.said, "dac> :sour1:volt 0") >= 1);
   CHECK(f.bench->relax(f.drive(3)).quality.usable());
-  // Left as they are by this program, the gates are taken over where they are: nothing changes their range again.
+  // Gates left by this program are taken over at their levels: their range is not changed again.
   f.bench->make_safe(std::chrono::seconds(1));
   f.said.clear();
   f.bench->start();
@@ -424,11 +432,11 @@ TEST_CASE("stop, cancel and emergency are profiles of their own", "[bench][level
   f.bench->relax(f.drive(3));
   const double again = f.clock->now();
   CHECK(f.bench->make_safe(std::chrono::seconds(1), SafeProfile::stop).safe);
-  // 0.3 V in steps of 0.2 V at 10 V/s are 30 ms for each input, at the same time.
-  // but for those, the same commands: the emergency has one more a source, of 2 ms and its answer.
+  // 0.3 V in steps of 0.2 V at 10 V/s are 30 ms for each input, at the same time. Otherwise the same
+  // commands: the emergency has one more per source, of 2 ms plus its answer.
   CHECK(f.clock->now() - again > took + 0.03 - 0.016);
   CHECK(circuit.driven(f.ports[0]).level == 0);
-  CHECK(circuit.driven(f.ports[0]).limit < 1e-5);  // off, normal: 0 V behind a small limit
+  CHECK(circuit.driven(f.ports[0]).limit < 1e-5);  // off, normal: 0 V with a small limit
 }
 
 TEST_CASE("a bench that goes out of scope leaves its instruments safe", "[bench][levels]") {
@@ -440,7 +448,7 @@ TEST_CASE("a bench that goes out of scope leaves its instruments safe", "[bench]
 }
 
 TEST_CASE("cross-talk is taken off, and its ranges are what is sure to be reached", "[bench]") {
-  const double per_volt = 0.8;  // of channel 2 into a[0], whose own is 2.5
+  const double per_volt = 0.8;  // from channel 2 into a[0], whose gate has 2.5
   const auto aware = [&](BenchSettings& s, BenchInstruments&) { s.cross_talk.push_back({*s.channels[2].parameter, 3, per_volt}); };
   Fixture known(sim::Imperfection::none(), aware, {}, per_volt), unknown(sim::Imperfection::none(), {}, {}, per_volt);
   const std::uint32_t a0 = *known.settings.channels[2].parameter, a1 = *known.settings.channels[3].parameter;
@@ -450,7 +458,7 @@ TEST_CASE("cross-talk is taken off, and its ranges are what is sure to be reache
   CHECK((with.potential - expected.potential).cwiseAbs().maxCoeff() < 2e-4);
   CHECK(with.theta_readback[a0] == Approx(1).margin(1e-6));
   CHECK((without.potential - expected.potential).cwiseAbs().maxCoeff() > 1e-3);
-  // 2 V x 2.5, less what 2 V of the other can take away.
+  // 2 V x 2.5, minus what 2 V of the other channel can subtract.
   CHECK(known.bench->info().parameters[a0].range.high == Approx(5 - 1.6));
   CHECK(known.bench->info().parameters[a0].range.low == Approx(-5 + 1.6));
 }
@@ -473,7 +481,7 @@ TEST_CASE("a source of current injects, a voltmeter reads, and both may be at on
     channel.terminal = 4;
     channel.safe_at(0, 0);
     s.channels.push_back(channel);
-    s.nudges.pop_back();  // of terminal 4, by its leak reference
+    s.nudges.pop_back();  // the nudge of terminal 4 by its leak reference
     s.readings.back().meter = {BenchMeter::Kind::source_volts, 2, 1};
   };
   const auto with_meter = [&](Fixture& f, BenchSettings& s, BenchInstruments& i) {
@@ -505,7 +513,7 @@ TEST_CASE("a source of current injects, a voltmeter reads, and both may be at on
   CHECK(nudged.current[4] == Approx(0.2).margin(1e-6));
   drive.nudge[2] = 0.41;
   CHECK_THROWS_AS(f.bench->relax(drive), std::invalid_argument);
-  // Its own sense instead of another meter, which would load the node by its 10 Mohm until it is told not to.
+  // Its own voltage measurement instead of another meter, which would load the node by 10 Mohm by default.
   Fixture g(sim::Imperfection::none(), {}, extend);
   CHECK((g.bench->relax(g.drive(2)).potential - expected_free.potential).cwiseAbs().maxCoeff() < 2e-4);
 }
@@ -538,14 +546,14 @@ TEST_CASE("a free terminal is held where a drive asks for it, and let go again",
   const Relaxation there = f.bench->relax(held), expected = f.simulation->relax(held);
   CHECK((there.potential - expected.potential).cwiseAbs().maxCoeff() < 2e-4);
   CHECK(there.potential[1] == Approx(0.7).margin(2e-4));
-  // What has to be injected to hold it there: the simulation's imbalance of the node.
+  // The current needed to hold it there: the simulation's imbalance of the node.
   if (expected.current.size() > 0) CHECK(there.current[3] == Approx(expected.current[3]).margin(1e-3));
   CHECK(std::isfinite(there.current[3]));
   const Relaxation let_go = f.bench->relax(drive);
   CHECK((let_go.potential - expected_free.potential).cwiseAbs().maxCoeff() < 2e-4);
   CHECK(f.bench->make_safe(std::chrono::seconds(1)).safe);
 
-  // Where being on would break a limit that joins it with another channel, it stays off.
+  // If switching on would break a cross-limit with another channel, it stays off.
   const double before = f.emulated->circuit().node_voltage(3);
   Fixture g(sim::Imperfection::none(), [](BenchSettings& s, BenchInstruments&) { s.cross_limits.push_back({"near", {{11, 1}, {0, -1}}, {-0.2, 0.2}}); }, extend);
   Drive far = g.drive(2);
@@ -559,7 +567,7 @@ TEST_CASE("a free terminal is held where a drive asks for it, and let go again",
 
 namespace {
 
-// A source-meter at each free node, which holds it on demand.
+// Adds a source-meter at each free node, which holds it on demand.
 std::function<void(Fixture&, BenchSettings&, BenchInstruments&)> with_holders(const sim::Imperfection& imperfection, double compliance = 1e-4) {
   return [=](Fixture& fixture, BenchSettings& s, BenchInstruments& i) {
     sim::Circuit& circuit = fixture.emulated->circuit();
@@ -596,8 +604,8 @@ TEST_CASE("a bench that holds every free terminal keeps the device contract, ide
   Fixture f(sim::Imperfection::none(), {}, with_holders(sim::Imperfection::none()));
   contract::ContractOptions options;
   options.repeatable_after_seek = false;
-  options.hold_tolerance = 1e-5;  // a lead of 1 ohm, where next to nothing flows; 8 digits read
-  options.held_current = 2e-5;    // and the 10 Gohm of the holder itself
+  options.hold_tolerance = 1e-5;  // a lead of 1 ohm with almost no current; 8 digits are read
+  options.held_current = 2e-5;    // and the 10 Gohm of the source
   contract::check_device(*f.bench, f.drive(1), options);
   for (std::uint32_t k = 2; k < 5; ++k) CHECK(f.emulated->circuit().driven(f.ports[k]).kind == sim::PortState::Kind::open);  // off, and no load
   Fixture g({}, {}, with_holders({}));
@@ -611,7 +619,8 @@ TEST_CASE("held currents are those of the exact law, means over the window with 
     sim::Imperfection noisy = sim::Imperfection::none();
     noisy.noise = noisy.quantised = true;
     const auto turned = [&](BenchSettings& s, BenchInstruments&) { s.scale.carrier = carrier; };
-    // What is emulated does not know of carriers: there, with potentials turned, the network is another. Ideal sources hold it all the same.
+    // The emulation does not know carriers: with inverted potentials it is a different network there. Ideal
+    // sources hold it all the same.
     Fixture f(sim::Imperfection::none(), turned, with_holders(noisy));
     Drive drive = f.drive(2);
     drive.theta = drive.theta.with(*f.settings.channels[2].parameter, 0.8);
@@ -624,26 +633,28 @@ TEST_CASE("held currents are those of the exact law, means over the window with 
     seen.clamp = pattern_of(carrier * drive.clamp.levels());
     const Relaxation expected = f.simulation->relax(holding(seen, carrier * level));
     for (std::uint32_t k = 2; k < 5; ++k) {
-      // 1 ohm at up to 3 units; a level's step of 50 uV, 2.5e-4 kT at most off, times 3 units per kT; half a digit of 1 nA.
+      // 1 ohm at up to 3 units; half a level step of 50 uV, 2.5e-4 kT, times 3 units per kT; half a digit of
+      // 1 nA.
       CHECK(carrier * row.current[k] == Approx(expected.current[k]).margin(1.5e-3));
       CHECK(std::abs(expected.current[k]) > 0.01);
       CHECK(row.current_sigma[k] >= 1e-9 / 2.5e-6 / std::sqrt(12.0) * 0.999);  // no better than the last digit
       CHECK(row.current_sigma[k] < 4e-4);
     }
-    // A nudge by the leak reference is injected there: the holder supplies that much less. (The emulated gate does not turn with the carrier.)
+    // A nudge by the leak reference injects there, so the holding source supplies less. (The emulated gate
+    // does not invert with the carrier.)
     Drive nudged = holding(drive, level);
     nudged.nudge = Vector{{0, 0.2, 0}};
     const Relaxation less = f.bench->relax(nudged);
     CHECK(less.current[3] - row.current[3] == Approx(-0.2 * carrier).margin(1e-3));
     CHECK(less.current[2] - row.current[2] == Approx(0).margin(1e-3));
-    // At a time: so many readings, their mean and its error.
+    // At a fixed time: the requested number of readings, their mean and its error.
     Drive at = holding(drive, level);
     at.observe = At{0.1, 8};
     const Relaxation timed = f.bench->relax(at);
     REQUIRE(timed.current_sigma.size() == 5);
     for (std::uint32_t k = 2; k < 5; ++k) CHECK(std::abs(timed.current[k] - row.current[k]) < 5 * std::hypot(timed.current_sigma[k], row.current_sigma[k]));
     at.observe = At{0.1, 1};
-    CHECK(f.bench->relax(at).current_sigma.size() == 0);  // a single reading does not say how well it knows
+    CHECK(f.bench->relax(at).current_sigma.size() == 0);  // a single reading has no known error
   }
 }
 
@@ -651,7 +662,8 @@ TEST_CASE("a current's standard error is that of its readings, and no better tha
   sim::Imperfection noisy = sim::Imperfection::none();
   noisy.noise = true;
   const Vector level = Vector{{0.5, 0.2, 0.1}};
-  // In the 100 uA range 0.5 nA peak to peak, six standard deviations, at 1 NPLC; at 0.01 ten times that: 0.83 nA, shown in full.
+  // In the 100 uA range 0.5 nA peak to peak, six standard deviations, at 1 NPLC; ten times that at 0.01: 0.83
+  // nA, displayed with all digits.
   Fixture f(sim::Imperfection::none(), [](BenchSettings&, BenchInstruments& i) { for (SourceMeterSettings& source : i.source_settings) source.cycles = 0.01; }, [&](Fixture& fixture, BenchSettings& s, BenchInstruments& i) {
     with_holders(noisy)(fixture, s, i);
     for (SourceMeterSettings& source : i.source_settings) source.cycles = 0.01;
@@ -665,12 +677,14 @@ TEST_CASE("a current's standard error is that of its readings, and no better tha
     current.col(i) = row.current.tail(3);
     sigma.col(i) = row.current_sigma.tail(3);
   }
-  const double expected = 0.5e-9 / 6 * 10 / 2 / 2.5e-6;  // of the mean of four, in units
+  const double expected = 0.5e-9 / 6 * 10 / 2 / 2.5e-6;  // for the mean of four, in units
   const Matrix scatter = current.colwise() - current.rowwise().mean();
-  // 120 numbers: a standard deviation to 6.5 %; the floor, at 0.69 of it, lifts the mean square of what is told by some 10 %.
+  // 120 numbers: a standard deviation to 6.5 %; the floor, at 0.69 of it, increases the mean square of the
+  // reported errors by about 10 %.
   CHECK(std::sqrt(scatter.squaredNorm() / (3 * (times - 1))) == Approx(expected).epsilon(0.2));
   CHECK(std::sqrt(sigma.squaredNorm() / (3 * times)) == Approx(expected).epsilon(0.25));
-  // At 1 NPLC in the 1 mA range 5 nA peak to peak scatter less than the digit of 10 nA, however many are averaged.
+  // At 1 NPLC in the 1 mA range, noise of 5 nA peak to peak is less than the digit of 10 nA, for any number
+  // of readings.
   Fixture g(sim::Imperfection::none(), {}, with_holders(noisy, 1e-3));
   Drive held = holding(g.drive(1), level);
   held.observe = At{0.1, 100};
@@ -687,12 +701,14 @@ TEST_CASE("a chain by voltage switches each output on once and off once, and mov
     const Vector mu = f.bench->relax(free).potential;
     const Relaxation at = f.bench->relax(holding(free, mu));
     CHECK(at.current.tail(3).cwiseAbs().maxCoeff() < 2e-5);
-    for (std::uint32_t k = 2; k < 5; ++k) CHECK(count(f.said, "hold" + std::to_string(k) + "> :SOUR:VOLT ") == 1);  // where it stood, and not again
+    // at its present potential, and not repeated
+    for (std::uint32_t k = 2; k < 5; ++k) CHECK(count(f.said, "hold" + std::to_string(k) + "> :SOUR:VOLT ") == 1);
     for (Eigen::Index k = 0; k < 3; ++k) {
       for (const double sign : {1.0, -1.0}) {
         const std::size_t before = count(f.said, "> :SOUR:VOLT ");
         f.bench->relax(holding(free, mu + sign * 0.1 * Vector::Unit(3, k)));
-        CHECK(count(f.said, "> :SOUR:VOLT ") - before == (sign > 0 && k > 0 ? 2 : 1));  // the last one goes back
+        // the last one is moved back
+        CHECK(count(f.said, "> :SOUR:VOLT ") - before == (sign > 0 && k > 0 ? 2 : 1));
       }
     }
     free.start = Present{};
@@ -711,7 +727,7 @@ TEST_CASE("a held node in compliance is flagged, and a holder that loads when of
   const Relaxation row = f.bench->relax(holding(f.drive(1), mu + 0.1 * Vector::Unit(3, 0)));
   CHECK(row.quality.has(Flag::in_compliance));
   CHECK_FALSE(row.quality.usable());
-  // Left while it holds: brought to 0 V, off, and no load.
+  // make_safe while nodes are held: sources go to 0 V, off, without load.
   CHECK(f.bench->make_safe(std::chrono::seconds(1)).safe);
   for (std::uint32_t k = 2; k < 5; ++k) CHECK(f.emulated->circuit().driven(f.ports[k]).kind == sim::PortState::Kind::open);
   const auto loading = [](Fixture& fixture, BenchSettings& s, BenchInstruments& i) {
@@ -722,7 +738,8 @@ TEST_CASE("a held node in compliance is flagged, and a holder that loads when of
 }
 
 TEST_CASE("surroundings are read beside every relaxation, and the run waits for them", "[bench]") {
-  // A sensor of 0.1 V a kelvin at the probe, which the test drives: a Clock of its own lets it warm up while the bench waits.
+  // A sensor of 0.1 V per kelvin at the probe, driven by the test: a special Clock lets it warm up while the
+  // bench waits.
   struct Warming final : Clock {
     std::shared_ptr<Clock> inner;
     std::function<void()> waited;
@@ -740,22 +757,23 @@ TEST_CASE("surroundings are read beside every relaxation, and the run waits for 
     s.pause_every = 1;
     s.pause_timeout = 20;
   });
-  // The scanner's channel 104 leads nowhere in the fixture: 0 V, 1 K.
+  // The scanner's channel 104 is not connected in the fixture: 0 V, 1 K.
   CHECK(f.bench->info().environment == std::vector<EnvironmentInfo>{{"temperature", "K"}});
   int looks = 0;
   clock->waited = [&] { ++looks; };
   CHECK_THROWS_WITH(f.bench->relax(f.drive(1)), Catch::Contains("'temperature' is 1") && Catch::Contains("3.9 to 4.1 K") && Catch::Contains("20 s"));
-  CHECK(looks >= 15);  // 20 s, a look and a wait of 1 s each
+  CHECK(looks >= 15);  // 20 s, with one look and a wait of 1 s each
   CHECK(f.emulated->circuit().driven(f.ports[0]).level == 0);  // and it is safe
 
-  // Within bounds it is logged, and nothing waits.
+  // Within the limits it is logged, and there is no wait.
   Fixture g(sim::Imperfection::none(), {}, [&](Fixture&, BenchSettings& s, BenchInstruments&) { s.environment.push_back({"temperature", "K", {BenchMeter::Kind::scanner, 0, 104}, 10, 4, {3.9, 4.1}}); });
   const Relaxation row = g.bench->relax(g.drive(1));
   REQUIRE(row.environment.size() == 1);
   CHECK(row.environment[0] == Approx(4));
   CHECK((row.potential - g.simulation->relax(g.drive(1)).potential).cwiseAbs().maxCoeff() < 2e-4);
 
-  // An input that leaks into a source-meter's reading: the bound is on what it draws, and the run goes on when it is gone.
+  // A leakage current into an input: the limit applies to the source-meter's current, and the run continues
+  // when the leakage has gone.
   Fixture h(sim::Imperfection::none(), {}, [&](Fixture& fixture, BenchSettings& s, BenchInstruments&) {
     clock->inner = fixture.clock;
     fixture.clock = clock;
@@ -801,14 +819,14 @@ TEST_CASE("from rest inputs move at the rate asked for, all at once", "[bench]")
   const double ramped = taken(10);  // 3 kT at 10 kT/s
   CHECK(ramped > 0.29);
   CHECK(ramped > stepped + 0.2);
-  // In pieces of 0.1 kT, 10 mV: neither input is ever further from the other than one of them.
+  // In steps of 0.1 kT, 10 mV: the inputs never differ by more than one step.
   std::vector<double> last(2, 0.3);
   for (const std::string& said : f.said) {
     const std::size_t at = said.find("> :SOUR:VOLT ");
     if (!said.starts_with("smu") || at == std::string::npos) continue;
     const std::size_t i = said[3] == '0' ? 0 : 1;
     const double level = std::stod(said.substr(at + 13));
-    if (level > last[i]) CHECK(level - last[i] < 0.0101);  // on the way up; down to rest it steps
+    if (level > last[i]) CHECK(level - last[i] < 0.0101);  // on the way up; down to rest it is a single step
     last[i] = level;
   }
   for (const double level : last) CHECK(level == Approx(0.3));
@@ -836,14 +854,15 @@ TEST_CASE("a scale at which an instrument's error is no longer small is refused"
     }
     return "accepted";
   };
-  // 0.02 % of 0.5 V and 600 uV: 0.7 mV.
+  // 0.02 % of 0.5 V plus 600 uV: 0.7 mV.
   CHECK(refusal(0.1, 7.1e-3) == "accepted");
   CHECK_THAT(refusal(0.1, 6.9e-3), Catch::Contains("'input0'") && Catch::Contains("7e-04 V") && Catch::Contains("error_share"));
   CHECK_THAT(refusal(9e-6, 0.05), Catch::Contains("77.") && Catch::Contains("kT at this scale"));  // kT/e at 0.1 K
 }
 
 TEST_CASE("an oscillation that averages hide is told by a burst at the shortest integration", "[bench]") {
-  // Something in the sample swings by 0.2 uA around nothing at 1 kHz: 20 whole periods in a reading of 1 NPLC, half of one in a burst's.
+  // A current in the sample oscillates by +-0.2 uA at 1 kHz: 20 whole periods in a reading of 1 NPLC, half a
+  // period in a reading of the burst.
   class Swing final : public sim::EmulatedInstrument {
    public:
     Swing(sim::Circuit& circuit, std::size_t port) : circuit_(circuit), port_(port) {}
@@ -883,7 +902,8 @@ TEST_CASE("an oscillation that averages hide is told by a burst at the shortest 
   CHECK_FALSE(row.quality.usable());
   const Relaxation quiet = still->bench->relax(still->drive(2)), again = still->bench->relax(still->drive(2));
   CHECK(quiet.quality.usable());
-  CHECK((again.potential - quiet.potential).cwiseAbs().maxCoeff() < 1e-2);  // integration and scan list are back
+  // integration time and scan list are restored
+  CHECK((again.potential - quiet.potential).cwiseAbs().maxCoeff() < 1e-2);
   CHECK(count(still->said, "SENS:VOLT:DC:NPLC 1,(@102)") >= 1);
 }
 
@@ -908,11 +928,11 @@ TEST_CASE("what does not answer costs the others nothing", "[bench][levels]") {
   CHECK_THAT(report.message(), Catch::Contains("input0 at 0.3 V (last known)"));
   sim::pass_time(*f.emulated, 0.1);
   for (std::size_t c = 2; c < 8; ++c) CHECK(f.emulated->circuit().parameter(*f.settings.channels[c].parameter) == Approx(0).margin(1e-9));
-  // Asked again, it is tried again.
+  // Called again, it tries again.
   f.source_cable->pulled = false;
   CHECK(f.bench->make_safe(std::chrono::seconds(1)).safe);
   CHECK(f.emulated->circuit().driven(f.ports[0]).level == 0);
-  // Of what was never met nothing is known.
+  // Nothing is known about instruments that were never reached.
   Fixture g;
   g.dac_cable->pulled = true;
   CHECK_THAT(g.bench->levels().make_safe(std::chrono::seconds(1), SafeProfile::stop).message(), Catch::Contains("a[0] at an unknown level"));

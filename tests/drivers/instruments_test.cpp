@@ -1,4 +1,4 @@
-// Drivers against emulated instruments, in virtual time. What they share is the manuals, and nothing else.
+// Drivers against emulated instruments, in virtual time. Both share only the manuals.
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <map>
@@ -16,10 +16,10 @@ using sim::EmulatedInstrument;
 
 namespace {
 
-// 40 kohm between two nodes of 1 nF.
+// 40 kohm between two nodes with 1 nF each.
 struct Bench {
   std::shared_ptr<sim::EmulatedBench> bench;
-  std::vector<std::string> said;  // by any client
+  std::vector<std::string> said;  // messages of all clients
 
   Bench() {
     sim::NetworkSpec spec;
@@ -43,7 +43,7 @@ struct Bench {
   }
 };
 
-// A 488.2 instrument that takes everything and answers what it is told to.
+// An IEEE 488.2 instrument that accepts everything and gives prepared answers.
 struct Liar final : protocols::MemoryPeer {
   std::map<std::string, std::string> answers;
   std::string out;
@@ -78,8 +78,8 @@ TEST_CASE("a 2400 is configured, read back, and measures", "[drivers][2400]") {
   drain->arm();
   const double begin = b.bench->time();
   const SourceReading in = source->fetch(), out = drain->fetch();
-  CHECK(b.bench->time() - begin < 1.1 * source->measurement_time());  // side by side
-  const double I = 1 / 40002.0;                                      // and two leads
+  CHECK(b.bench->time() - begin < 1.1 * source->measurement_time());  // in parallel
+  const double I = 1 / 40002.0;                                      // plus two leads
   CHECK(in.amperes == Approx(I).epsilon(1e-5));
   CHECK(out.amperes == Approx(-I).epsilon(1e-5));
   CHECK(in.volts == Approx(1).margin(1e-6));
@@ -89,7 +89,7 @@ TEST_CASE("a 2400 is configured, read back, and measures", "[drivers][2400]") {
   as_above.compliance = 1e-3;
   CHECK(source->resolution(as_above) == 50e-6);
   CHECK(source->level_error(as_above, 1) == Approx(2e-4 + 600e-6));
-  // Into compliance: 40 kohm at 100 uA are 4 V.
+  // In compliance: 40 kohm at 100 uA are 4 V.
   SourceMeterSettings settings;
   settings.range = 20;
   settings.compliance = 1e-4;
@@ -146,7 +146,7 @@ TEST_CASE("a 2400 refuses what it cannot do before a word is sent", "[drivers][2
   smu->set_output(false);  // always possible
   smu->configure({});
   CHECK_THROWS_WITH(smu->set_level(2.2), Catch::Contains("2.2") && Catch::Contains("2.1"));
-  // A link that was lost takes its settings with it.
+  // After a lost link the settings are unknown.
   smu->session().close();
   CHECK_THROWS_WITH(smu->set_level(0.1), Catch::Contains("the link was lost"));
 }
@@ -212,7 +212,7 @@ TEST_CASE("voltmeters read the node they are wired to", "[drivers][meters]") {
     for (const MeterReading& one : burst) CHECK(one.volts == Approx(0.7 * 10e6 / (10e6 + 40002)).epsilon(1e-4));
     meter->arm();
     CHECK(meter->fetch().volts == Approx(0.7 * 10e6 / (10e6 + 40002)).epsilon(1e-6));
-    CHECK(b.bench->time() - began > 0.2);  // and it integrates as before
+    CHECK(b.bench->time() - began > 0.2);  // and the integration time is restored
     settings.cycles = 3;
     CHECK_THROWS_WITH(meter->configure(settings), Catch::Contains("3 NPLC") && Catch::Contains("0.02"));
     settings = {};
@@ -276,10 +276,10 @@ TEST_CASE("a QDAC-II moves its channels together and says where they are", "[dri
   CHECK(amperes[1] == Approx(-2 / 40002.0).epsilon(1e-5));
   const std::vector<std::pair<std::uint32_t, double>> far{{1, 0.5}, {2, 2.5}}, other{{3, 0}};
   CHECK_THROWS_WITH(dac->set(far), Catch::Contains("channel 2") && Catch::Contains("2.5 V"));
-  CHECK(dac->targets({1}) == std::vector<double>{1});  // nothing of it was sent
+  CHECK(dac->targets({1}) == std::vector<double>{1});  // nothing of the refused call was sent
   CHECK_THROWS_AS(dac->set(other), std::logic_error);
   CHECK(dac->to_rest({1, 2}, settings).empty());
-  CHECK_NOTHROW(dac->configure({1}, settings));  // it is as it should be, and stays where it is
+  CHECK_NOTHROW(dac->configure({1}, settings));  // already configured: the level is not changed
   DacSettings wider = settings;
   wider.range = 10;
   CHECK(dac->to_rest({1, 2, 3}, wider) == std::vector<std::uint32_t>{1, 2, 3});

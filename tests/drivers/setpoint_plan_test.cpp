@@ -10,7 +10,7 @@ using namespace ness::drivers;
 
 namespace {
 
-// Walks a plan and checks every mixture of old and new levels within each step: all subsets of its writes.
+// Executes a plan and checks every mixture of old and new levels within each step: all subsets of its writes.
 void walk(const SetpointPlanner& planner, const std::vector<double>& from, const std::vector<double>& to, const std::vector<RampStep>& steps) {
   std::vector<double> now = from;
   for (const RampStep& step : steps) {
@@ -67,7 +67,7 @@ TEST_CASE("between states that keep limits on differences there is always a way,
       limits.push_back({"d" + std::to_string(c), {{c, 1}, {c + 1, -1}}, {-L, L}});
     }
     const SetpointPlanner planner(channels, limits);
-    // States at random, brought to the nearest allowed ones: mostly on several limits at once.
+    // Random states, moved to the nearest allowed ones: mostly on several limits at once.
     const auto state = [&] {
       std::vector<double> levels(n);
       for (double& level : levels) level = random.uniform(-4, 4);
@@ -92,7 +92,7 @@ TEST_CASE("a plan refuses what breaks a limit, and says which", "[plan]") {
   CHECK_THROWS_WITH(planner.plan(zero, down), Catch::Contains("lower bound of 'g1 - g2'") && Catch::Contains("-2.5 is beyond") && Catch::Contains("-2"));
   CHECK_THROWS_AS(planner.plan(zero, std::vector<double>{NAN, 0}), std::invalid_argument);
   CHECK_THROWS_AS(planner.plan(zero, std::vector<double>{0}), std::invalid_argument);
-  // A corner that monotone moves cannot leave: both sums are tight.
+  // A corner that monotone moves cannot leave: both limits of the sum are reached.
   const SetpointPlanner corner({{"x", {-5, 5}, 1, 1, 1e-6}, {"y", {-5, 5}, 1, 1, 1e-6}}, {{"x + y", {{0, 1}, {1, 1}}, {0, 0}}});
   CHECK_THROWS_AS(corner.plan(std::vector<double>{1, -1}, std::vector<double>{-1, 1}), PlanRefused);
 }
@@ -120,12 +120,12 @@ TEST_CASE("when a channel is stuck the others go to the nearest point that is al
   CHECK(levels[0] == 5);
   CHECK(levels[1] == Approx(3).margin(1e-9));
   CHECK(levels[2] == Approx(1).margin(1e-9));
-  // A plan leads there, also where the stuck channel is beyond its own limit.
+  // A plan leads there, also if the stuck channel is beyond its own limit.
   CHECK_FALSE(planner.plan(std::vector<double>{5, 4, 3}, levels).empty());
   const auto beyond = planner.nearest(std::vector<double>{5.5, 0, 0}, {true, false, false});
   CHECK(beyond[1] == Approx(3.5).margin(1e-9));
   CHECK_FALSE(planner.plan(std::vector<double>{5.5, 4.5, 3}, beyond).empty());
-  // Nothing stuck and nothing broken: what was wanted.
+  // Nothing stuck and nothing violated: the wanted levels.
   CHECK(planner.nearest(std::vector<double>{1, 0, 0}, {false, false, false}) == std::vector<double>{1, 0, 0});
   const SetpointPlanner impossible({{"a", {-9, 9}, 1, 1, 0}, {"b", {-1, 1}, 1, 1, 0}}, {{"a - b", {{0, 1}, {1, -1}}, {-2, 2}}});
   CHECK_THROWS_AS(impossible.nearest(std::vector<double>{9, 0}, {true, false}), PlanRefused);

@@ -17,7 +17,7 @@ std::string refusal(Connections& connections, const std::string& name) {
   return "accepted";
 }
 
-// Answers every message with itself.
+// Returns every message.
 struct Echo : MemoryPeer {
   std::string said;
   void receive(std::string_view bytes) override { said += bytes; }
@@ -52,7 +52,7 @@ TEST_CASE("a transport is one row: a kind of resource name, and what makes it", 
   CHECK(session.query("HELLO?") == "HELLO?");
   CHECK(session.address() == "USB0::0x05E6::0x2450::1::0::INSTR");
   CHECK_THAT(refusal(connections, "TCPIP::10.0.0.7::INSTR"), Catch::Contains("VXI-11"));
-  // Without a row a kind that others have is refused, and not given to another's.
+  // Without its row, a kind is refused, and not given to the row of another kind.
   Connections bare({}, {});
   CHECK_THAT(refusal(bare, "ASRL1::INSTR"), Catch::Contains("serial lines are not among"));
   CHECK_THAT(refusal(bare, "TCPIP::10.0.0.7::5025::SOCKET"), Catch::Contains("raw sockets are not among"));

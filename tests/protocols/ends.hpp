@@ -1,4 +1,5 @@
-// The other end of a transport, in the test's own hands: what was written to it, and what it says. The kernel buffers between.
+// The other end of a transport, controlled by the test: bytes written to it, and bytes that it sends. The
+// kernel buffers between.
 #pragma once
 
 #include <fcntl.h>
@@ -33,7 +34,7 @@ class End {
   void say(const std::string& bytes) {
     if (::write(descriptor_, bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size())) throw std::runtime_error("the test's end cannot write");
   }
-  /// Everything that comes up to `length` bytes; fails the test after 10 s.
+  /// All bytes up to `length`; fails the test after 10 s.
   std::string take(std::size_t length) {
     std::string all;
     while (all.size() < length) {
@@ -55,7 +56,7 @@ class End {
   int descriptor_ = -1;
 };
 
-/// A listening socket on a port the system chose.
+/// A listening socket on a port chosen by the system.
 class Listener {
  public:
   Listener() : listening_(::socket(AF_INET, SOCK_STREAM, 0)) {
@@ -80,7 +81,8 @@ class Listener {
 
 /// A pseudo-terminal; `end` is the instrument's side of the line.
 struct PseudoTerminal {
-  End end, line;  // the line is kept open, so that a client that closes does not hang it up
+  // The line is kept open, so that a client that closes does not hang it up.
+  End end, line;
   std::string path;
   PseudoTerminal() {
     int master = -1, slave = -1;

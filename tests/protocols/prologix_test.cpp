@@ -11,8 +11,8 @@ using namespace ness::protocols;
 
 namespace {
 
-// A controller as its manual describes it, with instruments that answer "?" messages with "<address>:<message>" and keep silent
-// for `silent` reads first.
+// A controller according to its manual, with instruments that answer "?" messages with "<address>:<message>"
+// after `silent` reads without answer.
 class Controller final : public MemoryPeer {
  public:
   std::vector<std::string> settings, heard;
@@ -73,7 +73,7 @@ TEST_CASE("instruments behind a Prologix are addressed, escaped and read on requ
   CHECK(b.query("A+B?") == "9 96:A+B?");
   a.write("VOLT +1");
   CHECK(f.controller->heard == std::vector<std::string>{"5<*IDN?", "9 96<A+B?", "5<VOLT +1"});
-  // Settings a controller needs, flash untouched first, and never reading by itself.
+  // The settings that a controller needs, with the flash disabled first, and never reading by itself.
   CHECK(f.controller->settings == std::vector<std::string>{"++savecfg 0", "++mode 1", "++auto 0", "++read_tmo_ms 3000", "++eos 2", "++eoi 1", "++eot_enable 0"});
   CHECK(f.controller->reads == 2);
   CHECK(f.prologix.version().find("GPIB-ETHERNET") != std::string::npos);

@@ -5,7 +5,7 @@
 using namespace ness::protocols;
 
 TEST_CASE("resource names parse to their parts", "[resource-name]") {
-  // The examples of the VISA grammar's table, each with the value it stands for.
+  // The examples of the VISA grammar's table, each with its value.
   CHECK(parse_resource_name("TCPIP0::10.0.0.7::5025::SOCKET") == ResourceName(SocketName{0, "10.0.0.7", 5025}));
   CHECK(parse_resource_name("tcpip1::dmm.local::5025::socket") == ResourceName(SocketName{1, "dmm.local", 5025}));
   CHECK(parse_resource_name("TCPIP::[fe80::1%eth0]::5025::SOCKET") == ResourceName(SocketName{0, "[fe80::1%eth0]", 5025}));
@@ -55,7 +55,7 @@ TEST_CASE("a wrong resource name is refused with its part, its value and what wa
       {"TCPIP0::SOCKET", "form TCPIP"},
       {"TCPIP0::h::0::SOCKET", "port '0'"},
       {"TCPIP0::h::65536::SOCKET", "1 to 65535"},
-      {"TCPIP0::h::5025", "ends in ::SOCKET"},  // the class forgotten
+      {"TCPIP0::h::5025", "ends in ::SOCKET"},  // class forgotten
       {"TCPIP0::h::50 25::SOCKET", "blank"},
       {"TCPIPx::h::INSTR", "board 'x'"},
       {"TCPIP0::h/../x::INSTR", "host 'h/../x'"},

@@ -11,8 +11,8 @@ using namespace ness::protocols;
 
 namespace {
 
-// A scripted exchange: each message must be the next expected one; the replies come in the pieces given. What was expected and
-// never came is a failure too.
+// A scripted exchange: each message must be the next expected one; replies arrive in the given pieces.
+// Expected messages that never come also fail the test.
 class Script final : public MemoryPeer {
  public:
   Script& expect(const std::string& message, std::deque<std::string> pieces = {}) {
@@ -117,7 +117,7 @@ TEST_CASE("after a timeout the link is closed and opened again: a late reply nev
   }, "says which query"));
   CHECK_FALSE(session.is_open());
   CHECK(first.take(6) == "SLOW?\n");
-  first.say("stale\n");  // the client has gone
+  first.say("stale\n");  // the client has closed
   session.ask("FAST?");
   ends::End second = listener.accept();
   CHECK(second.take(6) == "FAST?\n");
@@ -130,7 +130,7 @@ TEST_CASE("after a timeout the link is closed and opened again: a late reply nev
 }
 
 TEST_CASE("a serial line has no connection that could end: late replies are dropped before the next query", "[session]") {
-  class Line final : public Transport {  // a memory transport that keeps what was said while it was closed
+  class Line final : public Transport {  // a memory transport that keeps bytes sent to it while it was closed
    public:
     explicit Line(std::shared_ptr<MemoryPeer> peer) : inner_(memory_transport("LINE", std::move(peer))) {}
     const std::string& address() const override { return inner_->address(); }
@@ -148,28 +148,29 @@ TEST_CASE("a serial line has no connection that could end: late replies are drop
   Session session(std::make_unique<Line>(script), SessionOptions{});
   script->expect("READ?\n");
   CHECK_THROWS_AS(session.query("READ?"), Timeout);
-  // The measurement of then arrives in front of the identity, in two pieces, with an empty line.
+  // The earlier measurement arrives before the identity, in two pieces, with an empty line.
   script->expect("*IDN?\n", {"+1.0E+00,+2.0E", "-06,+1.4E+04,+0\n\r\nKEITHLEY INSTRUMENTS INC.,MODEL 2400,1,C30\n"}).expect("A?\n", {"7\n"});
   CHECK(session.query("A?") == "7");
   CHECK(script->finished());
-  // Nothing was lost this time: nothing is asked beside the query.
+  // Nothing was lost this time, so there is no additional query.
   session.close();
   script->expect("B?\n", {"8\n"});
   CHECK(session.query("B?") == "8");
-  // An instrument that does not say who it is has not been brought back.
+  // An instrument that does not identify itself is not usable again.
   script->expect("C?\n").expect("*IDN?\n", {"+1\n"});
   CHECK_THROWS_AS(session.query("C?"), Timeout);
   CHECK_THROWS_AS(session.query("D?"), Timeout);
   CHECK_FALSE(session.is_open());
-  // The answer to the *IDN? that timed out comes late, and is not taken for the one to the next.
+  // The late answer to the *IDN? that timed out is not taken as the answer to the next.
   script->expect("*IDN?\n", {"A,B,0,1\n", "A,B,0,1\n"}).expect("D?\n", {"9\n"});
   CHECK(session.query("D?") == "9");
   CHECK(script->finished());
-  // Where it never comes, silence says so.
+  // If it never comes, a timeout shows that.
   script->expect("*IDN?\n").expect("*IDN?\n", {"A,B,0,1\n"}).expect("E?\n", {"10\n"});
   CHECK_THROWS_AS(session.identity(), Timeout);
   CHECK(session.query("E?") == "10");
-  // Another program may have been killed while it waited: who inherits the line asks at once.
+  // Another program may have been killed while it waited: a session that inherits the line sends *IDN? at
+  // once.
   SessionOptions inheriting;
   inheriting.inherits = true;
   Session heir(std::make_unique<Line>(script), inheriting);

@@ -1,4 +1,4 @@
-// What every transport promises, run over each of them against an end in the test's own hands.
+// The contract of every transport, run for each of them with the other end controlled by the test.
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 
@@ -13,7 +13,8 @@
 using namespace ness;
 using namespace ness::protocols;
 
-// Pseudo-terminals have no modem lines, and libserialport opens no port without: the requests about them succeed here.
+// Pseudo-terminals have no modem lines, and libserialport does not open a port without them: the requests for
+// these succeed here.
 extern "C" int ioctl(int descriptor, unsigned long request, ...) noexcept {
   va_list arguments;
   va_start(arguments, request);
@@ -55,7 +56,7 @@ struct TerminalPair final : Pair {
   std::filesystem::path link;
   explicit TerminalPair(bool libserialport) {
     if (libserialport) {
-      // libserialport asks /sys/class/tty/<what follows /dev/> to be a link, which this path makes true of any link.
+      // libserialport requires that /sys/class/tty/<name after /dev/> is a link; this path makes that true.
       std::string pattern = (std::filesystem::temp_directory_path() / "ness-line-XXXXXX").string();
       link = std::filesystem::path(::mkdtemp(pattern.data())) / "line";
       std::filesystem::create_symlink(terminal.path, link);
@@ -95,18 +96,18 @@ void keeps_the_contract(Pair& pair) {
   transport.write("*IDN?\n", long_enough);
   CHECK(pair.end.take(6) == "*IDN?\n");
   pair.end.say("A,B,C,D\r\n");
-  CHECK(read(transport, 9) == "A,B,C,D\r\n");  // bytes as they are: no translation of line ends
+  CHECK(read(transport, 9) == "A,B,C,D\r\n");  // unchanged bytes: no translation of line ends
   std::string all_bytes;
   for (int c = 0; c < 256; ++c) all_bytes += static_cast<char>(c);
   pair.end.say(all_bytes);
   CHECK(read(transport, 256) == all_bytes);
   transport.write(all_bytes, long_enough);
   CHECK(pair.end.take(256) == all_bytes);
-  // Silence is a Timeout, which names the address, and the link still works.
+  // Silence is a Timeout with the address, and the link still works.
   CHECK_THROWS_MATCHES(transport.read(piece, short_time), Timeout, Catch::Matchers::Message(transport.address() + ": no byte came in 30 ms"));
   pair.end.say("late");
   CHECK(read(transport, 4) == "late");
-  // A read returns what is there, and no more than asked for.
+  // A read returns what is there, at most the requested number.
   pair.end.say("0123456789");
   std::array<char, 4> small;
   CHECK(transport.read(small, long_enough) == 4);
@@ -115,7 +116,7 @@ void keeps_the_contract(Pair& pair) {
   CHECK_FALSE(transport.is_open());
   transport.close();
   CHECK_THROWS_AS(transport.write("x", long_enough), LinkError);
-  // Opened again, and what was unread before is gone.
+  // Opened again; bytes unread before are discarded.
   pair.open();
   pair.end.say("unread");
   std::array<char, 1> one;

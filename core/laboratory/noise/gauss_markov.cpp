@@ -12,7 +12,7 @@ GaussMarkov::GaussMarkov(std::uint64_t seed, std::uint32_t channel, Eigen::Index
 
 double GaussMarkov::memory(std::uint64_t distance) const { return std::exp(-static_cast<double>(distance) / correlation_time_); }
 
-// Of x(t + distance) given x(t).
+// Variance of x(t + distance) given x(t).
 double GaussMarkov::variance(std::uint64_t distance) const {
   const auto steps = static_cast<double>(distance);
   return correlation_time_ == walk ? steps : -std::expm1(-2 * steps / correlation_time_);
@@ -27,8 +27,9 @@ GaussMarkov::Value GaussMarkov::later(const Vector& before, std::uint64_t distan
   return std::make_shared<const Vector>(std::move(value));
 }
 
-// Given both ends at distance d, with r = exp(-d / tau): mean (x(low) + x(high)) r / (1 + r^2), variance (1 - r^2) / (1 + r^2); of the
-// walk the limits for unit steps, 1 / 2 and d / 2.
+// The value in the middle, given both ends at distance d, with r = exp(-d / tau): mean (x(low) + x(high)) r /
+// (1 + r^2), variance (1 - r^2) / (1 + r^2). For the random walk the limits are 1 / 2 and d / 2, for unit
+// steps.
 GaussMarkov::Value GaussMarkov::between(const Interval& interval, std::uint64_t middle) const {
   const double r = memory(middle - interval.low), weight = r / (1 + r * r);
   const double deviation = std::sqrt(variance(middle - interval.low) / (1 + r * r));
@@ -40,7 +41,7 @@ GaussMarkov::Value GaussMarkov::between(const Interval& interval, std::uint64_t 
   return std::make_shared<const Vector>(std::move(value));
 }
 
-// The interval between two powers of two that the time lies in.
+// Starts with the interval between two powers of two that contains the time.
 void GaussMarkov::enclose(std::uint64_t time) {
   Vector first(size_);
   for (Eigen::Index k = 0; k < size_; ++k) first[k] = normal_at(seed_, 1, channel_ + static_cast<std::uint32_t>(k));

@@ -1,4 +1,4 @@
-// Gaussian processes that remember, reached at any time without walking there.
+// Gaussian processes with memory, computed at any time without computing all earlier times.
 #pragma once
 
 #include <cstdint>
@@ -10,16 +10,18 @@
 
 namespace ness {
 
-/// Independent Gaussian processes at the times 1, 2, 3, ..: with a finite correlation time tau the stationary Ornstein-Uhlenbeck process
-/// of unit variance, <x(t) x(t')> = exp(-|t - t'| / tau); without one the random walk of unit steps that begins with x(1) ~ N(0, 1).
+/// Independent Gaussian processes at the times 1, 2, 3, ..: with a finite correlation time tau, the
+/// stationary Ornstein-Uhlenbeck process of unit variance, <x(t) x(t')> = exp(-|t - t'| / tau); without, the
+/// random walk with unit steps that begins with x(1) ~ N(0, 1).
 ///
-/// Every value is a function of (seed, channel, time) alone, with one normal number for each time, by Levy's construction: x at a power of
-/// two follows from x at the one before; between two of them the middle of an interval is drawn given both ends, then the middles of the
-/// halves. From anywhere this takes 2 log2(time) numbers, from the time before about one.
+/// Every value is a function of (seed, channel, time) alone, with one normal number per time, by Levy's
+/// construction: x at a power of two follows from x at the previous power of two. Between two powers of two,
+/// the middle of the interval is drawn given both ends, then the middles of the halves. A time in arbitrary
+/// order takes 2 log2(time) numbers, the time after the last one takes about one.
 class GaussMarkov {
  public:
   static constexpr double walk = std::numeric_limits<double>::infinity();
-  /// Of the normal numbers it takes channels [channel, channel + size). `correlation_time` > 0, or `walk`.
+  /// Uses the channels [channel, channel + size) of the normal numbers. `correlation_time` > 0, or `walk`.
   GaussMarkov(std::uint64_t seed, std::uint32_t channel, Eigen::Index size, double correlation_time);
 
   /// [size]. Valid until the next call. 1 <= `time` < 2^63.
@@ -29,7 +31,7 @@ class GaussMarkov {
   using Value = std::shared_ptr<const Vector>;
   struct Interval {
     std::uint64_t low = 0, high = 0;
-    Value at_low, at_high, at_middle;  // at_middle: once it was needed
+    Value at_low, at_high, at_middle;  // at_middle: empty until needed
   };
   double memory(std::uint64_t distance) const;
   double variance(std::uint64_t distance) const;
@@ -41,7 +43,7 @@ class GaussMarkov {
   std::uint32_t channel_;
   Eigen::Index size_;
   double correlation_time_;
-  std::vector<Interval> intervals_;  // each a half of the one before it
+  std::vector<Interval> intervals_;  // each is one half of the interval before
 };
 
 }  // namespace ness

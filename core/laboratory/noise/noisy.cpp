@@ -14,7 +14,7 @@
 namespace ness {
 namespace {
 
-// Channels of random numbers: a block of 2^26 for each source of noise.
+// Channels of random numbers: each source of noise has a block of 2^26.
 constexpr std::uint32_t block = 1u << 26;
 constexpr std::uint32_t read_channels = 0;
 constexpr std::uint32_t current_channels = 1 * block;
@@ -27,7 +27,7 @@ constexpr std::uint32_t parameter_drift_sign_channels = 10 * block;
 constexpr std::uint32_t jump_channels = 11 * block;
 constexpr std::uint32_t variation_channels = 12 * block;
 constexpr std::uint32_t cross_talk_channels = 13 * block;
-// Of the block of flicker, a part for each octave.
+// Each octave of the flicker noise has a part of the block.
 constexpr std::uint32_t octave_channels = 1u << 21;
 static_assert(NoiseOptions::flicker_octaves * octave_channels <= block);
 
@@ -37,10 +37,11 @@ double rounded(double value, double resolution) { return resolution > 0 ? std::r
 
 double sign_at(std::uint64_t seed, std::uint32_t channel) { return uniform_at(seed, 0, channel) < 0.5 ? -1 : 1; }
 
-// The standard error of a number that came with `error`, after one of `deviation` was added.
+// Standard error of a number with standard error `error` after noise of `deviation` was added.
 double joined_error(double error, double deviation) { return std::sqrt(error * error + deviation * deviation); }
 
-// Jumps of some parameters: the time between two of a parameter is geometric, so that only jumps are drawn, not the times without.
+// Jumps of some parameters. The time between two jumps of a parameter is geometric, so random numbers are
+// drawn per jump, not per time.
 class Jumps {
  public:
   Jumps(const NoiseOptions& options, std::vector<std::uint32_t> parameters) : options_(options), parameters_(std::move(parameters)) { begin(); }
@@ -62,7 +63,7 @@ class Jumps {
  private:
   struct State {
     std::uint64_t next = 0;   // time of the next jump
-    std::uint64_t jumps = 0;  // until then
+    std::uint64_t jumps = 0;  // number of jumps until then
     double shift = 0;
   };
 
@@ -83,7 +84,7 @@ class Jumps {
   std::uint64_t time_ = 0;
 };
 
-// The knobs of one kind, and how they move one another.
+// Parameters of one kind, and their coupling.
 struct Coupled {
   std::vector<std::uint32_t> parameters;
   Matrix coupling;
@@ -178,7 +179,8 @@ bool NoiseOptions::varies_in_time() const {
 
 bool NoiseOptions::any() const { return adds_noise(*this) || readback; }
 
-// ---- what is imposed -------------------------------------------------------------------------------------------------
+// ---- imposed quantities
+// ----------------------------------------------------------------------------------------------
 
 class Noisy::Imposed {
  public:
@@ -205,11 +207,11 @@ class Noisy::Imposed {
 
   bool alters() const { return alters_; }
 
-  /// What the device is really set to where `asked` is asked for.
+  /// The parameters that the device is really set to when `asked` is requested.
   Parameters imposed(const Parameters& asked, std::uint64_t ordinal) {
     if (moves_) move(ordinal);
     const Vector& deviation = moves_ ? moved_ : fixed_;
-    // A coupled knob that is overridden moves others, which the overrides do not name.
+    // Overriding a coupled parameter moves others, which are not in the overrides.
     const bool whole = !coupled_.empty() && !asked.overrides.empty();
     if (whole) return Parameters::of(realised(asked.values(), deviation));
     if (moves_ || asked.base != asked_base_) {
@@ -270,12 +272,13 @@ class Noisy::Imposed {
   std::vector<ParameterInfo> parameters_;
   bool alters_, moves_;
   std::vector<Coupled> coupled_;
-  Vector fixed_, moved_;  // [n_parameters] deviations in the parameter's scale: of this device, and at this moment
+  // [n_parameters] Deviations in the parameter's scale: constant ones of this device, and present ones.
+  Vector fixed_, moved_;
   std::vector<std::uint32_t> trainable_;
   std::unique_ptr<GaussMarkov> walk_;
   std::vector<double> rate_;
   std::unique_ptr<Jumps> jumps_;
-  // Held, so that no other vector can have its address.
+  // Kept alive, so that no other vector can have its address.
   std::shared_ptr<const Vector> asked_base_;
   Parameters imposed_base_;
 };
@@ -301,12 +304,13 @@ void Noisy::round_sources(Drive& drive) const {
     for (Eigen::Index i = 0; i < drive.nudge.size(); ++i) {
       const Range& range = info_.terminals[nudgeable_[static_cast<std::size_t>(i)]].nudge;
       const double current = rounded(drive.nudge[i], options_.nudge_resolution);
-      drive.nudge[i] = current == 0 ? 0 : std::clamp(current, range.low, range.high);  // zero is always possible
+      drive.nudge[i] = current == 0 ? 0 : std::clamp(current, range.low, range.high);  // zero is allowed
     }
   }
 }
 
-// ---- what is read ----------------------------------------------------------------------------------------------------
+// ---- readings
+// --------------------------------------------------------------------------------------------------------
 
 class Noisy::Offsets {
  public:
@@ -340,7 +344,7 @@ class Noisy::Offsets {
 };
 
 Relaxation Noisy::read(Relaxation relaxation, std::uint64_t ordinal, const Observe& observe) {
-  // The white noise of one reading; the mean of several, whose noise is independent, has less of it.
+  // White noise of one reading. The noise of several readings is independent, so their mean has less.
   const At* at = std::get_if<At>(&observe);
   const double share = at != nullptr ? 1 / std::sqrt(static_cast<double>(at->samples)) : 1;
   const double noise = share * options_.read, current_noise = share * options_.read_current;
@@ -371,7 +375,7 @@ Relaxation Noisy::read(Relaxation relaxation, std::uint64_t ordinal, const Obser
 Noisy::Noisy(Device& device, const NoiseOptions& options) : WrappingDevice(device), options_(options), info_(device.info()) {
   if (const std::string problem = options.problem(); !problem.empty()) throw std::invalid_argument("noise: " + problem);
   if (adds_noise(options)) info_.identity += " with noise";
-  // Variation, cross-talk and resolution alter every relaxation alike.
+  // Variation, cross-talk and resolution are the same in every relaxation, so they do not matter here.
   if (options.varies_in_time()) info_.deterministic = false;
   for (ParameterInfo& parameter : info_.parameters) {
     if (parameter.trainable) parameter.resolution = std::max(parameter.resolution, options.resolution);
@@ -401,7 +405,7 @@ void Noisy::seek(std::uint64_t ordinal) {
 void Noisy::do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) {
   const std::uint64_t first = ordinal_;
   std::vector<Drive> altered;
-  if (imposed_->alters() || options_.nudge_resolution > 0) {  // resolution alters knobs too
+  if (imposed_->alters() || options_.nudge_resolution > 0) {  // resolution alters parameters, too
     altered.assign(drives.begin(), drives.end());
     for (std::size_t i = 0; i < altered.size(); ++i) {
       if (imposed_->alters()) altered[i].theta = imposed_->imposed(drives[i].theta, first + i);

@@ -9,7 +9,8 @@ namespace ness {
 
 namespace {
 
-// Standard error of a mean from the scatter of block means, blocks of `size`: what white noise alone would understate.
+// Standard error of a mean from the scatter of block means, blocks of `size`. With correlated noise, the
+// white-noise error would be too small.
 double blocked_error(std::span<const double> residual, std::size_t size) {
   const std::size_t blocks = residual.size() / size;
   double sum = 0, squares = 0;
@@ -68,7 +69,7 @@ void SettleJudge::add(double time, double reading) {
 
 void SettleJudge::judge() {
   if (readings_.size() < options_.least) return;
-  // The later half: what came before is the approach.
+  // The later half of the readings; the earlier half is the approach.
   const std::size_t n = std::max<std::size_t>(4, readings_.size() / 2), first = readings_.size() - n;
   const std::span<const double> t(times_.data() + first, n), x(readings_.data() + first, n);
   double t_mean = 0, x_mean = 0;
@@ -93,11 +94,12 @@ void SettleJudge::judge() {
   double sigma = std::max(options_.noise, std::sqrt(squares / static_cast<double>(n - 2)));
   double mean_error = sigma / std::sqrt(static_cast<double>(n));
   mean_error = std::max(mean_error, largest_blocked_error(residual, 2));
-  // Correlated noise widens the slope's error as it does the mean's.
+  // Correlated noise increases the error of the slope by the same factor as that of the mean.
   const double slope_error = mean_error * std::sqrt(static_cast<double>(n)) / std::sqrt(tt);
-  // The t distribution's longer tails for few readings, to the order that matters here.
+  // Longer tails of the t distribution for few readings, to the necessary accuracy.
   const double k = options_.confidence * (1 + 2.5 / static_cast<double>(n - 2));
-  // Each reading is a mean over its aperture: the window reaches half a spacing beyond its first and last time.
+  // Each reading is a mean over its aperture, so the window extends half a spacing beyond its first and last
+  // time.
   const double window = (t[n - 1] - t[0]) * static_cast<double>(n) / static_cast<double>(n - 1);
   verdict_.mean = x_mean;
   verdict_.standard_error = mean_error;

@@ -9,7 +9,7 @@
 namespace ness {
 namespace {
 
-// Parameters as they are imposed, from their setpoints. A base that several drives share is altered once.
+// Imposed parameters, from setpoints. A base shared by several drives is converted once.
 class Imposing {
  public:
   Imposing(std::span<const ParameterInfo> parameters, const Vector& offset) : parameters_(parameters), offset_(offset) {}
@@ -37,7 +37,7 @@ void impose(const TwinOffsets& offsets, Imposing& imposing, Drive& drive) {
   if (offsets.inputs() && drive.clamp.set) drive.clamp = pattern_of(offset_levels(offsets, drive.clamp.levels()));
 }
 
-// mu from what is read, and back.
+// mu from the readings, and back.
 Vector unread(const TwinOffsets& offsets, Vector read) {
   if (offsets.reading_offset.size() > 0) read -= offsets.reading_offset;
   if (offsets.gain.size() > 0) read.array() /= offsets.gain.array();

@@ -1,4 +1,4 @@
-// The check of a bench's wiring, as one object: what it measures, and what it concludes.
+// The check of a bench's wiring: its measurements and its conclusions.
 #pragma once
 
 #include <cstdint>
@@ -23,11 +23,11 @@ class Check {
   ChannelReport& entry(Eigen::Index c) { return report_.channels[static_cast<std::size_t>(c)]; }
   ReadingReport& reading(Eigen::Index r) { return report_.readings[static_cast<std::size_t>(r)]; }
 
-  // Measuring: wiring_measure.cpp.
+  // Measurements: wiring_measure.cpp.
   Relaxation relax(const Drive& drive);
   void find_limited(const Drive& drive, const Relaxation& row);
-  // Readings one after another at rest: their scatter from one to the next, in which a slow drift does not show; their mean; and the
-  // levels that the sources measured.
+  // Consecutive readings at rest: the scatter from one to the next, in which a slow drift does not appear;
+  // their mean; and the levels that the sources measured.
   struct Singles {
     Vector noise, mean, inputs;
   };
@@ -39,7 +39,7 @@ class Check {
   void measure_row(Eigen::Index c, std::size_t point);
   bool unclear(Eigen::Index c, std::size_t point) const;
 
-  // Judging: wiring_judge.cpp.
+  // Conclusions: wiring_judge.cpp.
   double row_norm(const Matrix& rows, Eigen::Index c, const std::vector<bool>& reading) const;
   void fail(const std::string& line) { report_.failures.push_back(line); }
   void judge();
@@ -58,15 +58,15 @@ class Check {
   void report_strengths(Eigen::Index c);
   void report_cross_talk(Eigen::Index c, const Matrix& expected, double gain);
 
-  // Sources that hold: wiring_holders.cpp.
+  // Sources that hold free terminals: wiring_holders.cpp.
   void holders();
 
-  static constexpr std::uint32_t averaged = 4;  // readings of which a settled one is the mean
+  static constexpr std::uint32_t averaged = 4;  // number of readings averaged for a settled one
 
   Device &bench_, &exact_;
   WiringCheckOptions options_;
   std::stop_token stop_;
-  Levels levels_;  // as drives of the bench
+  Levels levels_;  // converts levels to drives of the bench
   Twin twin_;
   std::vector<std::uint32_t> clamped_;
   Eigen::Index C_ = 0, R_ = 0;
@@ -74,7 +74,7 @@ class Check {
   StepOptions step_options_;
   Vector safe_, current_;
   std::vector<Vector> points_;
-  Matrix usual_;  // the rows that the twin expects of the cabling without mistakes
+  Matrix usual_;  // rows expected by the twin for cabling without mistakes
   Measured measured_;
   double wait_ = 0;
   bool at_one_potential_ = false, any_limited_ = false;

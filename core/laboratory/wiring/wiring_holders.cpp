@@ -7,9 +7,11 @@
 namespace ness::wiring {
 namespace {
 
-constexpr double slack = 0.1;  // of a held terminal's step: leads, and errors of source and meter
+// relative to a held terminal's step: for leads, and errors of source and meter
+constexpr double slack = 0.1;
 
-// The response of each reading to a holder, and of the current at its own terminal: from a step up and one down.
+// Response of the readings and of its own current to a source that holds a terminal, from a step up and a
+// step down.
 struct Held {
   Vector moved;                                                   // [n_read] kT per kT
   double conductance = std::numeric_limits<double>::quiet_NaN();  // units of current per kT
@@ -30,14 +32,14 @@ Held hold(const WiringHolder& holder, double rest, Drive drive, const Relaxing& 
   return held;
 }
 
-// What is wrong with a holder that reading `own` reads; an empty text: nothing. Sets the verdict.
+// The fault of a source that holds the terminal of reading `own`; empty: none. Sets the verdict.
 std::string fault_of(const Held& held, const Held& expected, Eigen::Index own, const std::vector<ReadingReport>& readings,
                      const WiringCheckOptions& options, ChannelReport& entry) {
   const auto is = [&](WiringVerdict verdict, const std::string& what) {
     entry.verdict = verdict;
     return what;
   };
-  Eigen::Index nearest = 0;  // to a whole step
+  Eigen::Index nearest = 0;  // reading whose response is closest to a whole step
   (held.moved.array() - 1).abs().minCoeff(&nearest);
   if (held.limited) return is(WiringVerdict::limited, "is in compliance at tiny levels: is its lead shorted?");
   if (nearest != own && std::abs(held.moved[nearest] - 1) <= slack) {
@@ -48,7 +50,7 @@ std::string fault_of(const Held& held, const Held& expected, Eigen::Index own, c
   if (std::abs(held.moved[own] - 1) > slack) {
     return is(WiringVerdict::wrong_gain, "moves its own node " + rounded(held.moved[own]) + " times as much as expected");
   }
-  // Near NDC a conductance is a small difference of large terms: the tolerance is not a share of it alone.
+  // Near NDC a conductance is a small difference of large terms, so the tolerance has an absolute part.
   const double allowed = options.gain_tolerance * std::abs(expected.conductance) + options.roughness;
   if (!(std::abs(held.conductance - expected.conductance) > allowed)) return {};
   if (held.conductance * expected.conductance < 0) return is(WiringVerdict::wrong_sign, "measures its current with the wrong sign");

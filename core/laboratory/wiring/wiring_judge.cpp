@@ -1,4 +1,4 @@
-// What the check of a wiring concludes.
+// Conclusions of the check of a wiring.
 #include <algorithm>
 #include <cmath>
 
@@ -29,8 +29,8 @@ void Check::set_verdict_of_reading(Eigen::Index r, WiringVerdict verdict) {
   measured_.reading[static_cast<std::size_t>(r)] = false;
 }
 
-// True if there are sources in compliance, or shorted: the twin then does not predict the responses, whatever the cabling. Readings
-// without a number are set aside.
+// True if sources are in compliance or shorted: the twin then cannot predict the responses, for any cabling.
+// Readings without a number are excluded.
 bool Check::find_shorts() {
   bool found = false;
   if (any_limited_ && std::none_of(limited_.begin(), limited_.end(), [](bool l) { return l; })) {
@@ -77,7 +77,8 @@ std::vector<Eigen::Index> Check::find_mute_readings() {
   return mute;
 }
 
-// Channels to which no reading responds, though the twin expects it. Those of which it expects nothing are set aside.
+// Channels to which no reading responds, although the twin expects a response. Channels without an expected
+// response are excluded.
 std::vector<Eigen::Index> Check::find_silent_channels() {
   const std::vector<bool> all(static_cast<std::size_t>(R_), true);
   std::vector<Eigen::Index> silent;
@@ -101,7 +102,7 @@ std::vector<Eigen::Index> Check::find_silent_channels() {
   return silent;
 }
 
-// True if a cabling with these rows explains each row that was measured, counted by its own length.
+// True if a cabling with these rows explains each measured row, relative to the length of the row.
 bool Check::explains(const Matrix& expected) const {
   const Misfit left = misfit(measured_, expected, usual_, options_);
   for (Eigen::Index c = 0; c < C_; ++c) {
@@ -114,7 +115,7 @@ bool Check::explains(const Matrix& expected) const {
 
 void Check::report_silent(const std::vector<Eigen::Index>& silent, bool mute_readings) {
   for (const Eigen::Index c : silent) {
-    // A channel that acts on the node of a mute reading alone may be right.
+    // A channel that acts only on the node of a mute reading may be right.
     if (mute_readings) {
       set_verdict_of_channel(c, WiringVerdict::not_judged);
       continue;
@@ -128,7 +129,8 @@ void Check::report_silent(const std::vector<Eigen::Index>& silent, bool mute_rea
 void Check::judge() {
   measured_.channel.assign(static_cast<std::size_t>(C_), true);
   measured_.reading.assign(static_cast<std::size_t>(R_), true);
-  // Some faults are so large that the twin does not predict the responses of other channels, whatever their wiring.
+  // Some faults are so large that the twin cannot predict the responses of other channels, even those wired
+  // correctly.
   bool hidden = find_shorts();
   const std::vector<Eigen::Index> mute = find_mute_readings();
   hidden = hidden || !mute.empty();
@@ -139,8 +141,8 @@ void Check::judge() {
   if (!hidden) {
     cabling = explain(twin_, options_, points_, measured_);
     expected = seen(twin_.rows(cabling, points_), cabling);
-    // A silent channel may be in the place of a weak one, if that explains all rows. Otherwise its lead is open, and the operating
-    // points are not those of the twin.
+    // A silent channel may be exchanged with a weak one, if that explains all rows. Otherwise its lead is
+    // open, and the operating points are not those of the twin.
     hidden = !silent.empty() && !explains(expected);
   }
   if (hidden) {
@@ -151,15 +153,15 @@ void Check::judge() {
     report_readings(cabling);
   }
   report_rows(expected, hidden);
-  // A channel that was not judged has not passed.
+  // A channel without verdict has not passed.
   const auto not_judged = std::find_if(report_.channels.begin(), report_.channels.end(),
                                        [](const ChannelReport& c) { return c.verdict == WiringVerdict::not_judged; });
   if (report_.passed() && not_judged != report_.channels.end()) fail(not_judged->name + " could not be judged");
-  // With any other mistake a current at rest may be as it must be.
+  // With any other mistake, a current at rest may be correct.
   if (report_.passed()) leakage();
 }
 
-// True if row c is `gain` times the expected one, within the tolerance of patterns.
+// True if row c is `gain` times the expected row, within the tolerance of patterns.
 bool Check::as_weak(const Matrix& expected, Eigen::Index c, double gain) const {
   double difference = 0, longest = 0;
   for (Eigen::Index k = 0; k < expected.cols(); ++k) {
@@ -185,7 +187,7 @@ void Check::leakage() {
 
 void Check::report_channels(const Cabling& cabling) {
   const auto n = static_cast<std::size_t>(C_);
-  std::vector<std::size_t> place(n);  // of each cable
+  std::vector<std::size_t> place(n);  // position of each cable
   for (std::size_t j = 0; j < n; ++j) place[cabling.source[j]] = j;
   std::vector<bool> reported(n, false);
   for (std::size_t i = 0; i < n; ++i) {
@@ -229,7 +231,7 @@ void Check::report_readings(const Cabling& cabling) {
   }
 }
 
-// The gain of a row, and the readings that respond, the strongest first.
+// The gain of a row, and the responding readings, strongest first.
 void Check::report_strengths(Eigen::Index c) {
   double re = 0, ee = 0;
   std::vector<std::pair<double, Eigen::Index>> strength;
@@ -252,7 +254,7 @@ void Check::report_strengths(Eigen::Index c) {
   entry(c).gain = ee > 0 ? re / ee : 0;
 }
 
-// Readings that respond though they hardly should.
+// Readings that respond more than expected.
 void Check::report_cross_talk(Eigen::Index c, const Matrix& expected, double gain) {
   double largest = 0, usual = 0;
   for (Eigen::Index k = 0; k < usual_.cols(); ++k) {
@@ -274,7 +276,7 @@ void Check::report_cross_talk(Eigen::Index c, const Matrix& expected, double gai
   }
 }
 
-// Each row beside the expected one, with all mistakes that were found.
+// Each row together with the expected one, and all mistakes found.
 void Check::report_rows(const Matrix& expected, bool hidden) {
   const Misfit found = misfit(measured_, expected, usual_, options_);
   std::vector<std::string> strange;

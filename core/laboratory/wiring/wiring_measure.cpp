@@ -1,4 +1,4 @@
-// What the check of a wiring measures.
+// Measurements of the check of a wiring.
 #include <algorithm>
 #include <cmath>
 #include <stdexcept>
@@ -75,13 +75,13 @@ Relaxation Check::relax(const Drive& drive) {
     const std::uint16_t flags = row.quality.terminal.empty() ? 0 : row.quality.terminal[static_cast<std::size_t>(r)];
     if (std::isfinite(row.potential[r]) && (flags & (bit(Flag::over_range) | bit(Flag::invalid))) == 0) continue;
     no_number_[static_cast<std::size_t>(r)] = true;
-    row.potential[r] = 0;  // so that the others can go on; this reading is not used any more
+    row.potential[r] = 0;  // so that the others can continue; this reading is not used any more
   }
   if (row.quality.has(Flag::in_compliance)) find_limited(drive, row);
   return row;
 }
 
-// The sources in compliance are those whose level is not reached.
+// A source is in compliance if it does not reach its level.
 void Check::find_limited(const Drive& drive, const Relaxation& row) {
   any_limited_ = true;
   if (row.clamp_readback.size() == 0) return;
@@ -114,7 +114,7 @@ Check::Singles Check::single_readings() {
     last = row.potential;
     singles.mean += row.potential / n;
     if (row.clamp_readback.size() == singles.inputs.size()) singles.inputs += row.clamp_readback / n;
-    else singles.inputs.setConstant(std::nan(""));  // not measured each time: the setpoints are used instead
+    else singles.inputs.setConstant(std::nan(""));  // not measured each time: use the setpoints instead
     current_ = row.current;
   }
   singles.noise = singles.noise.cwiseSqrt();
@@ -127,7 +127,8 @@ void Check::at_rest() {
   relax(drive);
   const Singles singles = single_readings();
   step_options_.noise = singles.noise;
-  // The twin at the levels that the sources read back, so that their errors do not count as offsets of readings.
+  // The twin is evaluated at the levels that the sources read back, so that errors of the sources do not
+  // count as offsets of readings.
   Drive as_read = levels_.drive(safe_);
   if (singles.inputs.size() > 0 && singles.inputs.allFinite()) as_read.clamp = pattern_of(singles.inputs);
   const Vector expected = twin_.read({&as_read, 1}).front();
@@ -136,7 +137,7 @@ void Check::at_rest() {
     reading(r).offset = singles.mean[r] - expected[r];
     reading(r).offset_error = singles.noise[r] / std::sqrt(static_cast<double>(options_.noise_readings));
   }
-  // Where all is at one potential no current flows; elsewhere the twin's currents are not known here.
+  // If all potentials are equal, no current flows. Otherwise the expected currents are not known here.
   const Vector asked = as_read.clamp.levels();
   const auto near = [](const Vector& potentials, double level) {
     return potentials.size() == 0 || (potentials.array() - level).abs().maxCoeff() < 0.1;
@@ -144,8 +145,8 @@ void Check::at_rest() {
   at_one_potential_ = expected.allFinite() && (asked.size() == 0 || (near(expected, asked[0]) && near(asked, asked[0])));
 }
 
-// Steps a source and a gate, each where the twin expects the largest response. Where nothing responds the next one is tried: the
-// first may be the one whose lead is open.
+// Steps a source and a gate, each where the twin expects the largest response. If nothing responds, the next
+// one is tried: the lead of the first may be open.
 void Check::time_constants() {
   for (const bool source : {true, false}) {
     std::vector<std::pair<double, std::pair<Eigen::Index, std::size_t>>> strength;
@@ -165,7 +166,7 @@ void Check::time_constants() {
   }
 }
 
-// False: no reading responds clearly.
+// False if no reading responds clearly.
 bool Check::time_constants_of(Eigen::Index c, std::size_t point, double expected) {
   Vector up = points_[point], down = points_[point];
   up[c] += twin_.step()[c];
@@ -193,7 +194,7 @@ void Check::measure() {
   }
 }
 
-// Up, down and up again, once or more: a linear drift cancels.
+// Steps up, down and up again, once or more: a linear drift cancels.
 void Check::measure_row(Eigen::Index c, std::size_t point) {
   const auto read = [&](const Vector& level) {
     Drive drive = levels_.drive(level);
@@ -229,7 +230,7 @@ void Check::measure_row(Eigen::Index c, std::size_t point) {
   entry(c).conductance = entry(c).conductance.value_or(0) + slope / static_cast<double>(times * points_.size());
 }
 
-// A response is expected, and so far neither clearly seen nor clearly absent.
+// True if a response is expected, but is so far neither clearly present nor clearly absent.
 bool Check::unclear(Eigen::Index c, std::size_t point) const {
   const auto at = static_cast<Eigen::Index>(point) * R_;
   const double expected = usual_.block(c, at, 1, R_).norm(), error = std::sqrt(measured_.variance.block(c, at, 1, R_).sum());

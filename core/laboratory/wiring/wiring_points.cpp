@@ -9,9 +9,10 @@ namespace ness::wiring {
 
 namespace {
 
-constexpr double clear = 0.5;  // a squared misfit beyond which nothing is gained: 30 degrees on each of two rows
+constexpr double clear = 0.5;  // squared misfit that is sufficient: 30 degrees on each of two rows
 
-// What an exchange of two channels does to one of their rows, summed over points: the row then measured, and the one expected.
+// Effect of an exchange of two channels on one of their rows, summed over points: products of the row then
+// measured (r) and the row expected (e).
 struct Sums {
   double rr = 0, re = 0, ee = 0;
   Sums& operator+=(const Sums& other) {
@@ -72,7 +73,8 @@ Design choose_points(const Twin& twin, const WiringCheckOptions& options, std::s
     candidate.level.resize(static_cast<Eigen::Index>(C));
     for (std::size_t c = 0; c < C; ++c) {
       const Range& tiny = options.channels[c].tiny;
-      // A step of a fifth of the range stays within it from anywhere in the middle three fifths; the corners tell most.
+      // From the middle three fifths of the range, a step of a fifth stays within it. Points near the corners
+      // distinguish best.
       const double place = 0.5 + std::copysign(0.3 * std::sqrt(random.uniform()), random.uniform() - 0.5);
       candidate.level[static_cast<Eigen::Index>(c)] = tiny.low + place * (tiny.high - tiny.low);
     }
@@ -89,7 +91,7 @@ Design choose_points(const Twin& twin, const WiringCheckOptions& options, std::s
     for (std::size_t p = 0; p < pairs.size(); ++p) {
       const auto sums = [&](std::size_t ask, std::size_t channel) {
         const Vector &row = rows[ask], &expected = rows[channel];
-        // Where an exchange leads to no steady state at all, it shows.
+        // An exchange without a steady state is recognised.
         if (!row.allFinite()) return Sums{expected.squaredNorm(), 0, expected.squaredNorm()};
         return Sums{row.squaredNorm(), row.dot(expected), expected.squaredNorm()};
       };
@@ -98,7 +100,8 @@ Design choose_points(const Twin& twin, const WiringCheckOptions& options, std::s
     candidates.push_back(std::move(candidate));
   }
 
-  // One by one, each the best beside those already chosen, while there are pairs that are not clearly distinguished.
+  // Chooses points one by one, each the best addition to those chosen, until all pairs are clearly
+  // distinguished.
   Design design;
   std::vector<double> strength(C, 0);
   std::vector<std::pair<Sums, Sums>> sums(pairs.size());

@@ -170,7 +170,7 @@ Misfit misfit(const Measured& measured, const Matrix& expected, const Matrix& us
 
 namespace {
 
-// One mistake more: what it makes of a cabling, and which rows or readings it is about.
+// One additional mistake: the resulting cabling, and the rows or readings that it changes.
 struct Mistake {
   Cabling cabling;
   std::vector<std::size_t> rows, readings;
@@ -185,7 +185,8 @@ double share_of(const Misfit& misfit, const Mistake& mistake, Eigen::Index R) {
   return sum;
 }
 
-// The factor by which these entries are larger than expected, where it lies beyond the tolerance; not one that leaves nothing of them.
+// The factor of these entries relative to the expected ones, if outside the tolerance. Empty if the entries
+// are close to zero.
 std::optional<double> odd_factor(double re, double ee, double gain_tolerance) {
   if (!(ee > 0)) return std::nullopt;
   const double factor = re / ee;
@@ -193,7 +194,8 @@ std::optional<double> odd_factor(double re, double ee, double gain_tolerance) {
   return factor;
 }
 
-// What is there, with the rows a mistake is about as it makes them: a meter's mistake changes what is seen, not what there is.
+// The responses at the nodes, with the rows changed by a mistake recomputed. A meter's mistake changes the
+// readings, not the responses.
 Matrix about(const Twin& twin, const Mistake& mistake, Matrix there, std::span<const Vector> points) {
   std::vector<Twin::Ask> asks;
   for (const std::size_t c : mistake.rows) {
@@ -206,7 +208,7 @@ Matrix about(const Twin& twin, const Mistake& mistake, Matrix there, std::span<c
   return there;
 }
 
-// Every single mistake that may explain rows which do not fit.
+// All single mistakes that may explain rows that do not fit.
 std::vector<Mistake> mistakes(const Cabling& now, const WiringCheckOptions& options, const Measured& measured, const Matrix& expected, const Misfit& misfit) {
   std::vector<Mistake> all;
   const auto R = static_cast<Eigen::Index>(measured.reading.size());
@@ -216,7 +218,7 @@ std::vector<Mistake> mistakes(const Cabling& now, const WiringCheckOptions& opti
     for (std::size_t j = i + 1; j < options.channels.size(); ++j) {
       if (options.channels[i].plug != options.channels[j].plug || !(wrong(i) || wrong(j)) || !measured.channel[i] || !measured.channel[j]) continue;
       Mistake swap{now, {i, j}, {}};
-      // Places, by the cables that lead there.
+      // Positions of the cables that lead to channels i and j.
       const auto at_i = std::find(now.source.begin(), now.source.end(), i) - now.source.begin(), at_j = std::find(now.source.begin(), now.source.end(), j) - now.source.begin();
       std::swap(swap.cabling.source[static_cast<std::size_t>(at_i)], swap.cabling.source[static_cast<std::size_t>(at_j)]);
       std::swap(swap.cabling.factor[at_i], swap.cabling.factor[at_j]);
@@ -231,7 +233,7 @@ std::vector<Mistake> mistakes(const Cabling& now, const WiringCheckOptions& opti
       re += measured.rows(static_cast<Eigen::Index>(i), k) * expected(static_cast<Eigen::Index>(i), k);
       ee += expected(static_cast<Eigen::Index>(i), k) * expected(static_cast<Eigen::Index>(i), k);
     }
-    if (rr < nothing * nothing * ee) continue;  // no sign and no gain makes nothing of something
+    if (rr < nothing * nothing * ee) continue;  // no factor explains a missing response
     std::vector<double> factors{-1};
     if (const auto odd = odd_factor(re, ee, options.gain_tolerance)) factors.push_back(*odd);
     for (const double factor : factors) {
@@ -278,8 +280,9 @@ Cabling explain(const Twin& twin, const WiringCheckOptions& options, std::span<c
   for (std::size_t found = 0; found < most_mistakes; ++found) {
     const Misfit now = misfit(measured, expected, usual, options);
     if (now.total <= options.roughness * options.roughness) break;
-    // A mistake has to explain most of what it is about, more than the twin's own error, and not at the cost of others. The first is
-    // asked of all, what all rows say to it only of those that did best.
+    // A mistake must explain most of the misfit of its rows or readings, by more than the twin's own error,
+    // and must not increase the misfit elsewhere. The first condition is checked for all mistakes; the misfit
+    // of all rows only for the best.
     std::vector<std::pair<double, Mistake>> likely;
     const std::vector<Mistake> all = mistakes(cabling, options, measured, expected, now);
     const auto consider = [&](const Matrix& rows, const Mistake& mistake) {
@@ -290,7 +293,7 @@ Cabling explain(const Twin& twin, const WiringCheckOptions& options, std::span<c
       const Matrix rows = about(twin, mistake, there, points);
       consider(rows, mistake);
       if (mistake.rows.empty()) continue;
-      // A cable's and a meter's mistake together may hide one another.
+      // Mistakes of a cable and of a meter may hide each other, so pairs are tried too.
       for (const Mistake& meter : all) {
         if (!meter.rows.empty()) continue;
         Mistake both = mistake;
@@ -307,7 +310,8 @@ Cabling explain(const Twin& twin, const WiringCheckOptions& options, std::span<c
     for (auto& [left, mistake] : likely) {
       Matrix rows = mistake.rows.empty() ? there : twin.rows(mistake.cabling, points);
       const double total = misfit(measured, seen(rows, mistake.cabling), usual, options).total;
-      // Two mistakes are believed where one leaves more than the twin's own error.
+      // Two mistakes are accepted only if they explain more than the best single one by more than the twin's
+      // own error.
       const bool two = !mistake.rows.empty() && (mistake.cabling.meter != cabling.meter || mistake.cabling.meter_factor != cabling.meter_factor);
       if (!(total + (two ? options.roughness * options.roughness : 0) < best_total)) continue;
       best = std::move(mistake);

@@ -1,4 +1,5 @@
-// The response of each reading to each channel: expected by the twin for any cabling, and compared with the measurement.
+// The response of each reading to each channel: expected by the twin for any cabling, and compared with
+// measurements.
 #pragma once
 
 #include <cstdint>
@@ -9,10 +10,10 @@
 
 namespace ness::wiring {
 
-constexpr double nothing = 0.1;  ///< share of the expected response below which there is none
+constexpr double nothing = 0.1;  ///< share of the expected response below which a response counts as missing
 
-/// Where the cables lead: the place of channel j gets factor[j] times the level of channel source[j]; reading r shows
-/// meter_factor[r] times the node of reading meter[r].
+/// Cables and meters as connected: at channel j's terminal the level is factor[j] times that of channel
+/// source[j]; reading r shows meter_factor[r] times the node of reading meter[r].
 struct Cabling {
   std::vector<std::size_t> source, meter;
   Vector factor, meter_factor;
@@ -20,12 +21,12 @@ struct Cabling {
   static Cabling right(std::size_t channels, std::size_t readings);
 };
 
-/// Turns levels into drives.
+/// Converts levels to drives.
 class Levels {
  public:
-  /// `info`: of the device that is driven; values are kept within its ranges.
+  /// `info`: of the driven device; values are clamped to its ranges.
   Levels(const DeviceInfo& info, const WiringCheckOptions& options, const Vector& theta);
-  /// From the present state, read when settled.
+  /// A drive from the present state, read when settled.
   Drive drive(const Vector& level, const Cabling* cabling = nullptr) const;
   double value(std::size_t channel, double level) const;
 
@@ -37,20 +38,21 @@ class Levels {
   Parameters theta_;
 };
 
-/// The twin, with many relaxations computed at once.
+/// The twin; computes many relaxations at once.
 class Twin {
  public:
   Twin(Device& twin, const DeviceInfo& bench, const WiringCheckOptions& options, const Vector& theta, std::stop_token stop);
-  /// What is read, [n_read of the bench] a drive; not a number where the twin finds no steady state.
+  /// The readings for each drive, [n_read of the bench]; NaN where the twin finds no steady state.
   std::vector<Vector> read(std::span<const Drive> drives) const;
-  /// How each reading answers to a step of `channel` (2 x its step) at a point, in a cabling: [n_read]. All steps asked for at once.
+  /// Response of each reading to a step of `channel` (by 2 x its step) at a point, with a cabling: [n_read].
+  /// All requested steps are computed at once.
   struct Ask {
     const Cabling* cabling = nullptr;
     const Vector* level = nullptr;
     std::size_t channel = 0;
   };
   std::vector<Vector> answers(std::span<const Ask> asks) const;
-  /// Rows, [n_channels x points n_read], where the cables lead as in a cabling; as right meters would show them.
+  /// Rows, [n_channels x points n_read], for the cables of a cabling and correct meters.
   Matrix rows(const Cabling& cabling, std::span<const Vector> points) const;
 
   const Vector& step() const { return step_; }  ///< of each channel, [n_channels]
@@ -58,48 +60,50 @@ class Twin {
 
  private:
   Device& twin_;
-  Levels levels_;  // as drives of the twin
+  Levels levels_;  // converts levels to drives of the twin
   Vector step_;
-  std::vector<std::size_t> position_;  // of each of the bench's readings among the twin's
+  std::vector<std::size_t> position_;  // index of each reading of the bench among the twin's readings
   std::stop_token stop_;
 };
 
-/// How far `row` is from any allowed multiple of `expected`, squared, in units of its own length. `noise`: variance that is no
-/// misfit.
+/// Squared distance of `row` from the nearest allowed multiple of `expected`, in units of the row's length.
+/// `noise`: variance that does not count as misfit.
 struct Fit {
   double gain = 1;     ///< the multiple, within the tolerance
   double misfit = 0;   ///< squared
 };
-/// From the sums row.row, row.expected, expected.expected; `size`: squared length by which it is counted.
+/// From the sums row.row, row.expected, expected.expected; `size`: squared length used as the unit.
 Fit fit(double rr, double re, double ee, double noise, double size, double gain_tolerance);
-/// The squared length by which a row is counted, whatever is compared with it: its own, but not less than the least one expects.
+/// The squared length used as the unit for a row: its own, but at least the smallest expected.
 double size_of(double rr, double ee, const WiringCheckOptions& options);
 
-/// A set of operating points at which exchanging two cables shows, and the pairs of which it does not.
+/// A set of operating points that reveal the exchange of two cables, and the pairs of cables for which they
+/// do not.
 struct Design {
   std::vector<Vector> points;  ///< levels of all channels, [n_channels]
   std::vector<std::pair<std::size_t, std::size_t>> undecided;
 };
 Design choose_points(const Twin& twin, const WiringCheckOptions& options, std::stop_token stop);
 
-/// What was measured, of the rows and readings that can be judged.
+/// Measurements of the rows and readings that can be judged.
 struct Measured {
   Matrix rows, variance;         ///< [n_channels x points n_read]
   std::vector<bool> channel, reading;  ///< judged
 };
 
-/// The mistakes that explain what was measured, added to the right wiring one by one while one more explains most of what is left.
+/// The mistakes that explain the measurement. Starting from the correct wiring, they are added one by one as
+/// long as one more explains most of the remaining misfit.
 Cabling explain(const Twin& twin, const WiringCheckOptions& options, std::span<const Vector> points, const Measured& measured);
 
-/// Misfits of all rows in a cabling whose rows the twin expects to be `expected`: by row, and by entry [n_channels x points n_read].
+/// Misfits of all rows for expected rows `expected`: per row, and per entry [n_channels x points n_read].
 struct Misfit {
   std::vector<Fit> row;
   Matrix entry;
   double total = 0;
 };
-/// `usual`: what the twin expects where nothing is wrong, by which rows are counted.
+/// `usual`: rows expected without mistakes, which give the unit of each row.
 Misfit misfit(const Measured& measured, const Matrix& expected, const Matrix& usual, const WiringCheckOptions& options);
-/// `rows` as the meters of a cabling show them.
+/// `rows` as shown by the meters of a cabling.
 Matrix seen(const Matrix& rows, const Cabling& cabling);
 
 }  // namespace ness::wiring

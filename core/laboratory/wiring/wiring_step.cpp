@@ -8,13 +8,14 @@ namespace ness::wiring {
 namespace {
 
 struct Sample {
-  double asked = 0;   // At::time
-  double time = 0;    // from the step to the reading, as it was had
-  Vector rest;        // what is still to come, [n_read]
+  double asked = 0;   // requested time, At::time
+  double time = 0;    // from the step to the actual reading
+  Vector rest;        // remaining change, [n_read]
 };
 
-// Decay of a remainder: least squares of A exp(-t/tau). Where the noise allows from where a fifth is left, so that faster decays have died away;
-// readings in which nothing is left are part of it, for what stands out of the noise by chance alone would make it slower.
+// Time constant of a decay, by least squares of A exp(-t/tau). If the noise allows, only readings after the
+// change has fallen to a fifth are used, so that faster decays have died out. Later readings below the noise
+// are included: selecting only readings above it would make the result too large.
 std::optional<double> decay(const std::vector<Sample>& samples, Eigen::Index r, double least) {
   double largest = 0;
   for (const Sample& sample : samples) largest = std::max(largest, std::abs(sample.rest[r]));
@@ -43,8 +44,9 @@ std::optional<double> decay(const std::vector<Sample>& samples, Eigen::Index r, 
   return std::exp((low + high) / 2);
 }
 
-// A decay that leaves `rest` at one time and less than can be seen later is no slower than this. At the step itself all of the change
-// is left; a mean over an aperture is at least what is left at its end.
+// Upper bound of the time constant: the remaining change falls from `rest` at one time to below the visible
+// limit at a later one. At the step itself the whole change remains. A mean over an aperture is at least the
+// value at its end.
 double bound(const std::vector<Sample>& samples, Eigen::Index r, double change, double least) {
   const auto gone = std::find_if(samples.begin(), samples.end(), [&](const Sample& sample) { return std::abs(sample.rest[r]) <= least; });
   if (gone == samples.end()) return samples.back().time;
@@ -62,8 +64,8 @@ Rested rest(const Relax& relax, Drive drive, const Vector& from, double far, con
   for (double wait = std::max(options.shortest, row.timing.read - row.timing.start);; wait *= 2) {
     drive.observe = At{wait, options.samples};
     const Vector later = relax(drive).potential;
-    // Over as long as all that went before: what has come part of the way moves visibly.
-    // Without noise the last of an exponential is never gone: a thousandth of the way is.
+    // Each wait is as long as all before together, so an incomplete change is visible. Without noise an
+    // exponential never ends; a thousandth of the whole change counts as the end.
     const double unseen = std::max(1e-6, 1e-3 * (later - from).norm());
     const bool still = ((later - rested.potential).array().abs() <= least.array().max(unseen)).all() && (later - from).norm() >= far;
     rested.potential = later;
@@ -75,7 +77,8 @@ Rested rest(const Relax& relax, Drive drive, const Vector& from, double far, con
 
 Followed follow_step(const Relax& relax, const Drive& before, const Drive& after, double expected, const StepOptions& options) {
   const Vector noise = 4 * options.noise;
-  // There and back, so that both ends are known to have been reached from the other. Where the way there began is not.
+  // Step there and back, so that each end state is known to have been reached from the other. The state
+  // before the first step is not known.
   Drive beginning = before;
   beginning.observe = At{options.known, options.samples};
   relax(beginning);
@@ -109,7 +112,8 @@ Followed follow_step(const Relax& relax, const Drive& before, const Drive& after
     for (Eigen::Index r = 0; r < noise.size(); ++r) left = left || (followed.reading[static_cast<std::size_t>(r)].clear && std::abs(samples.back().rest[r]) > least[r]);
     return left;
   };
-  // Ever later, until nothing is left; then closer in the last stretch, where the slowest decay is alone.
+  // Reads later and later until nothing is left; then with closer spacing in the last part, where only the
+  // slowest decay is left.
   double t = options.shortest;
   while (left_after(t) && t < options.longest) t *= 3;
   followed.end = t;

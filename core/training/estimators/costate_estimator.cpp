@@ -24,7 +24,7 @@ std::size_t law_perturbations(const DeviceInfo& info, const CurrentLawOptions& l
   return law.measured ? 1 + (law.central ? 2 : 1) * trainable_parameters(info).size() : 0;
 }
 
-// An estimator's own perturbations, then the held steps of the law.
+// The perturbations of an estimator, followed by the held steps that measure dI/dtheta.
 class WithLaw final : public PerturbationPlan {
  public:
   WithLaw(std::unique_ptr<const PerturbationPlan> own, const DeviceInfo& info, const Minibatch& batch, const CurrentLawOptions& law)
@@ -190,7 +190,7 @@ Vector Nudging::currents(double sign, double wanted, const Vector& c) const {
   const double strength = beta(wanted, c);
   Vector u = Vector::Zero(size_);
   for (std::size_t k = 0; k < places_.size(); ++k) {
-    // room / pull * pull may exceed room by a rounding.
+    // room / pull * pull may exceed room by rounding.
     u[places_[k]] = std::clamp(sign * strength * c[positions_[k]], ranges_[k].low, ranges_[k].high);
   }
   return u;

@@ -1,4 +1,5 @@
-// Estimators that find a costate from perturbations, and contract it with dI/dtheta from a model or from held steps.
+// Estimators that measure a costate by perturbed relaxations, and contract it with dI/dtheta from a model or
+// from held steps.
 #pragma once
 
 #include <memory>
@@ -18,26 +19,27 @@ class CostateEstimator : public PerturbationEstimator {
                 std::span<const std::vector<Relaxation>> rows) const final;
 
  protected:
-  /// `model` may be null where the law is measured, and `model_needed` false.
+  /// `model` may be null if dI/dtheta is measured and `model_needed` is false.
   CostateEstimator(std::string name, std::shared_ptr<const Model> model, const PerturbationOptions& perturbations, const CurrentLawOptions& law,
                    bool model_needed = false);
 
-  /// What the costate needs of the terminals; that every free potential is read, and what the law needs, is looked at already.
+  /// Needs of the costate measurement only. Reading of every free potential, and the needs of dI/dtheta, are
+  /// checked before.
   virtual std::string unmet_by_costate(const DeviceInfo& info) const = 0;
-  /// Perturbations a sample, those of the law aside.
+  /// Perturbations per sample, without those for dI/dtheta.
   virtual double costate_perturbations(const DeviceInfo& info) const = 0;
   virtual std::unique_ptr<const PerturbationPlan> costate_plan(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const = 0;
-  /// The costate of a sample, [n_free]; not finite: it is left out. `sample` may have perturbations of the law behind its own. What is
-  /// found of the asymmetry goes to `asymmetry`.
+  /// The costate of a sample, [n_free]; a sample whose costate is not finite is left out. The last
+  /// perturbations of `sample` may be those for dI/dtheta. A measured asymmetry is written to `asymmetry`.
   virtual Vector costate(const DeviceInfo& info, const Minibatch& batch, const Sample& sample, const Vector& cotangent, double& asymmetry) const = 0;
 
   const Model* model() const { return model_.get(); }
   std::unique_ptr<const PerturbationPlan> plan(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const final;
-  /// Relaxations of a sample with so many perturbations for the costate.
+  /// Relaxations of a sample with this many perturbations for the costate.
   double cost_with(const DeviceInfo& info, double costate_perturbations) const;
 
-  /// Relaxes the samples of `batch` with the perturbations of the costate alone, labelled probe, and forms their costates; empty where that
-  /// cannot be done.
+  /// Relaxes the samples of `batch` with the perturbations for the costate alone, labelled probe, and
+  /// computes their costates; empty where that fails.
   struct Probed {
     std::vector<std::optional<Vector>> costates;
     std::uint64_t relaxations = 0;
@@ -50,11 +52,12 @@ class CostateEstimator : public PerturbationEstimator {
   CurrentLawOptions law_;
 };
 
-/// Where and how strongly outputs are nudged: -+beta c, frozen at the free state.
+/// The nudge -+beta c at the outputs, with c frozen at the free state.
 class Nudging {
  public:
   explicit Nudging(const DeviceInfo& info);
-  /// beta, made smaller where -+beta c would leave the range of an output: the shift is divided by what was imposed. `c` is dL/dmu [n_free].
+  /// beta, reduced where -+beta c would leave the range of an output. Callers divide the shift by this
+  /// imposed value. `c` is dL/dmu [n_free].
   double beta(double wanted, const Vector& c) const;
   /// Currents [n_nudgeable] of sign x beta x c.
   Vector currents(double sign, double wanted, const Vector& c) const;
@@ -67,9 +70,9 @@ class Nudging {
 };
 /// Empty if every output can be nudged both ways.
 std::string unmet_by_nudging(const DeviceInfo& info);
-/// Empty if this free terminal can be.
+/// Empty if this free terminal can be nudged both ways.
 std::string unmet_by_nudging(const DeviceInfo& info, std::uint32_t terminal);
-/// dL/dmu [n_read] of a sample at a free relaxation: zero but at the outputs.
+/// dL/dmu [n_read] of a sample at a free relaxation; zero except at the outputs.
 Vector cotangent(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::size_t sample, const Relaxation& free);
 
 }  // namespace ness

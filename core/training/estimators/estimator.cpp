@@ -61,7 +61,7 @@ Vector standard_error(const Estimator& estimator, const DeviceInfo& info, const 
       }
     }
     const Gradient other = estimator.form(info, batch, loss, redrawn);
-    // A draw that changes which samples are used is no error of the readings.
+    // A different set of used samples is not an effect of reading errors on the gradient.
     if (other.used != measured.used) continue;
     squares += (other.value - measured.value).cwiseAbs2();
     ++formed;

@@ -48,8 +48,8 @@ class Adjoint final : public Estimator {
     Vector sum;
     if (n > 0) sum.resize(static_cast<Eigen::Index>(size));
     else sum = Vector::Zero(static_cast<Eigen::Index>(size));
-    // One loop for all that is done before the model's: what each costs is little, beginning and ending a loop is not. Cotangents are
-    // divided by the number of samples here, since the gradient is long.
+    // One parallel loop for all that precedes the model: each part is short, but starting and ending a loop
+    // is not. Cotangents are divided by the number of samples here, because the gradient is much longer.
     const auto divisor = static_cast<double>(n);
     for_each_index(n, batch.threads, [&](std::size_t k) {
       const std::size_t i = parts.samples[k], from = k * size / n, to = (k + 1) * size / n;

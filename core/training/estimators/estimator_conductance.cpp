@@ -36,7 +36,7 @@ class ConductanceByVoltage final : public MeasuredJacobian {
       const Range& range = info.terminals[terminals[k]].level;
       const double here = free.potential[static_cast<Eigen::Index>(k)];
       if (!range.contains(here)) return false;
-      // here + (high - here) may exceed high by a rounding.
+      // here + (high - here) may exceed high by rounding.
       drive.holds.push_back({terminals[k], k == node ? std::clamp(here + step, range.low, range.high) : here});
     }
     return true;
@@ -60,7 +60,7 @@ class ConductanceByVoltage final : public MeasuredJacobian {
 
   Vector solved(const DeviceInfo&, const Matrix& response, const Vector& c) const override {
     const Eigen::PartialPivLU<Matrix> lu(response.transpose());
-    // Below machine precision no digit of the solution has a meaning.
+    // Below machine precision no digit of the solution is right.
     if (!(lu.rcond() > std::numeric_limits<double>::epsilon())) return Vector::Constant(c.size(), nan);
     return lu.solve(c);
   }

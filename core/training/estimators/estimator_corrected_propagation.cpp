@@ -15,7 +15,7 @@ namespace {
 
 constexpr char name_of[] = "equilibrium-propagation-corrected";
 
-// What is known of a sample's asymmetry.
+// Asymmetry of a sample's conductance matrix.
 struct Skew {
   Matrix A;               // (G - G^T) / 2, [n x n]
   double asymmetry = 0;   // |A| / |S|
@@ -28,7 +28,8 @@ Skew skew_of(const Matrix& G) {
   return skew;
 }
 
-// Where all free nodes are held while one is stepped, and the conductance that the holding currents show.
+// Perturbations in which all free nodes are held and one is stepped, and the conductance from the holding
+// currents.
 class HeldSteps {
  public:
   HeldSteps(const DeviceInfo& info, double probe) : free_(info.free()), probe_(probe) {
@@ -38,7 +39,7 @@ class HeldSteps {
   void impose(Drive& drive, std::size_t k, const Relaxation& free) const {
     for (std::size_t n = 0; n < free_.size(); ++n) drive.holds.push_back({free_[n], n == k / 2 ? level(free, n, k % 2 == 0 ? -1 : 1) : level(free, n, 0)});
   }
-  // NaN where a current was not read.
+  // Entries are NaN where a current was not read.
   Matrix conductance(const Relaxation& free, const std::vector<const Relaxation*>& held) const {
     const auto size = static_cast<Eigen::Index>(free_.size());
     Matrix G = Matrix::Constant(size, size, std::numeric_limits<double>::quiet_NaN());
@@ -62,8 +63,8 @@ class HeldSteps {
   double probe_;
 };
 
-// The rounds of one phase. Everything is counted in units of beta: w = u / beta, shift / beta; so a phase that would leave a range is made smaller
-// at any round, and goes on with what the last round showed.
+// The feedback rounds of one phase, in units of beta: w = u / beta, shift / beta. A phase that would leave a
+// range can therefore be reduced at any round and continue from the result of the round before.
 class Rounds {
  public:
   struct Round {
@@ -75,8 +76,9 @@ class Rounds {
     for (const std::uint32_t terminal : info.free()) ranges_.push_back(info.terminals[terminal].nudge);
   }
 
-  /// The phase of `sign` after the shifts that `rows` show, from its first round on; the last of the result is to be imposed next. Empty:
-  /// the rounds do not contract. `A` may be null for the first round.
+  /// All rounds of the phase of `sign`, computed from the relaxations `rows` of the rounds so far; the last
+  /// round of the result is to be imposed next. Empty if the rounds do not contract. `A` may be null for the
+  /// first round.
   std::vector<Round> follow(double sign, const Matrix* A, const Relaxation& free, std::span<const Relaxation* const> rows) const {
     std::vector<Round> rounds{scaled(sign * c_)};
     double change = c_.norm();
@@ -98,7 +100,7 @@ class Rounds {
     }
     return {std::move(w), beta};
   }
-  // A change of w that the readings' errors alone would make.
+  // Change of w that could result from the errors of the readings alone.
   static double floor(const Matrix& A, const Relaxation& free, std::span<const Relaxation* const> rows, std::size_t r, const std::vector<Round>& rounds) {
     constexpr double errors = 6;           // standard errors: chance alone exceeds it once in 10^9
     constexpr double rounding = 1e-15;     // of a potential of order 1
@@ -152,7 +154,8 @@ class CorrectedPropagation final : public CostateEstimator {
     for (auto& [sample, kept] : found) kept_[sample] = std::move(kept);
   }
 
-  // beta where it was chosen; then n, and of each sample its index, the step at which it was measured, and A above the diagonal.
+  // State: beta if it was chosen; then n, and for each sample its index, the step at which it was measured,
+  // and A above the diagonal.
   Vector state() const override {
     const Vector beta = beta_.state();
     if (!options_.measured) return beta;
@@ -200,7 +203,7 @@ class CorrectedPropagation final : public CostateEstimator {
 
  private:
   struct Kept {
-    std::uint64_t step = 0;  // at which it was measured
+    std::uint64_t step = 0;  // step of the measurement
     Matrix A;
   };
 
@@ -210,7 +213,8 @@ class CorrectedPropagation final : public CostateEstimator {
     return kept == kept_.end() || batch.step >= kept->second.step + options_.measure_every;
   }
 
-  // A of a sample, from the model at its free state, from the held steps that begin its perturbations, or as it was kept.
+  // A of a sample: from the model at its free state, from the held steps among its perturbations, or from the
+  // last measurement.
   Skew skew(const DeviceInfo& info, const Minibatch& batch, std::size_t i, const Relaxation& free, const std::vector<const Relaxation*>& perturbations) const {
     if (!options_.measured) return skew_of(model()->conductance(batch.free_drive(i), free.potential));
     if (measures(batch, i)) return skew_of(HeldSteps(info, options_.probe).conductance(free, perturbations));
@@ -238,7 +242,7 @@ class CorrectedPropagation final : public CostateEstimator {
       for (std::size_t n = 0; n < free_.size(); ++n) {
         const auto place = std::lower_bound(nudgeable_.begin(), nudgeable_.end(), free_[n]) - nudgeable_.begin();
         const Range& range = info_.terminals[free_[n]].nudge;
-        // room / pull * pull may exceed room by a rounding.
+        // room / pull * pull may exceed room by rounding.
         drive.nudge[place] = std::clamp(all.back().beta * all.back().w[static_cast<Eigen::Index>(n)], range.low, range.high);
       }
       return true;
@@ -288,14 +292,16 @@ class CorrectedPropagation final : public CostateEstimator {
     Vector shift[2];
     double beta[2];
     for (std::size_t phase = 0; phase < 2; ++phase) {
-      // What was imposed followed from the readings as they were; one round is no feedback that would have to contract.
+      // The imposed nudges followed from the readings before drift correction. A single round has no feedback
+      // that must contract.
       const std::size_t followed = rounds > 1 ? rounds : 0;
       const auto imposed = all.follow(phase == 0 ? -1 : 1, &found.A, *sample.free, std::span(sample.perturbations).subspan(first + phase * rounds, followed));
       if (imposed.empty()) return Vector::Constant(c.size(), std::numeric_limits<double>::quiet_NaN());
       beta[phase] = imposed[rounds - 1].beta;
       shift[phase] = sample.potential[first + (phase + 1) * rounds - 1];
     }
-    // The slope at 0 of the parabola through three points; the free state counts only where a range made the phases unequal.
+    // Derivative at 0 of the parabola through three points. The free state matters only if a range made the
+    // phases unequal.
     const double down = beta[0], up = beta[1];
     Vector slope = down / up * shift[1] - up / down * shift[0];
     if (down != up) slope -= (down / up - up / down) * sample.free->potential;

@@ -22,10 +22,10 @@ class CoupledLearning final : public CostateEstimator {
   }
 
  private:
-  // Against c first: one-sided, the loss of the held state is the lower one.
+  // The first phase is against c: in the one-sided form the held state then has the lower loss.
   static double sign(std::size_t k) { return k == 0 ? -1 : 1; }
 
-  // eta, made smaller where a level would leave its range; 0 where an output is at the end of its range or beyond.
+  // eta, reduced where a level would leave its range; 0 if an output is at or beyond the end of its range.
   double eta(const DeviceInfo& info, const Vector& free, const Vector& c) const {
     const std::vector<std::uint32_t> positions = info.output_positions();
     double largest = eta_;
@@ -51,7 +51,7 @@ class CoupledLearning final : public CostateEstimator {
       if (!(eta > 0)) return false;
       for (std::size_t o = 0; o < positions_.size(); ++o) {
         const Range& level = info_.terminals[info_.outputs[o]].level;
-        // room / pull * pull may exceed room by a rounding.
+        // room / pull * pull may exceed room by rounding.
         drive.holds.push_back({info_.outputs[o], std::clamp(so_far.free->potential[positions_[o]] + sign(k) * eta * c[positions_[o]], level.low, level.high)});
       }
       return true;
@@ -80,13 +80,14 @@ class CoupledLearning final : public CostateEstimator {
   }
 
   Vector costate(const DeviceInfo& info, const Minibatch&, const Sample& sample, const Vector& c, double&) const override {
-    // With no error there is nothing to go down.
+    // No error, no gradient.
     if (c.isZero(0)) return Vector::Zero(c.size());
-    // From against c to along it, or to the free state.
+    // Shift from the phase against c to the phase along c, or to the free state.
     const Vector shift = (centred_ ? sample.potential[1] : sample.free->potential) - sample.potential[0];
     const bool known = info.outputs.size() == 1 && info.terminals[info.outputs.front()].reads_current;
     if (!known) return shift / ((centred_ ? 2 : 1) * eta(info, sample.free->potential, c));
-    // A current u at the output shifts by R e u, whoever injects it. Nothing is injected into the free state.
+    // A current u at the output shifts the potentials by R e u, also when the holding source supplies it. In
+    // the free state this current is 0.
     const std::uint32_t output = info.outputs.front();
     const auto current = [&](const Relaxation& row) { return row.current.size() > output ? row.current[output] : nan; };
     const double u = (centred_ ? current(*sample.perturbations[1]) : 0) - current(*sample.perturbations[0]);

@@ -13,7 +13,7 @@ namespace {
 
 using Form = EquilibriumPropagationOptions::Form;
 
-constexpr std::uint64_t sign_seed = 0x7369676e;  // of the random signs: a stream of its own
+constexpr std::uint64_t sign_seed = 0x7369676e;  // random stream of the signs
 
 const char* name_of(Form form) {
   switch (form) {
@@ -50,7 +50,7 @@ class EquilibriumPropagation final : public CostateEstimator {
   void restore(const Vector& state) override { beta_.restore(state, name()); }
 
  private:
-  // One perturbation: how it is nudged, and how its shift enters the costate, in units of 1 / beta.
+  // One perturbation: its nudge, and the weight of its shift in the costate, in units of 1 / beta.
   struct Phase {
     double sign, share, weight;
   };
@@ -87,7 +87,7 @@ class EquilibriumPropagation final : public CostateEstimator {
     bool impose(Drive& drive, std::size_t sample, std::size_t k, const ChainSoFar& so_far) const override {
       const Phase phase = estimator_.phases(batch_, sample)[k];
       const Vector c = cotangent(info_, batch_, loss_, sample, *so_far.free);
-      // Half a nudge is half of what was imposed, not of what was asked for.
+      // Half a nudge is half of the imposed nudge, which may be less than requested.
       drive.nudge = nudging_.currents(phase.sign * phase.share, nudging_.beta(estimator_.wanted(c), c), c);
       return true;
     }
@@ -109,7 +109,7 @@ class EquilibriumPropagation final : public CostateEstimator {
     const double beta = Nudging(info).beta(wanted(c), c);
     const std::vector<Phase> all = phases(batch, sample.index);
     Vector sum = Vector::Zero(c.size());
-    double offset = 0;  // of the free state, where the phases do not cancel it
+    double offset = 0;  // weight of the free state, where the phases do not cancel it
     for (std::size_t k = 0; k < all.size(); ++k) {
       sum += all[k].weight * sample.potential[k];
       offset += all[k].weight;
@@ -118,7 +118,7 @@ class EquilibriumPropagation final : public CostateEstimator {
     return sum / beta;
   }
 
-  // Of a sample with this c, before the ranges of the outputs.
+  // beta for a sample with this c, before the ranges of the outputs are applied.
   double wanted(const Vector& c) const {
     const double pull = c.cwiseAbs().maxCoeff();
     return nudge_ > 0 && pull > 0 ? nudge_ / pull : beta_.value();

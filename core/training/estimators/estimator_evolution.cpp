@@ -15,7 +15,7 @@
 namespace ness {
 namespace {
 
-constexpr std::uint64_t generation_seed = 0x65766f6c;  // of mutations: a stream of its own
+constexpr std::uint64_t generation_seed = 0x65766f6c;  // random stream of the mutations
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
 class Evolution final : public Estimator {
@@ -34,7 +34,7 @@ class Evolution final : public Estimator {
   double cost(const DeviceInfo&) const override { return options_.population; }
 
   std::uint64_t prepare(Device&, const DeviceInfo&, const Minibatch&, const Loss&, std::stop_token) override {
-    parents_.clear();  // of another training
+    parents_.clear();  // may be left from an earlier training
     return 0;
   }
 
@@ -87,7 +87,7 @@ class Evolution final : public Estimator {
     if (!best.empty()) parents_ = std::move(best);
   }
 
-  // The number of parents and their thetas, the best first.
+  // State: the number of parents and their thetas, the best first.
   Vector state() const override {
     if (parents_.empty()) return {};
     const Eigen::Index parameters = parents_.front().size();
@@ -109,7 +109,7 @@ class Evolution final : public Estimator {
   }
 
  private:
-  // Mean losses of the candidates; infinite where a sample gave none.
+  // Mean losses of the candidates; infinite if a sample has no loss.
   std::vector<double> losses_of(const GradientSum& total, std::span<const std::vector<Relaxation>> rows) const {
     std::vector<double> losses(options_.population, 0);
     for (std::size_t i = 0; i < rows.size(); ++i) {
@@ -124,8 +124,9 @@ class Evolution final : public Estimator {
     return losses;
   }
 
-  // A generation: what is imposed now, the other parents (measured anew, since what was read of them is noisy and of other samples), and
-  // children. A function of the state, theta, the seed and the step.
+  // A generation: the present theta, the other parents, and children. Parents are measured again, because
+  // their earlier losses are noisy and belong to other samples. A function of the state, theta, the seed and
+  // the step.
   std::vector<Vector> candidates(const DeviceInfo& info, const Minibatch& batch) const {
     std::vector<Vector> all{batch.theta.values()};
     for (const Vector& parent : parents_) {
@@ -151,7 +152,7 @@ class Evolution final : public Estimator {
       const double drawn = random.normal();
       made[p] = from;
       if (!std::isfinite(from)) continue;
-      // A mutation of less than a step of the source would be none.
+      // A mutation smaller than the resolution of the source would have no effect.
       const double least = parameter.scale == Scale::log ? std::log1p(parameter.resolution / from) : parameter.resolution;
       const double by = std::max(options_.sigma, least) * drawn;
       made[p] = std::clamp(parameter.scale == Scale::log ? from * std::exp(by) : from + by, parameter.range.low, parameter.range.high);

@@ -29,7 +29,7 @@ class NodeProbing final : public MeasuredJacobian {
   Probe probe_of(const DeviceInfo& info, const Relaxation&, std::size_t node, double size) const override {
     const Range& range = info.terminals[info.free()[node]].nudge;
     const double up = range.high, down = -range.low, wide = std::max(up, down), narrow = std::min(up, down), sign = up >= down ? 1 : -1;
-    // Of a range without 0, what lies between is no current that can be injected.
+    // If the range does not contain 0, currents between 0 and the range cannot be injected.
     const double least = std::max(0.0, sign > 0 ? range.low : -range.high);
     if (!central()) {
       const double side = up >= size ? 1 : down >= size ? -1 : sign;
@@ -40,7 +40,7 @@ class NodeProbing final : public MeasuredJacobian {
     return {sign * first, sign * std::min(2 * first, wide), Probe::Kind::parabola};
   }
 
-  // Every free node can be nudged: their places in Drive::nudge are those among the free nodes.
+  // Every free node can be nudged, so its index in Drive::nudge is its index among the free nodes.
   bool impose_step(Drive& drive, const DeviceInfo& info, const Relaxation&, std::size_t node, double step) const override {
     drive.nudge = Vector::Zero(static_cast<Eigen::Index>(info.free().size()));
     drive.nudge[static_cast<Eigen::Index>(node)] = step;

@@ -1,4 +1,5 @@
-// The functions that list each estimator's keys: the rows of the table in estimator_table.cpp. Each stands in its estimator's file.
+// The functions that list each estimator's keys; estimator_table.cpp refers to them. Each is defined in its
+// estimator's file.
 #pragma once
 
 #include "ness/training/estimator_table.hpp"
@@ -16,11 +17,12 @@ EstimatorMaker read_spsa(Keys& keys);
 EstimatorMaker read_walsh(Keys& keys);
 EstimatorMaker read_evolution(Keys& keys);
 
-/// Keys that several estimators share, listed by those that use them.
+/// Keys shared by several estimators; each of these estimators lists them.
 void read_perturbations(Keys& keys, PerturbationOptions& options);
 void read_current_law(Keys& keys, CurrentLawOptions& options);
 
-/// The keys of both measured Jacobians, whose options have the same names. Tracked: measured now and then unless a key says otherwise.
+/// Keys of both estimators with a measured Jacobian, whose options have the same names. `tracked`: by
+/// default, the Jacobian is measured only at intervals.
 template <typename Options>
 Options read_measured_jacobian(Keys& keys, bool tracked, std::string_view probe_unit) {
   Options options;

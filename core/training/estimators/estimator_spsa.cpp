@@ -16,14 +16,14 @@ namespace ness {
 namespace {
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
-constexpr std::uint64_t direction_seed = 0x73707361;  // of the directions: a stream of its own
+constexpr std::uint64_t direction_seed = 0x73707361;  // random stream of the directions
 
 // The sign of a parameter in direction number `ordinal`.
 double sign_of(std::uint64_t seed, std::uint64_t ordinal, std::uint32_t parameter) {
   return uniform_at(seed ^ direction_seed, ordinal, parameter) < 0.5 ? -1 : 1;
 }
 
-// theta one way along a direction (+1) or the other (-1).
+// theta stepped along a direction (way = +1) or against it (-1).
 Parameters along(const Parameters& theta, const std::vector<Swing>& all, std::uint64_t seed, std::uint64_t ordinal, double way) {
   std::vector<std::pair<std::uint32_t, double>> changes;
   changes.reserve(all.size());
@@ -31,7 +31,7 @@ Parameters along(const Parameters& theta, const std::vector<Swing>& all, std::ui
   return with_all(theta, std::move(changes));
 }
 
-// The mean loss of a minibatch at one theta and another, over the samples that settle at all of them.
+// Mean losses of a minibatch at several thetas, over the samples that settle at all of them.
 class LossProbe {
  public:
   LossProbe(Device& device, const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::stop_token stop)
@@ -66,7 +66,7 @@ class LossProbe {
     }
     return sum / used;
   }
-  // Its standard deviation, as far as the readings' own errors say.
+  // Its standard deviation, according to the errors of the readings.
   double error(std::size_t k) const {
     double sum = 0, used = 0;
     for (std::size_t i = 0; i < settled_.size(); ++i) {
@@ -174,7 +174,7 @@ class Spsa final : public PerturbationEstimator {
     previous_ = Previous{gradient.loss, batch.theta.values()};
   }
 
-  // c and the scatter of the loss; then, with a step to fall back on, its loss and parameters.
+  // State: c and the scatter of the loss; with blocking also the loss and parameters to return to.
   Vector state() const override {
     if (c_ == 0) return {};
     Vector all(2 + (previous_ ? 1 + previous_->theta.size() : 0));
@@ -186,7 +186,7 @@ class Spsa final : public PerturbationEstimator {
     if (state.size() == 1 || state.size() == 3 || (state.size() > 0 && !(state[0] > 0 && std::isfinite(state[0])))) {
       throw std::invalid_argument("spsa: " + std::to_string(state.size()) + " numbers that are no state of it were recorded");
     }
-    // A c that was given is not a matter of state.
+    // A given c does not depend on the state.
     c_ = state.size() == 0 || options_.c > 0 ? options_.c : state[0];
     scatter_ = state.size() == 0 ? nan : state[1];
     previous_.reset();
@@ -195,7 +195,7 @@ class Spsa final : public PerturbationEstimator {
 
  private:
   static constexpr std::size_t repeats = 4, trial_directions = 4;
-  static constexpr std::uint64_t most_directions = 1u << 20;  // a step, with its repeats
+  static constexpr std::uint64_t most_directions = 1u << 20;  // per step, including repeats
   static constexpr std::uint64_t calibration_ordinal = std::uint64_t{1} << 63;
 
   struct Previous {
@@ -204,10 +204,10 @@ class Spsa final : public PerturbationEstimator {
   };
 
   bool starts_afresh() const override { return true; }
-  // Drift is seen by the free state alone.
+  // The free relaxation is needed only to observe drift or for blocking.
   bool relaxes_freely() const override { return options_.blocking || options_.perturbations.cancel_drift || options_.perturbations.references.value_or(0) > 0; }
 
-  // Losses of different samples say nothing about a step.
+  // Losses of different samples cannot show whether a step was good.
   void check_blocking(const Minibatch& batch) const {
     if (!options_.blocking) return;
     if (batch.samples.size() != batch.data->size()) {
@@ -242,9 +242,10 @@ class Spsa final : public PerturbationEstimator {
         slopes[size][static_cast<Eigen::Index>(d)] = (probe.mean(up) - probe.mean(up + 1)) / (2 * trial * static_cast<double>(1 + size));
       }
     }
-    // (L+ - L-) / 2 at size 1, in each direction.
+    // Noise of (L+ - L-) / 2 at size 1, in each direction.
     const double noise = scatter_ / std::sqrt(2.0) * std::sqrt(static_cast<double>(trial_directions));
-    // Spall's rule is a lower bound: c of about the scatter. Below 1e-4 the bounds of settling are larger than what is gained.
+    // Spall's rule, c about equal to the scatter, is the lower bound. Below 1e-4 the settling bounds exceed
+    // the gain.
     return best_perturbation_size(slopes[0], slopes[1], trial, noise, 2, std::clamp(scatter_, std::min(1e-4, most), most), most);
   }
 
@@ -257,7 +258,7 @@ class Spsa final : public PerturbationEstimator {
     return swings("spsa", info, batch.theta.values(), c_ / std::pow(static_cast<double>(batch.step) + 1, options_.gamma));
   }
 
-  // The gradients that each direction shows, times the samples used.
+  // The gradient from each direction, times the number of samples used.
   std::vector<Vector> directional(const DeviceInfo& info, const Minibatch& batch, const std::vector<const Sample*>& used, const Vector& differences) const {
     const std::vector<Swing> all = swings_of(info, batch);
     std::vector<Vector> each(options_.directions, Vector::Zero(static_cast<Eigen::Index>(info.parameters.size())));
@@ -269,7 +270,7 @@ class Spsa final : public PerturbationEstimator {
           step += swing.achieved(*sample->perturbations[2 * d], sign > 0 ? swing.up : swing.down) - swing.achieved(*sample->perturbations[2 * d + 1], sign > 0 ? swing.down : swing.up);
         }
         step /= static_cast<double>(used.size());
-        // A source that did not move, or the other way: the step that was asked for is all that is known.
+        // The source did not move, or moved the other way: use the requested step.
         if (!(step * sign > 0)) step = sign * (swing.coordinate(swing.up) - swing.coordinate(swing.down));
         each[d][swing.parameter] = swing.slope(differences[static_cast<Eigen::Index>(d)] / step);
       }
@@ -308,7 +309,7 @@ class Spsa final : public PerturbationEstimator {
 
   SpsaOptions options_;
   std::uint64_t seed_;
-  double c_;               // 0: not yet calibrated
+  double c_;               // 0: not calibrated yet
   double scatter_ = nan;   // standard deviation of the loss of a minibatch
   std::optional<Previous> previous_;
 };

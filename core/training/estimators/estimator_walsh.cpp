@@ -14,19 +14,21 @@
 namespace ness {
 namespace {
 
-// Half a code period: codes come in pairs, a code and its negative. Parameter q has row half + q of the Hadamard matrix of order
-// 2 half: all are odd under the exchange of the halves, so that the product of two of them is even and is nobody's code: what is of the
-// second order in the steps is seen by none. Products of three are odd again, and alias: the error is of the order of step^2.
+// Half a code period: codes come in pairs, a code and its negative. Parameter q has row half + q of the
+// Hadamard matrix of order 2 half. All these rows are odd under exchange of the halves, so the product of two
+// of them is even and not the code of any parameter: effects of second order in the steps cancel. Products of
+// three are odd again and alias, so the error is of the order of step^2.
 std::size_t half_period(std::size_t parameters) { return std::bit_ceil(std::max<std::size_t>(parameters, 1)); }
 
-// Perturbation k of the period belongs to pair k / 2. Which of a pair comes first follows the Thue-Morse sequence: a drift that is linear over
-// the period then looks like the row of all ones, which is in use only where parameters fill the period.
+// Perturbation k of the period belongs to pair k / 2. The order within the pairs follows the Thue-Morse
+// sequence: a drift linear over the period then looks like the row of all ones, which is used only if the
+// parameters fill the period.
 bool negative(std::size_t k) { return (k % 2 + static_cast<std::size_t>(std::popcount(k / 2))) % 2 == 1; }
 
-// Code of parameter q in perturbation k: up or down.
+// Code of parameter q in perturbation k: true for up.
 bool up(std::size_t q, std::size_t k) { return (std::popcount(q & (k / 2)) % 2 == 1) == negative(k); }
 
-// Sums of x under all rows of the Hadamard matrix of its size, in natural order: the fast transform.
+// Fast Walsh-Hadamard transform in natural order.
 void transform(Vector& x) {
   for (Eigen::Index width = 1; width < x.size(); width *= 2) {
     for (Eigen::Index block = 0; block < x.size(); block += 2 * width) {
@@ -93,7 +95,8 @@ class Walsh final : public PerturbationEstimator {
 
   std::vector<Swing> swings_of(const DeviceInfo& info, const Minibatch& batch) const { return swings("walsh", info, batch.theta.values(), options_.step); }
 
-  // The parameter's own coordinate under its code, a sample: the steps achieved where it was read back.
+  // Correlation of the parameter's coordinate with its code, per sample; with readback, the steps achieved
+  // are used.
   static double correlated(const Swing& swing, std::size_t q, const std::vector<const Sample*>& used, std::size_t half) {
     const double asked = static_cast<double>(half) * (swing.coordinate(swing.up) - swing.coordinate(swing.down));
     bool read = false;
@@ -109,7 +112,7 @@ class Walsh final : public PerturbationEstimator {
         sum += is_up ? w : -w;
       }
     }
-    // A source that did not move: the step that was asked for is all that is known.
+    // The source did not move: use the requested step.
     return sum > 0 ? sum / static_cast<double>(used.size()) : asked;
   }
 
@@ -118,7 +121,7 @@ class Walsh final : public PerturbationEstimator {
     CodePlan(Parameters theta, std::vector<Swing> all, std::size_t half) : theta_(std::move(theta)), all_(std::move(all)), half_(half) {}
     std::size_t perturbations(std::size_t) const override { return 2 * half_; }
     bool impose(Drive& drive, std::size_t, std::size_t k, const ChainSoFar&) const override {
-      // Side by side, all samples ask for the same perturbation one after another.
+      // In parallel chains, all samples request the same perturbation one after another.
       if (last_ != k) {
         std::vector<std::pair<std::uint32_t, double>> changes;
         changes.reserve(all_.size());

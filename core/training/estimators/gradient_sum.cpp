@@ -73,7 +73,7 @@ void GradientSum::use(double loss, double correct) {
 }
 
 Gradient GradientSum::finish(Vector sum, double divided_by) {
-  // With no sample used: 0 / 0, which is what is known of the gradient then.
+  // No sample used: the gradient is 0 / 0, NaN.
   const auto used = static_cast<double>(gradient_.used);
   gradient_.value = std::move(sum);
   if (gradient_.used == 0) {

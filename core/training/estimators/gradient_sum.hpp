@@ -21,24 +21,26 @@ class GradientSum {
   double loss_at(std::size_t i, std::size_t position) const { return loss_at(i, position, nullptr); }
   /// Loss of sample i at potentials [n_read].
   double loss_of(std::size_t i, const Vector& potential) const;
-  /// dL/dmu of sample i at its free relaxation, [n_free]. Only where every free potential is read.
+  /// dL/dmu of sample i at its free relaxation, [n_free]. Every free potential must be read.
   Vector cotangent(std::size_t i) const;
   /// The same, and the loss there.
   Vector cotangent(std::size_t i, double& loss) const;
 
-  /// Whether sample i is right at potentials [n_read], classifying losses.
+  /// For a classification loss: true if sample i is classified correctly at potentials [n_read].
   bool correct(std::size_t i, const Vector& potential) const;
 
   /// Counts sample i, with its loss.
   void use(std::size_t i);
-  /// Counts a sample with this loss and fraction correct, computed already or not those of its first relaxation.
+  /// Counts a sample with a loss and fraction correct that are known already, or do not belong to its first
+  /// relaxation.
   void use(double loss, double correct);
   void leave_out() { ++gradient_.left_out; }
   /// Counts attempts that ended on another branch.
   void lose(std::uint64_t attempts) { gradient_.lost += attempts; }
-  /// The asymmetry measured at one sample.
+  /// Adds the asymmetry measured at one sample.
   void asymmetry(double found);
-  /// The mean gradient: `sum`, which has been divided by `divided_by` already, over the samples used; NaN where there are none.
+  /// The mean gradient over the samples used: `sum`, already divided by `divided_by`; NaN if no sample was
+  /// used.
   Gradient finish(Vector sum, double divided_by = 1);
 
  private:
@@ -52,24 +54,26 @@ class GradientSum {
   std::uint64_t asymmetries_ = 0;
 };
 
-/// Costates, each with its sample, drive and state.
+/// Costates, each with its sample, free drive and free state.
 struct Contraction {
   std::vector<std::size_t> samples;
-  std::vector<Drive> drives;  ///< the free ones
+  std::vector<Drive> drives;  ///< free drives
   std::vector<Vector> potentials;
   std::vector<Vector> costates;
 
-  /// Adds sample i at its free state; its costate is to be set.
+  /// Adds sample i at its free state; the caller sets its costate.
   void add(const Minibatch& batch, std::size_t i, const Relaxation& free);
 };
-/// Contracts the costates with the model's dI/dtheta at the free states; samples whose costate is not finite are left out.
+/// Contracts the costates with the model's dI/dtheta at the free states. Samples without a finite costate are
+/// left out.
 Gradient contracted(const Model& model, GradientSum total, Contraction parts, std::size_t parameters);
 
-/// The mean of passes over one minibatch, weighted by the samples used. Its error is what the readings say, or what the passes scatter by,
-/// whichever is larger: the latter sees what no reading knows of itself (write noise, directions drawn at random).
+/// The mean of passes over one minibatch, weighted by the samples used. Its standard error is the larger of
+/// two: that from the readings, and the scatter between passes, which includes effects unknown to the
+/// readings (write noise, random directions).
 Gradient mean_of(std::span<const Gradient> passes);
 
-/// Empty if the potentials that a model needs can be read and the model is of this device's size.
+/// Empty if all potentials that a model needs can be read, and the model has the size of this device.
 std::string unmet_by_model(const DeviceInfo& info, const Model& model);
 /// Empty if every output and every free potential is read.
 std::string unmet_by_readings(const DeviceInfo& info);

@@ -16,11 +16,11 @@ namespace {
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
-// What is measured of a sample between measurements is learned from only where it stands out from noise.
+// Shifts between measurements update a Jacobian only if they exceed the noise by this factor.
 constexpr double shift_errors = 6;  // standard errors
 
-// Row of a sample's perturbation for the `which`-th input (0 or 1) of the node at `place`. From node to node the two change places: what grows
-// linearly in time enters neighbouring columns with opposite signs.
+// Index of a sample's perturbation for the `which`-th input (0 or 1) of the node at `place`. The order of the
+// two alternates from node to node, so that a linear drift enters neighbouring columns with opposite signs.
 std::size_t perturbation_at(bool base, std::size_t each, std::size_t place, std::size_t which) {
   return (base ? 1 : 0) + each * place + (each == 2 ? which ^ (place & 1) : 0);
 }
@@ -92,7 +92,7 @@ MeasuredJacobian::Layout MeasuredJacobian::layout(const DeviceInfo& info, std::u
 class MeasuredJacobian::ProbePlan final : public PerturbationPlan {
  public:
   ProbePlan(const MeasuredJacobian& estimator, const DeviceInfo& info, const Minibatch& batch) : estimator_(estimator), info_(info) {
-    estimator.probe_size(0);  // chosen, or it says so before anything is imposed
+    estimator.probe_size(0);  // must be chosen; throws before anything is imposed
     for (const std::uint64_t sample : batch.samples) layouts_.push_back(estimator.layout(info, sample));
   }
   std::size_t perturbations(std::size_t sample) const override { return static_cast<std::size_t>(estimator_.perturbations_of(layouts_[sample].nodes.size())); }
@@ -125,9 +125,10 @@ std::unique_ptr<const PerturbationPlan> MeasuredJacobian::costate_plan(const Dev
   return std::make_unique<ProbePlan>(*this, info, batch);
 }
 
-// ---- what they show ----------------------------------------------------------------------------------------------------
+// ---- results of the perturbations ----------------------------------------------------------------------
 
-// The column of the node at `place` of the layout, of any answer `of` a relaxation and its readings.
+// The Jacobian column of the node at `place` of the layout; `of` computes the answer from a relaxation and
+// its readings.
 template <typename Answer>
 Vector MeasuredJacobian::slope(const DeviceInfo& info, const Sample& sample, std::size_t place, std::size_t node, double size, const Answer& of,
                                double* weight) const {
@@ -169,7 +170,8 @@ MeasuredJacobian::Visit MeasuredJacobian::visit(const DeviceInfo& info, const Mi
   ++known.age;
   const Vector errors = std::sqrt(2.0) * reading_errors(*sample.free), shift = sample.free->potential - known.potential;
   if (model() != nullptr && known.currents.size() == n && shift.norm() > shift_errors * errors.norm()) {
-    // What the parameters did to the currents at the old state is what an injection of the opposite would have done.
+    // A change of the parameters changed the currents at the old state; injecting the opposite current would
+    // have had the same effect.
     const Vector equivalent = known.currents - model()->currents(batch.free_drive(sample.index), known.potential);
     const Shift found = shift_of(info, known.response, shift, equivalent, errors);
     if (found.input.allFinite() && found.answer.allFinite()) {
@@ -230,7 +232,8 @@ void MeasuredJacobian::restore(const Vector& state) {
 
 // ---- the size of the probe ---------------------------------------------------------------------------------------------
 
-// Measures a few samples in full with probes of one size and another, and weighs noise against curvature.
+// Chooses the probe: measures a few samples in full with probes of two sizes, and balances noise against
+// curvature.
 class MeasuredJacobian::ProbeChoice {
  public:
   ProbeChoice(const MeasuredJacobian& estimator, Device& device, const DeviceInfo& info, const Minibatch& batch, std::stop_token stop)
@@ -250,14 +253,15 @@ class MeasuredJacobian::ProbeChoice {
         chosen = h /= 4;
         continue;
       }
-      // A step that moves potentials by more than 1 kT is no small one, whatever it shows.
+      // A step that moves potentials by more than 1 kT is too large in any case.
       const double most = 1 / reach_;
       if (2 * h > 2 * most) {
         chosen = h = most / 4;
         continue;
       }
       chosen = best_perturbation_size(at_h, at_2h, h, noise, order, least, most);
-      const double scatter = noise * std::sqrt(1.25) / h;  // of the difference, by noise alone
+      // Expected norm of the difference from noise alone.
+      const double scatter = noise * std::sqrt(1.25) / h;
       const bool curvature_seen = (at_2h - at_h).norm() > 2 * scatter;
       if ((curvature_seen && chosen <= 2 * h) || 4 * h > most) break;
       h *= 2;
@@ -292,7 +296,7 @@ class MeasuredJacobian::ProbeChoice {
     return drive;
   }
 
-  // The norm of the errors of all slopes at size 1.
+  // The norm of the errors of all Jacobian entries at probe size 1.
   double noise_at_1() {
     constexpr std::size_t again = 4;
     double squares = 0;
@@ -326,7 +330,7 @@ class MeasuredJacobian::ProbeChoice {
     return unit.weights().norm() * std::sqrt(squares);
   }
 
-  // The response of each sample, one after another; empty where one could not be measured at any.
+  // The measured responses of the samples, concatenated; empty if any measurement failed.
   Vector slopes(double size) {
     Vector all(0);
     std::vector<std::size_t> nodes(info_.free().size());
@@ -365,7 +369,7 @@ class MeasuredJacobian::ProbeChoice {
   std::stop_token stop_;
   bool restores_;
   std::size_t samples_;
-  double reach_ = 0;  // the largest shift of a potential per unit of step
+  double reach_ = 0;  // largest shift of a potential per unit step
 };
 
 std::uint64_t MeasuredJacobian::prepare(Device& device, const DeviceInfo& info, const Minibatch& batch, const Loss&, std::stop_token stop) {

@@ -1,5 +1,5 @@
-// Estimators that measure a Jacobian column by column, one node stepped at a time: the layout of their perturbations, the size of the step,
-// and what is tracked between measurements.
+// Estimators that measure a Jacobian column by column, by steps of one node at a time: order of the
+// perturbations, size of the step, and tracking between measurements.
 #pragma once
 
 #include <cstdint>
@@ -12,19 +12,19 @@
 
 namespace ness {
 
-/// The inputs at which a column is measured, as steps of one node.
+/// The steps of one node from which its column is measured.
 struct Probe {
   double first = 0, second = 0;
   enum class Kind : std::uint8_t {
-    one_sided,  ///< the first alone, against the answer without a step: error of the order of the step
-    pair,       ///< the two against each other: of its square where they are opposite
-    parabola,   ///< both on one side, through the answer without a step: of its square
+    one_sided,  ///< `first` against the answer without a step: the error is of the order of the step
+    pair,       ///< the two steps against each other: of second order if they are opposite
+    parabola,   ///< both on one side, with the answer without a step: of second order
   } kind = Kind::pair;
 
-  /// The slope is base y(0) + first y(first) + second y(second).
+  /// The derivative is base y(0) + first y(first) + second y(second).
   struct Weights {
     double base = 0, first = 0, second = 0;
-    double norm() const;  ///< error of the slope of answers whose error is 1
+    double norm() const;  ///< error of the derivative if each answer has error 1
   };
   Weights weights() const;
 };
@@ -42,57 +42,59 @@ class MeasuredJacobian : public CostateEstimator {
   double cost(const DeviceInfo& info) const final;
   std::uint64_t prepare(Device& device, const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::stop_token stop) final;
   void remember(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::span<const std::vector<Relaxation>> rows) final;
-  /// The probe, where it was chosen, and the Jacobians remembered, where they are tracked.
+  /// The probe if it was chosen, and the stored Jacobians if they are tracked.
   Vector state() const final;
   void restore(const Vector& state) final;
 
  protected:
-  /// Throws std::invalid_argument, beginning with `name`, for options that make no sense.
+  /// Throws std::invalid_argument, beginning with `name`, for invalid options.
   MeasuredJacobian(const std::string& name, std::shared_ptr<const Model> model, const MeasuredJacobianOptions& options, const PerturbationOptions& perturbations,
                    const CurrentLawOptions& law);
   bool central() const { return options_.central; }
 
-  /// How node `node` is stepped by about `size` at this free state.
+  /// The steps of `node`, of about `size`, at this free state.
   virtual Probe probe_of(const DeviceInfo& info, const Relaxation& free, std::size_t node, double size) const = 0;
-  /// Steps the node; by 0: nothing is stepped. False: that cannot be imposed.
+  /// Imposes the step; 0 means no step. False if it cannot be imposed.
   virtual bool impose_step(Drive& drive, const DeviceInfo& info, const Relaxation& free, std::size_t node, double step) const = 0;
-  /// Perturbations begin with one in which nothing is stepped; else the free relaxation stands for it.
+  /// True: the first perturbation has no step. False: the free relaxation is used for that.
   virtual bool has_base() const = 0;
-  /// What a relaxation answers, [n_answers]; `potential` are its readings, drift subtracted where that is asked for.
+  /// The answer of a relaxation, [n_answers]; `potential` are its readings, with the drift subtracted if that
+  /// is enabled.
   virtual Vector answer(const DeviceInfo& info, const Relaxation& row, const Vector& potential) const = 0;
   /// The standard errors of an answer, [n_answers]; empty where the device does not know them.
   virtual Vector answer_error(const DeviceInfo& info, const Relaxation& row) const = 0;
   virtual std::size_t answers(const DeviceInfo& info) const = 0;
-  /// R^T c from the response, [n_free]; NaN where there is none.
+  /// R^T c from the response, [n_free]; NaN if it cannot be computed.
   virtual Vector solved(const DeviceInfo& info, const Matrix& response, const Vector& c) const = 0;
   /// |G - G^T| / |G + G^T| of a sample that was measured in full.
   virtual double asymmetry_of(const DeviceInfo& info, const Sample& sample, const Matrix& response) const = 0;
-  /// The free state has shifted as if `equivalent` currents had been injected: what was put in, what came out, and the standard error of
-  /// the difference from what `response` makes of it. `errors`: of the shift, [n_free].
+  /// The free state has shifted as if the currents `equivalent` had been injected. Returns the input, the
+  /// answer, and the standard error of the answer minus the prediction of `response`. `errors`: of the shift,
+  /// [n_free].
   struct Shift {
     Vector input, answer;
     double error = 0;
   };
   virtual Shift shift_of(const DeviceInfo& info, const Matrix& response, const Vector& shift, const Vector& equivalent, const Vector& errors) const = 0;
 
-  /// All potentials that a sample's full measurement shows, per unit of each node's step: [n_read x n_free].
+  /// All potential shifts of a full measurement, per unit of each node's step: [n_read x n_free].
   Matrix all_potentials(const DeviceInfo& info, const Sample& sample) const;
 
  private:
   class ProbePlan;
   class ProbeChoice;
-  // What a visit of a sample measures.
+  // Nodes measured when a sample is visited.
   struct Layout {
     bool full = true;
     std::vector<std::size_t> nodes;
   };
-  // A visit's outcome.
+  // Result of a visit.
   struct Visit {
     KnownJacobian known;
     bool full = true;
-    bool moved = true;  // the free state is that of `known` from now on
+    bool moved = true;  // store the new free state in `known`
   };
-  // A quarter after each attempt at the sample that lost its branch.
+  // Divided by four after each attempt at the sample that lost its branch.
   double probe_size(std::uint64_t lost) const;
   std::size_t each() const { return options_.central ? 2 : 1; }
   bool tracks() const { return options_.measure_every > 0; }
@@ -109,11 +111,11 @@ class MeasuredJacobian : public CostateEstimator {
   Vector costate(const DeviceInfo& info, const Minibatch& batch, const Sample& sample, const Vector& c, double& asymmetry) const final;
 
   MeasuredJacobianOptions options_;
-  double chosen_ = 0;  // probe; 0: not yet
+  double chosen_ = 0;  // chosen probe; 0: not chosen yet
   TrackedJacobians tracked_;
 };
 
-/// The standard error of each potential reading, and how far it may yet be from settled: [n_read].
+/// For each potential reading, [n_read], the standard error plus the distance it may still be from settled.
 Vector reading_errors(const Relaxation& row);
 
 }  // namespace ness

@@ -11,12 +11,12 @@
 namespace ness {
 namespace {
 
-constexpr double fallback = 1e-3;  // where nothing can be seen
+constexpr double fallback = 1e-3;  // if nothing can be measured
 
-// What the free states of a few samples show.
+// Observations at the free states of a few samples.
 struct FreeStates {
   double largest = 0;           // |dL/dmu| at any output
-  std::vector<double> squares;  // of the errors of each sample's readings, summed
+  std::vector<double> squares;  // sum of squared reading errors of each sample
   std::uint64_t relaxations = 0;
 };
 
@@ -91,7 +91,7 @@ NudgeSize best_nudge(Device& device, const DeviceInfo& info, const Minibatch& ba
   const FreeStates seen = look(device, info, few, loss, stop);
   NudgeSize chosen{fallback, seen.relaxations};
   if (!(seen.largest > 0)) return chosen;
-  double room = 0.8;  // units of current: a quarter is 0.2
+  double room = 0.8;  // units of current; the nudge at h is a quarter, 0.2
   for (const std::uint32_t output : info.outputs) {
     const Range& range = info.terminals[output].nudge;
     room = std::min({room, -range.low, range.high});

@@ -1,4 +1,4 @@
-// How strongly to nudge: chosen before training, from the noise of the readings and the curvature of the shift.
+// Choice of the nudge before training, from the noise of the readings and the curvature of the shift.
 #pragma once
 
 #include <cstdint>
@@ -12,16 +12,16 @@
 
 namespace ness {
 
-/// beta as it was given, or as it was chosen: 0 stands for what prepare is to choose, and the choice is kept.
+/// beta: given, or chosen by prepare (given as 0) and kept.
 class NudgeStrength {
  public:
-  /// Throws std::invalid_argument, beginning with `who`, for what is no strength.
+  /// Throws std::invalid_argument, beginning with `who`, for an invalid beta.
   NudgeStrength(double given, const std::string& who);
   bool automatic() const { return automatic_; }
-  /// Throws std::logic_error where it was not chosen.
+  /// Throws std::logic_error if it has not been chosen yet.
   double value() const;
   void choose(double beta) { value_ = beta; }
-  /// One number where it was chosen, none else.
+  /// One number if beta was chosen; empty if it was given.
   Vector state() const;
   void restore(const Vector& state, std::string_view who);
 
@@ -30,10 +30,11 @@ class NudgeStrength {
   double value_;
 };
 
-/// How the error of a costate found with nudges -+beta c depends on beta.
+/// How the error of a costate measured with nudges -+beta c depends on beta.
 struct NudgeError {
-  int order = 2;     ///< of the bias in beta
-  double noise = 1;  ///< standard error of an entry of the costate at beta = 1, of readings whose error is 1
+  int order = 2;     ///< order of the bias in beta
+  /// Standard error of an entry of the costate at beta = 1, if each reading has standard error 1.
+  double noise = 1;
 };
 
 struct NudgeSize {
@@ -41,13 +42,15 @@ struct NudgeSize {
   std::uint64_t relaxations = 0;
 };
 
-/// The beta at which the error of the costates is least, from at most four samples of `batch`.
+/// The beta with the smallest error of the costates, from at most four samples of `batch`.
 ///
-/// `measure(few, beta)` measures the costates of a minibatch, empty where one could not be had, and adds what it relaxed to its last
-/// argument. They are measured at h and 2 h, where the largest nudge is 0.2 and 0.4 units of current, or a quarter and half of the
-/// narrowest nudge range if that is less; where no sample can be had at both, at a quarter of that, and so on. The noise is
-/// Relaxation::sigma of the free states; the scatter of four of them where the device does not know it; the bound on what was left to
-/// settle where it is deterministic. beta stays <= 2 h, where the curvature was seen; it is 1e-3 where nothing could be seen.
+/// `measure(few, beta)` measures the costates of a minibatch, empty where that failed, and adds its
+/// relaxations to its last argument. They are measured at h and 2 h, where the largest nudge is 0.2 and 0.4
+/// units of current, or a quarter and half of the narrowest nudge range if that is less. If no sample can be
+/// measured at both, h is divided by four, and so on. The noise is Relaxation::sigma of the free states; or
+/// the scatter of four of them if the device does not know it; or the bound on the remaining settling if the
+/// device is deterministic. beta is at most 2 h, up to which the curvature was measured; it is 1e-3 if
+/// nothing could be measured.
 NudgeSize best_nudge(Device& device, const DeviceInfo& info, const Minibatch& batch, const Loss& loss, const NudgeError& error,
                      const std::function<std::vector<std::optional<Vector>>(const Minibatch& few, double beta, std::uint64_t& relaxations)>& measure,
                      std::stop_token stop);

@@ -22,7 +22,7 @@ ParameterStep achieved(const ParameterStep& step, const Relaxation& here, const 
     return known ? row.theta_readback[step.parameter] : setpoint;
   };
   const ParameterStep done{step.parameter, readback(here, step.here), readback(first, step.first), readback(second, step.second), step.central};
-  // A source that did not move: the step that was asked for is all that is known.
+  // The source did not move: use the requested step.
   return done.first == done.here || (step.central && (done.second == done.here || done.second == done.first)) ? step : done;
 }
 

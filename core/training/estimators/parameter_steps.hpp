@@ -1,4 +1,4 @@
-// Steps of a parameter: to where, how far as achieved, and the slope they show.
+// Steps of one parameter: the values, the steps achieved, and the derivative that they show.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 
 namespace ness {
 
-/// The values at which one parameter is probed. One for forward differences, two for central ones.
+/// The values at which one parameter is probed: one for forward differences, two for central differences.
 struct ParameterStep {
   std::uint32_t parameter = 0;
   double here = 0;
@@ -21,12 +21,13 @@ struct ParameterStep {
   double slope(double free, double at_first, double at_second) const;
 };
 
-/// A step of `size` (absolute on a linear scale, relative on a logarithmic one), never below ten steps of the source's resolution; to the
-/// other side where it would leave the range. One-sided ones of central differences are at h and 2 h: the error stays of the order of h^2.
-/// Throws std::invalid_argument, beginning with `who`, where there is no room.
+/// A step of `size` (absolute on a linear scale, relative on a logarithmic one), but at least ten steps of
+/// the source's resolution; in the other direction if it would leave the range. Central differences without
+/// room on one side step to h and 2 h on the other: the error remains of order h^2. Throws
+/// std::invalid_argument, beginning with `who`, if there is no room.
 ParameterStep parameter_step(const std::string& who, const ParameterInfo& info, std::uint32_t parameter, double here, double size, bool central);
 
-/// The step as the device read it back, where it does.
+/// The step with values as read back, where the device reads parameters back.
 ParameterStep achieved(const ParameterStep& step, const Relaxation& here, const Relaxation& first, const Relaxation& second);
 
 /// Indices of the trainable parameters.

@@ -20,12 +20,13 @@ PerturbationEstimator::PerturbationEstimator(const std::string& name, const Pert
   if (const std::string problem = options.problem(); !problem.empty()) throw std::invalid_argument(name + ": " + problem);
 }
 
-// What a chain's rows are. Positions of an attempt: free, perturbations, and free again after every `references` of them and the last.
+// Role of each row of a chain. An attempt consists of the free relaxation, then perturbations, with a free
+// relaxation after every `references` of them and after the last.
 struct PerturbationEstimator::Walk {
   std::vector<std::size_t> free, perturbations;  // rows of the last attempt
-  bool next_is_free = false;                 // what the chain relaxes next
+  bool next_is_free = false;                 // the chain's next relaxation is free
   bool whole = false;                        // the last attempt is complete
-  bool over = false;                         // nothing more is relaxed
+  bool over = false;                         // the chain has ended
   std::uint64_t lost = 0;
 };
 
@@ -45,7 +46,7 @@ double PerturbationEstimator::relaxations(const DeviceInfo& info, double perturb
 
 namespace {
 
-// Whether a row shows the free state again, within its errors.
+// True if a row shows the free state again, within its errors.
 bool same_state(const Relaxation& a, const Relaxation& b, double tolerance) {
   constexpr double errors = 6;  // standard errors: chance alone exceeds it once in 10^9
   for (Eigen::Index k = 0; k < a.potential.size(); ++k) {
@@ -77,7 +78,7 @@ PerturbationEstimator::Walk PerturbationEstimator::walk(const DeviceInfo& info, 
       at.over = true;
       break;
     }
-    // The free state may be on any branch; what is compared with it may not be on another.
+    // The free state may be on any branch, but all that is compared with it must be on the same branch.
     const bool moved = !first && !at_a_time && !starts_afresh() && (row.quality.all() & bit(Flag::other_branch)) != 0;
     if (moved || (!at_a_time && at.next_is_free && !first && !same_state(rows[at.free.front()], row, perturbation_options_.return_tolerance))) {
       ++at.lost;
@@ -110,13 +111,14 @@ std::vector<Chain> PerturbationEstimator::chains_of(std::shared_ptr<const Pertur
       if (at.over) return std::nullopt;
       Drive drive = batch.free_drive(i);
       const bool first = at.free.empty() && at.perturbations.empty();
-      // A lost sample begins again from rest: its present state is the wrong one.
+      // A lost sample starts again from rest, because its present state is on the wrong branch.
       if (first && at.lost > 0 && !std::holds_alternative<Rest>(drive.start)) drive.start = Rest{};
       if (first && relaxes_freely()) return drive;
       ChainSoFar seen;
       seen.lost = at.lost;
       if (!at.free.empty()) seen.free = &rows[at.free.front()];
-      // Read at a time, a perturbation that went on from the free state would be read at twice that time.
+      // When reading at a fixed time, a perturbation continued from the free state would be read at twice
+      // that time.
       if (!starts_afresh() && !batch.at_a_time()) {
         drive.start = Present{};
         if (restores && seen.free != nullptr) drive.start = From{std::make_shared<const Vector>(seen.free->potential)};
@@ -130,11 +132,11 @@ std::vector<Chain> PerturbationEstimator::chains_of(std::shared_ptr<const Pertur
   return all;
 }
 
-// The free state's readings between references, and beyond the last, follow straight lines in time.
+// The drift is taken as linear in time between free relaxations, and extrapolated beyond the last.
 void PerturbationEstimator::subtract_drift(const Walk& at, std::span<const Relaxation> rows, Sample& sample) const {
   if (at.free.size() < 2) return;
   const Relaxation& origin = rows[at.free.front()];
-  // Where each relaxation has a clock of its own, the position stands for the time.
+  // If each relaxation has its own clock, the position in the chain is used instead of the time.
   bool one_clock = true;
   for (std::size_t i = at.free.front() + 1; i < rows.size(); ++i) one_clock = one_clock && rows[i].timing.start >= rows[i - 1].timing.read;
   one_clock = one_clock && rows.back().timing.read > origin.timing.read;

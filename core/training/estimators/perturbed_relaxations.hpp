@@ -1,4 +1,5 @@
-// Estimators that compare a free relaxation with perturbed ones: the order of a sample's chain, and its rows sorted again.
+// Estimators that compare a free relaxation with perturbed ones: the order of relaxations in a sample's
+// chain, and the assignment of its rows.
 #pragma once
 
 #include <memory>
@@ -12,9 +13,9 @@ namespace ness {
 
 /// The rows of a chain so far, when its next perturbation is chosen.
 struct ChainSoFar {
-  const Relaxation* free = nullptr;          ///< null where the estimator makes no free relaxation
+  const Relaxation* free = nullptr;          ///< null if the estimator makes no free relaxation
   std::vector<const Relaxation*> perturbations;  ///< so far, as read
-  std::uint64_t lost = 0;                    ///< attempts at this sample whose branch was lost
+  std::uint64_t lost = 0;                    ///< attempts at this sample that lost their branch
 };
 
 /// The perturbed relaxations of a minibatch.
@@ -26,13 +27,14 @@ class PerturbationPlan {
   virtual bool impose(Drive& drive, std::size_t sample, std::size_t k, const ChainSoFar& so_far) const = 0;
 };
 
-/// A sample whose chain is whole.
+/// A sample whose chain is complete.
 struct Sample {
   std::size_t index = 0;                 ///< in the minibatch
   const Relaxation* free = nullptr;
   std::vector<const Relaxation*> perturbations;
   std::uint64_t lost = 0;                ///< attempts before this one
-  std::vector<Vector> potential;         ///< [perturbations][n_read] their readings, with the drift subtracted if PerturbationOptions::cancel_drift
+  /// [perturbations][n_read] Their readings, with the drift subtracted if PerturbationOptions::cancel_drift.
+  std::vector<Vector> potential;
 };
 
 class PerturbationEstimator : public Estimator {
@@ -40,12 +42,12 @@ class PerturbationEstimator : public Estimator {
   std::vector<Chain> chains(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const final;
 
  protected:
-  /// Throws std::invalid_argument, beginning with `name`, for options that make no sense.
+  /// Throws std::invalid_argument, beginning with `name`, for invalid options.
   PerturbationEstimator(const std::string& name, const PerturbationOptions& options);
   virtual std::unique_ptr<const PerturbationPlan> plan(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const = 0;
-  /// One chain per sample with the perturbations of `plan`, which may be fewer than those of the estimator.
+  /// One chain per sample with the perturbations of `plan`; these may be fewer than the estimator's.
   std::vector<Chain> chains_of(std::shared_ptr<const PerturbationPlan> plan, const DeviceInfo& info, const Minibatch& batch) const;
-  /// True: perturbed relaxations start as the free one does, not from where it ended.
+  /// True: perturbed relaxations have the start of the free relaxation. False: they start where it ended.
   virtual bool starts_afresh() const { return false; }
   /// False: all relaxations of a chain are perturbed.
   virtual bool relaxes_freely() const { return true; }

@@ -11,7 +11,7 @@
 namespace ness {
 namespace {
 
-// The range in coordinates.
+// The range of a parameter in its coordinate w.
 Range coordinates(const ParameterInfo& info) {
   if (info.scale == Scale::linear) return info.range;
   return {std::log(std::max(info.range.low, 0.0)), std::log(info.range.high)};
@@ -37,7 +37,7 @@ std::vector<Swing> swings(const std::string& who, const DeviceInfo& info, const 
     if (std::isinf(here)) continue;
     if (std::isnan(here) || (log && !(here > 0))) throw std::invalid_argument(who + ": parameter " + parameter.name + " = " + number_text(here) + " cannot be perturbed");
     const double least = resolutions * parameter.resolution;
-    // exp(h) - exp(-h) = 2 sinh(h): up and down are then 2 `least` apart on a logarithmic scale as well.
+    // exp(h) - exp(-h) = 2 sinh(h): on a logarithmic scale, too, up and down are then 2 `least` apart.
     const double half = std::max(size, log ? std::asinh(least / here) : least);
     const Range range = coordinates(parameter);
     if (!(range.low + half <= range.high - half)) {

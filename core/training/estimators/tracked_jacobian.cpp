@@ -9,7 +9,7 @@
 namespace ness {
 namespace {
 
-// Of an entry, before its vectors: sample, age, next, due, answers, free, currents.
+// Numbers of an entry before its vectors: sample, age, next, due, answers, free, currents.
 constexpr Eigen::Index head = 7;
 
 bool is_count(double x) { return x >= 0 && x < 0x1p53 && x == std::floor(x); }

@@ -6,7 +6,8 @@
 
 namespace ness {
 namespace {
-// Weights of the newest level and slope: the lag of a change of slope is a few references, the noise of an offset below that of a reading.
+// Weights of the newest offset and of its rate of change: after a change of rate the offset lags by a few
+// references, and its noise stays below that of a reading.
 constexpr double level_weight = 0.5, slope_weight = 0.3;
 }  // namespace
 

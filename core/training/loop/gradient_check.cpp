@@ -10,7 +10,7 @@
 namespace ness {
 namespace {
 
-// One estimator's rows for a minibatch, from which the gradient of any sample can be formed alone.
+// One estimator's rows for a minibatch; the gradient of each sample can be computed separately.
 class SampleGradients {
  public:
   SampleGradients(Device& device, const Estimator& estimator, const Minibatch& batch, const Loss& loss, std::stop_token stop)
@@ -79,7 +79,7 @@ void compare(GradientCheck& check, const Vector& estimate, const Vector& referen
   check.relative_error = (estimate - reference).norm() / check.reference_norm;
   const Vector a = estimate / check.norm, b = reference / check.reference_norm;
   check.cosine = a.dot(b);
-  // Not acos of the cosine, which sees no angle below 1e-8.
+  // acos of the cosine cannot resolve angles below 1e-8.
   check.angle = 2 * std::atan2((a - b).norm(), (a + b).norm());
 }
 
@@ -96,7 +96,7 @@ GradientCheck check_gradient(Device& device, const Estimator& estimator, const M
   const auto differences = [&](double step) { return finite_differences({true, step, parameters}); };
   const auto small = differences(options.step), large = differences(2 * options.step);
 
-  // All needs are looked at before the first relaxation.
+  // Check all needs before the first relaxation.
   for (const Estimator* one : {&estimator, static_cast<const Estimator*>(small.get())}) {
     if (const std::string unmet = one->unmet_needs(info); !unmet.empty())
       throw Unsupported(std::string(one->name()) + ": " + unmet);
@@ -105,7 +105,7 @@ GradientCheck check_gradient(Device& device, const Estimator& estimator, const M
   const SampleGradients at_small(device, *small, batch, loss, stop);
   const SampleGradients at_large(device, *large, batch, loss, stop);
 
-  // Means are comparable only over the same samples.
+  // Means can be compared only over the same samples.
   std::vector<std::size_t> common;
   for (std::size_t i = 0; i < batch.samples.size(); ++i) {
     if (estimates.usable(i) && at_small.usable(i) && at_large.usable(i)) common.push_back(i);

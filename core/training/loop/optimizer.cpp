@@ -18,7 +18,7 @@ void require(const std::string& problem) {
   if (!problem.empty()) throw std::invalid_argument("optimizer: " + problem);
 }
 
-// What all optimizers share: clipping, and the rate of each parameter.
+// Common to all optimizers: clipping, and the rate of each parameter.
 class ScaledOptimizer : public Optimizer {
  public:
   ScaledOptimizer(const OptimizerOptions& options, const ParameterSpace& space)
@@ -36,9 +36,9 @@ class ScaledOptimizer : public Optimizer {
   std::size_t size() const final { return static_cast<std::size_t>(rate_.size()); }
   virtual void begin_step() {}
 
-  /// The gradient's entry as it is taken.
+  /// The gradient's entry after clipping.
   double clipped(double gradient) const { return clip_ < 1 ? gradient * clip_ : gradient; }
-  /// dw for a direction.
+  /// dw along a direction.
   double along(std::size_t i, double direction) const { return -factor_ * rate_[static_cast<Eigen::Index>(i)] * direction; }
 
   void check_state(const Vector& state, Eigen::Index size) const {
@@ -47,7 +47,7 @@ class ScaledOptimizer : public Optimizer {
                                 " are needed (a checkpoint of another optimizer or network?)");
   }
 
-  double largest_;  // norm of a gradient; 0: any
+  double largest_;  // largest norm of a gradient; 0: no limit
   Vector rate_;
   double clip_ = 1, factor_ = 1;
 };

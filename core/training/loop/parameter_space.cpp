@@ -12,7 +12,7 @@
 namespace ness {
 namespace {
 
-// What the rule leaves of the device's range.
+// The intersection of the device's range with the range of the rule.
 Range common_range(const ParameterInfo& parameter, const ParameterRule& rule) {
   const std::string where = "rule for parameter " + parameter.name + ": ";
   const auto not_negative = [](double x) { return x >= 0 && std::isfinite(x); };
@@ -45,7 +45,7 @@ ParameterSpace::ParameterSpace(const DeviceInfo& info, std::vector<ParameterRule
     scale_.push_back(parameter.scale);
     const ParameterRule& rule = rules_[i];
     constexpr double infinite = std::numeric_limits<double>::infinity();
-    // What is not trained is not limited either: it stays where it is.
+    // A parameter that is not trained is not limited: it keeps its value.
     const Run here{i, i + 1, parameter.scale, rule.trainable, rule.decay > 0, rule.trainable ? rule.range : Range{-infinite, infinite}};
     if (!runs_.empty() && runs_.back().continues(here)) {
       ++runs_.back().end;
@@ -90,7 +90,8 @@ void ParameterSpace::gradient(Part part, const double* theta, const double* grad
       std::fill(in_coordinates + begin, in_coordinates + end, 0.0);
       return;
     }
-    // An infinite parameter (no inhibition: Ki = inf) stays where it is: no step leads back from there.
+    // An infinite parameter (no inhibition: Ki = inf) keeps its value, since no step leads back from
+    // infinity.
     if (run.scale == Scale::log) {
       vector_loops::product_of_finite(end - begin, theta + begin, gradient + begin, in_coordinates + begin);
     } else {

@@ -1,4 +1,4 @@
-// States of samples, brought into the processor's cache before they are needed.
+// Prefetches the states of samples into the processor's cache.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +10,8 @@
 
 namespace ness {
 
-/// Call once for every sample of a minibatch, in order, with the samples from this one on: fetches the states of the next few. `last`
-/// holds the state of each sample, or null.
+/// Fetches the states of the next few samples. Call it for every sample of a minibatch, in order, with the
+/// samples from this one on. `last` holds the state of each sample, or null.
 void prefetch_states(const std::vector<std::shared_ptr<Vector>>& last, std::span<const std::uint64_t> samples);
 
 }  // namespace ness

@@ -66,7 +66,7 @@ ScheduleShape stepped_rate(double every, double factor) {
   require(every > 0, "step_every", every, "a fraction of the run, > 0");
   require(factor > 0, "step_factor", factor, "finite and > 0");
   return [every, factor](const RunPosition& at) {
-    const double passed = std::floor(at.step / (every * at.total) + 1e-9);  // 0.3 / 0.1 is to be 3
+    const double passed = std::floor(at.step / (every * at.total) + 1e-9);  // 0.3 / 0.1 must give 3
     return std::pow(factor, passed);
   };
 }

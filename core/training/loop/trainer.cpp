@@ -42,7 +42,7 @@ void check_set(const Dataset& set, const std::string& name, const DeviceInfo& in
     throw std::invalid_argument(name + " set: sample " + std::to_string(i) + " is row " + std::to_string(set.rows[i]) + " of " +
                                 std::to_string(set.inputs->base_rows()));
   }
-  // A class that no output stands for is found now, not in the middle of an epoch.
+  // Check targets now: a class without an output would otherwise be found in the middle of an epoch.
   const Vector outputs = Vector::Zero(static_cast<Eigen::Index>(info.outputs.size()));
   for (std::uint64_t i = 0; i < set.size(); ++i) {
     try {
@@ -106,7 +106,7 @@ Evaluation evaluate(Device& device, const Parameters& theta, const Dataset& data
   result.outputs = Matrix::Constant(static_cast<Eigen::Index>(data.size()), static_cast<Eigen::Index>(positions.size()), nan);
   double loss_sum = 0;
   std::uint64_t correct = 0;
-  constexpr std::uint64_t group = 4096;  // drives at a time: enough for all cores, little memory
+  constexpr std::uint64_t group = 4096;  // drives per call: enough for all cores, with little memory
   for (std::uint64_t first = 0; first < data.size(); first += group) {
     std::vector<Drive> drives(std::min(group, data.size() - first));
     for (std::size_t k = 0; k < drives.size(); ++k) {
@@ -135,16 +135,16 @@ Evaluation evaluate(Device& device, const Parameters& theta, const Dataset& data
   return result;
 }
 
-// The device as training sees it: relaxations are counted and timed as they happen, and the drift of the readings is taken off before an
-// estimator computes a perturbation from them. The log, which lies below, has the readings as they were.
+// The device as the estimator sees it: relaxations are counted and timed, and the drift is subtracted from
+// the readings. The log is made by an inner device and holds the readings as measured.
 class Trainer::Counted final : public WrappingDevice {
  public:
   Counted(Device& device, State& state) : WrappingDevice(device), state_(state) {}
-  /// What follows is counted from state.relaxations on.
+  /// Counts from state.relaxations again.
   void recount() { made_ = 0; }
-  /// Device time since the last call: of a step that is abandoned none is counted, as none of its relaxations is.
+  /// Device time since the last call. Neither time nor relaxations of an abandoned step are counted.
   double spent() { return std::exchange(spent_, 0); }
-  /// One relaxation, its readings as they are.
+  /// One relaxation, with readings as measured.
   Relaxation raw(const Drive& drive, std::stop_token stop) {
     Relaxation found;
     inner().relax({&drive, 1}, [&](std::size_t, const Relaxation& row) { found = row; }, stop);
@@ -154,7 +154,7 @@ class Trainer::Counted final : public WrappingDevice {
 
  protected:
   void do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) override {
-    // Checked already, against the same info.
+    // Drives were checked against the same info already.
     pass_on(
         inner(), drives,
         [&](std::size_t index, const Relaxation& row) {
@@ -174,7 +174,8 @@ class Trainer::Counted final : public WrappingDevice {
  private:
   void time(const Relaxation& row) {
     if (!std::isfinite(row.timing.read)) return;
-    // Where the device's clock runs on: from reading to reading. Where each relaxation has its own: from start to reading.
+    // If the device's clock runs on: from the last reading to this one. If each relaxation has its own clock:
+    // from start to reading.
     const bool runs_on = state_.last_read > 0 && row.timing.start >= state_.last_read;
     spent_ += row.timing.read - (runs_on ? state_.last_read : row.timing.start);
     state_.last_read = row.timing.read;
@@ -218,10 +219,10 @@ class Trainer::Loop {
  private:
   using End = TrainingSummary::End;
 
-  // A checkpoint may lie between the last step of an epoch and its end (stopped while validating).
+  // A checkpoint may be between the last step of an epoch and the epoch's end (stopped during validation).
   std::uint64_t steps_into_epoch() const { return state_.step - state_.epoch * steps_per_epoch_; }
 
-  // Decided from the state alone, so that a resumed run which had ended stays ended.
+  // Depends on the state alone, so that a run that had ended does not continue when resumed.
   std::optional<End> ended() const {
     if (steps_into_epoch() == 0 && state_.epoch > 0) {
       if (options_.target_loss > 0 && state_.last_left_out == 0 && state_.last_loss < options_.target_loss) return End::target;
@@ -240,7 +241,7 @@ class Trainer::Loop {
     return std::min(batch_, trainer_.task_.train.size() - steps_into_epoch() * batch_);
   }
 
-  // What the estimator has to choose, and the reading that drift is measured from.
+  // Lets the estimator choose its sizes, and takes the reading from which drift is measured.
   void prepare() {
     prepare_order();
     const Minibatch batch = trainer_.minibatch(state_, state_.epoch, 0);
@@ -248,7 +249,7 @@ class Trainer::Loop {
     try {
       choose(batch);
     } catch (const Cancelled&) {
-      state_.relaxations = before;  // it begins again from there
+      state_.relaxations = before;  // a resumed run repeats prepare from here
       throw;
     }
   }
@@ -301,18 +302,18 @@ class Trainer::Loop {
     return options_.seed * 0x9e3779b97f4a7c15u + batch.step * 0xbf58476d1ce4e5b9u + batch.repeat + 1;
   }
 
-  // The norm of a gradient's standard error in coordinates; NaN where it is not known.
+  // The norm of a gradient's standard error in coordinates; NaN if the error is not known.
   double error_norm(const Gradient& gradient) const {
     return gradient.standard_error.size() == 0 ? nan : trainer_.space_.errors(*state_.theta.base, gradient.standard_error).norm();
   }
   double norm(const Gradient& gradient) const { return trainer_.space_.gradient(*state_.theta.base, gradient.value).norm(); }
 
-  // Relaxes the minibatch, again while noise asks for it and there is a budget.
+  // Measures the minibatch; repeats it while the noise requires that and the budget allows it.
   Gradient measured(Minibatch& batch, std::uint32_t& repeats) {
     std::vector<std::vector<Relaxation>> rows;
     Gradient mean = measure(batch, rows);
     if (options_.start == TrainingOptions::StartFrom::last) {
-      if (!(options_.target_error > 0)) batch.starts.clear();  // no repeat needs them
+      if (!(options_.target_error > 0)) batch.starts.clear();  // no repeat needs the starts
       remember(batch, rows);
     }
     repeats = 1;
@@ -320,7 +321,8 @@ class Trainer::Loop {
     std::vector<Gradient> passes{mean};
     while (passes.size() < options_.max_repeats && !mean.next && !passes.back().next) {
       const double error = error_norm(mean);
-      // One pass does not show the scatter of an estimator that draws at random, nor of a device that does not know its errors.
+      // A single pass does not show the scatter of an estimator with random directions, or of a device
+      // without known errors.
       if (passes.size() > 1 || std::isfinite(error)) {
         if (!(error > options_.target_error * norm(mean))) break;
       }
@@ -336,7 +338,7 @@ class Trainer::Loop {
     return mean;
   }
 
-  // Noise wins: with those kept from earlier minibatches at this theta, the gradient is better known.
+  // If noise exceeds the gradient: average with the gradients kept from earlier minibatches at this theta.
   void add_kept(Gradient& gradient) {
     if (gradient.used == 0 || gradient.standard_error.size() == 0) return;
     const auto weight = static_cast<double>(gradient.used);
@@ -355,7 +357,7 @@ class Trainer::Loop {
 
   void step() {
     prepare_order();
-    // A step that is abandoned leaves all as it was before it, so that a resumed run makes the same relaxations again.
+    // An abandoned step restores the state before it, so that a resumed run makes the same relaxations again.
     const std::uint64_t relaxations = state_.relaxations;
     const double time = state_.time;
     const DriftMonitor drift = state_.drift;
@@ -405,7 +407,7 @@ class Trainer::Loop {
     for (TrainingObserver* observer : trainer_.observers_) observer->on_step(report, *state_.theta.base);
   }
 
-  // Parameters in parts that stay in a core's cache, the same however many threads there are.
+  // Parts of the parameters that fit in a core's cache; independent of the number of threads.
   static constexpr std::size_t part_size = 4096;
   template <class Body>
   void for_parts(const Body& body) const {
@@ -413,7 +415,8 @@ class Trainer::Loop {
     for_each_index(parts, parts > 2 ? options_.threads : 1, [&](std::size_t k) { body(k, Part{k * part_size, std::min(size, (k + 1) * part_size)}); });
   }
 
-  // A part's gradient in coordinates. Made again where it is needed again: that costs less than to fetch it from memory.
+  // A part's gradient in coordinates. Computed again at each use, which is faster than reading it from
+  // memory.
   Eigen::Map<const Vector> in_coordinates(Part part, const Vector& gradient, std::array<double, part_size>& room) const {
     trainer_.space_.gradient(part, state_.theta.base->data() + part.begin, gradient.data() + part.begin, room.data());
     return {room.data(), static_cast<Eigen::Index>(part.end - part.begin)};
@@ -443,7 +446,7 @@ class Trainer::Loop {
     return {std::make_shared<const Vector>(std::move(moved)), {}, value};
   }
 
-  // Steps theta, or skips the step where the gradient cannot be used.
+  // Steps theta, or skips the step if the gradient cannot be used.
   StepReport learn(const Gradient& gradient) {
     const ParameterSpace& space = trainer_.space_;
     const double factor = trainer_.optimizer_.schedule.factor(state_.step, options_.epochs * steps_per_epoch_);
@@ -458,14 +461,15 @@ class Trainer::Loop {
     report.standard_error = error_norm(gradient);
     const auto size = static_cast<double>(gradient.used + gradient.left_out);
     const bool usable = gradient.used > 0 && static_cast<double>(gradient.left_out) <= options_.max_left_out * size;
-    // A full batch below the target was measured at this very theta: a further step could only lose it (over a fold, say).
+    // The full batch was measured below the target at this theta. A further step could only lose that, for
+    // example over a fold.
     const bool reached =
         steps_per_epoch_ == 1 && gradient.at_theta && gradient.left_out == 0 && options_.target_loss > 0 && gradient.loss < options_.target_loss;
     if (reached) {
       report.theta_after = state_.theta.digest;
       return report;
     }
-    // Also false where the error is not known.
+    // Also false if the error is not known.
     const bool noise_wins = options_.on_noise != TrainingOptions::OnNoise::step && report.standard_error > report.gradient_norm;
     if (gradient.next && usable) {
       state_.theta = Parameters::of(space.projected(*gradient.next));
@@ -484,7 +488,7 @@ class Trainer::Loop {
     for (std::size_t i = 0; i < rows.size(); ++i) {
       if (!rows[i][0].quality.usable()) continue;
       std::shared_ptr<Vector>& last = trainer_.last_[batch.samples[i]];
-      // In its place, where nobody looks at it any more.
+      // Reuse the memory if nobody else refers to it.
       if (last && last.use_count() == 1) *last = rows[i][0].potential;
       else last = std::make_shared<Vector>(rows[i][0].potential);
     }
@@ -510,7 +514,7 @@ class Trainer::Loop {
     report.correct = state_.correct_sum / counted;
     const bool last = state_.epoch + 1 >= options_.epochs || (options_.target_loss > 0 && state_.epoch_left_out == 0 && report.loss < options_.target_loss);
     const bool due = options_.validate_every > 0 && (state_.epoch + 1) % options_.validate_every == 0;
-    // Before anything changes: a stop while validating leaves the state as it was after the last step.
+    // Before the state changes: if stopped during validation, the state is that after the last step.
     if (trainer_.task_.validation.size() > 0 && (due || last)) validate(report);
 
     state_.last_loss = report.loss;
@@ -528,7 +532,7 @@ class Trainer::Loop {
     const Evaluation evaluation = evaluate(trainer_.device_, state_.theta, set, *trainer_.task_.loss, {Rest{options_.rest_rate}, options_.observe},
                                            Label::Purpose::validation, state_.step, stop_);
     state_.relaxations += set.size();
-    state_.last_read = 0;  // their time is not that of training
+    state_.last_read = 0;  // validation time is not training time
     report.validated = true;
     report.validation_loss = evaluation.loss;
     report.validation_accuracy = evaluation.accuracy;

@@ -7,7 +7,7 @@
 namespace ness {
 namespace {
 
-// Vectors of any length, one after another, each behind its length.
+// Vectors of any length in sequence, each preceded by its length.
 class Packed {
  public:
   void put(const Vector& part) {
@@ -23,7 +23,7 @@ class Packed {
 class Unpacked {
  public:
   explicit Unpacked(const Vector& all) : all_(all) {}
-  /// Of the length expected; < 0: of any.
+  /// Takes a vector of the expected length; < 0: any length.
   Vector take(Eigen::Index expected, const char* what) {
     const double length = at_ < all_.size() ? all_[at_++] : -1;
     if (!(length >= 0) || length > static_cast<double>(all_.size() - at_) || (expected >= 0 && length != static_cast<double>(expected) && length != 0)) {

@@ -1,4 +1,4 @@
-// Where a training stands.
+// The state of a training.
 #pragma once
 
 #include <cstdint>
@@ -10,37 +10,40 @@
 
 namespace ness {
 
-/// What a checkpoint holds, and what follows from it.
+/// The contents of a checkpoint, and quantities derived from them.
 struct Trainer::State {
   std::uint64_t step = 0, epoch = 0, relaxations = 0;
   Parameters theta;
   std::unique_ptr<Optimizer> optimizer;
 
-  // Sums of the running epoch over its steps that had a loss.
+  // Sums of the current epoch over its steps with a loss.
   double loss_sum = 0, correct_sum = 0;
   std::uint64_t counted = 0;
-  // Samples that were left out of the running epoch, and of the last complete one: its loss is not that of the set then.
+  // Samples left out in the current epoch and in the last complete one, whose loss is then not that of the
+  // whole set.
   std::uint64_t epoch_left_out = 0, last_left_out = 0;
 
   std::uint64_t left_out = 0, lost = 0, skipped = 0;
   double last_loss = std::numeric_limits<double>::quiet_NaN();  // of the last complete epoch
   double time = 0;       // device time of relaxations
-  double last_read = 0;  // when the last was read; not in a checkpoint: a resumed device may have another clock
+  // Time of the last reading. Not in a checkpoint: a resumed device may have another clock.
+  double last_read = 0;
   DriftMonitor drift;
   Parameters reference;            // of the reference relaxation
-  // Gradients at this theta that noise wins over, summed with the samples used, until it does not.
   bool prepared = false;
+  // Gradients at this theta below their noise, weighted by the samples used and summed until the sum exceeds
+  // its noise.
   std::uint64_t kept = 0;
   Vector kept_sum, kept_squares;
   bool has_best = false;
   double best_loss = std::numeric_limits<double>::quiet_NaN();
-  std::uint64_t waited = 0;  // validations since the best
+  std::uint64_t waited = 0;  // validations since the best one
   std::shared_ptr<const Vector> best_theta;
 
-  // Not in a checkpoint: derived, or about reporting.
-  std::vector<std::uint64_t> order;  // of the samples in epoch order_epoch
+  // Not in a checkpoint: derived quantities and reporting.
+  std::vector<std::uint64_t> order;  // order of the samples in epoch order_epoch
   std::uint64_t order_epoch = std::numeric_limits<std::uint64_t>::max();
-  bool reported = false;  // as a checkpoint
+  bool reported = false;  // this state was reported as a checkpoint
 
   Checkpoint checkpoint() const;
   void restore(const Vector& numbers);

@@ -42,7 +42,7 @@ class CsvReader {
     for (const std::string_view name : fields_of(header)) names_.emplace_back(name);
   }
 
-  // Where the columns are; `line_` is the header's.
+  // Finds the columns; `line_` is the header line.
   std::vector<std::size_t> find(const std::vector<std::string>& columns) const {
     std::vector<std::size_t> found;
     for (const std::string& column : columns) {

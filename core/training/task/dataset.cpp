@@ -12,7 +12,7 @@
 namespace ness {
 namespace {
 
-constexpr std::uint64_t split_stream = 0x73706c6974;  // of Random: apart from the epochs, which are small numbers
+constexpr std::uint64_t split_stream = 0x73706c6974;  // stream of Random; epochs use small numbers
 
 Dataset dense_dataset(const std::string& name, RowMatrix inputs, RowMatrix targets) {
   Dataset set;
@@ -23,10 +23,11 @@ Dataset dense_dataset(const std::string& name, RowMatrix inputs, RowMatrix targe
   return set;
 }
 
-// Samples with equal inputs must be given equal values by any function: one point with the mean of their targets.
+// A function gives equal inputs equal values, so samples with equal inputs are one point with the mean of
+// their targets.
 struct Point {
   Vector input;
-  double weight = 0;  // samples
+  double weight = 0;  // number of samples
   double mean = 0;    // of their targets
 };
 
@@ -49,7 +50,7 @@ std::vector<Point> pooled_points(const Dataset& set) {
   return points;
 }
 
-// Isotonic regression of points in increasing order (pool adjacent violators): the value at each.
+// Isotonic regression of points in ascending order (pool adjacent violators): the fitted value at each.
 std::vector<double> pool_adjacent_violators(const std::vector<Point>& points) {
   struct Block {
     double weight, mean;
@@ -72,8 +73,9 @@ std::vector<double> pool_adjacent_violators(const std::vector<Point>& points) {
   return values;
 }
 
-// Isotonic regression over a partial order by recursive partitioning (Luss, Rosset & Shahar 2012): a block splits along the
-// upper set that exceeds the block's mean the most; where none does, the mean is the block's value. Upper sets are enumerated.
+// Isotonic regression over a partial order by recursive partitioning (Luss, Rosset & Shahar 2012): a block is
+// split at the upper set that exceeds the block's mean most; if there is none, the mean is the block's value.
+// All upper sets are enumerated.
 class PartialOrder {
  public:
   explicit PartialOrder(const std::vector<Point>& points)

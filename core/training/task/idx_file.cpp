@@ -18,7 +18,7 @@ std::string hex(std::uint8_t byte) {
   return {digits[byte >> 4], digits[byte & 15]};
 }
 
-// A file that may be gzip'd; zlib passes others through.
+// Reader of files that may be compressed by gzip; zlib reads other files unchanged.
 class GzipReader {
  public:
   explicit GzipReader(const std::string& path) : path_(path) {
@@ -31,7 +31,7 @@ class GzipReader {
   GzipReader(const GzipReader&) = delete;
   GzipReader& operator=(const GzipReader&) = delete;
 
-  // Reads up to `count` bytes, fewer only at the end of the data.
+  // Reads up to `count` bytes; fewer only at the end of the data.
   std::size_t read(std::uint8_t* into, std::size_t count) {
     std::size_t got = 0;
     while (got < count) {
@@ -113,7 +113,7 @@ IdxFile read_idx(const std::string& path) {
   idx.shape = read_idx_shape(file, path);
   const std::uint64_t expected = value_count(idx.shape, path);
 
-  // Grown as data come, so that a header that lies does not allocate what the file has not.
+  // Memory grows with the data read, so that a false header does not allocate more than the file contains.
   constexpr std::uint64_t piece = 1 << 22;
   while (idx.values.size() < expected) {
     const std::uint64_t before = idx.values.size();
@@ -124,7 +124,7 @@ IdxFile read_idx(const std::string& path) {
     throw FileError(path + ": truncated: expected " + std::to_string(expected) + " bytes of values (" + shape_text(idx.shape) +
                     "), found " + std::to_string(before + got));
   }
-  std::uint8_t surplus = 0;  // reading on also makes zlib compare the check sum at the end
+  std::uint8_t surplus = 0;  // reading past the end also makes zlib verify the checksum
   if (file.read(&surplus, 1) != 0) {
     throw FileError(path + ": too long: expected " + std::to_string(expected) + " bytes of values (" + shape_text(idx.shape) +
                     "), found more");

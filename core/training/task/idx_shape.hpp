@@ -1,4 +1,4 @@
-// The shape of an IDX file, in messages and as a number of values.
+// The shape of an IDX file, as text and as a number of values.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@ namespace ness {
 
 /// "60000 x 28 x 28".
 std::string shape_text(const std::vector<std::uint32_t>& shape);
-/// The product of the sizes. Throws FileError where it is beyond 2^40.
+/// The product of the sizes. Throws FileError if it exceeds 2^40.
 std::uint64_t value_count(const std::vector<std::uint32_t>& shape, const std::string& path);
 
 }  // namespace ness

@@ -16,7 +16,7 @@
 namespace ness {
 namespace {
 
-// Images by the table of their 256 levels.
+// Images of bytes, decoded by a table of the 256 levels.
 class ByteImages final : public PatternSet {
  public:
   ByteImages(std::string name, IdxFile images, ByteEncoding encoding, bool shifts)
@@ -60,7 +60,7 @@ class ByteImages final : public PatternSet {
     }
   }
 
-  // An epoch visits images in an order that no cache foresees.
+  // Prefetches an image: the order within an epoch is random, so the processor cannot predict it.
   void expect(std::uint64_t row) const override {
     constexpr std::size_t line = 64;
     const std::uint8_t* const pixels = images_.values.data() + (row % base_rows()) * width_;
@@ -77,7 +77,7 @@ class ByteImages final : public PatternSet {
 
  private:
   void shifted(const std::uint8_t* pixels, std::uint64_t variant, Eigen::Ref<Vector> out) const {
-    // (dx, dy) of variants 0 to 8: unshifted first, then the neighbours row by row.
+    // (dx, dy) of variants 0 to 8: first no shift, then the neighbours row by row.
     static constexpr std::array<std::pair<int, int>, 9> shifts{
         {{0, 0}, {-1, -1}, {0, -1}, {1, -1}, {-1, 0}, {1, 0}, {-1, 1}, {0, 1}, {1, 1}}};
     const auto [dx, dy] = shifts[variant];
@@ -91,7 +91,7 @@ class ByteImages final : public PatternSet {
     }
   }
 
-  // Images are black for the most part: eight pixels at a time.
+  // Most pixels are black, so eight of them are tested at a time.
   void decode(const std::uint8_t* pixels, std::size_t n, double* out) const {
     const double black = table_[0];
     std::size_t i = 0;

@@ -9,7 +9,7 @@
 namespace ness {
 namespace {
 
-// The class a target names.
+// The class number in a target.
 Eigen::Index class_of(std::span<const double> target, Eigen::Index outputs) {
   if (target.size() != 1) {
     throw std::invalid_argument("cross-entropy: a target of " + std::to_string(target.size()) +
@@ -60,7 +60,7 @@ CrossEntropy::CrossEntropy(double scale) : scale_(scale) {
 
 double CrossEntropy::value(const VectorView& output, std::span<const double> target, Vector* gradient) const {
   const Eigen::Index label = class_of(target, output.size());
-  // Shifted by the largest, so that no exponential overflows.
+  // Subtract the largest output, so that no exponential overflows.
   const Vector shifted = scale_ * (output.array() - output.maxCoeff()).matrix();
   const Vector weight = shifted.array().exp().matrix();
   const double sum = weight.sum();

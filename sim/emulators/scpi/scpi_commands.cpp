@@ -18,7 +18,7 @@ std::string upper(std::string_view text) {
   return result;
 }
 
-// The short form is written in capitals (and digits).
+// The short form: the capitals and digits of the pattern.
 std::string brief_form(std::string_view word) {
   std::string result;
   for (const char c : word) {
@@ -109,7 +109,8 @@ CommandTable::Match CommandTable::find(const Unit& unit) const {
     if (patterns_[i].query != unit.query) continue;
     Match match{i, {}};
     if (!matches(patterns_[i], 0, unit.header, match.suffixes)) continue;
-    if (found_.size() < 4096) found_.emplace(std::move(key), match);  // a bound: headers come from outside
+    // limited, because headers come from outside
+    if (found_.size() < 4096) found_.emplace(std::move(key), match);
     return match;
   }
   throw Fault(-113);
@@ -122,7 +123,7 @@ void Arguments::expect(std::size_t least, std::size_t most) const {
 
 namespace {
 
-// IEEE 488.2 table 7-1. M is milli, but mega before HZ and OHM.
+// IEEE 488.2 table 7-1. M means milli, but mega with HZ and OHM.
 double multiplier(std::string_view prefix, std::string_view unit) {
   constexpr std::array<std::pair<std::string_view, double>, 13> table{{{"", 1}, {"EX", 1e18}, {"PE", 1e15}, {"T", 1e12}, {"G", 1e9}, {"MA", 1e6}, {"K", 1e3}, {"M", 1e-3}, {"U", 1e-6}, {"N", 1e-9}, {"P", 1e-12}, {"F", 1e-15}, {"A", 1e-18}}};
   if (prefix == "M" && (unit == "HZ" || unit == "OHM")) return 1e6;
@@ -151,7 +152,7 @@ double Arguments::number(std::size_t i, const NumberRange& range) const {
     if (digits.starts_with('+')) digits.remove_prefix(1);
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
     if (error == std::errc::result_out_of_range) {
-      // Beyond a double: 0 if the exponent is negative, else out of any range.
+      // Outside the range of a double: 0 if the exponent is negative, otherwise infinite.
       value = digits.find("E-") != std::string_view::npos ? 0 : std::copysign(std::numeric_limits<double>::infinity(), digits.starts_with('-') ? -1.0 : 1.0);
     } else if (error != std::errc{} || end != digits.data() + digits.size()) {
       throw Fault(-121);

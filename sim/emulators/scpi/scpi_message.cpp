@@ -7,13 +7,13 @@ namespace ness::sim::scpi {
 
 namespace {
 
-// IEEE 488.2, 7.4.1.2: all control characters but line feed, and the blank.
+// IEEE 488.2, 7.4.1.2: the space, and all control characters except line feed.
 bool is_white(char c) { return static_cast<unsigned char>(c) <= 0x20 && c != '\n'; }
 bool is_letter(char c) { return std::isalpha(static_cast<unsigned char>(c)) != 0; }
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 char upper(char c) { return static_cast<char>(std::toupper(static_cast<unsigned char>(c))); }
 
-// A cursor in a message.
+// A position in a message.
 class Cursor {
  public:
   explicit Cursor(std::string_view text) : text_(text) {}
@@ -109,7 +109,7 @@ Parameter read_hash(Cursor& in) {
   return {Parameter::Kind::number, std::to_string(static_cast<std::uint64_t>(std::min(value, 1e18)))};
 }
 
-// Decimal numbers keep their text, blanks within removed; a unit may follow: "250 MV", "5 E-3".
+// Decimal numbers keep their text, without inner spaces; a unit may follow: "250 MV", "5 E-3".
 Parameter read_number(Cursor& in) {
   Parameter parameter{Parameter::Kind::number, {}};
   std::size_t digits = 0;
@@ -124,7 +124,7 @@ Parameter read_number(Cursor& in) {
   }
   if (digits == 0) throw Fault(-121);
   if (digits > 255) throw Fault(-124);
-  // "5 E-3" is an exponent, "5 EV" a unit: an exponent is an E before a sign or a digit.
+  // "5 E-3" is an exponent, "5 EV" a unit: E begins an exponent if a sign or a digit follows.
   std::size_t ahead = 0;
   while (is_white(in.peek(ahead)) && ahead < in.left()) ++ahead;
   if (upper(in.peek(ahead)) == 'E') {
@@ -179,7 +179,7 @@ std::optional<Unit> MessageReader::next() {
     }
     Unit unit;
     const std::size_t begin = in.at();
-    if (in.peek() == ':' && in.peek(1) == '*') in.take();  // ":*CLS", which clients do send
+    if (in.peek() == ':' && in.peek(1) == '*') in.take();  // ":*CLS", which some clients send
     if (in.peek() == '*') {
       in.take();
       unit.header.push_back('*' + read_mnemonic(in));

@@ -15,8 +15,9 @@ struct CholmodAnalysis {
   cholmod_common common;
   cholmod_factor* factor = nullptr;
 
-  /// method: CHOLMOD_AMD, CHOLMOD_METIS, or CHOLMOD_GIVEN with an order; kind: CHOLMOD_SIMPLICIAL or CHOLMOD_SUPERNODAL. Throws std::bad_alloc where memory does
-  /// not suffice, or where there are more entries than 32 bits can number.
+  /// method: CHOLMOD_AMD, CHOLMOD_METIS, or CHOLMOD_GIVEN with an order; kind: CHOLMOD_SIMPLICIAL or
+  /// CHOLMOD_SUPERNODAL. Throws std::bad_alloc if memory is insufficient, or if there are more than 2^31 - 1
+  /// entries.
   CholmodAnalysis(const JacobianPattern& of, int method, const std::vector<std::int32_t>& order, int kind) {
     cholmod_start(&common);
     common.nmethods = 1;
@@ -24,7 +25,7 @@ struct CholmodAnalysis {
     common.postorder = 1;
     common.supernodal = kind;
     common.print = 0;
-    // CHOLMOD reads only one triangle, and no values. It takes its integers as int *, and changes none.
+    // CHOLMOD reads only one triangle, and no values. It takes indices as int *, but does not change them.
     cholmod_sparse matrix{};
     matrix.nrow = matrix.ncol = of.nodes();
     matrix.nzmax = of.entries();

@@ -7,7 +7,8 @@
 namespace ness::sim {
 
 namespace {
-// An elimination that takes more operations (of a Cholesky factorisation) is not tried, and the eigenvalues decide: some 10 s, and gigabytes.
+// Operations (of a Cholesky factorisation) above which elimination is not tried: it would take about 10 s and
+// gigabytes. The eigenvalues decide then.
 constexpr double costliest_elimination = 1e11;
 constexpr double epsilon = std::numeric_limits<double>::epsilon();
 
@@ -18,12 +19,13 @@ bool alone(const JacobianPattern& pattern, const std::vector<double>& a, std::si
   return true;
 }
 
-// w^T M > 0 for w = 1 (where a row is alone: w as large as its column asks for). A sum of k terms in floating point errs by at most (k - 1) epsilon/2
-// of the sum of magnitudes; twice that is demanded.
+// True if w^T M > 0 for w = 1 (for a node whose row is empty beside the diagonal: w as large as its column
+// requires). In floating point, a sum of k terms errs by at most (k - 1) epsilon/2 of the sum of magnitudes;
+// a margin of twice that is required.
 bool columns_dominate(const JacobianPattern& pattern, const std::vector<double>& a) {
   const std::size_t n = pattern.nodes();
   for (std::size_t j = 0; j < n; ++j) {
-    // Column j is row j's places mirrored.
+    // The entries of column j are the mirror images of those of row j.
     double sum = a[pattern.diagonal[j]], magnitude = sum;
     if (!(sum > 0)) return false;
     for (std::int32_t p = pattern.begin[j]; p < pattern.begin[j + 1]; ++p) {
@@ -38,7 +40,7 @@ bool columns_dominate(const JacobianPattern& pattern, const std::vector<double>&
   return true;
 }
 
-// M d > 0, likewise.
+// True if M d > 0, with the same margin.
 bool rows_dominate(const JacobianPattern& pattern, const std::vector<double>& a, const Vector* d) {
   const auto weight = [&](std::size_t k) { return d == nullptr ? 1.0 : (*d)[static_cast<Eigen::Index>(k)]; };
   for (std::size_t i = 0; i < pattern.nodes(); ++i) {
@@ -66,7 +68,7 @@ bool Contraction::positive_definite(const Jacobian& jacobian, const Definite& de
     const auto j = static_cast<std::size_t>(pattern.column[p]);
     return i == j ? a[p] : silent[i] || silent[j] ? 0.0 : 0.5 * (a[p] + a[pattern.mirror[p]]);
   };
-  // Two nodes alone often tell that it is not.
+  // Most matrices that are not positive definite already fail for some pair of nodes.
   for (std::size_t i = 0; i < n; ++i) {
     for (std::int32_t p = pattern.diagonal[i] + 1; p < pattern.begin[i + 1]; ++p) {
       const double s = coupling(i, p);

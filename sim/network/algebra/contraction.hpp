@@ -8,16 +8,17 @@
 
 namespace ness::sim {
 
-/// Looks for a positive vector d with M d > 0 (or d^T M > 0), M the comparison matrix: then the diagonal of dI/dmu dominates after a
-/// scaling. Whatever proposes d, the inequalities are checked row by row with their rounding. Otherwise an elimination decides
-/// whether the symmetric part is positive definite. A node whose row is empty beside its diagonal (a held one) is left out: it does not
-/// move with the others, and a large weight in the norm silences its column.
+/// First looks for a positive vector d with M d > 0 (or d^T M > 0), where M is the comparison matrix of
+/// dI/dmu: the diagonal of dI/dmu then dominates after a scaling. Wherever d comes from, the inequalities are
+/// checked row by row, with their rounding errors. If no d is found, an elimination decides whether the
+/// symmetric part is positive definite. A node whose row is empty beside the diagonal (a held node) is left
+/// out: it does not move with the others, and a large weight in the norm makes its column negligible.
 class Contraction {
  public:
   explicit Contraction(std::shared_ptr<const Ordering> ordering) : ordering_(std::move(ordering)) {}
   /// `solve` solves M d = 1, roughly; false if it cannot.
   using Solve = std::function<bool(const Jacobian& comparison, Vector& d)>;
-  /// Whether all pivots of a symmetric matrix are positive: then it is positive definite.
+  /// True if all pivots of a symmetric matrix are positive, that is, the matrix is positive definite.
   using Definite = std::function<bool(const Jacobian& symmetric)>;
   bool shown(const Jacobian& jacobian, const Solve& solve, const Definite& definite, SolverCounts& counts);
   void forget() { scaling_.resize(0); }

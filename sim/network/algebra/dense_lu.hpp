@@ -1,4 +1,5 @@
-// LU of a dense matrix with row exchanges (Eigen's PartialPivLU), compiled once: it takes seconds in every source that uses it.
+// LU of a dense matrix with row exchanges (Eigen's PartialPivLU). Compiled once, because it adds seconds to
+// every source that uses it.
 #pragma once
 
 #include <memory>

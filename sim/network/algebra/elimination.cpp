@@ -9,10 +9,10 @@
 namespace ness::sim {
 
 namespace {
-// A pivot below this fraction of its row or column is not divided by.
+// A pivot below this fraction of its row or column is not used as a divisor.
 constexpr double smallest_pivot = 1e-6;
 
-// Eigen's views by index copy the indices, which costs more than what small matrices do with them.
+// Eigen's indexed views copy the indices; for small matrices the copy takes longer than the work.
 using Places = std::vector<std::int32_t>;
 void gather(const Vector& from, const Places& places, Vector& into) {
   into.resize(static_cast<Eigen::Index>(places.size()));
@@ -66,7 +66,8 @@ bool Elimination::factor(const Matrix& matrix, const Order& order) {
   }
   if (order.rest.empty()) return true;
   gather(matrix, order.rest, order.rest, schur_);
-  // Products of products go through buffers of their own: with small matrices most of the time would go into memory fetched and given back.
+  // Intermediate products have their own buffers: with small matrices, allocation would take most of the
+  // time.
   scaled_ = lower_ * pivot_.cwiseInverse().asDiagonal();
   schur_.noalias() -= scaled_ * upper_;
   lu_.factor(schur_);

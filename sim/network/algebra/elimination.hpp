@@ -1,4 +1,4 @@
-// Linear systems with the pattern of a network, small and dense enough for a dense matrix.
+// Linear systems of networks that are small and dense enough for a dense matrix.
 #pragma once
 
 #include <cstdint>
@@ -10,15 +10,16 @@
 
 namespace ness::sim {
 
-/// Factors a matrix with a known sparsity pattern by eliminating an independent set of nodes first: among themselves they have no
-/// edges, so their block is diagonal and only the Schur complement on the rest is factored densely (regression 1-32-2-1: 2 of 35
-/// nodes remain, MNIST with 30 hidden nodes: 10 of 40). Where a pivot of the set is too small, the whole matrix is factored
-/// densely with pivoting.
+/// Factors a matrix with a known sparsity pattern. An independent set of nodes is eliminated first: there are
+/// no edges between them, so their block is diagonal, and only the Schur complement on the other nodes is
+/// factored densely (regression 1-32-2-1: 2 of 35 nodes remain; MNIST with 30 hidden nodes: 10 of 40). If a
+/// pivot of the set is too small, the whole matrix is factored densely with pivoting.
 class Elimination {
  public:
   struct Order {
     std::vector<std::int32_t> first, rest;  ///< nodes eliminated first, and the others
-    /// A large independent set of the graph given by its neighbours (greedy, fewest neighbours first; ties by number).
+    /// A large independent set of the graph with these neighbours (greedy: fewest neighbours first, ties by
+    /// number).
     static Order of(const std::vector<std::vector<std::uint32_t>>& neighbours);
   };
 
@@ -29,8 +30,9 @@ class Elimination {
 
   /// True if the symmetric part of the matrix is positive definite.
   bool positive_definite(const Matrix& matrix, const Order& order);
-  /// True if the diagonal is positive and, after scaling the columns by some positive vector, strictly dominates each row: the
-  /// comparison matrix M (diagonal as it is, -|a_ij| elsewhere) is an M-matrix, which M d = 1 shows by a positive d. Forgets a factorisation.
+  /// True if the diagonal is positive and, after the columns are scaled by some positive vector, strictly
+  /// dominates each row. Equivalently, the comparison matrix M (same diagonal, -|a_ij| elsewhere) is an
+  /// M-matrix; a positive solution d of M d = 1 proves it. Discards a factorisation.
   bool dominated_by_diagonal(const Matrix& matrix, const Order& order);
 
  private:

@@ -17,14 +17,17 @@ namespace hn = hwy::HWY_NAMESPACE;
 using D = Tag<double>;
 using V = Vec<double>;
 
-constexpr std::size_t narrow = 8;          // columns that are eliminated in registers
-constexpr std::size_t together = 64;       // columns that are updated down from the first's diagonal
-constexpr std::size_t most_at_once = 4;    // columns of a product held in registers, by
-constexpr std::size_t most_vectors = 3;    // vectors of rows: 12 sums, more than a core has multiplications under way
-// A product of large matrices goes over blocks that stay in the second-level cache (depth x width), copied to lie densely.
+constexpr std::size_t narrow = 8;          // columns eliminated in registers
+constexpr std::size_t together = 64;       // columns updated together, from the first one's diagonal down
+constexpr std::size_t most_at_once = 4;    // columns, and
+// vectors of rows, of a product held in registers: 12 sums, enough to keep all multipliers of a core busy
+constexpr std::size_t most_vectors = 3;
+// Products of large matrices are computed in blocks (depth x width) that fit in the second-level cache,
+// copied to contiguous memory.
 constexpr std::size_t depth = 128, width = front_room / depth, worth_copying = 48;
 
-// C -= A B^T: `vectors` vectors of rows by n columns. Steps: from one column of A and of B to the next.
+// C -= A B^T for `vectors` vectors of rows and n columns. a_step, b_step, c_step: distance between columns of
+// A, B, C.
 template <std::size_t vectors, std::size_t n, bool part>
 HWY_INLINE void tile(std::size_t k, std::size_t in_part, const double* HWY_RESTRICT a, std::size_t a_step, bool a_padded, const double* HWY_RESTRICT b, std::size_t b_step, double* HWY_RESTRICT c, std::size_t c_step) {
   const D d;
@@ -64,7 +67,7 @@ HWY_INLINE void tile(std::size_t k, std::size_t in_part, const double* HWY_RESTR
   }
 }
 
-// All columns of a strip. b_jump: from one group of columns' B to the next.
+// All columns of a strip. b_jump: distance in B between two groups of columns.
 template <std::size_t vectors, bool part>
 HWY_INLINE void strip(std::size_t n, std::size_t k, std::size_t in_part, const double* a, std::size_t a_step, bool a_padded, const double* b, std::size_t b_step, std::size_t b_jump, double* c, std::size_t c_step) {
   std::size_t j = 0;
@@ -74,7 +77,8 @@ HWY_INLINE void strip(std::size_t n, std::size_t k, std::size_t in_part, const d
   else if (n - j == 1) tile<vectors, 1, part>(k, in_part, a, a_step, a_padded, b, b_step, c + j * c_step, c_step);
 }
 
-// C [m x n] -= A [m x k] B^T, B [n x k]. b_step, b_jump: as above. `room`: for a strip of A, or null.
+// C [m x n] -= A [m x k] B^T, B [n x k]. b_step, b_jump: as above. `room`: memory for a copy of a strip of A,
+// or null.
 HWY_INLINE void subtract(std::size_t m, std::size_t n, std::size_t k, const double* a, std::size_t a_step, const double* b, std::size_t b_step, std::size_t b_jump, double* c, std::size_t c_step, double* room) {
   const D d;
   const std::size_t lanes = hn::Lanes(d);
@@ -120,7 +124,8 @@ HWY_INLINE void subtract_product(std::size_t m, std::size_t n, std::size_t k, co
   }
 }
 
-// X := X T^-T for `rows` rows of n columns, T lower triangular [narrow x narrow] with a diagonal of 1, or with these reciprocals.
+// X := X T^-T for `rows` rows of n columns, T lower triangular [narrow x narrow]. The diagonal of T is 1, or
+// has these reciprocals.
 template <std::size_t n, bool scaled, class At>
 HWY_INLINE void divide(const At& at, const double (*t)[narrow], const double* reciprocal, double* x, std::size_t step) {
   const D d;
@@ -143,12 +148,12 @@ HWY_INLINE void divide_all(std::size_t rows, const double (*lower)[narrow], cons
   });
 }
 
-// Columns [from, from + n), n <= narrow.
+// Eliminates columns [from, from + n), n <= narrow.
 HWY_INLINE void eliminate_narrow(const Front& f, std::size_t from, std::size_t n) {
   const std::size_t step = f.rows;
   double* l = f.lower + from * (step + 1);
   double* u = f.upper + from * (step + 1);
-  // The square on the diagonal: L below it, U^T (with its diagonal).
+  // The square block on the diagonal: L (below the diagonal), and U^T with its diagonal.
   double lower[narrow][narrow], upper[narrow][narrow], reciprocal[narrow];
   for (std::size_t c = 0; c < n; ++c) {
     for (std::size_t r = c; r < n; ++r) {
@@ -179,7 +184,7 @@ HWY_INLINE void eliminate_narrow(const Front& f, std::size_t from, std::size_t n
   }
 }
 
-// Columns [from, to): the left half, what it takes from the right, the right half.
+// Eliminates columns [from, to): the left half, its update of the right half, the right half.
 void eliminate_columns(const Front& f, std::size_t from, std::size_t to) {
   if (to - from <= narrow) return eliminate_narrow(f, from, to - from);
   const std::size_t middle = from + ((to - from) / 2 + narrow - 1) / narrow * narrow, step = f.rows;

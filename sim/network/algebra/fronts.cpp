@@ -17,12 +17,13 @@
 namespace ness::sim {
 
 namespace {
-// Pivots are good enough while no column's entries grow by more than this: then at most 4 of 16 digits are lost.
+// Diagonal pivots are accepted while no column's entries grow by more than this: at most 4 of 16 digits are
+// lost.
 constexpr double largest_growth = 1e4;
 constexpr double smallest_pivot = 1e-14;  // of the largest
 
-// The factors of a large network, some hundred megabytes that are read and written all over, in pages of 2 MB instead of 4 kB, where the system
-// has them: most of their addresses have to be looked up otherwise.
+// The factors of a large network take hundreds of megabytes, and are read and written throughout. Pages of 2
+// MB instead of 4 kB, where the system has them, avoid most address look-ups.
 Aligned<double> in_large_pages(std::size_t n) {
   constexpr std::size_t page = std::size_t{2} << 20;
   Aligned<double> memory = aligned<double>(n);
@@ -33,8 +34,9 @@ Aligned<double> in_large_pages(std::size_t n) {
   return memory;
 }
 
-// Influence falls off exponentially across a large network, down to denormal numbers, which processors compute with some hundred times as slowly: flushed to 0
-// meanwhile (a million nodes: a factorisation of 1.1 s took 5 on average on the way to a steady state).
+// Influence decays exponentially across a large network, down to denormal numbers. Processors compute with
+// these about 100 times slower, so they are flushed to 0 here. (A million nodes: without this, a
+// factorisation of 1.1 s took 5 s on average on the way to a steady state.)
 class Flushing {
  public:
 #ifdef __SSE2__
@@ -81,7 +83,8 @@ Fronts Fronts::of(const Ordering& ordering) {
     fronts.largest_front = std::max<std::size_t>(fronts.largest_front, f.rows);
     std::fill_n(front_of.begin() + first[s], f.pivots, static_cast<std::int32_t>(s));
   }
-  // Parents: the front of the first node left over. Depths decide the stack, from the roots down.
+  // The parent is the front of the first node left over. Depths, computed from the roots down, choose the
+  // stack.
   std::vector<std::uint32_t> children(count + 1, 0);
   for (std::size_t s = count; s-- > 0;) {
     Front& f = fronts.front[s];
@@ -90,7 +93,7 @@ Fronts Fronts::of(const Ordering& ordering) {
     const Front& p = fronts.front[static_cast<std::size_t>(parent[s])];
     f.stack = 1 - p.stack;
     ++children[static_cast<std::size_t>(parent[s])];
-    // Both ascend, and the parent has every node that is left over.
+    // Both lists ascend, and the parent contains every node that is left over.
     std::size_t at = 0;
     for (std::size_t r = f.pivots; r < f.rows; ++r) {
       const std::int32_t node = fronts.row[f.rows_at + r];
@@ -100,14 +103,14 @@ Fronts Fronts::of(const Ordering& ordering) {
   }
   std::uint32_t end = 0;
   for (std::size_t s = 0; s < count; ++s) {
-    fronts.front[s].children_end = end;  // moved to the end below
+    fronts.front[s].children_end = end;  // start for now; the loop below moves it to the end
     end += children[s];
   }
   fronts.child.resize(end);
   for (std::size_t s = 0; s < count; ++s) {
     if (parent[s] >= 0) fronts.child[fronts.front[static_cast<std::size_t>(parent[s])].children_end++] = static_cast<std::uint32_t>(s);
   }
-  // Children come immediately before their parent in their stack, since the order of the tree is a postorder.
+  // The order of the tree is a postorder, so children come immediately before their parent on their stack.
   std::size_t top[2] = {0, 0};
   std::uint32_t child_at = 0;
   for (Front& f : fronts.front) {
@@ -120,7 +123,7 @@ Fronts Fronts::of(const Ordering& ordering) {
     top[f.stack] += rest * rest;
     fronts.stack_size[f.stack] = std::max(fronts.stack_size[f.stack], top[f.stack]);
   }
-  // Where each entry (i, j) goes: to the front that eliminates the first of the two.
+  // Each entry (i, j) goes to the front that eliminates the first of the two nodes.
   std::vector<std::uint32_t> entries(count, 0);
   const auto front_at = [&](std::size_t i, std::int32_t p) {
     return static_cast<std::size_t>(front_of[static_cast<std::size_t>(std::min(elimination[i], elimination[static_cast<std::size_t>(pattern.column[static_cast<std::size_t>(p)])]))]);
@@ -193,7 +196,8 @@ bool FrontalLu::factor(const Jacobian& matrix, Pivots pivots) {
     factors_ = in_large_pages(all.factor_size);
   }
   reciprocal_scale_.resize(static_cast<Eigen::Index>(n));
-  Vector before = Vector::Zero(static_cast<Eigen::Index>(n)), after = before;  // largest magnitude of each column, of the matrix and of U
+  // Largest magnitude in each column, of the matrix and of U.
+  Vector before = Vector::Zero(static_cast<Eigen::Index>(n)), after = before;
   for (std::size_t i = 0; i < n; ++i) {
     double largest = 0;
     for (std::int32_t p = pattern.begin[i]; p < pattern.begin[i + 1]; ++p) largest = std::max(largest, std::abs(matrix.values()[static_cast<std::size_t>(p)]));
@@ -232,7 +236,7 @@ bool FrontalLu::factor(const Jacobian& matrix, Pivots pivots) {
   return true;
 }
 
-// R^-1 M = L U, R the scale of the rows: M^-1 = U^-1 L^-1 R^-1, M^-T = R^-1 L^-T U^-T.
+// R^-1 M = L U with row scales R, so M^-1 = U^-1 L^-1 R^-1 and M^-T = R^-1 L^-T U^-T.
 void FrontalLu::substitute(Vector& x, bool transposed) {
   const Fronts& all = *fronts_;
   const Eigen::Index n = x.size();

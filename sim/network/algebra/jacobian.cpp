@@ -13,7 +13,8 @@ JacobianPattern JacobianPattern::of(std::size_t n, const std::vector<std::pair<s
   if (2 * edges.size() + n > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {
     throw std::invalid_argument("network: " + std::to_string(edges.size()) + " edges between " + std::to_string(n) + " free nodes; dI/dmu can have at most 2^31 - 1 entries");
   }
-  // Sorted by counting, in linear time: neighbours of each node with repetitions, then each row sorted and made unique.
+  // Counting sort, in linear time: the neighbours of each node with repetitions; then each row is sorted and
+  // made unique.
   std::vector<std::int32_t> first(n + 1, 0);
   for (const auto& [s, t] : edges) {
     ++first[s + 1];
@@ -39,7 +40,7 @@ JacobianPattern JacobianPattern::of(std::size_t n, const std::vector<std::pair<s
     pattern.column.insert(pattern.column.end(), from, end);
     pattern.begin.push_back(static_cast<std::int32_t>(pattern.column.size()));
   }
-  // Rows visited in order meet the entries of each column in order.
+  // Rows are visited in ascending order, so the entries of each column appear in order, too.
   pattern.mirror.resize(pattern.column.size());
   std::vector<std::int32_t> met(pattern.begin.begin(), pattern.begin.end() - 1);
   for (std::size_t p = 0; p < pattern.column.size(); ++p) pattern.mirror[p] = met[pattern.column[p]]++;

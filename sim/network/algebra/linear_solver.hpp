@@ -1,5 +1,5 @@
-// Linear systems with a network's dI/dmu. Three solvers answer the same questions: block elimination of a dense matrix (layered networks, tiny
-// ones), sparse LU, and a preconditioned iteration.
+// Linear systems with a network's dI/dmu. There are three solvers: block elimination of a dense matrix
+// (layered and tiny networks), sparse LU, and a preconditioned iteration.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace ness::sim {
 
-/// Of one thread. What it remembers of one matrix never changes an answer about another beyond rounding.
+/// Used by one thread. What it keeps of one matrix changes a result for another matrix by rounding at most.
 class LinearSolver {
  public:
   virtual ~LinearSolver() = default;
@@ -19,7 +19,7 @@ class LinearSolver {
   virtual void solve_transposed(const Vector& b, Vector& x) = 0;  ///< M^T x = b; NaN where it cannot be solved
   /// Network::contracting. May forget the factorisation.
   virtual bool contracting(const Jacobian& jacobian) = 0;
-  /// Forgets what it remembers of earlier matrices: results depend on nothing before this.
+  /// Discards everything kept of earlier matrices: later results do not depend on earlier calls.
   virtual void forget() {}
 };
 

@@ -8,12 +8,13 @@ namespace ness::sim {
 namespace {
 using Sparse = Multilevel::Sparse;
 
-constexpr Eigen::Index coarsest = 300;     // nodes a dense LU solves at once
+constexpr Eigen::Index coarsest = 300;     // nodes that a dense LU solves
 constexpr double strong = 0.08;            // a coupling is strong if (a_ij a_ji) > strong^2 a_ii a_jj
-constexpr double dominated = 5;            // a row whose diagonal is this many times the rest is solved by smoothing alone
-constexpr int sweeps_if_not_coarsened = 8; // on a coarsest matrix too large for a dense LU
+// a row whose diagonal is this many times the sum of the other entries is solved by smoothing alone
+constexpr double dominated = 5;
+constexpr int sweeps_if_not_coarsened = 8; // on a coarsest matrix that is too large for a dense LU
 
-// Gauss-Seidel, rows in ascending or descending order.
+// One Gauss-Seidel sweep, rows in ascending or descending order.
 void sweep(const Sparse& A, const Vector& inverse, const Vector& b, Vector& x, bool up) {
   const auto n = static_cast<std::int32_t>(A.rows());
   const std::int32_t *begin = A.outerIndexPtr(), *column = A.innerIndexPtr();
@@ -26,7 +27,7 @@ void sweep(const Sparse& A, const Vector& inverse, const Vector& b, Vector& x, b
   }
 }
 
-// The first ascending sweep from zero: entries from the diagonal on meet zeros.
+// The first ascending sweep, from x = 0: entries on and above the diagonal multiply zeros.
 void first_sweep(const Sparse& A, const Vector& inverse, const Vector& b, Vector& x) {
   const auto n = static_cast<std::int32_t>(A.rows());
   const std::int32_t *begin = A.outerIndexPtr(), *column = A.innerIndexPtr();
@@ -44,7 +45,8 @@ struct Aggregation {
   std::int32_t count = 0;
 };
 
-// Each node whose strong neighbours are all free gathers them; what is left joins a neighbour's aggregate, or forms its own.
+// Each node whose strong neighbours are all free forms an aggregate with them. Each remaining node joins a
+// neighbour's aggregate, or forms a new one.
 Aggregation aggregate(const Sparse& A, const std::vector<bool>& is_strong, const std::vector<bool>& easy) {
   const auto n = static_cast<std::int32_t>(A.rows());
   const std::int32_t *begin = A.outerIndexPtr(), *column = A.innerIndexPtr();
@@ -90,7 +92,8 @@ Aggregation aggregate(const Sparse& A, const std::vector<bool>& is_strong, const
   return found;
 }
 
-// (1 - omega_i D^-1 A_F) T: the piecewise constant smoothed by one damped Jacobi step of the matrix with its weak couplings lumped.
+// (1 - omega_i D^-1 A_F) T: the piecewise constant prolongation T, smoothed by one damped Jacobi step. A_F is
+// the matrix with weak couplings lumped into the diagonal.
 Sparse prolongation_of(const Sparse& A, const std::vector<bool>& is_strong, const Aggregation& aggregation, const std::vector<std::int32_t>* mirror) {
   const auto n = static_cast<std::int32_t>(A.rows());
   const std::int32_t *begin = A.outerIndexPtr(), *column = A.innerIndexPtr();
@@ -115,7 +118,7 @@ Sparse prolongation_of(const Sparse& A, const std::vector<bool>& is_strong, cons
       }
     }
     if (!(diagonal > 0.5 * strong_sum)) diagonal = std::max(0.5 * strong_sum, 1e-300);
-    // 4/3 of the inverse of a bound of D^-1 A_F's row; a node that couples to none keeps its one.
+    // 4/3 over a bound of the row of D^-1 A_F. A node without strong couplings keeps its weight of 1.
     const double omega = strong_sum > 0 ? std::min(2.0 / 3.0, (4.0 / 3.0) / (1 + strong_sum / diagonal)) : 0.0;
     row.clear();
     row.emplace_back(aggregation.of[i], 1 - omega);
@@ -139,7 +142,7 @@ Sparse prolongation_of(const Sparse& A, const std::vector<bool>& is_strong, cons
   return P;
 }
 
-// Place of (j, i) for each (i, j) of a matrix with a symmetric pattern and sorted rows.
+// Position of (j, i) for each (i, j) of a matrix with a symmetric pattern and sorted rows.
 std::vector<std::int32_t> mirror_of(const Sparse& A) {
   std::vector<std::int32_t> mirror(static_cast<std::size_t>(A.nonZeros())), met(A.outerIndexPtr(), A.outerIndexPtr() + A.rows());
   for (std::size_t p = 0; p < mirror.size(); ++p) mirror[p] = met[A.innerIndexPtr()[p]]++;
@@ -176,8 +179,8 @@ bool Multilevel::set_up(const Sparse& matrix) {
         if (column[p] != i) column_rest[column[p]] += std::abs(a[p]);
       }
     }
-    // Where a node's own conductance is negative, or nearly, Gauss-Seidel would diverge: there it is damped, and the iteration around it
-    // takes care of the few such nodes.
+    // Gauss-Seidel would diverge where a node's own conductance is negative or nearly so. The sweep is damped
+    // there; the iteration corrects the error at these few nodes.
     Vector inverse(n);
     for (std::int32_t i = 0; i < n; ++i) {
       const double least = 0.25 * std::max(rest[i], column_rest[i]);
@@ -205,7 +208,7 @@ bool Multilevel::set_up(const Sparse& matrix) {
     level.restriction = prolongation_of(here, is_strong, aggregation, &mirror).transpose();
     const Sparse product = here * level.prolongation;
     coarse = level.restriction * product;
-    // Both halves of a symmetric pattern have to be there, though a product's may cancel on one side only.
+    // The pattern must stay symmetric, but the product may drop an entry on one side only.
     const Sparse other = coarse.transpose();
     coarse = coarse + 0.0 * other;
     levels_.push_back(std::move(level));

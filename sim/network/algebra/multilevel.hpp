@@ -10,12 +10,13 @@
 
 namespace ness::sim {
 
-/// One V-cycle: a fixed linear operator near the inverse of a matrix most of whose rows or columns the diagonal nearly dominates.
+/// One V-cycle: a fixed linear operator that approximates the inverse of a matrix whose diagonal nearly
+/// dominates most rows or columns.
 class Multilevel {
  public:
   using Sparse = Eigen::SparseMatrix<double, Eigen::RowMajor, std::int32_t>;
 
-  /// The matrix must outlive its use. False if it is not finite or the coarsest matrix is singular.
+  /// The matrix must outlive its use. False if it is not finite, or if the coarsest matrix is singular.
   bool set_up(const Sparse& matrix);
   void apply(const Vector& b, Vector& x) const;
   std::size_t levels() const { return levels_.size() + 1; }
@@ -25,7 +26,7 @@ class Multilevel {
     Sparse own;                     // of coarse levels
     const Sparse* matrix = nullptr; // the finest's is the caller's
     Sparse prolongation, restriction;
-    Vector inverse;                 // what a sweep multiplies the residual of each row by
+    Vector inverse;                 // factor for the residual of each row in a sweep
     mutable Vector b, x, residual;
   };
   const Sparse& at(std::size_t level) const { return levels_[level].matrix != nullptr ? *levels_[level].matrix : levels_[level].own; }

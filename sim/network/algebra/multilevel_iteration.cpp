@@ -9,22 +9,23 @@
 namespace ness::sim {
 
 namespace {
-constexpr double tolerance = 1e-11;   // residual by right side; its own rounding is some 1e-15
-constexpr double rough = 1e-3;        // enough for a scaling, which is checked
+// residual relative to the right side; its own rounding error is about 1e-15
+constexpr double tolerance = 1e-11;
+constexpr double rough = 1e-3;        // enough for a scaling, which is verified separately
 constexpr int longest = 120;          // iterations; a good preconditioner needs 5 to 25
 
-// BiCGSTAB (H. van der Vorst, SIAM J. Sci. Stat. Comput. 13 (1992) 631), preconditioned from the right. Eigen's takes its preconditioner by value
-// and keeps its vectors for no second solve.
+// BiCGSTAB (H. van der Vorst, SIAM J. Sci. Stat. Comput. 13 (1992) 631), preconditioned from the right.
+// Eigen's BiCGSTAB is not used: it takes the preconditioner by value and does not reuse its vectors.
 class BiCgStab {
  public:
-  /// From x = 0. Stops where |b - A x| <= tolerance |b|; false where it does not get there.
+  /// Starts from x = 0. Stops at |b - A x| <= tolerance |b|; false if that is not reached.
   bool solve(const Multilevel::Sparse& A, const Multilevel& preconditioner, const Vector& b, double tolerance_here, Vector& x, std::uint64_t& cycles) {
     x.setZero(b.size());
     const double size = b.norm();
     if (size == 0) return true;
     if (!std::isfinite(size)) return false;
     r_ = b;
-    // A second run starts from the true residual, should the recursion have drifted from it.
+    // A second run starts from the true residual, in case the recursion has drifted from it.
     for (int run = 0, iteration = 0; run < 3; ++run) {
       shadow_ = r_;
       double rho = 0, alpha = 0, omega = 0;
@@ -83,7 +84,7 @@ class MultilevelSolver final : public LinearSolver, public Counting {
     kept_ = matrix;
     known_ = true;
     prepare(matrix, matrix_, preconditioner_, usable_);
-    // What the iteration cannot even start on is LU's from the outset.
+    // If the preconditioner cannot be set up, LU is used from the start.
     return usable_ || fall_back();
   }
 
@@ -102,7 +103,7 @@ class MultilevelSolver final : public LinearSolver, public Counting {
 
   bool contracting(const Jacobian& jacobian) override {
     return contraction_.shown(jacobian, [&](const Jacobian& comparison, Vector& d) {
-      // No fallback: what the iteration cannot solve is no M-matrix, or hardly one.
+      // No fallback to LU: if the iteration fails, the matrix is not an M-matrix, or only marginally.
       if (!known_ || comparison.values() != kept_.values()) {
         known_ = fallback_ready_ = transposed_usable_ = false;
         kept_ = comparison;
@@ -130,7 +131,7 @@ class MultilevelSolver final : public LinearSolver, public Counting {
     ++counts.set_up;
     usable = preconditioner.set_up(matrix);
   }
-  // By iteration, else by LU.
+  // Solves by iteration, or by LU if that fails.
   template <class ByLu>
   void answer(const Multilevel::Sparse& matrix, const Multilevel& preconditioner, bool usable, const Vector& b, Vector& x, ByLu by_lu) {
     if (known_ && !fallback_ready_ && usable) {

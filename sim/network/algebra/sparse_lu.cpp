@@ -14,7 +14,8 @@
 namespace ness::sim {
 
 namespace {
-// Minimum degree is near the best below this many operations; above it nested dissection is tried too (2-D lattices: from some 2 x 10^4 nodes).
+// Below this many operations, minimum degree is close to the best order. Above it, nested dissection is tried
+// too (2-D lattices: from about 2 x 10^4 nodes).
 constexpr double worth_dissecting = 5e7;
 }  // namespace
 
@@ -52,10 +53,10 @@ struct SparseLu::Impl {
   std::optional<FrontalLu> frontal;
   klu_common common;
   klu_symbolic* symbolic = nullptr;
-  klu_numeric* numeric = nullptr;  // of a matrix whose pivots were looked for
+  klu_numeric* numeric = nullptr;  // of a matrix that needed a search for pivots
   std::vector<double> values;      // of the matrix factored
-  bool good = false;               // it was regular
-  // KLU takes its integers as int *, and changes none.
+  bool good = false;               // the matrix was regular
+  // KLU takes indices as int *, but does not change them.
   int* begin() const { return const_cast<int*>(ordering->pattern()->begin.data()); }
   int* column() const { return const_cast<int*>(ordering->pattern()->column.data()); }
 
@@ -76,16 +77,16 @@ struct SparseLu::Impl {
     if (!frontal) frontal.emplace(ordering->fronts());
     return frontal->factor(matrix, pivots);
   }
-  // The rows of the matrix are to KLU the columns of its transpose: so it is the transpose that is factored.
+  // KLU reads the rows of the matrix as columns: it factors the transpose.
   bool pivot() {
     if (symbolic == nullptr) {
-      // A given order leaves KLU nothing to search for.
+      // The order is given, so KLU does not search for one.
       auto* order = const_cast<int*>(ordering->order().data());
       symbolic = klu_analyze_given(static_cast<int>(ordering->pattern()->nodes()), begin(), column(), order, order, &common);
       if (symbolic == nullptr) throw std::bad_alloc();
     }
     numeric = klu_factor(begin(), column(), values.data(), symbolic, &common);
-    if (common.status < 0) throw std::bad_alloc();  // memory, or more entries than 32 bits can number
+    if (common.status < 0) throw std::bad_alloc();  // out of memory, or more than 2^31 - 1 entries
     if (numeric == nullptr || common.status != KLU_OK) return false;
     klu_rcond(symbolic, numeric, &common);
     return common.rcond > 1e-14;  // false for NaN

@@ -19,7 +19,8 @@ class SparseLu {
   bool factor(const Jacobian& matrix);
   void solve(const Vector& b, Vector& x);
   void solve_transposed(const Vector& b, Vector& x);
-  /// Whether all pivots of a symmetric matrix, taken on the diagonal, are positive. Forgets what was factored.
+  /// True if all pivots of a symmetric matrix, taken on the diagonal, are positive. Discards the
+  /// factorisation.
   bool positive_definite(const Jacobian& symmetric);
   void forget();
 

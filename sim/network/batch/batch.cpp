@@ -44,7 +44,7 @@ std::string problem(const Network::Impl& impl) {
 }
 
 namespace {
-// A network in vector code.
+// A network compiled for vector code.
 template <class T>
 class BatchOf final : public Batch {
  public:
@@ -55,23 +55,25 @@ class BatchOf final : public Batch {
                                   std::span<const Vector> cotangent, std::span<Vector> costate, Eigen::Ref<Vector> gradient, unsigned threads) const override;
 
  private:
-  // A parameter vector in the order and precision of the kernels, and what was made of it last.
+  // A parameter vector in the order and precision of the kernels, with what was last derived from it.
   struct Prepared {
     std::shared_ptr<const Vector> theta;
     Aligned<T> input;
     std::vector<T> gamma, a, b, g, mu_ref, slope_noise, slope_growth;
     Values<T> values;
-    double steepest = 1;  // largest of |b|, |1 + b| of an input edge: how near the poles of its current are
-    double most_a = 0;    // of |scaled a| of an input edge
+    // Largest |b| or |1 + b| of an input edge: it determines the distance of the poles of the current.
+    double steepest = 1;
+    double most_a = 0;    // largest |scaled a| of an input edge
     double low_ref = 0, high_ref = 0;
     std::mutex mutex;
     std::shared_ptr<const Tabulated<T>> table;
     std::shared_ptr<const Series<T>> series;
   };
-  // Where an edge's parameters stand in theta.
+  // Position of an edge's parameters in theta.
   struct EdgePosition {
-    std::int32_t edge = -1;  // among the dots; -1: there is none
-    bool reversed = false;   // from the free node into the clamped one: the current of the edge turned round, b of the other sign
+    std::int32_t edge = -1;  // index of the dot; -1: no edge
+    // The edge leads from the free node into the clamped one: its current and b change sign.
+    bool reversed = false;
   };
   double scale() const { return inverse() * std::numbers::log2e; }
   double inverse() const { return impl_.inverse_T.empty() ? 1 : impl_.inverse_T.front(); }
@@ -84,15 +86,15 @@ class BatchOf final : public Batch {
   std::shared_ptr<const Tabulated<T>> table_of(Prepared& ready, const InputLevels<T>& inputs, unsigned threads) const;
   std::shared_ptr<const Series<T>> series_of(Prepared& ready, const InputLevels<T>& inputs, unsigned threads) const;
 
-  // What is needed to evaluate samples' input currents around states: the inputs that differ from the commonest level with the series of the
-  // others; or all inputs, where a series would not pay.
+  // What evaluates the input currents of samples around a state: the inputs that differ from the commonest
+  // level, and the series of the others. If a series would not pay, all inputs and no series.
   struct InputFunctions {
     std::shared_ptr<const InputLevels<T>> inputs;
     std::shared_ptr<const Series<T>> series;
   };
   InputFunctions input_functions(Prepared& ready, std::span<const Pattern> clamp, unsigned threads) const;
 
-  // A call of relax.
+  // Arguments of one call of relax.
   struct Call {
     std::span<const Vector* const> start, inject;
     unsigned threads;
@@ -100,67 +102,70 @@ class BatchOf final : public Batch {
     std::span<Vector> potential;
     std::span<Found> found;
   };
-  // Groups, of at most `side`, of those samples whose numbers are given go through `body`; what converged is taken.
+  // Applies `body` to the given samples, in groups of at most `side`, and stores the results that converged.
   using Body = std::function<void(Sample<T>* samples, std::size_t count)>;
   void in_groups(const Call& call, const InputLevels<T>& inputs, std::span<const std::uint32_t> which, std::size_t side, const Body& body) const;
 
-  // One chunk's sums over its samples, as Sums<T> lays them out.
+  // Layout of one chunk's sums over its samples (Sums<T>).
   struct Layout {
-    std::size_t edge, leak, moments, size;  // where each begins; that of inputs at 0
+    std::size_t edge, leak, moments, size;  // start of each part; that of inputs is 0
   };
   void pull_samples(const Prepared& ready, const InputLevels<T>& inputs, const Series<T>& series, std::size_t first, std::size_t count, std::span<const Vector> potential,
                     std::span<const Vector> cotangent, std::span<Vector> costate, std::span<std::uint8_t> left, T* sums, const Layout& layout) const;
   bool serves(const InputLevels<T>& inputs, const Series<T>& series, std::size_t sample, const Vector& potential) const;
   void add_sums(const Prepared& ready, const Series<T>& series, std::span<const T> sums, const Layout& layout, Eigen::Ref<Vector> gradient, unsigned threads) const;
   void add_rest(const Prepared& ready, std::span<const T> sums, const Layout& layout, Eigen::Ref<Vector> gradient) const;
-  // The parts of an edge's gradient from sums over the samples (Sums<T>).
+  // Adds the gradient of one edge from its sums over the samples (Sums<T>).
   void put(const Vector& theta, const EdgePosition& place, double window, double level, double difference, Eigen::Ref<Vector> gradient) const;
 
   const Network::Impl& impl_;
   Shape shape_;
   std::array<std::int64_t, 3> offset_{};  // of gamma, a, b in theta
-  std::vector<std::uint32_t> position_;   // of each free index in the order of elimination
+  std::vector<std::uint32_t> position_;   // position of each free index in the order of elimination
   std::vector<std::uint32_t> free_of_;    // free index of each position
   std::vector<std::uint32_t> fed_, source_, target_, source_target_, target_source_;
   std::unique_ptr<bool[]> repeated_;
   std::vector<T> capacity_;
   std::vector<EdgePosition> input_place_;  // [blocks][inputs][16]
-  std::vector<std::int32_t> first_edge_;  // [blocks][16] the edge of input 0, where those of the others follow it, none reversed; -1: not so
+  // [blocks][16] Edge of input 0, if the edges of the other inputs follow it and none is reversed; else -1.
+  std::vector<std::int32_t> first_edge_;
   std::vector<EdgePosition> edge_place_;   // [edges]
   mutable std::mutex mutex_;
   mutable std::shared_ptr<Prepared> last_;
   mutable std::shared_ptr<InputLevels<T>> last_levels_;
 };
 
+// Error of the base's series, relative to the sum of the gammas.
 template <class T>
-constexpr double series_error = sizeof(T) == sizeof(float) ? 1e-6 : 2e-7;  // of the sum of the gammas, of the base's series
+constexpr double series_error = sizeof(T) == sizeof(float) ? 1e-6 : 2e-7;
 
-// Scratch of one thread, which keeps it.
+// Scratch of one thread, kept for later calls.
 template <class T, int which>
 T* scratch_of_thread(std::size_t size) {
   thread_local Aligned<T> scratch;
   thread_local std::size_t room = 0;
   if (room < size) {
     scratch = aligned<T>(size);
-    std::fill_n(scratch.get(), size, T(0));  // lanes that nobody fills are computed with
+    std::fill_n(scratch.get(), size, T(0));  // lanes that are not filled still take part in the arithmetic
     room = size;
   }
   return scratch.get();
 }
 
-// Samples in groups that are computed side by side: of equal size, and of even number, so that two cores have the same to do. However many
-// cores there are: a sample's rounding errors depend on its group.
+// Samples in groups that are computed side by side: groups of equal size, and an even number of them, so that
+// two cores have equal work. Groups do not depend on the number of cores, because the rounding of a sample
+// depends on its group.
 struct Groups {
   std::size_t samples, count;
   Groups(std::size_t n, std::size_t side) : samples(n), count((n + side - 1) / side) {
-    if (count > 2 && count < n) count += count % 2;  // none is empty
+    if (count > 2 && count < n) count += count % 2;  // no group is empty
   }
   std::size_t begin(std::size_t group) const { return group * samples / count; }
   std::size_t size(std::size_t group) const { return begin(group + 1) - begin(group); }
 };
 
-// Sums over samples are kept for chunks of groups: as many chunks as occupy the cores, however many there are, but few, since each is
-// added up at the end.
+// Sums over samples are kept per chunk of groups: enough chunks to keep the cores busy, but few, because they
+// are added up at the end. The number does not depend on that of the cores.
 std::size_t chunks_for(std::size_t groups) { return std::clamp<std::size_t>(groups / 3, 1, 16); }
 }  // namespace
 
@@ -243,16 +248,17 @@ BatchOf<T>::BatchOf(const Network::Impl& impl) : impl_(impl) {
   shape_.repeated = repeated_.get();
 }
 
-// Pulling follows relaxing: the patterns are the same then.
+// A gradient is usually computed right after the relaxations, with the same patterns, so the last levels are
+// kept.
 template <class T>
 std::shared_ptr<const InputLevels<T>> BatchOf<T>::input_levels(std::span<const Pattern> clamp, bool based, unsigned threads) const {
   typename InputLevels<T>::Memory memory;
   if (based) {
     const std::scoped_lock lock(mutex_);
     if (last_levels_ && last_levels_->of(clamp)) return last_levels_;
-    // Hundreds of small pieces, which a minibatch leaves to the next.
+    // The memory consists of hundreds of small pieces: the next minibatch reuses it.
     if (last_levels_ && last_levels_.use_count() == 1) {
-      std::atomic_thread_fence(std::memory_order_acquire);  // what others read in it they have read
+      std::atomic_thread_fence(std::memory_order_acquire);  // other threads have finished reading it
       memory = std::move(*std::exchange(last_levels_, nullptr)).memory();
     }
   }
@@ -263,7 +269,7 @@ std::shared_ptr<const InputLevels<T>> BatchOf<T>::input_levels(std::span<const P
   return made;
 }
 
-// The input edges' parameters, side by side.
+// Copies the parameters of the input edges into the layout of the kernels.
 template <class T>
 void BatchOf<T>::prepare_inputs(Prepared& ready, unsigned threads) const {
   const std::size_t stretches = (shape_.inputs + stretch - 1) / stretch;
@@ -287,9 +293,11 @@ void BatchOf<T>::prepare_inputs(Prepared& ready, unsigned threads) const {
     }
     arithmetic<T>().edge_sizes(to - from, ready.input.get() + (of_block * shape_.inputs + from) * 3 * block, sizes.data() + part * 4 * block);
   });
-  // What expansions to third order leave of a slope at a distance d: the fourth derivative's part, which is at most 0.13 (d/kT T)^3/6 times
-  // the sum of fourth powers, as that of a Fermi function is at most 0.13; and what "about" leaves of occupations, 4e-4 of them, in slope
-  // and curvature (d <= kT T). In double precision more is asked of states than these allow.
+  // Error of the derivatives (slopes) of expansions to third order at a distance d. It has two parts. The
+  // fourth derivative contributes at most 0.13 (d/kT T)^3/6 times the sum of fourth powers, since 0.13 bounds
+  // the fourth derivative of a Fermi function. The approximate occupations ("about") contribute 4e-4 of the
+  // occupations, in the derivative and the curvature (d <= kT T). Double precision requires more than these
+  // bounds allow.
   for (std::size_t k = 0; k < shape_.blocks * block; ++k) {
     double powers = 0, fourth = 0;
     for (std::size_t part = k / block * stretches; part < (k / block + 1) * stretches; ++part) {
@@ -342,7 +350,8 @@ std::shared_ptr<typename BatchOf<T>::Prepared> BatchOf<T>::prepared(const std::s
   return made;
 }
 
-// Potentials at steady states lie between the levels that lead to the nodes.
+// A steady state's potentials lie between the levels (clamped levels, leak references) that lead to the
+// nodes.
 template <class T>
 Interval BatchOf<T>::interval_of(const Prepared& ready, const InputLevels<T>& inputs, double error) const {
   return interval_for(std::min(inputs.low(), ready.low_ref), std::max(inputs.high(), ready.high_ref), std::numbers::pi / inverse() / ready.steepest, error);
@@ -358,10 +367,11 @@ Values<T> BatchOf<T>::values_within(const Prepared& ready, const Interval& inter
   return values;
 }
 
-// The table of a minibatch; null where the currents are too steep for series.
+// The table of a minibatch; null if the currents are too steep for a series.
 template <class T>
 std::shared_ptr<const Tabulated<T>> BatchOf<T>::table_of(Prepared& ready, const InputLevels<T>& inputs, unsigned threads) const {
-  constexpr double error = 3e-4;  // of the sum of the gammas: what the exact law has to correct is a few 1e-4 kT
+  // Relative to the sum of the gammas: the exact law then corrects a few 1e-4 kT.
+  constexpr double error = 3e-4;
   static const auto none = std::make_shared<const Tabulated<T>>();
   if (shape_.blocks == 0) return none;
   Interval interval = interval_of(ready, inputs, error);
@@ -378,7 +388,7 @@ std::shared_ptr<const Tabulated<T>> BatchOf<T>::table_of(Prepared& ready, const 
   return made;
 }
 
-// The series of a minibatch; without terms where it would not pay.
+// The series of a minibatch; without terms if a series would not pay.
 template <class T>
 std::shared_ptr<const Series<T>> BatchOf<T>::series_of(Prepared& ready, const InputLevels<T>& inputs, unsigned threads) const {
   const Interval interval = interval_of(ready, inputs, series_error<T>);
@@ -398,7 +408,7 @@ typename BatchOf<T>::InputFunctions BatchOf<T>::input_functions(Prepared& ready,
   static const auto none = std::make_shared<const Series<T>>();
   std::shared_ptr<const InputLevels<T>> inputs = input_levels(clamp, true, threads);
   if (!inputs->based() || shape_.blocks == 0) return {inputs, none};
-  // Each term costs an evaluation of all edges; each sample saves most of one.
+  // Each term takes one evaluation of all edges; each sample saves most of one evaluation.
   const std::size_t terms = interval_of(ready, *inputs, series_error<T>).terms;
   const bool pays = terms > 0 && static_cast<double>(clamp.size()) * (2 * inputs->share() - 1) >= static_cast<double>(terms);
   if (!pays) return {input_levels(clamp, false, threads), none};
@@ -440,20 +450,21 @@ void BatchOf<T>::in_groups(const Call& call, const InputLevels<T>& inputs, std::
   });
 }
 
-// Restored states settle by Newton's method; the others, and those that do not, follow the relaxation in time.
+// Restored states settle by Newton's method. The others, and those that do not settle, are relaxed in time.
 template <class T>
 void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<const Pattern> clamp, std::span<const Vector* const> start, std::span<const Vector* const> inject,
                        const std::vector<bool>& restored, const SteadyStateOptions& options, unsigned threads, std::span<Vector> potential, std::span<Found> found) const {
   if (clamp.empty()) return;
   std::fill(found.begin(), found.end(), Found{});
-  // Side by side, since either begins on one thread.
+  // In parallel, since each of the two begins on one thread.
   std::shared_ptr<Prepared> ready;
   for_each_index(2, threads, [&](std::size_t which) {
     if (which == 0) ready = prepared(theta, threads);
     else input_levels(clamp, true, threads);
   });
   const double tolerance = sizeof(T) == sizeof(double) ? options.tolerance : std::max(options.tolerance, 1e-3);
-  // An expansion to third order is off by the fourth power of the distance, in units of how steep the currents are.
+  // The error of an expansion to third order is of fourth order in the distance, in units of the width of the
+  // currents' steps.
   const double reach = 4 * std::sqrt(std::sqrt(tolerance)) / (inverse() * std::max(ready->steepest, 1.0));
   const Call call{start, inject, threads, {options.path_tolerance, options.trust, tolerance, impl_.spec.kT, reach, std::min<std::uint32_t>(options.max_steps, 200)},
                   potential, found};
@@ -478,7 +489,8 @@ void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<con
     return which.size();
   };
   if (unsettled() == 0) return;
-  // A table costs as much as a hundred samples: a few that went far are followed on expansions, as two groups.
+  // A table takes as long as a hundred samples. A few restored samples that went far are followed on
+  // expansions instead, as two groups.
   const bool few = which.size() <= side && std::all_of(which.begin(), which.end(), [&](std::uint32_t i) { return restored[i]; });
   if (few) {
     on_expansions((which.size() + 1) / 2, arithmetic<T>().follow_group);
@@ -493,7 +505,8 @@ void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<con
   });
 }
 
-// Whether series and precision hold for a sample. Steady states do not leave the range of the levels that lead to them, but readings do.
+// Whether the series and the precision hold for a sample. Steady states stay within the range of the levels
+// that lead to them, but noisy readings may not.
 template <class T>
 bool BatchOf<T>::serves(const InputLevels<T>& inputs, const Series<T>& series, std::size_t sample, const Vector& potential) const {
   if (inputs.wide(sample) || !(potential.cwiseAbs().maxCoeff() * inverse() <= widest)) return false;
@@ -518,7 +531,7 @@ void BatchOf<T>::pull_samples(const Prepared& ready, const InputLevels<T>& input
     left[first + i] = serves(inputs, series, first + i, potential[first + i]) ? 0 : 1;
     for (std::size_t k = 0; k < n; ++k) {
       const auto at = static_cast<Eigen::Index>(free_of_[k]);
-      // One that is left stands anywhere, and pulls nothing.
+      // A sample left to the reference solver may have any potential; it contributes nothing here.
       const double here = left[first + i] != 0 ? interval.middle : potential[first + i][at];
       mu[k] = static_cast<T>(here);
       values.bounded = values.bounded && std::abs(here - interval.middle) <= interval.half;
@@ -558,7 +571,7 @@ void BatchOf<T>::add_sums(const Prepared& ready, const Series<T>& series, std::s
     for (std::size_t c = 0; c < chunks; ++c) sum += static_cast<double>(sums[c * layout.size + at]);
     return sum;
   };
-  // Moments of the polynomials become weights of the series' nodes.
+  // Converts the moments of the polynomials into weights at the series' nodes.
   const auto weight = aligned<T>(terms * fed);
   std::vector<double> moment(terms * fed);
   for (std::size_t i = 0; i < moment.size(); ++i) moment[i] = total(layout.moments + i);
@@ -594,7 +607,7 @@ void BatchOf<T>::add_sums(const Prepared& ready, const Series<T>& series, std::s
         }
         continue;
       }
-      // As put(), where an input's edge follows that of the one before.
+      // The same as put(), for edges that follow one another in theta.
       double* const out = gradient.data() + first;
       const double* const gamma = ready.theta->data() + offset_[0] + first;
       for (std::size_t i = from; i < to; ++i) {

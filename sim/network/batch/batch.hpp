@@ -1,10 +1,12 @@
-// Batches of relaxations of one network in vector code (batch_kernels.hpp): a network compiled for it, parameters prepared once per
-// update, samples laid out.
+// Batches of relaxations of one network in vector code (batch_kernels.hpp): compiles the network, prepares
+// the parameters once per update, and lays out the samples.
 //
-// For networks of quantum dots at one temperature without common-mode lever arms. Input currents of a node are a function of its own
-// potential alone: what they would be if every input had its commonest level is a Chebyshev series, made once per update; inputs at other
-// levels are added edge by edge. Restored states settle on expansions of that function around themselves; the others follow the relaxation
-// in time, on such expansions where they are few and were restored, else on series over the whole interval. "Converged" is judged by the exact law over all edges.
+// Batches are for networks of quantum dots at one temperature without common-mode lever arms. The input
+// current of a node is a function of the node's own potential. Its main part, with every input at its
+// commonest level, is a Chebyshev series, computed once per update; inputs at other levels are added edge by
+// edge. Restored states settle on expansions of this function around themselves. The others follow the
+// relaxation in time: on such expansions if they are few and were restored, else on series over the whole
+// interval. The exact law over all edges decides whether a state has converged.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +21,7 @@
 
 namespace ness::sim::batches {
 
-/// Empty if a network can be relaxed in batches; otherwise why not.
+/// Empty if the network can be relaxed in batches; otherwise the reason why not.
 std::string problem(const Network::Impl& impl);
 
 /// Immutable; its calls are thread-safe.
@@ -27,19 +29,21 @@ class Batch {
  public:
   virtual ~Batch() = default;
 
-  /// What relax found of a sample. Samples that did not converge here have to be relaxed by the reference solver.
+  /// Result of relax for a sample. Samples that did not converge must be relaxed by the reference solver.
   struct Found {
     bool converged = false, contracting = true, followed = false;
     double bound = 0, displacement = 0, time = 0;
     std::uint32_t exact = 0;  ///< evaluations of the exact law over all edges
   };
-  /// Relaxes samples under one parameter vector. clamp: patterns of n_clamped levels, start [n_free], inject [n_free] or null, or none at all; potential receives [n_free].
+  /// Relaxes samples under one parameter vector. clamp: patterns of n_clamped levels; start: [n_free];
+  /// inject: [n_free] or null, or empty for none; potential: receives [n_free].
   virtual void relax(const std::shared_ptr<const Vector>& theta, std::span<const Pattern> clamp, std::span<const Vector* const> start, std::span<const Vector* const> inject,
                      const std::vector<bool>& restored, const SteadyStateOptions& options, unsigned threads, std::span<Vector> potential, std::span<Found> found) const = 0;
 
-  /// Costates lambda = R^T c of samples, and -sum lambda^T dI/dtheta added to `gradient`. cotangent empty: the costates are given. Returns the
-  /// samples that are left to the reference solver, of which nothing was added: those whose elimination failed, and those of levels or
-  /// potentials beyond what the series and the precision hold for (a reading that noise took out of the range of steady states, say).
+  /// Computes costates lambda = R^T c of samples, and adds -sum lambda^T dI/dtheta to `gradient`. If
+  /// cotangent is empty, the costates are given. Returns the samples left to the reference solver, which add
+  /// nothing to the gradient: those whose elimination failed, and those with levels or potentials outside the
+  /// range of the series and the precision (for example a noisy reading outside the range of steady states).
   virtual std::vector<std::uint32_t> pull(const std::shared_ptr<const Vector>& theta, std::span<const Pattern> clamp, std::span<const Vector> potential, std::span<const Vector> cotangent,
                     std::span<Vector> costate, Eigen::Ref<Vector> gradient, unsigned threads) const = 0;
 };
@@ -47,8 +51,8 @@ class Batch {
 /// In single (float) or double precision.
 template <class T>
 std::shared_ptr<const Batch> make(const Network::Impl& impl);
-/// The batch of a network that all who relax it share, with what it keeps of a parameter vector. Throws std::invalid_argument with
-/// problem(); null where batches are off. It must not outlive the network.
+/// The batch of a network, shared by all callers that relax it, including what it keeps of a parameter
+/// vector. Throws std::invalid_argument with problem(); null if batches are off. The network must outlive it.
 std::shared_ptr<const Batch> shared(const Network::Impl& impl, Batches kind);
 
 }  // namespace ness::sim::batches

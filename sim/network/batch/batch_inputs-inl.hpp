@@ -1,4 +1,5 @@
-// Batches: input edges. A sample at a time, the nodes that they lead to side by side, in blocks of 16.
+// Batches: input edges. One sample at a time; the nodes that the edges lead to are side by side, in blocks of
+// 16.
 #if defined(NESS_SIM_BATCH_INPUTS_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef NESS_SIM_BATCH_INPUTS_INL
 #undef NESS_SIM_BATCH_INPUTS_INL
@@ -25,9 +26,11 @@ using Tag = hn::CappedTag<T, block>;
 template <class T>
 using Vec = hn::Vec<Tag<T>>;
 
-// Partial sums are moved on after so many terms, so that rounding errors stay those of short sums.
+// After this many terms a partial sum is added to the total, so that rounding errors remain those of short
+// sums.
 constexpr std::size_t short_sum = 56;
-// Edges whose chains of operations are under way at once: a core does not look far enough ahead to fill itself with one after another.
+// Edges evaluated in an interleaved way: the operations of one edge depend on each other, and a core does not
+// look ahead far enough to overlap several edges by itself.
 constexpr std::size_t together = 4;
 
 template <class T>
@@ -35,10 +38,10 @@ HWY_INLINE const T* edges_of(const Shape& shape, const Values<T>& values, std::s
   return values.input + b * shape.inputs * 3 * block;
 }
 
-// The nodes of one vector of a block, as input edges see them.
+// The nodes of one vector of a block.
 template <class T>
 struct Fed {
-  Vec<T> mu, e;  // scaled, 2^-mu
+  Vec<T> mu, e;  // scaled potential, and 2^-mu
 };
 
 template <class T, bool bounded>
@@ -78,7 +81,8 @@ HWY_INLINE Vec<T> window(Tag<T> d, const T* edge, T level, T exponential, const 
   return kernels::HWY_NAMESPACE::window<bounded>(d, at, hn::Set(d, exponential), node.e);
 }
 
-// The exact input currents of a sample, and with_slope their slopes, at its nodes' potentials, [blocks * 16].
+// The exact input currents of a sample at its nodes' potentials, [blocks * 16], and with_slope their
+// derivatives.
 template <class T, bool bounded, bool with_slope>
 void input_sums_of(const Shape& shape, const Values<T>& values, const T* level, const T* exponential, const T* potential, T* current, T* slope) {
   const Tag<T> d;
@@ -127,7 +131,8 @@ void input_sums(const Shape& shape, const Values<T>& values, const T* level, con
   (values.bounded ? input_sums_of<T, true, with_slope> : input_sums_of<T, false, with_slope>)(shape, values, level, exponential, potential, current, slope);
 }
 
-// Makes the table's rows of inputs [from, to) of a block (batch_kernels.hpp), and their sums over these inputs [terms][16].
+// Computes the table's rows of inputs [from, to) of a block (batch_kernels.hpp), and their sums over these
+// inputs [terms][16].
 template <class T>
 void table_rows(const Shape& shape, const Values<T>& values, const Table<T>& table, const T* node, std::size_t b, std::size_t from, std::size_t to, T* growth, T* current,
                 T* sums) {
@@ -151,8 +156,9 @@ void table_rows(const Shape& shape, const Values<T>& values, const Table<T>& tab
   }
 }
 
-// One input's share in the currents of one sample at the table's nodes, of one vector of nodes. 2^level is a factor of the sample and one
-// of the table, so that a node costs no exponential. `wide`: their product may overflow.
+// Contribution of one input to the currents of one sample at the table's nodes, for one vector of network
+// nodes. 2^level is the product of a factor of the sample and a factor of the table, so that no exponential
+// per node is needed. `wide`: the product may overflow.
 template <class T, bool wide, bool based>
 HWY_INLINE void add_single(Tag<T> d, std::size_t terms, const T* HWY_RESTRICT node_exponential, Vec<T> highest, const T* HWY_RESTRICT edge, const T* HWY_RESTRICT growth,
                          const T* HWY_RESTRICT current, const SingleInput<T>& single, T* HWY_RESTRICT sums, std::size_t stride) {
@@ -177,8 +183,9 @@ HWY_INLINE void add_single(Tag<T> d, std::size_t terms, const T* HWY_RESTRICT no
   }
 }
 
-// The input currents of n samples at the table's nodes, [n][terms][blocks * 16]: their singles', and every other input's at the commonest
-// level. Input by input, so that its rows of the table are read once for all samples.
+// The input currents of n samples at the table's nodes, [n][terms][blocks * 16]: from the samples' singles,
+// and from every other input at the commonest level. Input by input, so that an input's rows of the table are
+// read once for all samples.
 template <class T, bool wide, bool based>
 void currents_at_nodes(const Shape& shape, const Values<T>& values, const Table<T>& table, const Sample<T>* samples, std::size_t n, T* out) {
   const Tag<T> d;
@@ -188,7 +195,7 @@ void currents_at_nodes(const Shape& shape, const Values<T>& values, const Table<
   for (std::size_t s = 0; s < n; ++s) {
     for (std::size_t i = 0; i < size; i += hn::Lanes(d)) hn::StoreU(hn::LoadU(d, table.sum + i), d, out + s * size + i);
   }
-  // Common ones, then the others: each in rising order of their inputs.
+  // First the common inputs, then the others; both in ascending order.
   for (const bool common : {true, false}) {
     const SingleInput<T>* next[block];
     const SingleInput<T>* end[block];
@@ -217,7 +224,8 @@ void currents_at_nodes(const Shape& shape, const Values<T>& values, const Table<
   }
 }
 
-// The same as Chebyshev series, [n][terms][blocks * 16], in place; scratch [terms * blocks][16].
+// Converts these values into Chebyshev series, [n][terms][blocks * 16], in place; scratch [terms *
+// blocks][16].
 template <class T>
 void functions(const Shape& shape, const Values<T>& values, const Table<T>& table, const Sample<T>* samples, std::size_t n, T* out, T* scratch) {
   const Tag<T> d;
@@ -238,8 +246,8 @@ void functions(const Shape& shape, const Values<T>& values, const Table<T>& tabl
   }
 }
 
-// The base's Chebyshev series and its derivatives by the potential, up to the first or third, at potentials (kT): Clenshaw's recurrence
-// b_k = c_k + 2 x b_(k+1) - b_(k+2), differentiated.
+// The base's Chebyshev series and its derivatives by the potential, up to the first or third order, at
+// potentials (kT): Clenshaw's recurrence b_k = c_k + 2 x b_(k+1) - b_(k+2), differentiated.
 template <class T, int order>
 HWY_INLINE void base_series(const Shape& shape, const Base<T>& base, std::size_t place, Tag<T> d, Vec<T> potential, Vec<T>* out) {
   static_assert(order == 1 || order == 3);
@@ -247,7 +255,8 @@ HWY_INLINE void base_series(const Shape& shape, const Base<T>& base, std::size_t
   const auto half = hn::Set(d, T(2) / (base.high - base.low));
   const auto x = hn::Mul(hn::Sub(potential, hn::Set(d, (base.high + base.low) / 2)), half), two_x = hn::Add(x, x);
   const auto zero = hn::Zero(d);
-  // The m-th derivative of b_k is 2 m times the (m-1)-th of b_(k+1), and 2 x b_(k+1) - b_(k+2) of its own kind.
+  // The m-th derivative of b_k is 2 m times the (m-1)-th derivative of b_(k+1), plus 2 x b_(k+1) - b_(k+2)
+  // for the m-th derivatives.
   auto b0 = zero, b1 = zero, b2 = zero, b3 = zero, before0 = zero, before1 = zero, before2 = zero, before3 = zero;
   const auto four = hn::Set(d, T(4)), six = hn::Set(d, T(6));
   for (std::size_t k = base.terms; k-- > 1;) {
@@ -271,8 +280,8 @@ HWY_INLINE void base_series(const Shape& shape, const Base<T>& base, std::size_t
   }
 }
 
-// An input edge's current over gamma, and its derivatives D by the node's potential in units of kT T. With p = f (1 - f) at either end, and
-// b and c = 1 + b the factors of the potential in the exponents,
+// An input edge's current divided by gamma, and its derivatives D by the node's potential in units of kT T.
+// With p = f (1 - f) at each end, and b and c = 1 + b the factors of the potential in the exponents:
 //   D I = b p_s - c p_t,   D^2 I = b^2 p_s (1 - 2 f_s) - c^2 p_t (1 - 2 f_t),   D^3 I = b^3 p_s (1 - 6 p_s) - c^3 p_t (1 - 6 p_t).
 template <class T>
 struct Jet {
@@ -290,8 +299,9 @@ HWY_INLINE Jet<T> jet_of(Tag<T> d, Vec<T> a, Vec<T> b, Vec<T> c, Vec<T> level, V
           hn::MulSub(hn::Mul(b, bs), hn::NegMulAdd(six, p_s, one), hn::Mul(hn::Mul(c, ct), hn::NegMulAdd(six, p_t, one)))};
 }
 
-// The input currents of a sample around its nodes' potentials, [1 + order][blocks * 16]: value, slope, half of the second derivative, a sixth
-// of the third. Those of the base are its series', those of the singles nearly exact: the exact law judges what they lead to.
+// The input currents of a sample around its nodes' potentials, [1 + order][blocks * 16]: value, first
+// derivative, half of the second, a sixth of the third. The base is evaluated by its series, singles by the
+// law with approximate occupations; the exact law checks the result later.
 template <class T, int order, bool bounded>
 void expansion_of(const Shape& shape, const Values<T>& values, const Base<T>& base, const Sample<T>& sample, const T* potential, T* out) {
   const Tag<T> d;
@@ -407,11 +417,11 @@ std::uint32_t find_singles(std::size_t n, const double* level, T scale, const do
     const auto x = hn::LoadU(d, level + i), at = hn::LoadU(d, base + i);
     low = hn::Min(low, x);
     high = hn::Max(high, x);
-    const auto differs = hn::AndNot(hn::Eq(x, at), hn::Eq(at, at));  // what is no number differs
+    const auto differs = hn::AndNot(hn::Eq(x, at), hn::Eq(at, at));  // NaN counts as different
     if (hn::AllFalse(d, differs)) continue;
     std::int64_t found[2 * block] = {};  // CompressStore may write a whole vector
     const std::size_t many = hn::CompressStore(hn::Iota(d_index, static_cast<std::int64_t>(i)), hn::RebindMask(d_index, differs), d_index, found);
-    // As many as a vector has: no branch to mispredict.
+    // Always a whole vector: no branch to mispredict.
     for (std::size_t m = 0; m < hn::Lanes(d); ++m) singles[count + m].input = static_cast<std::uint32_t>(found[m]);
     count += static_cast<std::uint32_t>(many);
   }
@@ -433,13 +443,13 @@ std::uint32_t find_singles(std::size_t n, const double* level, T scale, const do
   return count;
 }
 
-// All levels and their exponentials at that of the base.
+// Sets all levels and their exponentials to those of the base.
 template <class T>
 void fill(const Shape& shape, T base_level, T base_exponential, T* level, T* exponential) {
   for (std::size_t i = 0; i < shape.inputs; ++i) level[i] = base_level;
   for (std::size_t i = 0; i < shape.inputs; ++i) exponential[i] = base_exponential;
 }
-// The levels of a sample's singles.
+// Sets the levels of a sample's singles.
 template <class T>
 void set_singles(const Sample<T>& sample, T* level, T* exponential) {
   for (std::size_t s = 0; s < sample.n_singles; ++s) {
@@ -456,7 +466,8 @@ void unset_singles(const Sample<T>& sample, T base_level, T base_exponential, T*
   }
 }
 
-// What the gradient needs of one input edge: f_s - f_t, f_t (1 - f_t) - f_s (1 - f_s), and the latter times the (scaled) difference.
+// Terms of the gradient of one input edge: f_s - f_t, f_t (1 - f_t) - f_s (1 - f_s), and the latter times the
+// (scaled) difference.
 template <class T>
 struct Parts {
   Vec<T> window, level, difference;
@@ -469,8 +480,9 @@ HWY_INLINE Parts<T> parts_of(Tag<T> d, const T* edge, T level, T exponential, co
   return {hn::Sub(f.s, f.t), by_level, hn::Mul(by_level, hn::Sub(hn::Set(d, level), node.mu))};
 }
 
-// Of one block of a sample: its common singles' parts less those at the base level, [common][3][16]; its varied inputs' windows and levels,
-// [varied][2][16]; and the slope of its input currents.
+// For one block of a sample: the parts of its common singles minus those at the base level, [common][3][16];
+// the windows and level derivatives of its varied inputs, [varied][2][16]; and the derivative of its input
+// currents.
 template <class T, bool bounded>
 void single_parts_of(const Shape& shape, const Values<T>& values, const Base<T>& base, const Pull<T>& sample, std::size_t b, const T* potential, T* common, T* varied,
                    T* slope) {
@@ -496,7 +508,8 @@ void single_parts_of(const Shape& shape, const Values<T>& values, const Base<T>&
       hn::StoreU(parts.difference, d, out + 2 * block);
       out += 3 * block;
     };
-    // Two singles at once, and stored afterwards: the processor has to know that nothing stored is read.
+    // Two singles at once, stored afterwards: the processor can then overlap them, because no load follows a
+    // store.
     std::size_t k = 0;
     for (; k + 2 <= sample.n_common; k += 2) {
       const Parts<T> first = difference(sample.singles[k]), second = difference(sample.singles[k + 1]);
@@ -535,7 +548,7 @@ void single_parts(const Shape& shape, const Values<T>& values, const Base<T>& ba
   (values.bounded ? single_parts_of<T, true> : single_parts_of<T, false>)(shape, values, base, sample, b, potential, common, varied, slope);
 }
 
-// Adds costate times the parts of a sample's common singles, of one block, to the sums of their edges.
+// Adds costate times parts of a sample's common singles, for one block, to the sums of their edges.
 template <class T>
 void add_common(const Pull<T>& sample, const T* parts, const T* costate, T* sums) {
   const Tag<T> d;
@@ -550,8 +563,8 @@ void add_common(const Pull<T>& sample, const T* parts, const T* costate, T* sums
     }
   }
 }
-// The same for the varied inputs of n samples, which are the same of each, [n][blocks][varied][2][16]: an edge's sums stay in registers.
-// Scaled potentials and costates: [n][blocks * 16].
+// The same for the varied inputs of n samples, [n][blocks][varied][2][16]. All samples have the same varied
+// inputs, so the sums of an edge stay in registers. Scaled potentials and costates: [n][blocks * 16].
 template <class T>
 void add_varied(const Shape& shape, const Pull<T>* samples, std::size_t n, const T* parts, const T* potential, const T* costate, T* sums) {
   const Tag<T> d;
@@ -576,7 +589,7 @@ void add_varied(const Shape& shape, const Pull<T>* samples, std::size_t n, const
   }
 }
 
-// Adds costate times T_k of a node's potential, k < terms.
+// Adds costate times the Chebyshev polynomial T_k of a node's potential, k < terms.
 template <class T>
 void add_moments(const Shape& shape, const Base<T>& base, std::size_t b, const T* potential, const T* costate, T* moments) {
   const Tag<T> d;
@@ -595,7 +608,8 @@ void add_moments(const Shape& shape, const Base<T>& base, std::size_t b, const T
   }
 }
 
-// The sums of input edges [from, to) of a block: what the chunks have found, and what the base contributes.
+// Gradient sums of input edges [from, to) of a block: the sums of the chunks, plus the contribution of the
+// base.
 template <class T, bool bounded>
 void base_part_of(const Shape& shape, const Values<T>& values, const Base<T>& base, const T* node, const T* node_exponential, const T* moments, const Chunks<T>& chunks,
                   std::size_t b, std::size_t from, std::size_t to, T* sums) {

@@ -17,8 +17,8 @@ namespace ness::sim::batches {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// A group of samples on their way to steady states. Input currents are functions over a whole interval (table), or expansions around states
-// on the way (base).
+// A group of samples that relax to steady states. Input currents are functions over a whole interval (table),
+// or expansions around the states reached (base).
 template <class T>
 class Group {
  public:
@@ -30,7 +30,7 @@ class Group {
       : shape_(shape), base_(base), limits_(limits), samples_(samples), n_(n), lanes_(shape, values, table, scratch) {
     lanes_.clear_matrix();
     for (std::size_t lane = 0; lane < block; ++lane) {
-      // Lanes without a sample repeat the first one; nothing is read from them.
+      // Lanes without a sample repeat the first one; their results are not used.
       const Sample<T>& sample = samples_[lane < n_ ? lane : 0];
       for (std::size_t k = 0; k < shape_.nodes(); ++k) {
         lanes_.mu[k * block + lane] = lanes_.start[k * block + lane] = sample.start[k];
@@ -45,7 +45,7 @@ class Group {
     close(hn::Not(lanes_.inside(lanes_.start)));
   }
 
-  // From the starts, by expansions.
+  // Settles the starts on expansions.
   void expand_and_settle() {
     if (hn::AllFalse(d, open())) return;
     expand<false>(open());
@@ -57,16 +57,16 @@ class Group {
     follow();
   }
 
-  // The physical relaxation in time, for the lanes that are open, until Newton may finish.
+  // Relaxes the open lanes in time, until Newton's method can finish.
   void follow() {
     M running = open();
     if (hn::AllFalse(d, running)) return;
     for (std::size_t k = 0; k < shape_.nodes(); ++k) lanes_.store(lanes_.load(lanes_.start, k), lanes_.y, k);
     for (std::size_t lane = 0; lane < n_; ++lane) samples_[lane].followed = open_[lane] > T(0.5);
-    // How good expansions are where they have led is not known.
+    // The quality of earlier expansions is unknown at the states reached.
     hn::StoreU(hn::IfThenElse(running, hn::Set(d, T(1)), hn::LoadU(d, sloped_)), d, sloped_);
     const T leash = base_ == nullptr ? T(0) : T(limits_.reach);
-    // Each step takes an expansion of every lane then: what is on its way for long is left to a table.
+    // Each step needs new expansions of every lane, so lanes that take long are left to a table.
     const std::uint32_t steps = base_ != nullptr && limits_.max_steps > most_expanded_steps ? most_expanded_steps : limits_.max_steps;
     look_around(running, running);
     const M none = hn::Ne(hn::Zero(d), hn::Zero(d));
@@ -101,10 +101,10 @@ class Group {
     return all[lane];
   }
 
-  // These lanes are left to others.
+  // These lanes are left to other methods.
   void close(M where) { hn::StoreU(hn::IfThenZeroElse(where, hn::LoadU(d, open_)), d, open_); }
 
-  // The lanes' input currents around their states.
+  // Expands the lanes' input currents around their states.
   template <bool anew>
   void expand(M where) {
     T on[block] = {};
@@ -114,8 +114,9 @@ class Group {
     }
   }
 
-  // From `mu`: Newton on the functions, expanded anew where it led far, then judged by the exact law, which corrects them, until it calls
-  // the state settled. Lanes that do not get there stay open.
+  // Starts from `mu`: Newton's method on the functions, with new expansions if it moved far. The exact law
+  // then checks the state and corrects the functions, until the state is settled. Lanes that do not settle
+  // stay open.
   void settle(M where) {
     for (std::size_t k = 0; k < shape_.nodes(); ++k) lanes_.store(lanes_.load(lanes_.mu, k), lanes_.origin, k);
     int expansions = 0;
@@ -137,9 +138,10 @@ class Group {
     }
   }
 
-  // Lanes that are balanced to a fraction of the tolerance. Every iterate is certified, by the functions' slopes; the last by the exact law's.
+  // Newton's method. Returns the lanes balanced to a fraction of the tolerance. Every iterate is certified by
+  // the functions' derivatives, the last one by those of the exact law.
   M newton(M where) {
-    // What a correction leaves is of its square (kT): below the tolerance then.
+    // A correction leaves an error of the order of its square (kT), which is then below the tolerance.
     const V trust = hn::Set(d, T(limits_.trust * limits_.kT)), near = hn::Set(d, T(0.3 * sqrt(limits_.tolerance) * limits_.kT));
     M arrived = hn::Not(where);
     V before = hn::Set(d, T(1e30));
@@ -156,15 +158,16 @@ class Group {
       lanes_.add_where(moving, lanes_.correction, lanes_.mu);
       where = hn::And(where, hn::And(lanes_.inside(lanes_.mu), hn::Le(lanes_.largest_difference(lanes_.mu, lanes_.origin), trust)));
       arrived = hn::Or(arrived, hn::And(hn::Le(size, near), where));
-      // The last iterate is certified by the exact law's slopes.
+      // The last iterate is certified by the derivatives of the exact law.
       if (hn::AllFalse(d, hn::AndNot(arrived, where))) break;
     }
     return hn::And(where, arrived);
   }
 
-  // The exact law decides: one more step of Newton's method, and the lanes for which it was short have settled. Slopes are the expansions'
-  // where these know them well enough: whether the flow contracts is decided for all slopes that they may be, and the step has to be so
-  // short that what they are off by does not matter. Otherwise the exact law is asked for them, too.
+  // The exact law decides: one more Newton step, and the lanes with a short step have settled. The
+  // derivatives are those of the expansions where these are accurate enough: contraction must then hold for
+  // all derivatives within the error bounds, and the step must be so short that their error does not matter.
+  // Otherwise the exact law also computes the derivatives.
   void judge(M where) {
     const M sloped = hn::AndNot(hn::AndNot(flags(sloped_), lanes_.slopes_known()), where), unsloped = hn::AndNot(sloped, where);
     T on[block] = {}, with_slope[block] = {};
@@ -203,8 +206,8 @@ class Group {
     }
   }
 
-  // Lanes are at y: all flows and slopes are those of y. Currents that are expansions are expanded anew for lanes that were `lost`, and where
-  // they would not reach far enough for the next step.
+  // Lanes are at y: evaluates all flows and derivatives there. Where input currents are expansions, they are
+  // renewed for lanes that were `lost`, and where they would not reach far enough for the next step.
   void look_around(M moved, M lost) {
     lanes_.copy_where(moved, lanes_.y, lanes_.mu);
     close(hn::AndNot(lanes_.inside(lanes_.y), moved));
@@ -212,14 +215,14 @@ class Group {
     lanes_.template evaluate<true>(lanes_.y, lanes_.y_flow);
   }
 
-  // No node moves by more than a tenth of kT at first, at its present rate.
+  // First step: no node moves by more than 0.1 kT at its present rate.
   V first_step() {
     V fastest = hn::Set(d, T(1e-30));
     for (std::size_t k = 0; k < shape_.nodes(); ++k) fastest = hn::Max(fastest, hn::Abs(hn::Mul(lanes_.load(lanes_.y_flow, k), hn::Set(d, T(1) / lanes_.capacity(k)))));
     return hn::Min(hn::Div(hn::Set(d, T(0.1 * limits_.kT)), fastest), hn::Set(d, T(1e6)));
   }
 
-  // As Rosenbrock::step; an error that is not a number shortens as much as the largest.
+  // As in Rosenbrock::step; a NaN error shortens the step as much as the largest error.
   V change_of_step(V error) {
     T all[block];
     hn::StoreU(error, d, all);
@@ -254,9 +257,11 @@ class Group {
   std::size_t n_;
   Lanes<T> lanes_;
   T open_[block] = {};
-  T sloped_[block] = {};  // 1: a judgement without the exact law's slopes was not enough
+  T sloped_[block] = {};  // 1: judging without the exact law's derivatives was not enough
   T base_level_, base_exponential_;
-  T* level_;  // [2][inputs] all levels of one sample and their exponentials: at the base, but while a sample is judged
+  // [2][inputs] All levels of one sample and their exponentials; at the base level, except while a sample is
+  // judged.
+  T* level_;
 };
 
 template <class T>
@@ -264,8 +269,9 @@ void pull(const Shape& shape, const Values<T>& values, const Base<T>& base, Pull
   const Tag<T> d;
   Lanes<T> lanes(shape, values, nullptr, scratch);
   const std::size_t nodes = shape.nodes(), fed = shape.blocks * block;
-  // Of the samples' fed nodes: potentials, the same scaled, costates, [n][fed]; of one sample: slopes. Then the parts of varied inputs,
-  // [n][blocks][varied][2][16], and of common singles, [n][blocks][singles][3][16], as many as the sample has.
+  // Layout. Fed nodes of all samples, [n][fed] each: potentials, scaled potentials, costates; of one sample:
+  // derivatives. Then parts of the varied inputs, [n][blocks][varied][2][16], and of the common singles,
+  // [n][blocks][singles][3][16], with as many singles as each sample has.
   T *const potential = lanes.end(), *const scaled_potential = potential + block * fed, *const costate = scaled_potential + block * fed, *const slope = costate + block * fed;
   const std::size_t varied = samples[0].n_singles - samples[0].n_common, of_sample = shape.blocks * varied * 2 * block;
   T *const varied_parts = slope + fed, *const common_parts = varied_parts + block * of_sample;
@@ -303,7 +309,7 @@ void pull(const Shape& shape, const Values<T>& values, const Base<T>& base, Pull
       samples[lane].singular = usable[lane] < T(0.5);
       for (std::size_t k = 0; k < nodes; ++k) {
         const T lambda = lanes.correction[k * block + lane];
-        if (!(lambda - lambda == T(0))) samples[lane].singular = true;  // no number
+        if (!(lambda - lambda == T(0))) samples[lane].singular = true;  // NaN or infinite
       }
       for (std::size_t k = 0; k < nodes; ++k) {
         const T lambda = lanes.correction[k * block + lane];
@@ -346,7 +352,7 @@ template <class T>
 Arithmetic<T> all() {
   return {hn::Lanes(Tag<T>()), scaled<T>, find_singles<T>, edge_sizes<T>, base_sums<T>, table_rows<T>, settle_lanes<T>, follow_lanes<T>, relax_lanes<T>, pull<T>, base_part<T>};
 }
-// Highway dispatches plain functions.
+// Highway dispatches plain functions only.
 Arithmetic<float> all_single() { return all<float>(); }
 Arithmetic<double> all_double() { return all<double>(); }
 

@@ -1,4 +1,4 @@
-// Batches: the network between free nodes, 16 samples side by side (fewer where the vectors are shorter).
+// Batches: the network between free nodes, 16 samples side by side (fewer with shorter vectors).
 #if defined(NESS_SIM_BATCH_LANES_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef NESS_SIM_BATCH_LANES_INL
 #undef NESS_SIM_BATCH_LANES_INL
@@ -15,7 +15,8 @@ namespace ness::sim::batches {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// The network between free nodes, a sample a lane. Arrays are [..][16], a lane's entries 16 apart.
+// The network between free nodes; each lane is one sample. Arrays are [..][16]; the entries of a lane are 16
+// apart.
 template <class T>
 class Lanes {
  public:
@@ -23,7 +24,7 @@ class Lanes {
   using V = Vec<T>;
   using M = hn::Mask<D>;
 
-  /// table null: input currents are what expand_lane or set_slopes says.
+  /// table null: input currents are set by expand_lane or set_slopes.
   Lanes(const Shape& shape, const Values<T>& values, const Table<T>* table, T* scratch) : s_(shape), p_(values), table_(table), terms_(table == nullptr ? 0 : table->terms) {
     auto take = [&](std::size_t rows) {
       T* here = scratch;
@@ -38,7 +39,8 @@ class Lanes {
     schur_ = take(s_.rest * s_.rest), symmetric_ = take(s_.first * s_.rest);
     off_ = take(fed), off_slope_ = take(fed), off_half_ = take(fed), off_sixth_ = take(fed), exact_ = take(fed), exact_slope_ = take(fed), center_ = take(fed), slope_error_ = take(fed), slope_guess_ = take(fed);
     series_ = take(terms_ * fed);
-    lane_ = take((terms_ > 5 ? terms_ : 5) * s_.blocks);  // of one sample: its fed nodes' potentials, currents, derivatives; or its series
+    // Of one sample: potentials, currents and derivatives of its fed nodes, or its series.
+    lane_ = take((terms_ > 5 ? terms_ : 5) * s_.blocks);
     end_ = scratch;
     for (std::size_t i = 0; i < fed; ++i) {
       for (T* of : {off_, off_slope_, off_half_, off_sixth_, exact_, exact_slope_, center_, slope_error_, slope_guess_}) store(hn::Zero(d), of, i);
@@ -50,7 +52,7 @@ class Lanes {
   V load(const T* from, std::size_t k) const { return hn::LoadU(d, from + k * block); }
   void store(V what, T* to, std::size_t k) const { hn::StoreU(what, d, to + k * block); }
 
-  // The input currents of n samples as functions of their nodes' potentials; those of the other lanes are none.
+  // Sets the input currents of n samples as functions of their nodes' potentials; the other lanes have none.
   void set_functions(const Sample<T>* samples, std::size_t n) {
     const std::size_t size = terms_ * s_.blocks * block;
     if (size == 0) return;
@@ -60,8 +62,9 @@ class Lanes {
     }
   }
 
-  // The input currents of one sample from here on: around `mu`, to third order. Anew: to first order, with the second and third as they were
-  // known, which is enough near by.
+  // Sets the input currents of one sample to an expansion around `mu`, of third order. `anew`: only value and
+  // first derivative are computed; the second and third derivative are kept from before, which is enough near
+  // by.
   template <bool anew>
   void expand_lane(const Base<T>& base, const Sample<T>& sample, std::size_t lane) {
     const std::size_t fed = s_.blocks * block;
@@ -80,7 +83,7 @@ class Lanes {
       off_slope_[at] = lane_[2 * fed + i];
     }
   }
-  // How far fed nodes are from where their currents were expanded.
+  // Distance of the fed nodes from their expansion points.
   V off_center() const {
     V most = hn::Zero(d);
     for (std::size_t i = 0; i < s_.blocks * block; ++i) {
@@ -89,7 +92,8 @@ class Lanes {
     return most;
   }
 
-  // The exact law of one sample at `mu`, for correct(), with its slopes or without; all its levels and their exponentials are given.
+  // Evaluates the exact law of one sample at `mu` for correct(), with or without derivatives; all its levels
+  // and their exponentials are given.
   template <bool with_slope>
   void exact_lane(const T* level, const T* exponential, std::size_t lane) {
     const std::size_t fed = s_.blocks * block;
@@ -100,7 +104,8 @@ class Lanes {
       if (with_slope) exact_slope_[i * block + lane] = lane_[2 * fed + i];
     }
   }
-  // Lanes whose expansions tell the slopes of their input currents well enough at `mu`: to an eighth of the diagonal that was found last.
+  // Lanes whose expansions give the derivatives of their input currents at `mu` accurately enough: to an
+  // eighth of the last diagonal.
   M slopes_known() {
     M all = hn::Eq(hn::Zero(d), hn::Zero(d));
     if (terms_ > 0 || p_.slope_noise == nullptr) return hn::Not(all);
@@ -108,7 +113,8 @@ class Lanes {
     for (std::size_t i = 0; i < s_.blocks * block; ++i) {
       const std::uint32_t k = s_.fed[i];
       if (k == nobody) continue;
-      // Where they were made: at the start, to third order; made anew since, to first order, the third derivative remains that of the start.
+      // The first expansion, at the start, was of third order. A renewed expansion is of first order and
+      // keeps the third derivative of the start.
       const V x = load(mu, k), far = hn::Abs(hn::Sub(x, load(start, k))), near = hn::Abs(hn::Sub(x, load(center_, i)));
       const V before = hn::Max(hn::Sub(far, near), hn::Zero(d)), cube = hn::Mul(hn::Mul(far, far), far);
       const V error = hn::MulAdd(hn::Set(d, p_.slope_growth[i]), hn::NegMulAdd(hn::Mul(before, before), before, cube), hn::Set(d, p_.slope_noise[i]));
@@ -117,7 +123,8 @@ class Lanes {
     }
     return all;
   }
-  // From now on the functions of these lanes have the exact law's values at `mu`, and in lanes with_slope its slopes.
+  // Corrects the functions of these lanes to the exact law's values at `mu`, and in lanes with_slope to its
+  // derivatives.
   void correct(M where, M with_slope) {
     for (std::size_t i = 0; i < s_.blocks * block; ++i) {
       if (s_.fed[i] == nobody) continue;
@@ -125,7 +132,8 @@ class Lanes {
       V current, slope;
       series<true>(i, at, current, slope);
       const V moved = hn::IfThenElseZero(where, hn::Sub(at, load(center_, i))), value = hn::Sub(load(exact_, i), current);
-      // What is left out of the value at this distance, a fourth power, is left out of the slope four times, divided by the distance.
+      // The part missing from the value at this distance is of fourth order; the part missing from the
+      // derivative is four times it, divided by the distance.
       const V missed = hn::Abs(hn::Sub(value, hn::MulAdd(hn::MulAdd(hn::MulAdd(sixth, moved, half), moved, load(off_slope_, i)), moved, load(off_, i))));
       const V likely = hn::Div(hn::Mul(hn::Set(d, T(4)), missed), hn::Max(hn::Abs(moved), hn::Set(d, T(1e-6))));
       const V error = load(slope_error_, i);
@@ -139,12 +147,12 @@ class Lanes {
     }
   }
 
-  // Slopes of the inputs alone are set (gradients need no currents).
+  // Sets the derivatives of the input currents alone (gradients need no currents).
   void set_slopes(const T* slope, std::size_t lane) {
     for (std::size_t i = 0; i < s_.blocks * block; ++i) off_slope_[i * block + lane] = slope[i];
   }
 
-  // Lanes whose fed nodes all lie where the functions hold.
+  // Lanes in which all fed nodes are in the interval where the functions hold.
   M inside(const T* at) const {
     M all = hn::Eq(hn::Zero(d), hn::Zero(d));
     const V low = hn::Set(d, p_.low), high = hn::Set(d, p_.high);
@@ -156,7 +164,7 @@ class Lanes {
     return all;
   }
 
-  // And where expansions hold: no fed node is further than `leash` from where its currents were expanded.
+  // Lanes in which the expansions hold: all fed nodes are within `leash` of their expansion points.
   M near_center(const T* at, T leash) const {
     M all = hn::Eq(hn::Zero(d), hn::Zero(d));
     for (std::size_t i = 0; i < s_.blocks * block; ++i) {
@@ -190,7 +198,7 @@ class Lanes {
         store(hn::Sub(load(diagonal, k), slope), diagonal, k);
       }
     }
-    // Copies: stores through a T* could change what the members point to, as far as a compiler knows.
+    // Local copies: for the compiler, a store through a T* could change what the members point to.
     const Shape shape = s_;
     const Values<T> values = p_;
     const T *const scaled = scaled_, *const e = e_;
@@ -225,8 +233,8 @@ class Lanes {
     for (std::size_t k = 0; k < s_.couplings(); ++k) store(hn::Zero(d), matrix, k);
   }
 
-  // Factors the couplings with the diagonal plus `shift` C (null: none). Elimination in this order without exchange: lanes with a pivot
-  // that is not clearly positive are not factored.
+  // Factors the couplings, with the diagonal plus `shift` C (null: none), in this order and without exchange.
+  // Lanes with a pivot that is not clearly positive are not factored.
   M factor(const V* shift) {
     M fine = hn::Eq(hn::Zero(d), hn::Zero(d));
     const V one = hn::Set(d, T(1)), least = hn::Set(d, T(1e-12));
@@ -265,7 +273,7 @@ class Lanes {
   void solve_transposed(const T* b, T* x) const {
     const std::size_t F = s_.first, R = s_.rest;
     for (std::size_t f = 0; f < F; ++f) store(hn::Mul(load(b, f), load(pivot_, f)), x, f);
-    // S^T z = b_r - U^T a, with S = L U of `schur_`: first U^T, then L^T.
+    // S^T z = b_r - U^T a with S = L U in `schur_`: first U^T, then L^T.
     for (std::size_t r = 0; r < R; ++r) {
       V sum = load(b, F + r);
       for (std::size_t f = 0; f < F; ++f) sum = hn::NegMulAdd(load(matrix, f * R + r), load(x, f), sum);
@@ -284,13 +292,15 @@ class Lanes {
     }
   }
 
-  // Lanes in which the flow contracts (Network::contracting), in this precision: what is not clearly so counts as not.
+  // Lanes in which the flow contracts (Network::contracting), in this precision; a doubtful case counts as
+  // not contracting.
   M contracting() {
     M definite = symmetric_part_definite();
     if (!hn::AllTrue(d, definite)) definite = hn::Or(definite, dominated_by_diagonal());
     return definite;
   }
-  // The same, where in these lanes the slopes of input currents are as slopes_known() found: whatever they are within their errors.
+  // The same for lanes `off`, where it must hold for all derivatives of the input currents within the errors
+  // found by slopes_known().
   M contracting_despite(M off) {
     if (hn::AllFalse(d, off)) return contracting();
     for (std::size_t k = 0; k < s_.nodes(); ++k) store(load(diagonal, k), k1_, k);
@@ -303,7 +313,7 @@ class Lanes {
     return all;
   }
 
-  // What slopes are likely to be off by, of the diagonal.
+  // Likely error of the derivatives, relative to the diagonal.
   V slope_doubt() const {
     V most = hn::Zero(d);
     for (std::size_t i = 0; i < s_.blocks * block; ++i) {
@@ -329,8 +339,10 @@ class Lanes {
     for (std::size_t k = 0; k < s_.nodes(); ++k) store(hn::IfThenElse(where, load(from, k), load(to, k)), to, k);
   }
 
-  // One attempt at a step of RODAS3 (rosenbrock.hpp) from y, where the flow is y_flow and `diagonal`, `matrix` hold the slopes; h a lane.
-  // Stages outside of where the functions hold fail; leash > 0: expansions hold so far. mu: the state reached. Returns the error over the tolerance; lanes not factored: infinite.
+  // One attempt at a step of RODAS3 (rosenbrock.hpp) from y, where the flow is y_flow, and `diagonal` and
+  // `matrix` hold the Jacobian; one h per lane. Stages outside the interval of the functions fail; with leash
+  // > 0, also those outside the range of the expansions. mu: the state reached. Returns the error relative to
+  // the tolerance; infinite for lanes that are not factored.
   V attempt(V h, double tolerance, T leash) {
     const std::size_t n = s_.nodes();
     const V shift = hn::Div(hn::Set(d, T(2)), h), inverse_h = hn::Div(hn::Set(d, T(1)), h);
@@ -358,7 +370,8 @@ class Lanes {
     return hn::IfThenElse(factored, hn::IfThenElse(within, error, hn::Set(d, T(30))), hn::Set(d, T(1e30)));
   }
 
-  // Gradient sums of the edges between free nodes and of the leaks; costates in `y`, evaluated at `mu`.
+  // Adds the gradient sums of the edges between free nodes and of the leaks; costates are in `y`, potentials
+  // in `mu`.
   void add_edges(const Sums<T>& sums) const {
     for (std::size_t i = 0; i < s_.edges; ++i) {
       const std::uint32_t s = s_.source[i], t = s_.target[i];
@@ -417,8 +430,9 @@ class Lanes {
     return shift == nullptr ? own : hn::MulAdd(*shift, hn::Set(d, p_.capacity[k]), own);
   }
 
-  // The Schur complement on the rest, factored in place: pivots inverted, the lower factor with ones on its diagonal. `comparison`: of the
-  // matrix with -|a_ij| beside the diagonal. Lanes stay fine whose pivots are larger than `least`, and than as much of the diagonal.
+  // Computes the Schur complement on the rest and factors it in place: pivots are inverted, and the lower
+  // factor has ones on its diagonal. `comparison`: of the matrix with -|a_ij| off the diagonal. A lane stays
+  // fine if its pivots exceed `least`, and `least` times the diagonal.
   template <bool comparison>
   void schur(M& fine, const V* shift, T least) {
     const std::size_t F = s_.first, R = s_.rest;
@@ -464,7 +478,7 @@ class Lanes {
     }
   }
 
-  // Cholesky's pivots of the symmetric part, clearly positive.
+  // Lanes whose symmetric part has clearly positive pivots (Cholesky).
   M symmetric_part_definite() {
     const std::size_t F = s_.first, R = s_.rest;
     M fine = hn::Eq(hn::Zero(d), hn::Zero(d));
@@ -497,7 +511,8 @@ class Lanes {
     return fine;
   }
 
-  // The comparison matrix (diagonal as it is, -|a_ij| elsewhere) is an M-matrix: all its pivots are positive.
+  // Lanes whose comparison matrix (same diagonal, -|a_ij| elsewhere) is an M-matrix: all its pivots are
+  // positive.
   M dominated_by_diagonal() {
     M fine = hn::Eq(hn::Zero(d), hn::Zero(d));
     const V one = hn::Set(d, T(1));
@@ -514,8 +529,10 @@ class Lanes {
   const Table<T>* table_;
   std::size_t terms_;
   T *k1_, *k2_, *k3_, *rhs_, *stage_, *scaled_, *e_, *pivot_, *row_, *schur_, *symmetric_;
-  T *off_, *off_slope_, *off_half_, *off_sixth_, *center_;  // input currents less the series: powers of the distance from `center_`; [fed]
-  T *slope_error_, *slope_guess_;  // [fed] what slopes may be off by, and what they are likely to be
+  // Input currents minus the series: powers of the distance from `center_`; [fed].
+  T *off_, *off_slope_, *off_half_, *off_sixth_, *center_;
+  // [fed] Error bound and likely error of the derivatives.
+  T *slope_error_, *slope_guess_;
   T *exact_, *exact_slope_, *series_, *lane_, *end_;
 };
 

@@ -9,8 +9,8 @@ namespace ness::sim::batches {
 
 namespace {
 constexpr double least_share = 0.6;            // of the inputs at the commonest level
-constexpr std::size_t ahead = 3;              // samples: their levels are on the way while others are laid out
-constexpr std::size_t looked_at = 4;          // samples that tell what is common
+constexpr std::size_t ahead = 3;              // samples: levels are prefetched this far ahead
+constexpr std::size_t looked_at = 4;          // samples that determine what is common,
 constexpr std::size_t looked_at_inputs = 16;  // and which inputs are varied
 }  // namespace
 
@@ -48,7 +48,8 @@ bool InputLevels<T>::of(std::span<const Pattern> patterns) const {
   return std::equal(patterns.begin(), patterns.end(), patterns_.begin(), patterns_.end(), [](const Pattern& a, const Pattern& b) { return a.row == b.row && a.set == b.set; });
 }
 
-// The level that more than half have is the one that a vote leaves, where each that differs takes one away (Boyer and Moore).
+// Boyer-Moore majority vote: a level that more than half of the inputs have wins, since every other level
+// removes only one vote.
 template <class T>
 void InputLevels<T>::find_base(std::span<const Pattern> patterns) {
   const std::size_t samples = std::min(looked_at, patterns.size());
@@ -60,7 +61,7 @@ void InputLevels<T>::find_base(std::span<const Pattern> patterns) {
     if (votes == 0) candidate = x;
     if (x == candidate) {
       ++votes;
-    } else if (votes > 0) {  // 0: a candidate that is no number
+    } else if (votes > 0) {  // 0 votes: the candidate is NaN
       --votes;
     }
   }

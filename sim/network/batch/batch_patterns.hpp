@@ -1,5 +1,5 @@
-// What batches need of a minibatch's patterns: levels in the units and precision of the kernels, the commonest level, and the inputs that
-// differ from it.
+// Patterns of a minibatch, as batches use them: levels in the units and precision of the kernels, the
+// commonest level, and the inputs that differ from it.
 #pragma once
 
 #include <cstdint>
@@ -12,31 +12,33 @@
 
 namespace ness::sim::batches {
 
-/// |mu|/(kT T) within which no product of exponentials leaves single precision.
+/// Bound of |mu|/(kT T) within which no product of exponentials overflows single precision.
 constexpr double widest = 30;
 
 template <class T>
 class InputLevels {
  public:
   using Memory = std::vector<std::vector<SingleInput<T>>>;
-  /// scale, inverse: as in Values. `based`: look for a commonest level; it counts where more than 60 % of the inputs have it. An input that
-  /// has another level in more than half of the first patterns does not count as common, it is varied: evaluating its edges at its level in
-  /// every sample costs less than evaluating them at both levels in those in which they differ. `memory`: what an earlier one leaves.
+  /// scale, inverse: as in Values. `based`: look for a commonest level; it is used if more than 60 % of the
+  /// inputs have it. An input with another level in more than half of the first patterns is not common but
+  /// varied: evaluating its edges at its own level in every sample takes less than evaluating them at both
+  /// levels where they differ. `memory`: taken from an earlier object.
   InputLevels(std::span<const Pattern> patterns, T scale, T inverse, bool based, unsigned threads, Memory memory = {});
   Memory memory() && { return std::move(singles_); }
 
-  /// Whether it was made of these patterns.
+  /// True if this was made from these patterns.
   bool of(std::span<const Pattern> patterns) const;
   bool based() const { return based_; }
   double base() const { return base_; }    ///< the commonest level (kT)
-  double share() const { return share_; }  ///< of the inputs at it, 0 where there is none
+  double share() const { return share_; }  ///< share of the inputs at the commonest level; 0 if there is none
   const std::vector<std::uint8_t>& common() const { return common_; }  ///< [inputs] 1: counts as common
-  std::size_t varied() const { return varied_.size(); }                ///< inputs that do not
+  /// number of inputs that are not common
+  std::size_t varied() const { return varied_.size(); }
   double low() const { return low_; }      ///< smallest and largest level (kT)
   double high() const { return high_; }
   /// The common inputs that differ from the commonest level, then the varied ones; without a commonest level all are varied.
   std::span<const SingleInput<T>> singles(std::size_t sample) const { return singles_[sample]; }
-  /// A level is so large that products of exponentials leave the precision: not for batches.
+  /// True if a level is so large that products of exponentials overflow: the sample cannot be in a batch.
   bool wide(std::size_t sample) const { return wide_[sample] != 0; }
 
  private:

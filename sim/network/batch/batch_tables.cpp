@@ -11,7 +11,7 @@ namespace ness::sim::batches {
 namespace {
 constexpr std::size_t most_terms = 48;
 
-// The nodes of a series (scaled), and 2^-node.
+// Nodes of a series (scaled), and 2^-node.
 template <class T>
 void set_nodes(const Interval& interval, const Chebyshev& chebyshev, T scale, std::vector<T>& node, std::vector<T>& exponential) {
   std::vector<double> at(interval.terms);
@@ -54,8 +54,8 @@ std::shared_ptr<const Tabulated<T>> tabulated(const Shape& shape, const Values<T
   table.high = static_cast<T>(interval.middle + interval.half);
   table.based = made->based;
   arithmetic<T>().scale_levels(1, &made->level, values.scale, &table.level, &table.exponential);
-  // Products of exponentials: 2^(a + b x) 2^(-b mu) 2^-mu, all of the latter within 2^reach; two of them are multiplied. What is limited
-  // has to stay far above 1 at any node.
+  // Products of exponentials are 2^(a + b x) 2^(-b mu) 2^-mu, where the last two are within 2^reach; two such
+  // products are multiplied. The limit of the first factor must stay far above 1 at every node.
   const double limit = sizeof(T) == sizeof(float) ? 62 : 500, enough = sizeof(T) == sizeof(float) ? 20 : 50;
   const double reach = (1 + steepest) * (std::abs(interval.middle) + interval.half) * static_cast<double>(values.scale);
   table.wide = limit - 3 * reach < enough;

@@ -1,4 +1,4 @@
-// Input currents as Chebyshev series of a node's own potential: what is made once per update of the parameters.
+// Input currents as Chebyshev series of a node's own potential, computed once per update of the parameters.
 #pragma once
 
 #include <cstddef>
@@ -10,18 +10,19 @@
 
 namespace ness::sim::batches {
 
-/// Where a series holds (kT), and its terms; 0: too many would be needed.
+/// Interval in which a series holds (kT), and its number of terms; 0: too many would be needed.
 struct Interval {
   double middle = 0, half = 0;
   std::size_t terms = 0;
   bool operator==(const Interval&) const = default;
 };
 
-/// From low to high with a margin, with as many terms as bring the error below `error` of the sum of the edges' gammas. The nearest poles
-/// of the currents lie `pole` (kT) off the real axis, and a series falls by the sum of the half axes of the ellipse through them a term.
+/// From low to high with a margin, with enough terms for an error below `error` times the sum of the edges'
+/// gammas. The nearest poles of the currents are `pole` (kT) off the real axis. Each term reduces the error
+/// by a factor: the sum of the half axes of the ellipse through the poles.
 Interval interval_for(double low, double high, double pole, double error);
 
-/// T_m at the nodes of a series of so many terms.
+/// T_m at the nodes of a series with this number of terms.
 class Chebyshev {
  public:
   explicit Chebyshev(std::size_t terms);
@@ -31,21 +32,21 @@ class Chebyshev {
   std::vector<double> cosine_;  // of multiples of pi/(2 terms)
 };
 
-/// A table (batch_kernels.hpp) with its memory.
+/// A table (batch_kernels.hpp) and its memory.
 template <class T>
 struct Tabulated {
   bool based = false;
-  double level = 0;  ///< the commonest (kT)
+  double level = 0;  ///< the commonest level (kT)
   Interval interval;
   Table<T> table;
   std::vector<T> node, node_exponential, transform;
-  Aligned<T> sum, growth, current;  ///< megabytes that nobody has to clear first
+  Aligned<T> sum, growth, current;  ///< large, and not cleared first
 };
-/// base: the commonest level, null without; steepest: the largest of |b|, |1 + b| of an input edge.
+/// base: the commonest level, or null; steepest: the largest |b| or |1 + b| of an input edge.
 template <class T>
 std::shared_ptr<const Tabulated<T>> tabulated(const Shape& shape, const Values<T>& values, Interval interval, const double* base, double steepest, unsigned threads);
 
-/// The base's currents as series, with their memory; without terms where there are none.
+/// Series of the base's currents, and their memory; without terms if there are none.
 template <class T>
 struct Series {
   double level = 0;

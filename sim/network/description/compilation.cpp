@@ -1,4 +1,5 @@
-// How a described network becomes one that is evaluated: its edges in blocks, its parameters in one vector, its linear algebra chosen.
+// Compiles a described network into one that can be evaluated: edges in blocks, parameters in one vector,
+// linear algebra chosen.
 #include <algorithm>
 #include <cmath>
 #include <stdexcept>
@@ -10,20 +11,28 @@ namespace ness::sim {
 
 namespace {
 constexpr std::size_t gathered_block = 256;   // edges: the scratch of a block stays in the first-level cache
-constexpr std::size_t shortest_fan_in = 4;    // shorter ones are not worth a kernel call of their own
-// A dense matrix is kept for so few free nodes, where sparse algebra costs its bookkeeping,
+constexpr std::size_t shortest_fan_in = 4;    // shorter ones are not worth a separate kernel call
+// Networks of at most this many free nodes use a dense matrix: sparse algebra would be mostly bookkeeping.
 constexpr std::size_t tiny = 20;
-// or where its elimination takes at most so many times the operations of LU (Cholesky, minimum degree): layers, whose hidden nodes it eliminates in one
-// product. Relaxations by LU take 1.0 to 2.6 of its time where that ratio is 1.0 (layers), 0.7 at 1.9 (three hidden layers), 0.2 to 0.5 at 1.8 to 4 (random
-// graphs of 100 nodes, degree 30 to 12), 0.1 at 34 (196 nodes, degree 4). Layers of more than 250 hidden nodes and few outputs are an exception: LU takes
-// 0.3 to 0.7 of its time there, which goes into clearing the matrix.
+// A dense matrix is also used where its elimination takes at most this many times the operations of a sparse
+// LU (both counted as Cholesky, minimum degree). This selects layered networks, whose hidden nodes are
+// eliminated in one product. Time of relaxations by sparse LU, relative to dense elimination, at some ratios
+// of the operations:
+//   1.0: 1.0 to 2.6 (layers); 1.9: 0.7 (three hidden layers); 1.8 to 4: 0.2 to 0.5 (random graphs, 100 nodes,
+//   degree 30 to 12); 34: 0.1 (196 nodes, degree 4).
+// Layers of more than 250 hidden nodes and few outputs are an exception: LU takes 0.3 to 0.7 of the time
+// there, because dense elimination spends it on clearing the matrix.
 constexpr double dense_excess = 1.5;
-// Batches, 16 samples side by side, are eliminated densely: up to so many free nodes, or, up to more, so many operations.
+// Batches (16 samples side by side) always use dense elimination: up to `largest_batched` free nodes, or up
+// to `largest_ordered` if elimination takes at most `cheap_elimination` operations.
 constexpr std::size_t largest_batched = 200, largest_ordered = 2000;
 constexpr double cheap_elimination = 1e6;
-// Operations a node (as above) from which relaxations by iteration are faster than by LU. Cold, the iteration takes 2.1 of LU's time at 14,000 (cubic lattice of
-// 4100 nodes), 1.0 at 30,000 (random graph of 1000, degree 8), 1.8 and 1.3 at 42,000 and 46,000 (random, 3000, degree 4; cubic, 10,600), 0.6 at 65,000 and
-// 91,000 (random, 2000, degree 6; cubic, 17,600). Square lattices get there far beyond 10^6 nodes (AVX-512).
+// Operations per node (as above) from which relaxations by iteration are faster than by LU. Time of the
+// iteration, relative to LU, from a cold start (AVX-512):
+//   14,000: 2.1 (cubic lattice, 4100 nodes); 30,000: 1.0 (random graph, 1000 nodes, degree 8);
+//   42,000: 1.8 (random, 3000, degree 4); 46,000: 1.3 (cubic, 10,600);
+//   65,000 and 91,000: 0.6 (random, 2000, degree 6; cubic, 17,600).
+// Square lattices reach this only far beyond 10^6 nodes.
 constexpr double costly_lu = 40000;
 
 // The laws of a network's edges: first those of the table, in its order, then others as they come.
@@ -131,7 +140,7 @@ void Network::Impl::compile_jacobian_pattern() {
   }
   pattern = std::make_shared<const JacobianPattern>(JacobianPattern::of(free.size(), ends));
   for (EdgeBlock& block : blocks) {
-    if (block.clamped_sources) continue;  // sums alone
+    if (block.clamped_sources) continue;  // only sums are needed
     block.place.reserve(block.count);
     for (std::size_t i = 0; i < block.count; ++i) {
       const std::int64_t s = free_index[block.fan_in ? block.source0 + i : block.source[i]], t = free_index[block.fan_in ? block.target : block.target_of[i]];

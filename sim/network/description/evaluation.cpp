@@ -94,7 +94,8 @@ kernels::Edges<double> edges_of(const Network::Impl& impl, const EdgeBlock& bloc
 }
 
 namespace {
-// The edges of a block, in its law's vector code or, where it has none, by the scalar law one by one.
+// Sums over the edges of a block: by the law's vector code, or edge by edge by the scalar law if there is
+// none.
 kernels::Sum<double> sum_of_block(const Network::Impl& impl, const EdgeBlock& block, const double* theta, Network::Workspace& work) {
   if (block.law->kernels != nullptr) return kernels::sum(block.law, edges_of(impl, block, theta, work.state, work.gather));
   kernels::Sum<double> sum;

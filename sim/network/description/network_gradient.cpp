@@ -7,7 +7,7 @@
 namespace ness::sim {
 
 namespace {
-// One sample: what the edges of any block need of it.
+// One sample: all that the blocks of edges need to know about it.
 struct Contrast {
   const double* theta = nullptr;
   NodeState state;
@@ -77,7 +77,7 @@ void Network::add_gradient(std::span<const Boundary> boundaries, std::span<const
     Scratch scratch;
     for (const Contrast& sample : samples) add_block(impl, impl.blocks[b], sample, scratch, gradient.data());
   });
-  // A leak is g (mu - mu_ref) out of its node.
+  // The current of a leak, g (mu - mu_ref), flows out of its node.
   for (const Contrast& sample : samples) {
     for (std::size_t k = 0; k < impl.free.size(); ++k) {
       const std::uint32_t node = impl.free[k];

@@ -1,4 +1,4 @@
-// How a network is compiled, shared by its evaluation and its gradient.
+// A compiled network, as evaluation and gradient share it.
 #pragma once
 
 #include <array>
@@ -19,8 +19,8 @@ namespace batches {
 class Batch;
 }
 
-/// Edges of one law that are evaluated together. A fan-in runs from neighbouring nodes into one node; others are gathered by
-/// index. Temperatures are equal within a block or given per edge.
+/// Edges of one law that are evaluated together. In a fan-in, neighbouring nodes lead into one node; all
+/// other edges are gathered by index. Temperatures are equal within a block, or given per edge.
 struct EdgeBlock {
   Law law = Law::linear;
   std::size_t first = 0, count = 0;  ///< edges of the law: positions first .. first + count - 1 within it
@@ -31,14 +31,15 @@ struct EdgeBlock {
   bool equal_T = true;
   double inverse = 1;                         ///< 1/(kT T), equal temperatures
   std::vector<double> inverse_s, inverse_t;   ///< otherwise, per edge
-  std::vector<std::array<std::int32_t, 4>> place;  ///< large networks: of (s, s), (t, t), (s, t), (t, s) in the pattern, per edge; -1: none
+  /// Large networks, per edge: positions of (s, s), (t, t), (s, t), (t, s) in the pattern; -1: none.
+  std::vector<std::array<std::int32_t, 4>> place;
   std::vector<double> quotient;               ///< where concentrations are shared: exp((mu0_t - mu0_s)/kT) = 1/Keq, per edge
 };
 
 struct LawEdges {
   Law law = Law::linear;
   std::vector<std::uint32_t> edges;       ///< edge numbers, in order
-  std::array<std::int64_t, 4> offset{-1, -1, -1, -1};  ///< in theta, of each parameter's run; -1: not in theta
+  std::array<std::int64_t, 4> offset{-1, -1, -1, -1};  ///< of each parameter in theta; -1: not in theta
   std::size_t count() const { return edges.size(); }
 };
 
@@ -46,21 +47,21 @@ struct Network::Impl {
   NetworkSpec spec;
   std::vector<std::uint32_t> free, clamped;
   std::vector<std::int64_t> free_index;       ///< of each node; -1 if clamped
-  std::vector<LawEdges> laws;                 ///< those present
-  std::vector<std::size_t> law_of_edge, place_of_edge;  ///< which entry of laws, and where in it
+  std::vector<LawEdges> laws;                 ///< laws that occur in the network
+  std::vector<std::size_t> law_of_edge, place_of_edge;  ///< per edge: its entry of `laws`, its position there
   std::vector<EdgeBlock> blocks;
   std::vector<bool> pool_node;                ///< of each node: its capacity depends on the potential
-  bool linear = true;                         ///< every edge's law is
-  bool any_exponential = false, any_concentration = false;  ///< which quantities of nodes the laws' vector code needs
+  bool linear = true;                         ///< all edges are linear
+  bool any_exponential = false, any_concentration = false;  ///< which the laws' vector code needs
   std::size_t leak_offset = 0, n_parameters = 0;
   std::vector<double> inverse_T, mu0;         ///< 1/(kT T), mu0 of each node
   LinearAlgebra algebra = LinearAlgebra::dense;
-  Elimination::Order elimination_order;                         ///< of a dense matrix: the algebra's, or for batches alone
-  bool batched = false;                           ///< batches are to be had
-  std::shared_ptr<const JacobianPattern> pattern;    ///< of sparse algebra
+  Elimination::Order elimination_order;               ///< of a dense matrix, for `algebra` or batches
+  bool batched = false;                           ///< the network can be relaxed in batches
+  std::shared_ptr<const JacobianPattern> pattern;    ///< for sparse algebra
   std::shared_ptr<const Ordering> ordering;
   mutable std::mutex batches_mutex;
-  mutable std::weak_ptr<const batches::Batch> kept_batches[2];  ///< in single and in double precision, while somebody has them
+  mutable std::weak_ptr<const batches::Batch> kept_batches[2];  ///< single and double precision, while in use
 
   Impl(NetworkSpec described, LinearAlgebra wanted);
   void compile_blocks(const LawEdges& law);
@@ -68,14 +69,15 @@ struct Network::Impl {
   void compile_elimination_order();
   void compile_jacobian_pattern();
   const LawEdges& of(Law law) const;
-  /// The parameters of one edge, gathered from theta (d from the description where theta has none).
+  /// The parameters of one edge, gathered from theta; d comes from the description if theta does not contain
+  /// it.
   std::array<double, 4> edge_values(const double* theta, std::size_t edge) const;
   /// Edge i of a block by the scalar law, potentials of all nodes in node order.
   EdgeCurrent edge_of_block(const EdgeBlock& block, std::size_t i, const double* theta, const double* mu) const;
   EdgeEnd end(std::uint32_t node, double mu) const { return {mu, spec.nodes[node].T, spec.nodes[node].mu0}; }
 };
 
-/// Node-wise quantities that edges share.
+/// Quantities of nodes that edges share.
 struct NodeState {
   std::vector<double> mu, e, c;  ///< potential, exp(-mu/(kT T)), concentration; [nodes]
   bool wide = false;             ///< a potential is too large for the shared exponentials

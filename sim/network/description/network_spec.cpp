@@ -1,4 +1,4 @@
-// What is wrong with a description of a network, in the words of its author.
+// Checks a description of a network; problems are reported in the terms of the description.
 #include <cmath>
 #include <cstdio>
 
@@ -62,7 +62,7 @@ std::string NetworkSpec::problem() const {
   for (std::size_t e = 0; e < edges.size(); ++e) {
     if (std::string p = edge_problem(edges[e], e); !p.empty()) return p;
   }
-  // An edge that carries no current grounds nothing.
+  // A node counts as connected only through edges that can carry a current.
   Graph conducting;
   conducting.nodes.resize(graph.nodes.size());
   for (std::size_t k = 0; k < nodes.size(); ++k) conducting.nodes[k].clamped = graph.nodes[k].clamped;

@@ -1,4 +1,4 @@
-// Which number of a parameter vector is what.
+// Meaning and range of each entry of theta.
 #include <cmath>
 
 #include "description/network_impl.hpp"
@@ -26,7 +26,7 @@ std::vector<ParameterInfo> Network::parameter_info() const {
         p.unit = parameter.unit;
         p.scale = parameter.sign == Sign::any ? Scale::linear : Scale::log;
         if (parameter.sign != Sign::any) p.range.low = 0;
-        // An inhibition constant at infinity has no logarithm to step.
+        // An infinite inhibition constant has no logarithm, so the optimizer cannot step it.
         p.trainable = std::isfinite(impl_->spec.edges[e].p[i]);
         p.edge = e;
         all.push_back(std::move(p));

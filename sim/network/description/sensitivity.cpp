@@ -9,7 +9,7 @@
 namespace ness::sim {
 
 namespace {
-// The place of each node among the free ones, and among the clamped ones; -1 where it is none.
+// Index of each node in the list; -1 if it is not in the list.
 std::vector<Eigen::Index> places(const std::vector<std::uint32_t>& nodes, std::size_t count) {
   std::vector<Eigen::Index> place(count, -1);
   for (std::size_t i = 0; i < nodes.size(); ++i) place[nodes[i]] = static_cast<Eigen::Index>(i);

@@ -72,7 +72,8 @@ std::vector<std::uint32_t> Graph::floating(const std::vector<bool>& grounded) co
     for (const std::uint32_t next : neighbours[node]) {
       if (fixed[next]) continue;
       fixed[next] = true;
-      // A current cannot pass through a clamped node to what lies behind, but every clamped node is in the front already.
+      // Current does not pass through a clamped node. That needs no check here: all clamped nodes are in the
+      // front from the start.
       front.push_back(next);
     }
   }
@@ -89,7 +90,7 @@ Graph layered(const std::vector<std::uint32_t>& layers) {
                                 " layers; at least 2 are needed, inputs and outputs");
   }
   Graph graph;
-  std::vector<std::uint32_t> first;  // node with which each layer begins
+  std::vector<std::uint32_t> first;  // first node of each layer
   for (std::uint32_t layer = 0; layer < layers.size(); ++layer) {
     if (layers[layer] == 0) throw std::invalid_argument("layered: layer " + std::to_string(layer) + " is empty");
     const bool input = layer == 0, output = layer + 1 == layers.size();

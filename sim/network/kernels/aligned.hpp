@@ -1,4 +1,5 @@
-// Memory for vector code, not cleared: it begins at a cache line. A vector of 64 bytes that lies across two costs two loads.
+// Memory for vector code, aligned to a cache line and not cleared. (A vector of 64 bytes across two lines
+// needs two loads.)
 #pragma once
 
 #include <cstddef>
@@ -16,7 +17,7 @@ struct FreeAligned {
 template <class T>
 using Aligned = std::unique_ptr<T[], FreeAligned>;
 
-/// Room for n. Throws std::bad_alloc.
+/// Memory for n numbers. Throws std::bad_alloc.
 template <class T>
 Aligned<T> aligned(std::size_t n) {
   static_assert(std::is_trivially_default_constructible_v<T> && std::is_trivially_destructible_v<T>);

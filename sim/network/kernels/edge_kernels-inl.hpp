@@ -1,4 +1,5 @@
-// The arithmetic that all vector kernels share: a power of two, and a quantum dot's occupations, in single and double precision.
+// Arithmetic that all vector kernels share: powers of two and the occupations of a quantum dot, in single and
+// double precision.
 //
 // Included once for each instruction set by files that Highway compiles several times; such files include nothing that is inlined
 // elsewhere (Eigen, the standard library's templates).
@@ -18,20 +19,20 @@ namespace ness::sim::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// What differs between the precisions.
+// Constants of each precision.
 template <class T>
 struct Precision;
 template <>
 struct Precision<float> {
   using Bits = std::int32_t;
   static constexpr int mantissa = 23;
-  static constexpr float rounder = 12582912.0F;  // 1.5 x 2^23: adding it rounds to whole numbers, which stand in the low bits
+  static constexpr float rounder = 12582912.0F;  // 1.5 x 2^23: adding it rounds to an integer in the low bits
   static constexpr float limit = 125.0F;
   static constexpr float full = 1.152921504606847e18F;  // 2^60: 1/(1 + 2^60) is 0 to all digits, and the product of two is finite
   // Chebyshev fit of (2^f - 1)/f on [-1/2, 1/2], highest power first: relative error of 2^f 5.1e-9.
   static constexpr int terms = 6;
   static constexpr float growth[terms] = {1.54531629e-4F, 1.33908634e-3F, 9.61808256e-3F, 5.55035711e-2F, 2.40226508e-1F, 6.93147188e-1F};
-  // The same to 7e-6.
+  // The same with relative error 7e-6.
   static constexpr float about[4] = {9.65671029e-3F, 5.58382829e-2F, 2.40225301e-1F, 6.93136734e-1F};
 };
 template <>
@@ -41,7 +42,7 @@ struct Precision<double> {
   static constexpr double rounder = 6755399441055744.0;
   static constexpr double limit = 1021.0;
   static constexpr double full = 1.5260508637393594e150;  // 2^498.9
-  // The same to 8.4e-18.
+  // The same with relative error 8.4e-18.
   static constexpr int terms = 11;
   static constexpr double growth[terms] = {4.45496059818651839e-10, 7.0725859492692237e-9,  1.01780624458457735e-7, 1.32154425879216897e-6,
                                            1.52527338298361184e-5,  1.54035304417360502e-4, 1.33335581464169353e-3, 9.61812910760688853e-3,
@@ -65,8 +66,8 @@ HWY_INLINE hn::Vec<D> growth(D d, hn::Vec<D> f) {
   }
 }
 
-/// 2^y, |y| limited to Precision::limit; `bounded`: it is within without being limited. Relative error: rounding of y, and 1.5 units in the
-/// last place; `about`: in single precision 7e-6.
+/// 2^y, |y| limited to Precision::limit. `bounded`: the caller guarantees |y| <= limit. Relative error: the
+/// rounding of y, plus 1.5 units in the last place. `about`: 7e-6 in single precision.
 template <bool bounded = false, bool about = false, class D>
 HWY_INLINE hn::Vec<D> power_of_two(D d, hn::Vec<D> y) {
   using P = Precision<hn::TFromD<D>>;
@@ -78,7 +79,7 @@ HWY_INLINE hn::Vec<D> power_of_two(D d, hn::Vec<D> y) {
   return hn::BitCast(d, hn::Add(hn::BitCast(bits, fraction), hn::ShiftLeft<P::mantissa>(hn::BitCast(bits, shifted))));
 }
 
-/// The base of an exponential, b^x = 2^(x scale), and the arguments it is limited to.
+/// The base of an exponential, b^x = 2^(x scale), and the limits of its argument.
 template <class D>
 struct Base {
   hn::Vec<D> scale, lowest, highest;
@@ -86,10 +87,11 @@ struct Base {
   HWY_INLINE Base(D d, hn::TFromD<D> by, hn::TFromD<D> limit = Precision<hn::TFromD<D>>::limit)
       : scale(hn::Set(d, by)), lowest(hn::Set(d, -limit / by)), highest(hn::Set(d, limit / by)) {}
 };
-/// 2^(x scale): as cheap as power_of_two, since the product is part of fused operations, and more exact: where the target fuses, the
-/// product is not rounded. Then the relative error is that of the scale times |x scale| ln 2, and 1.5 units in the last place. (log2 e
-/// is within 1.4e-17 of its double, and 1.4e-8 of its float.) `bounded`: x is within its limits without being limited; beyond them the result
-/// is meaningless.
+/// 2^(x scale). It is as fast as power_of_two, since the product is part of fused operations. It is also more
+/// exact: where the target has fused operations, the product is not rounded. The relative error is then |x
+/// scale| ln 2 times that of `scale`, plus 1.5 units in the last place. (log2 e is within 1.4e-17 of its
+/// double and 1.4e-8 of its float.) `bounded`: the caller guarantees x within its limits; beyond them the
+/// result is meaningless.
 template <bool bounded = false, class D>
 HWY_INLINE hn::Vec<D> power(D d, const Base<D>& base, hn::Vec<D> x) {
   using P = Precision<hn::TFromD<D>>;
@@ -101,7 +103,8 @@ HWY_INLINE hn::Vec<D> power(D d, const Base<D>& base, hn::Vec<D> x) {
   return hn::BitCast(d, hn::Add(hn::BitCast(bits, fraction), hn::ShiftLeft<P::mantissa>(hn::BitCast(bits, shifted))));
 }
 
-/// 1/x of numbers far from the ends of the range; `about`: in single precision to 12 bits at least, where the machine has such an estimate.
+/// 1/x, for x far from the ends of the range. `about`: single precision with at least 12 bits, where the
+/// machine has such an estimate.
 template <bool about = false, class D, hwy::EnableIf<sizeof(hn::TFromD<D>) == 4>* = nullptr>
 HWY_INLINE hn::Vec<D> reciprocal(D d, hn::Vec<D> x) {
   const auto r = hn::ApproximateReciprocal(x);  // at least 12 bits, and 23 after one step of Newton's method
@@ -115,9 +118,10 @@ HWY_INLINE hn::Vec<D> reciprocal(D d, hn::Vec<D> x) {
   return hn::Div(hn::Set(d, 1.0), x);
 }
 
-/// Occupations f_s, f_t of a dot's level as seen from its ends, equal temperatures. Potentials and levels are in units of kT T ln 2, so
-/// that e^((eps - mu)/(kT T)) = 2^level 2^-mu: one exponential an edge, since the second factor belongs to the node. `bounded`: |level|
-/// plus |mu| of either end is so small that nothing would be limited; then the bits are the same.
+/// Occupations f_s, f_t of a dot's level with respect to its two ends, at equal temperatures. Potentials and
+/// levels are in units of kT T ln 2, so that e^((eps - mu)/(kT T)) = 2^level 2^-mu: one exponential per edge,
+/// since the second factor belongs to the node. `bounded`: |level| plus |mu| of either end is so small that
+/// no limit applies; the bits are the same.
 template <class V>
 struct Occupations {
   V s, t;
@@ -141,7 +145,7 @@ HWY_INLINE Occupations<hn::Vec<D>> occupations(D d, hn::Vec<D> level, hn::Vec<D>
   const auto r = reciprocal<about>(d, hn::Mul(above.s, above.t));
   return {hn::Mul(above.t, r), hn::Mul(above.s, r)};
 }
-/// f_s - f_t alone, which is cheaper: (1/f_t - 1/f_s) f_s f_t. Absolute error as that of the difference.
+/// f_s - f_t alone, at lower cost: (1/f_t - 1/f_s) f_s f_t. The absolute error is that of the difference.
 template <bool bounded = false, class D>
 HWY_INLINE hn::Vec<D> window(D d, hn::Vec<D> level, hn::Vec<D> e_s, hn::Vec<D> e_t) {
   const auto above = inverse_occupations<bounded, false>(d, level, e_s, e_t);

@@ -36,7 +36,7 @@ HWY_INLINE void power_of_two_of(std::size_t n, const T* y, T* out) {
   for_each_vector<T>(n, [&](auto at) HWY_ATTR { at.store(power_of_two(Tag<T>(), at.load(y, 0)), out); });
 }
 
-// Dispatched by name, so a function for each precision.
+// One function per precision: Highway dispatches by name.
 void exp_minus_64(std::size_t n, const double* x, const double* inverse, double* out) { exp_minus_of(n, x, inverse, out); }
 void exp_minus_32(std::size_t n, const float* x, const float* inverse, float* out) { exp_minus_of(n, x, inverse, out); }
 void concentrations_64(std::size_t n, const double* mu, const double* mu0, double inverse, double c_ref, double* out) {

@@ -1,14 +1,16 @@
-// The loops over edges of one law, whatever the law: sums into a node, currents and slopes of each edge, gradients.
+// Loops over the edges of one law, common to all laws: sums into a node, currents and derivatives of each
+// edge, gradients.
 //
-// A law's vector code is a struct L<T> in a file of its own (laws/NAME_kernel.cpp), made from Edges<T>:
-//   static constexpr int parameters;   how many
-//   static constexpr bool limited;     its values are finite and right whatever the arguments
-//   T slope;                           the unit of its derivatives by the potentials
-//   Values<T> operator()(at)           the values of a vector of edges
-//   furthest(), with_limits()          of a law that is not limited: how far it is right, and the same law limited
-// and a function that chooses the struct for some edges, `with<limits>(edges, use)`, which calls use(L<T>(edges)); limits false: one that is
-// not limited will do. Lanes beyond the last edge hold parameters and potentials of 0 unless the law says otherwise: values must stay finite.
-// NESS_LAW_KERNELS at the end of the file makes the functions of its row.
+// A law's vector code is a struct L<T> in its own file (laws/NAME_kernel.cpp), constructed from Edges<T>:
+//    static constexpr int parameters;   number of parameters
+//    static constexpr bool limited;     its values are finite and right for all arguments
+//    T slope;                           unit of its derivatives by the potentials
+//    Values<T> operator()(at)           values of a vector of edges
+//    furthest(), with_limits()          if not limited: largest right argument; the same law with limits
+// The file also has a function `with<limits>(edges, use)`, which chooses the struct for the edges and calls
+// use(L<T>(edges)); with `limits` false it may choose a struct that is not limited. Lanes beyond the last
+// edge have parameters and potentials of 0 unless the law sets others: values must stay finite.
+// NESS_LAW_KERNELS at the end of the file makes the functions of the law's row.
 #if defined(NESS_SIM_LAW_KERNELS_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef NESS_SIM_LAW_KERNELS_INL
 #undef NESS_SIM_LAW_KERNELS_INL
@@ -27,26 +29,26 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 constexpr double log2_e = 1.4426950408889634074;
 
-// An edge's end: per edge, or one for all.
+// Quantity of an edge's target: per edge, or one for all.
 template <class T, class At>
 HWY_INLINE Vec<T> target(const Edges<T>& e, const At& at, const T* p, T fill) {
   return e.one_target ? hn::Set(Tag<T>(), *p) : at.load(p, fill);
 }
 
-// What a law computes of a vector of edges, all per unit amplitude: I = amplitude * current; the derivatives by the potentials in units of
-// the law's `slope`, too. A loop uses what it needs of it, and the compiler leaves out the rest.
+// Values of a law for a vector of edges, per unit amplitude: I = amplitude * current. Derivatives by the
+// potentials are also in units of the law's `slope`. The compiler drops the values that a loop does not use.
 template <class T>
 struct Values {
   Vec<T> amplitude, current, by_source, by_target;
   Vec<T> by[4];  // by parameter; by[0], the amplitude, is `current`
-  Vec<T> level, divisor;  // of a law that is not limited: the exponential's argument, and 1/r
+  Vec<T> level, divisor;  // if not limited: the argument of the exponential, and 1/r
 };
-// Denormal reciprocals are not estimated as such (AVX-512 does).
+// True where the estimate of a denormal reciprocal is 0 (AVX-512 estimates it correctly).
 constexpr bool flushes = HWY_TARGET > HWY_AVX3;
 constexpr float largest = 4.25352959e37F;  // 2^125
 
-// Adds the currents of the edges [first, end), and with_slope their slopes by the target. False where the law is not limited and had to be:
-// nothing is added then.
+// Adds the currents of the edges [first, end), and with_slope their derivatives by the target's potential.
+// Returns false, and adds nothing, if the law is not limited but the arguments exceed what it can handle.
 template <bool with_slope, class T, class L>
 HWY_INLINE bool add_currents(const L& edges, std::size_t first, std::size_t end, Vec<T>& current, Vec<T>& slope) {
   const Tag<T> d;
@@ -59,7 +61,7 @@ HWY_INLINE bool add_currents(const L& edges, std::size_t first, std::size_t end,
     if constexpr (!L::limited && flushes) most = hn::Max(most, v.divisor);
   });
   if constexpr (!L::limited) {
-    // No square is larger than their sum.
+    // The sum of squares bounds the largest square.
     const auto right = hn::And(hn::Le(squares, hn::Mul(edges.furthest(), edges.furthest())), hn::And(hn::IsFinite(I), hn::IsFinite(G)));
     if (!hn::AllTrue(d, hn::And(right, hn::Le(most, hn::Set(d, T(largest)))))) return false;
   }
@@ -75,7 +77,7 @@ HWY_INLINE Sum<T> sum_of(const Edges<T>& e) {
     using L = decltype(edges);
     const Tag<T> d;
     auto current = hn::Zero(d), slope = hn::Zero(d);
-    // The fewer are judged together, the less their squares add up to.
+    // Small groups keep the sum of squares, and so the bound, small.
     const std::size_t together = L::limited ? e.n : 64 * hn::Lanes(d);
     for (std::size_t first = 0; first < e.n; first += together) {
       const std::size_t end = e.n - first < together ? e.n : first + together;
@@ -117,7 +119,7 @@ HWY_INLINE void gradient_of(const Edges<T>& e, const T* weight, bool one_weight,
 }  // namespace ness::sim::kernels
 HWY_AFTER_NAMESPACE();
 
-// The functions of a law for one instruction set. Dispatched by name, so a function for each precision.
+// The functions of a law for one instruction set, one per precision: Highway dispatches by name.
 #undef NESS_LAW_KERNELS_OF_TARGET
 #define NESS_LAW_KERNELS_OF_TARGET(With)                                                                                                  \
   Sum<double> sum_64(const Edges<double>& e) { return sum_of<true, With>(e); }                                                            \
@@ -129,7 +131,7 @@ HWY_AFTER_NAMESPACE();
   void gradient_64(const Edges<double>& e, const double* weight, bool one, double* const (&by)[4]) { gradient_of<With>(e, weight, one, by); } \
   void gradient_32(const Edges<float>& e, const float* weight, bool one, float* const (&by)[4]) { gradient_of<With>(e, weight, one, by); }
 
-// The row's functions, each of which goes to the best instruction set of the machine.
+// The functions of a law's row; each dispatches to the best instruction set of the machine.
 #undef NESS_LAW_KERNELS
 #define NESS_LAW_KERNELS(name, quantity)                                                                                         \
   HWY_EXPORT(sum_64);                                                                                                            \

@@ -1,6 +1,6 @@
 #include "ness/network/vector_target.hpp"
 
-// HWY_TARGETS, the set compiled into this binary, comes with highway.h.
+// highway.h defines HWY_TARGETS, the instruction sets compiled into this binary.
 #include <hwy/highway.h>
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 namespace ness::sim {
 
 namespace {
-// Targets in the binary that the machine runs; lower bits are better ones.
+// Targets in the binary that the machine can run, best first (the lowest bit).
 std::vector<std::int64_t> usable() {
   std::vector<std::int64_t> bits;
   for (std::int64_t targets = hwy::SupportedTargets() & HWY_TARGETS; targets != 0; targets &= targets - 1) bits.push_back(targets & -targets);
@@ -41,8 +41,9 @@ void force_vector_target(const std::string& name) {
 }
 
 std::string equal_vector_target(const std::string& recorded) {
-  // AVX3_DL is AVX3 with integer and cryptographic instructions; the kernels' intrinsics become the same instructions, and the compiler fuses
-  // nothing by itself (-ffp-contract=off). tests/sim/network/equal_targets_test.cpp compares both.
+  // AVX3_DL is AVX3 plus integer and cryptographic instructions: the kernels compile to the same instructions
+  // for both, and the compiler fuses nothing by itself (-ffp-contract=off).
+  // tests/sim/network/equal_targets_test.cpp compares both.
   const std::string wanted = recorded == "AVX3_DL" ? "AVX3" : recorded;
   for (const std::string& target : vector_targets()) {
     if (target == wanted) return target;

@@ -1,4 +1,4 @@
-// Arrays taken a vector at a time, whole vectors and the incomplete last one.
+// Arrays processed one vector at a time: whole vectors, then the incomplete last one.
 #if defined(NESS_SIM_VECTORS_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef NESS_SIM_VECTORS_INL
 #undef NESS_SIM_VECTORS_INL
@@ -20,8 +20,8 @@ using Tag = hn::ScalableTag<T>;
 template <class T>
 using Vec = hn::Vec<Tag<T>>;
 
-// Whole vectors of values that lie one after another from i, or the first `count` lanes of one. The last, incomplete vector reads and
-// writes nothing beyond its lanes; the others hold a harmless filling.
+// Access to whole vectors of consecutive values from i, or to the first `count` lanes of one. The last,
+// incomplete vector reads and writes only these lanes; the others hold a harmless value.
 template <class T>
 struct Whole {
   std::size_t i;
@@ -32,7 +32,7 @@ struct Whole {
 template <class T>
 struct Part {
   std::size_t i, count;
-#if HWY_TARGET <= HWY_AVX2 && HWY_ARCH_X86  // masked loads and stores do not touch what they leave out
+#if HWY_TARGET <= HWY_AVX2 && HWY_ARCH_X86  // masked loads and stores do not touch masked-out memory
   HWY_INLINE Vec<T> load(const T* p, T fill) const {
     const Tag<T> d;
     const auto mask = hn::FirstN(d, count);
@@ -54,8 +54,9 @@ struct Part {
   HWY_INLINE Vec<T> only(Vec<T> v) const { return hn::IfThenElseZero(hn::FirstN(Tag<T>(), count), v); }
 };
 
-// Calls body(at) for every vector of the values [first, end), `at_once` of them in one piece of code: an edge is a chain of some 25 dependent
-// operations, and a core does not look far enough ahead to fill itself with one after another (8 % of an edge).
+// Calls body(at) for every vector of the values [first, end), with `at_once` vectors interleaved. The
+// operations of an edge, some 25, depend on each other; a core does not look ahead far enough to overlap
+// several edges by itself (this saves 8 % per edge).
 template <class T, std::size_t at_once = 1, class Body>
 HWY_INLINE void for_each_vector(std::size_t first, std::size_t end, Body body) {
   const std::size_t lanes = hn::Lanes(Tag<T>());

@@ -13,7 +13,8 @@ HWY_BEFORE_NAMESPACE();
 namespace ness::sim::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
-namespace {  // what other laws call by the same names must not be mistaken for it by the linker
+// Internal linkage: otherwise the linker would merge functions of the same names from different laws.
+namespace {
 
 // The law multiplied by Ka Kb Ki s, so that one reciprocal does: with k_i = Ki s, k = c_s s, a = Ka k_i
 //   M = Kb (a + c_s (k_i + k)) + c_t a,   R = 1/M,   I = Vf (c_s - c_t/Keq) Kb k_i R.
@@ -31,7 +32,8 @@ struct Enzyme {
     using P = Precision<T>;
     using Bits = typename P::Bits;
     const hn::Rebind<Bits, Tag<T>> bits;
-    // Its inverse beside the largest concentration is 0 to all digits, and times the smallest it is no denormal.
+    // 2^80 (2^600) replaces an infinite Ki. Its inverse is negligible beside the largest concentration, and
+    // its product with the smallest concentration is not denormal.
     const auto infinite = hn::Set(d, sizeof(T) == 4 ? T(1.2089258196146292e24) : T(4.149515568880993e180));  // 2^80, 2^600
     const auto Ka = at.load(e.p[1], 1), Kb = at.load(e.p[2], 1), Ki = hn::Min(at.load(e.p[3], 1), infinite);
     const auto c_s = at.load(e.node_s, 1), c_t = target(e, at, e.node_t, T(1)), quotient = at.load(e.quotient, 1);

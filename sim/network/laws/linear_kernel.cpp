@@ -13,7 +13,8 @@ HWY_BEFORE_NAMESPACE();
 namespace ness::sim::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
-namespace {  // what other laws call by the same names must not be mistaken for it by the linker
+// Internal linkage: otherwise the linker would merge functions of the same names from different laws.
+namespace {
 
 template <class T>
 struct Linear {

@@ -17,8 +17,9 @@ EdgeCurrent quantum_dot_current(const double* p, const EdgeEnd& source, const Ed
   const double theta_s = kT * source.T, theta_t = kT * target.T;
   const double u = (level - source.mu) / theta_s, v = (level - target.mu) / theta_t;
   const double f_s = fermi(u), f_t = fermi(v), empty_s = fermi(-u), empty_t = fermi(-v);
-  // f_s - f_t = f_s (1 - f_t) (1 - e^(u-v)) and its mirror image: no cancellation where both dots' ends are full or empty. With equal
-  // temperatures v - u is the difference of the potentials itself, free of the level's rounding.
+  // f_s - f_t = f_s (1 - f_t) (1 - e^(u-v)), and its mirror image: no cancellation where both ends are full
+  // or empty. With equal temperatures, v - u is the difference of the potentials; computed from these, it is
+  // free of the rounding of the level.
   const double w = source.T == target.T ? difference / theta_s : v - u;
   const double window = w >= 0 ? -f_s * empty_t * std::expm1(-w) : f_t * empty_s * std::expm1(w);
   const double p_s = f_s * empty_s / theta_s, p_t = f_t * empty_t / theta_t;  // f(1-f)/kT: Eq. E4 over the temperature

@@ -13,12 +13,16 @@ HWY_BEFORE_NAMESPACE();
 namespace ness::sim::kernels {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
-namespace {  // what other laws call by the same names must not be mistaken for it by the linker
+// Internal linkage: otherwise the linker would merge functions of the same names from different laws.
+namespace {
 
-// With e_s = exp((eps - mu_s)/kT), e_t likewise and r = 1/((1 + e_s)(1 + e_t)): f_s = (1 + e_t) r, f_s - f_t = (e_t - e_s) r, which keeps
-// its digits where both ends are full or empty, f (1 - f) = e f^2, and 1 - f_s - f_t = (e_s e_t - 1) r. Not limited, it is right as long as
-// |level| is within furthest() and the result is a number: where e_s, e_t or 1/r is none, Newton's method for r makes the result none. Where
-// estimates of reciprocals that would be denormal are 0, 1/r must be within `largest`, too. Its edges have one target then.
+// With e_s = exp((eps - mu_s)/kT), e_t likewise and r = 1/((1 + e_s)(1 + e_t)):
+//   f_s = (1 + e_t) r,   f_s - f_t = (e_t - e_s) r,   f (1 - f) = e f^2,   1 - f_s - f_t = (e_s e_t - 1) r.
+// The difference keeps its digits where both ends are full or empty.
+// Without limits, the result is right as long as |level| is within furthest() and the result is a number:
+// where e_s, e_t or 1/r is not finite, Newton's method for r makes the result not finite, too. Where the
+// estimate of a denormal reciprocal is 0, 1/r must also be within `largest`. Without limits all edges have
+// one target.
 template <class T, bool with_d, bool equal_T, bool limits>
 struct QuantumDot {
   static_assert(limits || (equal_T && sizeof(T) == 4));
@@ -64,7 +68,7 @@ struct QuantumDot {
       e_t = hn::Min(e_t, full);
     }
     const auto above_s = hn::Add(one, e_s), above_t = hn::Add(one, e_t);
-    const auto divisor = hn::MulAdd(above_s, e_t, above_s);  // without above_t, which not all need
+    const auto divisor = hn::MulAdd(above_s, e_t, above_s);  // from above_s alone: not all need above_t
     const auto r = reciprocal(d, divisor);
     const auto f_s = hn::Mul(above_t, r), f_t = hn::Mul(above_s, r);
     auto p_s = hn::Mul(hn::Mul(e_s, f_s), f_s), p_t = hn::Mul(hn::Mul(e_t, f_t), f_t);  // f (1 - f)
@@ -76,7 +80,7 @@ struct QuantumDot {
     v.current = hn::Mul(hn::Sub(e_t, e_s), r);
     auto by_level = one;
     if (equal_T) {
-      // p_t - p_s, which spares the sum over edges into one node p_s.
+      // p_t - p_s from the current. In a sum over edges into one node, p_s is then not needed.
       by_level = hn::Mul(v.current, hn::Mul(hn::NegMulAdd(e_s, e_t, one), r));
       v.by[1] = hn::Mul(by_level, hn::Set(d, slope));
     } else {

@@ -1,4 +1,4 @@
-// The table of laws. Nothing else is in this file, so that a program may bring a table of its own.
+// The table of laws. Nothing else is in this file, so that a program can bring its own table.
 #include "ness/network/edge_laws.hpp"
 
 namespace ness::sim {

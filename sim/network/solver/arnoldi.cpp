@@ -5,7 +5,7 @@
 namespace ness::sim {
 
 namespace {
-// As Spectra wants it.
+// The interface that Spectra requires.
 struct Operation {
   using Scalar = double;
   ShiftedInverse& inverse;

@@ -1,4 +1,5 @@
-// The eigenvalue solvers of Eigen and Spectra, each compiled once in a source of its own: each takes half a gigabyte and ten seconds.
+// The eigenvalue solvers of Eigen and Spectra. Each is compiled once, in its own source: compiling one takes
+// 0.5 GB and 10 s.
 #pragma once
 
 #include <complex>
@@ -10,9 +11,9 @@ namespace ness::sim {
 
 struct Rightmost {
   std::complex<double> value;
-  Vector direction;  ///< real part of the eigenvector, where it was asked for
+  Vector direction;  ///< real part of the eigenvector, if requested
 };
-/// The eigenvalue of a real matrix with the largest real part (QR); nothing where the iteration did not converge.
+/// The eigenvalue of a real matrix with the largest real part (QR); empty if the iteration did not converge.
 std::optional<Rightmost> rightmost_of(const Matrix& matrix, bool vector);
 
 /// x -> (M - sigma)^-1 x of a large matrix M.
@@ -24,8 +25,8 @@ class ShiftedInverse {
   virtual void apply(const double* in, double* out) const = 0;
 };
 struct Nearest {
-  Eigen::VectorXcd values;  ///< by falling real part; fewer than wanted: the iteration did not converge
-  Vector direction;         ///< real part of the first one's eigenvector, where it was asked for
+  Eigen::VectorXcd values;  ///< by decreasing real part; fewer than wanted: the iteration did not converge
+  Vector direction;         ///< real part of the first one's eigenvector, if requested
 };
 /// The `wanted` eigenvalues of M nearest to sigma, by Arnoldi's method (Spectra). Throws what `inverse` throws.
 Nearest nearest_to(ShiftedInverse& inverse, double sigma, Eigen::Index wanted, const Vector& start, bool vector);

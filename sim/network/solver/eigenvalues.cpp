@@ -14,7 +14,7 @@
 namespace ness::sim {
 
 namespace {
-// Fewer moving nodes than this are left to a dense matrix in any network.
+// With fewer moving nodes than this, a dense matrix is used in any network.
 constexpr std::size_t few = 100;
 
 void keep_direction(const Vector& of_moving, const std::vector<Eigen::Index>& moving, Eigen::Index n, Leading& leading) {
@@ -36,8 +36,9 @@ Leading of_all(const Vector& capacity, const Matrix& jacobian, const std::vector
   return leading;
 }
 
-// With B = C^-1/2 (dI/dmu) C^-1/2, similar to -C^-1 G: every eigenvalue's real part is at most the largest eigenvalue of -(B + B^T)/2, its
-// imaginary part at most the norm of (B - B^T)/2 (Bendixson). Both by Gershgorin's circles.
+// A region that contains all eigenvalues of C^-1 G. With B = C^-1/2 (dI/dmu) C^-1/2, which is similar to
+// -C^-1 G, real parts are at most the largest eigenvalue of -(B + B^T)/2, and imaginary parts at most the
+// norm of (B - B^T)/2 (Bendixson). Both are bounded by Gershgorin's circles.
 struct Region {
   double right = 0, height = 0, largest = 0;
 };
@@ -63,7 +64,7 @@ Region region_of(const Jacobian& jacobian, const Vector& C, const std::vector<bo
   return region;
 }
 
-// (C^-1 G - sigma)^-1 = -(dI/dmu + sigma C)^-1 C, on vectors that are zero at held nodes.
+// (C^-1 G - sigma)^-1 = -(dI/dmu + sigma C)^-1 C, for vectors that are zero at held nodes.
 class ShiftedSolve final : public ShiftedInverse {
  public:
   ShiftedSolve(const Network& network, Network::Workspace& work, const Jacobian& jacobian, const Vector& C, const std::vector<bool>& held)
@@ -98,11 +99,12 @@ Leading of_nearest(const Network& network, Network::Workspace& work, const Vecto
   const Region region = region_of(jacobian, C, held);
   Leading leading;
   if (!std::isfinite(region.right) || !std::isfinite(region.height)) return leading;
-  // Right of all eigenvalues, and so far right that the discs around it hardly reach further left at the axis than where they leave the region.
+  // The shift is right of all eigenvalues. It is so far right that a disc around it reaches hardly further
+  // left on the real axis than where it crosses the border of the region.
   const double sigma = 1.01 * std::max(region.right, 4 * region.height) + 1e-3 * region.largest;
   ShiftedSolve operation(network, work, jacobian, C, held);
   Vector start = Vector::Zero(C.size());
-  // Any start with a share of each eigenvector does; this one has no symmetry.
+  // The start needs a component along each eigenvector, so it has no symmetry.
   for (std::size_t i = 0; i < moving.size(); ++i) start[moving[i]] = 1 + 0.5 * std::sin(0.7 * static_cast<double>(i + 1) * static_cast<double>(i % 101 + 1));
   leading.bound = region.right;
   for (Eigen::Index wanted = 6; wanted <= 96 && 3 * wanted < static_cast<Eigen::Index>(moving.size()); wanted *= 2) {
@@ -113,13 +115,13 @@ Leading of_nearest(const Network& network, Network::Workspace& work, const Vecto
       leading.real = found[0].real();
       leading.modulus = std::abs(found[0]);
       if (vector) keep_direction(Vector(nearest.direction(moving)), moving, C.size(), leading);
-      // Those not found are at least as far from the shift as the furthest found.
+      // All eigenvalues not found are at least as far from the shift as the furthest found.
       const double radius = (found.array() - sigma).abs().maxCoeff();
       const double reach = radius > region.height ? sigma - std::sqrt(radius * radius - region.height * region.height) : region.right;
       leading.bound = std::max(leading.real, std::min(reach, region.right));
       if (reach <= leading.real) break;
     } catch (const std::runtime_error&) {
-      break;  // what is known so far stands
+      break;  // keep what was found so far
     }
   }
   return leading;

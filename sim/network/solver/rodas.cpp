@@ -58,12 +58,13 @@ void Rodas::evaluate(double time, const Vector& state, Vector& unbalanced, Jacob
   network_.evaluate(*evaluation_, state, unbalanced, jacobian);
 }
 
-// F, dI/dmu, dF/dt and the capacities at the state.
+// Evaluates F, dI/dmu, dF/dt and the capacities at the state.
 bool Rodas::look_around() {
   evaluate(time_, y_, unbalanced_, &jacobian_);
   C_ = network_.capacity(y_);
   if (moving_) {
-    // A central difference over 2e-5 kT of the fastest level: 1e-10 of truncation, 1e-11 of rounding, relative.
+    // Central difference over 2e-5 kT of the fastest level: relative truncation error 1e-10, rounding error
+    // 1e-11.
     const double apart = 1e-5 * network_.spec().kT / velocity_.cwiseAbs().maxCoeff();
     evaluate(time_ + apart, y_, ahead_, nullptr);
     evaluate(time_ - apart, y_, flow_, nullptr);

@@ -1,8 +1,9 @@
-// RODAS, the method by which transients are computed: E. Hairer and G. Wanner, Solving Ordinary Differential Equations II, 2nd edition
-// (Springer 1996), section IV.7, with the coefficients of their program rodas.f (first set). Six stages, order 4(3), L-stable, stiffly
-// accurate, with dense output of order 3; six evaluations of the currents, one of the Jacobian and one factorisation a step.
+// RODAS, the method for transients: E. Hairer and G. Wanner, Solving Ordinary Differential Equations II, 2nd
+// edition (Springer 1996), section IV.7, with the coefficients of their program rodas.f (first set). Six
+// stages, order 4(3), L-stable, stiffly accurate, dense output of order 3. One step takes six evaluations of
+// the currents, one of the Jacobian, and one factorisation.
 //
-// (RODAS3 in rosenbrock.hpp is the cheaper method for finding steady states, where the path need not be exact.)
+// (Steady states use RODAS3, rosenbrock.hpp: it is faster, and the path need not be exact there.)
 #pragma once
 
 #include <array>
@@ -13,20 +14,22 @@ namespace ness::sim {
 
 class Rodas {
  public:
-  /// Follows C dmu/dt = F(mu, t) of a network under a boundary, whose clamped levels may move.
+  /// Solves C dmu/dt = F(mu, t) of a network under a boundary whose clamped levels may move.
   Rodas(const Network& network, const Boundary& boundary);
   Rodas(const Rodas&) = delete;
   Rodas& operator=(const Rodas&) = delete;
 
-  /// Starts at a state at `time`, with clamped levels that stand at `levels` [n_clamped] and move at `velocity` [n_clamped] (kT per unit time;
-  /// empty: they rest). Held nodes are set to their levels.
+  /// Starts at a state at `time`. The clamped levels are `levels` [n_clamped] at that time and change at the
+  /// rates `velocity` [n_clamped] (kT per unit time; empty: constant). Held nodes are set to their levels.
   void begin(double time, const Vector& state, const Vector& levels, const Vector& velocity);
-  /// Computes a step of length h > 0 from the state. False where it cannot be: the matrix is singular, or a number is not finite.
+  /// Computes a step of length h > 0 from the state. False if the matrix is singular or a number is not
+  /// finite.
   bool attempt(double h);
-  /// Of the step attempted: its end, and the difference to the embedded method of order 3, [n_free].
+  /// End of the step attempted, and its difference from the embedded method of order 3, [n_free].
   const Vector& end() const { return end_; }
   const Vector& error() const { return u_[5]; }
-  /// Makes the end of the step attempted the state, at `time` = time() + h to rounding. False where F is not finite there.
+  /// Accepts the step attempted: its end becomes the state, at `time` (time() + h up to rounding). False if F
+  /// is not finite there.
   bool accept(double time);
   /// The potentials at a time within the step last accepted.
   Vector at(double time) const;
@@ -41,7 +44,7 @@ class Rodas {
   bool look_around();
   const Network& network_;
   Boundary boundary_;
-  Network::WorkspacePtr evaluation_, algebra_;  // imposing levels on a workspace makes it forget its factors
+  Network::WorkspacePtr evaluation_, algebra_;  // imposing levels on a workspace discards its factors
   std::vector<bool> pool_;
   bool any_pool_ = false, moving_ = false;
   double time_ = 0, h_ = 0, began_ = 0, standing_ = 0;

@@ -26,7 +26,7 @@ void Rosenbrock::begin(const Vector& start) {
   time = 0;
   evaluate(y, unbalanced, &jacobian);
   C_ = network_.capacity(y);
-  // The first step would move no node by more than a tenth of kT at the present rate.
+  // First step: no node moves by more than 0.1 kT at its present rate.
   const double fastest = unbalanced.cwiseQuotient(C_).cwiseAbs().maxCoeff();
   h_ = fastest > 0 ? 0.1 * network_.spec().kT / fastest : C_.minCoeff();
 }

@@ -16,10 +16,10 @@ namespace ness::sim {
 namespace {
 constexpr double not_known = std::numeric_limits<double>::quiet_NaN();
 
-// The largest real part, if it has been established that none is larger.
+// The largest real part, if proved to be the largest; otherwise not_known.
 double known(const Leading& leading) { return leading.bound > leading.real ? not_known : leading.real; }
 
-// One relaxation being followed.
+// Follows one relaxation.
 class Following {
  public:
   Following(const Network& network, const Boundary& boundary, const Vector& start, const SteadyStateOptions& options, Network::Workspace& work)
@@ -51,7 +51,7 @@ class Following {
   }
 
  private:
-  // The question asked after every step: is the state at rest, or near enough that Newton may finish?
+  // Checked after every step: is the state at rest, or close enough for Newton's method to finish?
   std::optional<Verdict> arrived() {
     if (!path_.y.allFinite() || (path_.y - start_).cwiseAbs().maxCoeff() > escape_) return Verdict::diverged;
     const double kT = network_.spec().kT;
@@ -69,9 +69,10 @@ class Following {
     return std::nullopt;
   }
 
-  // In large networks a factorisation is what a step costs, so Newton's step is only computed where it may be short: it is at least as long
-  // as any row of F = (dI/dmu) x step demands, and where dI/dmu changes little it hardly shrinks faster than the state moves; every fourth step it is
-  // computed all the same.
+  // True if Newton's step would certainly be too long, found without a factorisation (in large networks this
+  // is the main cost of a step). Newton's step is at least as long as each row of F = (dI/dmu) x step
+  // requires; and where dI/dmu changes little, it shrinks no faster than the state moves. It is computed at
+  // every fourth step in any case.
   bool plainly_far(double near) {
     for (Eigen::Index k = 0; k < path_.y.size(); ++k) {
       if (std::abs(path_.unbalanced[k]) > path_.jacobian.row_magnitude(k) * near) return true;
@@ -79,11 +80,13 @@ class Following {
     return tried_.size() != 0 && ++untried_ < 4 && (path_.y - tried_).cwiseAbs().maxCoeff() < 0.5 * (left_ - near);
   }
 
-  // Newton's method while every iterate is certified: there, and on the way, distances shrink along the flow.
+  // Newton's method with a certificate at every iterate: there, and between the iterates, distances shrink
+  // along the flow.
   bool newton_contracting() { return newton(options_.trust * network_.spec().kT, true); }
 
-  // Where the certificate fails at a state that hardly moves, the eigenvalues decide. At an unstable one the relaxation is only
-  // slow: it is moved along the unstable direction by less than any reading resolves, and followed on.
+  // If there is no certificate at a state that hardly moves, the eigenvalues decide. If the state is
+  // unstable, the relaxation is only slow: it is shifted along the unstable direction by less than any
+  // reading resolves, and followed further.
   bool newton_by_eigenvalues() {
     const Leading before = leading_eigenvalue(network_, work_, path_.y, path_.jacobian, true);
     if (!(before.bound < 0)) {
@@ -128,8 +131,9 @@ class Following {
     return false;
   }
 
-  // The relaxation has not come to rest. Followed closely, it either still does, or it returns to a state it has been in: a limit
-  // cycle. The section is the plane through a visited state across the flow there.
+  // The relaxation has not come to rest. It is followed with small steps: either it comes to rest after all,
+  // or it returns to an earlier state, which is a limit cycle. Returns are detected at the plane through a
+  // visited state, perpendicular to the flow there.
   Verdict examine_for_cycle() {
     if (!path_.y.allFinite()) return Verdict::diverged;
     const double close = std::min(options_.path_tolerance, 1e-4 * network_.spec().kT);
@@ -150,7 +154,7 @@ class Following {
         if (left && before < 0 && side >= 0) {
           const Vector crossing = previous + (path_.y - previous) * (before / (before - side));
           const double miss = (crossing - origin).cwiseAbs().maxCoeff();
-          // A chord of a step misses the curve by the step's curvature; 2 % of the amplitude allows for that.
+          // The chord of a step deviates from the curved path; 2 % of the amplitude allows for that.
           if (amplitude > 1e-2 * network_.spec().kT && miss < 0.02 * amplitude) {
             if (++returns_ >= 3) return Verdict::limit_cycle;
           } else {
@@ -192,8 +196,8 @@ class Following {
   Jacobian jacobian_;
   SteadyState state_;
   double escape_ = 0;
-  Vector tried_;        // where Newton's step was last computed
-  double left_ = 0;     // how long it was
+  Vector tried_;        // where Newton's step was last computed,
+  double left_ = 0;     // and its length
   int kicks_ = 0, returns_ = 0, untried_ = 0;
 };
 }  // namespace

@@ -18,7 +18,7 @@ std::string number(double x) {
   return text;
 }
 
-// Times at which a clamped level arrives where it stays: F has a kink there, which no step may cross.
+// Times at which a clamped level reaches its final value: F has a kink there, and no step may cross it.
 std::vector<double> arrivals(const Vector& levels, double rate) {
   std::vector<double> times;
   if (std::isinf(rate)) return times;
@@ -30,7 +30,7 @@ std::vector<double> arrivals(const Vector& levels, double rate) {
   return times;
 }
 
-// One relaxation in time: steps of RODAS under error control, from one kink of the ramp to the next.
+// One relaxation in time: RODAS steps under error control, from one kink of the ramp to the next.
 class Transient {
  public:
   Transient(const Network& network, const Boundary& boundary, const Vector& start, const TransientOptions& options)
@@ -41,7 +41,7 @@ class Transient {
     h_ = 0.01 * network.spec().kT / std::max({fastest, level_rate, 1e-3 / network.capacity(start).minCoeff()});
   }
 
-  /// The state at `time`; no step goes beyond `last`.
+  /// The state at `time`. No step goes beyond `last`.
   Vector state_at(double time, double last) {
     for (long steps = 0; path_.time() < time; ++steps) {
       if (steps == options_.max_steps) {
@@ -53,7 +53,7 @@ class Transient {
   }
 
  private:
-  // Goes on from a state, with the levels and velocities that hold until the next kink.
+  // Continues from a state, with the levels and rates that hold until the next kink.
   void depart(double time, const Vector& state) {
     if (std::isinf(options_.clamp_rate)) return path_.begin(time, state, final_, {});
     Vector levels = final_, velocity = Vector::Zero(final_.size());
@@ -69,11 +69,11 @@ class Transient {
     if (next_kink_ < kinks_.size() && path_.time() >= kinks_[next_kink_]) depart(kinks_[next_kink_++], Vector(path_.state()));
     const double limit = next_kink_ < kinks_.size() ? std::min(last, kinks_[next_kink_]) : last;
     const double shortest = 4 * std::numeric_limits<double>::epsilon() * limit;
-    // Levels of equal magnitude arrive at times that differ by rounding.
+    // Levels of equal magnitude arrive at times that differ by rounding: treat these as one kink.
     if (limit - path_.time() <= shortest) return depart(limit, Vector(path_.state()));
     for (bool repeated = false;; repeated = true) {
       const double left = limit - path_.time();
-      // A rest shorter than a tenth of a step is not left over.
+      // Do not leave a remainder shorter than a tenth of a step.
       const bool ends = h_ * 1.1 >= left;
       const double h = ends ? left : h_;
       if (!(h > shortest) || !std::isfinite(h)) {
@@ -93,7 +93,7 @@ class Transient {
     }
   }
 
-  // Largest error of the step attempted, in units of what is allowed.
+  // Largest error of the step attempted, relative to the tolerance.
   double error_of_step() const {
     const Vector scale = options_.absolute_tolerance + options_.relative_tolerance * path_.state().cwiseAbs().cwiseMax(path_.end().cwiseAbs()).array();
     return path_.error().size() == 0 ? 0 : path_.error().cwiseAbs().cwiseQuotient(scale).maxCoeff();

@@ -15,7 +15,7 @@ Drive good_drive(const toy::Network& network) {
   return drive;
 }
 
-// Delivers in a way that a device must not.
+// Delivers rows in ways that a device must not.
 class Careless final : public Device {
  public:
   explicit Careless(std::vector<std::size_t> indices) : indices_(std::move(indices)) { info_.identity = "careless"; }
@@ -154,7 +154,7 @@ TEST_CASE("a device states which readings at a time it offers, and others are re
   drive.observe = At{1, 4, 0, At::Mode::repeat};
   drive.start = Present{};
   CHECK_THAT(refused(drive), Catch::Contains("from the present state"));
-  // One reading is the same in either mode.
+  // A single reading is the same in both modes.
   info.reads_serial = info.reads_repeat = false;
   drive.observe = At{1, 1};
   CHECK(refused(drive).empty());
@@ -204,7 +204,7 @@ TEST_CASE("held terminals stay at their level", "[device]") {
 
 namespace {
 
-// Remembers what it was asked.
+// Records the calls.
 class Watching final : public Device {
  public:
   explicit Watching(Device& device) : device_(device) {}
@@ -252,7 +252,7 @@ TEST_CASE("chains run breadth-first where states are restored", "[chain]") {
   CHECK(device.calls[2].size() == 1);
   CHECK(device.calls[1][1].label.position == 1);
   CHECK(device.calls[2][0].label.position == 2);
-  // Present became this chain's own last state, not the device's.
+  // Present was replaced by this chain's last state, not the device's.
   const From* from = std::get_if<From>(&device.calls[1][1].start);
   REQUIRE(from);
   CHECK(*from->potential == rows[2][0].potential);

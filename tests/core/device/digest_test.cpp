@@ -12,7 +12,7 @@ std::span<const std::byte> bytes(const std::string& text) { return std::as_bytes
 
 }  // namespace
 
-// Published values: xxHash's reference implementation.
+// Published values of xxHash's reference implementation.
 TEST_CASE("digests are XXH3 of 64 bits") {
   CHECK(digest(bytes("")) == 0x2D06800538D394C2);
   CHECK(digest(bytes("a")) == 0xE6C632B61E964E1F);
@@ -30,7 +30,7 @@ TEST_CASE("a vector's digest is that of its bytes, so that zeros of either sign 
 }
 
 TEST_CASE("a digest is the same however its values come") {
-  // As long as several of XXH3's stripes.
+  // Long enough for several stripes of XXH3.
   Vector values(1003);
   for (Eigen::Index i = 0; i < values.size(); ++i) values[i] = std::sqrt(static_cast<double>(i)) - 7;
   const std::span all(values.data(), 1003);

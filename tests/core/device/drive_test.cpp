@@ -14,7 +14,7 @@ TEST_CASE("parameters share their base and remember what differs", "[drive]") {
   const Parameters changed = base.with(2, 7).with(1, 9).with(2, 8);
   CHECK(changed.base == base.base);
   CHECK(changed.digest == base.digest);
-  CHECK(changed[2] == 8);  // the last of an index counts
+  CHECK(changed[2] == 8);  // of equal indices the last counts
   CHECK(changed[1] == 9);
   CHECK(changed[3] == 4);
   CHECK(changed.values() == (Vector(4) << 1, 9, 8, 4).finished());

@@ -8,7 +8,7 @@ namespace {
 
 enum class Shape { round, flat };
 
-/// The keys of a toy thing, and what they set.
+/// The keys of a toy, and what they set.
 struct Toy {
   double size = 2;
   std::uint32_t count = 3;

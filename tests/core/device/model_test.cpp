@@ -6,7 +6,7 @@ using namespace ness;
 
 namespace {
 
-// A model of which only the matrix matters.
+// A model of which only the matrix is used.
 class Given final : public Model {
  public:
   explicit Given(Matrix g) : g_(std::move(g)) {}
@@ -42,7 +42,7 @@ TEST_CASE("costates solve the transposed system", "[model]") {
 TEST_CASE("a singular or undefined matrix gives a costate of NaN", "[model]") {
   const Vector c = Vector::Ones(2);
   CHECK(Given((Matrix(2, 2) << 1, -1, -1, 1).finished()).costate(c).array().isNaN().all());  // a network without a ground
-  // 0.1 + 0.2 is not 0.3: singular but for one rounding.
+  // 0.1 + 0.2 is not exactly 0.3: singular except for one rounding.
   CHECK(Given((Matrix(2, 2) << 0.1 + 0.2, 1, 0.3, 1).finished()).costate(c).array().isNaN().all());
   CHECK(Given(Matrix::Constant(2, 2, std::nan(""))).costate(c).array().isNaN().all());
   CHECK(Given(-Matrix::Identity(2, 2)).costate((Vector(2) << 1, INFINITY).finished()).array().isNaN().all());
@@ -69,6 +69,6 @@ TEST_CASE("the toy network's conductance matrix is the derivative of its current
     up[k] += h;
     down[k] -= h;
     const Vector column = -(network.currents(theta, levels, up) - network.currents(theta, levels, down)) / (2 * h);
-    CHECK((column - g.col(k)).norm() < 1e-9);  // h^2 times third derivatives of order 1, and rounding / h
+    CHECK((column - g.col(k)).norm() < 1e-9);  // h^2 times third derivatives of order 1, plus rounding / h
   }
 }

@@ -1,4 +1,4 @@
-// A small network with the equations written out: the device and the model of the core's tests.
+// A small network with its equations written out: device and model of the core's tests.
 #pragma once
 
 #include <Eigen/LU>
@@ -19,10 +19,10 @@ struct Options {
   std::vector<std::uint32_t> layers{2, 2, 1};
   double skew = 0;          ///< 0: reciprocal edges
   bool restores_state = true;
-  double tolerance = 1e-15; ///< of the last Newton step; a loose one makes the result depend on the start
+  double tolerance = 1e-15; ///< of the last Newton step; with a large one the result depends on the start
   Range nudge{-10, 10};     ///< of every free terminal
   Range level{-50, 50};     ///< of every terminal
-  bool holds_all = false;   ///< every free terminal can be held; else the hidden ones
+  bool holds_all = false;   ///< every free terminal can be held; otherwise only the hidden ones
   std::function<bool(const Drive&)> fails;  ///< relaxations that do not converge
 };
 
@@ -94,11 +94,11 @@ class Network : public Device, public Model {
   std::size_t free_nodes() const override { return free_; }
   std::size_t parameters() const override { return info_.parameters.size(); }
 
-  /// Some parameters, all edges alike in kind but not in value.
+  /// Example parameters: all edges of the same kind, with different values.
   Vector example_theta(double alpha = 0.2) const {
     Vector theta(info_.parameters.size());
     for (std::size_t i = 0; i < info_.parameters.size(); ++i) {
-      const double wave = std::sin(1.0 + 2.3 * static_cast<double>(i));  // spreads values without a pattern
+      const double wave = std::sin(1.0 + 2.3 * static_cast<double>(i));  // irregular values
       const std::string& kind = info_.parameters[i].kind;
       theta[i] = kind == "k"       ? std::exp(0.5 * wave)
                  : kind == "alpha" ? alpha * (1 + 0.5 * wave)
@@ -208,7 +208,7 @@ class Network : public Device, public Model {
     return j;
   }
 
-  // What holders supply: the net outgoing current of the node, less what is injected there.
+  // Current supplied by the holding source: the net outgoing current of the node minus the injected current.
   Vector supplied(const Drive& drive, const Vector& u) const {
     const Vector short_of = currents(drive.theta.values(), drive.clamp.levels(), state_) - u;
     Vector current = Vector::Constant(static_cast<Eigen::Index>(info_.terminals.size()), std::numeric_limits<double>::quiet_NaN());
@@ -216,7 +216,7 @@ class Network : public Device, public Model {
     return current;
   }
 
-  // Newton's method with the step halved until the residual falls.
+  // Newton's method; the step is halved until the residual decreases.
   void solve(const Drive& drive, const Vector& u) {
     const Vector theta = drive.theta.values(), levels = drive.clamp.levels();
     for (const Hold& hold : drive.holds) state_[hold.terminal - inputs_] = hold.level;
@@ -237,7 +237,7 @@ class Network : public Device, public Model {
       while (part > 1e-3 && !(residual(state_ + part * step).norm() < f.norm())) part /= 2;
       const double largest = step.cwiseAbs().maxCoeff();
       if (part <= 1e-3) {
-        if (largest < 1e-9) return;  // the residual is round-off: it falls no further
+        if (largest < 1e-9) return;  // the residual is rounding and cannot decrease
         part = 1;
       }
       state_ += part * step;
@@ -253,7 +253,7 @@ class Network : public Device, public Model {
   double time_ = 0;
 };
 
-/// The network as a model that an estimator may own; `network` outlives it.
+/// The network as a model for an estimator; `network` must outlive it.
 inline std::shared_ptr<const Model> model_of(const Network& network) { return {std::shared_ptr<const Model>(), &network}; }
 
 }  // namespace toy

@@ -20,7 +20,7 @@ class Plain final : public WrappingDevice {
   }
 };
 
-/// Notes what it is asked besides relaxing.
+/// Records all calls except relax.
 class Noting final : public WrappingDevice {
  public:
   explicit Noting(Device& inner) : WrappingDevice(inner) {}

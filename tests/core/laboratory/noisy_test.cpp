@@ -12,7 +12,7 @@ using namespace ness;
 
 namespace {
 
-// Reports what was imposed: every reading and current is 0 (or not there), parameters and levels are kept.
+// Reports what was imposed: every reading and current is 0 (or missing); parameters and levels are recorded.
 class Echo final : public Device {
  public:
   // Parameters a, k, T, then further ones of kind "a".
@@ -80,7 +80,7 @@ Vector reading_at(Device& device, const Drive& drive, std::uint64_t ordinal) {
   return device.relax(drive).potential;
 }
 
-// Parameters as imposed in the relaxations [first, first + count), one row each.
+// Imposed parameters in the relaxations [first, first + count), one row each.
 Matrix imposed_rows(Echo& echo, const NoiseOptions& options, const Drive& drive, std::uint64_t first, std::size_t count) {
   Noisy noisy(echo, options);
   noisy.seek(first);
@@ -95,8 +95,8 @@ Vector imposed_at(Echo& echo, const NoiseOptions& options, const Drive& drive, s
   return imposed_rows(echo, options, drive, ordinal, 1).row(0).transpose();
 }
 
-// Of the mean square of n independent normal numbers of deviation s: its standard error is s^2 sqrt(2 / n) (chi-square of n degrees
-// of freedom); five of them are exceeded once in 2 million.
+// Checks the mean square of n independent normal numbers of deviation s: its standard error is s^2 sqrt(2 /
+// n) (chi-squared with n degrees of freedom); five standard errors are exceeded once in 2 million.
 void check_deviation(const Vector& numbers, double deviation) {
   const auto n = static_cast<double>(numbers.size());
   const double square = deviation * deviation;
@@ -105,12 +105,12 @@ void check_deviation(const Vector& numbers, double deviation) {
   CHECK(std::abs(numbers.mean()) < 5 * deviation / std::sqrt(n));
 }
 
-// Of independent numbers of mean 0 the correlation has the standard error 1 / sqrt(n).
+// The correlation of independent numbers of mean 0 has the standard error 1 / sqrt(n).
 void check_uncorrelated(const Vector& a, const Vector& b) {
   CHECK(std::abs(a.dot(b) / (a.norm() * b.norm())) < 5 / std::sqrt(static_cast<double>(a.size())));
 }
 
-// Everything at once, on an Echo with further parameters.
+// All kinds of noise at once, on an Echo with further parameters.
 NoiseOptions everything() {
   NoiseOptions options;
   options.seed = 12;
@@ -202,7 +202,7 @@ TEST_CASE("drift is a random walk, the same however it is come by", "[noisy]") {
     CHECK(echo.sought == start);
     CHECK(resumed.relax(echo_drive()).potential == rows[start]);
     CHECK(resumed.relax(echo_drive()).potential == rows[start + 1]);
-    noisy.seek(start);  // back and forth on one device
+    noisy.seek(start);  // back and forth on the same device
     CHECK(noisy.relax(echo_drive()).potential == rows[start]);
   }
 }
@@ -289,7 +289,7 @@ TEST_CASE("currents have noise of their own, where they are measured", "[noisy]"
   check_deviation(third, 0.5);
   check_uncorrelated(first, third);
   check_uncorrelated(first, potential);
-  // Independent errors add in squares: 0.3, 0.4, 0.5.
+  // Independent errors add as squares: 0.3, 0.4, 0.5.
   echo.current_sigma = Vector::Constant(3, 0.3);
   echo.sigma = Vector::Constant(2, 0.3);
   options.read = 0.4;
@@ -331,7 +331,8 @@ TEST_CASE("steps of a random walk are independent on every scale", "[noisy]") {
     check_deviation(steps, 0.1 * std::sqrt(static_cast<double>(step)));
     check_uncorrelated(steps.head(50 * static_cast<Eigen::Index>(count - 1)), steps.tail(50 * static_cast<Eigen::Index>(count - 1)));
   }
-  // From any time, also a late one, without walking there: after n + 1 relaxations sqrt(n + 1) steps.
+  // Any time is reached directly, also a late one: after n + 1 relaxations the deviation is that of sqrt(n +
+  // 1) steps.
   Echo wide(4000);
   Noisy late(wide, options);
   for (const std::uint64_t ordinal : {0ull, 12ull, 999999ull, 123456789012ull}) {
@@ -393,8 +394,8 @@ TEST_CASE("flicker noise has a spectrum of 1/f over two decades", "[noisy]") {
     fft.fwd(spectrum, series);
     for (int i = 0; i < n; ++i) power[i] += std::norm(spectrum[i]) / (n * 0.375 * readings_count);
   }
-  // Bands of an octave from 1/8192 to 1/64 of a cycle each relaxation: 2.1 decades. Exact: of each octave an Ornstein-Uhlenbeck process
-  // at whole times, (1 - r^2) / (1 + r^2 - 2 r cos 2 pi f).
+  // Octave bands from 1/8192 to 1/64 of a cycle per relaxation: 2.1 decades. Exact: per octave an
+  // Ornstein-Uhlenbeck process at integer times, (1 - r^2) / (1 + r^2 - 2 r cos 2 pi f).
   double weights = 0, x_mean = 0, y_mean = 0;
   std::vector<std::array<double, 3>> points;
   for (int low = 4; low < 512; low *= 2) {
@@ -408,8 +409,9 @@ TEST_CASE("flicker noise has a spectrum of 1/f over two decades", "[noisy]") {
         exact += (1 - r * r) / (1 + r * r - 2 * r * std::cos(2 * M_PI * f)) / 20;
       }
     }
-    // A periodogram's value is exponential, its relative deviation 1; with a Hann window neighbours of a band correlate (2/3)^2 and
-    // (1/6)^2, so that a mean over many has 1 + 2 (4/9 + 1/36) = 1.94 times the variance.
+    // A periodogram's value is exponentially distributed, with a relative deviation of 1; with a Hann window
+    // neighbouring values correlate by (2/3)^2 and (1/6)^2, so that a mean over many has 1 + 2 (4/9 + 1/36) =
+    // 1.94 times the variance.
     const double error = std::sqrt(1.94 / static_cast<double>(low * readings_count));
     INFO("bins from " << low << ": " << measured / exact << " +- " << error);
     // The window's kernel has a variance of 1/3 square bins, which raises S = 1/f at bin m by S'' / (6 S) = 1/(3 m^2).
@@ -429,7 +431,8 @@ TEST_CASE("flicker noise has a spectrum of 1/f over two decades", "[noisy]") {
   }
   const double slope = -1 + xy / xx;
   INFO("slope " << slope << " +- " << 1 / std::sqrt(xx));
-  // Five standard errors of the weighted fit, and 0.02 for what twenty octaves differ from 1/f at the edge of the fastest.
+  // Five standard errors of the weighted fit, plus 0.02 for the deviation of twenty octaves from 1/f at the
+  // edge of the fastest.
   CHECK(std::abs(slope + 1) < 5 / std::sqrt(xx) + 0.02);
 }
 
@@ -477,10 +480,10 @@ TEST_CASE("charges jump at their rate, by their size, for good", "[noisy]") {
   options.jump_size = 0.5;
   CHECK_FALSE(Noisy(echo, options).info().deterministic);
   const Matrix rows = imposed_rows(echo, options, echo.drive(), 0, n);
-  CHECK(rows.col(1) == Vector::Constant(n, 2));  // not of a kind that jumps
+  CHECK(rows.col(1) == Vector::Constant(n, 2));  // a kind that does not jump
   CHECK(rows.col(2) == Vector::Constant(n, 1.23));
   std::vector<double> sizes;
-  Vector number = Vector::Zero(n);  // of jumps at a time
+  Vector number = Vector::Zero(n);  // number of jumps at each time
   for (Eigen::Index i = 3; i < rows.cols(); ++i) {
     double before = 0;
     for (Eigen::Index t = 0; t < rows.rows(); ++t) {
@@ -491,17 +494,17 @@ TEST_CASE("charges jump at their rate, by their size, for good", "[noisy]") {
       before = rows(t, i);
     }
   }
-  // Binomial: of `trials` chances each with probability p, five standard errors.
+  // Binomial: `trials` chances with probability p, five standard errors.
   const double trials = static_cast<double>(knobs * n), p = 0.02;
   CHECK(std::abs(static_cast<double>(sizes.size()) - trials * p) < 5 * std::sqrt(trials * p * (1 - p)));
   check_deviation(Eigen::Map<const Vector>(sizes.data(), static_cast<Eigen::Index>(sizes.size())), 0.5);
-  // At every time alike: the numbers at n times are binomial of `knobs` chances, so their variance is known to sqrt(2 / n) and a
-  // kurtosis of 1 / mean.
+  // Uniform in time: the numbers at n times are binomial with `knobs` chances, so their variance is known to
+  // sqrt(2 / n) with a kurtosis of 1 / mean.
   const double mean = static_cast<double>(knobs) * p;
   const double variance = (number.array() - mean).square().mean(), expected = mean * (1 - p);
   CHECK(std::abs(variance - expected) < 5 * expected * std::sqrt((2 + 1 / mean) / static_cast<double>(n)));
   CHECK(std::abs(number.head(n / 2).sum() - number.tail(n / 2).sum()) < 5 * std::sqrt(trials * p));
-  // The same bits from anywhere, back and forth on one device.
+  // The same bits in any order, back and forth on one device.
   Noisy noisy(echo, options);
   for (const std::uint64_t start : {399u, 0u, 200u, 201u, 17u}) {
     noisy.seek(start);
@@ -537,7 +540,7 @@ TEST_CASE("knobs move one another", "[noisy]") {
   CHECK(Noisy(echo, options).info().deterministic);
   std::vector<Eigen::Index> knobs{0};
   for (Eigen::Index i = 3; i < echo.theta.size(); ++i) knobs.push_back(i);
-  // Its columns, one knob at a time.
+  // Its columns, one parameter at a time.
   Matrix coupling(n, n);
   for (Eigen::Index j = 0; j < n; ++j) {
     echo.theta(knobs).setZero();
@@ -558,14 +561,14 @@ TEST_CASE("knobs move one another", "[noisy]") {
   }
   const Eigen::Map<const Vector> all(entries.data(), n * (n - 1)), other(mirrored.data(), n * (n - 1));
   check_deviation(all, 0.2 / std::sqrt(60.0));
-  CHECK(std::abs(all.dot(other) / all.squaredNorm()) < 5 * std::sqrt(2 / static_cast<double>(n * (n - 1))));  // not symmetric: each pair is in it twice
-  // All together.
+  CHECK(std::abs(all.dot(other) / all.squaredNorm()) < 5 * std::sqrt(2 / static_cast<double>(n * (n - 1))));  // not symmetric: each pair occurs twice
+  // All parameters together.
   for (Eigen::Index k = 0; k < n; ++k) echo.theta[knobs[static_cast<std::size_t>(k)]] = std::sin(1.0 + static_cast<double>(k));
   const Drive drive = echo.drive();
   const Vector imposed = imposed_at(echo, options, drive, 7);
   const Vector expected = echo.theta(knobs) + coupling * echo.theta(knobs);
   CHECK((imposed(knobs) - expected).cwiseAbs().maxCoeff() < 1e-14);  // rounding of sums of 60 terms of size 0.03
-  // An override moves the others as a new base does.
+  // An override moves the others in the same way as a new base.
   Drive overridden = drive;
   overridden.theta = drive.theta.with(5, 0.9).with(1, 3);
   Vector changed = echo.theta;
@@ -605,7 +608,7 @@ TEST_CASE("sources round all they impose", "[noisy]") {
   CHECK(echo.imposed.back().theta.base == drive.theta.base);
   drive.nudge = (Vector(2) << -0.05, 0.025).finished();
   noisy.relax(drive);
-  CHECK(echo.imposed.back().nudge == (Vector(2) << -0.0625, 0).finished());  // zero is possible, though not in [0.02, 0.13]
+  CHECK(echo.imposed.back().nudge == (Vector(2) << -0.0625, 0).finished());  // zero is allowed, though not in [0.02, 0.13]
   options.nudge_resolution = 0.1;
   drive.nudge = (Vector(2) << 0, 0.13).finished();
   Noisy(echo, options).relax(drive);
@@ -656,7 +659,8 @@ TEST_CASE("all sources together are the sum of each alone", "[noisy]") {
     return options;
   };
   using Options = NoiseOptions;
-  // Readings are 0 but for the noise, so sums differ by rounding alone: a few units in the last place of numbers below 1.
+  // Readings are 0 except for the noise, so sums differ by rounding alone: a few units in the last place of
+  // numbers below 1.
   const Vector sum = relaxed(only(&Options::read)).potential + relaxed(only(&Options::drift)).potential +
                      relaxed(only(&Options::drift_rate)).potential + relaxed(only(&Options::flicker)).potential;
   const Relaxation together = relaxed(all);
@@ -664,7 +668,8 @@ TEST_CASE("all sources together are the sum of each alone", "[noisy]") {
   CHECK(together.current == relaxed(only(&Options::read_current)).current);
   CHECK(together.sigma == Vector::Constant(20, 0.01));
   CHECK(together.current_sigma == Vector::Constant(21, 0.02));
-  // Of parameters: deviations in the parameter's scale. Setpoints are multiples of the resolution, so that rounding and cross-talk add too.
+  // Parameters: deviations in the parameter's scale. Setpoints are multiples of the resolution, so that
+  // rounding and cross-talk add up, too.
   for (Eigen::Index i = 3; i < echo.theta.size(); ++i) echo.theta[i] = 1e-3 * static_cast<double>(i);
   echo.theta[0] = 0.34;
   const Drive written = echo.drive();
@@ -699,7 +704,8 @@ TEST_CASE("sources of noise are independent of one another", "[noisy]") {
     if (!row.current.isZero(0)) return row.current.tail(n);
     return echo.imposed.back().theta.base->tail(n);
   };
-  std::vector<std::array<Vector, 2>> sources;  // at two neighbouring ordinals, since a walk's first time is 1
+  // at two neighbouring ordinals, because the first time of a walk is 1
+  std::vector<std::array<Vector, 2>> sources;
   for (double Options::* member : {&Options::read, &Options::read_current, &Options::drift, &Options::drift_rate, &Options::flicker, &Options::write, &Options::variation,
                                    &Options::parameter_drift, &Options::parameter_drift_rate, &Options::jump_size})
     sources.push_back({numbers_of(member, 0), numbers_of(member, 1)});
@@ -708,7 +714,7 @@ TEST_CASE("sources of noise are independent of one another", "[noisy]") {
     check_deviation(sources[i][0], 0.1);
     check_uncorrelated(sources[i][0].head(n - 1), sources[i][0].tail(n - 1));
     for (std::size_t j = 0; j < i; ++j) {
-      // Parameters have three channels before the ones kept here, and terminals one before the readings.
+      // There are three channels of parameters before those kept here, and one terminal before the readings.
       for (Eigen::Index shift = 0; shift <= 3; ++shift) {
         INFO("and source " << j << ", shifted by " << shift);
         for (const Vector& a : sources[i]) {
@@ -806,7 +812,7 @@ TEST_CASE("unusable noise options are refused", "[noisy]") {
       one.*member = value;
       CHECK(one.problem().starts_with(name + (value < 0 ? " -0.5;" : " inf;")));
     }
-    // Each alone is noise, but jumps that never come, or have no size.
+    // Each option alone is noise, except jumps without rate or without size.
     NoiseOptions one;
     one.*member = 0.5;
     CHECK(one.problem().empty());
@@ -847,7 +853,7 @@ TEST_CASE("the mean of several readings has less noise than one, by the root of 
       squares += (row.potential - clean).squaredNorm() / static_cast<double>(clean.size());
       CHECK(row.sigma[0] == Approx(0.1 / std::sqrt(samples)));
     }
-    // 6000 numbers: their mean square is known to 1.8 %.
+    // 6000 numbers: their mean square has a standard error of 1.8 %.
     CHECK(squares / runs == Approx(0.01 / samples).epsilon(0.09));
   }
 }

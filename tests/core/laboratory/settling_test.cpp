@@ -12,7 +12,7 @@ TEST_CASE("without noise, the bound holds for every decay up to tau_max, alone a
   const auto mean_over = [](double begin, double tau) { return tau * (std::exp(-begin / tau) - std::exp(-(begin + 1) / tau)); };
   for (const double tau_max : {0.3, 3.0, 20.0}) {
     for (const double share : {1.0, 0.5, 0.1}) {
-      for (const double second : {0.0, 1.0, 0.2}) {  // a faster decay of the same sign beside it
+      for (const double second : {0.0, 1.0, 0.2}) {  // plus a faster decay of the same sign
         SettleOptions options;
         options.tau_max = tau_max;
         options.tolerance = 1e-3;
@@ -25,7 +25,8 @@ TEST_CASE("without noise, the bound holds for every decay up to tau_max, alone a
         }
         CHECK(judge.verdict().settled);
         CHECK(std::abs(judge.verdict().mean) < options.tolerance);
-        // It does not take for ever: the window is the later half, so it begins at about the 1e-3 point, 7 tau or a little later.
+        // The verdict comes in time: the window is the later half, so it begins at about the 1e-3 point, 7
+        // tau or a little later.
         CHECK(n < 16 + 2 * 12 * tau_max);
       }
     }
@@ -41,7 +42,7 @@ TEST_CASE("with noise, the residual at the verdict is within the stated bound in
     SettleOptions options;
     options.tau_max = 20;
     options.tolerance = 2e-2;
-    options.noise = run % 2 == 0 ? sigma : 0;  // known, and to be found out
+    options.noise = run % 2 == 0 ? sigma : 0;  // known, or to be estimated
     SettleJudge judge(options);
     for (int n = 0; n < 200000 && !judge.verdict().settled; ++n) {
       const double mean = height * tau * (std::exp(-n / tau) - std::exp(-(n + 1) / tau));
@@ -85,7 +86,8 @@ TEST_CASE("correlated noise widens the error beyond the white estimate") {
     judge.add(i, x);
   }
   white = 1 / std::sqrt(n / 2.0);
-  // The true standard error is white x sqrt((1 + r)/(1 - r)) = 6.2 white; block means of 256 of the 2048 see most of it.
+  // The true standard error is white x sqrt((1 + r)/(1 - r)) = 6.2 white; block means of 256 of the 2048
+  // readings show most of it.
   CHECK(judge.verdict().standard_error > 2.5 * white);
 }
 
@@ -122,9 +124,9 @@ TEST_CASE("misuse of the settle judge is refused") {
 TEST_CASE("the standard error of a mean knows that readings depend on one another") {
   CHECK(std::isnan(correlated_error(std::vector<double>{1})));
   CHECK(correlated_error(std::vector<double>{1, 3}) == Approx(1));  // |a - b| / 2
-  // x_i = phi x_(i-1) + noise has unit variance and correlation phi^k: its mean of n has the variance (1 + phi) / (1 - phi) / n,
-  // to the order 1 / n. Blocks of n / 8 are known to 1 / sqrt(14) = 27 % each: the mean of 100 runs to 3 %, and the largest of
-  // several estimates lies above by some of that.
+  // x_i = phi x_(i-1) + noise has unit variance and correlation phi^k: its mean over n has the variance (1 +
+  // phi) / (1 - phi) / n, to order 1 / n. An estimate from blocks of n / 8 has an error of 1 / sqrt(14) = 27
+  // %; the mean of 100 runs 3 %. The largest of several estimates is biased upwards by a part of that.
   constexpr int n = 4096, runs = 100;
   for (const double phi : {0.0, 0.5, 0.9}) {
     Random random(7);

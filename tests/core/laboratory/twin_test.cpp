@@ -63,7 +63,7 @@ TEST_CASE("a calibrated model's derivatives are those of its currents by setpoin
       if (readings) levels = (Vector(2) << 1.02 * levels[0] - 0.03, 0.97 * levels[1] + 0.01).finished();
       return network.currents(theta, levels, mu);
     };
-    // Second-order differences: h^2 = 1e-10 times third derivatives of order 1, and rounding 1e-16 / h.
+    // Second-order differences: h^2 = 1e-10 times third derivatives of order 1, plus rounding 1e-16 / h.
     const double h = 1e-5, error = 1e-8;
     const Vector setpoint = drive.theta.values();
     const Matrix G = twin.conductance(drive, read);
@@ -100,7 +100,7 @@ TEST_CASE("a calibrated device settles where the device with the offset paramete
   const Vector mu = same.relax(shifted).potential, read = twin.relax(drive).potential;
   CHECK((read - (offsets.gain.array() * mu.array() + offsets.reading_offset.array()).matrix()).cwiseAbs().maxCoeff() < 1e-14);
   contract::ContractOptions options;
-  options.hold_tolerance = -1;  // a held node's reading has the gain and the offset of the others
+  options.hold_tolerance = -1;  // a held node's reading has the same kind of gain and offset
   contract::check_device(twin, drive, options);
   TwinDevice same_device(network, {});
   CHECK(same_device.relax(drive).potential == network.relax(drive).potential);

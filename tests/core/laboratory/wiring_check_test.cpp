@@ -13,15 +13,18 @@ using namespace networks;
 
 namespace {
 
-// A bench with a mistake in it, made in terms of what cables carry and meters show: what the check has to find out.
+// A mistake in a bench, in terms of cables and meters, which the check must find.
 struct Mistake {
   std::optional<std::pair<std::size_t, std::size_t>> cables, meters;           // exchanged
-  std::optional<std::size_t> turned, open, meter_turned, meter_open;           // one of each
+  std::optional<std::size_t> turned, open, meter_turned, meter_open;           // one channel or reading each
   std::optional<std::pair<std::size_t, double>> gain;
-  std::optional<std::pair<std::uint32_t, std::uint32_t>> holders;              // terminals whose holders are exchanged
+  // Terminals whose holding sources are exchanged.
+  std::optional<std::pair<std::uint32_t, std::uint32_t>> holders;
   std::optional<std::uint32_t> holder_open;
-  std::optional<std::pair<std::uint32_t, double>> holder_gain;                 // of the current it measures
-  std::vector<std::array<double, 3>> cross_talk;                               // reading, channel, kT of the one per level of the other
+  // on the current that it measures
+  std::optional<std::pair<std::uint32_t, double>> holder_gain;
+  // Reading, channel, and kT of the reading per level of the channel.
+  std::vector<std::array<double, 3>> cross_talk;
 };
 
 class Miswired final : public Device {
@@ -85,7 +88,8 @@ struct Rig {
   Vector theta;
   WiringCheckOptions options;
 
-  // Inputs within +-0.5 kT; a and mu_ref within +-1; gammas from a twentieth to three times their value, in levels of another unit.
+  // Inputs within +-0.5 kT; a and mu_ref within +-1; gammas from a twentieth to three times their value, with
+  // levels in another unit.
   explicit Rig(const NetworkSpec& spec, std::uint64_t seed = 0) : network(std::make_shared<Network>(spec)), sample(network), twin(network), theta(network->theta()) {
     options.seed = seed;
     options.shortest = 1e-3;
@@ -125,7 +129,7 @@ NetworkSpec sample_of(std::uint64_t seed) {
   return random_dots(shapes[seed % shapes.size()], seed, 0.5);
 }
 
-// So many networks; a quarter under sanitizers, which look for other faults and take twenty times as long.
+// Number of networks; a quarter under sanitizers, which look for other errors and take twenty times as long.
 constexpr std::uint64_t so_many(std::uint64_t n) {
 #ifdef __SANITIZE_ADDRESS__
   return (n + 3) / 4;
@@ -146,14 +150,16 @@ TEST_CASE("a bench that is wired right passes, with and without noise") {
       for (const ChannelReport& channel : report.channels) {
         if (channel.verdict == WiringVerdict::not_visible) continue;
         CHECK(channel.verdict == WiringVerdict::right);
-        // The row's own error; and what is left of a change when it is read, 0.002 of it to the power of 1.5.
+        // The error of the row, plus the part of a change that remains when it is read, 0.002 of it to the
+        // power of 1.5.
         CHECK(std::abs(channel.gain - 1) < 2e-4 + 6 * channel.error / channel.expected);
       }
     }
   }
 }
 
-// Every single exchange within a kind of plug, on random networks: found by name, or called undecided beforehand.
+// Every single exchange of two equal plugs on random networks is found by name, or reported as undecided
+// beforehand.
 TEST_CASE("two exchanged cables are found, whichever they are") {
   std::size_t undecided = 0, pairs = 0;
   for (std::uint64_t seed = 0; seed < so_many(4); ++seed) {
@@ -163,7 +169,7 @@ TEST_CASE("two exchanged cables are found, whichever they are") {
     for (std::size_t i = 0; i < rig.options.channels.size(); ++i) {
       for (std::size_t j = i + 1; j < rig.options.channels.size(); ++j) {
         if (rig.options.channels[i].plug != rig.options.channels[j].plug) continue;
-        if (random.uniform() > 0.05) continue;  // some of them, since each costs a check
+        if (random.uniform() > 0.05) continue;  // only some, since each takes a whole check
         Mistake mistake;
         mistake.cables = {i, j};
         const WiringReport report = rig.check(mistake);
@@ -177,11 +183,12 @@ TEST_CASE("two exchanged cables are found, whichever they are") {
       }
     }
   }
-  CHECK(pairs > (so_many(4) == 4 ? 20 : 1));  // two of the first network
+  CHECK(pairs > (so_many(4) == 4 ? 20 : 1));  // at least two from the first network
   CHECK(10 * undecided < pairs);
 }
 
-// One mistake of each kind on random networks, at a channel or reading drawn by the seed, with noise: the verdict is known.
+// One mistake of each kind on random networks with noise, at a channel or reading drawn by the seed: the
+// verdict is known.
 TEST_CASE("wrong signs and gains, open leads and exchanged meters are found by name") {
   for (std::uint64_t seed = 0; seed < so_many(12); ++seed) {
     Rig rig(sample_of(seed), seed);
@@ -205,7 +212,8 @@ TEST_CASE("wrong signs and gains, open leads and exchanged meters are found by n
     mistake.gain = {source, 0.3};
     const WiringReport weak = found("gain", mistake, rig.name(source) + " moves its readings 0.");
     CHECK(weak.channels[source].verdict == WiringVerdict::wrong_gain);
-    CHECK(weak.channels[source].gain == Approx(0.3).epsilon(0.3));  // the rest is what the edges' curvature makes of it
+    // the difference is the effect of the edges' curvature
+    CHECK(weak.channels[source].gain == Approx(0.3).epsilon(0.3));
     mistake = {};
     mistake.meter_turned = r;
     const WiringReport turned = found("meter turned", mistake, reading(r) + " reads with the wrong sign");
@@ -219,7 +227,7 @@ TEST_CASE("wrong signs and gains, open leads and exchanged meters are found by n
     mistake.meters = {r, other};
     const std::string a = reading(std::min(r, other)), b = reading(std::max(r, other));
     found("meters", mistake, a + " behaves like " + b + ", and " + b + " like " + a + ": are their cables exchanged?");
-    // A sign is wrong about zero: of a source, or of a gate whose level at rest is zero.
+    // A wrong sign is relative to zero: of a source, or of a gate whose level at rest is zero.
     mistake = {};
     mistake.turned = source;
     found("turned", mistake, rig.name(*mistake.turned) + " has the wrong sign");
@@ -266,7 +274,8 @@ TEST_CASE("two mistakes at once are both named") {
   }
 }
 
-// The twin of a real sample is rough: here every barrier and leak is off by 15 % (standard deviation), every level by 0.1 kT.
+// The twin of a real sample is inaccurate: here every barrier and leak is off by 15 % (standard deviation),
+// every level by 0.1 kT.
 TEST_CASE("a rough twin raises no alarm, and still tells exchanged cables") {
   std::size_t alarms = 0, missed = 0;
   for (std::uint64_t seed = 0; seed < so_many(20); ++seed) {
@@ -279,9 +288,9 @@ TEST_CASE("a rough twin raises no alarm, and still tells exchanged cables") {
       edge.p[1] += 0.1 * random.normal();
     }
     Rig rig(described, seed);
-    rig.options.gain_tolerance = 1;  // a level off by 0.1 kT alone makes 0.6 of some row
+    rig.options.gain_tolerance = 1;  // an offset of 0.1 kT in a level alone can change a row by 60 %
     Simulation sample(std::make_shared<Network>(real));
-    // What the sample is off by is its own: the levels asked for are on top of it.
+    // The offsets belong to the sample: requested levels are added to them.
     class Shifted final : public Device {
      public:
       Shifted(Simulation& device, Vector by) : device_(device), by_(std::move(by)) {}
@@ -323,7 +332,7 @@ TEST_CASE("a rough twin raises no alarm, and still tells exchanged cables") {
 }
 
 TEST_CASE("what cannot be told apart is said, and is no failure") {
-  // Two inputs of a sum: what is read does not change when they change places.
+  // Two inputs of a sum: the readings do not change when the inputs are exchanged.
   NetworkSpec spec;
   add_node(spec, true);
   add_node(spec, true);
@@ -344,7 +353,7 @@ TEST_CASE("what cannot be told apart is said, and is no failure") {
 }
 
 TEST_CASE("a reading that answers where no path leads is cross-talk") {
-  // Two separate halves: nothing of input 0 reaches node 3.
+  // Two separate halves: input 0 cannot affect node 3.
   NetworkSpec spec;
   add_node(spec, true);
   add_node(spec, true);
@@ -356,7 +365,7 @@ TEST_CASE("a reading that answers where no path leads is cross-talk") {
   Rig rig(spec);
   CHECK(rig.check({}, 1e-4).passed());
   Mistake mistake;
-  mistake.cross_talk = {{1, 0, 0.25}};  // of the 0.4 x 2/3 kT that node 2 moves by: 0.1
+  mistake.cross_talk = {{1, 0, 0.25}};  // relative to 0.4 x 2/3 kT, the movement of node 2: 0.1
   const WiringReport report = rig.check(mistake, 1e-4);
   INFO(all_of(report));
   REQUIRE(report.failures.size() == 1);
@@ -367,7 +376,7 @@ TEST_CASE("a reading that answers where no path leads is cross-talk") {
 }
 
 TEST_CASE("currents tell leaks, shorts and compliance") {
-  // A source into 1 unit and a leak of 0.5: a third of a unit of current per kT.
+  // A source into 1 unit in series with a leak of 0.5: a third of a unit of current per kT.
   NetworkSpec spec;
   add_node(spec, true);
   add_node(spec, false, leak(0.5));
@@ -405,7 +414,8 @@ TEST_CASE("currents tell leaks, shorts and compliance") {
   const WiringReport right = checked(0.04, 0, 10);
   CHECK(right.passed());
   REQUIRE(right.channels[0].conductance);
-  CHECK(*right.channels[0].conductance == Approx(1.0 / 3).epsilon(1e-3));  // what is left of a change when it is read
+  // the part of a change that remains when it is read
+  CHECK(*right.channels[0].conductance == Approx(1.0 / 3).epsilon(1e-3));
   const WiringReport leaking = checked(0.07, 0, 10);
   REQUIRE(leaking.failures.size() == 1);
   CHECK(leaking.failures[0].find("input-0 leaks: at rest a current of 0.07 units") == 0);
@@ -435,13 +445,13 @@ TEST_CASE("time constants are those of the network") {
     const WiringReport report = rig.check({}, noise);
     INFO(all_of(report) << "tau " << report.tau() << " expected " << slowest);
     CHECK(report.passed());
-    REQUIRE(report.steps.size() == 4);  // two readings, after a source's step and after a gate's
+    REQUIRE(report.steps.size() == 4);  // two readings, each after a step of a source and of a gate
     for (const StepResponse& step : report.steps) REQUIRE(step.tau);
-    // The fast decay (1.6, against 4.2) still has a share where the slow one is followed; noise of 1e-4 is
-    // 1/300 of where it is followed from.
+    // The fast decay (1.6; the slow one is 4.2) still contributes where the slow one is followed. Noise of
+    // 1e-4 is 1/300 of the value at the start of the fit.
     CHECK(report.tau() == Approx(slowest).epsilon(0.1));
     CHECK(report.tau_bound() == 0);
-    CHECK(report.noise() == Approx(noise).margin(1e-9).epsilon(0.6));  // 16 readings: 0.18 of it are one standard deviation
+    CHECK(report.noise() == Approx(noise).margin(1e-9).epsilon(0.6));  // 16 readings: one standard deviation is 0.18 of it
   }
 }
 
@@ -549,9 +559,9 @@ TEST_CASE("holders that are exchanged, open, or measure what is not so are found
     for (std::size_t k = 0; k < free.size(); ++k) {
       const ChannelReport& holder = right.channels[channels + k];
       CHECK(holder.verdict == WiringVerdict::right);
-      CHECK(holder.gain == Approx(1).margin(5e-3));  // means of four readings of 1e-4 beside a step of 0.2: 4e-4
+      CHECK(holder.gain == Approx(1).margin(5e-3));  // means of four readings of 1e-4, for a step of 0.2: 4e-4
       CHECK(holder.answered.front() == reading(free[k]));
-      // What one held node sees while the others follow: the inverse of its entry in R.
+      // Conductance at one held node while the others are free: the inverse of its entry in R.
       Drive at_rest;
       at_rest.theta = Parameters::of(rig.theta);
       at_rest.clamp = pattern_of(Vector::Zero(static_cast<Eigen::Index>(rig.network->clamped().size())));
@@ -580,7 +590,7 @@ TEST_CASE("holders that are exchanged, open, or measure what is not so are found
     const WiringReport weak = rig.check(mistake, 1e-4);
     REQUIRE(weak.failures.size() == 1);
     CHECK(weak.failures[0].starts_with(hold(one) + " sees a conductance of "));
-    // Behind another mistake nobody asks them.
+    // With another mistake, the holding sources are not checked.
     mistake.meters = {0, 1};
     CHECK(rig.check(mistake, 1e-4).channels.size() == channels);
   }

@@ -57,7 +57,7 @@ TEST_CASE("a log begun in an older format holds what it has columns for, and ref
   const std::string message =
       message_of<std::invalid_argument>([&] { check_fits(layout, {drive, relaxation}); });
   CHECK_THAT(message, Catch::Contains("format 3") && Catch::Contains("observe_every"));
-  // A field that came with a format is left out of the columns of those before.
+  // A field introduced by a later format is not in the columns of earlier formats.
   Names names;
   each_field(names, layout);
   CHECK(std::count_if(names.since.begin(), names.since.end(), [](std::uint64_t since) { return since == 4; }) == 2);

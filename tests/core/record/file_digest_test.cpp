@@ -7,7 +7,7 @@
 
 using namespace support;
 
-// Published values: FIPS 180-4's examples; the check value of the CRC catalogue.
+// Published values: examples of FIPS 180-4; the check value in the CRC catalogue.
 TEST_CASE("SHA-256 of a file") {
   const Folder folder;
   write_bytes(folder / "empty", "");

@@ -1,4 +1,4 @@
-// The log's own thread: order, one group at a time, failures, several logs at once.
+// The log's thread: order, one group at a time, failures, several logs at once.
 #include <condition_variable>
 #include <csignal>
 #include <mutex>
@@ -11,7 +11,7 @@
 using namespace log_test;
 
 namespace {
-// A clock that stands still until it is set.
+// A clock that does not advance until it is set.
 class SetClock final : public Clock {
  public:
   double now() const override { return now_; }
@@ -51,17 +51,17 @@ TEST_CASE("groups are written in order, and one at a time: who hands over the ne
     }
     std::thread other([&] {
       RowGroup next = group_of(2);
-      thread.hand_over(next);  // the first is being written
+      thread.hand_over(next);  // the first group is being written
       {
         const std::lock_guard lock(mutex);
         second_given = true;
       }
-      CHECK(next.rows() == 0);  // what comes back is the first's memory, emptied
+      CHECK(next.rows() == 0);  // the returned memory is that of the first group, emptied
       next.relaxations.count = 3;
       thread.hand_over(next);
     });
     {
-      // Had the second been taken over while the first is written, this could be seen; it never is.
+      // If the second group were taken while the first is being written, it would be visible here.
       for (int k = 0; k < 1000; ++k) {
         std::this_thread::yield();
         const std::lock_guard lock(mutex);
@@ -77,7 +77,8 @@ TEST_CASE("groups are written in order, and one at a time: who hands over the ne
     group.relaxations.count = 4;
     thread.hand_over(group);
   }
-  CHECK(written == std::vector<std::uint64_t>{1, 2, 3, 4});  // what was handed over is written before the thread ends
+  // everything handed over is written before the thread ends
+  CHECK(written == std::vector<std::uint64_t>{1, 2, 3, 4});
 }
 
 TEST_CASE("after a write that fails none is made, nobody waits, and the rows stay where they are") {
@@ -117,7 +118,7 @@ TEST_CASE("in the background and by the caller a log has the same bytes") {
   const auto make = [&](const std::string& path, bool background) {
     LogOptions options;
     options.background = background;
-    options.group_rows = background ? 64 : 32;  // half of it is a group there
+    options.group_rows = background ? 64 : 32;  // there, a group is half of that
     options.clock = std::make_shared<SetClock>();
     LogWriter log(path, small_header(set), options);
     for (std::uint64_t i = 0; i < 1000; ++i) {
@@ -135,10 +136,10 @@ TEST_CASE("in the background and by the caller a log has the same bytes") {
   CHECK(a.steps() == b.steps());
   CHECK(b.damaged_rows().empty());
   for (std::uint64_t i = 0; i < 1000; ++i) check_row(b.row(i), drive_of(i, set), relaxation_of(i));
-  // But for the seconds at which they were begun and closed, which are the wall's.
+  // Equal except for the times of start and end, which are real time.
   const std::regex moment("20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z");
   const std::string one = std::regex_replace(bytes_of(folder / "caller.h5"), moment, "?"), two = std::regex_replace(bytes_of(folder / "background.h5"), moment, "?");
-  CHECK((one == two));  // megabytes, not to be printed
+  CHECK((one == two));  // megabytes: do not print them
 }
 
 TEST_CASE("a group that is old enough is given to the thread by the row that finds it so") {
@@ -161,7 +162,7 @@ TEST_CASE("a group that is old enough is given to the thread by the row that fin
   append_rows(log, set, 4, 5);
   log.tick();
   append_rows(log, set, 5, 6);
-  // The next group waits for the one before it: once it is taken, the first is counted.
+  // Handing over the next group waits for the one before: then the first is counted.
   log.submit();
   CHECK(counted() >= 5);
   log.commit();

@@ -1,4 +1,4 @@
-// Logs after an accident: lost bytes, flipped bits, a full disk, and files that are no logs.
+// Logs after an accident: lost bytes, flipped bits, a full disk, and files that are not logs.
 #include <csignal>
 #include <cstdio>
 #include <functional>
@@ -23,7 +23,7 @@ void make_log(const std::string& path) {
   log.close(ExitStatus::finished, "");
 }
 
-// The only place of these bytes in the file.
+// The position of these bytes, which must occur once in the file.
 std::size_t place_of(const std::string& file, const std::string& bytes) {
   const std::size_t place = file.find(bytes);
   REQUIRE(place != std::string::npos);
@@ -31,8 +31,8 @@ std::size_t place_of(const std::string& file, const std::string& bytes) {
   return place;
 }
 
-// Runs `act` in a process whose files cannot grow beyond `bytes`, as on a full disk. It leaves by exit(), so that what
-// libraries do at exit is done. True if it came to its end.
+// Runs `act` in a process whose files cannot grow beyond `bytes`, as on a full disk. The process ends by
+// exit(), so that the exit handlers of libraries run. True if it ended normally.
 bool with_file_size(rlim_t bytes, const std::function<void()>& act) {
   std::fflush(nullptr);
   const pid_t child = fork();
@@ -92,7 +92,7 @@ TEST_CASE("rows beyond the counts are not seen, and are clipped by a repair or a
   const Folder folder;
   const std::string path = folder / "run.h5";
   make_log(path);
-  // The counts as they were before the last group: 60 of 100 rows, 6 of 10 steps. They lie side by side in /committed.
+  // The counts before the last group: 60 of 100 rows, 6 of 10 steps. They are adjacent in /committed.
   std::string file = bytes_of(path);
   const auto counts = [](char rows, char steps) {
     return std::string{rows, 0, 0, 0, 0, 0, 0, 0, steps, 0, 0, 0, 0, 0, 0, 0};
@@ -188,7 +188,7 @@ TEST_CASE("a log whose tail is lost keeps the rows that are whole") {
         check_row(log.row(i), drive_of(i, small_set()), relaxation_of(i));
       }
     }
-  } catch (const LogError& error) {  // where the tail held an index, not rows: no wrong row is read either
+  } catch (const LogError& error) {  // the tail contained an index, not rows: no wrong row is read either
     CHECK_THAT(error.what(), Catch::Contains(path));
   }
 }
@@ -240,7 +240,7 @@ TEST_CASE("on a full disk the log stops at once, and what was counted stays whol
   const auto set = small_set();
   const auto limit = GENERATE(rlim_t{3'000'000}, rlim_t{3'300'000}, rlim_t{4'345'678});
   const bool background = GENERATE(false, true);
-  // Says how many rows were acknowledged, and what was thrown.
+  // Prints the number of acknowledged rows, and the exception.
   const bool ended = with_file_size(limit, [&] {
     LogOptions options;
     options.group_rows = 100;
@@ -289,7 +289,7 @@ TEST_CASE("on a full disk the log stops at once, and what was counted stays whol
   CHECK(log.damaged_rows().empty());
   CHECK(log.status() == ExitStatus::running);
   for (std::uint64_t i = 0; i < log.rows(); i += 97) check_row(log.row(i), drive_of(i, set), relaxation_of(i));
-  // With room again, the run goes on.
+  // With free space again, the run continues.
   LogWriter again(path, LogWriter::Continue{}, {});
   CHECK(again.rows() == acknowledged);
   append_rows(again, set, acknowledged, acknowledged + 500);

@@ -1,4 +1,4 @@
-// Logs for tests: a folder of their own, a header, and rows in which every field has a value of its own.
+// Logs for tests: a temporary folder, a header, and rows in which every field has a different value.
 #pragma once
 
 #include <catch2/catch.hpp>
@@ -59,7 +59,7 @@ inline std::shared_ptr<const PatternSet> small_set(const std::string& name = "tr
   return std::make_shared<DensePatterns>(name, levels);
 }
 
-/// A set of a file, with variants.
+/// A set from a file, with variants.
 class FilePatterns final : public PatternSet {
  public:
   explicit FilePatterns(std::string path) : path_(std::move(path)) {}
@@ -86,7 +86,7 @@ inline LogHeader small_header(std::shared_ptr<const PatternSet> set = small_set(
   return header;
 }
 
-/// Row i: its fields depend on i, and which of the optional ones are there. small_info() allows it.
+/// Row i: its values, and which optional fields it has, depend on i. It is valid for small_info().
 inline Drive drive_of(std::uint64_t i, const std::shared_ptr<const PatternSet>& set) {
   const auto x = static_cast<double>(i);
   const double y = 1 + 1 / (x + 3);  // within every range

@@ -12,7 +12,7 @@ Checkpoint checkpoint_of(std::uint64_t i) {
   return {i, i + 1, i + 2, vector_of({1, odd_nan(), static_cast<double>(i)}), optimizer, vector_of({-0.0}), vector_of({odd_nan(), static_cast<double>(i)})};
 }
 
-// Where the file says that it ends: superblock version 1, byte 44.
+// The end of the file as stored in it: superblock version 1, byte 44.
 std::uint64_t stored_end(const std::string& file) {
   REQUIRE(file[8] == 1);
   std::uint64_t end = 0;
@@ -25,7 +25,7 @@ std::uint64_t stored_end(const std::string& file) {
 TEST_CASE("a log gives back every field of every row, bit for bit") {
   const Folder folder;
   const auto set = small_set();
-  constexpr std::uint64_t n = 300;  // more than a block of the reader, and than a group
+  constexpr std::uint64_t n = 300;  // more than a block of the reader, and more than a group
   {
     LogOptions options;
     options.group_rows = GENERATE(1, 7, 1000);
@@ -233,7 +233,7 @@ TEST_CASE("a log of outputs alone holds their readings, and its info says so") {
   CHECK(log.header().info.read() == std::vector<std::uint32_t>{4});
   CHECK(log.header().info.output_positions() == std::vector<std::uint32_t>{0});
   for (std::uint64_t i = 0; i < 8; ++i) {
-    Relaxation expected = relaxation_of(i);  // of the two terminals that are read, the second is the output
+    Relaxation expected = relaxation_of(i);  // two terminals are read; the second is the output
     expected.potential = expected.potential.tail(1).eval();
     if (expected.sigma.size() > 0) expected.sigma = expected.sigma.tail(1).eval();
     if (!expected.quality.terminal.empty()) expected.quality.terminal = {expected.quality.terminal[1]};
@@ -304,7 +304,7 @@ TEST_CASE("tick commits by size and by age") {
     CHECK(counted() == 3);
   }
   SECTION("age") {
-    options.group_age = std::chrono::milliseconds(0);  // everything is old enough
+    options.group_age = std::chrono::milliseconds(0);  // any age is old enough
     LogWriter log(folder / "run.h5", small_header(set), options);
     append_rows(log, set, 0, 1);
     log.tick();
@@ -328,7 +328,8 @@ TEST_CASE("a log that nobody closed keeps its rows and says that it was cut shor
 TEST_CASE("a long exit reason is cut between characters") {
   const Folder folder;
   std::string reason = "x";
-  while (reason.size() < 2000) reason += "\xC2\xB5";  // two bytes each, so that 1024 bytes end within one
+  // two bytes each, so that byte 1024 is within a character
+  while (reason.size() < 2000) reason += "\xC2\xB5";
   LogWriter(folder / "run.h5", small_header(), {}).close(ExitStatus::failed, reason);
   CHECK(LogReader(folder / "run.h5").reason() == reason.substr(0, 1023));
 }
@@ -343,7 +344,7 @@ TEST_CASE("a log is continued after its last counted row") {
     log.append(checkpoint_of(2));
     log.close(ExitStatus::cancelled, "Ctrl-C");
   }
-  // Not the same set, but an equal one: a resumed run has loaded it anew.
+  // Another object with equal levels: a resumed run has loaded it again.
   const auto again = small_set();
   {
     LogWriter log(folder / "run.h5", LogWriter::Continue{}, {});

@@ -9,7 +9,7 @@ namespace {
 
 const Device::Sink ignore = [](std::size_t, const Relaxation&) {};
 
-// Records rows [0, n) of a scripted device; `failing` attempts are made again.
+// Records rows [0, n) of a scripted device; `failing` attempts are repeated.
 void record(const std::string& path, const std::shared_ptr<const PatternSet>& set, std::uint64_t n, LogOptions options = {},
             std::map<std::uint64_t, std::string> failing = {}) {
   LogWriter log(path, small_header(set), options);
@@ -42,7 +42,7 @@ std::string hexadecimal(std::uint64_t value) {
   return text;
 }
 
-// Notes which relaxations were forwarded.
+// Records the forwarded relaxations.
 struct Noted {
   std::vector<std::size_t> indices;
   std::vector<Relaxation> relaxations;
@@ -74,7 +74,7 @@ TEST_CASE("a replay answers as the device did, bit for bit") {
   const auto set = small_set();
   record(folder / "run.h5", set, 60);
   const LogReader log(folder / "run.h5");
-  // A set loaded anew, with the same levels, is the same set.
+  // A set loaded again, with the same levels, counts as the same set.
   Replay replay(log, {GENERATE(false, true) ? small_set() : set});
   CHECK(replay.info().identity == small_info().identity);
   CHECK(replay.info().restores_state);
@@ -204,7 +204,7 @@ TEST_CASE("a replay goes on with a device where the log ends, within a call too"
   replay.relax(drives_of(7, 14, set), noted.sink());
   CHECK(noted.indices == std::vector<std::size_t>{0, 1, 2, 3, 4, 5, 6});
   CHECK(device.made == 4);
-  CHECK(device.next == 14);  // it was told that it goes on with relaxation 10
+  CHECK(device.next == 14);  // the device was set to continue with relaxation 10
   for (std::uint64_t i = 0; i < 7; ++i) CHECK(same_bits(noted.relaxations[i].potential, relaxation_of(7 + i).potential));
   replay.relax(drive_of(14, set));
   CHECK(device.next == 15);
@@ -323,7 +323,7 @@ TEST_CASE("the replay of a log of outputs alone reads the outputs alone, and a d
   CHECK_FALSE(replay.info().reads_every_free_potential());
   CHECK(replay.info().read() == std::vector<std::uint32_t>{4});
   Noted noted;
-  replay.relax(drives_of(0, 12, set), noted.sink());  // the last two from the device, which reads more
+  replay.relax(drives_of(0, 12, set), noted.sink());  // the last two come from the device, which reads more
   for (std::uint64_t i = 0; i < 12; ++i) {
     CHECK(same_bits(noted.relaxations[i].potential, relaxation_of(i).potential.tail(1)));
     CHECK(same_bits(noted.relaxations[i].sigma,

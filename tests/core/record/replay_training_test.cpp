@@ -1,4 +1,4 @@
-// A whole training: recorded, replayed from its log, and resumed after it was cut short.
+// A whole training: recorded, replayed from its log, and resumed after an interruption.
 #include "core/record/log_fixture.hpp"
 #include "ness/record/recorder.hpp"
 #include "ness/record/replay.hpp"
@@ -108,7 +108,7 @@ TEST_CASE("a training that was cut short is resumed from its log, as if it had n
   {
     const LogReader log(folder / "run.h5");
     REQUIRE(log.checkpoints() > 0);
-    // The first checkpoint, not the last: what follows it is replayed.
+    // The first checkpoint: the steps after it are replayed.
     const Checkpoint from = log.checkpoint(0);
     LogWriter writer(folder / "run.h5", LogWriter::Continue{}, {});
     toy::Network device;

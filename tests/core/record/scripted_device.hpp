@@ -1,4 +1,4 @@
-// A device that answers relaxation i with log_test::relaxation_of(i), and fails where it is told to.
+// A device that answers relaxation i with log_test::relaxation_of(i), and fails in chosen relaxations.
 #pragma once
 
 #include <map>
@@ -16,7 +16,7 @@ class Scripted final : public Device {
 
   std::uint64_t next = 0;                        ///< ordinal of the next relaxation
   std::uint64_t made = 0;                        ///< relaxations
-  std::map<std::uint64_t, std::string> failing;  ///< attempts that fail once, and why
+  std::map<std::uint64_t, std::string> failing;  ///< attempts that fail once, with the reason
   std::chrono::milliseconds safe_budget{0};
   SafeProfile safe_profile = SafeProfile::stop;
 

@@ -49,7 +49,7 @@ std::string gzip(const std::string& content) {
          little_endian(size, 4);
 }
 
-// An IDX file's bytes by the format's definition.
+// The bytes of an IDX file according to the format's definition.
 std::string idx(const std::vector<std::uint32_t>& shape, const std::string& values, char type = 0x08) {
   std::string bytes{0, 0, type, static_cast<char>(shape.size())};
   for (const std::uint32_t size : shape) {
@@ -103,7 +103,7 @@ TEST_CASE("a bad IDX file is answered with what was expected and found", "[idx]"
   CHECK_THAT(said("ab"), Catch::Contains("2 bytes long"));
   CHECK_THAT(said(""), Catch::Contains("0 bytes long"));
   CHECK_THAT(said(idx({4000000000u, 4000000000u}, "")), Catch::Contains("impossible IDX sizes 4000000000 x 4000000000"));
-  // A header that lies costs no memory for what is not there.
+  // A false header does not allocate memory for missing data.
   CHECK_THAT(said(idx({1u << 20, 1u << 18}, "abc")), Catch::Contains("found 3"));
   CHECK_THAT(error_of([&] { read_idx((directory.path / "none").string()); }),
              Catch::Contains("none: cannot be opened: No such file"));
@@ -168,7 +168,8 @@ TEST_CASE("images are decoded pixel by pixel, black stretches too, however they 
   Random random(5, 1);
   for (int i = 0; i < 3 * height * width; ++i) file.values.push_back(random.uniform() < 0.1 ? static_cast<std::uint8_t>(1 + 254 * random.uniform()) : std::uint8_t{0});
   const auto set = byte_images("train", file, {-2, 2}, true);
-  // How far each variant moves right and down (pattern.hpp counts variants; data_files.cpp has their order).
+  // Movement of each variant to the right and down (pattern.hpp counts variants; image_task.cpp has their
+  // order).
   const std::pair<int, int> moved[] = {{0, 0}, {-1, -1}, {0, -1}, {1, -1}, {-1, 0}, {1, 0}, {-1, 1}, {0, 1}, {1, 1}};
   for (std::uint64_t row = 0; row < set->rows(); ++row) {
     const auto [dx, dy] = moved[row / 3];

@@ -63,7 +63,7 @@ TEST_CASE("regression holds out every fifth point", "[dataset]") {
   REQUIRE(split.validation.size() == 11);
   CHECK(split.train.size() == 37);
   CHECK(split.validation.pattern(0).levels()[0] == Approx(6 * (-3 + 6.0 * 5 / 59)).epsilon(1e-15));
-  options.validate_first = 2;  // those of the test set stay there
+  options.validate_first = 2;  // test points stay in the test set
   CHECK(regression_task([](double x) { return x; }, options).validation.size() == 0);
   options.validate_every = 1;
   CHECK_THAT(options.problem(), Catch::Contains("validate_every"));
@@ -128,14 +128,15 @@ TEST_CASE("the isotonic bound on a line agrees with closed forms", "[isotonic]")
 
 TEST_CASE("the isotonic bound of the regression task is that of the literature", "[isotonic]") {
   const Task task = regression_task([](double x) { return std::exp(-x * x / 10) * std::sin(5 * x); }, RegressionOptions{});
-  CHECK(isotonic_bound(task.train) > 0.2856);  // the range over which fifth is held out, found independently
+  // the limits for the choice of held-out points, computed independently
+  CHECK(isotonic_bound(task.train) > 0.2856);
   CHECK(isotonic_bound(task.train) < 0.2898);
 }
 
 TEST_CASE("isotonic regression over a partial order agrees with that of a line, and with the minimax formula", "[isotonic]") {
   Random random(1);
   for (int trial = 0; trial < 20; ++trial) {
-    // A chain in the plane is a line.
+    // A chain in the plane is equivalent to a line.
     const int n = 9;
     std::vector<double> x(n), y(n);
     RowMatrix chain(n, 2), plane(n, 2);
@@ -147,7 +148,8 @@ TEST_CASE("isotonic regression over a partial order agrees with that of a line, 
     }
     CHECK(isotonic_bound(dataset_of(chain, y)) == Approx(isotonic_bound(on_a_line(x, y))).epsilon(1e-12));
 
-    // Value at i = max over upper sets holding i of the min over lower sets holding i of the mean of both (Robertson et al.).
+    // Value at i = max over upper sets containing i of the min over lower sets containing i of the mean of
+    // both (Robertson et al.).
     const auto below = [&](int i, int j) { return plane(i, 0) <= plane(j, 0) && plane(i, 1) <= plane(j, 1); };
     std::vector<unsigned> upper, lower;
     for (unsigned set = 1; set < (1u << n); ++set) {

@@ -7,7 +7,7 @@
 using namespace ness;
 
 TEST_CASE("a digest taken of parts is that of the whole, made in any order and on several threads") {
-  // As long as several of XXH3's stripes, and not a multiple of a part.
+  // Long enough for several stripes of XXH3, and not a multiple of a part.
   Vector values(1003);
   for (Eigen::Index i = 0; i < values.size(); ++i) values[i] = std::sqrt(static_cast<double>(i)) - 7;
   DigestOfParts backwards(values, 100), forwards(values, 100), one(values, 2000);

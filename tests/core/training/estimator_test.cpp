@@ -38,7 +38,7 @@ EquilibriumPropagationOptions::Form form_of(bool centred) {
 
 double error_of(const Gradient& estimate, const Vector& exact) { return (estimate.value - exact).norm() / exact.norm(); }
 
-// The gradient without what no difference of parameters shows: the constant `scale`.
+// The gradient without the constant `scale`, which differences of parameters cannot show.
 Vector trainable_part(Vector gradient) {
   gradient[gradient.size() - 1] = 0;
   return gradient;
@@ -66,7 +66,7 @@ TEST_CASE("a single linear node has the gradient of the closed form", "[estimato
   CHECK(error_of(adjoint_gradient, exact) < 1e-13);  // a few roundings
   CHECK(adjoint_gradient.relaxations == 1);
   CHECK(adjoint_gradient.used == 1);
-  // A linear network's shift is exact at any beta, but for rounding of the potentials / beta.
+  // A linear network's shift is exact at any beta, except for rounding of the potentials / beta.
   for (const bool centred : {false, true}) {
     const auto ep = equilibrium_propagation(toy::model_of(network), {0.1, form_of(centred)});
     const Gradient gradient = estimate(network, *ep, batch, squared);
@@ -89,7 +89,7 @@ TEST_CASE("the adjoint agrees with extrapolated differences, reciprocal or not",
       const Gradient h = estimate(network, *finite_differences({true, 1e-3, {}}), batch, squared);
       const Gradient h2 = estimate(network, *finite_differences({true, 2e-3, {}}), batch, squared);
       const Vector reference = (4 * h.value - h2.value) / 3;
-      // h^4 times fifth derivatives of order 1, and rounding 1e-16 / h.
+      // h^4 times fifth derivatives of order 1, plus rounding 1e-16 / h.
       CHECK((trainable_part(gradient.value) - reference).norm() / reference.norm() < 1e-10);
       CHECK(gradient.loss == h.loss);
       CHECK(h.relaxations == 3 * (1 + 2 * (network.parameters() - 1)));
@@ -123,7 +123,7 @@ TEST_CASE("steps that would leave the range go to the other side, with the same 
   const Dataset set = small_set();
   Vector theta = network.example_theta();
   theta[1] = 0;    // alpha at the lower end of its range
-  theta[3] = 100;  // and at the upper
+  theta[3] = 100;  // upper end of its range
   const Minibatch batch = all_of(set, theta);
   const Vector exact = estimate(network, *adjoint(toy::model_of(network)), batch, squared).value;
   const auto error = [&](bool central, double step, std::uint32_t parameter) {
@@ -149,7 +149,7 @@ TEST_CASE("equilibrium propagation on a reciprocal network errs as beta and as b
     return error_of(estimate(network, *equilibrium_propagation(toy::model_of(network), {beta, form_of(centred)}), batch, squared),
                     exact);
   };
-  // Error a beta^p (1 + b beta): measured over a factor of 4 the slope is off by a few per cent.
+  // Error a beta^p (1 + b beta): measured over a factor of 4, the order is off by a few per cent.
   const double one_sided = std::log(error(0.02, false) / error(0.005, false)) / std::log(4.0);
   const double centred = std::log(error(0.1, true) / error(0.025, true)) / std::log(4.0);
   CHECK(one_sided == Approx(1).margin(0.05));
@@ -179,10 +179,10 @@ TEST_CASE("estimates do not depend on whether the device restores states", "[est
   const Minibatch batch = all_of(set, network.example_theta());
   const auto ep = equilibrium_propagation(toy::model_of(network), {1e-2, EquilibriumPropagationOptions::Form::centred});
   const Gradient restored = estimate(network, *ep, batch, squared), returned = estimate(one_state, *ep, batch, squared);
-  // Potentials agree to the solver's 1e-15, whatever they start from; shifts of beta c magnify that by 1 / beta.
+  // Potentials agree to the solver's 1e-15 for any start; shifts of beta c magnify that by 1 / beta.
   CHECK((restored.value - returned.value).norm() / restored.value.norm() < 1e-12);
   CHECK(restored.relaxations == 9);   // each perturbation starts from the restored free state
-  CHECK(returned.relaxations == 12);  // or is followed by the free state again
+  CHECK(returned.relaxations == 12);  // or the free state is relaxed again after it
 }
 
 TEST_CASE("nudges stay within the range of the outputs", "[estimator]") {
@@ -192,7 +192,7 @@ TEST_CASE("nudges stay within the range of the outputs", "[estimator]") {
   const Dataset set = small_set();
   const Minibatch batch = all_of(set, network.example_theta());
   const Vector exact = estimate(network, *adjoint(toy::model_of(network)), batch, squared).value;
-  // beta 1 asks for currents of order 1; what is imposed is 1e-4, and the shift is divided by that.
+  // beta 1 requests currents of order 1; the imposed ones are 1e-4, and the shift is divided by these.
   for (const bool centred : {true, false}) {
     CHECK(error_of(estimate(network, *equilibrium_propagation(toy::model_of(network), {1, form_of(centred)}), batch, squared), exact) <
           1e-3);
@@ -217,7 +217,7 @@ TEST_CASE("samples that do not settle are left out and counted", "[estimator]") 
     CHECK(gradient.worst == bit(Flag::not_converged));
     CHECK(gradient.value == reference.value);
     CHECK(gradient.loss == reference.loss);
-    CHECK(gradient.relaxations == reference.relaxations + 2);  // the chain ended where it failed
+    CHECK(gradient.relaxations == reference.relaxations + 2);  // the chain ended at the failure
   }
   options.fails = [](const Drive& drive) { return drive.label.sample == 1; };
   toy::Network worse(options);
@@ -239,7 +239,7 @@ TEST_CASE("a perturbation on another branch is no shift", "[estimator]") {
   const Minibatch batch = all_of(set, network.example_theta());
   const auto ep = equilibrium_propagation(toy::model_of(network), {1e-2, EquilibriumPropagationOptions::Form::one_sided});
   auto rows = relax_chains(network, ep->chains(network.info(), batch, squared));
-  rows[0][0].quality.raise(Flag::other_branch);  // the free state may be on any
+  rows[0][0].quality.raise(Flag::other_branch);  // the free state may be on any branch
   rows[2][1].quality.raise(Flag::other_branch);
   const Gradient gradient = ep->form(network.info(), batch, squared, rows);
   CHECK(gradient.used == 2);

@@ -36,7 +36,7 @@ TEST_CASE("damaged IDX files are read or refused, and nothing else") {
     const std::string path = scratch.write("damaged.idx", fuzz::damaged(valid, random));
     fuzz::answered([&] { read_idx(path); }, refused);
   }
-  CHECK(refused > 1000);  // most damage is to sizes or lengths
+  CHECK(refused > 1000);  // most damage affects sizes or lengths
 }
 
 TEST_CASE("damaged CSV files are read or refused, and nothing else") {

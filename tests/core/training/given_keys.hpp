@@ -1,4 +1,4 @@
-// Keys that a test gives.
+// Keys given by a test.
 #pragma once
 
 #include <map>
@@ -11,7 +11,7 @@
 
 namespace given {
 
-/// Numbers, whole numbers and flags (0, 1) by name, and choices by name; everything else is not given.
+/// Numbers, whole numbers, flags (0, 1) and choices by name; all other keys are not given.
 class GivenKeys final : public ness::Keys {
  public:
   using About = ness::About;
@@ -33,7 +33,7 @@ class GivenKeys final : public ness::Keys {
   [[noreturn]] void fail(const std::string& key, const std::string& message) const override {
     throw std::invalid_argument(key + ": " + message);
   }
-  /// The names that were asked for.
+  /// The names that were read.
   const std::set<std::string>& asked() const { return asked_; }
 
  protected:
@@ -63,7 +63,7 @@ class GivenKeys final : public ness::Keys {
   std::set<std::string> asked_;
 };
 
-/// The estimator of that name with these keys; those it does not read are passed over.
+/// The estimator with this name and these keys; keys that it does not read are ignored.
 inline std::unique_ptr<ness::Estimator> estimator(const std::string& name, GivenKeys keys, std::shared_ptr<const ness::Model> model) {
   return ness::estimator_entry(name).read(keys)({.model = std::move(model)});
 }

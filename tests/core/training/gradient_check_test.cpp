@@ -19,7 +19,7 @@ struct Case {
   SquaredError loss;
 };
 
-// Gives a gradient that is wrong in a known way.
+// Returns a gradient with a known error.
 class Turned final : public Estimator {
  public:
   explicit Turned(const Estimator& right) : right_(right) {}
@@ -29,7 +29,7 @@ class Turned final : public Estimator {
   std::vector<Chain> chains(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const override {
     return right_.chains(info, batch, loss);
   }
-  // Twice as long, and turned by 90 degrees between parameters 0 and 2.
+  // Twice the length, and turned by 90 degrees between parameters 0 and 2.
   Gradient form(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
                 std::span<const std::vector<Relaxation>> rows) const override {
     Gradient gradient = right_.form(info, batch, loss, rows);
@@ -52,7 +52,7 @@ TEST_CASE("the exact adjoint passes the gradient check", "[gradient_check]") {
   toy::Network network(options);
   Case c(network);
   const GradientCheck check = check_gradient(network, *adjoint(toy::model_of(network)), c.batch, c.loss, {1e-3, {}});
-  // h^4 times fifth derivatives of order 1, and rounding 1e-16 / h.
+  // h^4 times fifth derivatives of order 1, plus rounding 1e-16 / h.
   CHECK(check.relative_error < 1e-9);
   CHECK(check.angle < 1e-9);
   CHECK(check.cosine == Approx(1).epsilon(1e-15));
@@ -76,7 +76,7 @@ TEST_CASE("a wrong gradient is measured as wrong as it is", "[gradient_check]") 
 
 TEST_CASE("the gradient check compares over the samples that all could use", "[gradient_check]") {
   toy::Options options;
-  // Sample 2 settles for the estimate, but for no probe of the reference.
+  // Sample 2 settles for the estimate, but not for the perturbations of the reference.
   options.fails = [](const Drive& drive) { return drive.label.sample == 2 && !drive.theta.overrides.empty(); };
   toy::Network network(options);
   Case c(network);

@@ -68,7 +68,7 @@ std::unique_ptr<Estimator> made(const toy::Network& network, const Way& w) {
 
 Vector exact_gradient(toy::Network& network, const Minibatch& batch) { return estimate(network, *adjoint(toy::model_of(network)), batch, squared).value; }
 
-// Relaxes, forms and remembers: a step of training without the step.
+// Relaxes, computes the gradient and remembers: a training step without changing theta.
 Gradient learned(Device& device, Estimator& estimator, const Minibatch& batch, const DeviceInfo& info) {
   const auto rows = relax_chains(device, estimator.chains(info, batch, squared));
   const Gradient gradient = estimator.form(info, batch, squared, rows);
@@ -76,7 +76,7 @@ Gradient learned(Device& device, Estimator& estimator, const Minibatch& batch, c
   return gradient;
 }
 
-// What was asked of a device.
+// Records the calls to a device.
 class Listening final : public Device {
  public:
   explicit Listening(Device& device) : device_(device) {}
@@ -111,7 +111,7 @@ TEST_CASE("measured Jacobians: the exact adjoint up to the order of the probe, r
       for (const bool central : {true, false}) {
         INFO("skew " << skew << ", " << (by == By::probing ? "probing" : "voltage") << (central ? ", central" : ", one-sided"));
         const auto gradient = [&](double probe) { return estimate(network, *made(network, {.by = by, .central = central, .probe = probe}), batch, squared); };
-        // Error a d^p (1 + b d): over a factor of 2 the slope is off by a few per cent.
+        // Error a d^p (1 + b d): over a factor of 2 the order is off by a few per cent.
         const double large = error_of(gradient(0.02).value, exact), small = error_of(gradient(0.01).value, exact);
         CHECK(std::log2(large / small) == Approx(central ? 2 : 1).margin(0.1));
         CHECK(small < (central ? 1e-3 : 0.05));
@@ -121,7 +121,7 @@ TEST_CASE("measured Jacobians: the exact adjoint up to the order of the probe, r
         const double cost = central ? 11 : by == By::probing ? 6 : 7;
         CHECK(found.relaxations == 3 * cost);
         CHECK(made(network, {.by = by, .central = central})->cost(network.info()) == cost);
-        // Differences of size 1e-4 know G to that order, or its square.
+        // Differences of size 1e-4 give G with an error of that order, or of its square.
         CHECK(found.asymmetry == Approx(asymmetry).margin(central ? 1e-6 : 1e-3));
       }
     }
@@ -143,7 +143,7 @@ TEST_CASE("without noise the probe that is chosen leaves an error below 1e-5", "
       CHECK(relaxations == listening.drives.size());
       for (const Drive& drive : listening.drives) CHECK(drive.label.purpose == Label::Purpose::probe);
       CHECK(error_of(estimate(network, *estimator, batch, squared).value, exact) < 1e-5);
-      // The choice is what the estimator keeps.
+      // The choice is the estimator's state.
       const auto restored = made(network, {.by = by, .central = central, .probe = 0});
       restored->restore(estimator->state());
       CHECK(same_bits(estimate(network, *restored, batch, squared).value, estimate(network, *estimator, batch, squared).value));
@@ -158,7 +158,8 @@ TEST_CASE("the probe that is chosen under noise is near the best there is", "[ja
   const Vector exact = exact_gradient(network, batch);
   for (const By by : {By::probing, By::voltage}) {
     NoiseOptions noise;
-    // Currents alone for the held steps: what the free potentials' noise costs no size of a step can help.
+    // Noise of the currents alone for the held steps: no step size can reduce the effect of noise in the free
+    // potentials.
     (by == By::probing ? noise.read : noise.read_current) = 1e-3;
     Noisy noisy(network, noise);
     const auto rms = [&](const Estimator& estimator) {
@@ -174,7 +175,7 @@ TEST_CASE("the probe that is chosen under noise is near the best there is", "[ja
     const auto chosen = made(network, {.by = by, .probe = 0});
     chosen->prepare(noisy, noisy.info(), batch, squared, {});
     INFO((by == By::probing ? "probing" : "voltage") << ": probe " << chosen->state()[0] << ", best error " << best);
-    // A size off by a factor of 2 costs at most a factor of about 2 with noise that falls as 1/d.
+    // A size wrong by a factor of 2 increases an error that falls as 1/d by at most about 2.
     CHECK(rms(*chosen) < 2 * best);
   }
 }
@@ -192,7 +193,7 @@ TEST_CASE("nudges that go one way only are probed at two sizes, and the order of
     CHECK(std::log2(error(0.02, true) / error(0.01, true)) == Approx(2).margin(0.2));
     CHECK(std::log2(error(0.02, false) / error(0.01, false)) == Approx(1).margin(0.1));
   }
-  // Room for less than was asked: the probe is made smaller.
+  // Less room than requested: the probe is reduced.
   toy::Options options = toy_options(0.1);
   options.nudge = {-1e-3, 2e-3};
   toy::Network network(options);
@@ -259,8 +260,8 @@ TEST_CASE("without a model dI/dtheta is measured by held steps", "[jacobian]") {
           CHECK(found.relaxations == 3 * (1 + 10 + 1 + (central ? 2 : 1) * m));
           return found.value;
         };
-        // This network's currents are linear in each parameter but for products within a leak: steps of one parameter are exact but for
-        // rounding 1e-16 / 1e-2; what is left is the probe's 1e-8.
+        // The currents of this network are linear in each parameter, except for products within a leak: steps
+        // of one parameter are exact up to rounding 1e-16 / 1e-2; the remaining error is the probe's 1e-8.
         CHECK(error_of(gradient(1e-2), exact) < 1e-6);
       }
     }
@@ -293,7 +294,7 @@ TEST_CASE("measured Jacobians: relaxations that fail, lost branches and drift", 
       CHECK(estimator->form(sound.info(), batch, squared, rows).left_out == 1);
     }
   }
-  // A device that does not restore states drifts by the same step from relaxation to relaxation.
+  // The readings of a device that does not restore states drift by the same step per relaxation.
   toy::Options options = toy_options(0.1);
   options.restores_state = false;
   toy::Network network(options);
@@ -310,14 +311,14 @@ TEST_CASE("measured Jacobians: relaxations that fail, lost branches and drift", 
   const Vector still = gradient({}, network).value;
   const Gradient cancelled = gradient(cancelling, drifting);
   CHECK(cancelled.relaxations == 3 * (1 + 10 + 1));
-  // Without cancelling a drift of 1e-4 between readings of +-1e-3 is an error of 5 % of a response; with it, what is left is that the free
-  // state itself is read with an offset of up to 36 x 1e-4.
+  // Without cancelling, a drift of 1e-4 between readings of +-1e-3 is an error of 5 % of a response. With it,
+  // the remaining error is that of the free state, which is read with an offset of up to 36 x 1e-4.
   CHECK(error_of(cancelled.value, still) < 0.02);
   CHECK(error_of(gradient({}, drifting).value, still) > 2 * error_of(cancelled.value, still));
 }
 
 TEST_CASE("a probe that loses a branch is tried again with a quarter of it", "[jacobian]") {
-  // Nudges of more than 0.2 at the second sample end elsewhere.
+  // Nudges of more than 0.2 at the second sample lead to another branch.
   class Folded final : public Device {
    public:
     explicit Folded(Device& device) : device_(device) {}
@@ -351,10 +352,10 @@ TEST_CASE("a probe that loses a branch is tried again with a quarter of it", "[j
   const Gradient found = estimate(folded, *made(network, {.probe = 0.4}), batch, squared);
   CHECK(found.used == 3);
   CHECK(found.lost == 1);
-  CHECK(found.relaxations == 3 * 11 + 2);  // the free state and the first probe of the attempt that was lost
+  CHECK(found.relaxations == 3 * 11 + 2);  // the free state and the first probe of the lost attempt
   const Vector expected = (part(network, 0.4, 0).value + part(network, 0.1, 1).value + part(network, 0.4, 2).value) / 3;
   CHECK((found.value - expected).norm() < 1e-12 * expected.norm());
-  // A quarter is not enough: left out.
+  // A quarter is still too large: the sample is left out.
   CHECK(part(folded, 1, 1).left_out == 1);
 }
 
@@ -409,7 +410,8 @@ TEST_CASE("the scatter of a measured Jacobian's gradient is its standard error",
     }
     const double scatter = std::sqrt(((squares - sum.cwiseAbs2() / seeds) / (seeds - 1)).sum());
     INFO((by == By::probing ? "probing" : "voltage"));
-    // 200 draws of a dozen independent parts: 3 %; that the Jacobian is taken at a noisy state (1e-3 of curvature) is not in the rows' errors.
+    // 200 draws of a dozen independent parts: 3 %. The rows' errors do not include that the Jacobian is taken
+    // at a noisy state (1e-3 of curvature).
     CHECK(std::sqrt(told.sum()) == Approx(scatter).epsilon(0.15));
   }
 }
@@ -418,7 +420,7 @@ TEST_CASE("the scatter of a measured Jacobian's gradient is its standard error",
 
 namespace {
 
-// theta after k steps of a steady change.
+// theta after k steps of a constant change.
 Vector moved(const toy::Network& network, double k) {
   Vector theta = network.example_theta(0.5);
   for (Eigen::Index i = 0; i + 1 < theta.size(); ++i) theta[i] *= 1 + 0.004 * k * std::sin(1.0 + 1.7 * static_cast<double>(i));
@@ -434,7 +436,7 @@ TEST_CASE("a tracked Jacobian follows the parameters at a fraction of the cost",
     const DeviceInfo& info = network.info();
     constexpr std::uint64_t every = 10;
     const auto tracked = made(network, {.by = by, .measure_every = every, .reset = 1e9});
-    // The same without any correction: what is remembered of the first measurement.
+    // The same without corrections: the Jacobian of the first measurement is kept.
     const auto frozen = made(network, {.by = by, .measure_every = 1000, .reset = 1e9});
     Vector frozen_state;
     std::uint64_t relaxations = 0;
@@ -452,7 +454,8 @@ TEST_CASE("a tracked Jacobian follows the parameters at a fraction of the cost",
         learned(network, *frozen, batch, info);
         frozen_state = frozen->state();
       } else if (k < every) {
-        // One column of one visit is fresh, and one shift is learned from; the rest is as at first.
+        // Each visit measures one column and learns from one shift; the rest is that of the first
+        // measurement.
         frozen->restore(frozen_state);
         worst_frozen = std::max(worst_frozen, error_of(estimate(network, *frozen, batch, squared).value, exact));
       }
@@ -465,7 +468,8 @@ TEST_CASE("a tracked Jacobian follows the parameters at a fraction of the cost",
 }
 
 TEST_CASE("a linear network's shift teaches the response along it exactly", "[jacobian][tracked]") {
-  // With alpha = 0 and only leak references changed, dI/dmu stays: nothing is off, and nothing is reset.
+  // With alpha = 0 and only leak references changed, dI/dmu is constant: nothing is far from expected, and
+  // nothing is reset.
   toy::Network network(toy_options(0));
   const Dataset set = three_samples(2);
   const DeviceInfo& info = network.info();
@@ -480,7 +484,7 @@ TEST_CASE("a linear network's shift teaches the response along it exactly", "[ja
       const Minibatch batch = all_of(set, theta);
       const Gradient found = learned(network, *tracked, batch, info);
       CHECK(found.relaxations == 9);
-      CHECK(error_of(found.value, exact_gradient(network, batch)) < 1e-9);  // rounding 1e-16 over probes of 1e-3, and more of them
+      CHECK(error_of(found.value, exact_gradient(network, batch)) < 1e-9);  // rounding 1e-16 over probes of 1e-3, several times
     }
   }
 }
@@ -498,9 +502,10 @@ TEST_CASE("a probe that is off measures again at the next visit", "[jacobian][tr
     }
     CHECK(learned(network, *tracked, all_of(set, here), info).relaxations == 33);
     CHECK(learned(network, *tracked, all_of(set, here), info).relaxations == 9);
-    CHECK(learned(network, *tracked, all_of(set, there), info).relaxations == 9);   // all conductances tripled: seen here,
+    // all conductances tripled: noticed here,
+    CHECK(learned(network, *tracked, all_of(set, there), info).relaxations == 9);
     const Gradient again = learned(network, *tracked, all_of(set, there), info);
-    CHECK(again.relaxations == 33);                                                 // and acted upon
+    CHECK(again.relaxations == 33);                                                 // and measured again here
     CHECK(error_of(again.value, exact_gradient(network, all_of(set, there))) < 1e-5);
     CHECK(learned(network, *tracked, all_of(set, there), info).relaxations == 9);
   }
@@ -518,7 +523,7 @@ TEST_CASE("noise alone neither resets nor spoils a tracked Jacobian", "[jacobian
     const auto tracked = made(network, {.by = by, .probe = 0.3, .measure_every = 1000}), measured = made(network, {.by = by, .probe = 0.3});
     double tracked_error = 0, measured_error = 0;
     constexpr int visits = 60;
-    int resets = -1;  // the first visit measures
+    int resets = -1;  // the first visit always measures
     for (int k = 0; k < visits; ++k) {
       const Gradient found = learned(noisy, *tracked, batch, noisy.info());
       resets += found.relaxations > 9 ? 1 : 0;
@@ -526,8 +531,8 @@ TEST_CASE("noise alone neither resets nor spoils a tracked Jacobian", "[jacobian
       measured_error += std::pow(error_of(estimate(noisy, *measured, batch, squared).value, exact), 2) / visits;
     }
     INFO((by == By::probing ? "probing" : "voltage") << ": " << std::sqrt(tracked_error) << ", measured " << std::sqrt(measured_error));
-    CHECK(resets <= 3);  // three standard errors on each of 180 visits' probes
-    CHECK(tracked_error < 2 * measured_error);  // of as many readings each
+    CHECK(resets <= 3);  // three standard errors for the probes of 180 visits
+    CHECK(tracked_error < 2 * measured_error);  // each with as many readings
   }
 }
 
@@ -560,7 +565,7 @@ TEST_CASE("a state is kept bit for bit, and what is no state is refused", "[jaco
 
 namespace {
 
-// Remembers the last checkpoint, and stops after some step.
+// Stores the last checkpoint, and stops after some step.
 struct Watch final : TrainingObserver {
   std::vector<Vector> thetas;
   Checkpoint last;

@@ -1,4 +1,4 @@
-// What the trainer does about noise, drift and a budget.
+// The trainer's response to noise, drift and a budget.
 #include <catch2/catch.hpp>
 #include <cmath>
 
@@ -68,12 +68,14 @@ TEST_CASE("a minibatch is relaxed again until its gradient is known well enough"
     const bool known = step.standard_error <= 0.1 * step.gradient_norm;
     CHECK((known || step.repeats == 50));
     met += known;
-    relaxations += step.repeats * 9;  // three samples, each free and two perturbations from the restored state
+    // three samples, each with a free and two perturbed relaxations from the restored state
+    relaxations += step.repeats * 9;
   }
   CHECK(met > many.steps.size() / 2);
   CHECK(many.steps.back().relaxations == relaxations);
   CHECK(many.steps.front().repeats > 1);
-  // One pass knows its error too: of the readings, sigma / (sqrt(2) beta) in each costate, times |dI/dtheta| of order 1.
+  // A single pass knows its error from the readings: sigma / (sqrt(2) beta) in each costate, times
+  // |dI/dtheta| of order 1.
   CHECK(one.steps.front().standard_error > 0.1 * one.steps.front().gradient_norm);
   CHECK(one.steps.front().repeats == 1);
 }
@@ -102,8 +104,8 @@ TEST_CASE("the standard error is what gradients scatter by", "[noise]") {
   }
   double scatter = 0;
   for (const Vector& g : gradients) scatter += (g - mean).squaredNorm() / (passes - 1);
-  // A chi-square of at least 3 degrees of freedom (the costates of three samples) in each of 400 passes and 8 x 400 draws: 4 standard
-  // errors of the ratio of variances are 4 sqrt(2/3 (1/400 + 1/3200)) = 0.17.
+  // Chi-squared with at least 3 degrees of freedom (the costates of three samples) in each of 400 passes and
+  // 8 x 400 draws: 4 standard errors of the ratio of variances are 4 sqrt(2/3 (1/400 + 1/3200)) = 0.17.
   CHECK(stated / scatter == Approx(1).margin(0.17));
 }
 
@@ -143,7 +145,7 @@ TEST_CASE("a linear drift is followed without lag, and restored bit for bit", "[
   const std::vector<Relaxation> first{row(1, -1), row(1.25, -1.5)};
   monitor.begin(first);
   for (const double t : {10.0, 20.0, 35.0}) monitor.observe(row(1.125 + 0.01 * t, -1.25 - 0.02 * t), t);
-  // Sums of a few numbers of order 1.
+  // Rounding of sums of a few numbers of order 1.
   CHECK(monitor.offset(50)[0] == Approx(0.5).epsilon(1e-13));
   CHECK(monitor.offset(50)[1] == Approx(-1).epsilon(1e-13));
   Relaxation corrected = row(1.625, 0);
@@ -164,7 +166,7 @@ TEST_CASE("a linear drift is followed without lag, and restored bit for bit", "[
 TEST_CASE("a reference relaxation takes a drift off that training would follow", "[noise]") {
   NoiseOptions drift;
   drift.seed = 5;
-  drift.drift_rate = 1e-3;  // 400 steps of 9 relaxations: 3.6 kT by the end
+  drift.drift_rate = 1e-3;  // 400 steps of 9 relaxations: 3.6 kT at the end
   Setup still, blind, seeing;
   still.training.epochs = blind.training.epochs = seeing.training.epochs = 400;
   seeing.training.reference_every = 5;
@@ -172,21 +174,23 @@ TEST_CASE("a reference relaxation takes a drift off that training would follow",
   const double undisturbed = still.clean_loss(still.run({}, c).theta);
   const double without = blind.clean_loss(blind.run(drift, a).theta), with = seeing.clean_loss(seeing.run(drift, b).theta);
   CHECK(std::isnan(a.steps.back().offset));
-  // 4 references to begin with, one before every fifth step, and the drift of what has been relaxed since.
+  // 4 references at the start, one before every fifth step; the offset includes the drift since the last
+  // reference.
   CHECK(b.steps.back().relaxations == 4 + 400 * 9 + 80);
   CHECK(b.steps.back().offset == Approx(1e-3 * static_cast<double>(b.steps.back().relaxations)).epsilon(0.02));
-  // What is left: a reading lies 2.5 relaxations' drift beside the mean of the first four, 2.5e-3 kT of errors of order 0.5.
+  // Remaining error: the mean of the first four readings is off by the drift of 2.5 relaxations, 2.5e-3 kT of
+  // errors of order 0.5.
   CHECK(with == Approx(undisturbed).epsilon(0.05));
   CHECK(without > 2 * undisturbed);
 }
 
 TEST_CASE("device time is counted, and ends a run", "[noise]") {
   Setup setup;
-  setup.training.max_time = 100;  // a relaxation of the toy takes 1
+  setup.training.max_time = 100;  // a relaxation of the toy takes a time of 1
   Steps steps;
   const TrainingSummary summary = setup.run({}, steps);
   CHECK(summary.end == TrainingSummary::End::time);
-  // Nine a step: the first step that begins after 100 is not taken.
+  // Nine per step: a step that would begin after 100 is not made.
   CHECK(summary.steps == 12);
   CHECK(summary.time == Approx(108).epsilon(1e-12));
   CHECK(summary.message().find("device time") != std::string::npos);

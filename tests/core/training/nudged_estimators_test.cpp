@@ -1,4 +1,4 @@
-// Asymmetry-corrected propagation, coupled learning, and the size of a nudge from noise and curvature.
+// Asymmetry-corrected propagation, coupled learning, and the choice of the nudge from noise and curvature.
 #include <catch2/catch.hpp>
 
 #include <Eigen/LU>
@@ -23,8 +23,9 @@ namespace {
 const SquaredError squared;
 using Form = EquilibriumPropagationOptions::Form;
 
-// Two free nodes with I = J (mu - x) - s, J = 1 + k (the quarter turn), both outputs; x an input that drives both. Eigenvalues of J are
-// 1 +- i k: stable for any k. The gradient with respect to s is the costate itself.
+// Two free nodes with I = J (mu - x) - s, J = 1 + k (rotation by 90 degrees), both outputs; the input x
+// drives both. The eigenvalues of J are 1 +- i k: stable for any k. The gradient with respect to s is the
+// costate.
 class Turning final : public Device, public Model {
  public:
   explicit Turning(double k, Range nudge = {-10, 10}) {
@@ -81,7 +82,8 @@ Dataset turning_set() {
 
 std::shared_ptr<const Model> model_of(const Turning& device) { return {std::shared_ptr<const Model>(), &device}; }
 
-// -costate^T dI/dtheta of the model at its own steady states, mean over the samples; `costate` of a sample from R and c.
+// -costate^T dI/dtheta of the model at its own steady states, mean over the samples; `costate` computes a
+// sample's costate from R and c.
 Vector contracted_with(toy::Network& network, const Minibatch& batch, const std::function<Vector(const Matrix& R, const Vector& c)>& costate) {
   Vector sum = Vector::Zero(static_cast<Eigen::Index>(network.parameters()));
   for (std::size_t i = 0; i < batch.samples.size(); ++i) {
@@ -116,7 +118,8 @@ TEST_CASE("feedback turns R into R^T, each round by the factor of the closed for
   Vector c;
   squared.value(free.potential, set.target(0), &c);
   const Vector exact = device.exact(c);
-  // 2 R J_A is a turn times 2 k / sqrt(1 + k^2), and so is what each round leaves of the error; R^T c - R c is the first.
+  // 2 R J_A is a rotation times 2 k / sqrt(1 + k^2); each round multiplies the error by this factor. The
+  // first error is R^T c - R c.
   const double factor = 2 * k / std::sqrt(1 + k * k);
   for (std::uint32_t rounds = 1; rounds <= 6; ++rounds) {
     const auto estimator = corrected_propagation(model_of(device), {.beta = 0.1, .rounds = rounds});
@@ -149,8 +152,8 @@ TEST_CASE("where the rounds do not contract the sample is left out, and the chai
   CHECK(growing.relaxations == 2);
   CHECK(growing.value.array().isNaN().all());
   CHECK(run(2, INFINITY).used == 1);
-  CHECK(run(2, 0.9, 1).used == 1);  // no feedback, nothing to contract
-  // The last round's shift is never imposed: the costate looks at it.
+  CHECK(run(2, 0.9, 1).used == 1);  // no feedback that must contract
+  // The shift of the last round leads to no further nudge, but the costate checks it.
   Turning device(0.3);
   Between between(device, [](std::uint64_t ordinal, const Drive&, Relaxation& row) {
     if (ordinal == 6) row.potential[0] += 0.5;
@@ -158,7 +161,7 @@ TEST_CASE("where the rounds do not contract the sample is left out, and the chai
   const Gradient last = estimate(between, *corrected_propagation(model_of(device), {.beta = 0.1}), batch, squared);
   CHECK(last.relaxations == 7);
   CHECK(last.left_out == 1);
-  // Changes that noise explains are no sign of growth.
+  // Changes explained by noise do not count as growth.
   NoiseOptions noise;
   noise.read = 1e-2;
   int used = 0;
@@ -183,7 +186,7 @@ TEST_CASE("corrected propagation is exact as beta squared on a non-reciprocal ne
   CHECK(error(1e-3, 20) < 1e-6);
   // Error a beta^2 (1 + b beta^2), over a factor of 4.
   CHECK(std::log(error(0.1, 20) / error(0.025, 20)) / std::log(4.0) == Approx(2).margin(0.05));
-  // On a reciprocal network there is nothing to feed back.
+  // On a reciprocal network the feedback is zero.
   toy::Network reciprocal(skewed(0));
   const Gradient same = estimate(reciprocal, *corrected_propagation(toy::model_of(reciprocal), {.beta = 1e-2}), batch, squared);
   CHECK(error_of(same.value, estimate(reciprocal, *equilibrium_propagation(toy::model_of(reciprocal), {.beta = 1e-2}), batch, squared).value) < 1e-12);
@@ -198,7 +201,8 @@ TEST_CASE("a phase that would leave the range of any node goes on smaller", "[co
   const auto model = toy::model_of(network);
   const Minibatch batch = batch_of(set, network.example_theta());
   const Vector exact = estimate(network, *adjoint(model), batch, squared).value;
-  // Asked for currents of order 1; what is imposed is 1e-3: an error of its square, and of 20 rounds. Drives beyond a range are refused.
+  // Currents of order 1 are requested; 1e-3 is imposed: the error is its square, and that of 20 rounds.
+  // Drives beyond a range are refused.
   CHECK(error_of(estimate(network, *corrected_propagation(model, {.beta = 1, .rounds = 20}), batch, squared).value, exact) < 1e-5);
 }
 
@@ -224,7 +228,7 @@ TEST_CASE("the asymmetry measured by held steps is the model's, and is kept betw
   for (batch.step = 0; batch.step < 7; ++batch.step) {
     const auto rows = relax_chains(between, measured->chains(network.info(), batch, squared));
     const Gradient gradient = measured->form(network.info(), batch, squared, rows);
-    // Columns by central differences: of the order of probe^2 = 1e-4, of what the correction corrects.
+    // Columns by central differences: errors of order probe^2 = 1e-4, relative to the correction.
     CHECK(error_of(gradient.value, by_model.value) < 1e-4);
     if (batch.step % 3 == 0) CHECK(gradient.asymmetry == Approx(asymmetry).epsilon(1e-3));
     else CHECK(std::isnan(gradient.asymmetry));
@@ -233,7 +237,7 @@ TEST_CASE("the asymmetry measured by held steps is the model's, and is kept betw
   }
   CHECK(relaxations == std::vector<std::uint64_t>{51, 21, 21, 51, 21, 21, 51});
   for (std::size_t k = 0; k < 10; ++k) {
-    // All free nodes are held where they settled, one at a time a step aside.
+    // All free nodes are held at their free potentials, with one of them stepped.
     const Drive& drive = between.drives[3 + 3 * k];
     REQUIRE(drive.holds.size() == 5);
     for (std::size_t n = 0; n < 5; ++n) {
@@ -242,7 +246,7 @@ TEST_CASE("the asymmetry measured by held steps is the model's, and is kept betw
     }
   }
 
-  // A sample that was not seen is measured at its first; samples keep their own.
+  // A new sample is measured at its first visit; each sample keeps its own A.
   batch.samples = {0, 1};
   const auto fresh = corrected_propagation(model, options);
   batch.step = 0;
@@ -263,7 +267,7 @@ TEST_CASE("the asymmetry measured by held steps is the model's, and is kept betw
   toy::Network larger;
   CHECK_THROWS_WITH(fresh->chains(larger.info(), batch, squared), Catch::Contains("5 free nodes; the device has 3"));
 
-  // Neither the law nor the asymmetry from a model: none is needed.
+  // dI/dtheta and the asymmetry both measured: no model is needed.
   const Gradient alone = estimate(network, *corrected_propagation(nullptr, {.beta = 1e-3, .measured = true, .probe = 0.01, .law = {.measured = true, .step = 1e-3}}),
                                   batch_of(set, network.example_theta()), squared);
   Vector trainable = by_model.value;
@@ -348,7 +352,7 @@ TEST_CASE("without the current coupled learning has the metric's direction, and 
       return Vector(R.rightCols(o) * R.bottomRightCorner(o, o).inverse() * c.tail(o));
     });
     CHECK(error_of(found.value, expected) < 1e-5);
-    // Of one output and one sample: along the gradient, but of another length.
+    // With one output and one sample: parallel to the gradient, with another length.
     if (outputs == 1) {
       const Minibatch one = batch_of(set, network.example_theta(), {1});
       const Vector exact = estimate(network, *adjoint(model), one, squared).value, value = gradient(one).value;
@@ -358,7 +362,7 @@ TEST_CASE("without the current coupled learning has the metric's direction, and 
     const double before = found.loss, step = 1e-3;
     const double after = estimate(network, *adjoint(model), batch_of(set, network.example_theta() - step * found.value), squared).loss;
     CHECK(after < before);
-    // By what the exact gradient says of this direction, to the second order.
+    // The decrease predicted by the exact gradient in this direction, to second order.
     const Vector exact = estimate(network, *adjoint(model), batch, squared).value;
     CHECK(before - after == Approx(step * exact.dot(found.value)).epsilon(0.05));
   }
@@ -378,7 +382,7 @@ TEST_CASE("levels of held outputs stay within their range; what cannot be held i
   Vector free(3);
   for (std::size_t i = 0; i < 3; ++i) free[static_cast<Eigen::Index>(i)] = network.relax(batch.free_drive(i)).potential[2];
   DeviceInfo info = network.info();
-  // Asked for displacements of order 1; there is room for 1e-3.
+  // Displacements of order 1 are requested; there is room for 1e-3.
   for (std::size_t i = 0; i < 3; ++i) {
     const Minibatch one = batch_of(set, network.example_theta(), {i});
     const Vector exact = estimate(network, *adjoint(model), one, squared).value;
@@ -398,7 +402,7 @@ TEST_CASE("levels of held outputs stay within their range; what cannot be held i
     }
     CHECK(rows.size() == 3);
   }
-  // The highest output cannot be held where it is.
+  // The highest output cannot be held at its potential.
   info.terminals[4].level = {-50, free.maxCoeff() - 1e-3};
   const Gradient without = gradient(info, batch, true);
   CHECK(without.used == 2);
@@ -412,7 +416,7 @@ TEST_CASE("levels of held outputs stay within their range; what cannot be held i
   CHECK_THROWS_WITH(coupled_learning(model, {.eta = 0}), Catch::Contains("eta 0"));
   CHECK_THROWS_WITH(coupled_learning(nullptr, {}), Catch::Contains("no model"));
 
-  // With no error there is nothing to go down.
+  // No error, no gradient.
   Dataset met = set;
   for (std::size_t i = 0; i < 3; ++i) met.targets(static_cast<Eigen::Index>(i), 0) = free[static_cast<Eigen::Index>(i)];
   const Gradient none = estimate(network, *coupled_learning(model, {}), batch_of(met, network.example_theta()), squared);
@@ -430,7 +434,7 @@ TEST_CASE("the beta chosen from noise and curvature is a good one", "[nudge]") {
     if (which == 4) return corrected_propagation(model, {.beta = beta});
     return equilibrium_propagation(model, {.beta = beta, .form = static_cast<Form>(which)});
   };
-  // Nudges of at most 0.4 units are looked at.
+  // Nudges of at most 0.4 units are considered.
   double largest = 0;
   for (std::size_t i = 0; i < 3; ++i) {
     const Vector mu = network.relax(batch.free_drive(i)).potential;
@@ -465,7 +469,8 @@ TEST_CASE("the beta chosen from noise and curvature is a good one", "[nudge]") {
       std::sort(betas.begin(), betas.end());
       const double best = rms(betas[4]);
       INFO("form " << which << ", noise " << read << ": beta " << betas.front() << " to " << betas.back() << ", error " << best);
-      // The error of the costate is least, not the gradient's; noise is taken for curvature, which makes beta small.
+      // beta minimises the error of the costate, not of the gradient; noise counts as curvature, which makes
+      // beta smaller.
       double least = best;
       for (const double factor : {0.125, 0.25, 0.5, 2.0, 4.0, 8.0}) {
         if (factor * betas[4] <= most) least = std::min(least, rms(factor * betas[4]));
@@ -476,13 +481,13 @@ TEST_CASE("the beta chosen from noise and curvature is a good one", "[nudge]") {
       CHECK(betas.back() < 1.01 * most);
     }
   }
-  // Without noise: what is left is curvature against rounding.
+  // Without noise: curvature against rounding.
   const auto centred = make(1, 0);
   CHECK_THROWS_WITH(estimate(network, *centred, batch, squared), Catch::Contains("prepare"));
   CHECK(centred->state().size() == 0);
   CHECK(centred->prepare(network, network.info(), batch, squared, {}) == 3 + 2 * 9);
   CHECK(error_of(estimate(network, *centred, batch, squared).value, exact) < 1e-8);
-  // Kept: an estimator restored from the state is the same.
+  // The choice is the state: an estimator restored from it is the same.
   const auto copy = make(1, 0);
   copy->restore(centred->state());
   CHECK(copy->state() == centred->state());
@@ -506,7 +511,8 @@ TEST_CASE("nudges that choose beta stay within half the range, and shrink where 
   const auto estimator = equilibrium_propagation(toy::model_of(network), {.beta = 0});
   estimator->prepare(between, between.info(), batch, squared, {});
   for (const Drive& drive : between.drives) {
-    if (drive.nudge.size() > 0) CHECK(drive.nudge.cwiseAbs().maxCoeff() <= 1.05e-3);  // the free state is read anew each time
+    // the free state is read again each time
+    if (drive.nudge.size() > 0) CHECK(drive.nudge.cwiseAbs().maxCoeff() <= 1.05e-3);
   }
   // A network that does not settle beyond some nudge.
   toy::Options brittle = skewed(0);
@@ -515,7 +521,7 @@ TEST_CASE("nudges that choose beta stay within half the range, and shrink where 
   const auto careful = equilibrium_propagation(toy::model_of(network2), {.beta = 0});
   careful->prepare(network2, network2.info(), batch, squared, {});
   CHECK(estimate(network2, *careful, batch, squared).used == 3);
-  // One that never does: the default, since there is nothing to see.
+  // A network that never settles: the default, since nothing can be measured.
   brittle.fails = [](const Drive&) { return true; };
   toy::Network broken(brittle);
   const auto blind = equilibrium_propagation(toy::model_of(broken), {.beta = 0});
@@ -538,7 +544,8 @@ TEST_CASE("the noise of a device that does not know it is seen from four free st
     told += std::log(with->state()[0]) / 20;
     seen += std::log(without->state()[0]) / 20;
   }
-  // The sixth root of a variance of 45 degrees of freedom hardly scatters; nine relaxations further on other noise is met: curvatures do.
+  // The sixth root of a variance with 45 degrees of freedom has little scatter; the noise of nine relaxations
+  // later differs, and so do the curvatures.
   CHECK(std::exp(seen - told) == Approx(1).margin(0.25));
 }
 

@@ -56,8 +56,9 @@ TEST_CASE("the parameter space converts between theta and coordinates", "[optimi
   CHECK(moved[2] == theta[2]);
   CHECK(space.stepped(theta, of({10, 10, 0})) == of({5, 10, 0.3}));  // k: the device's limit
   CHECK(space.stepped(theta, of({-10, -10, 0})) == of({-5, 0.5, 0.3}));  // k: the rule's limit
-  CHECK(space.projected(of({9, 0.2, 99})) == of({5, 0.5, 99}));  // what is not trained keeps its bits
-  // An infinite parameter stays, and spoils no norm.
+  // a parameter that is not trained keeps its bits
+  CHECK(space.projected(of({9, 0.2, 99})) == of({5, 0.5, 99}));
+  // An infinite parameter stays infinite, and does not make a norm infinite.
   const ParameterSpace infinite(info_of({{"Ki", "Ki", "1", {0, INFINITY}, Scale::log, true, 0, -1}}));
   CHECK(infinite.gradient(of({INFINITY}), of({0}))[0] == 0);
   CHECK(infinite.stepped(of({INFINITY}), of({0}))[0] == INFINITY);
@@ -108,7 +109,8 @@ TEST_CASE("schedules follow their formulas", "[optimizer]") {
   schedule = {};
   schedule.shape = spsa_rate();
   CHECK(schedule.factor(0, 100) == 1);
-  CHECK(schedule.factor(50, 100) == Approx(std::pow(11.0 / 61.0, 0.602)).epsilon(1e-14));  // A = 10: a / (A + k + 1)^0.602 over its first
+  // A = 10: a / (A + k + 1)^0.602 relative to the first step
+  CHECK(schedule.factor(50, 100) == Approx(std::pow(11.0 / 61.0, 0.602)).epsilon(1e-14));
   schedule.shape = spsa_rate(0, 1);
   CHECK(schedule.factor(3, 100) == 0.25);
   schedule.warm_up = 0.02;
@@ -144,7 +146,8 @@ TEST_CASE("optimizers follow their formulas", "[optimizer]") {
     CHECK(momentum->step(g2, 1).isApprox(of({-0.35, 0.5}), 1e-15));  // v = g1/2 + g2
   }
   SECTION("adam") {
-    // By hand for a constant gradient: m/bias = g and v/bias = g^2, so each step is -rate g / (|g| + epsilon).
+    // By hand for a constant gradient: m/bias = g and v/bias = g^2, so each step is -rate g / (|g| +
+    // epsilon).
     options.make = adam_optimizer({.epsilon = 1e-3});
     const auto adam = make_optimizer(options, space);
     for (int i = 0; i < 5; ++i) {
@@ -169,7 +172,7 @@ TEST_CASE("optimizers follow their formulas", "[optimizer]") {
 }
 
 TEST_CASE("a step in parts is the step as a whole, bit for bit", "[optimizer]") {
-  // Runs of several kinds, which the parts cut: logarithmic, linear, untrained, decaying, of narrower range.
+  // Runs of several kinds, cut by the parts: logarithmic, linear, untrained, decaying, with a narrower range.
   constexpr std::size_t size = 40;
   DeviceInfo info = plain(size);
   for (std::size_t i = 5; i < 25; ++i) info.parameters[i].scale = Scale::log;
@@ -208,7 +211,8 @@ TEST_CASE("a step in parts is the step as a whole, bit for bit", "[optimizer]") 
   }
 }
 
-// Against the exponential in extended precision. A product and an exponential of 3 units in the last place: 4 units.
+// Compared with the exponential in extended precision. One product, and one exponential to 3 units in the
+// last place: 4 units.
 TEST_CASE("growth is an exponential's, also where it is too large or too small for a number") {
   std::vector<double> by{0, -0.0, 1e-300, 0.34657, -0.34658, 1, -1, 699.9, -699.9, 700.1, -700.1, 709.7, -745.2, 1000, -1000, INFINITY, -INFINITY};
   Random random(3, 3);

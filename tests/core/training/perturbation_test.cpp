@@ -1,4 +1,4 @@
-// Estimators that perturb all parameters at once, and the one that searches: SPSA, Walsh-coded perturbation, evolution.
+// Estimators that perturb all parameters at once, and evolution: SPSA, Walsh-coded perturbation, evolution.
 #include <catch2/catch.hpp>
 #include <cmath>
 
@@ -46,7 +46,7 @@ toy::Options skewed(double skew) {
 // dL/dw, 0 for constants.
 Vector in_coordinates(const DeviceInfo& info, const Vector& theta, const Vector& gradient) { return ParameterSpace(info).gradient(theta, gradient); }
 
-// The signs of the first direction, as its drive shows them.
+// The signs of the first direction, taken from its drive.
 Vector direction_of(const Estimator& estimator, const DeviceInfo& info, const Minibatch& batch) {
   const std::vector<Chain> chains = estimator.chains(info, batch, squared);
   const Vector moved = chains[0]({})->theta.values() - batch.theta.values();
@@ -78,7 +78,7 @@ TEST_CASE("SPSA shows the slope along its direction, with an error of the order 
         const Vector expected = signs * signs.dot(exact);
         return (in_coordinates(network.info(), theta, gradient.value) - expected).norm() / expected.norm();
       };
-      // The next order enters at c^2 relative.
+      // The next order is smaller by c^2.
       CHECK(std::log2(error(0.04) / error(0.02)) == Approx(2).margin(0.05));
       CHECK(error(1e-3) < 1e-4);
     }
@@ -99,10 +99,12 @@ TEST_CASE("SPSA is unbiased and scatters by m directions", "[perturbation]") {
     mean += found / n;
     scatter += square(found - exact) / n;
   }
-  // Signs of mean 0 and variance 1, independent: component i scatters by sum over j != i of g_j^2, in all (m - 1) |g|^2.
+  // Independent signs with mean 0 and variance 1: component i scatters by the sum over j != i of g_j^2, in
+  // total (m - 1) |g|^2.
   const double expected = 17 * square(exact);
   CHECK(scatter == Approx(expected).epsilon(0.15));  // (signs . g)^2 has a relative deviation of about sqrt(2): 3 % after 2000
-  // The sum of 18 such squares, each of mean expected / 18: beyond 2.2 times its mean once in 10^3 for 18 degrees of freedom.
+  // The sum of 18 such squares, each of mean expected / 18: exceeds 2.2 times its mean once in 10^3 for 18
+  // degrees of freedom.
   CHECK(square(mean - exact) < 2.4 * expected / n);
 
   SECTION("directions averaged: the scatter between them is the standard error") {
@@ -191,8 +193,8 @@ TEST_CASE("under noise a Walsh code gains the square root of m over central diff
   };
   double stated = 0;
   const double of_codes = scatter(*coded, &stated), of_differences = scatter(*differences, nullptr);
-  // Each slope errs by s / (h sqrt(P)) and by s / (h sqrt(2)): variances as P / 2 = 32. 120 draws of 18 independent components: the ratio
-  // of two such variances is known to 6 %.
+  // Each derivative has an error of s / (h sqrt(P)) and s / (h sqrt(2)), respectively: a ratio of variances
+  // of P / 2 = 32. With 120 draws of 18 independent components, the ratio is known to 6 %.
   CHECK(of_differences / of_codes == Approx(32).epsilon(0.2));
   CHECK(stated == Approx(of_codes).epsilon(0.15));
 }
@@ -210,13 +212,14 @@ TEST_CASE("a linear drift does not enter Walsh codes, and is taken off by refere
     const Vector still = estimate(network, estimator, batch, squared).value;
     return (estimate(device, estimator, batch, squared).value - still).norm() / still.norm();
   };
-  // Between two readings the drift makes 1e-4 kT, against a step's 2e-3. What remains is that all readings are off, by 3e-3 kT in the mean over
-  // a period, and by 1e-4 at the free state: relative to mu - y of about 0.5, in which the loss is of second order.
+  // The drift between two readings is 1e-4 kT; a step moves them by 2e-3. The remaining error: all readings
+  // have offsets, 3e-3 kT on average over a period and 1e-4 at the free state, relative to mu - y of about
+  // 0.5, in which the loss is quadratic.
   CHECK(error(*walsh({.step = 2e-3})) < 1e-2);
   CHECK(error(*finite_differences({true, 2e-3, {}})) > 0.05);
   const auto plain = spsa({.c = 2e-3}, 3), referred = spsa({.c = 2e-3, .perturbations = {.references = 1, .cancel_drift = true}}, 3);
   CHECK(plain->cost(network.info()) == 2);
-  CHECK(referred->cost(network.info()) == 5);  // free, and free again after each
+  CHECK(referred->cost(network.info()) == 5);  // free, and free again after each perturbation
   CHECK(estimate(network, *referred, batch, squared).relaxations == 5);
   CHECK(estimate(network, *referred, batch, squared).at_theta);
   CHECK(error(*plain) > 5e-3);
@@ -231,8 +234,8 @@ TEST_CASE("perturbed parameters stay in their ranges, and are stepped by ten ste
   const Dataset set = three_samples();
   Vector theta = network.example_theta();
   theta[1] = 0;     // alpha at the lower end of its range
-  theta[3] = 100;   // and at the upper
-  theta[0] = 1e-6;  // k at its lower end
+  theta[3] = 100;   // upper end of its range
+  theta[0] = 1e-6;  // k at the lower end of its range
   const Minibatch batch = all_of(set, theta);
   const auto random = spsa({.c = 0.05, .gamma = 0}, 3);
   const auto coded = walsh({.step = 0.05});
@@ -260,7 +263,7 @@ TEST_CASE("perturbed parameters stay in their ranges, and are stepped by ten ste
     CHECK(width(5) == Approx(0.2));
     CHECK(width(18) == 0);
   }
-  // Shifted steps show the slope of a point at most a step away.
+  // Shifted steps give the derivative at a point at most one step away.
   const Vector exact = in_coordinates(network.info(), theta, estimate(network, *adjoint(toy::model_of(network)), batch, squared).value);
   const auto error = [&](double step) { return (in_coordinates(network.info(), theta, estimate(network, *walsh({.step = step}), batch, squared).value) - exact).norm() / exact.norm(); };
   CHECK(std::log2(error(4e-5) / error(2e-5)) == Approx(1).margin(0.1));
@@ -281,13 +284,15 @@ TEST_CASE("steps are those achieved where parameters are read back", "[perturbat
   const auto error = [&](const Estimator& estimator, const NoiseOptions& options) {
     Noisy device(network, options);
     DeviceInfo info = device.info();
-    for (ParameterInfo& parameter : info.parameters) parameter.resolution = 0;  // else steps are so large that rounding hardly shows
+    // otherwise steps are so large that rounding is hardly visible
+    for (ParameterInfo& parameter : info.parameters) parameter.resolution = 0;
     const Vector exact = estimate(network, estimator, batch, squared).value;
     const auto rows = relax_chains(device, estimator.chains(info, batch, squared));
     return (estimator.form(info, batch, squared, rows).value - exact).norm() / exact.norm();
   };
-  // Setpoints are off by up to half a resolution, a twentieth of the step's span; read back, what is left is the slope's change over that.
-  // Walsh codes tell the parameters apart; of SPSA's the directional slope itself stays off.
+  // Setpoints are off by up to half a resolution, a twentieth of the step's span; with readback, the
+  // remaining error is the change of the derivative over that distance. Walsh codes separate the parameters;
+  // in SPSA the directional derivative remains off.
   CHECK(error(*walsh({.step = 0.015}), read) < 0.35 * error(*walsh({.step = 0.015}), rounding));
   const auto random = spsa({.c = 0.015}, 4);
   const auto rows = [&](const NoiseOptions& options) {
@@ -383,16 +388,17 @@ TEST_CASE("the calibrated c is near the best there is", "[perturbation]") {
   const auto calibrated = spsa({.gamma = 0}, 6);
   CHECK(calibrated->prepare(device, device.info(), all_of(set, theta), squared, {}) == 3 * (4 + 16));
   const double c = calibrated->state()[0];
-  // The loss of 3 samples scatters by 2 |mu - y| 1e-2 / sqrt(3) at each.
+  // The loss of 3 samples scatters by 2 |mu - y| 1e-2 / sqrt(3) for each.
   double expected = 0;
   for (int i = 0; i < 3; ++i) {
     Minibatch batch = all_of(set, theta);
     batch.samples = {static_cast<std::uint64_t>(i)};
     expected += 4 * estimate(network, *adjoint(toy::model_of(network)), batch, squared).loss * 1e-4 / 9;
   }
-  CHECK(calibrated->state()[1] >= std::sqrt(expected) * (1 - 0.05));  // the readings' own errors, at potentials that scatter themselves
-  CHECK(calibrated->state()[1] < std::sqrt(expected) * 2.5);          // four repeats: beyond it once in 10^3
-  // The error of the slope along a direction, mean square.
+  // the errors of the readings, at potentials that scatter themselves
+  CHECK(calibrated->state()[1] >= std::sqrt(expected) * (1 - 0.05));
+  CHECK(calibrated->state()[1] < std::sqrt(expected) * 2.5);          // four repeats: exceeded once in 10^3
+  // Mean square error of the derivative along a direction.
   const auto error = [&](double size) {
     const auto estimator = spsa({.c = size, .gamma = 0}, 6);
     double sum = 0;
@@ -406,7 +412,7 @@ TEST_CASE("the calibrated c is near the best there is", "[perturbation]") {
   CHECK(error(c) < error(c / 4));
   CHECK(error(c) < error(4 * c));
 
-  // Without noise: where settling no longer matters. Nothing is measured where nothing is to be chosen.
+  // Without noise: c where settling no longer matters. A given c needs no measurement.
   CHECK(calibrated->prepare(network, network.info(), all_of(set, theta), squared, {}) == 60);
   CHECK(calibrated->state()[0] == 1e-4);
   CHECK(spsa({.c = 0.1}, 0)->prepare(network, network.info(), all_of(set, theta), squared, {}) == 0);
@@ -463,7 +469,7 @@ TEST_CASE("blocking takes back a step after which the loss has risen", "[perturb
 
 namespace {
 
-// One generation, remembered.
+// One generation, with remember().
 Gradient generation(Device& device, Estimator& estimator, const DeviceInfo& info, const Minibatch& batch) {
   const auto rows = relax_chains(device, estimator.chains(info, batch, squared));
   Gradient gradient = estimator.form(info, batch, squared, rows);
@@ -502,9 +508,9 @@ TEST_CASE("a generation keeps the best, and its loss", "[perturbation]") {
     CHECK(gradient.relaxations == 3 * 12);
     CHECK(gradient.used == 3);
     CHECK(gradient.value.isZero(0));
-    CHECK(gradient.loss <= last);  // what is imposed is a candidate, and nothing is noisy
+    CHECK(gradient.loss <= last);  // the present theta is a candidate, and there is no noise
     REQUIRE(gradient.next);
-    // The truth: the losses of all candidates, measured one by one.
+    // Reference: the losses of all candidates, measured one by one.
     double least = std::numeric_limits<double>::infinity();
     Vector best;
     for (const Vector& candidate : all) {
@@ -544,7 +550,7 @@ TEST_CASE("mutations are of the size asked for, multiplicative on logarithmic sc
     for (std::size_t k = 1; k < all.size(); ++k) sum += std::pow(log ? std::log(all[k][p] / theta[p]) : all[k][p] - theta[p], 2);
     return std::sqrt(sum / 2000);
   };
-  // 2000 draws: known to 1.6 %.
+  // 2000 draws: standard error 1.6 %.
   CHECK(deviation(0, true) == Approx(0.02).epsilon(0.08));
   CHECK(deviation(15, false) == Approx(0.02).epsilon(0.08));
   CHECK(deviation(13, false) == Approx(0.5).epsilon(0.08));
@@ -655,7 +661,7 @@ TEST_CASE("trainings by perturbation and by evolution replay and resume bit for 
   const Checkpoint from = cut.checkpoint(cut.checkpoints() - 1);
   REQUIRE(from.step >= 3);
   REQUIRE(from.step < 6);
-  // Another process: a new device and a new estimator.
+  // As in another process: a new device and a new estimator.
   toy::Network inner;
   Noisy device(inner, Experiment::noise());
   const auto by = experiment.estimator();

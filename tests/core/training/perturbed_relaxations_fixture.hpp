@@ -1,4 +1,4 @@
-// Devices between an estimator and the toy network: one that remembers what it was asked, one whose readings go astray.
+// Devices between an estimator and the toy network: one records calls, one alters readings.
 #pragma once
 
 #include <cmath>
@@ -12,7 +12,8 @@ namespace perturbations_test {
 
 using namespace ness;
 
-/// Passes drives on, keeps them and their rows, and may alter the rows: row number `ordinal` of this device.
+/// Forwards drives, records them and their rows, and may alter the rows; `ordinal` counts the rows of this
+/// device.
 class Between final : public Device {
  public:
   using Change = std::function<void(std::uint64_t ordinal, const Drive&, Relaxation&)>;

@@ -1,4 +1,5 @@
-// The layout of perturbations: references, lost branches, drift; the forms of equilibrium propagation; standard errors.
+// The order of perturbations: references, lost branches, drift; the forms of equilibrium propagation;
+// standard errors.
 #include <catch2/catch.hpp>
 
 #include <algorithm>
@@ -29,7 +30,7 @@ bool is_free(const Drive& drive) {
   return drive.theta.overrides.empty() && drive.holds.empty() && (drive.nudge.size() == 0 || drive.nudge.isZero(0));
 }
 
-// "F" and "c", in the order relaxed.
+// "F" (free) and "c" (perturbed), in the order relaxed.
 std::string order(const std::vector<Drive>& drives) {
   std::string text;
   for (const Drive& drive : drives) text += is_free(drive) ? 'F' : 'c';
@@ -78,7 +79,7 @@ TEST_CASE("a sample whose free state does not come back is repeated, or left out
   toy::Network bench(on_bench());
   const Minibatch batch = batch_of(set, bench.example_theta());
   const auto good = estimate(bench, *propagation(bench, Form::one_sided, 1e-2), batch, squared);
-  // From some row on all readings stand on another branch, until the network is at rest again.
+  // From some row on, all readings are on another branch, until the network is at rest again.
   const auto jumps = [](std::set<std::uint64_t> at, double height) {
     return [at, height, off = false](std::uint64_t ordinal, const Drive& drive, Relaxation& row) mutable {
       if (std::holds_alternative<Rest>(drive.start)) off = false;
@@ -170,7 +171,8 @@ TEST_CASE("a linear drift cancels: in the number of the relaxation, or in time w
   toy::Network bench(on_bench());
   const Minibatch one = batch_of(set, bench.example_theta(), {1});
   const Vector rate = (Vector(3) << 3e-3, -2e-3, 4e-3).finished();  // kT a relaxation
-  // How long each lasts; the free state first read is where drift is counted from, since its nudge follows from it.
+  // Duration of each relaxation. Drift is counted from the first reading of the free state, because the nudge
+  // follows from it.
   const auto duration = [](std::uint64_t ordinal) { return 1 + static_cast<double>((3 * ordinal * ordinal + ordinal) % 7); };
   for (const bool clock : {false, true}) {
     const auto drifting = [&](std::uint64_t ordinal, const Drive&, Relaxation& row) {
@@ -189,13 +191,14 @@ TEST_CASE("a linear drift cancels: in the number of the relaxation, or in time w
         const PerturbationOptions plain{.references = references, .return_tolerance = 10};
         const Vector exact = estimate(bench, *propagation(bench, form, 1e-2, plain), one, squared).value;
         Between with(bench, drifting), without(bench, drifting);
-        // Rounding of potentials of order 1, over beta.
+        // Rounding of potentials of order 1, divided by beta.
         CHECK(error_of(estimate(with, *propagation(bench, form, 1e-2, cancel), one, squared).value, exact) < 1e-12);
         CHECK(error_of(estimate(without, *propagation(bench, form, 1e-2, plain), one, squared).value, exact) > 1e-2);
       }
     }
   }
-  // Finite differences, many perturbations between references; every loss is of readings that have drifted.
+  // Finite differences have many perturbations between references; every loss is computed from drifted
+  // readings.
   const auto drifting = [&](std::uint64_t ordinal, const Drive&, Relaxation& row) {
     row.timing = {};
     row.potential += static_cast<double>(ordinal) * rate;
@@ -215,7 +218,7 @@ TEST_CASE("side by side the drift of interleaved chains cancels as well", "[pert
   const Dataset set = small_set();
   toy::Network network;
   const Minibatch batch = batch_of(set, network.example_theta());
-  // Readings drift after the free states of all three samples, which the nudges follow from.
+  // Readings drift after the free states of all three samples, on which the nudges depend.
   const auto drifting = [&](std::uint64_t ordinal, const Drive&, Relaxation& row) {
     row.potential.array() += 2e-3 * (static_cast<double>(ordinal) - static_cast<double>(ordinal % 3));
   };
@@ -248,13 +251,14 @@ TEST_CASE("random drifts are larger where they are not taken off", "[perturbatio
     return finite_differences({.central = false, .step = 0.1, .parameters = some, .perturbations = {.references = 1, .cancel_drift = cancel}});
   };
   const Vector exact = estimate(bench, *differences(false), one, squared).value;
-  // Perturbation k of a random walk is k steps off by sqrt(k) without, and by the middle of a bridge of two with references: the variance
-  // falls from the mean of (2 k - 1, k = 1..8) = 8 to 1/2. The slope's error adds curvature to neither.
+  // Perturbation k of a random walk is off by sqrt(k) after k steps; with references, by the middle of a
+  // bridge of two steps. The variance falls from the mean of (2 k - 1, k = 1..8) = 8 to 1/2. The curvature
+  // does not contribute to either.
   CHECK(rms(*differences(false), exact) / rms(*differences(true), exact) == Approx(4).epsilon(0.25));
-  // One-sided propagation: one step of the walk, and the middle of the bridge: sqrt(2).
+  // One-sided propagation: one step of the walk against the middle of the bridge: sqrt(2).
   const auto plain = propagation(bench, Form::one_sided, 1e-2, {.references = 1}), cancelling = propagation(bench, Form::one_sided, 1e-2, {.references = 1, .cancel_drift = true});
   const Vector shift = estimate(bench, *plain, one, squared).value;
-  // 200 draws of 3 readings: variances to 10 %, their ratio's root to 7 %; three of that.
+  // 200 draws of 3 readings: variances to 10 %, the root of their ratio to 7 %; three times that.
   CHECK(rms(*plain, shift) / rms(*cancelling, shift) == Approx(std::sqrt(2.0)).epsilon(0.21));
 }
 
@@ -275,14 +279,14 @@ TEST_CASE("the sign drawn by lot is one of two one-sided estimates, and their me
     const Gradient gradient = estimate(network, *lot, batch, squared);
     CHECK(gradient.relaxations == 2);
     CHECK(gradient.value == estimate(network, *lot, batch, squared).value);
-    // Rounding of potentials of order 1, over beta.
+    // Rounding of potentials of order 1, divided by beta.
     const bool is_down = error_of(gradient.value, against) < 1e-12, is_up = error_of(gradient.value, along) < 1e-12;
     CHECK(is_down != is_up);
     down += is_down;
     up += is_up;
   }
   CHECK(std::abs(down - up) < 5 * std::sqrt(steps));  // five standard deviations of a fair coin
-  // Drawn anew for each repeat and each sample.
+  // Drawn again for each repeat and each sample.
   batch.step = 0;
   std::set<double> first;
   for (std::uint32_t repeat = 0; repeat < 20; ++repeat) {
@@ -303,7 +307,7 @@ TEST_CASE("the sign drawn by lot is one of two one-sided estimates, and their me
     }
     unlike += signs.size() == 2;
   }
-  CHECK(std::abs(unlike - 30) < 5 * std::sqrt(40 * 0.75 * 0.25));  // three fair coins are unlike in 3 of 4 throws
+  CHECK(std::abs(unlike - 30) < 5 * std::sqrt(40 * 0.75 * 0.25));  // three fair coins differ in 3 of 4 throws
 }
 
 TEST_CASE("errors of the first order average out with signs drawn by lot", "[perturbations]") {
@@ -320,7 +324,7 @@ TEST_CASE("errors of the first order average out with signs drawn by lot", "[per
     batch.step = static_cast<std::uint64_t>(step);
     mean += estimate(network, *lot, batch, squared).value / steps;
   }
-  // 1 / sqrt(900) of it for each sample, of three of different weight: six times that for all.
+  // 1 / sqrt(900) of the error for each sample; three samples of different weight: six times that for all.
   CHECK(error_of(mean, exact) < 0.2 * one_sided);
   CHECK(one_sided > 5e-3);
 }
@@ -337,7 +341,7 @@ TEST_CASE("Richardson's form errs as the fourth power of beta", "[perturbations]
   CHECK(std::log2(error(Form::richardson, 0.2) / error(Form::richardson, 0.1)) == Approx(4).margin(0.2));
   CHECK(error(Form::richardson, 0.1) < 0.1 * error(Form::centred, 0.1));
   CHECK(propagation(network, Form::richardson, 0.1)->cost(network.info()) == 5);
-  // Where the range makes the nudge smaller, half of it is half of what was imposed.
+  // If the range reduces the nudge, the half nudge is half of the imposed one.
   toy::Options narrow = options;
   narrow.nudge = {-0.05, 0.05};
   toy::Network limited(narrow);
@@ -377,8 +381,8 @@ TEST_CASE("standard errors agree with the scatter of what they are of", "[pertur
       gradients.push_back(gradient.value);
       if (run < told) squares += standard_error(*estimator, noisy.info(), batch, squared, rows, 40, 9).squaredNorm() / told;
     }
-    // The readings of a free state move many parameters together: the variance of 1000 draws is good to 4.5 % at worst, of 2000 redrawn
-    // ones to 3 %: four of their sum, halved by the root.
+    // The readings of a free state affect many parameters together: the variance of 1000 draws has an error
+    // of at most 4.5 %, that of 2000 redrawn ones 3 %; four times their sum, halved by the square root.
     INFO(estimator->name() << ": scatter " << scatter_of(gradients) << ", told " << std::sqrt(squares));
     CHECK(std::sqrt(squares) == Approx(scatter_of(gradients)).epsilon(0.1));
   }

@@ -15,7 +15,7 @@ using contract::same_bits;
 
 namespace {
 
-// What a log would keep: every row with its drive, every report. Can ask for a stop after some row.
+// Records what a log would: every row with its drive, every report. Can request a stop after some row.
 class Record final : public Device, public TrainingObserver {
  public:
   explicit Record(Device& device) : device_(device) {}
@@ -87,7 +87,7 @@ OptimizerOptions optimizer_of(const OptimizerMaker& make, double rate) {
   return options;
 }
 
-// All that a training needs, kept together.
+// Everything needed for a training.
 struct Setting {
   explicit Setting(toy::Options options = {}, std::uint64_t samples = 7)
       : network(std::move(options)), record(network), task(smooth_task(samples)), estimator(adjoint(toy::model_of(network))),
@@ -112,7 +112,7 @@ struct Setting {
   Vector theta;
 };
 
-// A step without a usable sample has no loss: NaN, alike on both sides.
+// A step without a usable sample has no loss: NaN, equal on both sides.
 bool alike(double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); }
 
 bool same(const StepReport& a, const StepReport& b) {
@@ -141,7 +141,7 @@ TEST_CASE("full-batch gradient descent follows its formula", "[trainer]") {
   s.optimizer = optimizer_of(sgd_optimizer(), 0.05);
   const TrainingSummary summary = s.run();
 
-  // The same by hand, from the estimator alone.
+  // The same computed here, with the estimator alone.
   Vector theta = s.theta;
   for (int step = 0; step < 3; ++step) {
     Minibatch batch;
@@ -300,7 +300,7 @@ TEST_CASE("steps worth nothing are skipped", "[trainer]") {
     CHECK(s.record.steps[2].skipped == 0);
     CHECK(summary.skipped == 1);
     CHECK_THAT(summary.message(), Catch::Contains("4 samples left out; 1 step skipped"));
-    // The optimizer has not counted it: its state holds three steps of four.
+    // The optimizer has not counted it: its state has three steps of four.
     CHECK(s.record.checkpoints.back().optimizer[0] == 3);
   }
   SECTION("not too many") {
@@ -325,9 +325,10 @@ TEST_CASE("a loss of some samples only is no target reached, resumed or not", "[
     Setting s(options);
     s.training.batch = batch;
     s.training.epochs = 20;
-    s.training.target_loss = 100;  // of any epoch at all
+    s.training.target_loss = 100;  // above the loss of any epoch
     const TrainingSummary summary = s.run();
-    // Steps 0 to 8 are nine epochs of one step, or three of three: in each a sample was left out. The next is whole.
+    // Steps 0 to 8 are nine epochs of one step, or three of three: each leaves a sample out. The next epoch
+    // is complete.
     const std::uint64_t short_epochs = batch == 0 ? 9 : 3;
     CHECK(summary.end == TrainingSummary::End::target);
     CHECK(summary.epochs == short_epochs + 1);
@@ -347,7 +348,7 @@ TEST_CASE("validation decides which parameters were best, and when to stop", "[t
   s.training.epochs = 60;
   s.training.validate_every = 2;
   s.training.patience = 3;
-  s.optimizer = optimizer_of(momentum_optimizer(), 0.3);  // too fast: it does not improve steadily
+  s.optimizer = optimizer_of(momentum_optimizer(), 0.3);  // too large: the loss does not decrease steadily
   const TrainingSummary summary = s.run();
   CHECK(summary.end == TrainingSummary::End::patience);
   CHECK(summary.epochs < 60);
@@ -365,7 +366,7 @@ TEST_CASE("validation decides which parameters were best, and when to stop", "[t
   }
   CHECK(summary.best_validation_loss == best);
   CHECK(same_bits(summary.best_theta, s.record.thetas[3 * (best_epoch + 1) - 1]));
-  // What was reported is what an evaluation finds.
+  // An evaluation gives the reported values.
   const Evaluation evaluation = evaluate(s.network, Parameters::of(summary.best_theta), s.task.validation, *s.task.loss, {Rest{}},
                                          Label::Purpose::test, 0);
   CHECK(evaluation.loss == best);
@@ -426,7 +427,8 @@ TEST_CASE("checkpoints come at their rhythm and at the end, once", "[trainer]") 
 
 namespace {
 
-// Trains in one go, then stopped at `stop_after` rows and resumed from the last checkpoint, and compares everything.
+// Trains without interruption; then stopped at `stop_after` rows and resumed from the last checkpoint.
+// Compares everything.
 void check_resume(const Setting& like, toy::Options device, const OptimizerMaker& optimizer, std::size_t stop_after) {
   INFO("stopped after row " << stop_after);
   Setting whole(device), cut(device);
@@ -444,7 +446,7 @@ void check_resume(const Setting& like, toy::Options device, const OptimizerMaker
   const Checkpoint from = cut.record.checkpoints.back();
   CHECK(from.relaxations <= stop_after);
 
-  // Another process: a new device, the rows and reports before the checkpoint from the log.
+  // As in another process: a new device, with rows and reports before the checkpoint from the log.
   Setting resumed(device);
   resumed.task = cut.task;
   resumed.training = cut.training;
@@ -484,7 +486,7 @@ void check_resume(const Setting& like, toy::Options device, const OptimizerMaker
 
 TEST_CASE("a resumed training has the bits of an uninterrupted one", "[trainer][resume]") {
   toy::Options loose;
-  loose.tolerance = 1e-3;  // where a relaxation ends depends on where it started: a forgotten start shows
+  loose.tolerance = 1e-3;  // the end of a relaxation depends on its start, so a forgotten start is noticed
   Setting like;
   like.training.epochs = 5;
   like.training.validate_every = 2;
@@ -494,8 +496,8 @@ TEST_CASE("a resumed training has the bits of an uninterrupted one", "[trainer][
   like.optimizer.clip = 0.5;
   like.optimizer.schedule.shape = cosine_rate();
   like.optimizer.schedule.warm_up = 0.1;
-  // 7 rows an epoch, 5 a validation (epochs 1, 3 and 4): within a step, at its end, at an epoch's end, within a validation and
-  // between a validation and what follows.
+  // 7 rows per epoch, 5 per validation (epochs 1, 3 and 4). Stops within a step, at its end, at an epoch's
+  // end, within a validation, and between a validation and the next epoch.
   for (const OptimizerMaker& optimizer : {sgd_optimizer(), momentum_optimizer(), adam_optimizer()}) {
     for (const std::size_t stop_after : {1, 3, 5, 7, 12, 14, 16, 19, 20, 28, 35, 37})
       check_resume(like, loose, optimizer, stop_after);
@@ -507,14 +509,15 @@ TEST_CASE("patience and the best parameters survive a resumption", "[trainer][re
   like.training.epochs = 60;
   like.training.validate_every = 1;
   like.training.patience = 4;
-  like.optimizer.rate = 0.3;  // too fast: the best is soon left behind
+  like.optimizer.rate = 0.3;  // too large: the best parameters come early
   Setting whole;
   whole.task.validation = like.task.train.subset(std::vector<std::uint64_t>{0, 1, 2, 3, 4});
   whole.training = like.training;
   whole.optimizer = like.optimizer;
   whole.optimizer.make = momentum_optimizer();
   REQUIRE(whole.run().end == TrainingSummary::End::patience);
-  // Four validations came after the best one; an epoch makes 7 rows and its validation 5. Stopped within the epochs between.
+  // Four validations after the best one; an epoch has 7 rows and its validation 5. Stopped within the epochs
+  // between.
   const std::size_t epochs = whole.record.epochs.size();
   for (const std::size_t before_the_end : {1, 2, 3}) {
     check_resume(like, {}, momentum_optimizer(), 12 * (epochs - before_the_end) + 4);
@@ -709,7 +712,7 @@ TEST_CASE("an evaluation counts what settled", "[evaluate]") {
 
 namespace {
 
-// Asks the device it is given for what is not a relaxation.
+// Makes calls to its device other than relaxations.
 class Asking final : public Estimator {
  public:
   std::string_view name() const override { return inner_->name(); }
@@ -733,7 +736,7 @@ class Asking final : public Estimator {
   std::unique_ptr<Estimator> inner_ = finite_differences({});
 };
 
-// Cannot be made safe, and says so.
+// Cannot be made safe, and reports it.
 class Stuck final : public WrappingDevice {
  public:
   explicit Stuck(Device& inner) : WrappingDevice(inner) {}

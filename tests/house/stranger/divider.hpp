@@ -1,4 +1,4 @@
-// A device of somebody else: it needs ness::device alone.
+// A device outside Ness: it needs only ness::device.
 #pragma once
 
 #include <ness/device/device.hpp>

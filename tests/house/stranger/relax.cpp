@@ -1,4 +1,4 @@
-// One relaxation of the divider, by the device library alone.
+// One relaxation of the divider, with only the device library.
 #include <iostream>
 
 #include "divider.hpp"

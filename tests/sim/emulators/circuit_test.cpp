@@ -9,7 +9,7 @@ using namespace ness::sim;
 
 namespace {
 
-// Nodes joined by conductors of `ohms`, at 0.1 V a kT and 1 uA a unit: a unit conductance is 10 uS.
+// Nodes joined by conductors of `ohms`, at 0.1 V per kT and 1 uA per unit: a unit conductance is 10 uS.
 NetworkSpec chain_of(const std::vector<double>& ohms) {
   NetworkSpec spec;
   for (std::size_t k = 0; k <= ohms.size(); ++k) spec.graph.nodes.push_back({"n" + std::to_string(k), k == 0, static_cast<std::uint32_t>(k)});
@@ -23,7 +23,8 @@ NetworkSpec chain_of(const std::vector<double>& ohms) {
 }
 const CircuitScale scale{0.1, 1e-6, 1};
 
-// 1e-7 kT of 0.1 V a step: after the few hundred steps of a segment at most 1e-6 V, and far less at rest.
+// 1e-7 kT at 0.1 V per kT per step: after the few hundred steps of a segment at most 1e-6 V, and far less at
+// rest.
 constexpr double volts = 1e-6;
 
 }  // namespace
@@ -44,7 +45,7 @@ TEST_CASE("Ohm's law, with leads and a meter's input resistance", "[circuit]") {
 }
 
 TEST_CASE("an RC charges exponentially, and the integrals are its means", "[circuit]") {
-  // 1 uF behind 40 kohm: 40 ms. The driven node's own 1 pF follows its lead at once.
+  // 1 uF behind 40 kohm: 40 ms. The 1 pF of the driven node follows its lead at once.
   Circuit circuit(chain_of({40e3}), scale, {1e-12, 1e-6});
   const auto source = circuit.attach(0, 1), sense = circuit.attach(1, 1);
   circuit.advance(0.01);
@@ -66,7 +67,7 @@ TEST_CASE("an RC charges exponentially, and the integrals are its means", "[circ
 }
 
 TEST_CASE("the mean current through a lead is right while the circuit moves, however fast its node follows", "[circuit]") {
-  // 1 pF behind 1 ohm follows in 1 ps, 1 uF behind 40 kohm in 40 ms. The charge of both is known.
+  // 1 pF behind 1 ohm follows in 1 ps, 1 uF behind 40 kohm in 40 ms. The charges of both are known.
   Circuit circuit(chain_of({40e3}), scale, {1e-12, 1e-6});
   const auto source = circuit.attach(0, 1);
   circuit.advance(0.01);
@@ -77,7 +78,8 @@ TEST_CASE("the mean current through a lead is right while the circuit moves, how
     const double t = 0.004 * i;
     circuit.advance(0.01 + t);
     const double now = circuit.current_integral(source), exact = 0.5e-6 * (std::exp(-before / tau) - std::exp(-t / tau)) + (i == 1 ? 0.5e-12 : 0);
-    // 1e-7 kT a step are 1e-8 V of the node, over 40 kohm next to nothing and over 1 ohm 1e-8 A at each step's end, of either sign.
+    // 1e-7 kT per step are 1e-8 V at the node: negligible over 40 kohm, and over 1 ohm 1e-8 A at the end of
+    // each step, of either sign.
     CHECK((now - charge - exact) / (t - before) == Approx(0).margin(1e-9));
     charge = now;
     before = t;
@@ -120,7 +122,7 @@ TEST_CASE("a divider divides, loaded and not", "[circuit]") {
   circuit.drive(ground, {PortState::Kind::voltage, 0});
   circuit.advance(0.01);
   CHECK(circuit.node_voltage(1) == Approx(1.0).epsilon(1e-6));
-  circuit.drive(load, {PortState::Kind::open, 0, INFINITY, 1e-3});  // 1 kohm beside the lower kilohm
+  circuit.drive(load, {PortState::Kind::open, 0, INFINITY, 1e-3});  // 1 kohm parallel to the lower kilohm
   circuit.advance(0.02);
   CHECK(circuit.node_voltage(1) == Approx(10 * 500.0 / 9500).epsilon(1e-6));
 }

@@ -1,4 +1,5 @@
-// Emulated instruments, by their text: the acceptance cases of the SCPI reference over every model, and each model's own facts.
+// Emulated instruments, by their messages: the acceptance cases of the SCPI reference for every model, and
+// properties of each model.
 #include "ness/emulators/emulated_bench.hpp"
 #include "ness/emulators/models.hpp"
 
@@ -13,7 +14,7 @@ using namespace ness::sim;
 
 namespace {
 
-// Two nodes joined by 40 kohm, 1 nF each: 0.1 V a kT, 2.5 uA a unit.
+// Two nodes joined by 40 kohm, 1 nF each: 0.1 V per kT, 2.5 uA per unit.
 std::unique_ptr<Circuit> resistor(double ohms = 40e3) {
   NetworkSpec spec;
   spec.graph.nodes = {{"a", true, 0}, {"b", false, 1}};
@@ -55,7 +56,7 @@ struct Fixture {
     to.receive(message + '\n', bench.time());
     bench.advance(bench.time() + 0.05);
   }
-  // What it answers within `patience` seconds; "" for silence.
+  // The answer within `patience` seconds; "" if there is none.
   std::string ask(const std::string& message, double patience = 100) {
     instrument->receive(message + '\n', bench.time());
     const double until = bench.time() + patience;
@@ -88,8 +89,8 @@ TEST_CASE("every emulated instrument keeps the common rules of SCPI", "[emulated
     Fixture f(model);
     const std::string identity = f.ask("*IDN?");
     CHECK(std::count(identity.begin(), identity.end(), ',') >= 3);
-    CHECK(std::stoi(f.ask("*ESR?")) == 128);  // powered on
-    // The worked exchange of the reference: an undefined header, its bits, the queue, the path rule.
+    CHECK(std::stoi(f.ask("*ESR?")) == 128);  // power on
+    // The example of the reference: an undefined header, its bits, the queue, the path rule.
     f.send("*CLS");
     CHECK(std::stoi(f.ask("*ESR?")) == 0);
     f.send("FOO:BAR 1");
@@ -102,14 +103,14 @@ TEST_CASE("every emulated instrument keeps the common rules of SCPI", "[emulated
     CHECK(std::count(three.begin(), three.end(), ';') == 2);
     CHECK(std::stoi(f.ask("*ESE 60;*SRE 32;*ESE?")) == 60);
     CHECK(std::stoi(f.ask("*SRE?")) == 32);
-    // A faulty message is dropped to its end, in silence.
+    // A faulty message is discarded to its end, without an answer.
     CHECK(f.ask("NONSENSE?", 1) == "");
     CHECK(f.error() == -113);
     CHECK(f.error() == 0);
     CHECK(f.ask("*OPC?") == "1");
     f.send("*OPC");
     CHECK((std::stoi(f.ask("*ESR?")) & 1) == 1);
-    // The queue survives a reset and not a clear; when it overflows, its newest entry says so.
+    // A reset keeps the queue, a clear empties it; on overflow the newest entry is -350.
     f.send("FOO");
     f.send("*RST");
     CHECK(f.error() == -113);
@@ -118,7 +119,7 @@ TEST_CASE("every emulated instrument keeps the common rules of SCPI", "[emulated
     for (int e = f.error(); e != 0; e = f.error(), ++count) last = e;
     CHECK(count < 40);
     CHECK(last == -350);
-    f.send("FOO;*CLS");  // the rest of a faulty message is not done
+    f.send("FOO;*CLS");  // the rest of a faulty message is not executed
     CHECK(f.error() == -113);
     CHECK(f.ask(":STAT:OPER:ENAB 16;:STAT:OPER:ENAB?").find("16") != std::string::npos);
     f.send("STAT:PRES");
@@ -181,7 +182,7 @@ TEST_CASE("a 2400 sources and measures by Ohm's law, in its reply formats", "[em
   CHECK(five[2] == 9.91e37);
   CHECK(static_cast<long>(five[4]) == (1 << 2 | 1 << 11 | 1 << 12 | 1 << 14));  // front, V and I measured, V source
   f.send(":FORM:ELEM CURR,VOLT");
-  CHECK(f.numbers(":READ?").size() == 2);  // always in its own order
+  CHECK(f.numbers(":READ?").size() == 2);  // always in a fixed order
   CHECK(f.ask(":FORM:ELEM?") == "VOLT,CURR");
   CHECK(f.numbers(":FETC?").size() == 2);
   CHECK(f.ask(":SENS:CURR:PROT:TRIP?") == "0");
@@ -196,8 +197,8 @@ TEST_CASE("a 2400's limits are those of its manual", "[emulated][2400]") {
   f.send(":SOUR:VOLT 250");
   CHECK(f.error() == -222);
   f.send(":SOUR:VOLT:RANG 3");
-  CHECK(f.ask(":SOUR:VOLT:RANG?") == "+2.000000E+01");  // the lowest range that holds it
-  // A compliance below 0.1 % of the measure range is refused, and the old one stays: what must be read back.
+  CHECK(f.ask(":SOUR:VOLT:RANG?") == "+2.000000E+01");  // the lowest range for it
+  // A compliance below 0.1 % of the measure range is refused and not changed: drivers must read it back.
   f.send(":SENS:CURR:PROT 1E-3;:SENS:CURR:RANG 1E-3");
   CHECK(f.error() == 0);
   f.send(":SENS:CURR:PROT 1E-7");
@@ -205,7 +206,7 @@ TEST_CASE("a 2400's limits are those of its manual", "[emulated][2400]") {
   CHECK(f.ask(":SENS:CURR:PROT?") == "+1.000000E-03");
   f.send(":SENS:CURR:RANG 0.1");
   CHECK(f.error() == 824);
-  // In compliance it becomes a current source, and says so.
+  // In compliance it acts as a current source, and reports it.
   f.send(":SENS:CURR:PROT 1E-5;:SENS:CURR:RANG:AUTO 1;:SENS:FUNC:ALL;:SOUR:VOLT 1;:OUTP ON");
   const auto read = f.numbers(":READ?");
   CHECK(read[1] == Approx(1e-5).epsilon(1e-4));
@@ -272,7 +273,7 @@ TEST_CASE("a 2400 errs within its specification, the same way for a seed", "[emu
     largest = std::max(largest, std::abs(V - 1));
     CHECK(std::abs(V - 1) <= 2e-4 * 1 + 600e-6);
     const double read = f.numbers(":READ?")[0];
-    CHECK(std::abs(read - V) <= 1.2e-4 + 300e-6 + 50e-6);  // and noise
+    CHECK(std::abs(read - V) <= 1.2e-4 + 300e-6 + 50e-6);  // plus noise
     Fixture again(Model::keithley_2400, real);
     again.send(":SOUR:VOLT:RANG 2;:SENS:FUNC:ALL;:SENS:CURR:PROT 1E-3;:SOUR:VOLT 1;:OUTP ON");
     CHECK(again.numbers(":READ?")[0] == read);
@@ -284,8 +285,8 @@ TEST_CASE("scanners scan what they are told, in order, and load only the channel
   for (const Model model : {Model::scanner_34970a, Model::scanner_daq970a}) {
     Fixture f(model);
     f.bench.circuit().drive(f.second, {PortState::Kind::voltage, 0.25});
-    // Channel 102 is driven at its port by the fixture; a scanner's own state there would replace it, so channel 101 is read:
-    // behind 40 kohm the 10 Mohm input takes 0.4 % of the voltage.
+    // The fixture drives channel 102 at its port, which the scanner's own state would replace, so channel 101
+    // is read: the 10 Mohm input behind 40 kohm reduces the voltage by 0.4 %.
     EmulatedBench bench(resistor());
     const auto far = bench.circuit().attach(0, 1), near = bench.circuit().attach(1, 1), source = bench.circuit().attach(1, 1);
     EmulatedInstrument& scanner = bench.add(
@@ -373,7 +374,7 @@ TEST_CASE("a QDAC-II sets ports and gates, slews, and reads currents in the orde
   CHECK(bench.circuit().voltage(a) == Approx(0.4).margin(1e-9));
   CHECK(ask("sour1:volt?") == "0.4");
   CHECK(ask("sour:volt:last? (@1:3)") == "0.4, 0.1, 0");
-  // Gate 3 at 0 V leaves a conductance of 1 unit, 25 uS; at 0.5 V it is 2.
+  // Gate 3 at 0 V gives a conductance of 1 unit, 25 uS; at 0.5 V 2 units.
   const std::string one = ask("read? (@2,1)");
   CHECK(std::stod(one) == Approx(-0.3 * 25e-6).epsilon(1e-4));
   CHECK(std::stod(one.substr(one.find(',') + 1)) == Approx(0.3 * 25e-6).epsilon(1e-4));
@@ -388,7 +389,7 @@ TEST_CASE("a QDAC-II sets ports and gates, slews, and reads currents in the orde
   CHECK(std::stoi(ask("syst:err?")) == -222);
   ask("sour1:volt:slew 20");
   ask("sour1:volt 2", 0.0505);  // 0.5 ms of command, then half of 100 ms
-  CHECK(std::stod(ask("sour1:volt?", 0.001)) == Approx(1).margin(0.07));  // stairs of 1/32
+  CHECK(std::stod(ask("sour1:volt?", 0.001)) == Approx(1).margin(0.07));  // steps of 1/32
   CHECK(ask("sour1:volt:last?", 0.1) == "2");
   CHECK(ask("sour1:volt?") == "2");
   ask("sour30:volt 1");
@@ -406,7 +407,7 @@ TEST_CASE("instruments on one circuit see each other, at their own times", "[emu
   EmulatedInstrument& smu = bench.add(emulated_keithley_2400(bench.circuit(), source, Imperfection::none()));
   EmulatedInstrument& dmm = bench.add(emulated_keysight_34461a(bench.circuit(), meter, Imperfection::none()));
   smu.receive(":SENS:CURR:PROT 1E-3;:SOUR:VOLT 0.7;:OUTP ON\n", 0);
-  dmm.receive("VOLT:DC:NPLC 1;:READ?\n", 0);  // under way before the source is on
+  dmm.receive("VOLT:DC:NPLC 1;:READ?\n", 0);  // started before the source is on
   bench.advance(10);
   const double early = std::stod(dmm.take_output());
   CHECK(early > 0);

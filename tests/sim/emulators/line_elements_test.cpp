@@ -12,7 +12,7 @@ using namespace ness::sim;
 
 namespace {
 
-// A resistor between nodes 0 and 1 at 0.1 V a kT and 1 uA a unit: a unit conductance is 10 uS.
+// A resistor between nodes 0 and 1 at 0.1 V per kT and 1 uA per unit: a unit conductance is 10 uS.
 NetworkSpec resistor(double ohms) {
   NetworkSpec spec;
   spec.graph.nodes = {{"0", true, 0}, {"1", false, 1}};
@@ -29,7 +29,8 @@ LineElements filtered(double series, double capacity) { return {{}, series, capa
 LineElements amplified(double gain, double input, double bandwidth = INFINITY, double offset = 0) { return {{}, 0, 0, Preamplifier{gain, input, bandwidth, offset}}; }
 const PortState grounded{PortState::Kind::voltage, 0};
 
-// 1e-7 kT of 0.1 V a step: after the few hundred steps of a segment at most 1e-6 V, and far less at rest.
+// 1e-7 kT at 0.1 V per kT per step: after the few hundred steps of a segment at most 1e-6 V, and far less at
+// rest.
 constexpr double volts = 1e-6;
 
 }  // namespace
@@ -50,7 +51,7 @@ TEST_CASE("a source behind a divider is Thevenin's: level x lower / (upper + low
       CHECK(circuit.current(0) == Approx((level - tap) / upper).epsilon(1e-9));
       CHECK(circuit.voltage(0) == Approx(level).margin(1e-12));
     }
-    // Compliance is of the instrument's own current, the tap's share included.
+    // Compliance applies to the instrument's own current, including that of the divider.
     circuit.drive(0, {PortState::Kind::voltage, 2.0, 1e-4});
     circuit.advance(t += 0.01);
     CHECK(circuit.limited(0));
@@ -64,7 +65,7 @@ TEST_CASE("a low-pass in a source's line: 1 - exp(-t / RC), behind a divider wit
   for (const bool behind_divider : {false, true}) {
     LineElements elements = filtered(10e3, 1e-6);
     if (behind_divider) elements.divider = Divider{30e3, 10e3};
-    // Nothing else is connected: the node's own 1 pF and the tap's follow at once.
+    // Nothing else is connected: the 1 pF of the node and of the tap follow at once.
     Circuit circuit(resistor(1e12), scale, {1e-12, 1e-12}, {{0, 1, false, elements}});
     const double open = behind_divider ? 0.25 : 1, tau = (10e3 + (behind_divider ? 7.5e3 : 0)) * 1e-6;
     circuit.advance(0.01);
@@ -88,13 +89,14 @@ TEST_CASE("a meter behind a divider and a low-pass reads the tap, and loads the 
   const double below = lower * (1e5 + input) / (lower + 1e5 + input), I = 5 / (feed + 1 + 2 + upper + below);
   CHECK(circuit.node_voltage(1) == Approx(5 - I * (feed + 1)).epsilon(1e-8));
   CHECK(circuit.voltage(1) == Approx(I * below * input / (1e5 + input)).epsilon(1e-8));
-  // The capacitor sees the series resistor and the tap's source resistance, beside the meter's input.
+  // The capacitor is charged through the series resistor and the tap's source resistance, parallel to the
+  // meter's input.
   const double tap = lower * (upper + feed + 3) / (lower + upper + feed + 3), tau = 1e-8 / (1 / (1e5 + tap) + 1 / input);
   const double settled = circuit.voltage(1);
   circuit.drive(0, {PortState::Kind::voltage, 0});
   for (const double t : {0.5, 1.5, 4.0}) {
     circuit.advance(1 + t * tau);
-    // The node and the tap have 1 pF each: with their megohms 1e-4 of tau.
+    // The node and the tap have 1 pF each: with megohms 1e-4 of tau.
     CHECK(circuit.voltage(1) == Approx(settled * std::exp(-t)).margin(3e-4 * settled));
   }
 }
@@ -102,7 +104,8 @@ TEST_CASE("a meter behind a divider and a low-pass reads the tap, and loads the 
 TEST_CASE("a preamplifier is a virtual ground whose output is gain x current, of either sign", "[circuit][line]") {
   for (const double gain : {1e6, -1e6}) {
     Circuit circuit(resistor(99e3), scale, {1e-9, 1e-9}, {{0, 1, false, {}}, {1, 9, true, amplified(gain, 990, 1e4, 2e-3)}});
-    circuit.drive(1, {PortState::Kind::open, 0, INFINITY, 1 / 10e6});  // a meter at its output takes nothing from the node
+    // a meter at its output takes no current from the node
+    circuit.drive(1, {PortState::Kind::open, 0, INFINITY, 1 / 10e6});
     circuit.drive(0, {PortState::Kind::voltage, 0.5});
     circuit.advance(0.1);
     const double I = 0.5 / (1 + 99e3 + 9 + 990);
@@ -127,20 +130,20 @@ TEST_CASE("a preamplifier's step response is of first order, and its integral th
   CHECK(integral == Approx(0.005 * 0.01).epsilon(1e-12));
   for (const double t : {0.1, 0.5, 1.0, 3.0, 10.0}) {
     circuit.advance(0.005 + t * tau);
-    // 1e5 V/A x 1e-5 A. A step's error of 1e-8 V over 9 ohms is 1 nA, in motion: 1e-4 of the current.
+    // 1e5 V/A x 1e-5 A. While moving, a step's error of 1e-8 V over 9 ohms is 1 nA: 1e-4 of the current.
     CHECK(circuit.voltage(1) == Approx(0.01 - (1 - std::exp(-t))).margin(1e-4));
     const double now = circuit.voltage_integral(1), mean = (now - integral) / ((t - last) * tau);
     CHECK(mean == Approx(0.01 - 1 + (std::exp(-last) - std::exp(-t)) / (t - last)).margin(1e-4));
     integral = now;
     last = t;
   }
-  // Resting it settles to the last digit, whatever was before.
+  // At rest it settles to the last digit, for any history.
   circuit.advance(0.1);
   CHECK(circuit.voltage(1) == Approx(0.01 - 1).epsilon(1e-9));
 }
 
 TEST_CASE("a preamplifier follows a moving current exactly, faster and slower than it moves", "[circuit][line]") {
-  // The current rises with T = 1 ms: 1 uF behind 1 kohm feeds 100 kohm, which a virtual ground ends.
+  // The current rises with T = 1 ms: 1 uF behind 1 kohm feeds 100 kohm into a virtual ground.
   const double T = 1e-6 / (1 / 1e3 + 1 / 1e5), final_current = 1.0 / 101e3;
   for (const double ratio : {1e-3, 0.3, 3.0, 300.0}) {  // of the preamplifier's time constant to T
     const double tau = ratio * T;
@@ -151,9 +154,11 @@ TEST_CASE("a preamplifier follows a moving current exactly, faster and slower th
     const auto area = [&](double t) { return t + (T * T * (std::exp(-t / T) - 1) - tau * tau * (std::exp(-t / tau) - 1)) / (T - tau); };
     for (const double t : {0.1 * T, T, 4 * T, 20 * T}) {
       circuit.advance(t);
-      // 1e-7 kT a step is 1e-8 V over 200 ohms, 5e-11 A: 5e-6 of the current; the capacitor's voltage as in the test of an RC, 2e-6.
+      // 1e-7 kT per step are 1e-8 V over 200 ohms, 5e-11 A: 5e-6 of the current; the capacitor's voltage as
+      // in the RC test, 2e-6.
       CHECK(circuit.voltage(1) == Approx(1e5 * final_current * response(t)).margin(1e-5));
-      // The mean takes the cubic's slopes too, which at a node that only follows are its potential's error over its own 0.2 ns.
+      // The mean also uses the derivatives of the cubic; at a node that only follows they are the error of
+      // its potential divided by 0.2 ns.
       CHECK(circuit.voltage_integral(1) - integral == Approx(1e5 * final_current * (area(t) - area(last))).margin(1e-4 * (t - last)));
       integral = circuit.voltage_integral(1);
       last = t;

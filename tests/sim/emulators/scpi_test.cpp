@@ -46,7 +46,7 @@ Unit unit_of(std::string_view message) {
 }  // namespace
 
 TEST_CASE("the path rule of compound messages", "[scpi]") {
-  // The worked examples of the Agilent, Keysight and Keithley command-syntax chapters.
+  // The examples of the command-syntax chapters of Agilent, Keysight and Keithley.
   CHECK(units("TRIG:SOUR EXT;COUNT 10") == Texts{"TRIG:SOUR EXT", "TRIG:COUNT 10"});
   CHECK(units("TRIG:COUN MIN;:SAMP:COUN MIN") == Texts{"TRIG:COUN MIN", "SAMP:COUN MIN"});
   CHECK(units("STAT:OPER:COND?;ENAB 16") == Texts{"STAT:OPER:COND?", "STAT:OPER:ENAB 16"});
@@ -96,7 +96,7 @@ TEST_CASE("what is wrong with a message has its standard number", "[scpi]") {
   CHECK(fault_of("VOLT " + std::string(256, '1')) == -124);
   CHECK(fault_of("VOLT 1 ABCDEFGHIJKLMN") == -134);
   CHECK(fault_of("ROUT:SCAN (@101") == -171);
-  // The rest of a faulty message is dropped.
+  // The rest of a faulty message is discarded.
   MessageReader reader("VOLT '; CURR 1");
   CHECK_THROWS_AS(reader.next(), Fault);
   CHECK_FALSE(reader.next());
@@ -174,7 +174,7 @@ TEST_CASE("arguments become numbers, words, switches and channels, or the standa
   using Channels = std::vector<std::uint32_t>;
   CHECK(Arguments(unit_of("A (@101)")).channels(0) == Channels{101});
   CHECK(Arguments(unit_of("A (@ 101 , 103:105)")).channels(0) == Channels{101, 103, 104, 105});
-  CHECK(Arguments(unit_of("A (@2,1)")).channels(0) == Channels{2, 1});  // the order written counts
+  CHECK(Arguments(unit_of("A (@2,1)")).channels(0) == Channels{2, 1});  // the written order counts
   CHECK(Arguments(unit_of("A (@3:1)")).channels(0) == Channels{3, 2, 1});
   CHECK(Arguments(unit_of("A (@)")).channels(0).empty());
   for (const char* list : {"A (101)", "A (@x)", "A (@1,)", "A (@1;2)", "A (@1:)", "A (@1 2,)"}) {

@@ -1,5 +1,5 @@
-// Driver-side sessions to emulated instruments in virtual time: overlap is a maximum, a timeout takes its own time, and a Prologix
-// between them changes nothing.
+// Sessions of drivers to emulated instruments in virtual time: overlapping measurements take the maximum of
+// their times, a timeout takes its own time, and a Prologix between them changes nothing.
 #include "ness/emulators/models.hpp"
 #include "ness/emulators/virtual_time.hpp"
 
@@ -29,8 +29,8 @@ std::unique_ptr<Circuit> star(std::uint32_t rays) {
   return std::make_unique<Circuit>(spec, CircuitScale{0.1, 2.5e-6, 1}, std::vector<double>(rays + 1, 1e-9));
 }
 
-// A link of one piece's capacity a direction: who writes more than fits, or reads what is not there, would wait forever for the other end,
-// which is the same thread.
+// A link with the capacity of one piece per direction. Writing more than fits, or reading when nothing is
+// there, would block forever, because both ends are in the same thread.
 struct Tube {
   std::string up, down;
   int opened = 0, accepted = 0;
@@ -52,7 +52,7 @@ class NearEnd final : public protocols::Transport {
   void close() noexcept override { open_ = false; }
   bool is_open() const override { return open_; }
   void write(std::string_view bytes, Milliseconds) override { tube_->put(tube_->up, bytes); }
-  // A few bytes at a time, as a serial line gives them.
+  // A few bytes at a time, as on a serial line.
   std::size_t read(std::span<char> into, Milliseconds) override {
     if (tube_->down.empty()) throw std::logic_error("nothing will ever come");
     const std::size_t n = std::min({into.size(), tube_->down.size(), std::size_t{7}});
@@ -153,7 +153,7 @@ TEST_CASE("in virtual time a timeout takes its own time, and the session opens a
   CHECK_THROWS_AS(session.query("READ?"), Timeout);
   CHECK(bench->time() - begin == Approx(2).margin(1e-3));
   CHECK_FALSE(session.is_open());
-  // Opened again, the late reply is not taken for the next one's.
+  // After reopening, the late reply is not taken as the next one.
   pass_time(*bench, 60);
   CHECK(session.identity().find("34461A") != std::string::npos);
   CHECK(session.query("READ?", Milliseconds(60000)).find(',') != std::string::npos);
@@ -165,7 +165,8 @@ TEST_CASE("a serial line takes ten bits a character", "[virtual-time]") {
   Session session(virtual_time_transport(bench, smu, "smu", 960), {});
   const double begin = bench->time();
   const std::string identity = session.query("*IDN?");
-  CHECK(bench->time() - begin == Approx((6 + identity.size() + 1) / 960.0 + 2e-3).margin(1e-9));  // and 2 ms for the command
+  // plus 2 ms for the command
+  CHECK(bench->time() - begin == Approx((6 + identity.size() + 1) / 960.0 + 2e-3).margin(1e-9));
 }
 
 TEST_CASE("a Prologix stands between sessions and instruments", "[virtual-time][prologix]") {
@@ -180,16 +181,16 @@ TEST_CASE("a Prologix stands between sessions and instruments", "[virtual-time][
   CHECK(controller.version().find("Prologix") == 0);
   source.write("*RST;:SENS:CURR:PROT 1E-3;:SOUR:VOLT 0.5;:SENS:FUNC:ALL;:FORM:ELEM VOLT,CURR;:OUTP ON");
   voltmeter.write("INP:IMP:AUTO ON");
-  // Both under way, then both read; the multimeter takes longer than the controller's 3 s.
+  // Both are started, then both are read; the multimeter takes longer than the controller's 3 s.
   voltmeter.write("CONF:VOLT:DC 1;:VOLT:DC:NPLC 100");
   source.ask(":READ?");
   const auto volts_amperes = protocols::parse_numbers(source.receive());
   CHECK(volts_amperes.at(0) == Approx(0.5).margin(1e-6));
   CHECK(voltmeter.query_number("READ?", Milliseconds(20000)) == Approx(0.5).margin(5e-6));
-  // Nothing was asked out of turn: no -410, no -420.
+  // All queries were in turn: no -410, no -420.
   CHECK(source.drain_errors().empty());
   CHECK(voltmeter.drain_errors().empty());
-  // An address with nobody on it is silence.
+  // An address without instrument is silent.
   Session nobody(controller.instrument({0, 9, std::nullopt}), {});
   CHECK_THROWS_AS(nobody.query("*IDN?"), Timeout);
   CHECK(source.query(":OUTP?") == "1");

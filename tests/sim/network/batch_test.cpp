@@ -20,7 +20,8 @@
 using namespace networks;
 
 namespace {
-// Patterns most of whose levels are one level, as images are; every seventh input has it seldom, as pixels in their middle do.
+// Patterns with most levels equal, as in images; every seventh input rarely has that level, as pixels in the
+// middle.
 std::vector<Vector> patterns(std::size_t samples, std::size_t inputs, double common, std::uint64_t seed) {
   Random random(seed, 21);
   std::vector<Vector> all(samples, Vector::Constant(static_cast<Eigen::Index>(inputs), -2.0));
@@ -52,11 +53,12 @@ struct Case {
 };
 const Case cases[] = {{{2, 2, 1}, 1.0, 5, 0.0}, {{5, 9, 3}, 1.0, 33, 0.0}, {{60, 20, 4}, 1.0, 70, 0.95}, {{3, 8, 2, 1}, 2.0, 40, 0.0}, {{200, 17, 10}, 0.8, 64, 0.95}};
 
-// All samples of a case by both ways.
+// All samples of a case, by batch and by reference.
 template <class T>
 void against_the_reference(const Case& c, std::uint64_t seed, double tolerance, double state_tolerance, double gradient_tolerance) {
   NetworkSpec spec = random_dots(c.layers, seed, c.b);
-  // In networks of even seed every third input edge runs the other way round, from the free node into the clamped one.
+  // In networks of even seed every third input edge has the other direction, from the free node into the
+  // clamped one.
   for (std::size_t e = 0; seed % 2 == 0 && e < spec.graph.edges.size(); e += 3) {
     GraphEdge& edge = spec.graph.edges[e];
     if (spec.graph.nodes[edge.source].clamped) std::swap(edge.source, edge.target);
@@ -125,10 +127,10 @@ void against_the_reference(const Case& c, std::uint64_t seed, double tolerance, 
       ++converged;
       INFO("sample " << i << (restored ? " from near" : " from rest"));
       CHECK((found[i] - expected[i]).cwiseAbs().maxCoeff() < state_tolerance);
-      CHECK(what[i].exact >= 1);  // no state is called one that the exact law has not judged
+      CHECK(what[i].exact >= 1);  // no state is called converged without the exact law
     }
     CHECK(10 * converged >= 9 * c.samples);
-    // On two threads the same bits.
+    // The same bits on two threads.
     std::vector<Vector> again(c.samples);
     batch->relax(theta, clamp, pointers(from), pointers(inject), std::vector<bool>(c.samples, restored), options, 2, again, what);
     for (std::size_t i = 0; i < c.samples; ++i) {
@@ -138,7 +140,8 @@ void against_the_reference(const Case& c, std::uint64_t seed, double tolerance, 
     gradients_at(again);
   }
   gradients_at(expected);
-  // A gradient is a function of what is given: the same bits from a batch that has not relaxed anything, as in a replay.
+  // A gradient is a function of its arguments: a batch that has not relaxed anything gives the same bits, as
+  // in a replay.
   Vector here = Vector::Zero(theta->size()), afresh = here;
   std::vector<Vector> costate(c.samples);
   batch->relax(theta, clamp, pointers(expected), pointers(inject), std::vector<bool>(c.samples, true), options, 1, found, what);
@@ -155,10 +158,10 @@ TEST_CASE("batches: the states and gradients of the reference, in both precision
     for (const Case& c : cases) {
       for (const std::uint64_t seed : {1U, 2U}) {
         INFO("target " << target << ", layers of " << c.layers[0] << ", " << c.layers[1] << ".. nodes, seed " << seed);
-        // Single: currents are sums of some 100 terms of relative error 1e-7, over conductances of order 1. The last correction of Newton's
-        // method is at most the tolerance, and leaves its square.
+        // Single precision: currents are sums of about 100 terms with relative error 1e-7, over conductances
+        // of order 1. The last correction of Newton's method is at most the tolerance; its square remains.
         against_the_reference<float>(c, seed, 1e-3, 2e-5, 2e-5);
-        // Double: the square of 1e-6, and the base's series, which gradients are had from, to 1e-6.
+        // Double precision: the square of 1e-6; gradients use the base's series, with an error of 1e-6.
         against_the_reference<double>(c, seed, 1e-6, 1e-10, 2e-6);
       }
     }
@@ -167,10 +170,11 @@ TEST_CASE("batches: the states and gradients of the reference, in both precision
 }
 
 TEST_CASE("batches: a state restored near by settles on one expansion of the currents around it") {
-  // Then Newton's method on the expansion is off by the fourth power of the distance over 24, if the derivatives are right: the exact law finds
-  // the state settled, to a little more than that, when it is asked for the first time. The third derivative shows in the smaller of the
-  // distances, where its part is some 80 times the tolerance; with a commonest level the error of its series (2e-7) forbids so small a one. Both
-  // are within the reach of one expansion (BatchOf::relax).
+  // One expansion is then enough: Newton's method on it has an error of the fourth power of the distance over
+  // 24, if the derivatives are right. The exact law, at its first evaluation, finds the state settled to a
+  // little more than that. The third derivative matters at the smaller distance, where it contributes some 80
+  // times the tolerance; with a commonest level the error of its series (2e-7) does not allow such a small
+  // distance. Both distances are within the reach of one expansion (BatchOf::relax).
   const NetworkSpec spec = random_dots({200, 17, 10}, 4, 0.5);  // steeper currents have no series
   const Network network(spec);
   const Network::Impl impl(spec, LinearAlgebra::dense);
@@ -206,8 +210,8 @@ TEST_CASE("batches: a state restored near by settles on one expansion of the cur
   }
 }
 
-// Too far for Newton's method: a few samples follow the relaxation in time on expansions, many on a table. The same steady states, and the
-// reference's verdict on where they passed.
+// Too far for Newton's method: a few samples follow the relaxation in time on expansions, many on a table.
+// They must reach the same steady states, with the same verdict on the path as the reference.
 template <class T>
 void followed_from_afar(std::size_t samples, double tolerance, double state_tolerance) {
   std::size_t converged = 0, followed = 0, all = 0;
@@ -264,9 +268,10 @@ TEST_CASE("batches: restored states that are far from steady ones follow the rel
   }
 }
 
-// In single precision slopes are those of expansions where these are good enough. Whether a flow contracts has to be right all the same: no
-// state on the border is called settled that the reference's slopes do not prove to contract. Any potentials are a steady state under the
-// current that they call for; where they lie on a line from rest, contraction ends somewhere.
+// In single precision the derivatives are those of expansions where these are accurate enough. The decision
+// whether a flow contracts must be right nevertheless: no state near the border may be called settled unless
+// the reference's Jacobian proves contraction. Any potentials are a steady state under a suitable injected
+// current; on a line from rest, contraction ends somewhere.
 TEST_CASE("batches: a restored state near the border of contraction is settled only where the flow contracts") {
   constexpr std::size_t samples = 32;
   std::size_t within_settled = 0, borders = 0;
@@ -283,7 +288,7 @@ TEST_CASE("batches: a restored state near the border of contraction is settled o
     Random random(seed, 9);
     Vector direction(network.rest().size());
     for (double& x : direction) x = 2 * random.uniform() - 1;
-    // With conductances to the reference larger by `more`.
+    // With leak conductances larger by `more`.
     const auto contracts = [&](const Vector& potential, Vector& current, double more = 0) {
       Jacobian slope;
       NetworkSpec changed = spec;
@@ -318,12 +323,13 @@ TEST_CASE("batches: a restored state near the border of contraction is settled o
         if (!what[i].converged || what[i].followed) continue;
         INFO("seed " << seed << ", off the border by " << off);
         within_settled += off < 0 ? 1 : 0;
-        // Slopes are looked at before the last correction, which is at most 1e-3 kT: times second derivatives of 10 or so.
+        // The Jacobian is evaluated before the last correction, which is at most 1e-3 kT, times second
+        // derivatives of about 10.
         CHECK(contracts(found[i], current, 0.02));
       }
     }
   }
-  // Borders are met, and on this side of them states do settle.
+  // Borders occur, and states do settle on their inner side.
   CAPTURE(borders, within_settled);
   CHECK(borders >= 20);
   CHECK(within_settled >= 10 * borders);
@@ -387,7 +393,8 @@ TEST_CASE("a simulation with batches: every kind of drive in one call, as the re
   };
   const std::vector<Relaxation> expected = relaxed(reference, drives), found = relaxed(batched, drives), again = relaxed(alone, drives);
   REQUIRE(found.size() == drives.size());
-  // As in the test of batches; sums of few terms, and the square of the last correction: 1e-3 kT in single, the option's 1e-8 in double.
+  // As in the test of batches: sums of few terms, and the square of the last correction, 1e-3 kT in single
+  // precision, the option's 1e-8 in double.
   const double tolerance = kind == Batches::single_precision ? 1e-5 : 1e-12;
   for (std::size_t i = 0; i < drives.size(); ++i) {
     INFO("drive " << i);
@@ -396,9 +403,9 @@ TEST_CASE("a simulation with batches: every kind of drive in one call, as the re
     CHECK(found[i].current.size() == expected[i].current.size());
     CHECK(again[i].potential == found[i].potential);
     const std::size_t which = i % 9;
-    if (which >= 1 && which <= 4) CHECK(found[i].potential == expected[i].potential);  // not a batch's: the reference solver's bits
+    if (which >= 1 && which <= 4) CHECK(found[i].potential == expected[i].potential);  // not by batch: the reference solver's bits
   }
-  // Present: one after another, from where the last was left.
+  // Present: one after another, each from the last state.
   std::vector<Drive> present(drives.begin(), drives.begin() + 1);
   present.push_back(drives[8]);
   present.back().start = Present{};
@@ -415,7 +422,8 @@ TEST_CASE("a network that batches do not serve is refused where they are asked f
 }
 
 TEST_CASE("batches: what their elimination does not solve is solved by the reference") {
-  // Far from steady states of steep dots dI/dmu has pivots that are not positive, and is regular all the same.
+  // Far from steady states of steep dots, dI/dmu has pivots that are not positive, and is nevertheless
+  // regular.
   std::size_t unsolved = 0;
   for (const std::uint64_t seed : {1U, 2U, 3U, 4U}) {
     const auto network = std::make_shared<const Network>(random_dots({4, 8, 3}, seed, 3.0));
@@ -441,9 +449,11 @@ TEST_CASE("batches: what their elimination does not solve is solved by the refer
 }
 
 TEST_CASE("batches: gradients at readings out of range, at wide levels and of costates that are no numbers are the reference's") {
-  // Readings (of a noisy device, say) leave the interval of the base's series, outside of which polynomials of order 20 grow by 1e6 and more.
+  // Readings (for example of a noisy device) outside the interval of the base's series, where polynomials of
+  // order 20 grow by 1e6 and more.
   constexpr std::uint32_t samples = 70, out_of_range = 3, far_out = 7, wide = 4, no_number = 9;
-  const bool with_wide = GENERATE(false, true);  // no series holds for so wide a range: the readings count as within it
+  // no series holds for such a wide range: the readings count as within it
+  const bool with_wide = GENERATE(false, true);
   const auto network = std::make_shared<const Network>(random_dots({60, 20, 4}, 5, 0.3));
   std::vector<Vector> levels = patterns(samples, 60, 0.95, 5);
   if (with_wide) levels[wide][11] = 100;
@@ -482,7 +492,7 @@ TEST_CASE("batches: gradients at readings out of range, at wide levels and of co
       if (i == no_number) CHECK_FALSE(costate[i].allFinite());
       else CHECK((costate[i] - expected[i]).norm() < tolerance * expected[i].norm());
     }
-    // They alone are left.
+    // Only these samples are left to the reference.
     std::vector<Vector> own(samples);
     const std::vector<std::uint32_t> left{with_wide ? wide : out_of_range, far_out, no_number};
     CHECK(batches::shared(network->impl(), kind)->pull(theta.base, clamp, at, cotangent, own, gradient, 1) == left);

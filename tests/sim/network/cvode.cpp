@@ -16,7 +16,7 @@ using namespace ness;
 using namespace ness::sim;
 
 namespace {
-// What the callbacks see: a network under a boundary whose clamped levels may still be moving.
+// Data of the callbacks: a network under a boundary whose clamped levels may still move.
 struct Motion {
   const Network& network;
   Boundary now;           // levels at the time last evaluated
@@ -97,13 +97,13 @@ class Cvode {
   Cvode(const Cvode&) = delete;
   Cvode& operator=(const Cvode&) = delete;
 
-  /// Integrates to `t` exactly: never evaluates beyond it, so that a kink of the ramp there is respected.
+  /// Integrates to exactly `t`, with no evaluation beyond it, so that a kink of the ramp at `t` is respected.
   void advance(double t) {
     if (t <= now_) return;
     check(CVodeSetStopTime(memory_, t), "CVodeSetStopTime");
     check(CVode(memory_, t, y_, &now_, CV_NORMAL), "CVode");
   }
-  /// Begins anew at the present time and state: after a kink.
+  /// Restarts at the present time and state, after a kink.
   void restart() { check(CVodeReInit(memory_, now_, y_), "CVodeReInit"); }
   Vector state() const { return Eigen::Map<const Vector>(N_VGetArrayPointer(y_), motion_.potential.size()); }
 

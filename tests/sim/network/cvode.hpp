@@ -1,4 +1,5 @@
-// CVODE (SUNDIALS), the second opinion on relaxations in time: variable-order BDF with the exact Jacobian.
+// CVODE (SUNDIALS) as an independent integrator of relaxations in time: variable-order BDF with the exact
+// Jacobian.
 #pragma once
 
 #include <span>
@@ -6,6 +7,6 @@
 
 #include "ness/network/transient.hpp"
 
-/// What ness::sim::follow returns, by CVODE.
+/// The result of ness::sim::follow, computed by CVODE.
 std::vector<ness::Vector> follow_by_cvode(const ness::sim::Network& network, const ness::sim::Boundary& boundary, const ness::Vector& start,
                                           std::span<const double> times, const ness::sim::TransientOptions& options = {});

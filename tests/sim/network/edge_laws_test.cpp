@@ -12,7 +12,8 @@ using namespace ness;
 using namespace ness::sim;
 
 namespace {
-// The laws as the paper writes them, in long double: the independent truth for values, and by differences for derivatives.
+// The laws as written in the paper, in long double: independent reference for values, and by differences for
+// derivatives.
 using Long = long double;
 
 Long dot(const std::array<Long, 4>& p, Long mu_s, Long mu_t, Long T_s, Long T_t, Long kT) {
@@ -27,7 +28,8 @@ Long enzyme(const std::array<Long, 4>& p, Long mu_s, Long mu_t, Long mu0_s, Long
   return (p[0] * c_s / p[1] - Vr * c_t / p[2]) / (1 + c_s / p[1] + c_t / p[2] + c_s * c_s / (p[1] * p[3]));
 }
 
-// Fourth-order difference of f at x: truncation of h^4 = 1e-16, rounding of 1e-19/h = 1e-15, relative to f's scale.
+// Fourth-order difference of f at x: truncation h^4 = 1e-16, rounding 1e-19/h = 1e-15, relative to the scale
+// of f.
 template <class F>
 double slope(F f, double at) {
   const Long x = at, h = 1e-4L;
@@ -45,7 +47,7 @@ TEST_CASE("quantum-dot current and partial derivatives against the formula in lo
     const double kT = trial % 5 == 0 ? 0.7 : 1.0;
     const auto P = widen(p);
     const EdgeCurrent I = quantum_dot_current(p, s, t, kT);
-    // gamma and the slopes are of order 1..10; 1e-12 is the differences' own error.
+    // gamma and the derivatives are of order 1..10; 1e-12 is the error of the differences.
     const double margin = 1e-12 * (1 + p[0]) * (1 + std::abs(p[2]));
     CHECK(std::abs(I.current - static_cast<double>(dot(P, s.mu, t.mu, s.T, t.T, kT))) < 1e-15 * (1 + p[0]));
     CHECK(std::abs(I.by_source - slope([&](Long x) { return dot(P, x, t.mu, s.T, t.T, kT); }, s.mu)) < margin);

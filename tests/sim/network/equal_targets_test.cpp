@@ -1,6 +1,7 @@
-// Vector targets that a log may name and this program was not compiled for: those whose bits are those of another target.
+// Vector targets that may appear in a log but are not compiled into this program, and have the same bits as
+// another target.
 //
-// The kernels' arithmetic is compiled here for AVX3_DL beside AVX3, and both run where the machine has them.
+// The kernels' arithmetic is compiled here for AVX3_DL and AVX3; both run where the machine supports them.
 #define HWY_WANT_AVX3_DL
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX2)
 #undef HWY_TARGET_INCLUDE
@@ -14,7 +15,8 @@ HWY_BEFORE_NAMESPACE();
 namespace ness::sim::kernels {
 namespace HWY_NAMESPACE {
 
-// Current, both occupations and two sums over lanes of n dots' edges, n a multiple of 16: everything the kernels are made of.
+// Current, both occupations and two sums over lanes of n dots' edges, n a multiple of 16: all operations of
+// the kernels.
 template <class T>
 void compute(std::size_t n, const T* level, const T* mu, T* out) {
   const hn::ScalableTag<T> d;

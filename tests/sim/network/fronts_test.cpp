@@ -1,4 +1,4 @@
-// LU by fronts: the dense part on every vector target, the sparse one against dense algebra, pivots that are refused.
+// LU by fronts: the dense part on every vector target, the sparse part against dense algebra, refused pivots.
 #include <catch2/catch.hpp>
 
 #include <algorithm>
@@ -39,7 +39,8 @@ std::shared_ptr<const JacobianPattern> random_pattern(std::size_t n, std::size_t
   return std::make_shared<const JacobianPattern>(JacobianPattern::of(n, edges));
 }
 
-// Rows of very different sizes, none symmetric, the diagonal `dominance` times what the rest of its row adds up to.
+// Rows of very different sizes, not symmetric, with a diagonal of `dominance` times the sum of the rest of
+// the row.
 Jacobian random_slope(const std::shared_ptr<const JacobianPattern>& pattern, std::uint64_t seed, double dominance) {
   Random random(seed, 62);
   Jacobian jacobian;
@@ -64,8 +65,9 @@ Vector random_vector(Eigen::Index n, std::uint64_t seed) {
 }
 }  // namespace
 
-// The factors of an elimination in floating point are exact ones of a matrix that differs by at most k u |L||U| at a place whose sum has k terms (N. Higham,
-// Accuracy and Stability of Numerical Algorithms, 2nd ed., theorem 9.3); a reciprocal instead of a division, and its product, cost two roundings more.
+// The factors of a floating-point elimination are the exact ones of a matrix that differs by at most k u
+// |L||U| at a place whose sum has k terms (N. Higham, Accuracy and Stability of Numerical Algorithms, 2nd
+// ed., theorem 9.3); a reciprocal instead of a division adds two roundings.
 TEST_CASE("fronts: the first nodes are eliminated on every vector target") {
   on_every_target([] {
     for (const auto& [rows, pivots] : {std::pair{1, 1}, {2, 1}, {5, 5}, {7, 3}, {8, 8}, {9, 9}, {13, 4}, {16, 6}, {17, 7}, {23, 8}, {31, 2}, {40, 17}, {61, 33}, {97, 40}, {130, 71}, {201, 200}, {330, 150}, {540, 20}}) {
@@ -73,7 +75,7 @@ TEST_CASE("fronts: the first nodes are eliminated on every vector target") {
       const Matrix front = random_matrix(rows, static_cast<std::uint64_t>(rows), 3 * std::sqrt(rows));
       const Eigen::Index rest = rows - pivots;
       Matrix lower = front.leftCols(pivots), upper = front.topRows(pivots).transpose(), update = front.bottomRightCorner(rest, rest);
-      // Nothing is written around what is theirs, and nothing read above the diagonals.
+      // Nothing is written outside the arrays, and nothing is read above the diagonals.
       Vector largest = Vector::Constant(rows + 1, 7.0), room(kernels::front_room);
       for (Eigen::Index c = 0; c < pivots; ++c) {
         upper.col(c).head(c + 1).setConstant(std::nan(""));
@@ -145,7 +147,7 @@ TEST_CASE("fronts: pivots that do not do on the diagonal are looked for, and wha
   check(random_slope(pattern, 7, 1.1));
   CHECK(counts.factored == 1);
   CHECK(counts.pivoted == 0);
-  // No diagonal at all, and ones that let entries grow by 10^8 and 10^5.
+  // No diagonal at all, and diagonals that let entries grow by 10^8 and 10^5.
   for (const double dominance : {0.0, 1e-8, 1e-5}) check(random_slope(pattern, 7, dominance));
   CHECK(counts.pivoted == 3);
   check(random_slope(pattern, 8, 1.1));
@@ -156,7 +158,8 @@ TEST_CASE("fronts: pivots that do not do on the diagonal are looked for, and wha
   Vector x;
   lu.solve(b, x);
   CHECK_FALSE(x.allFinite());
-  // A conductance matrix without a leak: no row is empty and nothing grows, but its rows add up to nothing.
+  // A conductance matrix without a leak: no row is empty and entries do not grow, but the sums of the rows
+  // are 0.
   for (std::uint64_t seed = 0; seed < 10; ++seed) {
     Jacobian afloat = random_slope(pattern, seed, 0);
     for (std::size_t i = 0; i < pattern->nodes(); ++i) {
@@ -182,7 +185,7 @@ TEST_CASE("fronts: positive pivots are those of a positive definite matrix") {
     shifted.add_to_diagonal(Vector::Constant(50, -shift * least));
     CHECK(lu.positive_definite(shifted) == (shift > 1));
   }
-  // What was factored before is forgotten.
+  // The earlier factorisation is discarded.
   CHECK_FALSE(lu.positive_definite(jacobian));
   Vector x;
   lu.solve(random_vector(50, 1), x);

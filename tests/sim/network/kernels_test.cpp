@@ -17,7 +17,8 @@
 using namespace networks;
 
 namespace {
-// A star: `n` clamped nodes feed one free node, and it feeds a second, so that fan-in, gathered and padded edges all occur.
+// A star: `n` clamped nodes feed one free node, which feeds a second, so that fan-in, gathered and padded
+// edges all occur.
 NetworkSpec star(std::uint32_t n, double level_scale, bool unequal, double d, std::uint64_t seed) {
   NetworkSpec spec;
   Random random(seed, 9);
@@ -54,7 +55,7 @@ TEST_CASE("vector kernels agree with the scalar laws edge by edge, on every targ
             Vector unbalanced;
             Matrix slope;
             network.evaluate(*work, potential, unbalanced, &slope);
-            // The same from the scalar law, summed per node.
+            // The same by the scalar law, summed per node.
             const Vector mu = network.node_potentials(b, potential);
             Vector expected(2), largest = Vector::Zero(2);
             Matrix expected_slope = Matrix::Zero(2, 2);
@@ -81,7 +82,8 @@ TEST_CASE("vector kernels agree with the scalar laws edge by edge, on every targ
                 expected_slope(t, s) -= I.by_source;
               }
             }
-            // Exponents are of the size of the level (up to some 1e3), whose rounding of 1e-16 an exponential multiplies by it.
+            // Exponents are of the size of the level (up to 1e3); an exponential multiplies their rounding of
+            // 1e-16 by that size.
             const double tolerance = 1e-15 * (10 + 4 * scale) * (1 + largest.maxCoeff());
             CHECK((unbalanced - expected).cwiseAbs().maxCoeff() < tolerance);
             CHECK((slope - expected_slope).cwiseAbs().maxCoeff() < tolerance);
@@ -136,9 +138,10 @@ TEST_CASE("the gradient contraction agrees with the scalar laws, on every target
 namespace {
 constexpr double infinite = std::numeric_limits<double>::infinity();
 template <class T>
-constexpr double unit = std::numeric_limits<T>::epsilon() / 2;  // what rounding to nearest changes at most
+// largest relative change by rounding to nearest
+constexpr double unit = std::numeric_limits<T>::epsilon() / 2;
 
-// Exactly n values, so that a sanitizer sees a kernel that reads past them.
+// Exactly n values, so that a sanitizer detects reads beyond them.
 template <class T>
 std::unique_ptr<T[]> array(std::size_t n) { return std::make_unique<T[]>(n); }
 
@@ -153,10 +156,11 @@ struct Case {
   double outlier_level = 0, outlier_potential = 0;
 };
 
-// Edges in arrays of one precision, and the law of each in double at the same (rounded) parameters and potentials. Its tolerance for
-// quantities of each kind is what rounding can do: arguments of exponentials, of size X, are rounded in a few steps, so that an exponential
-// is uncertain by `unit` times a few X, and so are occupations and saturations (which never change by more than their logarithms'
-// arguments do).
+// Edges in arrays of one precision, and the law of each in double precision at the same (rounded) parameters
+// and potentials. The tolerance of each quantity is the possible effect of rounding: arguments of
+// exponentials, of size X, are rounded in a few steps, so that an exponential has a relative error of `unit`
+// times a few X, and so have occupations and saturations (which never change by more than the arguments of
+// their logarithms).
 template <class T>
 struct Bundle {
   Case c;
@@ -244,7 +248,7 @@ struct Bundle {
   }
 };
 
-// The largest error in units of the tolerance; a number that is not finite counts as one beyond all.
+// The largest error in units of the tolerance; NaN and infinity count as larger than any.
 struct Worst {
   double ratio = 0;
   void see(double value, double expected, double tolerance) {
@@ -270,7 +274,7 @@ void check_bundle(const Case& c, std::uint64_t seed) {
     each.see(by_source[i], b.law[i].by_source, b.at_slope[i]);
     each.see(by_target[i], b.law[i].by_target, b.at_slope[i]);
     total += b.law[i].current, total_slope += b.law[i].by_target;
-    // Sums: n roundings of partial sums beside the terms' own.
+    // Sums: n roundings of partial sums, plus the errors of the terms.
     at_total += b.at_current[i] + static_cast<double>(n) * unit<T> * std::abs(b.law[i].current);
     at_total_slope += b.at_slope[i] + static_cast<double>(n) * unit<T> * std::abs(b.law[i].by_target);
   }
@@ -284,7 +288,7 @@ void check_bundle(const Case& c, std::uint64_t seed) {
   T* pointers[4] = {};
   for (std::size_t k = 0; k < 4; ++k) by[k].assign(n + 1, 0), by[k][n] = untouched, pointers[k] = by[k].data();
   std::vector<std::array<double, 4>> expected(n), tolerance(n);
-  for (const bool one_weight : {false, true}) {  // the second on top of the first
+  for (const bool one_weight : {false, true}) {  // the second is added to the first
     kernels::gradient(c.law, b.edges, weight.data(), one_weight, pointers);
     for (std::size_t i = 0; i < n; ++i) {
       const double w = weight[one_weight ? 0 : i];
@@ -328,7 +332,8 @@ void check_law(Law law) {
           c.no_current = false;
           c.no_inhibition = true;
           if (law == Law::enzyme) check_bundle<T>(c, ++seed);
-          // Extremes: levels of 900 kT, potentials of 200 (where single precision ends: of the size its exponentials reach).
+          // Extremes: levels of 900 kT, potentials of 200 (or, at the limits of single precision, of the size
+          // that its exponentials reach).
           for (const bool inhibition : {false, true}) {
             c.no_inhibition = !inhibition;
             c.level = 900;
@@ -345,15 +350,15 @@ void check_law(Law law) {
   }
 }
 
-// Powers of two against the C library in long double.
+// Powers of two compared with the C library in long double.
 template <class T>
 double worst_power() {
   const double limit = sizeof(T) == 4 ? 125 : 1021;
   Random random(5, 5);
   std::vector<T> y, found;
   for (int i = 0; i < 200'000; ++i) y.push_back(static_cast<T>(limit * (2 * random.uniform() - 1)));
-  for (int i = 0; i <= 200'000; ++i) y.push_back(static_cast<T>(1e-5 * i - 1));  // all fractions, dense
-  for (int k = -static_cast<int>(limit); k <= limit; ++k) {                      // where it rounds, and beside
+  for (int i = 0; i <= 200'000; ++i) y.push_back(static_cast<T>(1e-5 * i - 1));  // all fractions, densely
+  for (int k = -static_cast<int>(limit); k <= limit; ++k) {                      // at and near rounding points
     const T half = static_cast<T>(k) + T(0.5);
     y.insert(y.end(), {static_cast<T>(k), half, std::nextafter(half, T(-2000)), std::nextafter(half, T(2000))});
   }
@@ -375,7 +380,7 @@ double worst_power() {
   return static_cast<double>(worst / std::numeric_limits<T>::epsilon());
 }
 
-// exp(-x/0.3) and the concentrations, in units of what rounding the argument, and 1/kT, can do.
+// exp(-x/0.3) and the concentrations, in units of the effect of rounding the argument and 1/kT.
 template <class T>
 double worst_exponential() {
   const double limit = sizeof(T) == 4 ? 80 : 690;
@@ -411,7 +416,7 @@ TEST_CASE("every law's kernels agree with the scalar law lane by lane, in both p
 }
 
 namespace {
-// The current of a single quantum dot, by the kernel of sums.
+// The current of a single quantum dot, by the summing kernel.
 template <class T>
 T current_of_one(T gamma, T a, T b, T mu_s, T mu_t) {
   const T inverse = 1;
@@ -430,20 +435,23 @@ TEST_CASE("sums over many dots are right where one of them leaves the range of s
     std::uint64_t seed = 0;
     for (const bool with_d : {false, true}) {
       for (const std::size_t outlier : {0, 700, 1023, 1024, 2499}) {
-        // Beyond the exponential's argument; within it, and the exponential times that of the potential beyond; both far the other way.
+        // Beyond the exponential's argument; within it, but its product with that of the potential is beyond;
+        // both in the other direction.
         for (const auto& [level, potential] : {std::pair{1e6, 0.0}, {-1e6, 0.0}, {95.0, 0.0}, {-95.0, 0.0}, {80.0, -60.0}, {40.0, -55.0}, {-80.0, 60.0}, {-40.0, 55.0}, {86.0, 0.1}}) {
           check_bundle<float>({.n = 2500, .one_target = true, .with_d = with_d, .outlier = outlier, .outlier_level = level, .outlier_potential = potential}, ++seed);
         }
       }
     }
-    // Half full seen from the source, ever emptier from the target: to where the product of the occupations' inverses ends, and beyond.
+    // Half full at the source, emptier and emptier at the target: up to the limit of the product of inverse
+    // occupations, and beyond.
     Worst worst;
     for (int i = 0; i <= 100; ++i) {
       const float mu_t = -38 - 0.1F * static_cast<float>(i);
-      worst.see(current_of_one<float>(1, 44, 0, 44, mu_t), 0.5, unit<float> * (4 + 2 * (44 + 44 + 48)));  // as Bundle's tolerance
+      // tolerance as in Bundle
+      worst.see(current_of_one<float>(1, 44, 0, 44, mu_t), 0.5, unit<float> * (4 + 2 * (44 + 44 + 48)));
     }
     CHECK(worst.ratio <= 1);
-    // Enough of moderate size that their squares add up to more than any of them.
+    // Many of moderate size, whose squares add up to more than any single one.
     check_bundle<float>({.n = 2500, .one_target = true, .level = 30}, ++seed);
   });
 }
@@ -459,7 +467,8 @@ TEST_CASE("the current of a dot in deep blockade is relatively precise") {
             const T gamma = 1, a = static_cast<T>(full ? -depth : depth), b = T(0.25), mu_s = static_cast<T>(difference), mu_t = 0;
             const double p[4] = {gamma, a, b, 0};
             const double truth = quantum_dot_current(p, {mu_s}, {mu_t}, 1).current;
-            // Exponentials uncertain by a few `unit`, times the argument; their difference, by as much of the larger.
+            // Exponentials have a relative error of a few `unit` times the argument; their difference has the
+            // error of the larger.
             const double uncertain = unit<T> * (8 + 4 * (depth + 2 * std::abs(difference))) * 2 / (1 - std::exp(-std::abs(difference)));
             worst.see(current_of_one(gamma, a, b, mu_s, mu_t), truth, std::abs(truth) * uncertain);
           }
@@ -474,8 +483,8 @@ TEST_CASE("the current of a dot in deep blockade is relatively precise") {
 
 TEST_CASE("powers of two and exponentials are right to the last digits, in both precisions, on every target") {
   on_every_target([] {
-    // The polynomial's error is far below; its last two operations round by half a unit in the last place of 0.7..1.5 each, the sum
-    // of small terms before them by a fraction of one.
+    // The polynomial's error is far below; its last two operations round by half a unit in the last place of
+    // 0.7..1.5 each, the sum of small terms before them by a fraction of that.
     CHECK(worst_power<float>() < 1.0);
     CHECK(worst_power<double>() < 1.0);
     CHECK(worst_exponential<float>() < 1.0);

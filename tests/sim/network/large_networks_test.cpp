@@ -1,4 +1,5 @@
-// Large networks: dI/dmu in compressed rows, sparse LU and iteration, the certificate and the eigenvalues, against dense algebra.
+// Large networks against dense algebra: dI/dmu in compressed rows, sparse LU and iteration, the certificate
+// and the eigenvalues.
 #include <catch2/catch.hpp>
 
 #include <cmath>
@@ -39,7 +40,7 @@ Vector levels_of(const Network& network, std::uint64_t seed, double size = 2) {
   return levels;
 }
 
-// What is imposed lives as long as the state that is looked at.
+// A state of a network, kept together with its boundary.
 struct Look {
   Look(const Network& network, Boundary imposed, const Vector& potential) : work(network.workspace()), boundary(std::move(imposed)) {
     network.impose(boundary, *work);
@@ -87,7 +88,7 @@ TEST_CASE("large: dI/dmu in compressed rows is the dense matrix, parallel edges,
         CHECK(at.jacobian.dense() == full.jacobian.full());  // the same sums in the same order
         CHECK(at.unbalanced == full.unbalanced);
         for (Eigen::Index k = 0; k < mu.size(); ++k) CHECK(at.jacobian.row_magnitude(k) == Approx(full.jacobian.full().row(k).cwiseAbs().sum()).epsilon(1e-15));
-        // And the mirrored places are the transpose's.
+        // The mirrored entries are those of the transpose.
         Jacobian mirrored = at.jacobian;
         for (std::size_t p = 0; p < mirrored.values().size(); ++p) mirrored.data()[p] = at.jacobian.values()[static_cast<std::size_t>(at.jacobian.pattern()->mirror[p])];
         CHECK(mirrored.dense() == Matrix(full.jacobian.full().transpose()));
@@ -113,7 +114,7 @@ TEST_CASE("large: linear systems are solved both ways round, one after another, 
       REQUIRE(network.factor(*at.work, at.jacobian));
       const Matrix M = at.jacobian.dense();
       const Eigen::PartialPivLU<Matrix> lu(M);
-      // The iteration leaves a residual of 1e-11 of the right side; an error is that times |M^-1|.
+      // The iteration leaves a residual of 1e-11 of the right side; the error is that times |M^-1|.
       const double tolerance = 1e-10 * lu.inverse().norm() * right.norm();
       network.solve(*at.work, right, x);
       CHECK((x - lu.solve(right)).norm() < tolerance);
@@ -130,7 +131,7 @@ TEST_CASE("large: linear systems are solved both ways round, one after another, 
       CHECK(counts->solved == 10);
       CHECK(counts->fallbacks == 0);
     }
-    // A node without any conductance: singular, and what is asked all the same is not a number.
+    // A node without any conductance: singular, and a solution requested nevertheless is NaN.
     Jacobian singular = at.jacobian;
     const JacobianPattern& pattern = *singular.pattern();
     for (std::int32_t p = pattern.begin[5]; p < pattern.begin[6]; ++p) singular.data()[p] = singular.data()[pattern.mirror[static_cast<std::size_t>(p)]] = 0;
@@ -146,8 +147,9 @@ TEST_CASE("large: linear systems are solved both ways round, one after another, 
   }
 }
 
-// Elimination of a square lattice of N nodes by nested dissection takes some 10 N^1.5 operations, of a cubic one N^2 (A. George, SIAM J. Numer. Anal.
-// 10 (1973) 345), of a strip some N: an iteration is worth it where that is thousands a node.
+// Elimination of a square lattice of N nodes by nested dissection takes about 10 N^1.5 operations, of a cubic
+// one N^2 (A. George, SIAM J. Numer. Anal. 10 (1973) 345), of a strip about N. Iteration pays off where this
+// is thousands per node.
 TEST_CASE("large: the algebra chosen is dense for few nodes and layers, LU where it fills little, else the iteration") {
   CHECK(Network(random_lattice({4, 4}, 1)).algebra() == LinearAlgebra::dense);
   CHECK(Network(random_dots({10, 30, 10}, 1, 1)).algebra() == LinearAlgebra::dense);
@@ -159,12 +161,13 @@ TEST_CASE("large: the algebra chosen is dense for few nodes and layers, LU where
   CHECK(Network(random_lattice({200, 200}, 1)).algebra() == LinearAlgebra::direct);
   CHECK(Network(random_lattice({16, 16, 16}, 1)).algebra() == LinearAlgebra::direct);
   CHECK(Network(random_lattice({27, 27, 27}, 1)).algebra() == LinearAlgebra::iterative);
-  CHECK(Network(random_graph(2000, 6, 1, 1)).algebra() == LinearAlgebra::iterative);  // separators of a random graph are a share of it
+  // separators of a random graph grow with its size
+  CHECK(Network(random_graph(2000, 6, 1, 1)).algebra() == LinearAlgebra::iterative);
   CHECK(Network(random_lattice({27, 27, 27}, 1), LinearAlgebra::direct).algebra() == LinearAlgebra::direct);
 }
 
 TEST_CASE("large: states, costates and gradients are those of dense algebra") {
-  // More nodes than the iteration solves at once (300), and fewer.
+  // More nodes than the iteration solves directly (300), and fewer.
   for (const auto& sides : {std::vector<std::uint32_t>{20, 17}, {7, 6, 5}}) {
     for (const std::uint64_t seed : {11U, 12U, 13U}) {
       const NetworkSpec spec = random_lattice(sides, seed);
@@ -185,7 +188,7 @@ TEST_CASE("large: states, costates and gradients are those of dense algebra") {
         const auto network = std::make_shared<const Network>(spec, kind);
         const SteadyState found = relax(*network, b, network->rest());
         REQUIRE(found.verdict == Verdict::converged);
-        // Both ended on a Newton correction below 1e-8 kT, whose square is left.
+        // Both ended with a Newton correction below 1e-8 kT, whose square remains.
         CHECK((found.potential - expected.potential).cwiseAbs().maxCoeff() < 1e-12);
         const Look at(*network, b, found.potential);
         REQUIRE(network->factor(*at.work, at.jacobian));
@@ -196,7 +199,7 @@ TEST_CASE("large: states, costates and gradients are those of dense algebra") {
         network->add_gradient({&b, 1}, {&found.potential, 1}, {&lambda, 1}, one, 1);
         dense->add_gradient({&b, 1}, {&expected.potential, 1}, {&costate, 1}, other, 1);
         CHECK((one - other).norm() < 1e-8 * other.norm());
-        // The same workspace again gives the same bits: nothing of the first relaxation is left in it.
+        // Using the workspace again gives the same bits: nothing of the first relaxation is left in it.
         const auto work = network->workspace();
         const SteadyState first = relax(*network, b, network->rest(), {}, false, *work), second = relax(*network, b, network->rest(), {}, false, *work);
         CHECK(first.potential == second.potential);
@@ -229,7 +232,8 @@ TEST_CASE("large: a lattice of 10^4 nodes conserves charge, by the scalar law") 
       leaked += leak;
     }
     for (const std::uint32_t k : network.clamped()) supplied += net[k];
-    // Currents are of order 1; the last correction is at most 1e-8, and leaves its square; sums over 10^4 nodes round by some 1e-12.
+    // Currents are of order 1; the last correction is at most 1e-8, its square remains; sums over 10^4 nodes
+    // round by about 1e-12.
     CHECK(worst < 1e-11);
     CHECK(std::abs(leaked) > 1e-3);
     CHECK(std::abs(supplied - leaked) < 1e-8);
@@ -249,7 +253,8 @@ TEST_CASE("large: bistable and oscillating networks get the verdicts of dense al
 }
 
 TEST_CASE("large: the leading eigenvalue is the one of all, real or one of a pair, stable or not, and held nodes do not count") {
-  // A lattice, with the oscillator's two nodes hung into it by a weak conductor: where they dominate the rightmost pair is complex.
+  // A lattice, with the two nodes of the oscillator connected by a weak conductor: where they dominate, the
+  // rightmost pair is complex.
   NetworkSpec with_pair = random_lattice({14, 12}, 31, 0.5);
   for (EdgeProperties& edge : with_pair.edges) edge.p[0] *= 10;
   const NetworkSpec pair = oscillator();
@@ -280,11 +285,12 @@ TEST_CASE("large: the leading eigenvalue is the one of all, real or one of a pai
       const Look at(network, b, mu);
       const bool shown = network.contracting(*at.work, at.jacobian);
       certified += shown ? 1 : 0;
-      // The certificate is a proof: never where an eigenvalue says otherwise; and what the dense one shows is shown.
+      // The certificate is a proof: it never contradicts an eigenvalue, and covers what the dense certificate
+      // shows.
       if (shown) CHECK(expected.real < 0);
       if (dense.contracting(*full.work, full.jacobian)) CHECK(shown);
       const Leading found = leading_eigenvalue(network, *at.work, mu, at.jacobian, true);
-      // Arnoldi's method is asked for 1e-10 of the distance to a shift of some 10 to 100.
+      // Arnoldi's method converges to 1e-10 of the distance to a shift of about 10 to 100.
       CHECK(found.real == Approx(expected.real).margin(1e-6));
       CHECK(found.bound >= expected.real - 1e-6);
       if (expected.real > 0) CHECK(found.direction.cwiseAbs().maxCoeff() == Approx(1));
@@ -301,7 +307,7 @@ TEST_CASE("large: the leading eigenvalue is the one of all, real or one of a pai
     const Network counted(with_pair, LinearAlgebra::dense);
     Vector clamp = Vector::Zero(static_cast<Eigen::Index>(counted.clamped().size()));
     clamp[clamp.size() - 1] = -3.4166249351909352;
-    // Around the oscillator's rest: its pair crosses the axis there.
+    // Around the oscillator's steady state, where its pair crosses the axis.
     for (const double shift : {0.0, 0.3, 0.6, 1.0}) {
       Vector mu = Vector::Zero(counted.rest().size());
       mu[mu.size() - 2] = -3 + shift;
@@ -309,7 +315,7 @@ TEST_CASE("large: the leading eigenvalue is the one of all, real or one of a pai
       look(with_pair, mu, clamp, false);
     }
   }
-  // Each kind was met.
+  // Each kind occurred.
   CHECK(unstable > 0);
   CHECK(stable > 0);
   CHECK(certified > 0);
@@ -329,7 +335,8 @@ TEST_CASE("large: the certificate holds exactly where the comparison matrix is a
     const JacobianPattern& pattern = *at.jacobian.pattern();
     const auto n = static_cast<Eigen::Index>(pattern.nodes());
     for (std::uint64_t seed = 0; seed < 60; ++seed) {
-      // Couplings of either sign; symmetric or skew by turns, columns scaled (which hides dominance), and stronger from seed to seed.
+      // Couplings of either sign; alternately symmetric or skew, columns scaled (which hides dominance), and
+      // stronger with each seed.
       Random random(seed, 63);
       const double strength = 0.12 + 0.012 * static_cast<double>(seed), skew = seed % 3 == 0 ? -1 : seed % 3 == 1 ? 1 : 0.3;
       for (Eigen::Index i = 0; i < n; ++i) {
@@ -350,7 +357,8 @@ TEST_CASE("large: the certificate holds exactly where the comparison matrix is a
       const Matrix full = at.jacobian.dense();
       Matrix comparison = -full.cwiseAbs();
       comparison.diagonal() = full.diagonal();
-      // A matrix with no positive entry beside its diagonal is an M-matrix where all its eigenvalues lie right of 0.
+      // A matrix without positive off-diagonal entries is an M-matrix if all its eigenvalues have positive
+      // real parts.
       const double m = Eigen::EigenSolver<Matrix>(comparison, false).eigenvalues().real().minCoeff();
       const double s = Eigen::SelfAdjointEigenSolver<Matrix>(0.5 * (full + full.transpose()), Eigen::EigenvaluesOnly).eigenvalues().minCoeff();
       if (std::abs(m) < 0.02 || std::abs(s) < 1e-6) continue;  // too close for a rough solution, or for rounding

@@ -68,15 +68,15 @@ TEST_CASE("measured Jacobians on dots and enzymes: exact up to the square of the
         return found;
       };
       const auto error = [&](double probe, bool central) { return (gradient(probe, central).value - exact).norm() / exact.norm(); };
-      // The next order enters at the probe relative, over the curvature's scale of 1 kT.
+      // The next order is smaller by the probe over 1 kT, the scale of the curvature.
       CHECK(std::log2(error(0.02, true) / error(0.01, true)) == Approx(2).margin(0.15));
       CHECK(std::log2(error(2e-3, false) / error(1e-3, false)) == Approx(1).margin(0.15));
-      // delta^2 = 1e-8 times third derivatives; states known to 1e-10 over 1e-4.
+      // delta^2 = 1e-8 times third derivatives; errors of the states of 1e-10 over 1e-4.
       const Gradient found = gradient(1e-4, true);
       CHECK((found.value - exact).norm() / exact.norm() < 1e-5);
       CHECK(found.value.dot(exact) / (found.value.norm() * exact.norm()) == Approx(1).margin(1e-9));
       CHECK(found.asymmetry == Approx(asymmetry).margin(1e-5));
-      // Chosen in place of given.
+      // Chosen instead of given.
       const auto automatic = voltage ? conductance_by_voltage(model, {}) : node_probing(model, {});
       automatic->prepare(device, device.info(), batch, loss, {});
       CHECK((estimate(device, *automatic, batch, loss).value - exact).norm() / exact.norm() < 1e-5);

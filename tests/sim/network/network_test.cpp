@@ -142,14 +142,14 @@ TEST_CASE("an unusable network is refused with the node or edge, the value and w
   CHECK_THAT(refused([](NetworkSpec& s) { s.kT = 0; }), Contains("kT is 0"));
   CHECK_THAT(refused([](NetworkSpec& s) { s.graph.edges[2].target = 99; }), Contains("edge 2") && Contains("99"));
   CHECK_THAT(refused([](NetworkSpec& s) { s.nodes[0].g = 1; }), Contains("node 0") && Contains("clamped"));
-  // Nodes 6 and 7 hang together and on nothing else.
+  // Nodes 6 and 7 are connected only with each other.
   CHECK_THAT(refused([](NetworkSpec& s) {
                add_node(s, false);
                add_node(s, false);
                add_edge(s, 6, 7, linear(1));
              }),
              Contains("node 6") && Contains("no path to ground") && Contains("singular"));
-  // An edge without conductance grounds nothing.
+  // An edge without conductance does not connect to ground.
   CHECK_THAT(refused([](NetworkSpec& s) {
                add_node(s, false);
                add_edge(s, 0, 6, linear(0));

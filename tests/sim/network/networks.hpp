@@ -93,7 +93,8 @@ inline NetworkSpec mixed() {
   return spec;
 }
 
-/// A fast and a slow node, joined by dots with 0 < b < 1 (both partial derivatives of one sign), fed by dots with NDC: it oscillates.
+/// A fast and a slow node, joined by dots with 0 < b < 1 (both partial derivatives have the same sign), fed
+/// by dots with NDC: it oscillates.
 inline NetworkSpec oscillator() {
   NetworkSpec spec;
   add_node(spec, true);

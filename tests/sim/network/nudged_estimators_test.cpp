@@ -65,7 +65,7 @@ TEST_CASE("corrected propagation against the exact adjoint: reciprocal, mildly a
     const auto at = [&](double beta, std::uint32_t rounds) { return c.error(*corrected_propagation(c.model, {.beta = beta, .rounds = rounds})); };
     const double plain = c.error(*equilibrium_propagation(c.model, {.beta = 1e-3}));
     CHECK(at(1e-3, 3) <= std::max(0.3 * plain, 1e-5));
-    // beta^2 times third derivatives of order 1 to 10; potentials good to 1e-12 over beta.
+    // beta^2 times third derivatives of order 1 to 10; errors of the potentials of 1e-12 over beta.
     CHECK(at(1e-3, 20) < 1e-4);
     CHECK(1 - c.cosine(*corrected_propagation(c.model, {.beta = 1e-3, .rounds = 20})) < 1e-8);
     // a beta^2 (1 + b beta^2), over a factor of 2.
@@ -75,7 +75,8 @@ TEST_CASE("corrected propagation against the exact adjoint: reciprocal, mildly a
   CHECK(check(Case(random_dots({2, 5, 2}, 21, 1.2, 1), 3, 1), 0, 1e-12) < 1e-4);
   const double mild = check(Case(random_dots({2, 5, 2}, 22, 1), 1, 2), 1e-3, 0.1);
   CHECK(mild > 5e-3);
-  const double strong = check(Case(random_dots({2, 5, 2}, 23, 1.5), 6, 3), 0.01, 1);  // of G; R is large where conductances nearly cancel
+  // asymmetry of G; R is large where conductances nearly cancel
+  const double strong = check(Case(random_dots({2, 5, 2}, 23, 1.5), 6, 3), 0.01, 1);
   CHECK(strong > 0.1);
   check(Case(enzymes(24), 2, 4), 1e-3, 1);
 }

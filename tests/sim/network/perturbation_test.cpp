@@ -27,7 +27,7 @@ std::vector<Case> cases() {
           {"enzymes, dots and resistors", shared(mixed())}};
 }
 
-// Everything about one minibatch on one network, in coordinates.
+// One minibatch on one network, in coordinates.
 struct Problem {
   explicit Problem(const Case& of) : network(of.network), device(network), model(std::make_shared<NetworkModel>(network)) {
     Random random(5, 12);
@@ -68,7 +68,7 @@ TEST_CASE("Walsh codes give the gradient of any network, reciprocal or not, with
     const auto error = [&](double step) { return (problem.gradient(*walsh({.step = step})) - problem.exact).norm() / problem.exact.norm(); };
     const double coarse = error(4e-3), fine = error(2e-3);
     INFO("errors " << coarse << ", " << fine);
-    CHECK(std::log2(coarse / fine) == Approx(2).margin(0.1));  // the next order enters at step^2 relative
+    CHECK(std::log2(coarse / fine) == Approx(2).margin(0.1));  // the next order is smaller by step^2
     CHECK(fine < 1e-3);
     const Vector found = problem.gradient(*walsh({.step = 2e-3}));
     CHECK(found.dot(problem.exact) / (found.norm() * problem.exact.norm()) > 1 - 1e-6);  // the square of the error
@@ -82,7 +82,7 @@ TEST_CASE("SPSA gives the slope along its direction on any network, with an erro
     const auto error = [&](double c) {
       const auto estimator = spsa({.c = c, .gamma = 0}, 2);
       const Vector moved = estimator->chains(problem.device.info(), problem.batch, problem.loss)[0]({})->theta.values();
-      // What is infinite (no inhibition) stays so: infinite less infinite is no step.
+      // Infinite parameters (no inhibition) stay infinite: infinite minus infinite is not a step.
       const Vector signs = (moved - problem.batch.theta.values()).unaryExpr([](double by) { return by > 0 ? 1.0 : by < 0 ? -1.0 : 0.0; });
       const Vector expected = signs * signs.dot(problem.exact);
       return (problem.gradient(*estimator) - expected).norm() / expected.norm();
@@ -90,7 +90,7 @@ TEST_CASE("SPSA gives the slope along its direction on any network, with an erro
     const double coarse = error(4e-3), fine = error(2e-3);
     INFO("errors " << coarse << ", " << fine);
     CHECK(std::log2(coarse / fine) == Approx(2).margin(0.1));
-    CHECK(fine < 1e-2);  // relative to one slope among many, which may be small
+    CHECK(fine < 1e-2);  // relative to one derivative of many, which may be small
   }
 }
 
@@ -100,7 +100,7 @@ TEST_CASE("averaged over directions, SPSA points along the gradient") {
     Problem problem(of);
     constexpr std::uint32_t directions = 2000;
     const Vector found = problem.gradient(*spsa({.c = 1e-3, .directions = directions}, 2));
-    // Each component of each direction scatters by at most |g|: in all by |g| sqrt((m - 1) / directions).
+    // Each component of each direction scatters by at most |g|: in total by |g| sqrt((m - 1) / directions).
     const auto m = static_cast<double>(problem.exact.size());
     CHECK((found - problem.exact).norm() < 1.6 * problem.exact.norm() * std::sqrt(m / directions));
     CHECK(found.dot(problem.exact) / (found.norm() * problem.exact.norm()) > 0.97);  // 1 - m / (2 directions), m <= 60

@@ -10,7 +10,8 @@
 using namespace networks;
 
 TEST_CASE("the path of an enzyme pool is followed with its potential-dependent capacity, at the order of the method") {
-  // Far below saturation V dc/dt = (Vf/Ka)(c_s - c), so c = 1 + (c0 - 1) exp(-3 t / 2); saturation enters at 1e-6.
+  // Far below saturation V dc/dt = (Vf/Ka)(c_s - c), so c = 1 + (c0 - 1) exp(-3 t / 2); the effect of
+  // saturation is 1e-6.
   NetworkSpec spec;
   add_node(spec, true);
   NodeProperties pool;
@@ -39,9 +40,9 @@ TEST_CASE("the path of an enzyme pool is followed with its potential-dependent c
       worst.back() = std::max(worst.back(), std::abs(path.y[0] - exact));
     }
   }
-  // Local errors of the embedded second order add up over the steps; the saturation is 1e-6.
+  // Local errors of the embedded second order add up over the steps; the effect of saturation is 1e-6.
   CHECK(worst[0] < 1e-2);
   CHECK(worst[1] < 1e-4);
-  // A local error of order h^3 asks for 10 times as many steps where the tolerance is 1000 times smaller.
+  // With a local error of order h^3, a tolerance 1000 times smaller needs 10 times as many steps.
   CHECK(steps[1] < 30 * steps[0]);
 }

@@ -16,8 +16,8 @@ Vector settled(const Network& network, const Boundary& boundary) {
   return state.potential;
 }
 
-// Second-order differences of re-solved states with h = 1e-4: they err by h^2 times a third derivative of order 1, and by what the solver
-// leaves, 1e-14 / h.
+// Second-order differences of re-solved states with h = 1e-4: their error is h^2 times a third derivative of
+// order 1, plus the solver's 1e-14 / h.
 constexpr double h = 1e-4, difference_error = 1e-6;
 
 void check_against_differences(const NetworkSpec& spec, const Vector& clamp, const Vector& inject, std::vector<std::pair<std::uint32_t, double>> held = {}) {
@@ -108,12 +108,12 @@ TEST_CASE("the currents of all nodes add up to the leaks, and so do their deriva
     leaks_by_parameter[g] = potential[i] - theta[ref];
     leaks_by_parameter[ref] = -theta[g];
   }
-  // What an edge takes from one node it gives to the other: cancellation to rounding.
+  // The current out of one node is the current into the other: cancellation to rounding.
   CHECK(at.current.sum() == Approx(leaks).epsilon(1e-13));
   CHECK((at.by_potential.colwise().sum().transpose() - leaks_by_potential).cwiseAbs().maxCoeff() < 1e-14);
   CHECK((at.by_parameter.colwise().sum().transpose() - leaks_by_parameter).cwiseAbs().maxCoeff() < 1e-14);
   CHECK(at.by_clamp.colwise().sum().cwiseAbs().maxCoeff() < 1e-14);
-  // The free nodes' rows are what the solver calls the currents and their jacobian.
+  // The rows of the free nodes are the solver's currents and their Jacobian.
   const auto work = network.workspace();
   network.impose(b, *work);
   Vector unbalanced;

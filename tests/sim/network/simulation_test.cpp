@@ -72,7 +72,8 @@ TEST_CASE("the simulated network keeps the contract behind a recorder, and the r
   REQUIRE(::mkdtemp(directory.data()) != nullptr);
   const std::string path = directory + "/run.h5";
   contract::ContractOptions options;
-  // The replay must meet the calls of the recording: none that stops half-way, none that goes back to an earlier row.
+  // A replay needs the calls of the recording: none that stops half-way, none that goes back to an earlier
+  // row.
   options.cancels = false;
   options.repeatable_after_seek = false;
   LogHeader header;
@@ -148,7 +149,8 @@ TEST_CASE("observed at a time, a relaxation is the transient, with the distance 
 }
 
 TEST_CASE("serial readings are averaged over their times, repeated ones are all the first; the network goes on from the last") {
-  // A leaky node behind a conductor relaxes as mu(t) = end (1 - exp(-t / tau)), end = x G / (G + g), tau = C / (G + g).
+  // A node with a leak behind a conductor relaxes as mu(t) = end (1 - exp(-t / tau)), end = x G / (G + g),
+  // tau = C / (G + g).
   NetworkSpec spec;
   add_node(spec, true);
   add_node(spec, false, leak(0.5, 0, 3));
@@ -199,18 +201,18 @@ TEST_CASE("gradients of what is read at a time: every member of a chain starts a
   batch.observe = At{t, 2, 0, At::Mode::repeat};
   const SquaredError loss;
   FiniteDifferenceOptions options;
-  options.perturbations.references = 1;  // none of which may be taken for a lost branch
+  options.perturbations.references = 1;  // a reference must not be taken for a lost branch
   const Gradient gradient = estimate(device, *finite_differences(options), batch, loss);
   REQUIRE(gradient.used == 1);
   const auto info = network->parameter_info();
   std::size_t index = 0;
   while (info[index].kind != "G") ++index;
-  // Central differences of 1e-4 of G: an error of 1e-8, and that of the integration, 1e-8 of mu, over 4e-4.
+  // Central differences of 1e-4 of G: an error of 1e-8, plus that of the integration, 1e-8 of mu, over 4e-4.
   CHECK(gradient.value[static_cast<Eigen::Index>(index)] == Approx(2 * (mu - 1) * by_G).epsilon(2e-4));
 }
 
 TEST_CASE("a restored start whose branch has ended settles elsewhere and says so") {
-  // The node of steady_state_test: its low branch, where the dot is empty, has ended at x = 3.5.
+  // The node of steady_state_test: its low branch, with the dot empty, has ended at x = 3.5.
   NetworkSpec spec;
   add_node(spec, true);
   add_node(spec, false, leak(0.5, -5));
@@ -220,15 +222,15 @@ TEST_CASE("a restored start whose branch has ended settles elsewhere and says so
   Simulation device(network);
   const Relaxation low = device.relax(drive_of(*network, Vector::Constant(1, 0.0)));
   REQUIRE(low.potential[0] < -4);
-  // At 3.5 the dot's level passes the node's own potential right there: its differential conductance is negative, and the node
-  // climbs to where the level meets the source.
+  // At 3.5 the dot's level crosses the node's potential there: its differential conductance is negative, and
+  // the node rises until the level meets the source.
   Drive jump = drive_of(*network, Vector::Constant(1, 3.5));
   jump.start = From{std::make_shared<const Vector>(low.potential)};
   const Relaxation high = device.relax(jump);
   CHECK(high.potential[0] > low.potential[0] + 1);
   CHECK(high.quality.has(Flag::other_branch));
   CHECK(high.quality.usable());
-  // From there a small change is a small change.
+  // From there, a small change of the input is a small change of the state.
   Drive on = drive_of(*network, Vector::Constant(1, 3.6));
   on.start = From{std::make_shared<const Vector>(high.potential)};
   CHECK(device.relax(on).quality.whole == 0);
@@ -261,7 +263,7 @@ TEST_CASE("a held node tells the current its holder supplies: what the edges and
   const auto network = shared(mixed());
   Simulation device(network);
   const Drive free = drive_of(*network, Vector{{1.2, -0.4}});
-  CHECK(device.relax(free).current.size() == 0);  // nothing is held, nothing is measured
+  CHECK(device.relax(free).current.size() == 0);  // nothing is held, so no current is measured
   Vector theta;
   Random random(8);
   for (const bool at_a_time : {false, true}) {
@@ -274,7 +276,8 @@ TEST_CASE("a held node tells the current its holder supplies: what the edges and
       REQUIRE(row.quality.usable());
       REQUIRE(row.current.size() == 6);
       REQUIRE(row.current_sigma.size() == 0);
-      // By the scalar laws, edge after edge. A node that is not held is at rest to 1e-8 kT (transients: 1e-6) times conductances of order 1.
+      // By the scalar laws, edge by edge. A node that is not held is at rest to 1e-8 kT (transients: 1e-6)
+      // times conductances of order 1.
       const Boundary boundary = boundary_of(*network, drive, theta);
       const Vector edges = network->edge_currents(boundary, row.potential), mu = network->node_potentials(boundary, row.potential);
       const double settled = at_a_time ? 1e-5 : 1e-7;
@@ -297,7 +300,7 @@ TEST_CASE("a held node tells the current its holder supplies: what the edges and
         CHECK(std::isnan(row.current[static_cast<Eigen::Index>(t)]) == !is_held);
         supplied += is_held ? row.current[static_cast<Eigen::Index>(t)] : t < 2 ? out : 0;
       }
-      // What holders and inputs supply leaves through leaks and injections: nothing is made.
+      // Currents from holding sources and inputs leave through leaks and injections: their sum is conserved.
       CHECK(supplied == Approx(carried_away).margin(4 * settled));
       for (const Hold& hold : drive.holds) CHECK(row.potential[static_cast<Eigen::Index>(hold.terminal - 2)] == hold.level);
     }
@@ -321,7 +324,8 @@ TEST_CASE("currents at held potentials: none where the free network settled, the
     CHECK(row.timing.bound == 0);
     return Vector(row.current.tail(4));
   };
-  CHECK(held(mu, free.theta).cwiseAbs().maxCoeff() < 1e-8);  // Newton's last step is below 1e-8 kT, and squares
+  // Newton's last step is below 1e-8 kT; its square remains
+  CHECK(held(mu, free.theta).cwiseAbs().maxCoeff() < 1e-8);
   // Central differences: an error of delta^2 / 6 third derivatives, of order 1 to 10.
   Matrix slope(4, 4);
   const double delta = 1e-3;
@@ -331,8 +335,8 @@ TEST_CASE("currents at held potentials: none where the free network settled, the
   }
   const Matrix G = model.conductance(free, mu);
   CHECK((slope + G).cwiseAbs().maxCoeff() < 1e-5);
-  CHECK((slope + G).cwiseAbs().maxCoeff() > 1e-12);  // no exact derivative in disguise
-  // And with a parameter stepped: -lambda^T dI/dtheta is what the model adds.
+  CHECK((slope + G).cwiseAbs().maxCoeff() > 1e-12);  // differences, not exact derivatives
+  // With a stepped parameter: -lambda^T dI/dtheta is what the model adds.
   const Vector lambda = Vector{{0.3, -1.0, 0.7, 0.2}};
   Vector gradient = Vector::Zero(static_cast<Eigen::Index>(network->parameters()));
   model.add_gradient(std::span(&free, 1), std::span(&mu, 1), std::span(&lambda, 1), gradient);
@@ -354,7 +358,8 @@ TEST_CASE("the adjoint agrees with extrapolated central differences of re-settle
     GradientCheckOptions options;
     const GradientCheck check = check_gradient(device, *adjoint(model), batch, loss, options);
     CHECK(check.estimate.left_out == 0);
-    // Differences: truncation h^4 = 1e-16 times fifth derivatives, states known to 1e-15, over h = 1e-4: 1e-11; near folds more.
+    // Differences: truncation h^4 = 1e-16 times fifth derivatives, errors of the states 1e-15 over h = 1e-4:
+    // 1e-11; near folds more.
     CHECK(check.relative_error < 1e-7);
     CHECK(check.cosine == Approx(1).margin(1e-12));
     CHECK(check.relaxations == 4);
@@ -374,7 +379,7 @@ TEST_CASE("equilibrium propagation: error of order beta one-sided and beta^2 cen
     for (const double beta : {0.02, 0.01}) error.push_back(relative(estimate(device, *equilibrium_propagation(model, {beta, form_of(centred)}), batch, loss).value, exact));
     const double slope = std::log2(error[0] / error[1]);
     INFO("errors " << error[0] << ", " << error[1]);
-    CHECK(slope == Approx(centred ? 2 : 1).margin(0.15));  // the next order enters at beta relative
+    CHECK(slope == Approx(centred ? 2 : 1).margin(0.15));  // the next order is smaller by beta
     CHECK(error[1] < (centred ? 1e-3 : 0.1));
   }
 }
@@ -392,7 +397,7 @@ TEST_CASE("equilibrium propagation on a linear network is exact to round-off at 
   const SquaredError loss;
   const Vector exact = estimate(device, *adjoint(model), batch, loss).value;
   for (const double beta : {1e-2, 1.0}) {
-    // States are known to 1e-15, shifts are of the size of beta: 1e-13 at the smallest.
+    // Errors of the states are 1e-15, shifts are of order beta: 1e-13 at the smallest.
     CHECK(relative(estimate(device, *equilibrium_propagation(model, {beta, EquilibriumPropagationOptions::Form::one_sided}), batch, loss).value, exact) < 1e-11);
     CHECK(relative(estimate(device, *equilibrium_propagation(model, {beta, EquilibriumPropagationOptions::Form::centred}), batch, loss).value, exact) < 1e-11);
   }

@@ -12,8 +12,9 @@
 using namespace networks;
 
 namespace {
-// One dot with NDC from a clamped node into one with a leak: mu' = I(x, mu) - g (mu - r). For these numbers and x = 8 the dot's level
-// passes the node's own potential near 1 while the source is far above: the node's own differential conductance is negative there.
+// One dot with NDC from a clamped node into a node with a leak: mu' = I(x, mu) - g (mu - r). For these
+// numbers and x = 8, the dot's level crosses the node's potential near 1 while the source is far above: the
+// node's differential conductance is negative there.
 constexpr double gamma_dot = 6, a_dot = 22, b_dot = -3, g_leak = 0.5, reference = -5;
 
 NetworkSpec one_dot(double start) {
@@ -31,7 +32,7 @@ double balance(double x, double mu) {
   return gamma_dot * (1 / (1 + std::exp(eps - x)) - 1 / (1 + std::exp(eps - mu))) - g_leak * (mu - reference);
 }
 
-// A root of the balance between two potentials of opposite sign, by bisection.
+// A root of the balance, by bisection between two potentials where the balance has opposite signs.
 template <class F>
 double bisect(F f, double low, double high) {
   const bool rising = f(high) > 0;
@@ -108,7 +109,8 @@ TEST_CASE("a bistable node goes to the root on its side, and never to the unstab
     CHECK(state.potential[0] == Approx(expected).epsilon(1e-10));
     CHECK(max_real_eigenvalue(network, boundary(theta, {x}), state.potential) < 0);
   }
-  // Started exactly on the unstable root nothing moves it; that it is unstable is noticed, and it is left.
+  // Exactly on the unstable root nothing moves the state; the solver notices the instability and leaves the
+  // root.
   const Network network(one_dot(roots[1]));
   const Vector theta = network.theta();
   const SteadyState state = relax(network, boundary(theta, {x}), network.rest());
@@ -142,7 +144,7 @@ TEST_CASE("a relaxation that ends in a limit cycle is not called a steady state"
   const SteadyState state = relax(network, b, network.rest());
   CHECK(state.verdict == Verdict::limit_cycle);
   CHECK(std::isinf(state.bound));
-  // The time integration agrees: still moving, by much, after a thousand time constants.
+  // The time integration agrees: still moving strongly after a thousand time constants.
   const double times[] = {3000, 3001, 3002, 3005, 3010};
   const auto states = follow(network, b, network.rest(), times);
   double spread = 0;
@@ -151,7 +153,7 @@ TEST_CASE("a relaxation that ends in a limit cycle is not called a steady state"
 }
 
 TEST_CASE("a node that no current can hold has diverged") {
-  // A dot carries at most gamma; 2 are injected, and there is no leak.
+  // A dot carries at most gamma; a current of 2 is injected, and there is no leak.
   NetworkSpec spec;
   add_node(spec, true);
   add_node(spec, false);
@@ -175,7 +177,7 @@ TEST_CASE("too few steps is not_converged, with an infinite bound") {
 }
 
 TEST_CASE("random networks with NDC reach the state of a fine-step time integration") {
-  // The long version, 10^5 relaxations, is one of the bars.
+  // The bar has the long version with 10^5 relaxations.
   int converged = 0, elsewhere = 0;
   for (const auto& layers : {std::vector<std::uint32_t>{2, 2, 1}, {20, 10, 5}, {1, 32, 2, 1}}) {
     for (std::uint64_t seed = 0; seed < 40; ++seed) {

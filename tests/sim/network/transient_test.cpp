@@ -34,7 +34,8 @@ TEST_CASE("a step charges an RC node exponentially, with the time constant C/(G 
   const double times[] = {0, 0.1, 1, 3, 30};
   const auto states = follow(network, boundary(theta, {x}), network.rest(), times);
   for (std::size_t i = 0; i < 5; ++i) {
-    // Errors of at most 1e-8 a step add up over a hundred steps, but decay with tau; between the ends of steps there is dense output.
+    // Errors of at most 1e-8 per step add up over a hundred steps, but decay with tau; between the ends of
+    // steps dense output is used.
     CHECK(states[i][0] == Approx(x * G / (G + g) * (1 - std::exp(-times[i] / tau))).margin(1e-7));
   }
 }
@@ -55,7 +56,7 @@ TEST_CASE("a ramp lags behind by rate times tau, and then settles") {
 }
 
 TEST_CASE("an enzyme pool fills with its concentration, not its potential, relaxing linearly") {
-  // Far below saturation and with the product leaking nothing, V dc/dt = (Vf/Ka)(c_s - c): an exponential in c.
+  // Far below saturation and without leak of the product, V dc/dt = (Vf/Ka)(c_s - c): an exponential in c.
   NetworkSpec spec;
   add_node(spec, true);
   add_node(spec, false, [] { NodeProperties p; p.capacity = 2; p.mu_init = std::log(1e-6); return p; }());
@@ -68,7 +69,7 @@ TEST_CASE("an enzyme pool fills with its concentration, not its potential, relax
   const auto states = follow(network, boundary(theta, {0}), network.rest(), times);
   for (std::size_t i = 0; i < 3; ++i) {
     const double c = 1 + (1e-6 - 1) * std::exp(-3 * times[i] / 2);
-    CHECK(std::exp(states[i][0]) == Approx(c).epsilon(5e-6));  // saturation enters at 1/K
+    CHECK(std::exp(states[i][0]) == Approx(c).epsilon(5e-6));  // the effect of saturation is 1/K
   }
 }
 
@@ -83,13 +84,15 @@ TEST_CASE("the steady-state solver ends where the transient of a mixed network e
 }
 
 namespace {
-// log2 of the factor by which an error falls when steps are halved: the order, where errors are far above rounding.
+// log2 of the factor by which an error falls when steps are halved: the order, if errors are far above
+// rounding.
 double order(double coarse, double fine) { return std::log2(coarse / fine); }
 
 struct Steps {
   Vector end, between;  // after all steps, and at 0.37 of the last one by dense output
 };
-// Equal steps over `time`, of a network under levels that move from 0 at `velocity` (empty: that rest at the boundary's).
+// Equal steps over `time`, of a network whose levels move from 0 at `velocity` (empty: constant at the
+// boundary's levels).
 Steps equal_steps(const Network& network, const Boundary& b, double time, int n, const Vector& velocity = {}) {
   Rodas path(network, b);
   path.begin(0, network.rest(), velocity.size() > 0 ? Vector::Zero(velocity.size()) : b.clamp, velocity);
@@ -112,7 +115,7 @@ TEST_CASE("RODAS is of order 4, at rest and while levels move, and its dense out
   const double time = 1;
   for (const bool moving : {false, true}) {
     INFO("moving " << moving);
-    // Both levels arrive at `time` or later: no kink within.
+    // Both levels arrive at `time` or later: no kink before.
     const Vector velocity = moving ? Vector::Constant(2, 1.1).cwiseProduct(Vector{{1, -1}}) : Vector{};
     Boundary ramped = b;
     if (moving) ramped.clamp = velocity * 1.5, exact.clamp_rate = 1.1;
@@ -127,7 +130,7 @@ TEST_CASE("RODAS is of order 4, at rest and while levels move, and its dense out
     INFO("errors at the end " << at_end[0] << " " << at_end[1] << " " << at_end[2] << ", between " << between[0] << " " << between[1] << " " << between[2]);
     CHECK(order(at_end[1], at_end[2]) > 3.7);
     CHECK(order(at_end[0], at_end[1]) > 3.4);
-    // Global order: that of the method; of dense output alone a local error of order h^4.
+    // Global order: that of the method; dense output alone has a local error of order h^4.
     CHECK(order(between[1], between[2]) > 3.4);
   }
 }
@@ -155,7 +158,7 @@ TEST_CASE("transients agree with CVODE's at tight tolerances: steps, ramps, dots
         const auto found = follow(network, b, network.rest(), times, usual);
         for (std::size_t i = 0; i < truth.size(); ++i) {
           INFO("time " << times[i]);
-          // The default tolerance, 1e-8 |mu| a step, and what a hundred steps add up to.
+          // The default tolerance, 1e-8 |mu| per step, accumulated over a hundred steps.
           CHECK((found[i] - truth[i]).cwiseAbs().maxCoeff() < 3e-7);
         }
         TransientOptions tight = exact;
@@ -203,7 +206,8 @@ TEST_CASE("unusable transients are refused") {
   CHECK_THROWS_WITH(follow(network, boundary(theta, {0}), network.rest(), times, options), Catch::Contains("relative_tolerance is 2"));
 }
 
-// test_network "[.transient-times]": how long transients take beside CVODE, and their errors, at the default tolerances and tighter.
+// test_network "[.transient-times]": duration of transients compared with CVODE, and their errors, at the
+// default tolerances and smaller ones.
 TEST_CASE("transients beside CVODE: time", "[.transient-times]") {
   struct Case {
     const char* what;
@@ -221,7 +225,8 @@ TEST_CASE("transients beside CVODE: time", "[.transient-times]") {
     const Vector theta = network.theta();
     Boundary b;
     b.theta = theta.data();
-    b.clamp = Vector::LinSpaced(static_cast<Eigen::Index>(network.clamped().size()), 0.4, 1.5);  // no two arrive at one time, which CVODE refuses
+    // no two levels arrive at the same time, which CVODE refuses
+    b.clamp = Vector::LinSpaced(static_cast<Eigen::Index>(network.clamped().size()), 0.4, 1.5);
     const double times[] = {0.1 * c.end, c.end};
     TransientOptions exact, asked;
     exact.relative_tolerance = 1e-12, exact.absolute_tolerance = 1e-13, exact.clamp_rate = asked.clamp_rate = c.rate;

@@ -1,4 +1,5 @@
-// This program's table of laws, in place of the library's (sim/network/laws/table.cpp): one row more.
+// The table of laws of this program, replacing the library's (sim/network/laws/table.cpp): one additional
+// row.
 #include "sim/toy_law/toy_law.hpp"
 
 namespace ness::sim {

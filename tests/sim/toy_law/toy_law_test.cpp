@@ -1,4 +1,5 @@
-// A law added by one file and one row: everything that goes by the table of laws knows it, and it behaves as itself.
+// A law added by one file and one row: everything that uses the table of laws knows it, and it behaves
+// correctly.
 #include <catch2/catch.hpp>
 
 #include <cmath>
@@ -18,7 +19,7 @@
 using namespace ness;
 using namespace ness::sim;
 
-// What a row lacks is found when it is compiled.
+// Missing entries of a row are detected at compile time.
 namespace {
 constexpr LawParameter some_parameters[] = {{.name = "G", .unit = "1", .sign = Sign::not_negative}};
 EdgeCurrent some_current(const double*, const EdgeEnd&, const EdgeEnd&, double, double) { return {}; }
@@ -28,7 +29,8 @@ static_assert(EdgeLaw{.parameters = some_parameters, .current = some_current}.pr
 
 constexpr double G = 1.5, w = 0.8;
 
-// One free node without a leak, an edge from a clamped one: the current injected flows back through it.
+// One free node without a leak, and an edge from a clamped node: the injected current flows back through the
+// edge.
 Network one_edge() {
   return Network(network_from_json(R"({"nodes": [{"clamped": true}, {"capacity": 2}],
                                        "edges": [{"source": 0, "target": 1, "law": "hopping", "G": 1.5, "w": 0.8}], "outputs": [1]})", "toy.json"));
@@ -79,10 +81,10 @@ TEST_CASE("a law with a row is solved as itself: not as a linear one") {
     b.inject = Vector::Constant(1, u);
     const SteadyState state = relax(network, b, network.rest());
     REQUIRE(state.verdict == Verdict::converged);
-    // Newton's method is limited to half a kT, so a distant state is reached along the relaxation.
+    // Newton's steps are limited to 0.5 kT, so a distant state is reached along the relaxation.
     CHECK(state.followed == true);
     CHECK(state.potential[0] == Approx(0.3 + w * std::asinh(u / G)).epsilon(1e-12));
-    // In time: C dmu/dt = u - G sinh((mu - x)/w), compared with the state long after.
+    // In time: C dmu/dt = u - G sinh((mu - x)/w), compared with the state at a late time.
     const double times[] = {100};
     CHECK(follow(network, b, network.rest(), times).front()[0] == Approx(state.potential[0]).epsilon(1e-7));
   }
@@ -121,7 +123,7 @@ TEST_CASE("a law with a row has parameters, and exact gradients of them") {
 
 TEST_CASE("kinds of a law with a row are drawn from streams of their own") {
   const Run run = prepare(experiment_from_text(experiment, "toy.toml"));
-  // Every kind has the same rule: the first numbers of all kinds, mapped to the same interval, must differ.
+  // All kinds have the same rule: the first numbers of the kinds, mapped to the same interval, must differ.
   std::map<std::string, double> first;
   const std::vector<ParameterInfo> info = network_of(run.platform)->parameter_info();
   for (std::size_t i = 0; i < info.size(); ++i) first.emplace(info[i].kind, run.theta[static_cast<Eigen::Index>(i)]);

@@ -1,4 +1,4 @@
-// Bench files made Devices: what their wires and line elements come to.
+// Devices made from bench files: the effect of wires and line elements.
 #include "ness/bench/bench_device.hpp"
 
 #include <catch2/catch.hpp>
@@ -18,7 +18,8 @@ using namespace ness;
 
 namespace {
 
-// 40 kohm from an input, which a source-meter holds, to a node that a preamplifier's virtual ground draws down; a scanner reads both.
+// 40 kohm from an input, held by a source-meter, to a node at a preamplifier's virtual ground; a scanner
+// reads both.
 BenchFile bench_of(const std::string& source, int carrier) {
   std::string pattern = (std::filesystem::temp_directory_path() / "ness-device-XXXXXX").string();
   struct Directory {
@@ -106,13 +107,15 @@ TEST_CASE("behind a divider the source's own current is not the terminal's", "[b
   CHECK(row.current[1] == Approx(-0.15 / (40012.0 + 90) / 2.5e-6).epsilon(1e-4));
 }
 
-// --- the Jacobian of the XOR bench whose free nodes have source-meters, both ways -----------------------------------------------
+// --- the Jacobian of the XOR bench with source-meters at the free nodes, measured both ways
+// -----------------------
 
 namespace {
 
-// dI/dmu by holding all free nodes and stepping one, and R = dmu/du by injecting at one after another, at one sample.
+// At one sample: dI/dmu by holding all free nodes and stepping one, and R = dmu/du by injecting at one node
+// after another.
 struct Jacobians {
-  Vector mu, at_rest;           // the free state, and the currents of holding it, [n_free]
+  Vector mu, at_rest;           // the free state, and the currents that hold it, [n_free]
   Matrix slope, slope_error;    // dI/dmu by the achieved steps; standard errors
   Matrix response, response_error;
   bool usable = true;
@@ -158,8 +161,9 @@ Jacobians measure(Device& device, const Drive& free, double step, double current
   return J;
 }
 
-// Bound on how far each entry of dI/dmu is from the model's where a potential (inputs, free nodes) may be off by `potential` kT, a
-// level a by `a`, a barrier by the share `gamma`: by differences of the model alone.
+// Bound on the difference of each entry of dI/dmu from the model's, if a potential (inputs, free nodes) may
+// be off by `potential` kT, a level a by `a`, a barrier by the fraction `gamma`: by differences of the model
+// alone.
 Matrix uncertainty(const sim::NetworkModel& model, const DeviceInfo& info, const Drive& drive, const Vector& mu, double potential, double a, double gamma) {
   const double h = 1e-4;
   const Matrix G = model.conductance(drive, mu);
@@ -181,7 +185,8 @@ Matrix uncertainty(const sim::NetworkModel& model, const DeviceInfo& info, const
   return bound;
 }
 
-// Of a central difference of step h: h^2 / 6 third derivatives of the currents, which are second differences of the slope.
+// Error of a central difference of step h: h^2 / 6 third derivatives of the currents, which are second
+// differences of the Jacobian.
 Matrix curvature(const sim::NetworkModel& model, const Drive& drive, const Vector& mu, double step) {
   Matrix bound = Matrix::Zero(mu.size(), mu.size());
   for (Eigen::Index k = 0; k < mu.size(); ++k) {
@@ -199,7 +204,8 @@ TEST_CASE("a gate says how small a step of its parameter can be", "[bench]") {
   Run run = prepare(experiment, load_bench(directory + "/bench-emulated.toml", {"emulation.links=false"}), DeviceKind::emulated);
   for (const ParameterInfo& parameter : run.device().info().parameters) {
     INFO(parameter.name);
-    // 25 bits of -2 to 2 V, as the QDAC-II's manual says; 5 kT/V of levels and leak references, 10 a volt of gamma. Constants have no source.
+    // 25 bits of -2 to 2 V, as in the QDAC-II's manual; 5 kT/V for levels and leak references, 10 per volt
+    // for gamma. Constants have no source.
     const double per_volt = parameter.kind == "a" || parameter.kind == "mu_ref" ? 5 : parameter.kind == "gamma" ? 10 : 0;
     CHECK(parameter.resolution == Approx(per_volt * 4 / 33554432.0).epsilon(1e-12));
   }
@@ -221,7 +227,7 @@ TEST_CASE("the Jacobian of the XOR bench, by voltage and by injection, is the mo
       CHECK(bench.info().terminals[node].reads_current);
       CHECK(bench.info().terminals[node].reads_potential);
     }
-    // Initial parameters, and barriers as a trained network's.
+    // Initial parameters, and barriers as in a trained network.
     for (const double gamma : {1.0, 10.0}) {
       Vector theta = run.theta;
       for (std::size_t p = 0; p < bench.info().parameters.size(); ++p) {
@@ -237,36 +243,39 @@ TEST_CASE("the Jacobian of the XOR bench, by voltage and by injection, is the mo
         REQUIRE(exact.usable);
         const Matrix slope = -model.conductance(free, exact.mu), response = slope.inverse();
 
-        // What the instruments may be off by. Ideal ones: leads of 1 ohm at 40 kohm a unit conductance, so a share of 2.5e-5 G at each of
-        // a node's edges; shunts of 10 Gohm, 4e-6 units per kT; readings of 7 digits. Real ones: 600 uV and 0.02 % of a held level and of an
-        // input (0.3 V at most), 40 uV and 0.01 % of 2 V of a gate at 5 kT (levels) and 10 (barriers) a volt; 0.025 % and 6 nA of a current.
+        // Possible errors of the instruments. Ideal: leads of 1 ohm at 40 kohm per unit conductance, a
+        // fraction of 2.5e-5 G at each of a node's edges; shunts of 10 Gohm, 4e-6 units per kT; readings of 7
+        // digits. Real: 600 uV and 0.02 % of a held level and of an input (0.3 V at most), 40 uV and 0.01 %
+        // of 2 V of a gate at 5 kT (levels) and 10 (barriers) per volt; 0.025 % and 6 nA of a current.
         const double level = ideal ? 0 : 7e-3, a = ideal ? 0 : 1.2e-3, barrier = ideal ? 0 : 2.4e-3 / gamma, gain = ideal ? 0 : 4e-4;
         const double offset = ideal ? 2e-5 : 6e-9 / 2.5e-6 + 4 * 1.2e-4;
         const double lead = 2.5e-5 * slope.cwiseAbs().maxCoeff() * slope.cwiseAbs().maxCoeff() + 1e-5;
         const Matrix systematic = uncertainty(model, bench.info(), free, exact.mu, level, a, barrier) + gain * slope.cwiseAbs() + Matrix::Constant(3, 3, lead);
         const Matrix slope_bound = systematic + 4 * measured.slope_error;
 
-        // Held where it rests, a node draws nothing but for what its level is off by.
+        // Held at rest, a node draws no current except for the error of its level.
         const Vector held_bound = (slope.cwiseAbs() * Vector::Constant(3, level)).array() + offset + lead;
         CHECK((measured.at_rest.cwiseAbs() - held_bound).maxCoeff() < 0);
-        // The states: the two inputs divide what they are off by; gates (0.2 % of a current of order 1) and scanner (60 uV) add less.
+        // The states: an average of the errors of the two inputs; gates (0.2 % of a current of order 1) and
+        // scanner (60 uV) add less.
         CHECK((measured.mu - exact.mu).cwiseAbs().maxCoeff() < (ideal ? 1e-4 : 1.5e-2));
 
-        // By voltage: as the exact law says at the same steps, and as the tangent but for the curvature.
+        // By voltage: equal to the exact law at the same steps, and to the tangent up to the curvature.
         CHECK((measured.slope - exact.slope).cwiseAbs().cwiseQuotient(slope_bound).maxCoeff() < 1);
         CHECK((measured.slope - slope).cwiseAbs().cwiseQuotient(slope_bound + 1.2 * curvature(model, free, exact.mu, step)).maxCoeff() < 1);
-        // By injection: errors of the slope on both sides of R.
+        // By injection: errors of the Jacobian on both sides of R.
         const Matrix through = response.cwiseAbs() * systematic * response.cwiseAbs();
         const Matrix response_bound = through + gain * response.cwiseAbs() + 4 * measured.response_error + Matrix::Constant(3, 3, 1e-5);
         CHECK((measured.response - exact.response).cwiseAbs().cwiseQuotient(response_bound).maxCoeff() < 1);
-        // One is the other's inverse, with no model between: both are of one and the same sample, whatever its gates are off by. What is
-        // left is that the levels held are not quite the free state's, the curvature of both (as the exact law has it), gains, and noise.
+        // One is the inverse of the other, without a model: both belong to the same sample, whatever the
+        // errors of its gates. Remaining errors: the held levels are not exactly those of the free state, the
+        // curvature of both (as in the exact law), gains, and noise.
         const Matrix product = measured.response * measured.slope - Matrix::Identity(3, 3);
         const Matrix curved = (exact.response * exact.slope - Matrix::Identity(3, 3)).cwiseAbs();
         const Matrix moved = uncertainty(model, bench.info(), free, exact.mu, level, 0, 0) + gain * slope.cwiseAbs() + Matrix::Constant(3, 3, lead);
         const Matrix noise = response.cwiseAbs() * (moved + 4 * measured.slope_error) + (4 * measured.response_error + gain * response.cwiseAbs()) * slope.cwiseAbs();
         CHECK((product.cwiseAbs() - 1.2 * curved - noise).maxCoeff() < 0);
-        // And the bounds are bounds on something: of a row's largest entry, or of one.
+        // The bounds must be small compared with the largest entry.
         CHECK(slope_bound.maxCoeff() < (ideal ? 0.02 : 0.1) * slope.cwiseAbs().maxCoeff());
         if (std::getenv("NESS_TEST_FIGURES") != nullptr) {
           std::printf("%s, gamma %g, row %llu: state %.1e kT; held at rest %.1e units; dI/dmu %.1e of %.2f (curvature %.1e); R %.1e of %.2f; R dI/dmu - 1 %.1e\n", ideal ? "ideal" : "realistic", gamma,

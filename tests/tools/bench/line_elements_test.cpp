@@ -13,7 +13,7 @@ using namespace ness;
 
 namespace {
 
-// A source-meter and a scanner on the two ends of 40 kohm; `source` and `meter` are added to their wires.
+// A source-meter and a scanner at the two ends of 40 kohm; `source` and `meter` are added to their wires.
 BenchFile bench_of(const std::string& source, const std::string& meter, const std::string& instrument = "") {
   std::string pattern = (std::filesystem::temp_directory_path() / "ness-lines-XXXXXX").string();
   const std::filesystem::path directory = ::mkdtemp(pattern.data());
@@ -81,7 +81,7 @@ TEST_CASE("line elements are read from a wire, and reckoned with", "[line]") {
   CHECK(current.amperes_per_volt == -1e-6);
   CHECK(current.zero == 0.01);
   CHECK(current.resistance == 50);
-  // 1 uA into it: 50 uV at the node, -1 V + 10 mV at its output.
+  // 1 uA into the input: 50 uV at the node, -1 V + 10 mV at the output.
   CHECK(current.volts + current.gain * (-1 + 0.01) == Approx(50e-6));
   CHECK(current.time_constant == Approx(1 / (2 * std::numbers::pi * 1e3)));
 }
@@ -93,10 +93,11 @@ TEST_CASE("what the laboratory's side reckons with is what the emulated circuit 
   circuit.drive(0, {sim::PortState::Kind::voltage, 1.0});
   circuit.advance(0.1);
   const LineScale source = line_scale(file.wiring[0], drivers::Role::source_meter), meter = line_scale(file.wiring[1], drivers::Role::scanner);
-  // The edge, and the leak of a unit beside the meter's load: 25 uS each.
+  // The edge, and the leak of one unit parallel to the meter's load: 25 uS each.
   const double load = 40e3 + 1 / (25e-6 + 1 / meter.resistance), I = (source.volts + source.gain * 1.0) / (source.resistance + load);
   CHECK(circuit.node_voltage(0) == Approx(I * load).epsilon(1e-8));
-  CHECK(meter.volts + meter.gain * circuit.voltage(1) == Approx(circuit.node_voltage(1)).epsilon(1e-6));  // but for the lead's 3 ohms
+  // except for the 3 ohms of the lead
+  CHECK(meter.volts + meter.gain * circuit.voltage(1) == Approx(circuit.node_voltage(1)).epsilon(1e-6));
 }
 
 TEST_CASE("line elements that do not belong there are refused, with file, line and key", "[line]") {

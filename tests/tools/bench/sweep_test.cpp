@@ -11,7 +11,7 @@ using namespace ness;
 
 namespace {
 
-// Two source-meters, a scanner and a DAC on a network of one edge 0 -> 1, and a node beside it.
+// Two source-meters, a scanner and a DAC on a network of one edge 0 -> 1 and a separate node.
 BenchFile bench_of(const std::string& edge, const std::vector<std::string>& set = {}) {
   std::string pattern = (std::filesystem::temp_directory_path() / "ness-sweep-XXXXXX").string();
   struct Directory {
@@ -98,7 +98,7 @@ TEST_CASE("slopes are negative by more than their standard errors, or not marked
   CHECK(points[3].ndc);
   CHECK_FALSE(points[4].ndc);
   CHECK(std::isnan(points[6].slope));
-  // The silent slope between two falls is of the same region; the silent one behind it is not.
+  // A slope without mark between two falls belongs to the same region; one after the last fall does not.
   const auto regions = ndc_regions(points, 3);
   REQUIRE(regions.size() == 1);
   CHECK(regions[0].volts.low == Approx(0.1));
@@ -106,13 +106,13 @@ TEST_CASE("slopes are negative by more than their standard errors, or not marked
   CHECK(regions[0].at_low == 3);
   CHECK(regions[0].at_high == 1);
   CHECK(regions[0].steepest == Approx(-10));
-  // A point in compliance says nothing of the edge.
+  // A point in compliance does not belong to the edge's curve.
   points[3].in_compliance = true;
   mark_slopes(points, 3);
   CHECK(std::isnan(points[2].slope));
   CHECK(std::isnan(points[3].slope));
   CHECK(ndc_regions(points, 3).at(0).volts.high == Approx(0.2));
-  // Measured downwards it is the same curve.
+  // Measured downwards, the curve is the same.
   auto down = curve_of({0, 3, 2, 1.9, 1, 1.05, 2}, 0.05);
   std::reverse(down.begin(), down.end());
   mark_slopes(down, 3);
@@ -139,7 +139,8 @@ TEST_CASE("a sweep with ideal instruments is the edge's law, whatever stands in 
     CHECK(sweep.safe().safe);
     REQUIRE(sweep.points().size() == 11);
     for (const SweepPoint& point : sweep.points()) {
-      // Seven digits of 0.3 V and 30 uA: 5e-8 V, and 5e-12 A, which in a divider's 9 kohm are as much again, and over its 1 kohm 1e-10 A.
+      // Seven digits of 0.3 V and 30 uA: 5e-8 V and 5e-12 A, which in a divider's 9 kohm are the same again,
+      // and over its 1 kohm 1e-10 A.
       CHECK(point.amperes == Approx(point.volts / 40e3).margin(1.5e-10));
       CHECK_FALSE(point.in_compliance);
       CHECK_FALSE(point.ndc);
@@ -148,13 +149,13 @@ TEST_CASE("a sweep with ideal instruments is the edge's law, whatever stands in 
     CHECK(sweep.points().back().level == 0.3);
     return sweep.points().back().volts;
   };
-  // 40 kohm and the leads on the way.
+  // 40 kohm and the leads.
   CHECK(check({}, "b") == Approx(0.3 * 40e3 / (40e3 + 50)).epsilon(1e-6));
-  // A tenth behind 900 ohms, 70 and the lead's 30; the preamplifier's 99 ohms behind 1.
+  // A tenth behind 900 ohms, 70 and the lead's 30; the preamplifier's 99 ohms behind 1 ohm.
   const std::string preamplifier = "wiring.current.preamplifier={gain=-1e5, input=99.0, bandwidth=1e3}";
   const std::vector<std::string> elements{"wiring.a.divider=[9e3, 1e3]", "wiring.a.series=70.0", "wiring.a.shunt_capacity=1e-9", preamplifier, "wiring.b.node=2"};
   CHECK(check(elements, "current") == Approx(0.03 * 40e3 / (40e3 + 1100)).epsilon(1e-5));
-  // The divider's own share is taken off what the swept source-meter draws, too.
+  // The divider's current is subtracted from that of the swept source-meter, too.
   CHECK(check({"wiring.a.divider=[9e3, 1e3]"}, "b") == Approx(0.03 * 40e3 / (40e3 + 950)).epsilon(1e-5));
 }
 
@@ -214,7 +215,7 @@ TEST_CASE("a stopped sweep is safe, and keeps what it measured", "[sweep]") {
   }, stop.get_token()), Cancelled);
   CHECK(sweep.points().size() == 10);  // 0, 25 mV, .. 225 mV
   CHECK(sweep.safe().safe);
-  // An exception on the way, too; then it can be run again.
+  // The same after an exception; then the sweep can be run again.
   CHECK_THROWS_WITH(sweep.run([](const SweepPoint&) { throw std::runtime_error("disk full"); }, {}), "disk full");
   CHECK(sweep.points().size() == 1);
   CHECK(sweep.safe().safe);

@@ -1,4 +1,5 @@
-// A model of instrument added by one file and one row: a voltmeter with commands of its own, its driver and its emulator.
+// An instrument model added by one file and one row: a voltmeter with its own commands, its driver and its
+// emulator.
 #include <array>
 #include <catch2/catch.hpp>
 #include <charconv>
@@ -19,7 +20,7 @@ std::string text_of(double value) {
   return {text.data(), std::to_chars(text.data(), text.data() + text.size(), value).ptr};
 }
 
-// The driver: GATE seconds, and VAL? for the mean voltage over them.
+// The driver: GATE sets seconds, and VAL? queries the mean voltage over them.
 class ToyMeter final : public drivers::Voltmeter {
  public:
   explicit ToyMeter(std::unique_ptr<protocols::Session> session) : Voltmeter(std::move(session)) {}
@@ -57,7 +58,7 @@ class ToyMeter final : public drivers::Voltmeter {
   std::uint64_t openings_ = 0;
 };
 
-// The emulator: the same commands, written again.
+// The emulator: the same commands, implemented separately.
 class EmulatedToyMeter final : public sim::EmulatedInstrument {
  public:
   EmulatedToyMeter(sim::Circuit& circuit, std::size_t port, std::vector<std::string>& heard) : circuit_(circuit), port_(port), heard_(heard) {}
@@ -99,7 +100,7 @@ class EmulatedToyMeter final : public sim::EmulatedInstrument {
   double gate_ = 0.1, began_ = 0, due_ = never, integral_ = 0;
 };
 
-std::vector<std::string> heard;  // by every emulated toy meter
+std::vector<std::string> heard;  // messages to all emulated toy meters
 
 // The row.
 InstrumentKind toy_meter() {
@@ -179,7 +180,7 @@ TEST_CASE("a model of instrument is one row: read from a bench file, driven, emu
     drive.clamp = {std::make_shared<DensePatterns>("one", levels), 0};
     const Relaxation row = device.bench->relax(drive);
     REQUIRE(row.quality.usable());
-    CHECK(row.potential[0] == Approx(2).epsilon(1e-4));  // half of it: the resistor and the leak are equal
+    CHECK(row.potential[0] == Approx(2).epsilon(1e-4));  // a half: the resistor and the leak are equal
     CHECK(std::count(heard.begin(), heard.end(), "GATE 0.04") == 1);  // 2 cycles of 50 Hz
     CHECK(std::count(heard.begin(), heard.end(), "VAL?") >= 4);
   }
@@ -194,7 +195,7 @@ TEST_CASE("a model that is no row, or whose row cannot be used, is refused by it
   incomplete.emulator = nullptr;
   CHECK_THAT(refusal(with(incomplete)), Catch::Contains("toy-meter") && Catch::Contains("lacks"));
 
-  // A row whose driver is of another class than its role says.
+  // A row whose driver class does not match its role.
   InstrumentKind misplaced = toy_meter();
   misplaced.role = drivers::Role::source_meter;
   BenchFile file = bench_of(with(toy_meter()));
@@ -203,7 +204,7 @@ TEST_CASE("a model that is no row, or whose row cannot be used, is refused by it
   const auto network = std::make_shared<sim::Network>(file.emulation->network);
   const sim::Simulation simulation(network, sim::SimulationOptions{});
   CHECK_THROWS_WITH(make_bench(file, DeviceKind::emulated, {simulation.info(), network->theta(), &network->spec()}), Catch::Contains("toy-meter") && Catch::Contains("source-meter"));
-  // One that a bench has no use for.
+  // A role that a bench does not use.
   file.instruments[1].kind = unknown_role;
   CHECK_THROWS_WITH(make_bench(file, DeviceKind::emulated, {simulation.info(), network->theta(), &network->spec()}), Catch::Contains("no use for"));
 }
@@ -214,7 +215,7 @@ TEST_CASE("every row of the table can be used, under a name of its own", "[bench
     CHECK(kind.problem() == "");
     CHECK(std::count(names.begin(), names.end(), kind.name) == 0);
     names.push_back(kind.name);
-    // The settings of a file without keys are those of a caller who gives none.
+    // The settings of a file without keys equal those of a caller who gives none.
     NoKeys none;
     drivers::InstrumentSettings settings;
     kind.read(none, settings);

@@ -1,4 +1,5 @@
-// Virtual time over real links: every kind of link gives the replies and the times that handing the bytes over in the process gives.
+// Virtual time over real links: every kind of link gives the same replies and times as passing the bytes
+// within the process.
 #include "ness/bench/virtual_time_links.hpp"
 
 #include <catch2/catch.hpp>
@@ -16,7 +17,7 @@ using protocols::Session;
 
 namespace {
 
-// A bench file with one instrument of each kind of address, all at one resistor, noise and errors on.
+// A bench file with one instrument per kind of address, all at one resistor, with noise and errors.
 struct Bench {
   std::filesystem::path directory;
   BenchFile file;
@@ -63,8 +64,8 @@ network = "resistor.json"
   ~Bench() { std::filesystem::remove_all(directory); }
 };
 
-// A conversation that uses all of them: overlapping measurements, long messages and long replies, a query nobody answers, a link opened
-// again. What was said, and when.
+// A conversation with all of them: overlapping measurements, long messages and long replies, a query without
+// answer, a reopened link. Returns the messages with their times.
 std::vector<std::string> conversation(bool real) {
   Bench bench(real);
   std::vector<std::unique_ptr<Session>> sessions;
@@ -84,16 +85,17 @@ std::vector<std::string> conversation(bool real) {
   scanner.write("CONF:VOLT:DC 1,(@101);:TRIG:COUN 400;:VOLT:DC:NPLC 0.02,(@101)");
   meter.write("CONF:VOLT:DC 1");
   other.write("CONF:VOLT:DC 1");
-  // All under way at once; GPIB's share one link and are read one after the other.
+  // All started at once; the GPIB instruments share one link and are read one after the other.
   source.ask(":READ?");
   scanner.ask("READ?");
   note(meter.query("READ?", Milliseconds(10000)));
   note(other.query("READ?", Milliseconds(10000)));
   note(source.receive(Milliseconds(10000)));
   const std::string readings = scanner.receive(Milliseconds(60000));
-  CHECK(readings.size() > 400 * 15);  // more than a pseudo-terminal's or a piece's buffer
+  CHECK(readings.size() > 400 * 15);  // more than the buffer of a pseudo-terminal or of a piece
   note(readings);
-  // Messages of many pieces are taken whole (8000 bytes at 5760 bytes/s are within a write's 2 s): the one unit of them that is no command is what the queue tells.
+  // Messages of many pieces are received whole (8000 bytes at 5760 bytes/s are within a write's 2 s): the
+  // queue contains only the one unit that is not a command.
   for (Session* session : {&scanner, &source}) {
     std::string message = "*CLS";
     while (message.size() < 8000) message += ";*ESE 32;*SRE 0";
@@ -103,7 +105,7 @@ std::vector<std::string> conversation(bool real) {
     CHECK(errors.size() == 1);
     note(errors.empty() ? "" : std::to_string(errors[0].number));
   }
-  // A late reply on each kind of link: given up, opened again, and gone.
+  // A late reply on each kind of link: timed out, reopened, and discarded.
   scanner.write("TRIG:COUN 2000");
   meter.write("VOLT:DC:NPLC 100");
   for (Session* session : {&scanner, &meter}) {

@@ -1,5 +1,5 @@
-// Calibration: offsets found to rounding where nothing is noisy, gauges named, wrong rows left out, intervals that mean what they say.
-#include "ness/files/network_platform.hpp"
+// Calibration: offsets found to rounding without noise, gauge freedoms named, wrong rows left out, correct
+// intervals.
 #include "ness/calibration/calibration.hpp"
 
 #include <catch2/catch.hpp>
@@ -74,7 +74,7 @@ void train(const Experiment& experiment, Run& run, const std::string& path) {
   log.close(ExitStatus::finished, "done");
 }
 
-/// A log, what was fitted to it, and what it was made with.
+/// A log, the calibration from it, and the experiment that made it.
 struct Logged {
   TemporaryDirectory directory;
   Experiment experiment;
@@ -91,7 +91,7 @@ struct Logged {
   Calibration calibrated(const CalibrationOptions& options = {}) const { return calibrate(*network_of(run.platform), network_description(experiment).simulation.steady_state, data, experiment.twin, options); }
 };
 
-/// Relaxations of a network whose parameters are off, each with other setpoints and inputs.
+/// Relaxations of a network whose parameters have offsets, each with other setpoints and inputs.
 CalibrationData simulated(const sim::Network& network, const Vector& offset, std::size_t rows) {
   const std::vector<ParameterInfo> parameters = network.parameter_info();
   CalibrationData data;
@@ -163,7 +163,7 @@ TEST_CASE("without noise a logged run gives the offsets of its device back, gain
     CHECK(found.left_out.empty());
     const Vector truth = logged.run.noisy->variation();
     REQUIRE(truth.cwiseAbs().maxCoeff() > 0.05);
-    // States are exact to 1e-14 kT, and the worst determined combination is off by 1e4 times that.
+    // States are exact to 1e-14 kT; the worst determined combination has an error 1e4 times that.
     CHECK((found.twin.theta - truth).cwiseAbs().maxCoeff() < 1e-8);
     CHECK(*std::max_element(found.noise.begin(), found.noise.end()) < 1e-10);
     CHECK(std::isnan(found.chi_squared));
@@ -178,7 +178,7 @@ TEST_CASE("without noise a logged run gives the offsets of its device back, gain
     CalibrationData data = logged.data;
     const Vector gain = (Vector(3) << 1.01, 0.98, 1.02).finished(), zero = (Vector(3) << 0.02, -0.01, 0.015).finished();
     for (CalibrationRow& row : data.rows) row.reading = (gain.array() * row.reading.array() + zero.array()).matrix();
-    // Inputs of two levels: told x where the device was held at gain x + offset.
+    // Inputs with two levels: x was recorded where the device was held at gain x + offset.
     const Vector input_gain = (Vector(2) << 0.99, 1.015).finished(), input_zero = (Vector(2) << -0.02, 0.01).finished();
     for (CalibrationRow& row : data.rows) row.clamp = ((row.clamp - input_zero).array() / input_gain.array()).matrix();
     options.gains = true;
@@ -187,7 +187,8 @@ TEST_CASE("without noise a logged run gives the offsets of its device back, gain
     const Calibration found = calibrate(*network_of(logged.run.platform), {}, data, {}, options);
     CHECK((found.twin.input_gain - input_gain).cwiseAbs().maxCoeff() < 1e-7);
     CHECK((found.twin.gain - gain).cwiseAbs().maxCoeff() < 1e-7);
-    // Nobody knows where 0 is: with all inputs, levels a and leak references higher by the same, and readings lower by gain times it, the same is read.
+    // The zero of potential is not determined: if all inputs, levels a and leak references rise by the same
+    // amount, and readings fall by gain times it, the readings are the same.
     CHECK(found.rank == 33);
     REQUIRE(found.not_identified.size() == 1);
     REQUIRE(found.not_identified[0].size() == 2 + 6 + 3 + 3);
@@ -202,10 +203,10 @@ TEST_CASE("without noise a logged run gives the offsets of its device back, gain
       offset[static_cast<Eigen::Index>(i)] = found.unknowns[i].offset;
     }
     truth << logged.run.noisy->variation(), (gain.array() - 1).matrix(), zero, (input_gain.array() - 1).matrix(), input_zero;
-    // All but that is found.
+    // Everything except that is found.
     const Vector error = offset - truth;
     CHECK((error - direction * (direction.dot(error) / direction.squaredNorm())).cwiseAbs().maxCoeff() < 1e-7);
-    // With the meters trusted, the inputs are known.
+    // With exact meters, the inputs are known.
     data = logged.data;
     for (CalibrationRow& row : data.rows) row.clamp = ((row.clamp - input_zero).array() / input_gain.array()).matrix();
     options.gains = false;
@@ -214,7 +215,7 @@ TEST_CASE("without noise a logged run gives the offsets of its device back, gain
     CHECK((inputs.twin.input_gain - input_gain).cwiseAbs().maxCoeff() < 1e-8);
     CHECK((inputs.twin.input_offset - input_zero).cwiseAbs().maxCoeff() < 1e-8);
     CHECK((inputs.twin.theta - logged.run.noisy->variation()).cwiseAbs().maxCoeff() < 1e-8);
-    // The file says so; and gains that are known are used, and kept, where they are not asked for again.
+    // The file contains them; and known gains are used, and kept, if they are not fitted again.
     const Experiment twin = load(twin_text(logged.experiment, *network_of(logged.run.platform), data, inputs, options, "run.h5"));
     CHECK(twin.twin.input_gain == inputs.twin.input_gain);
     CHECK(twin.twin.input_offset == inputs.twin.input_offset);
@@ -243,10 +244,10 @@ TEST_CASE("with noise: its size, and errors that fit the intervals", "[calibrati
     // 1.9611: Student's t of 2,136 degrees of freedom at 0.975.
     CHECK((unknown.high - unknown.low) / (2 * unknown.standard_error) == Approx(1.9611).margin(2e-4));
   }
-  // Chi-squared of (correlated) 24 numbers: a mean square within 0.2 and 3 is no matter of chance.
+  // Chi-squared of 24 (correlated) numbers: a mean square outside 0.2 to 3 is not due to chance.
   CHECK(squares / 24 > 0.2);
   CHECK(squares / 24 < 3);
-  // 720 readings know their noise to 1/sqrt(1440) = 2.6 %: 4 of these.
+  // 720 readings determine their noise to 1/sqrt(1440) = 2.6 %: 4 of these.
   for (const double noise : found.noise) CHECK(noise == Approx(1e-3).epsilon(0.1));
   CHECK(found.degrees_of_freedom == Approx(2160 - 24).epsilon(1e-9));
   // sqrt(2 / 2136) = 0.031: 4 of these.
@@ -258,7 +259,8 @@ TEST_CASE("what no datum can tell is named", "[calibration]") {
     const sim::Network network(linear_network(0.4));
     const CalibrationData data = simulated(network, some_offsets(network), 60);
     const Calibration found = calibrate(network, {}, data, {}, {});
-    // I(mu) = 0 is homogeneous in all G and g: adding one number to all their logarithms moves no potential.
+    // I(mu) = 0 is homogeneous in all G and g: adding the same number to all their logarithms changes no
+    // potential.
     CHECK(found.rank == network.parameters() - 1);
     REQUIRE(found.not_identified.size() == 1);
     CHECK(found.not_identified[0].size() == 9);  // 6 G, 3 g
@@ -273,7 +275,7 @@ TEST_CASE("what no datum can tell is named", "[calibration]") {
       CHECK(found.unknowns[i].identified == !conductance);
       if (conductance) mean += truth[static_cast<Eigen::Index>(i)] / 9;
     }
-    // Ratios are found, and the factor that nobody knows is left at 1: the mean of the logarithms' offsets is 0.
+    // Ratios are found, and the undetermined factor is left at 1: the mean of the logarithms' offsets is 0.
     for (std::size_t i = 0; i < found.unknowns.size(); ++i) {
       const double known = truth[static_cast<Eigen::Index>(i)] - (found.unknowns[i].scale == Scale::log ? mean : 0);
       CHECK(found.unknowns[i].offset == Approx(known).margin(1e-8));
@@ -357,7 +359,8 @@ TEST_CASE("held nodes are imposed, not read", "[calibration]") {
 }
 
 TEST_CASE("rows that do not fit are left out and told apart", "[calibration]") {
-  // One dot with NDC and a weak leak: at x = 6 stable states at 0.02 and 5.14 kT, an unstable one between.
+  // One dot with NDC and a weak leak: at x = 6, stable states at 0.02 and 5.14 kT, and an unstable one
+  // between.
   sim::NetworkSpec spec;
   spec.graph = layered({1, 1});
   spec.nodes.resize(2);
@@ -395,7 +398,7 @@ TEST_CASE("rows that do not fit are left out and told apart", "[calibration]") {
     row.reading[0] += 1e-4 * random.normal();
     data.rows.push_back(std::move(row));
   }
-  data.rows[7].rest = true;  // a model from rest ends in the lower one
+  data.rows[7].rest = true;  // a model started from rest ends in the lower one
   data.rows[30].reading[0] += 0.05;
   const Calibration found = calibrate(network, {}, data, {}, {});
   CHECK(found.converged);
@@ -406,7 +409,7 @@ TEST_CASE("rows that do not fit are left out and told apart", "[calibration]") {
   CHECK(found.left_out[1].why == Calibration::LeftOut::Why::unexplained);
   CHECK(found.numbers == 78);
   CHECK(found.noise[0] == Approx(1e-4).epsilon(0.4));  // 4 of 1/sqrt(2 x 78)
-  // From where it was read, that row is as good as any other.
+  // With the start where it was recorded, the row is as good as any other.
   data.rows[7].rest = false;
   CHECK(calibrate(network, {}, data, {}, {}).left_out.size() == 1);
 }
@@ -420,7 +423,8 @@ TEST_CASE("the fitted twin is an experiment file: its device repeats the log, it
   CHECK(twin.twin.theta == found.twin.theta);
   twin.twin_read_noise = 0;
   Run run = prepare(twin);
-  CHECK(network_of(run.platform)->theta() == network_of(logged.run.platform)->theta());  // what a bench is told, or is emulated with, stays
+  // setpoints of a bench, or of its emulation, are unchanged
+  CHECK(network_of(run.platform)->theta() == network_of(logged.run.platform)->theta());
   CHECK(run.theta == logged.run.theta);
   REQUIRE(run.twin);
   for (const CalibrationRow& row : logged.data.rows) {
@@ -429,10 +433,10 @@ TEST_CASE("the fitted twin is an experiment file: its device repeats the log, it
     drive.theta = Parameters::of(*row.theta);
     drive.clamp = pattern_of(row.clamp);
     drive.nudge = row.nudge;
-    // Offsets are found to 1e-8, and potentials follow them by factors of order 1.
+    // Offsets are found to 1e-8, and potentials depend on them by factors of order 1.
     CHECK((run.device().relax(drive).potential - row.reading).cwiseAbs().maxCoeff() < 1e-8);
   }
-  // The model's conductance at setpoints is the network's own at what they stand for.
+  // The model's conductance at setpoints is the network's conductance at the true parameters.
   const CalibrationRow& row = logged.data.rows.front();
   Drive drive;
   drive.theta = Parameters::of(*row.theta);
@@ -442,7 +446,7 @@ TEST_CASE("the fitted twin is an experiment file: its device repeats the log, it
   boundary.theta = truth.data();
   boundary.clamp = row.clamp;
   CHECK((run.model->conductance(drive, row.reading) + network_of(run.platform)->jacobian(boundary, row.reading)).cwiseAbs().maxCoeff() < 1e-7);
-  // Calibrated again, nothing is left to find; and a second twin replaces the first.
+  // Calibrated again, no offsets remain; and a second twin replaces the first.
   TemporaryDirectory directory;
   const std::string path = (directory.path / "again.h5").string();
   train(twin, run, path);
@@ -497,7 +501,7 @@ TEST_CASE("rows are spread over the log, not in step with its chains", "[calibra
     CHECK(logged.data.rows[i].row / 3 == i);  // one of each three
     nudged += logged.data.rows[i].nudge.size() > 0;
   }
-  // Two thirds of the rows are nudged: 160 of 240, give or take 4 x sqrt(240 x 2 / 9).
+  // Two thirds of the rows are nudged: 160 of 240, +- 4 x sqrt(240 x 2 / 9).
   CHECK(nudged > 130);
   CHECK(nudged < 190);
 }

@@ -28,7 +28,7 @@ TEST_CASE("A report is one line of JSON, in the order of its making", "[report]"
   report["rows"].add({{"k", 1u}, {"g", 0.25}});
   report["rows"].add(Report{{"k", 2u}});
   report["deep"]["er"] = false;
-  report["loss"] = 0.2;  // where it was
+  report["loss"] = 0.2;  // keeps its position
   CHECK(report.json() ==
         R"({"name":"x\"y\n","loss":0.2,"third":0.3333333333333333,"least":5e-324,"whole number":2.0,)"
         R"("most":18446744073709551615,"below":-3,"yes":true,"none":null,"beyond":null,"nothing":null,)"

@@ -1,4 +1,4 @@
-// The table of subcommands: what a row is enough for, and how a line is understood.
+// The table of subcommands: what a row provides, and how a command line is parsed.
 #include <catch2/catch.hpp>
 #include <stdexcept>
 #include <string>
@@ -82,7 +82,7 @@ struct Line {
   std::string lacks;
 };
 
-/// What a line of a subcommand with every kind of option comes to; throws what is wrong with it.
+/// Parses the line of a subcommand with every kind of option; throws its error.
 Line read(const std::vector<std::string>& words) {
   Line read;
   CommandLine line("ness", "about", "ness 1.2.3", "footer");

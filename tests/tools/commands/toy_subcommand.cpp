@@ -1,4 +1,4 @@
-// A subcommand as somebody would add it: this file, and one row of a table (in subcommands_test.cpp).
+// A subcommand as a user would add it: this file, and one row of a table (in subcommands_test.cpp).
 #include <cstdint>
 #include <memory>
 

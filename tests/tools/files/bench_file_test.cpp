@@ -82,7 +82,7 @@ TEST_CASE("a bench file becomes instruments, wires and a circuit") {
   const Emulation emulation = emulate(bench);
   CHECK(emulation.instruments.size() == 2);
   CHECK(emulation.controllers.size() == 1);
-  // The gate rests at 0 V: the conductance is its offset, not the network file's.
+  // The gate is at 0 V at rest: the conductance is its offset, not the network file's value.
   CHECK(emulation.bench->circuit().parameter(0) == Approx(1));
 }
 

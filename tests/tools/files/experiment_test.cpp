@@ -1,5 +1,4 @@
-// Experiment files: what is bound to what, initial values, and refusals.
-#include "ness/files/network_platform.hpp"
+// Experiment files: binding of keys to options, initial values, and refusals.
 #include "ness/files/experiment.hpp"
 
 #include <catch2/catch.hpp>
@@ -48,7 +47,7 @@ std::string refusal(const std::string& text, const std::vector<std::string>& set
   return "nothing was refused";
 }
 
-/// theta by name.
+/// A parameter's value by its name.
 double value(const Run& run, const std::string& name) {
   const auto info = network_of(run.platform)->parameter_info();
   for (std::size_t i = 0; i < info.size(); ++i) {
@@ -58,7 +57,8 @@ double value(const Run& run, const std::string& name) {
   return 0;
 }
 
-/// The nudge of the first contrast of the first sample over dL/dmu, both at the only output: beta of equilibrium propagation.
+/// The nudge of the first perturbed relaxation of the first sample over dL/dmu, both at the only output: beta
+/// of equilibrium propagation.
 double nudge_over_gradient(const Experiment& experiment) {
   Run run = prepare(experiment);
   Minibatch batch;
@@ -79,7 +79,7 @@ DeviceInfo one_parameter() {
   return info;
 }
 
-/// A directory of its own, removed at the end.
+/// A temporary directory, removed at the end.
 struct TemporaryDirectory {
   std::filesystem::path path;
   TemporaryDirectory() {
@@ -196,7 +196,7 @@ noise_seed = 11
   CHECK(noise.nudge_resolution == 10);
   CHECK(noise.readback);
   CHECK(noise.seed == 11);
-  // A conductance of 1: as many units of current as kT.
+  // With a conductance of 1, the noise has as many units of current as kT.
   CHECK(load(base + "[device]\nread_noise = 0.5\n").noise.read_current == 0.5);
   CHECK(load(base + "[device]\nread_noise = 0.5\ncurrent_noise = 0\n").noise.read_current == 0);
   CHECK(load(base + "[device]\njump_kinds = \"b\"\n").noise.jump_kinds == std::vector<std::string>{"b"});
@@ -303,10 +303,11 @@ kind = "xor"
   }
   CHECK(low >= -3);
   CHECK(high <= 2);
-  CHECK(high - low > 4.5);  // the largest and smallest of 150 draws cover 90 % of the interval but for one time in 10^6
+  CHECK(high - low > 4.5);  // the largest and smallest of 150 draws cover 90 % of the interval, except once in 10^6
   CHECK(sum / 150 == Approx(0).margin(5 * 0.5 / std::sqrt(150)));  // five standard errors
 
-  // Stratified: the edges into layer 1 are 0 to 99, those into layer 2 the other 50; each has its own part of the interval.
+  // Stratified: the edges into layer 1 are 0 to 99, those into layer 2 the other 50; each edge has its own
+  // part of the interval.
   const Run even = prepare(load(enzyme, {"parameters.Ka.stratified=true"}));
   bool centred = true;
   for (int e = 0; e < 150; ++e) {
@@ -316,7 +317,7 @@ kind = "xor"
     CHECK(fraction <= k + 1 + 1e-12 * n);
     centred = centred && std::abs(fraction - k - 0.5) < 0.1;
   }
-  CHECK_FALSE(centred);  // and where in it is drawn
+  CHECK_FALSE(centred);  // and the place within it is random
   CHECK(refusal(enzyme, {"parameters.Kb.stratified=true"}).find("beside 'uniform'") != std::string::npos);
   CHECK(refusal(enzyme, {"parameters.Vf.ratio=[0,1]"}).find("relative to another parameter of the edge") != std::string::npos);
   CHECK(refusal(enzyme, {"parameters.mu_ref.log-uniform=[0,1]"}).find("either sign") != std::string::npos);
@@ -412,7 +413,7 @@ TEST_CASE("regression: the formula, the domain and the held-out points") {
   CHECK(experiment.task->train.size() == 13);
   CHECK(experiment.task->validation.size() == 4);
   const double x = -1 + 0.1 * 2;
-  // The grid's points are rounded: a few units in the last place of 1.
+  // The points of the grid are rounded: a few units in the last place of 1.
   CHECK(experiment.task->test.pattern(0).levels()[0] == Approx(2 * x).margin(1e-14));
   CHECK(experiment.task->test.target(0)[0] == Approx(x * x - std::sin(3.14159265358979323846 * x)).margin(1e-14));
   CHECK(refusal(text, {"network.layers=[1,3,1]", "task.formula=exp(y)"}).find("expected a formula of x") != std::string::npos);

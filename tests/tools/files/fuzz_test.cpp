@@ -51,7 +51,7 @@ epochs = 6
   int refused = 0;
   for (int i = 0; i < 1500; ++i) {
     const std::string text = fuzz::damaged(valid, random);
-    // Sizes that damage made astronomical are refused by their limits, not tried.
+    // Huge sizes from the damage are refused by limits, not tried.
     fuzz::answered([&] { experiment_from_text(text, "damaged.toml"); }, refused);
   }
   CHECK(refused > 700);

@@ -1,4 +1,5 @@
-// Kinds of estimators, optimizers, schedules, losses and tasks: each reads its own keys and no other's, and one more is a row.
+// Kinds of estimators, optimizers, schedules, losses and tasks: each reads only its own keys, and a new one
+// is one row.
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
@@ -47,9 +48,10 @@ std::string refusal(const std::string& text, const std::vector<std::string>& set
   return refusal(text, options);
 }
 
-// ---- one more of each kind: what a user adds -------------------------------------------------------------------------
+// ---- one more of each kind, as a user would add it
+// -------------------------------------------------------------------
 
-/// The gradient is a constant, whatever is measured.
+/// A constant gradient, independent of the measurement.
 class Constant final : public Estimator {
  public:
   explicit Constant(double value) : value_(value) {}
@@ -83,7 +85,7 @@ EstimatorMaker read_constant(Keys& keys) {
   return [value](const EstimatorContext&) { return std::make_unique<Constant>(value); };
 }
 
-/// Steps of one size, against the gradient's sign.
+/// Steps of constant size, against the sign of the gradient.
 class SignSteps final : public Optimizer {
  public:
   SignSteps(double size, std::size_t parameters) : step_size_(size), parameters_(parameters) {}
@@ -150,7 +152,7 @@ std::vector<Row> with(std::span<const Row> rows, const Row& more) {
   return all;
 }
 
-/// The tables of Ness, each with a row more.
+/// The tables of Ness, each with one additional row.
 struct MoreKinds {
   std::vector<EstimatorEntry> estimators =
       with(estimator_table(), {.name = "constant", .alias = "const", .needs = "nothing", .cost = "1", .source = "", .read = read_constant});
@@ -200,7 +202,7 @@ TEST_CASE("every kind reads what it lists, with its defaults where nothing is gi
     const auto made = estimator_maker(entry.name)({.model = run.model});
     INFO(entry.name);
     CHECK(made->cost(run.platform.info) > 0);
-    // The estimator that a file gives without keys is that one.
+    // The same as the estimator from a file without keys.
     CHECK(prepare(load(base, {.set = {"estimator.kind=" + std::string(entry.alias)}, .seed = {}, .data = {}})).estimator->name() == made->name());
   }
 }
@@ -214,7 +216,7 @@ TEST_CASE("a kind set on the command line takes the place of the file's, with it
   CHECK(experiment.text.find("beta") == std::string::npos);
   CHECK(experiment.text.find("attempts = 3") != std::string::npos);
   CHECK(experiment.notes.empty());
-  CHECK(load(experiment.text).estimator == "spsa");  // the text that a log holds has no such key
+  CHECK(load(experiment.text).estimator == "spsa");  // the text stored in a log has no such key
   options.set.push_back("estimator.nudge=0.1");
   CHECK(refusal(nudged, options).find("key 'estimator.nudge': kind = 'spsa' does not read it") != std::string::npos);
 }
@@ -225,7 +227,7 @@ TEST_CASE("[compare] speaks for the keys of the kinds it compares", "[kinds]") {
   CHECK(load(both + "[compare]\nseeds = 2\n").estimator == "node-probing");
   CHECK(load(both + "[compare]\nestimators = [\"probing\", \"ep-centred\"]\n").text.find("beta = 0.05") != std::string::npos);
   CHECK(refusal(both + "[compare]\nestimators = [\"probing\", \"spsa\"]\n").find("key 'estimator.beta'") != std::string::npos);
-  // Without [compare] as well, `ness compare` gives each kind those of the file's keys that it reads, and only these.
+  // Also without [compare], `ness compare` gives each kind exactly those keys of the file that it reads.
   LoadOptions options;
   options.set = {"estimator.probe=0.2"};
   const Experiment own = load(base + "[estimator]\nkind = \"probing\"\n", options);
@@ -248,7 +250,7 @@ TEST_CASE("logs that were written when such keys were passed over still load, an
   LogWriter(path, header, {}).close(ExitStatus::finished, "");
   const Experiment recorded = experiment_of(LogReader(path), {});
   std::filesystem::remove(path);
-  CHECK(recorded.training.max_relaxations == 9);  // as then: what was read last
+  CHECK(recorded.training.max_relaxations == 9);  // as at that time: the value read last
   REQUIRE(recorded.notes.size() == 4);
   CHECK(recorded.notes[0] == "key 'estimator.beta' is passed over: kind = 'adjoint' does not read it");
   CHECK(recorded.notes[2] == "key 'training.max_relaxations' is passed over: 'budget.relaxations' is given as well");
@@ -261,7 +263,7 @@ TEST_CASE("a limit has one value, whichever of its names it goes by", "[kinds]")
   CHECK(refusal(base + "[training]\nmax_relaxations = 5\n[budget]\nrelaxations = 5\n") ==
         "kinds.toml:16: key 'budget.relaxations': is 'training.max_relaxations' by another name, and both are given: expected one of them");
   CHECK(refusal(base + "[training]\nmax_time = 5\n[budget]\ntime = 5\n").find("'training.max_time'") != std::string::npos);
-  // One set on the command line replaces the file's, under either name.
+  // A key set on the command line replaces that of the file, under either name.
   LoadOptions options;
   options.set = {"budget.relaxations=7"};
   CHECK(load(base + "[training]\nmax_relaxations = 5\n", options).training.max_relaxations == 7);

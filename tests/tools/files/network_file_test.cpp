@@ -1,4 +1,4 @@
-// Network files: what they mean, and what is refused.
+// Network files: their meaning, and refusals.
 #include "ness/files/network_file.hpp"
 
 #include <catch2/catch.hpp>
@@ -87,7 +87,7 @@ TEST_CASE("what is no JSON is refused with its line: NaN is none") {
 }
 
 TEST_CASE("networks that cannot be solved are refused with the reason") {
-  // Node 2 hangs on nothing: no edge, no leak.
+  // Node 2 is not connected: no edge, no leak.
   const std::string floating = refusal(R"({"nodes": [{"clamped": true}, {"g": 1}, {}],
     "edges": [{"source": 0, "target": 1, "law": "linear", "G": 1}], "outputs": [1]})");
   CHECK(floating.find("node 2") != std::string::npos);

@@ -34,7 +34,7 @@ TEST_CASE("a key is set in place, and all else stays") {
   // No room: the comment moves.
   CHECK(set(text, {"settle"}, "tau_max", "0.00123") ==
         "# first\ntitle = \"[settle] is no header\"   # tau_max = 7\n\n[settle]  # how\ntolerance = 0.002         # kT\n  tau_max = 0.00123 # s: 40 kohm x 1 nF\n\n# of the wires\n[wiring.read-2]\nnode = 2\n");
-  // A new key: after the table's last, before what belongs to the next.
+  // A new key: after the last key of the table, before comments of the next table.
   CHECK(set(text, {"settle"}, "noise", "1e-5") ==
         "# first\ntitle = \"[settle] is no header\"   # tau_max = 7\n\n[settle]  # how\ntolerance = 0.002         # kT\n  tau_max = 2e-4 # s: 40 kohm x 1 nF\nnoise = 1e-5\n\n# of the wires\n[wiring.read-2]\nnode = 2\n");
   CHECK(set(text, {"wiring", "read-2"}, "volts", "1.0") == text + "volts = 1.0\n");
@@ -70,7 +70,8 @@ TEST_CASE("a file is edited whole or not at all, keeps its mode, and a link stay
   CHECK(text_of_file(file.string(), "") == "[a]\nx = 2 # one\n\n[b]\ny = 3.5\n");
   CHECK(std::filesystem::is_symlink(link));
   CHECK((std::filesystem::status(file).permissions() & std::filesystem::perms::mask) == static_cast<std::filesystem::perms>(0640));
-  // The second edit cannot be: the first is not made either. Nor is one after which the file is no TOML.
+  // The second edit is impossible, so the first is not made either. The same if the file would not be TOML
+  // afterwards.
   std::ofstream(file) << "b = { y = 1 }\n[a]\nx = 1\n";
   CHECK_THROWS_AS(edit_file(file.string(), {{{"a"}, "x", "2"}, {{"b"}, "y", "3"}}), FileError);
   CHECK_THROWS_AS(edit_file(file.string(), {{{"a"}, "x", "2 3"}}), FileError);

@@ -1,4 +1,4 @@
-// TOML read strictly: what is asked for, what is refused, and where the refusal says it found it.
+// Strict reading of TOML: values read, errors, and their positions.
 #include "ness/files/toml_table.hpp"
 
 #include <catch2/catch.hpp>
@@ -135,7 +135,7 @@ TEST_CASE("a document written anew reads back to the same bits") {
       "x = 0.1\ny = 1e-300\nz = 123456789.123456789\nn = -7\nword = \"a \\\"quote\\\" and \\\\ and \\u0001\"\n"
       "lines = '''\n{\"nodes\": [\n  1]}\n'''\ninfinite = inf\nlist = [0.3, 1e22]\n\n[b.layer-2]\nt = true\n";
   Document document(text, "file.toml");
-  CHECK(document.text() == text);  // nothing was set: as it was, comments and all
+  CHECK(document.text() == text);  // nothing was set: unchanged, including comments
   document.set("added=0.30000000000000004");
   const Document again(document.text(), "again.toml");
   Table before = document.root(), after = again.root();

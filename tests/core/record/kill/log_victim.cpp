@@ -1,5 +1,5 @@
-// Appends rows whose every value is a function of their index, until it is killed; says on standard output how many are
-// committed. Driven by log_kill.py.
+// Appends rows whose values are functions of their index, until it is killed; prints the number of committed
+// rows to standard output. Used by log_kill.py.
 //   log_victim write LOG GROUP_ROWS    makes LOG, or continues it
 //   log_victim check LOG               opens LOG by the reader: prints rows, steps, damaged rows, rows beyond the counts
 #include <cstdio>
@@ -63,7 +63,7 @@ void append_step(LogWriter& log, std::uint64_t i) {
   const auto set = std::make_shared<DensePatterns>("four", RowMatrix::Random(4, 2));
   struct stat status {};
   const bool exists = ::stat(path.c_str(), &status) == 0;
-  // The first run writes by itself, those that continue by the log's own thread.
+  // The first run writes in its own thread, later ones in the log's thread.
   LogOptions options;
   options.background = exists;
   LogWriter log = exists ? LogWriter(path, LogWriter::Continue{}, options) : LogWriter(path, header(set), options);
