@@ -525,7 +525,7 @@ Experiment bind(Document document, const std::string& path, const LoadOptions& o
 
 }  // namespace
 
-KeyList experiment_keys() {
+KeyList experiment_keys(const KindTables& kinds) {
   Experiment e;
   KeyList top("Tables and keys that are not in this list are refused, and so is a number out of its range");
   read_top(top, e);
@@ -540,6 +540,9 @@ KeyList experiment_keys() {
                                              "`[network.nodes.node-N]`, the narrower one last");
   read_node_properties(nodes, [](const NodeChange&) {});
   list_parameter_keys(top);
+  list_task_keys(top, kinds);
+  list_estimator_keys(top, kinds);
+  list_optimizer_keys(top, kinds);
   const auto list = [&](const char* name, const char* meaning, const auto& read) {
     KeyList keys = top.table(name, meaning);
     read(keys);
@@ -558,7 +561,7 @@ KeyList experiment_keys() {
   list("log", "How the log is written", [&](Keys& keys) { read_log(keys, e.log); });
   list("evaluation", "What is evaluated when training has ended", [&](Keys& keys) { read_evaluation(keys, e); });
   list("compare", "Of `ness compare`, and of the dry run of `ness advise`",
-       [&](Keys& keys) { read_compare(keys, e.compare, {}); });
+       [&](Keys& keys) { read_compare(keys, e.compare, kinds); });
   std::vector<std::string> settings;
   list("compare.settings", "", [&](Keys& keys) { keys.texts("ESTIMATOR", settings, about_settings); });
   list("twin", "Written by `ness calibrate`: the device as its model sees it. A simulated device is seen so too; a bench, real "
