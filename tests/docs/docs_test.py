@@ -102,8 +102,7 @@ def log_page():
     return page
 
 
-# Tables whose readers do not hand over unit and meaning yet stand in a page of their own.
-pages = {"experiment-file": lambda: made([reference, "experiment-file"]) + (here / "experiment_file_rest.md").read_text(),
+pages = {"experiment-file": lambda: made([reference, "experiment-file"]),
          "bench-file": lambda: made([reference, "bench-file"]), "log": log_page}
 commands = re.findall(r"^  ([a-z][a-z-]*)  ", made([ness, "--help"]).split("ubcommands:")[-1], re.M)
 named = (root / "docs" / "reference" / "commands.md").read_text()

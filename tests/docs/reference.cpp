@@ -21,7 +21,11 @@ std::string page(const std::string& name) {
     ness::require_meanings(keys.tables());
     return ness::page_of("Experiment files",
                          "What `ness train`, `evaluate`, `compare`, `advise` and `check-gradient` read: TOML. `--set table.key=value` sets any "
-                         "key, `--seed N` the seed. Potentials are in kT. Commented examples: [tools/experiments](../../tools/experiments).\n\n" +
+                         "key, `--seed N` the seed. Potentials are in kT. Commented examples: "
+                         "[tools/experiments](../../tools/experiments).\n\n"
+                         "In a table with kinds the key `kind` chooses one. A key that this kind does not "
+                         "read is refused; where `--set TABLE.kind=NAME` chooses another kind than the "
+                         "file, the file's keys that it does not read are removed.\n\n" +
                              std::string(made),
                          keys.tables());
   }

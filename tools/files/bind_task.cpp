@@ -6,6 +6,21 @@ namespace ness {
 
 namespace {
 
+constexpr About about_task{"", "needed: what is to be learned"};
+constexpr About about_loss{"", "what is minimised: the mean of it over the samples",
+                           "the first that fits the targets of the task, potentials or classes"};
+
+/// The validation samples of a task, whatever its kind.
+struct SplitOff {
+  std::uint64_t samples = 0, seed = 0;
+};
+
+void read_split_off(Keys& keys, SplitOff& split) {
+  keys.whole("validation", split.samples, 0,
+             {"samples", "taken from the training set, at random, as the validation set; 0: none"});
+  keys.whole("validation_seed", split.seed, 0, {"", "seed of that choice"});
+}
+
 std::string one_of_names(const std::vector<std::string>& names) {
   std::string text;
   for (std::size_t i = 0; i < names.size(); ++i) {
@@ -19,7 +34,9 @@ Task read_kind(Table& table, Document& document, const TaskContext& context, con
   std::vector<std::string> names;
   for (const TaskEntry& entry : kinds.tasks) names.emplace_back(entry.name);
   const TaskEntry* row = nullptr;
-  if (!choose_row(table, kinds.tasks, row)) table.fail("", "expected kind = " + one_of_names(names));
+  if (!choose_row(table, kinds.tasks, row, about_task)) {
+    table.fail("", "expected kind = " + one_of_names(names));
+  }
   const TaskMaker make = row->read(table);
   keep_to_kind(table, document, std::string(row->name), kinds_of(kinds.tasks), others);
   table.finish();
@@ -40,7 +57,7 @@ std::shared_ptr<const Loss> read_loss(Table& root, Document& document, const Tas
     if (!row) row = &entry;
     fitting.emplace_back(entry.name);
   }
-  choose_row(*table, kinds.losses, row);
+  choose_row(*table, kinds.losses, row, about_loss);
   if (row->classifies != classes) {
     table->fail("kind", "the targets of this " + task.name + " task are " + (classes ? "classes" : "potentials") + ": expected " +
                             one_of_names(fitting));
@@ -61,23 +78,34 @@ std::shared_ptr<const Task> read_task(Table& root, Document& document, const Tas
     for (const TaskEntry& entry : kinds.tasks) names.emplace_back(entry.name);
     root.fail("", "expected a table [task] with kind = " + one_of_names(names));
   }
-  std::uint64_t validation = 0, validation_seed = 0;
-  table->whole("validation", validation, 0,
-               {"samples", "taken from the training set, at random, as the validation set; 0: none"});
-  table->whole("validation_seed", validation_seed, 0, {"", "seed of that choice"});
+  SplitOff split;
+  read_split_off(*table, split);
   auto task = std::make_shared<Task>(read_kind(*table, document, context, kinds, others));
   task->loss = read_loss(root, document, *task, kinds, others);
-  if (validation > 0 && task->validation.size() > 0) {
+  if (split.samples > 0 && task->validation.size() > 0) {
     table->fail("validation", "the validation points are chosen by 'validate_every' here: expected one of the two");
   }
-  if (validation > 0) {
-    if (validation >= task->train.size()) {
+  if (split.samples > 0) {
+    if (split.samples >= task->train.size()) {
       table->fail("validation", "expected fewer than the " + std::to_string(task->train.size()) + " training samples, found " +
-                                    std::to_string(validation));
+                                    std::to_string(split.samples));
     }
-    task->validation = split_off(task->train, validation, validation_seed);
+    task->validation = split_off(task->train, split.samples, split.seed);
   }
   return task;
+}
+
+void list_task_keys(const KeyList& top, const KindTables& kinds) {
+  KeyList task = top.table("task", "What is to be learned: samples of levels and targets");
+  const TaskEntry* no_task = nullptr;
+  choose_row(task, kinds.tasks, no_task, about_task);
+  SplitOff split;
+  read_split_off(task, split);
+  list_kinds(task, kinds.tasks);
+  KeyList loss = top.table("loss", "The loss of a sample: of its outputs' potentials mu and its target");
+  const LossEntry* no_loss = nullptr;
+  choose_row(loss, kinds.losses, no_loss, about_loss);
+  list_kinds(loss, kinds.losses);
 }
 
 }  // namespace ness

@@ -12,4 +12,7 @@ namespace ness {
 std::shared_ptr<const Task> read_task(Table& root, Document& document, const TaskContext& context, const KindTables& kinds,
                                       OtherKinds& others);
 
+/// Lists the keys of [task] and [loss].
+void list_task_keys(const KeyList& top, const KindTables& kinds);
+
 }  // namespace ness

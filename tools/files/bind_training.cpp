@@ -9,9 +9,43 @@ namespace {
 /// Limits of a run: the documented name, and one that loads as well.
 constexpr std::array<std::pair<const char*, const char*>, 2> limits{{{"relaxations", "max_relaxations"}, {"time", "max_time"}}};
 
+constexpr About about_estimator{"", "how the gradient of the loss is measured"};
+constexpr About about_optimizer{"", "how a step is made from the gradient"};
+constexpr About about_schedule{"", "the learning rate over the run, behind the warm-up"};
+
+/// `name` becomes that of a row, also where its alias is given.
+void choose_estimator(Keys& keys, const KindTables& kinds, std::string& name) {
+  std::vector<std::pair<std::string, std::string>> names;
+  for (const bool alias : {false, true}) {
+    for (const EstimatorEntry& entry : kinds.estimators) {
+      if (alias && entry.alias == entry.name) continue;
+      names.emplace_back(alias ? entry.alias : entry.name, entry.name);
+    }
+  }
+  keys.choice<std::string>("kind", name, names, about_estimator);
+}
+
+/// The page goes by the alias where the name is of several words.
+KeyKind listed(const EstimatorEntry& entry) {
+  std::string name(entry.name), alias(entry.alias);
+  if (name.find('-') != std::string::npos) std::swap(name, alias);
+  if (name == alias) alias.clear();
+  return {name, alias,
+          {{"relaxations a sample", std::string(entry.cost)},
+           {"needs", std::string(entry.needs)},
+           {"source", std::string(entry.source)}}};
+}
+
+const OptimizerEntry* standard_optimizer(const KindTables& kinds) {
+  for (const OptimizerEntry& entry : kinds.optimizers) {
+    if (entry.name == "adam") return &entry;
+  }
+  return nullptr;
+}
+
 void read_schedule(Table& table, Document& document, const KindTables& kinds, Schedule& schedule, OtherKinds& others) {
   const ScheduleEntry* shape = &kinds.schedules.front();
-  choose_row(table, kinds.schedules, shape);
+  choose_row(table, kinds.schedules, shape, about_schedule);
   schedule.read(table);
   schedule.shape = shape->read(table);
   keep_to_kind(table, document, std::string(shape->name), kinds_of(kinds.schedules), others);
@@ -22,28 +56,43 @@ void read_schedule(Table& table, Document& document, const KindTables& kinds, Sc
 }  // namespace
 
 void read_estimator(Table& table, Document& document, const KindTables& kinds, Experiment& experiment, OtherKinds& others) {
-  std::vector<std::pair<std::string, std::string>> names;
-  for (const bool alias : {false, true}) {
-    for (const EstimatorEntry& entry : kinds.estimators) {
-      if (!alias || entry.alias != entry.name) names.emplace_back(alias ? entry.alias : entry.name, entry.name);
-    }
-  }
-  table.choice<std::string>("kind", experiment.estimator, names);
+  choose_estimator(table, kinds, experiment.estimator);
   experiment.make_estimator = estimator_entry(experiment.estimator, kinds.estimators).read(table);
   keep_to_kind(table, document, experiment.estimator, kinds_of(kinds.estimators), others);
 }
 
 void read_optimizer(Table& table, Document& document, const KindTables& kinds, OptimizerOptions& options, OtherKinds& others) {
-  const OptimizerEntry* row = nullptr;
-  for (const OptimizerEntry& entry : kinds.optimizers) {
-    if (entry.name == "adam") row = &entry;
-  }
-  choose_row(table, kinds.optimizers, row);
+  const OptimizerEntry* row = standard_optimizer(kinds);
+  choose_row(table, kinds.optimizers, row, about_optimizer);
   options.read(table);
   options.make = row->read(table);
   if (auto schedule = table.table("schedule")) read_schedule(*schedule, document, kinds, options.schedule, others);
   keep_to_kind(table, document, std::string(row->name), kinds_of(kinds.optimizers), others);
   table.require(options.problem());
+}
+
+void list_estimator_keys(const KeyList& top, const KindTables& kinds) {
+  KeyList keys = top.table(
+      "estimator",
+      "How dL/dtheta, the gradient of the loss, is measured ([more](commands.md#estimators)). n free nodes, "
+      "m trainable parameters. Beside the keys of its own kind the table may hold those of kinds that "
+      "`[compare]` names");
+  std::string standard = Experiment{}.estimator;
+  choose_estimator(keys, kinds, standard);
+  for (const EstimatorEntry& entry : kinds.estimators) keys.kind(listed(entry), entry.read);
+}
+
+void list_optimizer_keys(const KeyList& top, const KindTables& kinds) {
+  KeyList keys = top.table("optimizer", "How the parameters step");
+  const OptimizerEntry* optimizer = standard_optimizer(kinds);
+  choose_row(keys, kinds.optimizers, optimizer, about_optimizer);
+  OptimizerOptions().read(keys);
+  list_kinds(keys, kinds.optimizers);
+  KeyList of_rate = top.table("optimizer.schedule", "A factor on the learning rate");
+  const ScheduleEntry* shape = &kinds.schedules.front();
+  choose_row(of_rate, kinds.schedules, shape, about_schedule);
+  Schedule().read(of_rate);
+  list_kinds(of_rate, kinds.schedules);
 }
 
 void read_limits(Keys& keys, TrainingOptions& options) {

@@ -47,7 +47,7 @@ constexpr About about_observe{
 /// False where the time is missing.
 bool read_at(Keys& keys, At& at) {
   const bool timed = keys.number("time", at.time, Number::positive,
-                                 {"device time", "needed: of the first reading, after the start"});
+                                 {"device time", "of the first reading, after the start", "needed"});
   keys.whole("samples", at.samples, 1, {"", "readings that are averaged"});
   keys.number("every", at.every, Number::not_negative,
               {"device time", "between serial readings; 0: as closely as the device reads"});
@@ -142,8 +142,8 @@ void read_readings(Keys& keys, NoiseOptions& noise) {
   keys.number("read_noise", noise.read, Number::not_negative, {"kT", "standard deviation of each potential reading"});
   noise.read_current = noise.read;
   keys.number("current_noise", noise.read_current, Number::not_negative,
-              {"unit current", "standard deviation of each measured current; where it is not given the number of "
-                               "`read_noise`, as at a conductance of 1"});
+              {"unit current", "standard deviation of each measured current",
+               "the number of `read_noise`, as at a conductance of 1"});
   keys.number("drift", noise.drift, Number::not_negative,
               {"kT", "random walk of each reading's offset, per square root of a relaxation"});
   keys.number("drift_rate", noise.drift_rate, Number::not_negative,
@@ -183,7 +183,7 @@ void read_sources(Keys& keys, NoiseOptions& noise) {
 void read_device(Keys& keys, Experiment& experiment) {
   NoiseOptions& noise = experiment.noise;
   experiment.noise_has_seed =
-      keys.whole("noise_seed", noise.seed, 0, {"", "of all noise; where it is not given the experiment's `seed`"});
+      keys.whole("noise_seed", noise.seed, 0, {"", "of all noise", "the experiment's `seed`"});
   read_readings(keys, noise);
   read_deviations(keys, noise);
   read_sources(keys, noise);
@@ -211,7 +211,7 @@ void read_evaluation(Keys& keys, Experiment& experiment) {
 }
 
 void read_top(Keys& keys, Experiment& experiment) {
-  keys.text("title", experiment.title, {"", "in the log and in tables; where it is not given the file's name"});
+  keys.text("title", experiment.title, {"", "in the log and in tables", "the file's name"});
   keys.whole("seed", experiment.seed, 0, {"", "of initial parameters, the order of samples, and noise"});
 }
 
@@ -367,11 +367,14 @@ Experiment bind(Document document, const std::string& path, const LoadOptions& o
 
 }  // namespace
 
-KeyList experiment_keys() {
+KeyList experiment_keys(const KindTables& kinds) {
   Experiment e;
   KeyList top("Tables and keys that are not in this list are refused, and so is a number out of its range");
   read_top(top, e);
-  for (const PlatformEntry& entry : platform_table()) entry.list(top);
+  for (const PlatformEntry& entry : kinds.platforms) entry.list(top);
+  list_task_keys(top, kinds);
+  list_estimator_keys(top, kinds);
+  list_optimizer_keys(top, kinds);
   const auto list = [&](const char* name, const char* meaning, const auto& read) {
     KeyList keys = top.table(name, meaning);
     read(keys);
@@ -389,7 +392,7 @@ KeyList experiment_keys() {
   list("log", "How the log is written", [&](Keys& keys) { read_log(keys, e.log); });
   list("evaluation", "What is evaluated when training has ended", [&](Keys& keys) { read_evaluation(keys, e); });
   list("compare", "Of `ness compare`, and of the dry run of `ness advise`",
-       [&](Keys& keys) { read_compare(keys, e.compare, {}); });
+       [&](Keys& keys) { read_compare(keys, e.compare, kinds); });
   std::vector<std::string> settings;
   list("compare.settings", "", [&](Keys& keys) { keys.texts("ESTIMATOR", settings, about_settings); });
   list("twin", "Written by `ness calibrate`: the device as its model sees it. A simulated device is seen so too; a bench, real "

@@ -1,5 +1,6 @@
 #include "ness/files/key_list.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <stdexcept>
@@ -49,20 +50,93 @@ std::string cell(const std::string& text) {
 
 std::string code(const std::string& text) { return text.empty() ? "" : "`" + cell(text) + "`"; }
 
+bool same_words(const KeyRow& a, const KeyRow& b) {
+  return a.key == b.key && a.standard == b.standard && a.unit == b.unit && a.range == b.range &&
+         a.meaning == b.meaning && a.not_given == b.not_given;
+}
+
+/// Adds a row that one kind reads.
+void merge(std::vector<KeyRow>& rows, KeyRow row, const std::string& kind) {
+  const auto same =
+      std::find_if(rows.begin(), rows.end(), [&](const KeyRow& other) { return same_words(other, row); });
+  if (same != rows.end()) {
+    // A row that names no kinds is of all of them.
+    if (!same->kinds.empty()) same->kinds.push_back(kind);
+    return;
+  }
+  row.kinds = {kind};
+  const auto last =
+      std::find_if(rows.rbegin(), rows.rend(), [&](const KeyRow& other) { return other.key == row.key; });
+  rows.insert(last == rows.rend() ? rows.end() : last.base(), std::move(row));
+}
+
+bool most_read(const KeyRow& row, const KeyTable& table) { return 2 * row.kinds.size() > table.kinds.size(); }
+
+/// The kinds that read a key; named are those that do, or those that do not, whichever are fewer.
+std::string readers(const KeyRow& row, const KeyTable& table) {
+  if (row.kinds.empty() || row.kinds.size() == table.kinds.size()) return "all";
+  const bool most = most_read(row, table);
+  std::string names;
+  for (const KeyKind& kind : table.kinds) {
+    const bool reads = std::find(row.kinds.begin(), row.kinds.end(), kind.name) != row.kinds.end();
+    if (reads != most) names += (names.empty() ? "" : ", ") + code(kind.name);
+  }
+  return most ? "all but " + names : names;
+}
+
+std::string list_of_kinds(const KeyTable& table) {
+  const auto has_alias = [](const KeyKind& kind) { return !kind.alias.empty(); };
+  const bool aliases = std::any_of(table.kinds.begin(), table.kinds.end(), has_alias);
+  std::string list = aliases ? "| kind | also |" : "| kind |", line = aliases ? "|---|---|" : "|---|";
+  for (const auto& [heading, text] : table.kinds.front().words) {
+    list += " " + heading + " |";
+    line += "---|";
+  }
+  list += "\n" + line + "\n";
+  for (const KeyKind& kind : table.kinds) {
+    list += "| " + code(kind.name) + " |" + (aliases ? " " + code(kind.alias) + " |" : "");
+    for (const auto& [heading, text] : kind.words) list += " " + cell(text) + " |";
+    list += "\n";
+  }
+  return list;
+}
+
+std::string row_of(const KeyRow& row, const KeyTable& table) {
+  // The kinds have a list of their own.
+  const bool names_kind = row.key == "kind" && !table.kinds.empty();
+  return "| `" + cell(row.key) + "` | " + (table.kinds.empty() ? "" : readers(row, table) + " | ") +
+         (row.not_given.empty() ? code(row.standard) : cell(row.not_given)) + " | " + cell(row.unit) + " | " +
+         (names_kind ? "a kind of the list above" : cell(row.range)) + " | " + cell(row.meaning) + " |\n";
+}
+
 }  // namespace
 
 KeyList::KeyList(std::string meaning) : tables_(std::make_shared<std::vector<KeyTable>>()), index_(0) {
-  tables_->push_back({"", std::move(meaning), {}});
+  tables_->push_back({"", std::move(meaning)});
 }
 
 KeyList KeyList::table(const std::string& name, const std::string& meaning) const {
-  tables_->push_back({name, meaning, {}});
+  tables_->push_back({name, meaning});
   return {tables_, tables_->size() - 1};
 }
 
+void KeyList::kind(const KeyKind& kind, const std::function<void(Keys&)>& list) const {
+  KeyList own("");
+  own.tables_->front().name = (*tables_)[index_].name;
+  list(own);
+  for (const KeyTable& table : own.tables()) {
+    const auto named = [&](const KeyTable& other) { return other.name == table.name; };
+    auto into = std::find_if(tables_->begin() + static_cast<std::ptrdiff_t>(index_), tables_->end(), named);
+    if (into == tables_->end()) into = tables_->insert(into, KeyTable{table.name, table.meaning});
+    into->kinds.push_back(kind);
+    for (const KeyRow& row : table.rows) merge(into->rows, row, kind.name);
+  }
+}
+
 void KeyList::add(const std::string& key, std::string standard, std::string range, const About& about) {
-  (*tables_)[index_].rows.push_back(
-      {key, std::move(standard), std::string(about.unit), std::move(range), std::string(about.meaning)});
+  if (!about.not_given.empty()) standard.clear();
+  (*tables_)[index_].rows.push_back({key, std::move(standard), std::string(about.unit), std::move(range),
+                                     std::string(about.meaning), std::string(about.not_given)});
 }
 
 bool KeyList::number(const std::string& key, double& value, Number must_be, const About& about) {
@@ -131,6 +205,11 @@ std::optional<std::size_t> KeyList::chosen(const std::string& key, const std::ve
 
 void require_meanings(const std::vector<KeyTable>& tables) {
   for (const KeyTable& table : tables) {
+    for (const KeyKind& kind : table.kinds) {
+      const auto said = [](const auto& word) { return !word.second.empty(); };
+      if (std::any_of(kind.words.begin(), kind.words.end(), said)) continue;
+      throw std::logic_error("[" + table.name + "] kind = '" + kind.name + "' has no meaning");
+    }
     for (const KeyRow& row : table.rows) {
       if (row.meaning.empty()) throw std::logic_error("[" + table.name + "] " + row.key + " has no meaning");
     }
@@ -145,10 +224,14 @@ std::string page_of(const std::string& title, const std::string& introduction, c
     if (!table.meaning.empty()) page += table.meaning + ".\n";
     if (table.rows.empty()) continue;
     if (!table.meaning.empty()) page += "\n";
-    page += "| key | default | unit | range | meaning |\n|---|---|---|---|---|\n";
-    for (const KeyRow& row : table.rows) {
-      page += "| `" + cell(row.key) + "` | " + code(row.standard) + " | " + cell(row.unit) + " | " + cell(row.range) + " | " +
-              cell(row.meaning) + " |\n";
+    if (!table.kinds.empty()) page += list_of_kinds(table) + "\n";
+    page += table.kinds.empty()
+                ? "| key | default | unit | range | meaning |\n|---|---|---|---|---|\n"
+                : "| key | kinds | default | unit | range | meaning |\n|---|---|---|---|---|---|\n";
+    for (const bool shared : {false, true}) {
+      for (const KeyRow& row : table.rows) {
+        if (most_read(row, table) == shared) page += row_of(row, table);
+      }
     }
   }
   return page;

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "ness/files/key_list.hpp"
 #include "ness/files/toml_table.hpp"
 
 namespace ness {
@@ -32,10 +33,18 @@ std::string assigned_key(const std::string& assignment);
 
 /// Reads `kind`, the name of a row; false where it is not given.
 template <typename Rows, typename Row>
-bool choose_row(Table& table, const Rows& rows, const Row*& row) {
+bool choose_row(Keys& keys, const Rows& rows, const Row*& row, const About& about) {
   std::vector<std::pair<std::string, const Row*>> named;
   for (const Row& one : rows) named.emplace_back(std::string(one.name), &one);
-  return table.choice<const Row*>("kind", row, named);
+  return keys.choice<const Row*>("kind", row, named, about);
+}
+
+/// Lists the rows as kinds of a table, with the keys of each.
+template <typename Rows>
+void list_kinds(const KeyList& keys, const Rows& rows) {
+  for (const auto& row : rows) {
+    keys.kind({std::string(row.name), "", {{"meaning", std::string(row.meaning)}}}, row.read);
+  }
 }
 
 /// The kinds of rows that have a name and list their keys in `read`.

@@ -185,9 +185,12 @@ void read_solver(Keys& keys, NetworkDescription& read) {
                              {"single", sim::Batches::single_precision},
                              {"double", sim::Batches::double_precision}},
                             {"", "many samples are relaxed side by side, in this precision; quantum dots alone"});
-  if (const auto transient = keys.inner("transient", about_transient)) read_transient(*transient, options.transient);
+  if (const auto transient = keys.inner("transient", about_transient)) {
+    read_transient(*transient, options.transient);
+    transient->finish();
+  }
   keys.require(options.steady_state.problem());
-  const About about{"", "instruction set of the arithmetic, such as `AVX2`; where it is not given the best this machine has"};
+  const About about{"", "instruction set of the arithmetic, such as `AVX2`", "the best this machine has"};
   keys.text("vector_target", read.vector_target, about);
 }
 

@@ -7,6 +7,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <limits>
 #include <map>
 #include <set>
 #include <sstream>
@@ -198,7 +199,8 @@ void Table::fail(const std::string& key, const std::string& message) const {
 
 bool Table::has(const std::string& key) const { return impl_->table->get(key) != nullptr; }
 
-bool Table::number(const std::string& key, double& value, Number must_be) {
+// What a file gives does not depend on what the documentation says of it.
+bool Table::number(const std::string& key, double& value, Number must_be, const About&) {
   const toml::node* node = impl_->find(key);
   if (!node) return false;
   const auto found = node->is_number() ? node->value<double>() : std::nullopt;
@@ -207,7 +209,7 @@ bool Table::number(const std::string& key, double& value, Number must_be) {
   return true;
 }
 
-bool Table::flag(const std::string& key, bool& value) {
+bool Table::flag(const std::string& key, bool& value, const About&) {
   const toml::node* node = impl_->find(key);
   if (!node) return false;
   if (!node->is_boolean()) fail(key, "expected true or false, found " + shown(*node));
@@ -215,7 +217,7 @@ bool Table::flag(const std::string& key, bool& value) {
   return true;
 }
 
-bool Table::text(const std::string& key, std::string& value) {
+bool Table::text(const std::string& key, std::string& value, const About&) {
   const toml::node* node = impl_->find(key);
   if (!node) return false;
   if (!node->is_string()) fail(key, "expected a string, found " + shown(*node));
@@ -223,13 +225,14 @@ bool Table::text(const std::string& key, std::string& value) {
   return true;
 }
 
-bool Table::whole(const std::string& key, std::uint64_t& value, std::uint64_t low, std::uint64_t high) {
+bool Table::whole(const std::string& key, std::uint64_t& value, std::uint64_t low, std::uint64_t high,
+                  const About&) {
   const toml::node* node = impl_->find(key);
   if (!node) return false;
   const auto* found = node->as_integer();
   if (!found || found->get() < 0 || static_cast<std::uint64_t>(found->get()) < low ||
       static_cast<std::uint64_t>(found->get()) > high) {
-    const bool open = high == static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+    const bool open = high == largest_whole;
     fail(key, "expected a whole number " + (open ? ">= " + std::to_string(low)
                                                  : "from " + std::to_string(low) + " to " + std::to_string(high)) +
                   ", found " + shown(*node));
@@ -238,14 +241,7 @@ bool Table::whole(const std::string& key, std::uint64_t& value, std::uint64_t lo
   return true;
 }
 
-bool Table::whole(const std::string& key, std::uint32_t& value, std::uint32_t low) {
-  std::uint64_t wide = 0;
-  if (!whole(key, wide, low, std::numeric_limits<std::uint32_t>::max())) return false;
-  value = static_cast<std::uint32_t>(wide);
-  return true;
-}
-
-bool Table::pair(const std::string& key, std::pair<double, double>& value) {
+bool Table::pair(const std::string& key, std::pair<double, double>& value, const About&) {
   const toml::node* node = impl_->find(key);
   if (!node) return false;
   const toml::array* array = node->as_array();
@@ -261,7 +257,7 @@ bool Table::pair(const std::string& key, std::pair<double, double>& value) {
   return true;
 }
 
-bool Table::wholes(const std::string& key, std::vector<std::uint32_t>& values) {
+bool Table::wholes(const std::string& key, std::vector<std::uint32_t>& values, const About&) {
   const toml::node* node = impl_->find(key);
   if (!node) return false;
   const toml::array* array = node->as_array();
@@ -277,7 +273,8 @@ bool Table::wholes(const std::string& key, std::vector<std::uint32_t>& values) {
   return true;
 }
 
-bool Table::pairs_of_texts(const std::string& key, std::vector<std::pair<std::string, std::string>>& values) {
+bool Table::pairs_of_texts(const std::string& key, std::vector<std::pair<std::string, std::string>>& values,
+                           const About&) {
   const toml::node* node = impl_->find(key);
   if (!node) return false;
   const toml::array* array = node->as_array();
@@ -291,7 +288,7 @@ bool Table::pairs_of_texts(const std::string& key, std::vector<std::pair<std::st
   return true;
 }
 
-bool Table::texts(const std::string& key, std::vector<std::string>& values) {
+bool Table::texts(const std::string& key, std::vector<std::string>& values, const About&) {
   const toml::node* node = impl_->find(key);
   if (!node) return false;
   if (node->is_string()) {
@@ -308,32 +305,16 @@ bool Table::texts(const std::string& key, std::vector<std::string>& values) {
   return true;
 }
 
-std::optional<std::size_t> Table::choice_index(const std::string& key, const std::vector<std::string>& names) {
+std::optional<std::size_t> Table::chosen(const std::string& key, const std::vector<std::string>& names,
+                                         std::optional<std::size_t>, const About& about) {
   std::string name;
-  if (!text(key, name)) return std::nullopt;
+  if (!text(key, name, about)) return std::nullopt;
   for (std::size_t i = 0; i < names.size(); ++i) {
     if (names[i] == name) return i;
   }
   fail(key, "expected " + one_of(names) + ", found the string \"" + name + "\"");
 }
 
-// What a file gives does not depend on what the documentation says of it.
-bool Table::number(const std::string& key, double& value, Number must_be, const About&) { return number(key, value, must_be); }
-bool Table::whole(const std::string& key, std::uint64_t& value, std::uint64_t low, std::uint64_t high, const About&) {
-  return whole(key, value, low, high);
-}
-bool Table::flag(const std::string& key, bool& value, const About&) { return flag(key, value); }
-bool Table::text(const std::string& key, std::string& value, const About&) { return text(key, value); }
-bool Table::texts(const std::string& key, std::vector<std::string>& values, const About&) { return texts(key, values); }
-bool Table::wholes(const std::string& key, std::vector<std::uint32_t>& values, const About&) { return wholes(key, values); }
-bool Table::pair(const std::string& key, std::pair<double, double>& value, const About&) { return pair(key, value); }
-bool Table::pairs_of_texts(const std::string& key, std::vector<std::pair<std::string, std::string>>& values, const About&) {
-  return pairs_of_texts(key, values);
-}
-std::optional<std::size_t> Table::chosen(const std::string& key, const std::vector<std::string>& names, std::optional<std::size_t>,
-                                         const About&) {
-  return choice_index(key, names);
-}
 std::shared_ptr<Keys> Table::inner(const std::string& key, const About&) {
   const std::optional<Table> found = table(key);
   return found ? std::make_shared<Table>(*found) : nullptr;

@@ -141,7 +141,9 @@ EstimatorMaker read_equilibrium_propagation(Keys& keys, EquilibriumPropagationOp
               {"1/(kT units of the loss)",
                "nudge currents are -+beta dL/dmu; 0: chosen before the first step from noise and curvature"});
   keys.number("nudge", options.nudge, Number::not_negative,
-              {"units of current", "instead of beta: the nudge of each sample at the output where |dL/dmu| is largest; 0: beta is used"});
+              {"units of current",
+               "instead of `beta`: the nudge of each sample at the output where |dL/dmu| is largest; "
+               "0: `beta` is used"});
   read_perturbations(keys, options.perturbations);
   read_current_law(keys, options.law);
   return [options](const EstimatorContext& context) { return equilibrium_propagation(context.model, options); };

@@ -173,7 +173,7 @@ EstimatorMaker read_evolution(Keys& keys) {
   EvolutionOptions options;
   keys.whole("population", options.population, 2, {"", "candidates of a generation"});
   keys.whole("parents", options.parents, 1, {"", "candidates that survive a generation"});
-  keys.number("sigma", options.sigma, Number::positive, {"", "standard deviation of a mutation, in coordinates"});
+  keys.number("sigma", options.sigma, Number::positive, {"its scale", "standard deviation of a mutation"});
   keys.number("crossover", options.crossover, Number::fraction, {"", "share of the children that have two parents"});
   return [options](const EstimatorContext& context) { return evolution(options, context.seed); };
 }

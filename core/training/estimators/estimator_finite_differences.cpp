@@ -106,7 +106,8 @@ std::unique_ptr<Estimator> finite_differences(const FiniteDifferenceOptions& opt
 EstimatorMaker read_finite_differences(Keys& keys, bool central) {
   FiniteDifferenceOptions options{.central = central, .parameters = {}};
   keys.number("step", options.step, Number::positive,
-              {"", "step of a parameter: absolute on a linear scale, relative on a logarithmic one"});
+              {"its scale",
+               "step of a parameter: absolute on a linear scale, relative on a logarithmic one"});
   read_perturbations(keys, options.perturbations);
   return [options](const EstimatorContext& context) {
     FiniteDifferenceOptions of_these = options;

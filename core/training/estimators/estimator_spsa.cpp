@@ -321,8 +321,11 @@ std::unique_ptr<Estimator> spsa(const SpsaOptions& options, std::uint64_t seed) 
 EstimatorMaker read_spsa(Keys& keys) {
   SpsaOptions options;
   keys.number("c", options.c, Number::not_negative,
-              {"", "step of the parameters in coordinates, c / (k + 1)^gamma at step k; 0: calibrated before the first step"});
-  keys.number("gamma", options.gamma, Number::not_negative, {"", "exponent of that gain sequence"});
+              {"its scale",
+               "step of all parameters at once, c / (k + 1)^gamma at step k; 0: calibrated before the first "
+               "step"});
+  keys.number("gamma", options.gamma, Number::not_negative,
+              {"", "exponent of k in that step: how fast it shrinks"});
   keys.whole("directions", options.directions, 1, {"", "random directions averaged a step"});
   keys.flag("blocking", options.blocking, {"", "a step after which the loss has risen is taken back"});
   keys.number("block", options.block, Number::not_negative,

@@ -41,7 +41,8 @@ constexpr std::array table{
     EstimatorEntry{"equilibrium-propagation-random-sign", "ep-random-sign", ep_needs, "2", "Scellier & Bengio 2017, as one-sided", true, read_propagation<Form::random_sign>},
     EstimatorEntry{"equilibrium-propagation-richardson", "ep-richardson", ep_needs, "5", "Richardson's extrapolation of the centred form", true, read_propagation<Form::richardson>},
     EstimatorEntry{"equilibrium-propagation-corrected", "ep-corrected", "inject at and read all free nodes; the antisymmetric part from a model, or to hold and read the current of all free nodes; dI/dtheta as equilibrium propagation",
-                   "1 + 2 rounds; where the antisymmetric part is measured 2 n / measure_every more", "AsymEP, arXiv 2602.03670, in currents", true, read_corrected_propagation},
+                   "1 + 2 rounds; where the antisymmetric part is measured 2 n / `measure_every` more",
+                   "AsymEP, arXiv 2602.03670, in currents", true, read_corrected_propagation},
     EstimatorEntry{"coupled-learning", "coupled", "hold the outputs (and read the current of a single one: then it is the gradient), read all free nodes; dI/dtheta as equilibrium propagation", "3, one-sided 2",
                    "Stern et al. 2021, in currents", true, read_coupled_learning},
     EstimatorEntry{"node-probing", "probing", probing_needs, "1 + 2 n; central = false: 1 + n", "arXiv 2605.15985, Eqs. 13-14, in currents, R by injection", true, read_probing<false>},
@@ -75,8 +76,9 @@ void read_perturbations(Keys& keys, PerturbationOptions& options) {
   std::uint32_t references = options.references.value_or(0);
   const bool given = keys.whole(
       "references", references, 0,
-      {"perturbations", "after which the free state is relaxed again, as a reference; 0: never. Not given: 0 where the device restores "
-                    "states, else once, after the last perturbation"});
+      {"perturbations",
+       "after which the free state is relaxed again, as a reference, and once more after the last; 0: never",
+       "0 where the device restores states, else one reference, after the last perturbation"});
   if (given) options.references = references;
   keys.flag("cancel_drift", options.cancel_drift,
             {"", "readings of perturbations are corrected for what the references have drifted by, linearly in time"});
@@ -90,7 +92,8 @@ void read_current_law(Keys& keys, CurrentLawOptions& options) {
   keys.choice<bool>("law", options.measured, {{"model", false}, {"held-steps", true}},
                     {"", "where dI/dtheta comes from: the model, or steps of the parameters with all free nodes held"});
   keys.number("law_step", options.step, Number::positive,
-              {"", "of a parameter, for held steps: absolute on a linear scale, relative on a logarithmic one"});
+              {"its scale",
+               "of a parameter, for held steps: absolute on a linear scale, relative on a logarithmic one"});
   keys.flag("law_central", options.central, {"", "held steps on both sides; false: on one"});
 }
 

@@ -153,7 +153,9 @@ std::unique_ptr<Estimator> walsh(const WalshOptions& options) { return std::make
 
 EstimatorMaker read_walsh(Keys& keys) {
   WalshOptions options;
-  keys.number("step", options.step, Number::positive, {"", "step of the parameters in coordinates"});
+  keys.number("step", options.step, Number::positive,
+              {"its scale",
+               "step of all parameters at once: absolute on a linear scale, relative on a logarithmic one"});
   read_perturbations(keys, options.perturbations);
   return [options](const EstimatorContext&) { return walsh(options); };
 }

@@ -133,9 +133,12 @@ OptimizerMaker read_momentum(Keys& keys) {
 
 OptimizerMaker read_adam(Keys& keys) {
   AdamOptions options;
-  keys.number("beta1", options.beta1, Number::fraction, {"", "decay a step of the gradient's running mean, below 1"});
-  keys.number("beta2", options.beta2, Number::fraction, {"", "decay a step of the running mean of its square, below 1"});
-  keys.number("epsilon", options.epsilon, Number::positive, {"", "added to the root of the running mean of squares"});
+  keys.number("beta1", options.beta1, Number::fraction,
+              {"", "share of the gradient's running mean that is kept at a step, below 1"});
+  keys.number("beta2", options.beta2, Number::fraction,
+              {"", "share of the running mean of its square that is kept at a step, below 1"});
+  keys.number("epsilon", options.epsilon, Number::positive,
+              {"of the gradient", "added to the root of the running mean of squares"});
   keys.require(options.problem());
   return adam_optimizer(options);
 }
@@ -186,9 +189,12 @@ std::string OptimizerOptions::problem() const {
 }
 
 void OptimizerOptions::read(Keys& keys) {
-  keys.number("rate", rate, Number::positive, {"", "learning rate: size of a step in coordinates, before the schedule"});
+  keys.number("rate", rate, Number::positive,
+              {"", "learning rate, before the schedule; a step is in each parameter or, where its scale is "
+                   "logarithmic, in its logarithm"});
   keys.number("clip", clip, Number::not_negative,
-              {"", "largest Euclidean norm of the gradient in coordinates; larger ones are scaled down; 0: off"});
+              {"of the gradient",
+               "largest Euclidean norm of the gradient; larger ones are scaled down; 0: off"});
 }
 
 Vector Optimizer::step(const Vector& gradient, double factor) {

@@ -27,21 +27,23 @@ ScheduleShape read_cosine(Keys& keys) {
 ScheduleShape read_step(Keys& keys) {
   double every = 0.5, factor = 0.1;
   keys.number("step_every", every, Number::positive,
-              {"fraction of the run", "after which the rate is multiplied by step_factor, again and again"});
-  keys.number("step_factor", factor, Number::positive, {"", "of each of these steps"});
+              {"fraction of the run",
+               "after which the rate is multiplied by `step_factor`, again and again"});
+  keys.number("step_factor", factor, Number::positive, {"", "factor on the rate each time"});
   return stepped_rate(every, factor);
 }
 
 ScheduleShape read_spsa(Keys& keys) {
   double stability = 0.1, power = 0.602;
-  keys.number("stability", stability, Number::not_negative, {"fraction of the run", "A of Spall's gains ((A + 1) / (A + k + 1))^power"});
+  keys.number("stability", stability, Number::not_negative,
+              {"fraction of the run", "A of Spall's gains, ((A + 1) / (A + k + 1))^power at step k"});
   keys.number("power", power, Number::not_negative, {"", "exponent of Spall's gains"});
   return spsa_rate(stability, power);
 }
 
 constexpr std::array table{
     ScheduleEntry{"constant", "the rate itself", read_constant},
-    ScheduleEntry{"cosine", "a half-period of the cosine, down to final_factor", read_cosine},
+    ScheduleEntry{"cosine", "a half-period of the cosine, down to `final_factor`", read_cosine},
     ScheduleEntry{"step", "smaller by a factor after each share of the run", read_step},
     ScheduleEntry{"spsa", "gains of stochastic approximation (Spall 1992)", read_spsa},
 };

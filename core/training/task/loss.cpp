@@ -27,13 +27,17 @@ std::shared_ptr<const Loss> read_squared_error(Keys&) { return std::make_shared<
 
 std::shared_ptr<const Loss> read_cross_entropy(Keys& keys) {
   double scale = 1;
-  keys.number("scale", scale, Number::positive, {"1/kT", "the loss is the softmax cross-entropy of scale times the potentials"});
+  keys.number("scale", scale, Number::positive,
+              {"1/kT", "factor on the potentials: how sharply classes are told apart"});
   return std::make_shared<CrossEntropy>(scale);
 }
 
 constexpr std::array table{
-    LossEntry{"squared-error", false, read_squared_error},
-    LossEntry{"cross-entropy", true, read_cross_entropy},
+    LossEntry{"squared-error", "sum over the outputs of (mu - target)^2; targets are potentials", false,
+              read_squared_error},
+    LossEntry{"cross-entropy",
+              "softmax cross-entropy of `scale` mu, natural logarithm; targets are classes",
+              true, read_cross_entropy},
 };
 
 }  // namespace

@@ -158,7 +158,8 @@ struct MoreKinds {
       with(estimator_table(), {.name = "constant", .alias = "const", .needs = "nothing", .cost = "1", .source = "", .read = read_constant});
   std::vector<OptimizerEntry> optimizers = with(optimizer_table(), {"sign", "steps of one size", read_sign});
   std::vector<ScheduleEntry> schedules = with(schedule_table(), {"halves", "halved again and again", read_halves});
-  std::vector<LossEntry> losses = with(loss_table(), {"quartic", false, read_quartic});
+  std::vector<LossEntry> losses =
+      with(loss_table(), {"quartic", "the fourth power of the error", false, read_quartic});
   std::vector<TaskEntry> tasks = with(task_table(), {"copy", "all inputs and the output at one level", read_copy});
   LoadOptions options() const {
     LoadOptions made;

@@ -25,6 +25,8 @@ enum class Number : std::uint8_t { finite, positive, not_negative, fraction, or_
 struct About {
   std::string_view unit;     ///< "kT", "s", "V"; empty: a pure number, or no number
   std::string_view meaning;  ///< one sentence without its full stop; "0: .." where a value means something of its own
+  /// What holds where the key is not given, if no one value says it: "0 where states are restored, else 1".
+  std::string_view not_given = {};
 };
 
 /// A table of keys. Each reader leaves `value`, which comes with the default, alone and returns false where the key is not

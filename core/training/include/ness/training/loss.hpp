@@ -54,6 +54,7 @@ class CrossEntropy final : public Loss {
 /// A row of the table.
 struct LossEntry {
   std::string_view name;
+  std::string_view meaning;
   bool classifies = false;  ///< of targets that are classes; else potentials
   /// Lists the keys, and returns the loss with what they give.
   std::shared_ptr<const Loss> (*read)(Keys& keys) = nullptr;

@@ -87,7 +87,7 @@ Experiment load_experiment(const std::string& path, const LoadOptions& options =
 /// From the text; `path` names it in messages, and relative paths in it start from its directory.
 Experiment experiment_from_text(const std::string& text, const std::string& path, const LoadOptions& options = {});
 
-/// Every key of an experiment file, as it is read, with default, unit, range and meaning.
-KeyList experiment_keys();
+/// Every key of an experiment file, as it is read, with default, unit, range, meaning and kinds that read it.
+KeyList experiment_keys(const KindTables& kinds = {});
 
 }  // namespace ness

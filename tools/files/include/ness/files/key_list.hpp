@@ -1,6 +1,7 @@
 // The keys of a file, listed: what the pages of docs/reference are made of.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -13,12 +14,23 @@ namespace ness {
 /// A key as its reader asks for it, in words.
 struct KeyRow {
   std::string key, standard, unit, range, meaning;
+  std::string not_given = {};           ///< instead of `standard`, in words: About::not_given
+  std::vector<std::string> kinds = {};  ///< names of the kinds that read it; empty: all
 };
 
-/// A table of a file, "optimizer.schedule", and its keys in the order in which they are asked for.
+/// A kind that the key `kind` of a table can name.
+struct KeyKind {
+  std::string name, alias;
+  /// What the page says of it, each under its heading: the same headings for all kinds of a table.
+  std::vector<std::pair<std::string, std::string>> words;
+};
+
+/// A table of a file, "optimizer.schedule", and its keys in the order in which they are asked for, those of
+/// one name together.
 struct KeyTable {
   std::string name, meaning;
-  std::vector<KeyRow> rows;
+  std::vector<KeyRow> rows = {};
+  std::vector<KeyKind> kinds = {};
 };
 
 /// Nothing is given, and what is asked for is written down. fail() throws std::logic_error: defaults have to be usable.
@@ -29,6 +41,9 @@ class KeyList final : public Keys {
   explicit KeyList(std::string meaning);
   /// A table of the file, "wiring.NAME".
   KeyList table(const std::string& name, const std::string& meaning) const;
+  /// A kind of this table, and the keys that `list` asks for beside those of all kinds. Kinds that ask for a
+  /// key in the same words share its row.
+  void kind(const KeyKind& kind, const std::function<void(Keys&)>& list) const;
   /// All tables that were opened, in that order, those below one after it.
   const std::vector<KeyTable>& tables() const { return *tables_; }
 
@@ -58,10 +73,11 @@ class KeyList final : public Keys {
   std::size_t index_;
 };
 
-/// Throws std::logic_error for a key without a meaning, naming it.
+/// Throws std::logic_error for a key without a meaning, or a kind of which nothing is said, naming it.
 void require_meanings(const std::vector<KeyTable>& tables);
 
-/// The tables as a page of Markdown: `title`, `introduction`, then a heading and a row a key.
+/// The tables as a page of Markdown: `title`, `introduction`, then of each table a heading, its kinds, and a
+/// row a key. Keys that most kinds read come after those of few.
 std::string page_of(const std::string& title, const std::string& introduction, const std::vector<KeyTable>& tables);
 
 }  // namespace ness

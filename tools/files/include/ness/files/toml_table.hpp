@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstdint>
-#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,7 +18,6 @@ namespace ness {
 /// it is of another kind.
 class Table final : public Keys {
  public:
-  using Keys::choice;
   using Keys::whole;
   bool number(const std::string& key, double& value, Number must_be, const About& about) override;
   bool whole(const std::string& key, std::uint64_t& value, std::uint64_t low, std::uint64_t high, const About& about) override;
@@ -31,28 +29,6 @@ class Table final : public Keys {
   bool pairs_of_texts(const std::string& key, std::vector<std::pair<std::string, std::string>>& values, const About& about) override;
   std::shared_ptr<Keys> inner(const std::string& key, const About& about) override;
 
-  bool number(const std::string& key, double& value, Number must_be = Number::finite);
-  bool flag(const std::string& key, bool& value);
-  bool text(const std::string& key, std::string& value);
-  /// A whole number in [low, high].
-  bool whole(const std::string& key, std::uint64_t& value, std::uint64_t low = 0,
-             std::uint64_t high = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()));
-  bool whole(const std::string& key, std::uint32_t& value, std::uint32_t low = 0);
-  /// Two finite numbers, [low, high] or [mean, deviation].
-  bool pair(const std::string& key, std::pair<double, double>& value);
-  bool wholes(const std::string& key, std::vector<std::uint32_t>& values);
-  bool texts(const std::string& key, std::vector<std::string>& values);
-  /// [["a", "b"], ["c", "d"]]
-  bool pairs_of_texts(const std::string& key, std::vector<std::pair<std::string, std::string>>& values);
-  /// One of the named values.
-  template <typename T>
-  bool choice(const std::string& key, T& value, const std::vector<std::pair<std::string, T>>& named) {
-    std::vector<std::string> names;
-    for (const auto& [name, meaning] : named) names.push_back(name);
-    const std::optional<std::size_t> index = choice_index(key, names);
-    if (index) value = named[*index].second;
-    return index.has_value();
-  }
   /// The sub-table, if there is one.
   std::optional<Table> table(const std::string& key);
   /// Names of the sub-tables not asked for yet, in the order of the file.
@@ -74,7 +50,6 @@ class Table final : public Keys {
   friend class Document;
   struct Impl;
   explicit Table(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
-  std::optional<std::size_t> choice_index(const std::string& key, const std::vector<std::string>& names);
   std::optional<std::size_t> chosen(const std::string& key, const std::vector<std::string>& names,
                                     std::optional<std::size_t> standard, const About& about) override;
   std::shared_ptr<Impl> impl_;
