@@ -65,10 +65,14 @@ std::string SetpointPlanner::broken(std::span<const double> levels) const {
   return {};
 }
 
-std::vector<RampStep> SetpointPlanner::plan(std::span<const double> from, std::span<const double> to) const {
-  if (from.size() != channels_.size() || to.size() != channels_.size()) throw std::invalid_argument("a plan for " + std::to_string(channels_.size()) + " channels was given " + std::to_string(from.size()) + " levels and " + std::to_string(to.size()) + " targets");
+void SetpointPlanner::require(std::span<const double> from, std::span<const double> to) const {
+  if (from.size() != channels_.size() || to.size() != channels_.size()) {
+    throw std::invalid_argument("a plan for " + std::to_string(channels_.size()) + " channels was given " + std::to_string(from.size()) +
+                                " levels and " + std::to_string(to.size()) + " targets");
+  }
   for (std::size_t c = 0; c < channels_.size(); ++c) {
-    if (!std::isfinite(from[c]) || !std::isfinite(to[c])) throw std::invalid_argument("channel '" + channels_[c].name + "': its level or target is not finite");
+    if (std::isfinite(from[c]) && std::isfinite(to[c])) continue;
+    throw std::invalid_argument("channel '" + channels_[c].name + "': its level or target is not finite");
   }
   // Bounds in which no channel moves may be violated: a channel stuck beyond a limit must not prevent the
   // others from moving.
@@ -76,7 +80,29 @@ std::vector<RampStep> SetpointPlanner::plan(std::span<const double> from, std::s
     const bool moves = std::any_of(bound.terms.begin(), bound.terms.end(), [&](const auto& term) { return from[term.first] != to[term.first]; });
     if (moves && bound.value(to) > bound.limit + slack(bound)) throw PlanRefused("the target breaks a limit: " + broken(to));
   }
+}
 
+// `reached`: upper estimate of each bound after this step.
+SetpointPlanner::Move SetpointPlanner::largest_move(std::size_t c, double wanted, std::span<const double> reached) const {
+  Move move;
+  move.whole = std::clamp(wanted, -channels_[c].largest_step, channels_[c].largest_step);
+  for (std::size_t b = 0; b < bounds_.size(); ++b) {
+    for (const auto& [channel, factor] : bounds_[b].terms) {
+      const double raises = channel == c ? factor * move.whole : 0;
+      if (raises <= 0) continue;
+      const double room = bounds_[b].limit - reached[b];
+      // A target exactly on its limit is reached despite rounding.
+      if (raises * move.share <= room + slack(bounds_[b]) / 2) continue;
+      // A bound that is already violated must not be raised at all.
+      move.share = std::max(0.0, room) / raises;
+      move.in_the_way = &bounds_[b];
+    }
+  }
+  return move;
+}
+
+std::vector<RampStep> SetpointPlanner::plan(std::span<const double> from, std::span<const double> to) const {
+  require(from, to);
   std::vector<double> now(from.begin(), from.end());
   std::vector<RampStep> steps;
   for (;;) {
@@ -89,22 +115,10 @@ std::vector<RampStep> SetpointPlanner::plan(std::span<const double> from, std::s
     const Bound* in_the_way = nullptr;
     for (std::size_t c = 0; c < channels_.size(); ++c) {
       if (now[c] == to[c]) continue;
-      const double whole = std::clamp(to[c] - now[c], -channels_[c].largest_step, channels_[c].largest_step);
-      double share = 1;
-      for (std::size_t b = 0; b < bounds_.size(); ++b) {
-        for (const auto& [channel, factor] : bounds_[b].terms) {
-          const double raises = channel == c ? factor * whole : 0;
-          if (raises <= 0) continue;
-          const double room = bounds_[b].limit - reached[b];
-          // a target exactly on its limit is reached despite rounding
-          if (raises * share <= room + slack(bounds_[b]) / 2) continue;
-          // A bound that is already violated must not be raised at all.
-          share = std::max(0.0, room) / raises;
-          in_the_way = &bounds_[b];
-        }
-      }
-      const double move = share * whole;
-      const bool arrives = share >= 1 && whole == to[c] - now[c];
+      const Move largest = largest_move(c, to[c] - now[c], reached);
+      if (largest.in_the_way != nullptr) in_the_way = largest.in_the_way;
+      const double move = largest.share * largest.whole;
+      const bool arrives = largest.share >= 1 && largest.whole == to[c] - now[c];
       if (std::abs(move) <= 0 || (!arrives && std::abs(move) < channels_[c].resolution)) continue;
       next[c] = arrives ? to[c] : now[c] + move;
       if (next[c] == now[c]) continue;
@@ -117,13 +131,11 @@ std::vector<RampStep> SetpointPlanner::plan(std::span<const double> from, std::s
       step.wait = std::max(step.wait, std::abs(next[c] - now[c]) / channels_[c].rate);
     }
     if (step.writes.empty()) {
-      const auto left = std::find_if(channels_.begin(), channels_.end(), [&](const PlannedChannel& channel) {
-        const auto c = static_cast<std::size_t>(&channel - channels_.data());
-        return now[c] != to[c];
-      });
-      if (left == channels_.end()) return steps;
-      const auto c = static_cast<std::size_t>(left - channels_.begin());
-      throw PlanRefused("no way leads from " + number(now[c]) + " to " + number(to[c]) + " on '" + left->name + "': it is held back by " + (in_the_way == nullptr ? "its resolution" : in_the_way->name));
+      const auto difference = std::mismatch(now.begin(), now.end(), to.begin());
+      if (difference.first == now.end()) return steps;
+      const auto c = static_cast<std::size_t>(difference.first - now.begin());
+      throw PlanRefused("no way leads from " + number(now[c]) + " to " + number(to[c]) + " on '" + channels_[c].name +
+                        "': it is held back by " + (in_the_way == nullptr ? "its resolution" : in_the_way->name));
     }
     now = std::move(next);
     steps.push_back(std::move(step));

@@ -225,74 +225,82 @@ void Session::ask(std::string_view message) {
 
 std::string Session::receive(Milliseconds extra) { return read_reply(extra, 0); }
 
+// Appends what comes next to the buffer; between two pieces the limit is that between bytes.
+void Session::read_more(Milliseconds& limit) {
+  std::array<char, 65536> piece;
+  try {
+    const std::size_t n = transport_->read(piece, limit);
+    buffer_.append(piece.data(), n);
+    limit = within(options_.timeouts.between_bytes);
+  } catch (const Timeout& late) {
+    const std::string had = buffer_.empty() ? "" : "; '" + shown(buffer_) + "' had come";
+    throw Timeout(address(), "no complete reply to '" + shown(asked_.front()) + "' in " + std::to_string(limit.count()) + " ms" + had);
+  }
+  if (buffer_.size() > options_.longest_reply) {
+    throw LinkError(address(), "the reply to '" + shown(asked_.front()) + "' exceeds " + std::to_string(options_.longest_reply) + " bytes");
+  }
+}
+
+std::string Session::take_reply(std::size_t length, std::size_t with_terminator) {
+  std::string reply = buffer_.substr(0, length);
+  buffer_.erase(0, with_terminator);
+  asked_.erase(asked_.begin());
+  return reply;
+}
+
+// A block of known length, with what ends its message; none for an indefinite block of unknown length.
+std::optional<std::string> Session::read_block(Milliseconds& limit, std::size_t expected) {
+  BlockHeader block = block_header(buffer_);
+  while (!block.known) {
+    read_more(limit);
+    block = block_header(buffer_);
+  }
+  const std::string reply_to = "the reply to '" + shown(asked_.front()) + "'";
+  if (!block.valid) throw LinkError(address(), reply_to + " begins with a block header that is none: '" + shown(buffer_) + "'");
+  if (!block.definite && expected == 0) return std::nullopt;
+  const std::size_t length = block.header + (block.definite ? block.length : expected);
+  if (length > options_.longest_reply) {
+    throw LinkError(address(), reply_to + " announces " + std::to_string(length) + " bytes, more than " + std::to_string(options_.longest_reply));
+  }
+  while (buffer_.size() < length || buffer_.find('\n', length) == std::string::npos) {
+    if (buffer_.size() >= length && transport_->at_end()) break;
+    read_more(limit);
+  }
+  std::size_t end = length;
+  while (end < buffer_.size() && buffer_[end] != '\n') ++end;
+  if (end - length > 1 || (end - length == 1 && buffer_[length] != '\r')) {
+    throw LinkError(address(), "after the block in " + reply_to + " came '" + shown(buffer_.substr(length, end - length)) + "'");
+  }
+  say(Exchange::Kind::received, std::string_view(buffer_).substr(0, block.header));
+  return take_reply(length, std::min(buffer_.size(), end + 1));
+}
+
 std::string Session::read_reply(Milliseconds extra, std::size_t expected) {
   if (asked_.empty()) throw std::logic_error(address() + ": no reply is due");
   longest_extra_ = std::max(longest_extra_, extra);
   return guarded([&] {
     Milliseconds limit = within(options_.timeouts.first_reply) + extra;
-    std::size_t searched = 0;
-    std::array<char, 65536> piece;
-    const auto more = [&] {
-      try {
-        const std::size_t n = transport_->read(piece, limit);
-        buffer_.append(piece.data(), n);
-        limit = within(options_.timeouts.between_bytes);
-      } catch (const Timeout& late) {
-        const std::string had = buffer_.empty() ? "" : "; '" + shown(buffer_) + "' had come";
-        throw Timeout(address(), "no complete reply to '" + shown(asked_.front()) + "' in " + std::to_string(limit.count()) + " ms" + had);
-      }
-      if (buffer_.size() > options_.longest_reply) {
-        throw LinkError(address(), "the reply to '" + shown(asked_.front()) + "' exceeds " + std::to_string(options_.longest_reply) + " bytes");
-      }
-    };
-    const auto finish = [&](std::size_t length, std::size_t with_terminator) {
-      std::string reply = buffer_.substr(0, length);
-      buffer_.erase(0, with_terminator);
-      asked_.erase(asked_.begin());
-      return reply;
-    };
-    if (buffer_.empty()) more();
+    if (buffer_.empty()) read_more(limit);
     if (buffer_.front() == '#') {
-      BlockHeader block = block_header(buffer_);
-      while (!block.known) {
-        more();
-        block = block_header(buffer_);
-      }
-      if (!block.valid) throw LinkError(address(), "the reply to '" + shown(asked_.front()) + "' begins with a block header that is none: '" + shown(buffer_) + "'");
-      if (block.definite || expected > 0) {
-        const std::size_t length = block.header + (block.definite ? block.length : expected);
-        if (length > options_.longest_reply) {
-          throw LinkError(address(), "the reply to '" + shown(asked_.front()) + "' announces " + std::to_string(length) + " bytes, more than " + std::to_string(options_.longest_reply));
-        }
-        while (buffer_.size() < length || buffer_.find('\n', length) == std::string::npos) {
-          if (buffer_.size() >= length && transport_->at_end()) break;
-          more();
-        }
-        std::size_t end = length;
-        while (end < buffer_.size() && buffer_[end] != '\n') ++end;
-        if (end - length > 1 || (end - length == 1 && buffer_[length] != '\r')) {
-          throw LinkError(address(), "after the block in the reply to '" + shown(asked_.front()) + "' came '" + shown(buffer_.substr(length, end - length)) + "'");
-        }
-        say(Exchange::Kind::received, std::string_view(buffer_).substr(0, block.header));
-        return finish(length, std::min(buffer_.size(), end + 1));
-      }
+      if (std::optional<std::string> block = read_block(limit, expected)) return std::move(*block);
       // An indefinite block ends with its message: the link reports the end, or it is the first line feed
       // that nothing follows.
     }
+    std::size_t searched = 0;
     for (;;) {
       const std::size_t end = buffer_.find('\n', searched);
       if (end != std::string::npos) {
         std::size_t length = end;
         if (length > 0 && buffer_[length - 1] == '\r') --length;
         say(Exchange::Kind::received, std::string_view(buffer_).substr(0, length));
-        return finish(length, end + 1);
+        return take_reply(length, end + 1);
       }
       if (transport_->at_end()) {
         say(Exchange::Kind::received, buffer_);
-        return finish(buffer_.size(), buffer_.size());
+        return take_reply(buffer_.size(), buffer_.size());
       }
       searched = buffer_.size();
-      more();
+      read_more(limit);
     }
   });
 }

@@ -57,7 +57,9 @@ class Keithley2400 final : public ScpiInstrument {
                        circuit, imperfection),
         port_(port) {
     source_commands();
+    function_commands();
     sense_commands();
+    average_commands();
     output_commands();
     trigger_commands();
     data_commands();
@@ -224,7 +226,7 @@ class Keithley2400 final : public ScpiInstrument {
     flag(":SOURce#:CLEar:AUTO", auto_off_);
   }
 
-  void sense_commands() {
+  void function_commands() {
     flag(":SENSe#:FUNCtion:CONCurrent", concurrent_);
     on(":SENSe#:FUNCtion[:ON]", [this](const Call& call) {
       call.arguments.expect(1, 3);
@@ -243,6 +245,9 @@ class Keithley2400 final : public ScpiInstrument {
       if (measured_[amperes]) text += std::string(text.empty() ? "" : ",") + "\"CURR:DC\"";
       return text.empty() ? std::string("\"\"") : text;
     });
+  }
+
+  void sense_commands() {
     for (const Quantity q : {volts, amperes}) {
       const std::string base = std::string(":SENSe#:") + (q == volts ? "VOLTage" : "CURRent") + "[:DC]";
       const double most = q == volts ? 210 : 1.05;
@@ -276,6 +281,9 @@ class Keithley2400 final : public ScpiInstrument {
       number(base + ":RANGe:AUTO:LLIMit", auto_low_[q], {rows(q)[0].full, rows(q).back().full, rows(q)[0].full, q == volts ? "V" : "A"});
       number(base + ":NPLCycles", nplc_, {0.01, 10, 1.0, {}});
     }
+  }
+
+  void average_commands() {
     flag(":SENSe#:AVERage[:STATe]", average_);
     on(":SENSe#:AVERage:COUNt", [this](const Call& call) { averages_ = static_cast<int>(call.arguments.whole(0, 1, 100)); });
     answer(":SENSe#:AVERage:COUNt?", [this](const Call&) { return integer(averages_); });

@@ -107,12 +107,13 @@ class KeysightScanner final : public ScpiInstrument {
   }
 
   void commands() {
+    channel_commands();
     scan_commands();
     measurement_commands();
     relay_and_system_commands();
   }
 
-  void scan_commands() {
+  void channel_commands() {
     on(":CONFigure:VOLTage:DC", [this](const Call& call) { configure(call); });
     on(":CONFigure:VOLTage[:DC]", [this](const Call& call) { configure(call); });
     on(":MEASure:VOLTage[:DC]?", [this](const Call& call) {
@@ -136,7 +137,9 @@ class KeysightScanner final : public ScpiInstrument {
     per_channel(":ROUTe:CHANnel:DELay:AUTO", [this](DmmSetting& s, const Call& call) { s.delay = call.arguments.boolean(0) ? -1 : automatic_delay(s); },
                 [](const DmmSetting& s) { return s.delay < 0 ? "1" : "0"; });
     per_channel("[:SENSe]:VOLTage[:DC]:ZERO:AUTO", [](DmmSetting&, const Call&) {}, [](const DmmSetting&) { return "1"; });
+  }
 
+  void scan_commands() {
     on(":ROUTe:SCAN", [this](const Call& call) {
       call.arguments.expect(1, 1);
       scan_ = listed(call, 0);

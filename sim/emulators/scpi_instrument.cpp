@@ -9,6 +9,7 @@ ScpiInstrument::ScpiInstrument(Settings settings, Circuit& circuit, const Imperf
     : status(settings.error_depth), circuit_(circuit), imperfection_(imperfection), settings_(std::move(settings)) {
   status.event_status = scpi::Status::power_on;
   common_commands();
+  status_commands();
 }
 
 void ScpiInstrument::on(std::string_view pattern, Handler handler) {
@@ -78,7 +79,9 @@ void ScpiInstrument::common_commands() {
   });
   on("*OPC?", [this](const Call&) { when_idle([this] { reply("1"); }); });
   on("*WAI", [this](const Call&) { when_idle([] {}); });
+}
 
+void ScpiInstrument::status_commands() {
   const auto next_error = [this](const Call&) {
     const scpi::Status::Entry entry = status.pop();
     if (entry.number == 0) return settings_.no_error;

@@ -91,6 +91,7 @@ class ScpiInstrument : public EmulatedInstrument {
 
  private:
   void common_commands();
+  void status_commands();
   double foreground() const;
   void work();
   void execute(const scpi::Unit& unit);

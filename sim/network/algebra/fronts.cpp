@@ -55,99 +55,127 @@ class Flushing {
 };
 }  // namespace
 
-Fronts Fronts::of(const Ordering& ordering) {
-  const JacobianPattern& pattern = *ordering.pattern();
-  const CholmodAnalysis symbolic(pattern, CHOLMOD_GIVEN, ordering.order(), CHOLMOD_SUPERNODAL);
-  const std::size_t n = pattern.nodes();
-  const auto* order = static_cast<const std::int32_t*>(symbolic.factor->Perm);
-  const auto* first = static_cast<const std::int32_t*>(symbolic.factor->super);
-  const auto* rows_begin = static_cast<const std::int32_t*>(symbolic.factor->pi);
-  const auto* rows = static_cast<const std::int32_t*>(symbolic.factor->s);
-  Fronts fronts;
-  fronts.order.assign(order, order + n);
-  const std::size_t count = symbolic.factor->nsuper;
-  fronts.row.assign(rows, rows + rows_begin[count]);
-  fronts.relative.assign(fronts.row.size(), 0);
-  fronts.front.resize(count);
+namespace {
+/// Builds Fronts step by step; each step uses what the ones before it filled in.
+struct FrontsBuilder {
+  const JacobianPattern& pattern;
+  const CholmodAnalysis& symbolic;
+  std::size_t nodes = pattern.nodes(), count = symbolic.factor->nsuper;
+  std::vector<std::int32_t> front_of = std::vector<std::int32_t>(nodes);      ///< front that eliminates the k-th node
+  std::vector<std::int32_t> elimination = std::vector<std::int32_t>(nodes);   ///< inverse of the order
+  std::vector<std::int32_t> parent = std::vector<std::int32_t>(count, -1);
+  Fronts fronts = {};
 
-  std::vector<std::int32_t> front_of(n), parent(count, -1), elimination(n);
-  for (std::size_t k = 0; k < n; ++k) elimination[static_cast<std::size_t>(order[k])] = static_cast<std::int32_t>(k);
-  for (std::size_t s = 0; s < count; ++s) {
-    Front& f = fronts.front[s];
-    f.first = static_cast<std::uint32_t>(first[s]);
-    f.pivots = static_cast<std::uint32_t>(first[s + 1] - first[s]);
-    f.rows_at = static_cast<std::size_t>(rows_begin[s]);
-    f.rows = static_cast<std::uint32_t>(rows_begin[s + 1] - rows_begin[s]);
-    f.factor_at = fronts.factor_size;
-    fronts.factor_size += std::size_t{2} * f.rows * f.pivots;
-    fronts.largest_front = std::max<std::size_t>(fronts.largest_front, f.rows);
-    std::fill_n(front_of.begin() + first[s], f.pivots, static_cast<std::int32_t>(s));
-  }
-  // The parent is the front of the first node left over. Depths, computed from the roots down, choose the
-  // stack.
-  std::vector<std::uint32_t> children(count + 1, 0);
-  for (std::size_t s = count; s-- > 0;) {
-    Front& f = fronts.front[s];
-    if (f.rows == f.pivots) continue;
-    parent[s] = front_of[static_cast<std::size_t>(fronts.row[f.rows_at + f.pivots])];
-    const Front& p = fronts.front[static_cast<std::size_t>(parent[s])];
-    f.stack = 1 - p.stack;
-    ++children[static_cast<std::size_t>(parent[s])];
-    // Both lists ascend, and the parent contains every node that is left over.
-    std::size_t at = 0;
-    for (std::size_t r = f.pivots; r < f.rows; ++r) {
-      const std::int32_t node = fronts.row[f.rows_at + r];
-      while (fronts.row[p.rows_at + at] != node) ++at;
-      fronts.relative[f.rows_at + r] = static_cast<std::int32_t>(at);
+  const std::int32_t* ints(const void* list) const { return static_cast<const std::int32_t*>(list); }
+
+  void read_supernodes() {
+    const std::int32_t *order = ints(symbolic.factor->Perm), *first = ints(symbolic.factor->super);
+    const std::int32_t *rows_begin = ints(symbolic.factor->pi), *rows = ints(symbolic.factor->s);
+    fronts.order.assign(order, order + nodes);
+    fronts.row.assign(rows, rows + rows_begin[count]);
+    fronts.relative.assign(fronts.row.size(), 0);
+    fronts.front.resize(count);
+    for (std::size_t k = 0; k < nodes; ++k) elimination[static_cast<std::size_t>(order[k])] = static_cast<std::int32_t>(k);
+    for (std::size_t s = 0; s < count; ++s) {
+      Fronts::Front& f = fronts.front[s];
+      f.first = static_cast<std::uint32_t>(first[s]);
+      f.pivots = static_cast<std::uint32_t>(first[s + 1] - first[s]);
+      f.rows_at = static_cast<std::size_t>(rows_begin[s]);
+      f.rows = static_cast<std::uint32_t>(rows_begin[s + 1] - rows_begin[s]);
+      f.factor_at = fronts.factor_size;
+      fronts.factor_size += std::size_t{2} * f.rows * f.pivots;
+      fronts.largest_front = std::max<std::size_t>(fronts.largest_front, f.rows);
+      std::fill_n(front_of.begin() + first[s], f.pivots, static_cast<std::int32_t>(s));
     }
   }
-  std::uint32_t end = 0;
-  for (std::size_t s = 0; s < count; ++s) {
-    fronts.front[s].children_end = end;  // start for now; the loop below moves it to the end
-    end += children[s];
-  }
-  fronts.child.resize(end);
-  for (std::size_t s = 0; s < count; ++s) {
-    if (parent[s] >= 0) fronts.child[fronts.front[static_cast<std::size_t>(parent[s])].children_end++] = static_cast<std::uint32_t>(s);
-  }
-  // The order of the tree is a postorder, so children come immediately before their parent on their stack.
-  std::size_t top[2] = {0, 0};
-  std::uint32_t child_at = 0;
-  for (Front& f : fronts.front) {
-    for (; child_at < f.children_end; ++child_at) {
-      const Front& c = fronts.front[fronts.child[child_at]];
-      top[c.stack] = std::min(top[c.stack], c.update_at);
+
+  /// The parent is the front of the first node left over. Depths, computed from the roots down, choose the stack.
+  void join_parents() {
+    std::vector<std::uint32_t> children(count + 1, 0);
+    for (std::size_t s = count; s-- > 0;) {
+      Fronts::Front& f = fronts.front[s];
+      if (f.rows == f.pivots) continue;
+      parent[s] = front_of[static_cast<std::size_t>(fronts.row[f.rows_at + f.pivots])];
+      const Fronts::Front& p = fronts.front[static_cast<std::size_t>(parent[s])];
+      f.stack = 1 - p.stack;
+      ++children[static_cast<std::size_t>(parent[s])];
+      // Both lists ascend, and the parent contains every node that is left over.
+      std::size_t at = 0;
+      for (std::size_t r = f.pivots; r < f.rows; ++r) {
+        const std::int32_t node = fronts.row[f.rows_at + r];
+        while (fronts.row[p.rows_at + at] != node) ++at;
+        fronts.relative[f.rows_at + r] = static_cast<std::int32_t>(at);
+      }
     }
-    f.update_at = top[f.stack];
-    const std::size_t rest = f.rows - f.pivots;
-    top[f.stack] += rest * rest;
-    fronts.stack_size[f.stack] = std::max(fronts.stack_size[f.stack], top[f.stack]);
-  }
-  // Each entry (i, j) goes to the front that eliminates the first of the two nodes.
-  std::vector<std::uint32_t> entries(count, 0);
-  const auto front_at = [&](std::size_t i, std::int32_t p) {
-    return static_cast<std::size_t>(front_of[static_cast<std::size_t>(std::min(elimination[i], elimination[static_cast<std::size_t>(pattern.column[static_cast<std::size_t>(p)])]))]);
-  };
-  for (std::size_t i = 0; i < n; ++i) {
-    for (std::int32_t p = pattern.begin[i]; p < pattern.begin[i + 1]; ++p) ++entries[front_at(i, p)];
-  }
-  end = 0;
-  for (std::size_t s = 0; s < count; ++s) {
-    fronts.front[s].entries_end = end;
-    end += entries[s];
-  }
-  fronts.entry.resize(end);
-  for (std::size_t i = 0; i < n; ++i) {
-    for (std::int32_t p = pattern.begin[i]; p < pattern.begin[i + 1]; ++p) {
-      Front& f = fronts.front[front_at(i, p)];
-      const std::int32_t row = elimination[i], column = elimination[static_cast<std::size_t>(pattern.column[static_cast<std::size_t>(p)])];
-      const auto pivot = static_cast<std::size_t>(std::min(row, column)) - f.first;
-      const auto nodes = fronts.row.begin() + static_cast<std::ptrdiff_t>(f.rows_at);
-      const auto below = static_cast<std::size_t>(std::lower_bound(nodes, nodes + f.rows, std::max(row, column)) - nodes);
-      fronts.entry[f.entries_end++] = {p, static_cast<std::int32_t>(i), f.factor_at + (row >= column ? 0 : std::size_t{f.rows} * f.pivots) + pivot * f.rows + below};
+    std::uint32_t end = 0;
+    for (std::size_t s = 0; s < count; ++s) {
+      fronts.front[s].children_end = end;  // start for now; the loop below moves it to the end
+      end += children[s];
+    }
+    fronts.child.resize(end);
+    for (std::size_t s = 0; s < count; ++s) {
+      if (parent[s] < 0) continue;
+      fronts.child[fronts.front[static_cast<std::size_t>(parent[s])].children_end++] = static_cast<std::uint32_t>(s);
     }
   }
-  return fronts;
+
+  /// The order of the tree is a postorder, so children come immediately before their parent on their stack.
+  void place_updates() {
+    std::size_t top[2] = {0, 0};
+    std::uint32_t child_at = 0;
+    for (Fronts::Front& f : fronts.front) {
+      for (; child_at < f.children_end; ++child_at) {
+        const Fronts::Front& c = fronts.front[fronts.child[child_at]];
+        top[c.stack] = std::min(top[c.stack], c.update_at);
+      }
+      f.update_at = top[f.stack];
+      const std::size_t rest = f.rows - f.pivots;
+      top[f.stack] += rest * rest;
+      fronts.stack_size[f.stack] = std::max(fronts.stack_size[f.stack], top[f.stack]);
+    }
+  }
+
+  /// Each entry (i, j) goes to the front that eliminates the first of the two nodes.
+  void place_entries() {
+    const auto column_of = [&](std::int32_t p) {
+      return elimination[static_cast<std::size_t>(pattern.column[static_cast<std::size_t>(p)])];
+    };
+    const auto front_at = [&](std::size_t i, std::int32_t p) {
+      return static_cast<std::size_t>(front_of[static_cast<std::size_t>(std::min(elimination[i], column_of(p)))]);
+    };
+    std::vector<std::uint32_t> entries(count, 0);
+    for (std::size_t i = 0; i < nodes; ++i) {
+      for (std::int32_t p = pattern.begin[i]; p < pattern.begin[i + 1]; ++p) ++entries[front_at(i, p)];
+    }
+    std::uint32_t end = 0;
+    for (std::size_t s = 0; s < count; ++s) {
+      fronts.front[s].entries_end = end;
+      end += entries[s];
+    }
+    fronts.entry.resize(end);
+    for (std::size_t i = 0; i < nodes; ++i) {
+      for (std::int32_t p = pattern.begin[i]; p < pattern.begin[i + 1]; ++p) {
+        Fronts::Front& f = fronts.front[front_at(i, p)];
+        const std::int32_t row = elimination[i], column = column_of(p);
+        const auto pivot = static_cast<std::size_t>(std::min(row, column)) - f.first;
+        const auto first = fronts.row.begin() + static_cast<std::ptrdiff_t>(f.rows_at);
+        const auto below = static_cast<std::size_t>(std::lower_bound(first, first + f.rows, std::max(row, column)) - first);
+        const std::size_t upper = row >= column ? 0 : std::size_t{f.rows} * f.pivots;
+        fronts.entry[f.entries_end++] = {p, static_cast<std::int32_t>(i), f.factor_at + upper + pivot * f.rows + below};
+      }
+    }
+  }
+};
+}  // namespace
+
+Fronts Fronts::of(const Ordering& ordering) {
+  const CholmodAnalysis symbolic(*ordering.pattern(), CHOLMOD_GIVEN, ordering.order(), CHOLMOD_SUPERNODAL);
+  FrontsBuilder builder{*ordering.pattern(), symbolic};
+  builder.read_supernodes();
+  builder.join_parents();
+  builder.place_updates();
+  builder.place_entries();
+  return std::move(builder.fronts);
 }
 
 void FrontalLu::assemble(const Fronts::Front& f, const Jacobian& matrix, std::size_t entry, std::size_t child) {

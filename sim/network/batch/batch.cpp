@@ -75,6 +75,10 @@ class BatchOf final : public Batch {
     // The edge leads from the free node into the clamped one: its current and b change sign.
     bool reversed = false;
   };
+  void place_nodes();
+  std::vector<std::size_t> place_fed_nodes();
+  void place_edges(const std::vector<std::size_t>& place_of);
+  void note_first_edges();
   double scale() const { return inverse() * std::numbers::log2e; }
   double inverse() const { return impl_.inverse_T.empty() ? 1 : impl_.inverse_T.front(); }
   std::shared_ptr<const InputLevels<T>> input_levels(std::span<const Pattern> clamp, bool based, unsigned threads) const;
@@ -110,8 +114,16 @@ class BatchOf final : public Batch {
   struct Layout {
     std::size_t edge, leak, moments, size;  // start of each part; that of inputs is 0
   };
-  void pull_samples(const Prepared& ready, const InputLevels<T>& inputs, const Series<T>& series, std::size_t first, std::size_t count, std::span<const Vector> potential,
-                    std::span<const Vector> cotangent, std::span<Vector> costate, std::span<std::uint8_t> left, T* sums, const Layout& layout) const;
+  // Arguments of one call of pull.
+  struct PullCall {
+    const Prepared& ready;
+    const InputLevels<T>& inputs;
+    const Series<T>& series;
+    std::span<const Vector> potential, cotangent;
+    std::span<Vector> costate;
+    std::span<std::uint8_t> left;  // of each sample: 1 if it is left to the reference solver
+  };
+  void pull_samples(const PullCall& call, std::size_t first, std::size_t count, T* sums, const Layout& layout) const;
   bool serves(const InputLevels<T>& inputs, const Series<T>& series, std::size_t sample, const Vector& potential) const;
   void add_sums(const Prepared& ready, const Series<T>& series, std::span<const T> sums, const Layout& layout, Eigen::Ref<Vector> gradient, unsigned threads) const;
   void add_rest(const Prepared& ready, std::span<const T> sums, const Layout& layout, Eigen::Ref<Vector> gradient) const;
@@ -171,23 +183,40 @@ std::size_t chunks_for(std::size_t groups) { return std::clamp<std::size_t>(grou
 
 template <class T>
 BatchOf<T>::BatchOf(const Network::Impl& impl) : impl_(impl) {
-  const std::size_t n = impl.free.size();
-  position_.resize(n);
-  for (const auto* part : {&impl.elimination_order.first, &impl.elimination_order.rest}) {
+  place_nodes();
+  place_edges(place_fed_nodes());
+  note_first_edges();
+  for (const std::uint32_t k : free_of_) capacity_.push_back(static_cast<T>(impl.spec.nodes[impl.free[k]].capacity));
+  shape_.fed = fed_.data();
+  shape_.source = source_.data();
+  shape_.target = target_.data();
+  shape_.source_target = source_target_.data();
+  shape_.target_source = target_source_.data();
+  shape_.repeated = repeated_.get();
+}
+
+// Free nodes in the order of elimination.
+template <class T>
+void BatchOf<T>::place_nodes() {
+  position_.resize(impl_.free.size());
+  for (const auto* part : {&impl_.elimination_order.first, &impl_.elimination_order.rest}) {
     for (const std::int32_t k : *part) {
       position_[static_cast<std::size_t>(k)] = static_cast<std::uint32_t>(free_of_.size());
       free_of_.push_back(static_cast<std::uint32_t>(k));
     }
   }
-  shape_.inputs = impl.clamped.size();
-  shape_.first = impl.elimination_order.first.size();
-  shape_.rest = impl.elimination_order.rest.size();
-  std::vector<std::size_t> clamped_index(impl.spec.graph.nodes.size(), 0);
-  for (std::size_t i = 0; i < impl.clamped.size(); ++i) clamped_index[impl.clamped[i]] = i;
+  shape_.inputs = impl_.clamped.size();
+  shape_.first = impl_.elimination_order.first.size();
+  shape_.rest = impl_.elimination_order.rest.size();
+}
 
+// Nodes with an edge from an input, in blocks. Returns the place of each among them.
+template <class T>
+std::vector<std::size_t> BatchOf<T>::place_fed_nodes() {
+  const std::size_t n = impl_.free.size();
   std::vector<bool> is_fed(n, false);
-  for (const GraphEdge& edge : impl.spec.graph.edges) {
-    const std::int64_t s = impl.free_index[edge.source], t = impl.free_index[edge.target];
+  for (const GraphEdge& edge : impl_.spec.graph.edges) {
+    const std::int64_t s = impl_.free_index[edge.source], t = impl_.free_index[edge.target];
     if ((s < 0) != (t < 0)) is_fed[position_[static_cast<std::size_t>(std::max(s, t))]] = true;
   }
   std::vector<std::size_t> place_of(n, 0);
@@ -199,7 +228,14 @@ BatchOf<T>::BatchOf(const Network::Impl& impl) : impl_(impl) {
   shape_.blocks = (fed_.size() + block - 1) / block;
   fed_.resize(shape_.blocks * block, nobody);
   input_place_.resize(shape_.blocks * shape_.inputs * block);
+  return place_of;
+}
 
+template <class T>
+void BatchOf<T>::place_edges(const std::vector<std::size_t>& place_of) {
+  const Network::Impl& impl = impl_;
+  std::vector<std::size_t> clamped_index(impl.spec.graph.nodes.size(), 0);
+  for (std::size_t i = 0; i < impl.clamped.size(); ++i) clamped_index[impl.clamped[i]] = i;
   std::vector<bool> taken(shape_.couplings(), false);
   std::vector<bool> repeated;
   const std::size_t F = shape_.first, R = shape_.rest;
@@ -230,22 +266,21 @@ BatchOf<T>::BatchOf(const Network::Impl& impl) : impl_(impl) {
       input_place_[(fed / block * shape_.inputs + input) * block + fed % block] = place;
     }
   }
-  for (std::size_t k = 0; k < shape_.blocks * block; ++k) {
-    const EdgePosition* const column = input_place_.data() + k / block * shape_.inputs * block + k % block;
-    bool follow = shape_.inputs > 0 && column->edge >= 0;
-    for (std::size_t i = 0; follow && i < shape_.inputs; ++i) follow = column[i * block].edge == column->edge + static_cast<std::int32_t>(i) && !column[i * block].reversed;
-    first_edge_.push_back(follow ? column->edge : -1);
-  }
   repeated_ = std::make_unique<bool[]>(repeated.size() + 1);
   std::copy(repeated.begin(), repeated.end(), repeated_.get());
   shape_.edges = source_.size();
-  for (const std::uint32_t k : free_of_) capacity_.push_back(static_cast<T>(impl.spec.nodes[impl.free[k]].capacity));
-  shape_.fed = fed_.data();
-  shape_.source = source_.data();
-  shape_.target = target_.data();
-  shape_.source_target = source_target_.data();
-  shape_.target_source = target_source_.data();
-  shape_.repeated = repeated_.get();
+}
+
+template <class T>
+void BatchOf<T>::note_first_edges() {
+  for (std::size_t k = 0; k < shape_.blocks * block; ++k) {
+    const EdgePosition* const column = input_place_.data() + k / block * shape_.inputs * block + k % block;
+    bool follow = shape_.inputs > 0 && column->edge >= 0;
+    for (std::size_t i = 0; follow && i < shape_.inputs; ++i) {
+      follow = column[i * block].edge == column->edge + static_cast<std::int32_t>(i) && !column[i * block].reversed;
+    }
+    first_edge_.push_back(follow ? column->edge : -1);
+  }
 }
 
 // A gradient is usually computed right after the relaxations, with the same patterns, so the last levels are
@@ -517,9 +552,8 @@ bool BatchOf<T>::serves(const InputLevels<T>& inputs, const Series<T>& series, s
 }
 
 template <class T>
-void BatchOf<T>::pull_samples(const Prepared& ready, const InputLevels<T>& inputs, const Series<T>& series, std::size_t first, std::size_t count,
-                              std::span<const Vector> potential, std::span<const Vector> cotangent, std::span<Vector> costate, std::span<std::uint8_t> left, T* sums,
-                              const Layout& layout) const {
+void BatchOf<T>::pull_samples(const PullCall& call, std::size_t first, std::size_t count, T* sums, const Layout& layout) const {
+  const auto& [ready, inputs, series, potential, cotangent, costate, left] = call;
   const std::size_t n = shape_.nodes();
   T* const nodes = scratch_of_thread<T, 0>(3 * block * n);
   std::array<Pull<T>, block> samples;
@@ -658,10 +692,11 @@ std::vector<std::uint32_t> BatchOf<T>::pull(const std::shared_ptr<const Vector>&
   const auto memory = aligned<T>(chunks * layout.size);
   const std::span<T> sums(memory.get(), chunks * layout.size);
   std::vector<std::uint8_t> left(clamp.size(), 0);
+  const PullCall call{*ready, *inputs, *series, potential, cotangent, costate, left};
   for_each_index(chunks, threads, [&](std::size_t c) {
     std::fill_n(sums.data() + c * layout.size, layout.size, T(0));
     for (std::size_t g = c * groups.count / chunks; g < (c + 1) * groups.count / chunks; ++g) {
-      pull_samples(*ready, *inputs, *series, groups.begin(g), groups.size(g), potential, cotangent, costate, left, sums.data() + c * layout.size, layout);
+      pull_samples(call, groups.begin(g), groups.size(g), sums.data() + c * layout.size, layout);
     }
   });
   add_sums(*ready, *series, sums, layout, gradient, threads);

@@ -1,5 +1,6 @@
 // Calibration: offsets found to rounding without noise, gauge freedoms named, wrong rows left out, correct
 // intervals.
+#include "ness/files/network_platform.hpp"
 #include "ness/calibration/calibration.hpp"
 
 #include <catch2/catch.hpp>

@@ -1,4 +1,5 @@
 // Experiment files: binding of keys to options, initial values, and refusals.
+#include "ness/files/network_platform.hpp"
 #include "ness/files/experiment.hpp"
 
 #include <catch2/catch.hpp>

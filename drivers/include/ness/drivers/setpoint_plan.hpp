@@ -72,6 +72,13 @@ class SetpointPlanner {
     double value(std::span<const double> levels) const;
   };
   double slack(const Bound& bound) const;
+  /// How far a channel may move in a step.
+  struct Move {
+    double whole = 0, share = 1;        // the step without other limits, and how much of it they allow
+    const Bound* in_the_way = nullptr;  // the last bound that reduced it
+  };
+  Move largest_move(std::size_t c, double wanted, std::span<const double> reached) const;
+  void require(std::span<const double> from, std::span<const double> to) const;
   std::vector<PlannedChannel> channels_;
   std::vector<Bound> bounds_;  // all of them, one-sided
 };

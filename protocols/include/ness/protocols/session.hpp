@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -97,6 +98,9 @@ class Session {
   Milliseconds within(Milliseconds limit) const { return std::min(limit, most_); }
   void send(std::string_view message);
   std::string read_reply(Milliseconds extra, std::size_t expected);
+  void read_more(Milliseconds& limit);
+  std::string take_reply(std::size_t length, std::size_t with_terminator);
+  std::optional<std::string> read_block(Milliseconds& limit, std::size_t expected);
   template <class F> auto guarded(F&& f);
   void say(Exchange::Kind kind, std::string_view text) const;
 
