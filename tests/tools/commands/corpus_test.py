@@ -24,6 +24,9 @@ root = pathlib.Path(directory.name)
 FORCE = ["--set", "solver.vector_target=AVX2"]
 # Inputs that rise at a rate were followed by CVODE, and are by RODAS: within the tolerance of either, 1e-8, not bit for bit.
 FOLLOWED = {"ramped"}
+# Batches in single precision begin with the processor's estimate of a reciprocal (rcpps), of which Intel and AMD promise an error
+# below 1.5 2^-12, not bits. On another maker's processor the log is compared within TOLERANCE, and not replayed.
+ESTIMATED = {"images"}
 TOLERANCE = 1e-6  # of numbers where the vector target differs: rounding errors, grown over a few steps
 faults, remarks = [], []
 
@@ -90,7 +93,7 @@ def check_log(name):
         if call(where, "inspect", log).returncode != 1:
             faults.append(f"{name}: a log that lost its last {entry['lost']} bytes is not refused")
         call(where, "inspect", log, "--repair")
-    exact = has_target(name, where, log)
+    exact = has_target(name, where, log) and name not in ESTIMATED
     for subcommand, key in (("inspect", "inspected"), ("evaluate", "evaluated"), ("replay", "replayed")):
         if entry[key] is None:
             if call(where, subcommand, log).returncode == 0:
