@@ -52,7 +52,7 @@ struct FieldText {
 /// Destination of a field in a LogRow.
 template <class Member>
 struct In {
-  explicit In(Member member) : member(member) {}
+  explicit In(Member of) : member(std::move(of)) {}
   Member member;
   template <class T>
   void set(LogRow& row, T&& value) const {

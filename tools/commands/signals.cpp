@@ -4,17 +4,33 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <array>
+#include <atomic>
+#include <cerrno>
+
 #include "messages.hpp"
 
 namespace ness {
 
 namespace {
 
+constexpr std::array awaited{SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP};
+
 sigset_t awaited_signals() {
   sigset_t set;
   sigemptyset(&set);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP}) sigaddset(&set, signal);
+  for (const int signal : awaited) sigaddset(&set, signal);
   return set;
+}
+
+std::atomic<pthread_t> waiter{};
+
+// A library may have started threads when it was loaded (OpenBLAS does). They do not block the signals, so the system delivers a
+// signal to them; without a handler it would end the process, whatever is switched on.
+extern "C" void pass_to_waiter(int signal) {
+  const int before = errno;
+  pthread_kill(waiter, signal);
+  errno = before;
 }
 
 }  // namespace
@@ -32,6 +48,12 @@ StopOnSignal::StopOnSignal() {
       received(signal);
     }
   });
+  waiter = waiting_.native_handle();
+  struct sigaction action {};
+  action.sa_handler = pass_to_waiter;
+  action.sa_mask = set;
+  action.sa_flags = SA_RESTART;
+  for (const int signal : awaited) sigaction(signal, &action, nullptr);
 }
 
 void StopOnSignal::received(int signal) {
@@ -49,6 +71,8 @@ void StopOnSignal::received(int signal) {
 }
 
 StopOnSignal::~StopOnSignal() {
+  // Nothing is to be stopped any more: signals end the process at once.
+  for (const int signal : awaited) ::signal(signal, SIG_DFL);
   ending_ = true;
   pthread_kill(waiting_.native_handle(), SIGTERM);
   waiting_.join();

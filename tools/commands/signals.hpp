@@ -9,7 +9,7 @@ namespace ness {
 
 /// Turns SIGINT, SIGTERM, SIGHUP and SIGQUIT into a request to stop; the second one leaves the process at once (exit code 130), unless a bench is live.
 /// A broken pipe and a file beyond its size limit are answered by the failing call instead. Make it before any other thread:
-/// threads inherit the blocked signals. One a process.
+/// threads inherit the blocked signals. A signal that reaches a thread which a library started earlier is passed on. One a process.
 class StopOnSignal {
  public:
   StopOnSignal();

@@ -142,8 +142,10 @@ bool acceptable(double value, Number must_be) {
     case Number::positive: return value > 0;
     case Number::not_negative: return value >= 0;
     case Number::fraction: return value >= 0 && value <= 1;
-    default: return true;
+    case Number::finite:
+    case Number::or_infinite: return true;
   }
+  return false;
 }
 
 std::vector<std::string> split_key(const std::string& key) {

@@ -1,6 +1,7 @@
 #include "ness/network/network.hpp"
 
 #include <cmath>
+#include <stdexcept>
 
 #include "algebra/sparse_solvers.hpp"
 #include "description/network_impl.hpp"
@@ -51,7 +52,8 @@ Network::WorkspacePtr Network::workspace() const {
   switch (impl_->algebra) {
     case LinearAlgebra::direct: work->solver = sparse_lu(impl_->ordering); break;
     case LinearAlgebra::iterative: work->solver = multilevel_iteration(impl_->ordering); break;
-    default: work->solver = std::make_unique<EliminationSolver>(impl_->elimination_order);
+    case LinearAlgebra::dense: work->solver = std::make_unique<EliminationSolver>(impl_->elimination_order); break;
+    case LinearAlgebra::automatic: throw std::logic_error("a network whose algebra was not chosen");
   }
   return work;
 }
