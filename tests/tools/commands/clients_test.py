@@ -25,7 +25,9 @@ def near(what, value, wanted, tolerance):
     check(f"{what}: {wanted} within {tolerance}", abs(value - wanted) <= tolerance, value)
 
 
-emulator = subprocess.Popen([ness, "emulate", bench, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+emulator = subprocess.Popen(
+    [ness, "emulate", bench, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+)
 try:
     # Once a line is printed, its instrument listens.
     resources = {}
@@ -86,7 +88,12 @@ try:
 
     # lxi-tools: queries over a raw socket.
     def lxi(name, command):
-        done = subprocess.run(["lxi", "scpi", "-a", "127.0.0.1", "-p", port(name), "-r", command], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            ["lxi", "scpi", "-a", "127.0.0.1", "-p", port(name), "-r", command],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
         check(f"lxi scpi {command}", done.returncode == 0, done.stderr)
         return done.stdout.strip()
 
@@ -97,9 +104,16 @@ try:
 
     # sigrok-cli's driver of SCPI multimeters.
     connection = f"scpi-dmm:conn=tcp-raw/127.0.0.1/{port('classic')}"
-    scan = subprocess.run(["sigrok-cli", "-d", connection, "--scan"], capture_output=True, text=True, timeout=60)
+    scan = subprocess.run(
+        ["sigrok-cli", "-d", connection, "--scan"], capture_output=True, text=True, timeout=60
+    )
     check("sigrok finds the 34401A", "34401A" in scan.stdout, scan.stdout + scan.stderr)
-    read = subprocess.run(["sigrok-cli", "-d", connection, "--samples", "3", "-O", "csv"], capture_output=True, text=True, timeout=120)
+    read = subprocess.run(
+        ["sigrok-cli", "-d", connection, "--samples", "3", "-O", "csv"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     values = [float(line) for line in read.stdout.splitlines() if line and line[0] in "-+0123456789"]
     check("sigrok reads three samples", len(values) == 3, read.stdout + read.stderr)
     for value in values:
@@ -132,12 +146,33 @@ try:
         check(f"ness {' '.join(words)}", done.returncode == expect, done.stdout + done.stderr)
         return done.stdout
 
-    identities = own("idn", resources["source"], resources["meter"], resources["scanner"], "--via", resources["GPIB0"], "--json")
-    check("ness idn", ["MODEL 2400" in identities, "34461A" in identities, "34970A" in identities] == [True] * 3, identities)
+    identities = own(
+        "idn",
+        resources["source"],
+        resources["meter"],
+        resources["scanner"],
+        "--via",
+        resources["GPIB0"],
+        "--json",
+    )
+    check(
+        "ness idn",
+        ["MODEL 2400" in identities, "34461A" in identities, "34970A" in identities] == [True] * 3,
+        identities,
+    )
     near("ness query", float(own("query", resources["meter"], "VOLT:DC:NPLC 1", "READ?")), 0, 1.3e-3)
     # A compliance below the 2400's minimum is refused by it, in its queue alone: the console tells.
     own("query", resources["source"], ":SENS:CURR:PROT 1E-9", expect=1)
-    own("query", resources["meter"], "SAMP:COUN 100", "VOLT:DC:NPLC 100", "READ?", "--timeout", "0.2", expect=1)
+    own(
+        "query",
+        resources["meter"],
+        "SAMP:COUN 100",
+        "VOLT:DC:NPLC 100",
+        "READ?",
+        "--timeout",
+        "0.2",
+        expect=1,
+    )
     own("idn", "TCPIP0::127.0.0.1::5025", expect=2)
 
     # Everything ends with a signal, at once and cleanly.
@@ -145,4 +180,6 @@ try:
     check("SIGTERM ends it with 0", emulator.wait(timeout=10) == 0, emulator.returncode)
 finally:
     emulator.kill()
-print(f"{checks} checks passed: PyMeasure, PyVISA-py, lxi-tools {shutil.which('lxi')}, sigrok-cli {shutil.which('sigrok-cli')}")
+print(
+    f"{checks} checks passed: PyMeasure, PyVISA-py, lxi-tools {shutil.which('lxi')}, sigrok-cli {shutil.which('sigrok-cli')}"
+)

@@ -19,7 +19,9 @@ import numpy
 
 ness, experiments, whole = sys.argv[1], pathlib.Path(sys.argv[2]).resolve(), "--whole" in sys.argv
 experiment = experiments / "xor-bench.toml"
-directory = tempfile.TemporaryDirectory(prefix="ness-same-loop-")  # gone when this process ends, however it does
+directory = tempfile.TemporaryDirectory(
+    prefix="ness-same-loop-"
+)  # gone when this process ends, however it does
 scratch = pathlib.Path(directory.name)
 
 rate = 0.1
@@ -32,7 +34,9 @@ deviation = 1 / 12**0.5  # of what is rounded, in steps
 
 def bench(name, **keys):
     text = (experiments / "bench-emulated.toml").read_text()
-    ours = f'experiment = "{experiment}"\n' + "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
+    ours = f'experiment = "{experiment}"\n' + "".join(
+        f"{key} = {json.dumps(value)}\n" for key, value in keys.items()
+    )
     changed = text.replace('experiment = "xor-bench.toml"', ours)
     assert changed != text
     path = scratch / f"{name}.toml"
@@ -71,7 +75,9 @@ def of(estimator):
 
 def compare_gradients(estimator, runs):
     settings = (*sgd, *of(estimator))
-    start = train("start", *settings, "optimizer.rate=1e-300", "training.epochs=1")[1][0]  # a step too small to change a bit
+    start = train("start", *settings, "optimizer.rate=1e-300", "training.epochs=1")[1][
+        0
+    ]  # a step too small to change a bit
     ten = (*settings, f"optimizer.rate={rate}", "training.epochs=10")
     _, theta, logarithmic = train("simulated", *ten)
     simulated = gradients(start, theta, logarithmic)
@@ -81,7 +87,14 @@ def compare_gradients(estimator, runs):
     difference = gradients(start, theta, logarithmic) - simulated
 
     def uncertain(seed):
-        theta = train(f"uncertain-{seed}", *ten, f"device.read_noise={reading_resolution * deviation}", f"device.write_noise={level_resolution * deviation}", f"device.noise_seed={seed}", "device.threads=1")[1]
+        theta = train(
+            f"uncertain-{seed}",
+            *ten,
+            f"device.read_noise={reading_resolution * deviation}",
+            f"device.write_noise={level_resolution * deviation}",
+            f"device.noise_seed={seed}",
+            "device.threads=1",
+        )[1]
         return gradients(start, theta, logarithmic) - simulated
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -90,20 +103,53 @@ def compare_gradients(estimator, runs):
     assert trained.sum() == 15 and not difference[:, ~trained].any(), trained
     sigma = numpy.sqrt((propagated**2).mean(0))[:, trained]
     z = difference[:, trained] / sigma
-    return {"figure": "gradients", "estimator": estimator, "runs": runs, "largest_gradient": float(abs(simulated).max()), "largest_difference": float(abs(difference).max()),
-            "largest_sigma": float(sigma.max()), "rms_z": float(numpy.sqrt((z**2).mean())), "largest_z": float(abs(z).max())}
+    return {
+        "figure": "gradients",
+        "estimator": estimator,
+        "runs": runs,
+        "largest_gradient": float(abs(simulated).max()),
+        "largest_difference": float(abs(difference).max()),
+        "largest_sigma": float(sigma.max()),
+        "rms_z": float(numpy.sqrt((z**2).mean())),
+        "largest_z": float(abs(z).max()),
+    }
 
 
 def compare_parameters(estimator, steps):
-    settings = (*sgd, *of(estimator), f"optimizer.rate={rate}", f"training.epochs={steps}", "solver.tolerance=1e-12")
+    settings = (
+        *sgd,
+        *of(estimator),
+        f"optimizer.rate={rate}",
+        f"training.epochs={steps}",
+        "solver.tolerance=1e-12",
+    )
     _, simulated, _ = train("simulated", *settings)
-    _, emulated, _ = train("ideal", *settings, on=bench("ideal", noise=False, errors=False, quantised=False, loading=False, leads=False))
-    return {"figure": "parameters", "estimator": estimator, "steps": steps, "moved": float(abs(simulated[-1] - simulated[0]).max()), "largest_difference": float(abs(emulated - simulated).max())}
+    _, emulated, _ = train(
+        "ideal",
+        *settings,
+        on=bench("ideal", noise=False, errors=False, quantised=False, loading=False, leads=False),
+    )
+    return {
+        "figure": "parameters",
+        "estimator": estimator,
+        "steps": steps,
+        "moved": float(abs(simulated[-1] - simulated[0]).max()),
+        "largest_difference": float(abs(emulated - simulated).max()),
+    }
 
 
 def compare_solutions(seed):
-    both = {"simulation": train(f"solved-{seed}", f"seed={seed}")[0], "emulated": train(f"solved-on-bench-{seed}", f"seed={seed}", on=experiments / "bench-emulated.toml")[0]}
-    return {"figure": "solved", "seed": seed, **{device: result["train"]["loss"] for device, result in both.items()}}
+    both = {
+        "simulation": train(f"solved-{seed}", f"seed={seed}")[0],
+        "emulated": train(f"solved-on-bench-{seed}", f"seed={seed}", on=experiments / "bench-emulated.toml")[
+            0
+        ],
+    }
+    return {
+        "figure": "solved",
+        "seed": seed,
+        **{device: result["train"]["loss"] for device, result in both.items()},
+    }
 
 
 def say(figure):
