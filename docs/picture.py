@@ -2,7 +2,8 @@
 """Draws docs/ness.svg: the loop, and the falling loss of two runs of the same task.
 
     ness train tools/experiments/xor-bench.toml --log xor-simulation.h5
-    ness train tools/experiments/xor-bench.toml --device emulated --bench tools/experiments/bench-emulated.toml
+    ness train tools/experiments/xor-bench.toml --device emulated \\
+      --bench tools/experiments/bench-emulated.toml
     docs/picture.py xor-simulation.h5 xor-bench.h5 > docs/ness.svg"""
 import math
 import sys
@@ -15,13 +16,15 @@ parts = []
 
 def text(x, y, words, size=15, anchor="middle", colour=INK, weight="normal"):
     parts.append(
-        f'<text x="{x:g}" y="{y:g}" font-size="{size}" text-anchor="{anchor}" fill="{colour}" font-weight="{weight}">{words}</text>'
+        f'<text x="{x:g}" y="{y:g}" font-size="{size}" text-anchor="{anchor}" fill="{colour}" '
+        f'font-weight="{weight}">{words}</text>'
     )
 
 
 def box(x, y, width, height, title, *lines):
     parts.append(
-        f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="8" fill="#f6f8fa" stroke="{INK}" stroke-width="1.5"/>'
+        f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="8" fill="#f6f8fa" stroke="{INK}" '
+        'stroke-width="1.5"/>'
     )
     text(x + width / 2, y + 24, title, 16, weight="bold")
     for index, line in enumerate(lines):
@@ -43,11 +46,13 @@ def network(x, y):
     for source in left:
         for target in middle:
             parts.append(
-                f'<line x1="{source[0]}" y1="{source[1]}" x2="{target[0]}" y2="{target[1]}" stroke="{SOFT}" stroke-width="1.5"/>'
+                f'<line x1="{source[0]}" y1="{source[1]}" x2="{target[0]}" y2="{target[1]}" stroke="{SOFT}" '
+                'stroke-width="1.5"/>'
             )
     for source in middle:
         parts.append(
-            f'<line x1="{source[0]}" y1="{source[1]}" x2="{right[0][0]}" y2="{right[0][1]}" stroke="{SOFT}" stroke-width="1.5"/>'
+            f'<line x1="{source[0]}" y1="{source[1]}" x2="{right[0][0]}" y2="{right[0][1]}" stroke="{SOFT}" '
+            'stroke-width="1.5"/>'
         )
     for node, colour in (
         [(n, BLUE) for n in left] + [(n, "#ffffff") for n in middle] + [(n, ORANGE) for n in right]
@@ -96,9 +101,8 @@ def curves(runs):
         y = top + height * (high - decade) / (high - low)
         parts.append(f'<line x1="{left}" y1="{y:g}" x2="{left + width}" y2="{y:g}" stroke="#d8dee4"/>')
         parts.append(
-            f'<text x="{left - 8}" y="{y + 5:g}" font-size="13" text-anchor="end" fill="{SOFT}">10<tspan dy="-5" font-size="10">{decade}</tspan></text>'.replace(
-                ">-", ">−"
-            )
+            f'<text x="{left - 8}" y="{y + 5:g}" font-size="13" text-anchor="end" fill="{SOFT}">10'
+            f'<tspan dy="-5" font-size="10">{decade}</tspan></text>'.replace(">-", ">−")
         )
     for step in range(0, most + 1, 200):
         x = left + width * step / most
@@ -125,11 +129,13 @@ curves(
     ]
 )
 print(
-    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 980 380" width="980" height="380" font-family="DejaVu Sans, Arial, sans-serif">'
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 980 380" width="980" height="380" '
+    'font-family="DejaVu Sans, Arial, sans-serif">'
 )
 print("<title>The loop of Ness, and the loss of two training runs</title>")
 print(
-    f'<defs><marker id="head" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" orient="auto"><path d="M0,0 L10,5 L0,10 z" fill="{INK}"/></marker></defs>'
+    '<defs><marker id="head" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" '
+    f'orient="auto"><path d="M0,0 L10,5 L0,10 z" fill="{INK}"/></marker></defs>'
 )
 print('<rect width="980" height="380" fill="#ffffff"/>')
 print("\n".join(parts))

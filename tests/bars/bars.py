@@ -1,8 +1,11 @@
-"""Measures the figures of docs/evidence.md: each row runs its commands on real input and is compared with its bar.
+"""Measures the figures of docs/evidence.md: each row runs its commands on real input and
+is compared with its bar.
 
    bars.py --build BUILD_DIRECTORY [--out FILE.json] [ROW ...]      (tools/test --bars [ROW ...])
 
-Rows: xor regression mnist truth solver ep gradients corrected noise drift baseline log replay bad-input bench bench-estimators same-loop calibration lattices fast-paths targets log-rate settling safe check wire overlap raw-speed mnist-in-situ. Prints a table; the exit code is the number of rows that fall short.
+Rows: xor regression mnist truth solver ep gradients corrected noise drift baseline log replay bad-input bench
+bench-estimators same-loop calibration lattices fast-paths targets log-rate settling safe check wire overlap
+raw-speed mnist-in-situ. Prints a table; the exit code is the number of rows that fall short.
 """
 import argparse
 import concurrent.futures
@@ -41,7 +44,8 @@ class Bars:
         done = subprocess.run([str(c) for c in command], capture_output=True, text=True, cwd=root)
         if check and done.returncode != 0:
             raise RuntimeError(
-                f"{' '.join(map(str, command))}: exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+                f"{' '.join(map(str, command))}: exit code {done.returncode}\n{done.stdout[-2000:]}\n"
+                f"{done.stderr[-2000:]}"
             )
         return done
 
@@ -86,7 +90,8 @@ class Bars:
             "xor",
             "cooperative (b = 0), 100 seeds",
             "0 solved, never below 1/6, median within 2 %",
-            f"{sum(x < 1e-3 for x in c)} solved, least {min(c):.6f} (bound {bound:.6f}), median {statistics.median(c):.6f}",
+            f"{sum(x < 1e-3 for x in c)} solved, least {min(c):.6f} (bound {bound:.6f}), "
+            f"median {statistics.median(c):.6f}",
             sum(x < 1e-3 for x in c) == 0 and min(c) >= bound * (1 - 1e-12) and within,
         )
         one = self.seeds(
@@ -103,7 +108,8 @@ class Bars:
             "xor",
             "one hidden-to-output NDC edge, 100 seeds",
             ">= 75",
-            f"{sum(x < 1e-3 for x in o)} solved, one NDC edge in {sum(line['ndc_edges'] == 1 for line in one)}",
+            f"{sum(x < 1e-3 for x in o)} solved, "
+            f"one NDC edge in {sum(line['ndc_edges'] == 1 for line in one)}",
             sum(x < 1e-3 for x in o) >= 75,
         )
         bench = losses(
@@ -135,7 +141,8 @@ class Bars:
                 "regression",
                 f"{name}, seeds 0..7, test MSE",
                 f"median <= {bar:g}",
-                f"median {statistics.median(test):.2e}, min {min(test):.2e}, max {max(test):.2e}, {failures} failures, {time.time() - started:.0f} s",
+                f"median {statistics.median(test):.2e}, min {min(test):.2e}, max {max(test):.2e}, "
+                f"{failures} failures, {time.time() - started:.0f} s",
                 statistics.median(test) <= bar and failures == 0,
             )
         lines = self.seeds(
@@ -175,7 +182,8 @@ class Bars:
                 else f"test accuracy >= {bar} in <= {limit} s"
                 if limit < math.inf
                 else f"test accuracy >= {bar}",
-                f"test accuracy {accuracy:.4f}, {failures} of {result['test']['samples']} images failed, {seconds:.0f} s, log {os.path.getsize(log) / 1e6:.0f} MB",
+                f"test accuracy {accuracy:.4f}, {failures} of {result['test']['samples']} images failed, "
+                f"{seconds:.0f} s, log {os.path.getsize(log) / 1e6:.0f} MB",
                 met,
             )
             if bar is not None:
@@ -218,7 +226,8 @@ class Bars:
         )
 
     def fast_paths(self):
-        # What states and gradients of each precision promise (sim/include/ness/sim/simulation.hpp), on networks of conductances around 1.
+        # What states and gradients of each precision promise (sim/include/ness/sim/simulation.hpp), on
+        # networks of conductances around 1.
         promised = {
             "batches, single": (2e-5, 3e-5),
             "batches, double": (1e-10, 1e-6),
@@ -235,8 +244,10 @@ class Bars:
                 "fast-paths",
                 f"{line['path']} on {line['target']}, {line['networks']} random networks",
                 f"states to {state:.0e} kT, gradients to {gradient:.0e}, no branch changed",
-                f"{line['relaxations']} relaxations ({line['served']} its own): states {line['state']:.1e} kT, "
-                f"gradients {line['gradient']:.1e}, {line['other_branch']} on another branch, {line['verdicts']} other verdicts",
+                f"{line['relaxations']} relaxations ({line['served']} its own): "
+                f"states {line['state']:.1e} kT, gradients {line['gradient']:.1e}, "
+                f"{line['other_branch']} on another branch, "
+                f"{line['verdicts']} other verdicts",
                 line["state"] <= state
                 and line["gradient"] <= gradient
                 and line["other_branch"] == 0
@@ -279,7 +290,8 @@ class Bars:
                 replay = self.run(self.ness, "replay", log, "--threads", threads, "--json", check=False)
                 self.report(
                     "targets",
-                    f"MNIST, 6,000 images, {target}, replayed with {threads} thread{'s' if threads > 1 else ''}",
+                    f"MNIST, 6,000 images, {target}, replayed "
+                    f"with {threads} thread{'s' if threads > 1 else ''}",
                     "bit-equal",
                     f"test accuracy {done['test']['accuracy']:.4f}; "
                     + (replay.stdout.strip()[:120] or replay.stderr.strip()[:160]),
@@ -321,7 +333,8 @@ class Bars:
             "mnist-in-situ",
             "784-30-10, centred EP, read noise 1e-2 kT",
             "test accuracy >= 0.95 with <= 10 relaxations a sample",
-            f"{done['test']['accuracy']:.4f} read with noise ({clean['accuracy']:.4f} without), {done['relaxations'] / images:.2f} relaxations a sample, {seconds:.0f} s",
+            f"{done['test']['accuracy']:.4f} read with noise ({clean['accuracy']:.4f} without), "
+            f"{done['relaxations'] / images:.2f} relaxations a sample, {seconds:.0f} s",
             done["test"]["accuracy"] >= 0.95 and done["relaxations"] <= 10 * images,
         )
         log.unlink()
@@ -360,7 +373,8 @@ class Bars:
             f"{total} cold relaxations of random NDC networks",
             "0 dishonest; <= 0.5 % on another branch",
             ", ".join(f"{v} {k.replace('_', ' ')}" for k, v in count.items())
-            + f"; at most {100 * share:.3f} % elsewhere; residuals <= {max(line['largest_residual'] for line in lines):.0e}",
+            + f"; at most {100 * share:.3f} % elsewhere; "
+            + f"residuals <= {max(line['largest_residual'] for line in lines):.0e}",
             count["dishonest"] == 0 and share <= 0.005 and count["not_converged"] == 0,
         )
 
@@ -395,7 +409,9 @@ class Bars:
             errors = dict(zip(line["rounds"], line["corrected"]))
             self.report(
                 "corrected",
-                f"{line['networks']} quantum-dot networks {'-'.join(map(str, line['layers']))} with NDC where centred EP errs by >= 0.1 (of {line['drawn']} drawn), levels within {line['level']:g} kT, beta 1e-3",
+                f"{line['networks']} quantum-dot networks {'-'.join(map(str, line['layers']))} "
+                f"with NDC where centred EP errs by >= 0.1 (of {line['drawn']} drawn), "
+                f"levels within {line['level']:g} kT, beta 1e-3",
                 "median relative error <= 1e-2",
                 f"{errors[3]:.1e} by 3 rounds ("
                 + ", ".join(f"{r}: {e:.1e}" for r, e in errors.items() if r != 3)
@@ -418,7 +434,8 @@ class Bars:
             last,
             done.returncode == 0,
         )
-        # The same of a real training run, which commits every 64 rows, looked at by `ness inspect` and by h5py.
+        # The same of a real training run, which commits every 64 rows, looked at by
+        # `ness inspect` and by h5py.
         rng, rows, opened, replayed, wrong = random.Random(7), 0, 0, 0, []
         for i in range(100):
             log = self.scratch / f"killed-{i}.h5"
@@ -456,7 +473,9 @@ class Bars:
             h5py = self.run(
                 python,
                 "-c",
-                "import h5py,sys; f = h5py.File(sys.argv[1], 'r', locking=False); n = int(f['/committed'][0]); assert f['/entry/relaxations/potential'][:n].shape[0] == n; print(n)",
+                "import h5py,sys; f = h5py.File(sys.argv[1], 'r', locking=False); "
+                "n = int(f['/committed'][0]); "
+                "assert f['/entry/relaxations/potential'][:n].shape[0] == n; print(n)",
                 log,
                 check=False,
             )
@@ -541,7 +560,9 @@ class Bars:
                 "bench-estimators",
                 f"XOR on {bench}, {estimator}, seeds 20 .. 29",
                 "solved",
-                f"{solved} of 10 solved, {replayed} replayed, median {statistics.median(run[1] for run in runs):,.0f} relaxations, {statistics.median(run[3] for run in runs):.0f} s",
+                f"{solved} of 10 solved, {replayed} replayed, "
+                f"median {statistics.median(run[1] for run in runs):,.0f} relaxations, "
+                f"{statistics.median(run[3] for run in runs):.0f} s",
                 solved >= 9 and replayed == 10,
             )
 
@@ -559,7 +580,9 @@ class Bars:
                 "bench",
                 f"XOR on the emulated bench, {estimator}, 20 seeds",
                 ">= 18 solved, all replayed bit for bit",
-                f"{solved} solved, {replayed} replayed, median {statistics.median(run[1] for run in runs):.0f} relaxations, {statistics.median(run[3] for run in runs):.0f} s",
+                f"{solved} solved, {replayed} replayed, "
+                f"median {statistics.median(run[1] for run in runs):.0f} relaxations, "
+                f"{statistics.median(run[3] for run in runs):.0f} s",
                 solved >= 18 and replayed == 20,
             )
 
@@ -570,9 +593,12 @@ class Bars:
             if f["figure"] == "gradients":
                 self.report(
                     "same-loop",
-                    f"first 10 gradients of both devices, {f['estimator']}, quantised instruments; resolution propagated by {f['runs']} runs of the simulation",
+                    f"first 10 gradients of both devices, {f['estimator']}, quantised instruments; "
+                    f"resolution propagated by {f['runs']} runs of the simulation",
                     "differences of 0.6 to 1.5 sigma rms, none beyond 5",
-                    f"rms {f['rms_z']:.2f} sigma, largest {f['largest_z']:.1f} sigma = {f['largest_difference']:.1e} of gradients up to {f['largest_gradient']:.2f}",
+                    f"rms {f['rms_z']:.2f} sigma, "
+                    f"largest {f['largest_z']:.1f} sigma = "
+                    f"{f['largest_difference']:.1e} of gradients up to {f['largest_gradient']:.2f}",
                     0.6 < f["rms_z"] < 1.5 and f["largest_z"] < 5,
                 )
             elif f["figure"] == "parameters":
@@ -626,9 +652,12 @@ class Bars:
         )
         self.report(
             "settling",
-            f"{f['relaxations']} relaxations on the emulated bench, noise, slowest time constant 5 to 20 scans",
+            f"{f['relaxations']} relaxations on the emulated bench, noise, "
+            "slowest time constant 5 to 20 scans",
             "residual at the verdict within the stated bound in >= 99 %",
-            f"{f['within']} within, {f['not_settled']} not settled; median residual {f['median_share_of_bound']:.2f} of the bound, after {f['median_scans']:.0f} scans",
+            f"{f['within']} within, {f['not_settled']} not settled; "
+            f"median residual {f['median_share_of_bound']:.2f} of the bound, "
+            f"after {f['median_scans']:.0f} scans",
             f["within"] >= 0.99 * f["relaxations"],
         )
 
@@ -692,12 +721,14 @@ class Bars:
             "lattices",
             f"10^6 nodes from a neighbouring state, {warm['algebra']}",
             "converged",
-            f"{found['verdict']}, {found['seconds']:.1f} s, residual {found['residual']:.1g}, {warm['gigabytes']:.2g} GB",
+            f"{found['verdict']}, {found['seconds']:.1f} s, residual {found['residual']:.1g}, "
+            f"{warm['gigabytes']:.2g} GB",
             found["verdict"] == "converged",
         )
 
     def log_rate(self):
-        # A short log, which the bare write leaves to the page cache for the most part, and a whole training's.
+        # A short log, which the bare write leaves to the page cache for the most
+        # part, and a whole training's.
         for line in (
             line
             for epochs in (4, 20)
@@ -709,9 +740,11 @@ class Bars:
             )  # the other, which nobody gets without asking for it, stands beside it
             self.report(
                 "log-rate",
-                f"{f['rows']} rows of a 784-30-10 network, written by the {'log' if bar else 'caller'}'s thread",
+                f"{f['rows']} rows of a 784-30-10 network, "
+                f"written by the {'log' if bar else 'caller'}'s thread",
                 ">= 0.5 of a bare write, both with fdatasync" if bar else "beside it",
-                f"{f['ratio']:.2f}, {f['rows_per_s'] / 1e6:.2f} million rows/s; {f['caller_us']:.2f} us a row of the caller, {f['writer_us']:.2f} of the writer",
+                f"{f['ratio']:.2f}, {f['rows_per_s'] / 1e6:.2f} million rows/s; "
+                f"{f['caller_us']:.2f} us a row of the caller, {f['writer_us']:.2f} of the writer",
                 not bar or f["ratio"] >= 0.5,
             )
 
@@ -746,15 +779,21 @@ class Bars:
             kinds.setdefault(name.split("[")[0], []).append(value)
         least, most = min(covered, key=covered.get), max(covered, key=covered.get)
         outside = [name for name, n in covered.items() if not 90 <= n <= 99]
+        every = [u["covered"] for of in unknowns.values() for u in of]
         self.report(
             "calibration",
-            f"2-2-1 bench in simulation, 5 % variation, read noise 1e-3 kT, one run of {statistics.median(line['rows'] for line in lines):.0f} rows, {len(lines)} seeds, {len(unknowns)} parameters",
+            "2-2-1 bench in simulation, 5 % variation, read noise 1e-3 kT, "
+            f"one run of {statistics.median(line['rows'] for line in lines):.0f} rows, {len(lines)} seeds, "
+            f"{len(unknowns)} parameters",
             "each identifiable parameter's 95 % interval covers in 90-99",
-            f"{least} {covered[least]:.0f} to {most} {covered[most]:.0f}, all together {100 * sum(u['covered'] for of in unknowns.values() for u in of) / sum(map(len, unknowns.values())):.1f} %"
+            f"{least} {covered[least]:.0f} to {most} {covered[most]:.0f}, "
+            f"all together {100 * sum(every) / len(every):.1f} %"
             + (f", outside: {', '.join(outside)}" if outside else "")
             + "; median widths "
             + ", ".join(f"{kind} {statistics.median(values):.1e}" for kind, values in kinds.items())
-            + f"; identified in {min(map(len, unknowns.values()))} seeds or more, {sum(line['left_out'] for line in lines)} rows left out, chi^2 {statistics.median(line['chi_squared'] for line in lines):.3f}",
+            + f"; identified in {min(map(len, unknowns.values()))} seeds or more, "
+            + f"{sum(line['left_out'] for line in lines)} rows left out, "
+            + f"chi^2 {statistics.median(line['chi_squared'] for line in lines):.3f}",
             not outside
             and len(unknowns) == len(lines[0]["unknowns"])
             and all(line["converged"] for line in lines),
@@ -833,14 +872,16 @@ class Bars:
             )
         self.report(
             "overlap",
-            f"{len(models)} instruments in another process, 10 ms each, one reading each (sockets and a pseudo-terminal, real pace), {f['rounds']} rounds",
+            f"{len(models)} instruments in another process, 10 ms each, "
+            f"one reading each (sockets and a pseudo-terminal, real pace), {f['rounds']} rounds",
             "< 1.3 x the slowest alone",
-            f"{f['ratio']:.2f}: {f['together_ms']:.1f} ms, the slowest {f['slowest_ms']:.1f} ms, one after another {f['sum_ms']:.0f} ms",
+            f"{f['ratio']:.2f}: {f['together_ms']:.1f} ms, the slowest {f['slowest_ms']:.1f} ms, "
+            f"one after another {f['sum_ms']:.0f} ms",
             f["ratio"] < 1.3,
         )
 
-        # A relaxation takes what its instruments take, which virtual time tells, and what software adds: the client's work, messages, waking up. On sockets,
-        # since a real serial line's pace is no software.
+        # A relaxation takes what its instruments take, which virtual time tells, and what software adds: the
+        # client's work, messages, waking up. On sockets, since a real serial line's pace is no software.
         base = re.sub(
             r"^(address|baud) = .*\n", "", (experiments / "bench-emulated.toml").read_text(), flags=re.M
         ).replace(
@@ -867,9 +908,11 @@ class Bars:
             )
         self.report(
             "overlap",
-            f"software's share of a relaxation at 1 NPLC (3 nodes, 4 readings each), {f['n']} relaxations at real pace",
+            "software's share of a relaxation at 1 NPLC (3 nodes, 4 readings each), "
+            f"{f['n']} relaxations at real pace",
             "<= 1 % beyond what it takes in virtual time",
-            f"{100 * f['beyond_instruments']:.2f} % of {f['relaxation_ms']:.0f} ms, the client's processor time {100 * f['client_processor']:.2f} %",
+            f"{100 * f['beyond_instruments']:.2f} % of {f['relaxation_ms']:.0f} ms, "
+            f"the client's processor time {100 * f['client_processor']:.2f} %",
             f["beyond_instruments"] <= 0.01 and f["client_processor"] <= 0.01,
         )
 
@@ -877,7 +920,9 @@ class Bars:
         links = self.tests / "ness-bar-links"
         pyvisa = """
 import sys, time, pyvisa
-link = pyvisa.ResourceManager("@py").open_resource(f"TCPIP0::127.0.0.1::{sys.argv[1]}::SOCKET", read_termination="\\n", write_termination="\\n")
+link = pyvisa.ResourceManager("@py").open_resource(
+    f"TCPIP0::127.0.0.1::{sys.argv[1]}::SOCKET", read_termination="\\n", write_termination="\\n"
+)
 rates = []
 for _ in range(5):
     begin = time.perf_counter()
@@ -886,7 +931,8 @@ for _ in range(5):
     rates.append(1000 / (time.perf_counter() - begin))
 print(sorted(rates)[2])
 """
-        # Where the scheduler puts client and server makes a factor of ten between 10,000 and 150,000, for either of a pair: both are told where to be.
+        # Where the scheduler puts client and server makes a factor of ten between 10,000 and 150,000, for
+        # either of a pair: both are told where to be.
         for cores, what in (("0", "on one core"), ("1", "on two cores")):
             server = subprocess.Popen(
                 ["taskset", "-c", "0", str(links), "echo"],
@@ -903,9 +949,11 @@ print(sorted(rates)[2])
                 server.wait()
             self.report(
                 "raw-speed",
-                f"queries a second, to an echo server in another process, {what}; {f['rounds']} interleaved pairs of {f['queries']}",
+                f"queries a second, to an echo server in another process, {what}; "
+                f"{f['rounds']} interleaved pairs of {f['queries']}",
                 ">= 0.8 of a bare socket's ping-pong",
-                f"{f['ratio']:.2f}: session {f['session_per_s']:.0f}, bare socket {f['socket_per_s']:.0f}, PyVISA-py {theirs:.0f}",
+                f"{f['ratio']:.2f}: session {f['session_per_s']:.0f}, bare socket {f['socket_per_s']:.0f}, "
+                f"PyVISA-py {theirs:.0f}",
                 f["ratio"] >= 0.8,
             )
 
@@ -935,14 +983,16 @@ print(sorted(rates)[2])
                     "equilibrium-propagation-richardson": 4,
                 }.get(line["estimator"])
             figure = (
-                f"error {', '.join(f'{e:.1e}' for e in errors)} at sizes {line['size']}; angle {line['angle']:.1e}, asymmetry {line['asymmetry']:.3f}, "
+                f"error {', '.join(f'{e:.1e}' for e in errors)} at sizes {line['size']}; "
+                f"angle {line['angle']:.1e}, asymmetry {line['asymmetry']:.3f}, "
                 f"{line['counted']:g} relaxations a sample"
             )
             met = tracked or line["cost"] == line["counted"]
             bar = "cost as stated"
             if order is not None:
                 bar += f", error of order {order}"
-                # On strongly curved networks the largest sizes are beyond the leading order: the last two tell.
+                # On strongly curved networks the largest sizes are beyond the leading
+                # order: the last two tell.
                 last = (
                     math.log(errors[2] / errors[3]) / math.log(line["size"][2] / line["size"][3])
                     if errors[3] > 1e-11
@@ -983,9 +1033,11 @@ print(sorted(rates)[2])
         ):
             self.report(
                 "drift",
-                f"0.1 kT an epoch, {line['estimator']}, {line['networks']} XOR networks: cosine to the true gradient",
+                f"0.1 kT an epoch, {line['estimator']}, {line['networks']} XOR networks: "
+                "cosine to the true gradient",
                 "falls by < 0.02 in the cancelling order",
-                f"{line['cosine']:.4f} without drift, {line['cancelling']:.4f} in the cancelling order, {line['with_drift']:.4f} in the plain one",
+                f"{line['cosine']:.4f} without drift, {line['cancelling']:.4f} in the cancelling order, "
+                f"{line['with_drift']:.4f} in the plain one",
                 line["cosine"] - line["cancelling"] < 0.02,
             )
 
@@ -1017,7 +1069,9 @@ print(sorted(rates)[2])
                     f"XOR, read noise 1e-2 kT, {vary.split('=')[0]} = {table['value']}"
                     + (f", after {age:,} relaxations of use" if age else ""),
                     "the table",
-                    f"twin deployed {deployed['solved']} of 20; tuned in situ {tuned['solved']} ({median(tuned)} relaxations); in situ from scratch {scratch['solved']} ({median(scratch)})",
+                    f"twin deployed {deployed['solved']} of 20; "
+                    f"tuned in situ {tuned['solved']} ({median(tuned)} relaxations); "
+                    f"in situ from scratch {scratch['solved']} ({median(scratch)})",
                     True,
                 )
 
@@ -1042,7 +1096,8 @@ print(sorted(rates)[2])
         )
         self.report(
             "wire",
-            f"{len(runs[0]['shares'])} laws through sockets and pseudo-terminals, {len(runs)} seeds of instruments",
+            f"{len(runs[0]['shares'])} laws through sockets and pseudo-terminals, "
+            f"{len(runs)} seeds of instruments",
             "within the one-year accuracy; a diode over >= 4 decades",
             f"at worst {worst:.2f} of it ({what}); {min(run['decades'] for run in runs):.1f} decades",
             worst <= 1 and min(run["decades"] for run in runs) >= 4,

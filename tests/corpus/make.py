@@ -3,8 +3,9 @@
 
     make.py NESS
 
-NESS is the `ness` of commit ef2eeea. Everything is made in an empty directory from relative paths, so that no log names a directory of
-a machine. Which machine makes it decides the vector targets: most logs ask for AVX2, which most machines have."""
+NESS is the `ness` of commit ef2eeea. Everything is made in an empty directory from relative paths, so that no
+log names a directory of a machine. Which machine makes it decides the vector targets: most logs ask for AVX2,
+which most machines have."""
 import gzip
 import json
 import os

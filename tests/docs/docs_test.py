@@ -2,9 +2,9 @@
 
     docs_test.py NESS_REFERENCE NESS SOURCE_ROOT [--write]
 
---write: makes the pages anew. Keys of files come from the readers (ness-reference); the log's contents from logs that the program writes now,
-with the units and meanings that it stores in them. commands.md is written by hand, and names every
-subcommand."""
+--write: makes the pages anew. Keys of files come from the readers (ness-reference); the log's contents from
+logs that the program writes now, with the units and meanings that it stores in them. commands.md is written
+by hand, and names every subcommand."""
 import pathlib
 import re
 import shutil
@@ -117,7 +117,8 @@ def datasets():
                     meaning = meaning or texts.get(path, "")
                     if not meaning:
                         sys.exit(
-                            f"the log's dataset {full} has no meaning: expected an attribute long_name, or a line in docs_test.py"
+                            f"the log's dataset {full} has no meaning: expected an attribute long_name, "
+                            "or a line in docs_test.py"
                         )
                     found.setdefault(path, (shape_of(path, item, item.parent), kind, unit, meaning))
 
@@ -167,7 +168,8 @@ for name, make in pages.items():
         written = page.read_text().splitlines() if page.exists() else []
         differing = sorted(set(written) ^ set(text.splitlines()))
         faults.append(
-            f"{page.relative_to(root)} differs from what the program says (--write makes it anew): {differing[:6]}"
+            f"{page.relative_to(root)} differs from what the program says (--write makes it anew): "
+            f"{differing[:6]}"
         )
 for fault in faults:
     print("FAILED:", fault)

@@ -1,5 +1,5 @@
-"""docs/licences.md lists what the built libraries and the command link, with licences that Debian's copyright files name; and what a
-stranger links for a device, a training loop, a log or drivers leads to no CHOLMOD.
+"""docs/licences.md lists what the built libraries and the command link, with licences that Debian's copyright
+files name; and what a stranger links for a device, a training loop, a log or drivers leads to no CHOLMOD.
 
     licences_test.py SOURCE_ROOT NESS LIBRARY.."""
 import pathlib
@@ -57,7 +57,8 @@ for line in (root / "docs" / "licences.md").read_text().splitlines():
         }
         if not any(licence.lower() in name for name in names):
             faults.append(
-                f"docs/licences.md: {package} is said to be {licence}; its copyright file names {sorted(names)}"
+                f"docs/licences.md: {package} is said to be {licence}; "
+                f"its copyright file names {sorted(names)}"
             )
     elif package:
         print(f"not compared: no copyright file of {package} here")

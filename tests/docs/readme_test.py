@@ -1,4 +1,5 @@
-"""The README: at most 900 words; what stands in its links is there; its commands run, and print what it shows.
+"""The README: at most 900 words; what stands in its links is there; its commands run,
+and print what it shows.
 
     readme_test.py NESS SOURCE_ROOT"""
 import pathlib

@@ -2,10 +2,11 @@
 
    blas.py NESS
 
-CHOLMOD is linked with BLAS and LAPACK, and brings them along, but Ness asks it for symbolic analyses alone; KLU, Eigen and Spectra use
-none. So no digit of a result may depend on which of them the system offers. The steady state, its eigenvalue, its gradients and a ramp of
-a square lattice (solved by sparse LU) and of layers (dense) are computed under the reference BLAS, ATLAS and OpenBLAS, chosen by
-LD_LIBRARY_PATH. Libraries that are not installed are named and left out; fewer than two are a failure.
+CHOLMOD is linked with BLAS and LAPACK, and brings them along, but Ness asks it for symbolic analyses alone;
+KLU, Eigen and Spectra use none. So no digit of a result may depend on which of them the system offers. The
+steady state, its eigenvalue, its gradients and a ramp of a square lattice (solved by sparse LU) and of layers
+(dense) are computed under the reference BLAS, ATLAS and OpenBLAS, chosen by LD_LIBRARY_PATH. Libraries that
+are not installed are named and left out; fewer than two are a failure.
 """
 import json
 import os
@@ -112,6 +113,7 @@ wrong = [name for name in results if results[name] != results[first]]
 for name in wrong:
     print(f"{name}: other digits than {first}")
 print(
-    f"{len(results)} BLAS, {len(cases)} computations of {len(results[first][0])} characters, {'some differ' if wrong else 'all digits equal'}"
+    f"{len(results)} BLAS, {len(cases)} computations of {len(results[first][0])} characters, "
+    f"{'some differ' if wrong else 'all digits equal'}"
 )
 sys.exit(1 if wrong else 0)

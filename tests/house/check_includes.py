@@ -1,8 +1,8 @@
 """Reads every #include of the house against its walls, and fails where one points the wrong way.
 
-A room is a library; its public headers are included as "ness/ROOM/..", its private ones by their path from the room, and by
-nobody else. Also: public headers name only Eigen and the standard library beside Ness itself, and every room has a README that
-names it.
+A room is a library; its public headers are included as "ness/ROOM/..", its private ones by their path from
+the room, and by nobody else. Also: public headers name only Eigen and the standard library beside Ness
+itself, and every room has a README that names it.
 """
 import pathlib
 import re

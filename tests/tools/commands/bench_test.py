@@ -1,4 +1,5 @@
-"""The training loop on an emulated bench, from the command line: logged, replayed bit for bit, refused where it should be.
+"""The training loop on an emulated bench, from the command line: logged, replayed bit for bit,
+refused where it should be.
 
 Usage: bench_test.py NESS EXPERIMENTS"""
 import json
@@ -19,7 +20,8 @@ def run(*words, expect=0):
     done = subprocess.run([ness, *map(str, words)], capture_output=True, text=True, timeout=600)
     if done.returncode != expect:
         raise SystemExit(
-            f"FAILED: ness {' '.join(map(str, words))} ended with {done.returncode}, expected {expect}: {done.stdout}{done.stderr}"
+            f"FAILED: ness {' '.join(map(str, words))} ended with {done.returncode}, expected {expect}: "
+            f"{done.stdout}{done.stderr}"
         )
     return done
 
@@ -44,14 +46,15 @@ with tempfile.TemporaryDirectory() as directory:
             run("train", experiment, "--log", scratch / f"{estimator}-simulated.h5", *settings).stdout
         )
         assert measured["left_out"] == 0, measured
-        # The same loop from the same start: the losses on the way differ by what the instruments' errors make of them (600 uV of an
-        # input are 6e-3 kT), and both have learned.
+        # The same loop from the same start: the losses on the way differ by what the instruments' errors make
+        # of them (600 uV of an input are 6e-3 kT), and both have learned.
         assert abs(measured["loss"] - simulated["loss"]) < 0.05, (measured["loss"], simulated["loss"])
         replayed = json.loads(run("replay", log, "--json").stdout)
         assert replayed["equal"] and replayed["steps"] == 25, replayed
         inspected = run("inspect", log).stdout
         assert "emulated bench" in inspected and "keithley-2400" in inspected, inspected
-    # With source-meters at the free nodes, which are off as long as nobody asks: what is measured is the same within the instruments' errors.
+    # With source-meters at the free nodes, which are off as long as nobody asks: what is measured is the same
+    # within the instruments' errors.
     log = scratch / "source-meters.h5"
     short = ("--set", "training.epochs=10", "--json", "-q")
     holders = ("--device", "emulated", "--bench", experiments / "bench-emulated-source-meters.toml")
@@ -126,7 +129,8 @@ with tempfile.TemporaryDirectory() as directory:
     )
     assert handed_over["theta_digest"] == measured["theta_digest"]
 
-    # A run reads its bench file once: a pipe that is written once is enough. (A second reader would wait for a second writer.)
+    # A run reads its bench file once: a pipe that is written once is enough. (A second reader would
+    # wait for a second writer.)
     pipe = scratch / "pipe.toml"
     os.mkfifo(pipe)
     writer = threading.Thread(target=pipe.write_text, args=(without_links.read_text(),), daemon=True)
@@ -175,7 +179,8 @@ with tempfile.TemporaryDirectory() as directory:
     )
     assert on_gpib["left_out"] == 0 and on_gpib["steps"] == 10 and on_gpib["loss"] < 0.3, on_gpib
 
-    # The same bench in another process, in real time: `ness train` speaks to a Prologix controller as it would in the laboratory.
+    # The same bench in another process, in real time: `ness train` speaks to a Prologix controller as it
+    # would in the laboratory.
     emulator = subprocess.Popen(
         [ness, "emulate", str(behind_prologix), "--json"],
         stdout=subprocess.PIPE,

@@ -1,4 +1,5 @@
-"""ness check on an emulated bench, from the command line: right benches pass, mistakes are named, findings are written back.
+"""ness check on an emulated bench, from the command line: right benches pass, mistakes are named,
+findings are written back.
 
 Usage: check_test.py NESS EXPERIMENTS"""
 import itertools
@@ -22,7 +23,8 @@ def run(*words, expect=0):
     done = subprocess.run([ness, *map(str, words)], capture_output=True, text=True, timeout=600)
     if done.returncode != expect:
         raise SystemExit(
-            f"FAILED: ness {' '.join(map(str, words))} ended with {done.returncode}, expected {expect}: {done.stdout}{done.stderr}"
+            f"FAILED: ness {' '.join(map(str, words))} ended with {done.returncode}, expected {expect}: "
+            f"{done.stdout}{done.stderr}"
         )
     return done
 
@@ -143,7 +145,8 @@ with tempfile.TemporaryDirectory() as directory:
         "failures"
     ]
 
-    # What it writes back. Offsets: the file claims what is not there; the emulated meters have none but their own, a few microvolts.
+    # What it writes back. Offsets: the file claims what is not there; the emulated meters have none but
+    # their own, a few microvolts.
     claimed = text.replace("node = 3\n", "node = 3\nvolts = 0.0123           # V, of the preamplifier\n", 1)
     claimed = claimed.replace("[settle]\n", "[settle]\nnoise = 0.5               # kT, not measured yet\n")
     bench.write_text(claimed)
@@ -170,12 +173,14 @@ with tempfile.TemporaryDirectory() as directory:
             bench, f"emulation.seed={seed}", "emulation.noise=false"
         )
         for a, b in zip(noisy["readings"], still["readings"]):
-            # Beside the readings', the sources' readback has its noise, 2 uV of an input for a reading at 0.1 PLC, and the last digit of all.
+            # Beside the readings', the sources' readback has its noise, 2 uV of an input for a reading at
+            # 0.1 PLC, and the last digit of all.
             assert abs(a["offset"] - b["offset"]) < 2e-4, (a, b)
 
     # Time constants: one node between a 40 kohm edge and an 80 kohm leak, 2 uF.
     (scratch / "node.json").write_text(
-        '{"nodes": [{"clamped": true}, {"g": 0.5, "mu_ref": 0}], "edges": [{"source": 0, "target": 1, "law": "linear", "G": 1}], "outputs": [1]}'
+        '{"nodes": [{"clamped": true}, {"g": 0.5, "mu_ref": 0}], '
+        '"edges": [{"source": 0, "target": 1, "law": "linear", "G": 1}], "outputs": [1]}'
     )
     slow = scratch / "slow.toml"
     slow.write_text(
@@ -214,7 +219,8 @@ capacity = 2e-6
     assert said["passed"], said["failures"]
     found = tomllib.loads(slow.read_text())
     tau = 2e-6 * 0.1 / 2.5e-6 / 1.5
-    # 20 ms readings of 0.3 kT with 20 uV of noise; times have the jitter of what is said on the line between step and reading.
+    # 20 ms readings of 0.3 kT with 20 uV of noise; times have the jitter of what is said on the line
+    # between step and reading.
     for measured in (
         found["settle"]["tau_max"],
         found["wiring"]["read"]["tau_input"],
@@ -224,7 +230,8 @@ capacity = 2e-6
     assert "[wiring.read]              # the one reading\n" in slow.read_text()
     assert check(slow)["passed"]
 
-    # A divider in a source's line, which the file knows of: the same kT by other levels. One it does not know of: half of what there should be.
+    # A divider in a source's line, which the file knows of: the same kT by other levels. One it does not know
+    # of: half of what there should be.
     divided = text.replace(
         "node = 0\nlimits = [-0.5, 0.5] ", "node = 0\ndivider = [1e3, 1e3]\nlimits = [-1.0, 1.0] ", 1
     )
@@ -236,7 +243,8 @@ capacity = 2e-6
     assert len(said) == 1 and re.match(r"input-0 moves its readings 0\.[45]\d* times as much", said[0]), said
     bench.write_text(text)
 
-    # On sockets in real time, against emulators in another process: afterwards, and after a signal, the output is off.
+    # On sockets in real time, against emulators in another process: afterwards, and after a
+    # signal, the output is off.
     server = subprocess.Popen(
         [
             ness,

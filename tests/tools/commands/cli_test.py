@@ -73,7 +73,7 @@ class CommandLine(unittest.TestCase):
     def files(self):
         return sorted(p.name for p in self.directory.iterdir())
 
-    # ---- help -------------------------------------------------------------------------------------------------------------------
+    # ---- help --------------------------------------------------------------------------------------------
 
     def test_help_teaches_every_subcommand(self):
         out, _ = self.ness("--help")
@@ -91,7 +91,7 @@ class CommandLine(unittest.TestCase):
         self.assertIn("--resume LOG", self.refused("train"))
         self.ness(code=2)
 
-    # ---- train, evaluate, inspect, replay -------------------------------------------------------------------------------------------
+    # ---- train, evaluate, inspect, replay ----------------------------------------------------------------
 
     def test_a_run_and_everything_that_can_be_asked_of_its_log(self):
         trained = self.json(
@@ -278,7 +278,7 @@ class CommandLine(unittest.TestCase):
         self.assertIn("row 7 fails", self.refused("replay", bad, code=1))
         self.assertEqual(self.json("inspect", bad, code=1)["damaged_rows"], [7])
 
-    # ---- stopping and going on ----------------------------------------------------------------------------------------------------------
+    # ---- stopping and going on ---------------------------------------------------------------------------
 
     long_run = [
         XOR,
@@ -357,7 +357,8 @@ class CommandLine(unittest.TestCase):
 
     def test_two_signals_end_a_run_soon(self):
         process = self.started(*self.long_run, "--set", "training.epochs=10000000", "--log", "x.h5")
-        # Whether the second one still meets the run or finds it ended: it is over soon, and says that it was stopped.
+        # Whether the second one still meets the run or finds it ended: it is over soon, and
+        # says that it was stopped.
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
@@ -370,7 +371,7 @@ class CommandLine(unittest.TestCase):
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
 
-    # ---- bad input ----------------------------------------------------------------------------------------------------------------------
+    # ---- bad input ---------------------------------------------------------------------------------------
 
     def test_a_wrong_experiment_is_refused_before_there_is_a_log(self):
         path = self.file("e.toml", pathlib.Path(XOR).read_text().replace("rate = 0.02", "rate = nan"))
@@ -381,7 +382,9 @@ class CommandLine(unittest.TestCase):
         )
         for assignment, expected in {
             "network.nodes.capacity=-1": "key 'network.nodes.capacity': expected a number > 0, found -1",
-            "network.layers=[3,2,1]": "the network has 3 inputs, but the patterns of task 'xor' have 2 levels",
+            "network.layers=[3,2,1]": (
+                "the network has 3 inputs, but the patterns of task 'xor' have 2 levels"
+            ),
             "optimizer.rte=1": "unknown key; did you mean 'rate'?",
             "parameters.b.normal=[0,nan]": "expected two finite numbers, found nan among them",
             "task.kind=xnor": "expected 'xor', 'regression', 'images' or 'csv'",
@@ -477,7 +480,7 @@ class CommandLine(unittest.TestCase):
                 found = self.json("inspect", log)
                 self.assertEqual((found["status"], found["damaged_rows"]), ("running", []))
 
-    # ---- check-gradient -----------------------------------------------------------------------------------------------------------------
+    # ---- check-gradient ----------------------------------------------------------------------------------
 
     def test_estimators_are_advised_and_compared(self):
         folder = pathlib.Path(XOR).parent
@@ -487,7 +490,8 @@ class CommandLine(unittest.TestCase):
         rows = {row["estimator"]: row for row in advice["estimators"]}
         self.assertFalse(rows["conductance-by-voltage"]["allowed"])
         self.assertIn("cannot be held", rows["conductance-by-voltage"]["refused"])
-        # Three free nodes: free, two probes of each, and free again; fifteen parameters: free and two steps of each.
+        # Three free nodes: free, two probes of each, and free again; fifteen parameters:
+        # free and two steps of each.
         self.assertEqual(rows["node-probing"]["relaxations_a_sample"], 8)
         self.assertEqual(rows["finite-differences-central"]["relaxations_a_sample"], 31)
         self.assertGreater(rows["node-probing"]["seconds_a_step"], 0)
@@ -544,7 +548,8 @@ class CommandLine(unittest.TestCase):
         exact = self.json("check-gradient", XOR, "--estimator", "adjoint")
         self.assertEqual((exact["relaxations"], exact["samples"]), (4, 4))
         self.assertGreater(exact["cosine"], 1 - 1e-9)
-        # Extrapolated differences of states that are exact to 1e-12 or better, steps of 1e-4: 1e-7 leaves room.
+        # Extrapolated differences of states that are exact to 1e-12 or better, steps
+        # of 1e-4: 1e-7 leaves room.
         self.assertLess(exact["relative_error"], 1e-7)
         some = self.json(
             "check-gradient", XOR, "--estimator", "fd-forward", "--parameters", 5, "--samples", 2
@@ -564,7 +569,7 @@ class CommandLine(unittest.TestCase):
         trained = self.json("check-gradient", XOR, "--estimator", "adjoint", "--from", "xor.h5")
         self.assertNotEqual(trained["norm"], exact["norm"])
 
-    # ---- solve ----------------------------------------------------------------------------------------------------------------------------
+    # ---- solve -------------------------------------------------------------------------------------------
 
     def network(self, **changes):
         network = {
@@ -665,7 +670,7 @@ class CommandLine(unittest.TestCase):
             "net.json: nodes[1]: 'capacity': expected a number > 0, found -1",
         )
 
-    # ---- progress ---------------------------------------------------------------------------------------------------------------------------
+    # ---- progress ----------------------------------------------------------------------------------------
 
     def test_progress_rewrites_one_line_on_a_terminal(self):
         master, slave = pty.openpty()

@@ -1,6 +1,8 @@
-"""Third-party clients, unmodified, from Debian's packages, against `ness emulate`: PyMeasure, PyVISA-py, lxi-tools, sigrok-cli.
+"""Third-party clients, unmodified, from Debian's packages, against `ness emulate`: PyMeasure,
+PyVISA-py, lxi-tools, sigrok-cli.
 
-Usage: clients_test.py NESS BENCH. Every check compares with what the circuit must give: 40 kohm between two source-meters.
+Usage: clients_test.py NESS BENCH. Every check compares with what the circuit must give: 40 kohm
+between two source-meters.
 """
 import json
 import math
@@ -65,9 +67,9 @@ try:
     smu.source_voltage = 1.0
     smu.enable_source()
     smu.write(":SYST:AZER:STAT 0")
-    # One-year errors: 0.02 % + 600 uV of each source over 40 kohm, 0.025 % + 6 nA of the 100 uA range, 1 ohm leads, and the QDAC's offset
-    # through the gate (2e-4 of 10 V at one unit a volt).
-    # The 34401A's 10 Mohm at the source's node take their share.
+    # One-year errors: 0.02 % + 600 uV of each source over 40 kohm, 0.025 % + 6 nA of the 100 uA range, 1 ohm
+    # leads, and the QDAC's offset through the gate (2e-4 of 10 V at one unit a volt). The 34401A's 10 Mohm at
+    # the source's node take their share.
     ohm = 1 / 40e3 + 1 / 10e6
     near("PyMeasure's current", smu.current, ohm, 1 / 40e3 * (2e-4 + 2.5e-4 + 6e-4) + 1.2e-3 / 40e3 + 6e-9)
     smu.source_voltage = -0.5
@@ -181,5 +183,6 @@ try:
 finally:
     emulator.kill()
 print(
-    f"{checks} checks passed: PyMeasure, PyVISA-py, lxi-tools {shutil.which('lxi')}, sigrok-cli {shutil.which('sigrok-cli')}"
+    f"{checks} checks passed: PyMeasure, PyVISA-py, lxi-tools {shutil.which('lxi')}, "
+    f"sigrok-cli {shutil.which('sigrok-cli')}"
 )

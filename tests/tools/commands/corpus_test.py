@@ -1,4 +1,5 @@
-"""Files of before: every experiment and bench file of tests/corpus loads, every log replays, evaluates, resumes and is inspected as then.
+"""Files of before: every experiment and bench file of tests/corpus loads, every log replays, evaluates,
+resumes and is inspected as then.
 
     corpus_test.py NESS CORPUS
 
@@ -22,10 +23,12 @@ expected = json.loads((corpus / "expected.json").read_text())
 directory = tempfile.TemporaryDirectory(prefix="ness-corpus-")
 root = pathlib.Path(directory.name)
 FORCE = ["--set", "solver.vector_target=AVX2"]
-# Inputs that rise at a rate were followed by CVODE, and are by RODAS: within the tolerance of either, 1e-8, not bit for bit.
+# Inputs that rise at a rate were followed by CVODE, and are by RODAS: within the tolerance of
+# either, 1e-8, not bit for bit.
 FOLLOWED = {"ramped"}
-# Batches in single precision begin with the processor's estimate of a reciprocal (rcpps), of which Intel and AMD promise an error
-# below 1.5 2^-12, not bits. On another maker's processor the log is compared within TOLERANCE, and not replayed.
+# Batches in single precision begin with the processor's estimate of a reciprocal (rcpps), of which Intel and
+# AMD promise an error below 1.5 2^-12, not bits. On another maker's processor the log is compared within
+# TOLERANCE, and not replayed.
 ESTIMATED = {"images"}
 TOLERANCE = 1e-6  # of numbers where the vector target differs: rounding errors, grown over a few steps
 faults, remarks = [], []
@@ -85,7 +88,8 @@ def has_target(name, where, log):
     if "vector target" not in said:
         return True
     remarks.append(
-        f"{name}: {expected['logs'][name]['inspected']['vector_target']} is not here: compared within {TOLERANCE:g}, not replayed"
+        f"{name}: {expected['logs'][name]['inspected']['vector_target']} is not here: "
+        f"compared within {TOLERANCE:g}, not replayed"
     )
     return False
 
@@ -124,7 +128,8 @@ def check_log(name):
 
 
 def check_training(name, entry, where, exact):
-    """The same experiment, trained anew, ends with the same bits. A calibration is Ceres': near enough is right."""
+    """The same experiment, trained anew, ends with the same bits. A calibration is Ceres':
+    near enough is right."""
     if exact:
         again = answer(where, *entry["command"], "--log", "again.h5", "-q")
         if again is not None:
@@ -213,6 +218,7 @@ for remark in remarks:
 for fault in faults:
     print("DIFFERS:", fault)
 print(
-    f"{len(expected['logs'])} logs, {len(expected['files'])} files, {len(expected['networks'])} networks: {len(faults)} differences"
+    f"{len(expected['logs'])} logs, {len(expected['files'])} files, {len(expected['networks'])} networks: "
+    f"{len(faults)} differences"
 )
 sys.exit(bool(faults))

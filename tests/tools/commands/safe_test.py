@@ -1,8 +1,9 @@
-"""Whatever ends a run on a bench, its outputs are in their safe profile, every step on the way was within every limit, and the log says why.
+"""Whatever ends a run on a bench, its outputs are in their safe profile, every step on the way was within
+every limit, and the log says why.
 
-The bench is `ness emulate` in another process, on sockets and pseudo-terminals in real time: it is asked where its outputs are, and its own
-record says where they have been. Between it and `ness train` stands a proxy that loses connections, garbles and withholds replies, and puts
-errors into queues.
+The bench is `ness emulate` in another process, on sockets and pseudo-terminals in real time: it is asked
+where its outputs are, and its own record says where they have been. Between it and `ness train` stands a
+proxy that loses connections, garbles and withholds replies, and puts errors into queues.
 
 Usage: safe_test.py NESS EXPERIMENTS"""
 import csv
@@ -31,8 +32,9 @@ def check(what, good, seen=""):
 
 
 class Proxy:
-    """Stands between a client and an instrument on TCP. `fault` changes what happens to a message of the client's (bytes -> bytes, or None to
-    drop the connection); replies pass unless `mute`, and through `garble`."""
+    """Stands between a client and an instrument on TCP. `fault` changes what happens to a message
+    of the client's (bytes -> bytes, or None to drop the connection); replies pass unless `mute`,
+    and through `garble`."""
 
     def __init__(self, host, port):
         self.target = (host, port)
@@ -91,7 +93,8 @@ class Once:
 
 with tempfile.TemporaryDirectory() as directory:
     scratch = pathlib.Path(directory)
-    # Steps of 0.1 V, so that an output that is switched off at its level is seen; a fast scanner; inputs never more than 0.35 V apart.
+    # Steps of 0.1 V, so that an output that is switched off at its level is seen; a fast scanner; inputs
+    # never more than 0.35 V apart.
     text = (
         (experiments / "bench-emulated.toml")
         .read_text()
@@ -200,7 +203,8 @@ with tempfile.TemporaryDirectory() as directory:
             return process, log
 
         def under_way(process, log):
-            """Until training, which begins with its log after the wiring was checked, has moved gates for a while."""
+            """Until training, which begins with its log after the wiring was checked, has
+            moved gates for a while."""
             deadline, before = time.time() + 120, None
             while before is None or gates_moved() < before + 12:
                 if before is None and log.exists():

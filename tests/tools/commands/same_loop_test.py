@@ -2,9 +2,10 @@
 
 Usage: same_loop_test.py NESS EXPERIMENTS [--whole]
 
-Gradients of the first steps, read from the logs as (parameters before - after) / rate, differ by what the instruments' resolution makes of
-them, and by nothing else. That is propagated independently of the bench: the simulation alone is run many times with its readings and
-levels uncertain by the resolution. With ideal instruments the parameters are the same.
+Gradients of the first steps, read from the logs as (parameters before - after) / rate, differ by what the
+instruments' resolution makes of them, and by nothing else. That is propagated independently of the bench: the
+simulation alone is run many times with its readings and levels uncertain by the resolution. With ideal
+instruments the parameters are the same.
 --whole: all figures, one JSON object a line, for tests/bars/bars.py."""
 import concurrent.futures
 import json
@@ -26,8 +27,9 @@ scratch = pathlib.Path(directory.name)
 
 rate = 0.1
 sgd = ("optimizer.kind=sgd", "optimizer.clip=0", "training.target_loss=0")
-# DAQ970A, 1 V range at 1 NPLC: 3e-6 of the range, at 0.1 V a kT. Without noise all readings of a window round alike: their mean is no
-# better than one. QDAC-II, low range: 25 bits of 4 V, times at most 10 a volt. A 2400's steps of 50 uV hold 0 V and 0.3 V exactly.
+# DAQ970A, 1 V range at 1 NPLC: 3e-6 of the range, at 0.1 V a kT. Without noise all readings of a window round
+# alike: their mean is no better than one. QDAC-II, low range: 25 bits of 4 V, times at most 10 a volt. A
+# 2400's steps of 50 uV hold 0 V and 0.3 V exactly.
 reading_resolution, level_resolution = 3e-6 / 0.1, 4 / 2**25 * 10
 deviation = 1 / 12**0.5  # of what is rounded, in steps
 
@@ -45,7 +47,8 @@ def bench(name, **keys):
 
 
 def train(name, *settings, on=None):
-    """The run's result, and its log's parameters after each step, whose scale is logarithmic, which are trained."""
+    """The run's result, and its log's parameters after each step, whose scale is
+    logarithmic, which are trained."""
     log = scratch / f"{name}.h5"
     command = [ness, "train", experiment, "--log", log, "--json", "-q"]
     for setting in settings:
@@ -160,8 +163,8 @@ def say(figure):
 for estimator in ("ep-centred", "fd-central"):
     figure = say(compare_gradients(estimator, 200 if whole else 40))
     if not whole:
-        # 150 differences, correlated between steps: of 100 uncertain runs of the simulation itself none had an rms beyond 0.79 to 1.42
-        # of its sigma, or a difference beyond 4.5.
+        # 150 differences, correlated between steps: of 100 uncertain runs of the simulation itself none had
+        # an rms beyond 0.79 to 1.42 of its sigma, or a difference beyond 4.5.
         assert 0.6 < figure["rms_z"] < 1.5 and figure["largest_z"] < 5, figure
         # And the resolution is small enough for that to be a statement about gradients.
         assert figure["largest_sigma"] < 2e-3 * figure["largest_gradient"], figure

@@ -2,11 +2,13 @@
 
    truth.py NESS [--networks N] [--seed S]
 
-Random networks of all laws, with cycles, unequal temperatures and capacities, mu0 != 0, and bistable ones from either side. The
-equations are written here anew, from the issue's conventions: node k has sum of currents in - sum out - g (mu - mu_ref) = C dmu/dt. The
-branch is found by following that equation in time in floating point from mu_init (Runge-Kutta under error control); the
-root is then polished by Newton's method, and every derivative taken by differences of re-polished roots, with mpmath.
-Each block of results (potentials, currents, conductance matrix, each kind of gradient, ..) must agree to 1e-10 of its largest entry.
+Random networks of all laws, with cycles, unequal temperatures and capacities, mu0 != 0, and bistable
+ones from either side. The equations are written here anew, from the issue's conventions: node k has
+sum of currents in - sum out - g (mu - mu_ref) = C dmu/dt. The branch is found by following that
+equation in time in floating point from mu_init (Runge-Kutta under error control); the root is then
+polished by Newton's method, and every derivative taken by differences of re-polished roots, with
+mpmath. Each block of results (potentials, currents, conductance matrix, each kind of gradient, ..)
+must agree to 1e-10 of its largest entry.
 """
 import argparse
 import json
@@ -70,7 +72,8 @@ def network(rng, kind):
         s, t = rng.sample(range(inputs + free), 2)
         edge(s, t)
     if kind == "bistable":
-        # The node of which the dot's level passes the node's own potential while the source is far above: two stable states.
+        # The node of which the dot's level passes the node's own potential while the source is far
+        # above: two stable states.
         nodes[1].update(g=0.5, mu_ref=-5, T=1, mu_init=rng.choice([-6, -3, 3, 7]))
         nodes[0]["T"] = 1
         edges = [
@@ -310,7 +313,8 @@ def main():
             )
             if run.returncode != 0:
                 print(
-                    f"network {i} ({kind}): exit code {run.returncode}: {run.stderr.strip()} {run.stdout[:200]}"
+                    f"network {i} ({kind}): exit code {run.returncode}: "
+                    f"{run.stderr.strip()} {run.stdout[:200]}"
                 )
                 failures += 1
                 continue
@@ -355,7 +359,8 @@ def main():
                 worst[name] = max(worst.get(name, 0), relative)
                 if len(a) != len(b) or not relative <= TOLERANCE:
                     print(
-                        f"network {i} ({kind}): {name} differs by {relative:.3g} of its largest entry, expected at most {TOLERANCE}"
+                        f"network {i} ({kind}): {name} differs by {relative:.3g} of its largest entry, "
+                        f"expected at most {TOLERANCE}"
                     )
                     failures += 1
     for name, value in worst.items():

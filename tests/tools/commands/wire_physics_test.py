@@ -1,5 +1,6 @@
-"""Physics through the wire: `ness emulate` on real sockets and pseudo-terminals, measured by SCPI alone and by `ness sweep`, against
-closed forms. What may differ is the one-year accuracy of the instruments, and nothing else.
+"""Physics through the wire: `ness emulate` on real sockets and pseudo-terminals, measured by SCPI
+alone and by `ness sweep`, against closed forms. What may differ is the one-year accuracy of the
+instruments, and nothing else.
 
 Usage: wire_physics_test.py NESS DIRECTORY_OF_WIRE_TOML [--seed N] [--json]
 """
@@ -24,7 +25,8 @@ parser.add_argument("--json", action="store_true")
 options = parser.parse_args()
 bench = options.directory / "wire.toml"
 
-# The specification sheets, not the emulator. Keithley 2400, one year, SPEC-2400: range: (gain, offset, display, noise peak to peak).
+# The specification sheets, not the emulator. Keithley 2400, one year, SPEC-2400: range: (gain, offset,
+# display, noise peak to peak).
 VOLTS = {
     0.2: (1.2e-4, 300e-6, 1e-6, 5e-6),
     2: (1.2e-4, 300e-6, 10e-6, 50e-6),
@@ -38,8 +40,8 @@ AMPERES = {
 }
 # What the source is off its level by: gain, offset, programming step.
 SOURCE = {0.2: (2e-4, 600e-6, 5e-6), 2: (2e-4, 600e-6, 50e-6), 20: (2e-4, 2.4e-3, 500e-6)}
-# 34401A, 34461A and DAQ970A, direct voltage, one year: parts of the reading, parts of the range; resolution at 10 NPLC (34401A user's
-# guide chapter 8, Truevolt data sheet). Multiplexers add 3 uV.
+# 34401A, 34461A and DAQ970A, direct voltage, one year: parts of the reading, parts of the range; resolution
+# at 10 NPLC (34401A user's guide chapter 8, Truevolt data sheet). Multiplexers add 3 uV.
 METER = {0.1: (50e-6, 35e-6), 1: (40e-6, 7e-6), 10: (35e-6, 5e-6)}
 RESOLUTION = 1e-6
 # Displays round, and noise is random: four standard deviations of it, six of which are peak to peak.
@@ -171,7 +173,8 @@ def meter(link, volts, high=True):
 
 
 def ohm(links):
-    """40 kohm between two source-meters; 1 Mohm into a preamplifier that turns the sign, and a divider of 10 Mohm, load the left one."""
+    """40 kohm between two source-meters; 1 Mohm into a preamplifier that turns the sign, and a divider of
+    10 Mohm, load the left one."""
     R, far, lead, high = 40e3, 1e6 + 1 + 99, 1, 1e10
     left, right, scanner = links["left"], links["right"], links["scanner"]
     source(left, 1e-4, 1e-4)
@@ -246,10 +249,13 @@ def compliance(links):
 
 
 def diode(links):
-    """An enzyme edge far from saturation is Shockley's diode. Its law is I = (Vf/Ka) (c_s - c_t/K) / (1 + c_s/Ka + c_t/Kb + ..) with c = exp(mu)
-    (mu0 = 0, so K = 1). With Ka = Kb = 1e12 and c up to 1e6 the denominator is 1 within 1e-6, and
+    """An enzyme edge far from saturation is Shockley's diode. Its law is
+        I = (Vf/Ka) (c_s - c_t/K) / (1 + c_s/Ka + c_t/Kb + ..)
+    with c = exp(mu) (mu0 = 0, so K = 1). With Ka = Kb = 1e12 and c up to 1e6 the denominator is 1 within
+    1e-6, and
         I = I_s (e^(V_s/V_T) - e^(V_t/V_T)), I_s = Vf/Ka x 1 uA = 1 nA, V_T = 0.1 V (a kT),
-    which with the cathode at ground is I_s (e^(V/V_T) - 1). It is not: 11 ohms of preamplifier and lead stand between.
+    which with the cathode at ground is I_s (e^(V/V_T) - 1). It is not: 11 ohms of
+    preamplifier and lead stand between.
     """
     I_s, V_T, lead, ground = 1e-9, 0.1, 1, 1 + 10
     anode, current = links["anode"], links["current"]
@@ -266,7 +272,8 @@ def diode(links):
         V, I, status = reads(anode)
         check("the diode is not in compliance", not status & (1 << 3 | 1 << 16), status)
         ampere = current.numbers("READ?")[0] / 1e4
-        # The currents are small where the exponent is steep: what they make of 12 ohms is known far better than the volts.
+        # The currents are small where the exponent is steep: what they make of 12 ohms is known
+        # far better than the volts.
         wanted = I_s * (math.exp((V - lead * I) / V_T) - math.exp(ground * I / V_T))
         accuracy = I_s * math.exp((V - lead * I) / V_T) / V_T * of_volts(V, 2) + 2e-6 * abs(wanted)
         near("a diode, by the source-meter", I, wanted, accuracy + of_amperes(I, measure))
@@ -305,7 +312,8 @@ def loading(links):
 
 
 def divider(links):
-    """A source-meter behind 9 kohm : 1 kohm, 100 ohms and a lead; the node has a leak of 10 kohm to ground. Thevenin: a tenth behind 900 ohms."""
+    """A source-meter behind 9 kohm : 1 kohm, 100 ohms and a lead; the node has a leak of 10 kohm to ground.
+    Thevenin: a tenth behind 900 ohms."""
     tap, classic = links["tap"], links["classic"]
     source(tap, 1e-3, 1e-3)
     meter(classic, 0.1)
@@ -327,7 +335,8 @@ def divider(links):
         links[name].clean(name)
 
 
-# A quantum dot of gamma = 20, a = 0.5, b = -0.8 between two reservoirs (Eqs. 15-17 at T = 1, d = 0), and 1 Mohm beside it: in kT and uA.
+# A quantum dot of gamma = 20, a = 0.5, b = -0.8 between two reservoirs (Eqs. 15-17 at T = 1, d = 0), and
+# 1 Mohm beside it: in kT and uA.
 def dot_current(source_volts, drain_volts):
     s, t = source_volts / 0.1, drain_volts / 0.1
     level = 0.5 - 0.8 * (s - t)
@@ -515,7 +524,8 @@ def quantum_dot(links, resources):
         beyond.returncode == 2 and "upper limit of 'dot'" in beyond.stderr,
         beyond.stderr,
     )
-    # With 2 uA allowed the dot never gets over its peak of 4.7 uA: whatever the level, it stays where its rising branch carries 2 uA.
+    # With 2 uA allowed the dot never gets over its peak of 4.7 uA: whatever the level, it stays where its
+    # rising branch carries 2 uA.
     limited = json.loads(
         subprocess.run(
             [
@@ -590,5 +600,6 @@ else:
     for what, share in worst.items():
         print(f"{share:6.2f} of the accuracy: {what}")
     print(
-        f"physics through the wire: {len(worst)} laws, a diode over {decades:.1f} decades; at worst {max(worst.values()):.2f} of the instruments' accuracy"
+        f"physics through the wire: {len(worst)} laws, a diode over {decades:.1f} decades; "
+        f"at worst {max(worst.values()):.2f} of the instruments' accuracy"
     )

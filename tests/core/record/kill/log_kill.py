@@ -1,9 +1,11 @@
-"""Kills a process that writes a log, at random moments, and looks at what is left with h5py and with the reader.
+"""Kills a process that writes a log, at random moments, and looks at what is left with
+h5py and with the reader.
 
     log_kill.py PATH_OF_log_victim KILLS [SEED]
 
-After each kill: the file opens, every row that was acknowledged is counted, and every counted row is whole: each value is
-the function of the row's index that log_victim.cpp states, and its CRC fits. Half of the files are then continued.
+After each kill: the file opens, every row that was acknowledged is counted, and every counted row is whole:
+each value is the function of the row's index that log_victim.cpp states, and its CRC fits. Half of the
+files are then continued.
 """
 import os
 import random
@@ -172,7 +174,8 @@ def main():
             if chance.random() < 0.5 or rows > 300_000:
                 os.remove(path)
     print(
-        f"{kills} kills: every file opened, every counted row was whole; {ragged} files had rows beyond the counts"
+        f"{kills} kills: every file opened, every counted row was whole; "
+        f"{ragged} files had rows beyond the counts"
     )
 
 
