@@ -277,7 +277,7 @@ void Levels::check_queues() {
   for (const auto& instrument : instruments_.dacs) instrument->check();
 }
 
-// --- making safe -------------------------------------------------------------------------------------------------------------------
+// --- making safe -----------------------------------------------------------------------------------------
 
 // One attempt to make safe: which channels are stuck, and the state of the others.
 struct Levels::Safing {

@@ -1,6 +1,8 @@
 # Sourced by tools/run and tools/test: installs what is missing and builds.
-# ness_packages PART..: installs the packages of these parts of tools/packages that are not there, without asking.
-# ness_build PRESET TESTS [TARGET..]: configures, with the tests if TESTS is ON, and builds; says how far it is.
+# ness_packages PART..: installs the packages of these parts of tools/packages that are
+# not there, without asking.
+# ness_build PRESET TESTS [TARGET..]: configures, with the tests if TESTS is ON, and
+# builds; says how far it is.
 
 ness_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -15,16 +17,21 @@ ness_packages_of() {
 ness_packages() {
   local missing=() sudo=() package
   for package in $(ness_packages_of "$@"); do
-    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' ||
+      missing+=("$package")
   done
   [ ${#missing[@]} -eq 0 ] && return 0
   echo "Installing: ${missing[*]}" >&2
   if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null || { echo "Ness needs these Debian packages, and neither root nor sudo is available: ${missing[*]}" >&2; return 1; }
+    command -v sudo >/dev/null || {
+      echo "Ness needs these Debian packages, and neither root nor sudo is available: ${missing[*]}" >&2
+      return 1
+    }
     sudo=(sudo)
   fi
   "${sudo[@]}" apt-get update -qq >&2
-  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
 }
 
 # What is built stays configured: tools/run leaves the tests of a build directory that has them.
@@ -37,7 +44,8 @@ ness_tenths() {
       if ($2 <= 1) tenth = 0  # another round: the first had made the build files anew
       if ($3 > 0 && int(10 * $2 / $3) > tenth) {
         tenth = int(10 * $2 / $3)
-        printf "building: %d %%, %d of %d steps, after %d s, about %d s to go\n", 10 * tenth, $2, $3, $4, $4 * ($3 - $2) / $2
+        printf "building: %d %%, %d of %d steps, after %d s, about %d s to go\n",
+          10 * tenth, $2, $3, $4, $4 * ($3 - $2) / $2
         fflush()
       }
       next
@@ -54,7 +62,8 @@ ness_build() {
     # Processor time with an empty compiler cache: tests/README.md.
     local minutes=6
     [ "${1:-}" = ness ] || minutes=25
-    echo "Building Ness in $directory, for the first time: about $minutes minutes of processor time, on $(nproc) cores" >&2
+    echo "Building Ness in $directory, for the first time:" \
+      "about $minutes minutes of processor time, on $(nproc) cores" >&2
   fi
   log=$(mktemp)
   (
@@ -65,8 +74,8 @@ ness_build() {
     else
       set -o pipefail
       : >"$log"
-      NINJA_STATUS="ness-build %f %t %e " cmake --build --preset "$preset" "${targets[@]}" 2>&1 | ness_tenths "$log" >&2 ||
-        { cat "$log" >&2; exit 1; }
+      NINJA_STATUS="ness-build %f %t %e " cmake --build --preset "$preset" "${targets[@]}" 2>&1 |
+        ness_tenths "$log" >&2 || { cat "$log" >&2; exit 1; }
     fi
   ) || status=$?
   rm -f "$log"

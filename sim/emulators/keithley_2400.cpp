@@ -109,7 +109,7 @@ class Keithley2400 final : public ScpiInstrument {
     if (operating()) throw scpi::Fault(-213);
   }
 
-  // --- the output -------------------------------------------------------------------------------------------------------------
+  // --- the output ----------------------------------------------------------------------------------------
 
   double real_level() const {
     const RangeRow& row = rows(function_)[source_range_[function_]];
@@ -158,7 +158,7 @@ class Keithley2400 final : public ScpiInstrument {
     apply();
   }
 
-  // --- commands ----------------------------------------------------------------------------------------------------------------
+  // --- commands ------------------------------------------------------------------------------------------
 
   void source_commands() {
     static constexpr std::array<std::string_view, 3> functions{"VOLTage", "CURRent", "MEMory"};
@@ -439,7 +439,7 @@ class Keithley2400 final : public ScpiInstrument {
     throw scpi::Fault(-224);
   }
 
-  // --- measuring ---------------------------------------------------------------------------------------------------------------
+  // --- measuring -----------------------------------------------------------------------------------------
 
   std::size_t present_range(Quantity q) const { return q == function_ ? source_range_[q] : measure_range_[q]; }
 

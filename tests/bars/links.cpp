@@ -50,7 +50,7 @@ double median(std::vector<double> x) {
   return x[x.size() / 2];
 }
 
-// --- overlap -----------------------------------------------------------------------------------------------------------------------
+// --- overlap ---------------------------------------------------------------------------------------------
 
 // One instrument of any role, set to measure for 10 ms at 50 Hz.
 struct Reader {
@@ -121,7 +121,7 @@ int overlap(int rounds, const std::vector<std::string>& places) {
   return 0;
 }
 
-// --- relaxations -------------------------------------------------------------------------------------------------------------------
+// --- relaxations -----------------------------------------------------------------------------------------
 
 struct Taken {
   std::vector<double> time, work;  // s: by the device's clock; processor time of this process
@@ -163,7 +163,7 @@ int relaxations(std::size_t n, const std::string& file, const std::string& bench
   return 0;
 }
 
-// --- raw speed ---------------------------------------------------------------------------------------------------------------------
+// --- raw speed -------------------------------------------------------------------------------------------
 
 [[noreturn]] void fail(const std::string& what) { throw std::runtime_error(what + ": " + std::strerror(errno)); }
 

@@ -3,8 +3,9 @@
 
     make.py NESS
 
-NESS is the `ness` of commit ef2eeea. Everything is made in an empty directory from relative paths, so that no log names a directory of
-a machine. Which machine makes it decides the vector targets: most logs ask for AVX2, which most machines have."""
+NESS is the `ness` of commit ef2eeea. Everything is made in an empty directory from relative paths, so that no
+log names a directory of a machine. Which machine makes it decides the vector targets: most logs ask for AVX2,
+which most machines have."""
 import gzip
 import json
 import os
@@ -35,13 +36,18 @@ def write_images():
     for name, count in (("train", 30), ("t10k", 10)):
         labels = [k % 3 for k in range(count)]
         pixels = bytes(drawn.randrange(100) + 150 * (i // 12 == label) for label in labels for i in range(36))
-        for kind, magic, shape, values in (("images-idx3", 0x803, (count, 6, 6), pixels), ("labels-idx1", 0x801, (count,), bytes(labels))):
+        for kind, magic, shape, values in (
+            ("images-idx3", 0x803, (count, 6, 6), pixels),
+            ("labels-idx1", 0x801, (count,), bytes(labels)),
+        ):
             header = struct.pack(">I", magic) + b"".join(struct.pack(">I", n) for n in shape)
             (directory / f"{name}-{kind}-ubyte.gz").write_bytes(gzip.compress(header + values, mtime=0))
 
 
 def ness(*words, code=0):
-    done = subprocess.run(["ness", *map(str, words)], executable=program, cwd=scratch, capture_output=True, text=True)
+    done = subprocess.run(
+        ["ness", *map(str, words)], executable=program, cwd=scratch, capture_output=True, text=True
+    )
     assert done.returncode == code, (words, done.returncode, done.stdout, done.stderr)
     return done.stdout
 
@@ -64,8 +70,13 @@ def stopped(name, file, settings, how, seconds, more=()):
     for attempt in range(40):
         log = scratch / f"{name}.h5"
         log.unlink(missing_ok=True)
-        process = subprocess.Popen(["ness", *words, "--log", log.name, "-q"], executable=program, cwd=scratch,
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            ["ness", *words, "--log", log.name, "-q"],
+            executable=program,
+            cwd=scratch,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         time.sleep(seconds * (0.3 + attempt % 10 / 5))
         process.send_signal(how)
         process.wait()
@@ -83,8 +94,14 @@ shutil.copytree(here / "files", scratch, dirs_exist_ok=True)
 
 runs = {
     "xor": ("xor.toml", ["training.epochs=30"]),
-    "momentum": ("xor.toml", ["training.epochs=8", "optimizer.kind=momentum", "optimizer.schedule.kind=cosine", *AVX2]),
-    "descent": ("xor.toml", ["training.epochs=8", "optimizer.kind=sgd", "optimizer.schedule.kind=spsa", *AVX2]),
+    "momentum": (
+        "xor.toml",
+        ["training.epochs=8", "optimizer.kind=momentum", "optimizer.schedule.kind=cosine", *AVX2],
+    ),
+    "descent": (
+        "xor.toml",
+        ["training.epochs=8", "optimizer.kind=sgd", "optimizer.schedule.kind=spsa", *AVX2],
+    ),
     "present": ("xor.toml", ["training.epochs=4", "training.start=present", *AVX2]),
     "ramped": ("xor.toml", ["training.epochs=4", "training.rest_rate=5", *AVX2]),
     "outputs": ("xor.toml", ["training.epochs=8", "log.rows=outputs", *AVX2]),
@@ -92,30 +109,80 @@ runs = {
     "foreground": ("xor.toml", ["training.epochs=8", "log.background=false", "log.group_rows=1", *AVX2]),
     "quantum-dot": ("regression-quantum-dot.toml", ["training.epochs=2", *AVX2]),
     "enzyme": ("regression-enzyme.toml", ["training.epochs=2", *AVX2]),
-    "noisy": ("regression-noisy.toml", ["training.epochs=1", "task.points=6", "estimator.kind=ep-centred", *AVX2]),
+    "noisy": (
+        "regression-noisy.toml",
+        ["training.epochs=1", "task.points=6", "estimator.kind=ep-centred", *AVX2],
+    ),
     "images": ("images.toml", ["task.data=/proc/self/cwd/images"]),
-    "images-double": ("images.toml", ["task.data=/proc/self/cwd/images", "training.epochs=1", "solver.batches=double", "solver.tolerance=1e-8"]),
+    "images-double": (
+        "images.toml",
+        [
+            "task.data=/proc/self/cwd/images",
+            "training.epochs=1",
+            "solver.batches=double",
+            "solver.tolerance=1e-8",
+        ],
+    ),
     "points": ("points.toml", AVX2),
-    "classes": ("points.toml", ['task.targets=["class"]', "task.classes=2", "network.layers=[2,3,2]", "loss.kind=cross-entropy", *AVX2]),
+    "classes": (
+        "points.toml",
+        [
+            'task.targets=["class"]',
+            "task.classes=2",
+            "network.layers=[2,3,2]",
+            "loss.kind=cross-entropy",
+            *AVX2,
+        ],
+    ),
     "network": ("network.toml", AVX2),
     "shortcomings": ("shortcomings.toml", ["training.epochs=3"]),
     "bench": ("xor-bench.toml", ["training.epochs=4"], ON_A_BENCH),
-    "bench-differences": ("xor-bench.toml", ["training.epochs=2", "estimator.kind=fd-central", "estimator.step=0.05", *AVX2], ON_A_BENCH),
-    "bench-conductance": ("xor-bench.toml", ["training.epochs=2", "estimator.kind=conductance-tracked", *AVX2], ON_SOURCE_METERS),
-    "bench-every-key": ("xor-bench.toml", ["training.epochs=2", *AVX2], ["--device", "emulated", "--bench", "every-key-bench.toml"]),
-    "variation": ("xor-bench.toml", ["training.epochs=40", "device.variation=0.05", "device.read_noise=1e-3", *AVX2]),
+    "bench-differences": (
+        "xor-bench.toml",
+        ["training.epochs=2", "estimator.kind=fd-central", "estimator.step=0.05", *AVX2],
+        ON_A_BENCH,
+    ),
+    "bench-conductance": (
+        "xor-bench.toml",
+        ["training.epochs=2", "estimator.kind=conductance-tracked", *AVX2],
+        ON_SOURCE_METERS,
+    ),
+    "bench-every-key": (
+        "xor-bench.toml",
+        ["training.epochs=2", *AVX2],
+        ["--device", "emulated", "--bench", "every-key-bench.toml"],
+    ),
+    "variation": (
+        "xor-bench.toml",
+        ["training.epochs=40", "device.variation=0.05", "device.read_noise=1e-3", *AVX2],
+    ),
     "twin": ("twin.toml", ["training.epochs=4"]),
 }
 for target in ("AVX3_DL", "AVX3", "SSE4", "SSSE3", "SSE2"):
     runs[f"target-{target}"] = ("xor.toml", ["training.epochs=4", f"solver.vector_target={target}"])
-keys = {"ep-random-sign": [], "ep-one-sided": ["nudge=0.1"], "ep-centred": ["nudge=0.1"], "ep-richardson": [],
-        "ep-corrected": ["rounds=2", "skew=measured", "measure_every=2", "probe=0.2", "contraction=0.8"],
-        "coupled": ["eta=0.3", "central=false"], "probing": ["probe=0.1"], "probing-tracked": ["measure_every=2", "reset=0.4"],
-        "conductance": ["refresh=2"], "conductance-tracked": ["central=false"], "fd-forward": ["step=0.3"], "fd-central": ["step=0.3"],
-        "spsa": ["c=0.1", "gamma=0.2", "directions=2", "blocking=true", "block=3"], "walsh": ["step=0.05"],
-        "evolution": ["population=10", "parents=3", "sigma=0.2", "crossover=0.6"], "adjoint": []}
+keys = {
+    "ep-random-sign": [],
+    "ep-one-sided": ["nudge=0.1"],
+    "ep-centred": ["nudge=0.1"],
+    "ep-richardson": [],
+    "ep-corrected": ["rounds=2", "skew=measured", "measure_every=2", "probe=0.2", "contraction=0.8"],
+    "coupled": ["eta=0.3", "central=false"],
+    "probing": ["probe=0.1"],
+    "probing-tracked": ["measure_every=2", "reset=0.4"],
+    "conductance": ["refresh=2"],
+    "conductance-tracked": ["central=false"],
+    "fd-forward": ["step=0.3"],
+    "fd-central": ["step=0.3"],
+    "spsa": ["c=0.1", "gamma=0.2", "directions=2", "blocking=true", "block=3"],
+    "walsh": ["step=0.05"],
+    "evolution": ["population=10", "parents=3", "sigma=0.2", "crossover=0.6"],
+    "adjoint": [],
+}
 for kind, own in keys.items():
-    runs[f"estimator-{kind}"] = ("xor-noisy.toml", ["training.epochs=2", f"estimator.kind={kind}", *[f"estimator.{key}" for key in own], *AVX2])
+    runs[f"estimator-{kind}"] = (
+        "xor-noisy.toml",
+        ["training.epochs=2", f"estimator.kind={kind}", *[f"estimator.{key}" for key in own], *AVX2],
+    )
 
 
 for name, run in runs.items():
@@ -131,14 +198,51 @@ for name, run in runs.items():
         print("left out:", name, str(error)[:200])
         continue
     expected["logs"][name] = {"trained": result, "command": command}
-expected["logs"]["variation"]["calibrated"] = {"rows": calibrated["rows"], "unknowns": calibrated["unknowns"], "noise": calibrated["noise"]}
+expected["logs"]["variation"]["calibrated"] = {
+    "rows": calibrated["rows"],
+    "unknowns": calibrated["unknowns"],
+    "noise": calibrated["noise"],
+}
 
 # Runs that a signal stopped, with the end of the run that was not stopped.
 interrupted = {
-    "stopped": ("xor-noisy.toml", ["training.epochs=150", "training.target_loss=1e-30", "training.checkpoint_every=20", *AVX2], signal.SIGINT, 0.1),
-    "stopped-natural": ("xor.toml", ["training.epochs=700", "training.target_loss=0", "training.checkpoint_every=100"], signal.SIGTERM, 0.12),
-    "killed": ("xor-noisy.toml", ["training.epochs=250", "training.start=last", "training.target_loss=1e-30", "training.checkpoint_every=20", "log.group_rows=8", *AVX2], signal.SIGKILL, 0.1),
-    "killed-drifting": ("shortcomings.toml", ["training.epochs=16", "budget.relaxations=0", "training.start=rest", "training.checkpoint_every=2", "log.group_rows=8"], signal.SIGKILL, 0.3),
+    "stopped": (
+        "xor-noisy.toml",
+        ["training.epochs=150", "training.target_loss=1e-30", "training.checkpoint_every=20", *AVX2],
+        signal.SIGINT,
+        0.1,
+    ),
+    "stopped-natural": (
+        "xor.toml",
+        ["training.epochs=700", "training.target_loss=0", "training.checkpoint_every=100"],
+        signal.SIGTERM,
+        0.12,
+    ),
+    "killed": (
+        "xor-noisy.toml",
+        [
+            "training.epochs=250",
+            "training.start=last",
+            "training.target_loss=1e-30",
+            "training.checkpoint_every=20",
+            "log.group_rows=8",
+            *AVX2,
+        ],
+        signal.SIGKILL,
+        0.1,
+    ),
+    "killed-drifting": (
+        "shortcomings.toml",
+        [
+            "training.epochs=16",
+            "budget.relaxations=0",
+            "training.start=rest",
+            "training.checkpoint_every=2",
+            "log.group_rows=8",
+        ],
+        signal.SIGKILL,
+        0.3,
+    ),
 }
 for name, (file, settings, how, seconds) in interrupted.items():
     command, whole = train(f"{name}-whole", file, settings)
@@ -147,14 +251,22 @@ for name, (file, settings, how, seconds) in interrupted.items():
 stopped("stopped-bench", "xor-bench.toml", ["training.epochs=15", *AVX2], signal.SIGINT, 0.6, ON_A_BENCH)
 expected["logs"]["stopped-bench"] = {"command": ["train", "xor-bench.toml", *ON_A_BENCH]}
 
+
 # A file that lost its end, where nothing that counts stood there.
 def truncated():
     for of in ("stopped", "stopped-natural", "killed", "killed-drifting", "xor", "foreground", "bench"):
         data = (scratch / f"{of}.h5").read_bytes()
         for lost in (700, 64, 8, 1):
             (scratch / "truncated.h5").write_bytes(data[:-lost])
-            codes = [subprocess.run(["ness", "inspect", "truncated.h5", *more], executable=program, cwd=scratch, capture_output=True).returncode
-                     for more in ([], ["--repair"])]
+            codes = [
+                subprocess.run(
+                    ["ness", "inspect", "truncated.h5", *more],
+                    executable=program,
+                    cwd=scratch,
+                    capture_output=True,
+                ).returncode
+                for more in ([], ["--repair"])
+            ]
             if codes == [1, 0]:
                 (scratch / "truncated.h5").write_bytes(data[:-lost])
                 return {"command": expected["logs"][of]["command"], "of": of, "lost": lost}
@@ -186,7 +298,17 @@ for path in sorted((here / "files").glob("*.toml")):
     elif path.stem.startswith("mnist"):
         expected["files"][path.name] = {"kind": "mnist"}
     else:
-        found = answer("train", path.name, "--set", "training.epochs=1", "--set", *AVX2, "--log", f"file-{path.stem}.h5", "-q")
+        found = answer(
+            "train",
+            path.name,
+            "--set",
+            "training.epochs=1",
+            "--set",
+            *AVX2,
+            "--log",
+            f"file-{path.stem}.h5",
+            "-q",
+        )
         expected["files"][path.name] = {"kind": "experiment", "trained": found}
 for name, levels in (("network.json", "0.5,-1"), ("resistor.json", "2")):
     expected["networks"][name] = {"clamp": levels, "solved": answer("solve", name, "--clamp", levels)}

@@ -2,9 +2,9 @@
 
     docs_test.py NESS_REFERENCE NESS SOURCE_ROOT [--write]
 
---write: makes the pages anew. Keys of files come from the readers (ness-reference); the log's contents from logs that the program writes now,
-with the units and meanings that it stores in them. commands.md is written by hand, and names every
-subcommand."""
+--write: makes the pages anew. Keys of files come from the readers (ness-reference); the log's contents from
+logs that the program writes now, with the units and meanings that it stores in them. commands.md is written
+by hand, and names every subcommand."""
 import pathlib
 import re
 import shutil
@@ -14,21 +14,41 @@ import tempfile
 
 import h5py
 
-reference, ness, root = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2]).resolve(), pathlib.Path(sys.argv[3]).resolve()
+reference, ness, root = (
+    pathlib.Path(sys.argv[1]).resolve(),
+    pathlib.Path(sys.argv[2]).resolve(),
+    pathlib.Path(sys.argv[3]).resolve(),
+)
 here = root / "tests" / "docs"
 tables = ("relaxations", "training", "epochs", "checkpoints")
 
 # Texts have no units, and HDF5's own way of saying what they mean is their name.
 texts = {
-    "command": "the command line that made the run", "experiment": "the whole experiment file, with everything set on the command line",
-    "end_time": "when the run ended, UTC", "start_time": "when it began, UTC", "exit_status": "`running`, `finished`, `cancelled`, `failed`",
-    "exit_reason": "why it ended, in a sentence", "program_name": "`ness`", "title": "the experiment's title",
-    "versions/software": "names", "versions/version": "their versions", "device/identity": "what the device is, and who answered on a bench",
-    "device/arithmetic": "vector target of the simulation's arithmetic", "device/potential_unit": "unit of potentials",
-    "device/current_unit": "unit of currents", "device/time_unit": "unit of the device's time", "device/environment/name": "surroundings that are read",
-    "device/environment/unit": "their units", "device/parameters/name": "such as `a[0]`", "device/parameters/kind": "such as `a`",
-    "device/parameters/unit": "unit of each", "device/terminals/name": "such as `input-0`", "patterns/N/name": "`train`, `validation`, `test`",
-    "patterns/N/path": "the data file, where it is not stored here", "patterns/N/sha256": "its SHA-256", "patterns/N/encoding": "how its values become levels",
+    "command": "the command line that made the run",
+    "experiment": "the whole experiment file, with everything set on the command line",
+    "end_time": "when the run ended, UTC",
+    "start_time": "when it began, UTC",
+    "exit_status": "`running`, `finished`, `cancelled`, `failed`",
+    "exit_reason": "why it ended, in a sentence",
+    "program_name": "`ness`",
+    "title": "the experiment's title",
+    "versions/software": "names",
+    "versions/version": "their versions",
+    "device/identity": "what the device is, and who answered on a bench",
+    "device/arithmetic": "vector target of the simulation's arithmetic",
+    "device/potential_unit": "unit of potentials",
+    "device/current_unit": "unit of currents",
+    "device/time_unit": "unit of the device's time",
+    "device/environment/name": "surroundings that are read",
+    "device/environment/unit": "their units",
+    "device/parameters/name": "such as `a[0]`",
+    "device/parameters/kind": "such as `a`",
+    "device/parameters/unit": "unit of each",
+    "device/terminals/name": "such as `input-0`",
+    "patterns/N/name": "`train`, `validation`, `test`",
+    "patterns/N/path": "the data file, where it is not stored here",
+    "patterns/N/sha256": "its SHA-256",
+    "patterns/N/encoding": "how its values become levels",
 }
 widths = {"theta": "parameters", "potential": "read", "levels": "clamped"}
 
@@ -52,8 +72,13 @@ def shape_of(path, dataset, names):
         return "[read]"
     if group == "patterns/N":
         return "[rows, clamped]"
-    return {"device/parameters": "[parameters]", "device/terminals": "[terminals]", "device/environment": "[surroundings]",
-            "versions": "[software]", "device": "[outputs]"}[group]
+    return {
+        "device/parameters": "[parameters]",
+        "device/terminals": "[terminals]",
+        "device/environment": "[surroundings]",
+        "versions": "[software]",
+        "device": "[outputs]",
+    }[group]
 
 
 def datasets():
@@ -64,7 +89,21 @@ def datasets():
         short = ["--set", "training.epochs=1", "-q", "--log"]
         made([ness, "train", "xor-bench.toml", *short, "one.h5"], scratch)
         made([ness, "train", "images.toml", "--data", scratch, *short, "two.h5"], scratch)
-        made([ness, "train", "xor-bench.toml", "--device", "emulated", "--bench", "every-key-bench.toml", "--no-check", *short, "three.h5"], scratch)
+        made(
+            [
+                ness,
+                "train",
+                "xor-bench.toml",
+                "--device",
+                "emulated",
+                "--bench",
+                "every-key-bench.toml",
+                "--no-check",
+                *short,
+                "three.h5",
+            ],
+            scratch,
+        )
         for name in ("one", "two", "three"):
             with h5py.File(pathlib.Path(scratch) / f"{name}.h5", "r", locking=False) as log:
                 formats.add(int(log.attrs["ness_log_format"]))
@@ -77,7 +116,10 @@ def datasets():
                     unit, meaning = (item.attrs.get(key, b"").decode() for key in ("units", "long_name"))
                     meaning = meaning or texts.get(path, "")
                     if not meaning:
-                        sys.exit(f"the log's dataset {full} has no meaning: expected an attribute long_name, or a line in docs_test.py")
+                        sys.exit(
+                            f"the log's dataset {full} has no meaning: expected an attribute long_name, "
+                            "or a line in docs_test.py"
+                        )
                     found.setdefault(path, (shape_of(path, item, item.parent), kind, unit, meaning))
 
                 log.visititems(visit)
@@ -90,7 +132,9 @@ def log_page():
     groups = {}
     for path in found:
         groups.setdefault("/".join(path.split("/")[:-1]), []).append(path)
-    for group in sorted(groups, key=lambda name: (name in tables, tables.index(name) if name in tables else 0, name)):
+    for group in sorted(
+        groups, key=lambda name: (name in tables, tables.index(name) if name in tables else 0, name)
+    ):
         page += f"\n## `/entry/{group}`\n\n" if group else "\n## Top\n\n"
         page += "| dataset | shape | type | unit | meaning |\n|---|---|---|---|---|\n"
         for path in groups[group]:
@@ -102,11 +146,18 @@ def log_page():
     return page
 
 
-pages = {"experiment-file": lambda: made([reference, "experiment-file"]),
-         "bench-file": lambda: made([reference, "bench-file"]), "log": log_page}
+pages = {
+    "experiment-file": lambda: made([reference, "experiment-file"]),
+    "bench-file": lambda: made([reference, "bench-file"]),
+    "log": log_page,
+}
 commands = re.findall(r"^  ([a-z][a-z-]*)  ", made([ness, "--help"]).split("ubcommands:")[-1], re.M)
 named = (root / "docs" / "reference" / "commands.md").read_text()
-faults = [f"docs/reference/commands.md lacks `ness {name}`" for name in commands if f"`ness {name} " not in named and f"`ness {name}`" not in named]
+faults = [
+    f"docs/reference/commands.md lacks `ness {name}`"
+    for name in commands
+    if f"`ness {name} " not in named and f"`ness {name}`" not in named
+]
 if len(commands) < 10:
     faults.append(f"ness --help lists {commands}: expected all subcommands")
 for name, make in pages.items():
@@ -116,7 +167,10 @@ for name, make in pages.items():
     elif not page.exists() or page.read_text() != text:
         written = page.read_text().splitlines() if page.exists() else []
         differing = sorted(set(written) ^ set(text.splitlines()))
-        faults.append(f"{page.relative_to(root)} differs from what the program says (--write makes it anew): {differing[:6]}")
+        faults.append(
+            f"{page.relative_to(root)} differs from what the program says (--write makes it anew): "
+            f"{differing[:6]}"
+        )
 for fault in faults:
     print("FAILED:", fault)
 sys.exit(bool(faults))

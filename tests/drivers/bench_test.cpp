@@ -365,8 +365,7 @@ TEST_CASE("a bench keeps the device contract", "[bench]") {
   contract::check_device(*f.bench, f.drive(1), options);
 }
 
-// --- configurations of a bench
-// -----------------------------------------------------------------------------------
+// --- configurations of a bench ---------------------------------------------------------------------------
 
 namespace {
 

@@ -1,8 +1,8 @@
 """Reads every #include of the house against its walls, and fails where one points the wrong way.
 
-A room is a library; its public headers are included as "ness/ROOM/..", its private ones by their path from the room, and by
-nobody else. Also: public headers name only Eigen and the standard library beside Ness itself, and every room has a README that
-names it.
+A room is a library; its public headers are included as "ness/ROOM/..", its private ones by their path from
+the room, and by nobody else. Also: public headers name only Eigen and the standard library beside Ness
+itself, and every room has a README that names it.
 """
 import pathlib
 import re
@@ -34,7 +34,9 @@ folders = ["core", "sim", "protocols", "drivers", "tools"]
 include = re.compile(r'^\s*#\s*include\s*([<"])([^">]+)[">]', re.M)
 problems = []
 seen = 0
-homeless = {path for folder in folders for path in (root / folder).rglob("*") if path.suffix in {".hpp", ".cpp"}}
+homeless = {
+    path for folder in folders for path in (root / folder).rglob("*") if path.suffix in {".hpp", ".cpp"}
+}
 for room, (folder, may) in walls.items():
     home = root / folder
     sources = sorted(path for path in home.rglob("*") if path.suffix in {".hpp", ".cpp"})
@@ -61,8 +63,11 @@ for room, (folder, may) in walls.items():
 problems += [f"{path.relative_to(root)}: stands in no room" for path in sorted(homeless)]
 for folder in folders:
     text = (root / folder / "README.md").read_text()
-    problems += [f"{folder}/README.md: does not name the room {home.split('/')[1]}" for _, (home, _) in walls.items()
-                 if home.startswith(folder + "/") and f"`{home.split('/')[1]}/`" not in text]
+    problems += [
+        f"{folder}/README.md: does not name the room {home.split('/')[1]}"
+        for _, (home, _) in walls.items()
+        if home.startswith(folder + "/") and f"`{home.split('/')[1]}/`" not in text
+    ]
 if seen == 0:
     problems.append(f"no #include found under {root}: is this the project's root?")
 for line in problems:

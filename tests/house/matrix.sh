@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Ness as a library, in every way at once: shared and static, by g++ and by clang++ with every warning an error; built whole, installed, and
-# used by a stranger's project. Half an hour; tools/test --long runs it.
+# Ness as a library, in every way at once: shared and static, by g++ and by clang++ with every warning an
+# error; built whole, installed, and used by a stranger's project. Half an hour; tools/test --long runs it.
 #   matrix.sh SOURCE_DIRECTORY
 set -euo pipefail
 source=$1
@@ -13,13 +13,14 @@ for compiler in g++ clang++; do
   for shared in ON OFF; do
     echo "== $compiler, BUILD_SHARED_LIBS=$shared"
     rm -rf "$scratch"/*
-    logged cmake -S "$source" -B "$scratch/build" -G Ninja -DCMAKE_CXX_COMPILER=$compiler -DCMAKE_CXX_FLAGS=-Werror -DCMAKE_BUILD_TYPE=Release \
-      -DBUILD_SHARED_LIBS=$shared -DNESS_TESTS=OFF
+    logged cmake -S "$source" -B "$scratch/build" -G Ninja -DCMAKE_CXX_COMPILER=$compiler \
+      -DCMAKE_CXX_FLAGS=-Werror -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=$shared -DNESS_TESTS=OFF
     logged cmake --build "$scratch/build"
     logged cmake --install "$scratch/build" --prefix "$scratch/prefix"
     "$scratch/prefix/bin/ness" --version
     for stranger in stranger static; do
-      logged cmake -S "$here/$stranger" -B "$scratch/$stranger" -G Ninja -DCMAKE_CXX_COMPILER=$compiler -DCMAKE_PREFIX_PATH="$scratch/prefix"
+      logged cmake -S "$here/$stranger" -B "$scratch/$stranger" -G Ninja -DCMAKE_CXX_COMPILER=$compiler \
+        -DCMAKE_PREFIX_PATH="$scratch/prefix"
       logged cmake --build "$scratch/$stranger"
       "$scratch/$stranger/relax"
     done

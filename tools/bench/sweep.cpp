@@ -120,7 +120,7 @@ struct Sweep::Impl {
   bool is_read(std::size_t w) const { return !sets_levels(role(w)); }
   LineScale line(std::size_t w) const { return line_scale(wire(w), role(w)); }
 
-  // --- what is asked for, against the file -----------------------------------------------------------------------------------------
+  // --- what is asked for, against the file ---------------------------------------------------------------
 
   std::size_t wire_named(const std::string& name) const {
     const auto found = std::find_if(file.wiring.begin(), file.wiring.end(), [&](const BenchWire& w) { return w.name == name; });
@@ -211,7 +211,7 @@ struct Sweep::Impl {
     if (voltmeter) voltmeter->check();
   }
 
-  // --- measuring -------------------------------------------------------------------------------------------------------------------
+  // --- measuring -----------------------------------------------------------------------------------------
 
   // A node behind its line: from the volts at a source-meter and the amperes out of it to those at the node and into it.
   struct AtNode {

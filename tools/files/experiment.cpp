@@ -39,7 +39,7 @@ void check_shapes(Table& root, const PlatformEntry& platform, const Experiment& 
   }
 }
 
-// ---- options: one function a table -----------------------------------------------------------------------------------
+// ---- options: one function a table ----------------------------------------------------------------------
 
 constexpr About about_observe{
     "", "Relaxations are read at a time, settled or not; without this table when they have settled"};

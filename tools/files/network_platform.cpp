@@ -15,7 +15,7 @@ namespace ness {
 
 namespace {
 
-// ---- [network] -------------------------------------------------------------------------------------------------------
+// ---- [network] ------------------------------------------------------------------------------------------
 
 using NodeChange = std::function<void(sim::NodeProperties&)>;
 
@@ -143,7 +143,7 @@ sim::NetworkSpec read_network(Table& root, const PlatformContext& context) {
   return spec;
 }
 
-// ---- [solver] --------------------------------------------------------------------------------------------------------
+// ---- [solver] -------------------------------------------------------------------------------------------
 
 std::string vector_target_problem(const std::string& target) {
   const std::vector<std::string> targets = sim::vector_targets();

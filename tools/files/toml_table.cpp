@@ -177,7 +177,7 @@ toml::table* holder(toml::table& root, const std::vector<std::string>& parts, bo
 
 }  // namespace
 
-// ---- Table --------------------------------------------------------------------------------------------------------
+// ---- Table ----------------------------------------------------------------------------------------------
 
 std::string Table::dotted(const std::string& key) const {
   if (key.empty()) return impl_->name;
@@ -365,7 +365,7 @@ void Table::finish() const {
   }
 }
 
-// ---- Document --------------------------------------------------------------------------------------------------------
+// ---- Document -------------------------------------------------------------------------------------------
 
 Document::Document(const std::string& text, const std::string& path) : impl_(std::make_shared<Impl>()) {
   impl_->text = text;

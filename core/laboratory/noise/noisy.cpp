@@ -179,8 +179,7 @@ bool NoiseOptions::varies_in_time() const {
 
 bool NoiseOptions::any() const { return adds_noise(*this) || readback; }
 
-// ---- imposed quantities
-// ----------------------------------------------------------------------------------------------
+// ---- imposed quantities ---------------------------------------------------------------------------------
 
 class Noisy::Imposed {
  public:
@@ -309,8 +308,7 @@ void Noisy::round_sources(Drive& drive) const {
   }
 }
 
-// ---- readings
-// --------------------------------------------------------------------------------------------------------
+// ---- readings -------------------------------------------------------------------------------------------
 
 class Noisy::Offsets {
  public:
@@ -370,7 +368,7 @@ Relaxation Noisy::read(Relaxation relaxation, std::uint64_t ordinal, const Obser
   return relaxation;
 }
 
-// ---- the device ------------------------------------------------------------------------------------------------------
+// ---- the device -----------------------------------------------------------------------------------------
 
 Noisy::Noisy(Device& device, const NoiseOptions& options) : WrappingDevice(device), options_(options), info_(device.info()) {
   if (const std::string problem = options.problem(); !problem.empty()) throw std::invalid_argument("noise: " + problem);

@@ -62,7 +62,7 @@ double MeasuredJacobian::probe_size(std::uint64_t lost) const {
   return std::ldexp(chosen_, -2 * static_cast<int>(lost));
 }
 
-// ---- the perturbations of a sample -----------------------------------------------------------------------------------------
+// ---- the perturbations of a sample ----------------------------------------------------------------------
 
 double MeasuredJacobian::perturbations_of(std::size_t nodes) const { return (has_base() ? 1 : 0) + static_cast<double>(each() * nodes); }
 
@@ -230,7 +230,7 @@ void MeasuredJacobian::restore(const Vector& state) {
   chosen_ = state[0];
 }
 
-// ---- the size of the probe ---------------------------------------------------------------------------------------------
+// ---- the size of the probe ------------------------------------------------------------------------------
 
 // Chooses the probe: measures a few samples in full with probes of two sizes, and balances noise against
 // curvature.

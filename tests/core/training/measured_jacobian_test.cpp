@@ -416,7 +416,7 @@ TEST_CASE("the scatter of a measured Jacobian's gradient is its standard error",
   }
 }
 
-// ---- between measurements ----------------------------------------------------------------------------------------------
+// ---- between measurements -------------------------------------------------------------------------------
 
 namespace {
 

@@ -33,7 +33,8 @@ constexpr double G = 1.5, w = 0.8;
 // edge.
 Network one_edge() {
   return Network(network_from_json(R"({"nodes": [{"clamped": true}, {"capacity": 2}],
-                                       "edges": [{"source": 0, "target": 1, "law": "hopping", "G": 1.5, "w": 0.8}], "outputs": [1]})", "toy.json"));
+    "edges": [{"source": 0, "target": 1, "law": "hopping", "G": 1.5, "w": 0.8}], "outputs": [1]})",
+                                   "toy.json"));
 }
 
 const std::string experiment = R"(
@@ -66,7 +67,8 @@ TEST_CASE("a law with a row is known by its name: in files, in messages, in help
   CHECK(description(hopping_law) == "hopping (G, optional w)");
   CHECK_THROWS_WITH(network_from_json(R"({"nodes": [{}], "edges": [{"source": 0, "target": 0, "law": "diode"}], "outputs": []})", "toy.json"),
                     Catch::Contains("'enzyme' or 'hopping'"));
-  CHECK_THROWS_WITH(network_from_json(R"({"nodes": [{"clamped": true}, {}], "edges": [{"source": 0, "target": 1, "law": "hopping", "G": 1, "w": 0}], "outputs": [1]})", "toy.json"),
+  CHECK_THROWS_WITH(network_from_json(R"({"nodes": [{"clamped": true}, {}],
+    "edges": [{"source": 0, "target": 1, "law": "hopping", "G": 1, "w": 0}], "outputs": [1]})", "toy.json"),
                     Catch::Contains("w is 0, expected a finite number > 0"));
 }
 

@@ -26,7 +26,8 @@ BenchFile bench_of(const std::string& source, int carrier) {
     std::filesystem::path path;
     ~Directory() { std::filesystem::remove_all(path); }
   } directory{::mkdtemp(pattern.data())};
-  std::ofstream(directory.path / "net.json") << R"({"nodes": [{"clamped": true}, {}], "edges": [{"source": 0, "target": 1, "law": "linear", "G": 1}], "outputs": [1]})";
+  std::ofstream(directory.path / "net.json") << R"({"nodes": [{"clamped": true}, {}],
+    "edges": [{"source": 0, "target": 1, "law": "linear", "G": 1}], "outputs": [1]})";
   std::ofstream(directory.path / "bench.toml") << "[scale]\nvolts_per_kT = 0.1\namperes_per_unit = 2.5e-6\ncarrier = " << carrier << R"(
 [instruments.source]
 model = "keithley-2400"
@@ -107,8 +108,7 @@ TEST_CASE("behind a divider the source's own current is not the terminal's", "[b
   CHECK(row.current[1] == Approx(-0.15 / (40012.0 + 90) / 2.5e-6).epsilon(1e-4));
 }
 
-// --- the Jacobian of the XOR bench with source-meters at the free nodes, measured both ways
-// -----------------------
+// --- the Jacobian of the XOR bench with source-meters at the free nodes, measured both ways --------------
 
 namespace {
 

@@ -17,7 +17,8 @@ namespace {
 BenchFile bench_of(const std::string& source, const std::string& meter, const std::string& instrument = "") {
   std::string pattern = (std::filesystem::temp_directory_path() / "ness-lines-XXXXXX").string();
   const std::filesystem::path directory = ::mkdtemp(pattern.data());
-  std::ofstream(directory / "resistor.json") << R"({"nodes": [{"clamped": true}, {"g": 1}], "edges": [{"source": 0, "target": 1, "law": "linear", "G": 1}], "outputs": [1]})";
+  std::ofstream(directory / "resistor.json") << R"({"nodes": [{"clamped": true}, {"g": 1}],
+    "edges": [{"source": 0, "target": 1, "law": "linear", "G": 1}], "outputs": [1]})";
   std::ofstream(directory / "bench.toml") << "[instruments.source]\nmodel = \"keithley-2400\"\n" << instrument << R"(
 [instruments.meter]
 model = "keysight-daq970a"

@@ -122,7 +122,8 @@ BenchFile bench_of(const std::vector<InstrumentKind>& kinds, const std::string& 
     std::filesystem::path path;
     ~Directory() { std::filesystem::remove_all(path); }
   } directory{::mkdtemp(pattern.data())};
-  std::ofstream(directory.path / "net.json") << R"({"nodes": [{"clamped": true}, {"g": 1}], "edges": [{"source": 0, "target": 1, "law": "linear", "G": 1}], "outputs": [1]})";
+  std::ofstream(directory.path / "net.json") << R"({"nodes": [{"clamped": true}, {"g": 1}],
+    "edges": [{"source": 0, "target": 1, "law": "linear", "G": 1}], "outputs": [1]})";
   std::ofstream(directory.path / "bench.toml") << R"([instruments.source]
 model = "keithley-2400"
 compliance = 1e-3

@@ -27,7 +27,8 @@ struct Bench {
   explicit Bench(bool real) {
     std::string pattern = (std::filesystem::temp_directory_path() / "ness-links-XXXXXX").string();
     directory = ::mkdtemp(pattern.data());
-    std::ofstream(directory / "resistor.json") << R"({"nodes": [{"clamped": true}, {}], "edges": [{"source": 0, "target": 1, "law": "linear", "G": 1}], "outputs": [1]})";
+    std::ofstream(directory / "resistor.json") << R"({"nodes": [{"clamped": true}, {}],
+    "edges": [{"source": 0, "target": 1, "law": "linear", "G": 1}], "outputs": [1]})";
     std::ofstream(directory / "bench.toml") << R"([instruments.serial]
 model = "keithley-2400"
 address = "ASRL/dev/ttyUSB0::INSTR"

@@ -38,9 +38,18 @@ class CommandLine(unittest.TestCase):
 
     def ness(self, *arguments, code=0, **options):
         """Runs ness in a directory of its own and returns (stdout, stderr); checks the exit code."""
-        done = subprocess.run([NESS, *map(str, arguments)], cwd=self.directory, env=self.environment, text=True,
-                              capture_output=True, timeout=300, **options)
-        self.assertEqual(done.returncode, code, f"ness {' '.join(map(str, arguments))}\n{done.stdout}\n{done.stderr}")
+        done = subprocess.run(
+            [NESS, *map(str, arguments)],
+            cwd=self.directory,
+            env=self.environment,
+            text=True,
+            capture_output=True,
+            timeout=300,
+            **options,
+        )
+        self.assertEqual(
+            done.returncode, code, f"ness {' '.join(map(str, arguments))}\n{done.stdout}\n{done.stderr}"
+        )
         return done.stdout, done.stderr
 
     def json(self, *arguments, code=0):
@@ -53,7 +62,7 @@ class CommandLine(unittest.TestCase):
         lines = err.splitlines()
         self.assertEqual(len(lines), 1, err)
         self.assertTrue(lines[0].startswith("ness: "), err)
-        return lines[0][len("ness: "):]
+        return lines[0][len("ness: ") :]
 
     def file(self, name, content):
         path = self.directory / name
@@ -64,7 +73,7 @@ class CommandLine(unittest.TestCase):
     def files(self):
         return sorted(p.name for p in self.directory.iterdir())
 
-    # ---- help -------------------------------------------------------------------------------------------------------------------
+    # ---- help --------------------------------------------------------------------------------------------
 
     def test_help_teaches_every_subcommand(self):
         out, _ = self.ness("--help")
@@ -82,11 +91,16 @@ class CommandLine(unittest.TestCase):
         self.assertIn("--resume LOG", self.refused("train"))
         self.ness(code=2)
 
-    # ---- train, evaluate, inspect, replay -------------------------------------------------------------------------------------------
+    # ---- train, evaluate, inspect, replay ----------------------------------------------------------------
 
     def test_a_run_and_everything_that_can_be_asked_of_its_log(self):
-        trained = self.json("train", XOR, "--seed", 3, "--set", "training.epochs=40", "--set", "training.target_loss=0")
-        self.assertEqual((trained["status"], trained["end"], trained["epochs"], trained["seed"]), ("finished", "epochs", 40, 3))
+        trained = self.json(
+            "train", XOR, "--seed", 3, "--set", "training.epochs=40", "--set", "training.target_loss=0"
+        )
+        self.assertEqual(
+            (trained["status"], trained["end"], trained["epochs"], trained["seed"]),
+            ("finished", "epochs", 40, 3),
+        )
         self.assertEqual(trained["relaxations"], 160)
         self.assertTrue(math.isfinite(trained["test"]["loss"]))
         self.assertNotIn("accuracy", trained["test"])
@@ -119,9 +133,23 @@ class CommandLine(unittest.TestCase):
 
     def test_a_twin_is_calibrated_from_a_log_and_is_an_experiment_again(self):
         bench = str(EXPERIMENTS / "xor-bench.toml")
-        self.ness("train", bench, "--set", "training.epochs=60", "--set", "device.variation=0.05", "--set", "device.read_noise=1e-3", "--log", "run.h5", "-q")
+        self.ness(
+            "train",
+            bench,
+            "--set",
+            "training.epochs=60",
+            "--set",
+            "device.variation=0.05",
+            "--set",
+            "device.read_noise=1e-3",
+            "--log",
+            "run.h5",
+            "-q",
+        )
         found = self.json("calibrate", "run.h5", "--rows", 500, "--out", "twin.toml")
-        self.assertEqual((found["rows"], found["rank"], found["converged"], found["not_identified"]), (500, 24, True, []))
+        self.assertEqual(
+            (found["rows"], found["rank"], found["converged"], found["not_identified"]), (500, 24, True, [])
+        )
         self.assertEqual(self.files(), ["run.h5", "twin.toml"])
         for unknown in found["unknowns"]:
             self.assertLess(unknown["interval"][0], unknown["offset"])
@@ -130,7 +158,10 @@ class CommandLine(unittest.TestCase):
         for noise in found["noise"].values():
             self.assertAlmostEqual(noise, 1e-3, delta=1.3e-4)
         for threads in (1, 2):
-            self.assertEqual(self.json("calibrate", "run.h5", "--rows", 500, "--threads", threads)["unknowns"], found["unknowns"])
+            self.assertEqual(
+                self.json("calibrate", "run.h5", "--rows", 500, "--threads", threads)["unknowns"],
+                found["unknowns"],
+            )
         text = self.ness("calibrate", "run.h5", "--rows", 500)[0]
         self.assertIn("95 % interval", text)
         self.assertIn("24 of 24 unknowns identified", text)
@@ -138,18 +169,32 @@ class CommandLine(unittest.TestCase):
         self.ness("train", "twin.toml", "--set", "training.epochs=30", "--log", "twin.h5", "-q")
         again = self.json("calibrate", "twin.h5")
         for before, after in zip(found["unknowns"], again["unknowns"]):
-            self.assertLess(abs(before["offset"] - after["offset"]), 6 * after["standard_error"], before["name"])
+            self.assertLess(
+                abs(before["offset"] - after["offset"]), 6 * after["standard_error"], before["name"]
+            )
         self.assertIn("exists already", self.refused("calibrate", "run.h5", "--out", "twin.toml", code=1))
         self.assertIn("too few relaxations", self.refused("calibrate", "run.h5", "--rows", 5, code=1))
         self.assertIn("cannot read the log", self.refused("calibrate", "none.h5", code=1))
 
     def test_threads_do_not_change_a_bit(self):
-        digests = {self.json("train", XOR, "--set", "training.epochs=30", "--threads", n, "--log", f"{n}.h5")["theta_digest"] for n in (1, 2)}
+        digests = {
+            self.json("train", XOR, "--set", "training.epochs=30", "--threads", n, "--log", f"{n}.h5")[
+                "theta_digest"
+            ]
+            for n in (1, 2)
+        }
         self.assertEqual(len(digests), 1)
 
     def test_other_tasks_replay(self):
         for name in ("regression-quantum-dot", "regression-enzyme"):
-            short = ["--set", "training.epochs=25", "--set", "network.layers=[1,6,2,1]", "--set", "training.batch=20"]
+            short = [
+                "--set",
+                "training.epochs=25",
+                "--set",
+                "network.layers=[1,6,2,1]",
+                "--set",
+                "training.batch=20",
+            ]
             self.json("train", EXPERIMENTS / f"{name}.toml", *short)
             self.assertTrue(self.json("replay", f"{name}.h5")["equal"], name)
 
@@ -159,13 +204,31 @@ class CommandLine(unittest.TestCase):
         values = rng.integers(0, 256, size=(count, 2, 2), dtype=np.uint8)
         labels = [i % 2 for i in range(count)] if labels is None else labels
         for part in ("train", "t10k"):
-            self.file(f"data/mnist/{part}-images-idx3-ubyte.gz", gzip.compress(idx(0x803, (count, 2, 2), values.tobytes())))
-            self.file(f"data/mnist/{part}-labels-idx1-ubyte.gz", gzip.compress(idx(0x801, (len(labels),), labels)))
-        return [EXPERIMENTS / "mnist.toml", "--data", self.directory / "data", "--set", "network.layers=[4,3,2]", "--set", "task.classes=2",
-                "--set", "training.epochs=3", "--set", "training.batch=4"]
+            self.file(
+                f"data/mnist/{part}-images-idx3-ubyte.gz",
+                gzip.compress(idx(0x803, (count, 2, 2), values.tobytes())),
+            )
+            self.file(
+                f"data/mnist/{part}-labels-idx1-ubyte.gz", gzip.compress(idx(0x801, (len(labels),), labels))
+            )
+        return [
+            EXPERIMENTS / "mnist.toml",
+            "--data",
+            self.directory / "data",
+            "--set",
+            "network.layers=[4,3,2]",
+            "--set",
+            "task.classes=2",
+            "--set",
+            "training.epochs=3",
+            "--set",
+            "training.batch=4",
+        ]
 
     def test_images_are_classified_and_found_again_from_the_log(self):
-        trained = self.json("train", *self.images(), "--set", "task.validation=4", "--set", "training.validate_every=1")
+        trained = self.json(
+            "train", *self.images(), "--set", "task.validation=4", "--set", "training.validate_every=1"
+        )
         for part, samples in (("train", 8), ("validation", 4), ("test", 12)):
             self.assertEqual(trained[part]["samples"] + trained[part]["failures"], samples)
             self.assertTrue(0 <= trained[part]["accuracy"] <= 1)
@@ -188,13 +251,17 @@ class CommandLine(unittest.TestCase):
             log["entry/experiment"][()] = np.bytes_(text.replace(old, new))
 
     def test_a_tampered_log_is_found_out(self):
-        self.ness("train", XOR, "--set", "training.epochs=20", "--set", "training.target_loss=0", "--log", "good.h5")
+        self.ness(
+            "train", XOR, "--set", "training.epochs=20", "--set", "training.target_loss=0", "--log", "good.h5"
+        )
         good, bad = self.directory / "good.h5", self.directory / "bad.h5"
 
         shutil.copy(good, bad)
         self.change_text(bad, b"rate = 0.02", b"rate = 0.03")
         message = self.refused("replay", bad, code=1)
-        self.assertRegex(message, r"after 0 bit-equal steps, at row 4: step 0: theta digest after is 0x\w+, recorded 0x\w+")
+        self.assertRegex(
+            message, r"after 0 bit-equal steps, at row 4: step 0: theta digest after is 0x\w+, recorded 0x\w+"
+        )
         self.assertFalse(self.json("replay", bad, code=1)["equal"])
 
         shutil.copy(good, bad)
@@ -211,18 +278,38 @@ class CommandLine(unittest.TestCase):
         self.assertIn("row 7 fails", self.refused("replay", bad, code=1))
         self.assertEqual(self.json("inspect", bad, code=1)["damaged_rows"], [7])
 
-    # ---- stopping and going on ----------------------------------------------------------------------------------------------------------
+    # ---- stopping and going on ---------------------------------------------------------------------------
 
-    long_run = [XOR, "--set", "training.epochs=15000", "--set", "training.target_loss=0", "--set", "training.checkpoint_every=700",
-                "--set", "log.group_rows=64"]
+    long_run = [
+        XOR,
+        "--set",
+        "training.epochs=15000",
+        "--set",
+        "training.target_loss=0",
+        "--set",
+        "training.checkpoint_every=700",
+        "--set",
+        "log.group_rows=64",
+    ]
 
     def started(self, *arguments):
         """A run under way: some steps of it are in the log."""
-        process = subprocess.Popen([NESS, "train", *arguments], cwd=self.directory, env=self.environment, text=True,
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            [NESS, "train", *arguments],
+            cwd=self.directory,
+            env=self.environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         log = arguments[arguments.index("--log") + 1]
         while process.poll() is None:
-            looked = subprocess.run([NESS, "inspect", log, "--quick", "--json"], cwd=self.directory, capture_output=True, text=True)
+            looked = subprocess.run(
+                [NESS, "inspect", log, "--quick", "--json"],
+                cwd=self.directory,
+                capture_output=True,
+                text=True,
+            )
             if looked.returncode == 0 and json.loads(looked.stdout)["steps"] > 0:
                 return process
         out, err = process.communicate()
@@ -252,7 +339,13 @@ class CommandLine(unittest.TestCase):
             self.assertIn("nothing to continue", self.ness("train", "--resume", f"cut-{start}.h5")[0])
 
     def test_a_killed_run_is_told_as_cut_short_and_resumes_to_the_same_bits(self):
-        run = [*self.long_run, "--set", "device.read_noise=1e-3", "--set", "device.drift=1e-5"]  # counter-based noise goes on too
+        run = [
+            *self.long_run,
+            "--set",
+            "device.read_noise=1e-3",
+            "--set",
+            "device.drift=1e-5",
+        ]  # counter-based noise goes on too
         whole = self.json("train", *run, "--log", "whole.h5")
         process = self.started(*run, "--log", "cut.h5")
         process.kill()
@@ -264,7 +357,8 @@ class CommandLine(unittest.TestCase):
 
     def test_two_signals_end_a_run_soon(self):
         process = self.started(*self.long_run, "--set", "training.epochs=10000000", "--log", "x.h5")
-        # Whether the second one still meets the run or finds it ended: it is over soon, and says that it was stopped.
+        # Whether the second one still meets the run or finds it ended: it is over soon, and
+        # says that it was stopped.
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
@@ -277,29 +371,42 @@ class CommandLine(unittest.TestCase):
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
 
-    # ---- bad input ----------------------------------------------------------------------------------------------------------------------
+    # ---- bad input ---------------------------------------------------------------------------------------
 
     def test_a_wrong_experiment_is_refused_before_there_is_a_log(self):
         path = self.file("e.toml", pathlib.Path(XOR).read_text().replace("rate = 0.02", "rate = nan"))
         line = 1 + path.read_text().splitlines().index("rate = nan")
-        self.assertEqual(self.refused("train", "e.toml"), f"e.toml:{line}: key 'optimizer.rate': expected a number > 0, found nan")
+        self.assertEqual(
+            self.refused("train", "e.toml"),
+            f"e.toml:{line}: key 'optimizer.rate': expected a number > 0, found nan",
+        )
         for assignment, expected in {
             "network.nodes.capacity=-1": "key 'network.nodes.capacity': expected a number > 0, found -1",
-            "network.layers=[3,2,1]": "the network has 3 inputs, but the patterns of task 'xor' have 2 levels",
+            "network.layers=[3,2,1]": (
+                "the network has 3 inputs, but the patterns of task 'xor' have 2 levels"
+            ),
             "optimizer.rte=1": "unknown key; did you mean 'rate'?",
             "parameters.b.normal=[0,nan]": "expected two finite numbers, found nan among them",
             "task.kind=xnor": "expected 'xor', 'regression', 'images' or 'csv'",
             "solver.trust=-1": "key 'solver.trust': expected a number > 0",
         }.items():
             self.assertIn(expected, self.refused("train", XOR, "--set", assignment), assignment)
-        self.assertEqual(self.refused("train", "absent.toml"),
-                         "absent.toml: cannot be read (No such file or directory); expected an experiment file (TOML)")
+        self.assertEqual(
+            self.refused("train", "absent.toml"),
+            "absent.toml: cannot be read (No such file or directory); expected an experiment file (TOML)",
+        )
         self.assertEqual(self.files(), ["e.toml"])
 
     def test_a_node_without_a_path_to_ground_is_refused(self):
-        network = {"nodes": [{"clamped": True}, {"clamped": True}, {"g": 1}, {}, {}],
-                   "edges": [{"source": 0, "target": 2, "law": "linear", "G": 1}, {"source": 1, "target": 2, "law": "linear", "G": 1},
-                             {"source": 3, "target": 4, "law": "linear", "G": 1}], "outputs": [2]}
+        network = {
+            "nodes": [{"clamped": True}, {"clamped": True}, {"g": 1}, {}, {}],
+            "edges": [
+                {"source": 0, "target": 2, "law": "linear", "G": 1},
+                {"source": 1, "target": 2, "law": "linear", "G": 1},
+                {"source": 3, "target": 4, "law": "linear", "G": 1},
+            ],
+            "outputs": [2],
+        }
         self.file("net.json", json.dumps(network))
         message = self.refused("solve", "net.json", "--clamp", "1,2")
         self.assertRegex(message, r"^net.json: .*node 3")
@@ -312,8 +419,12 @@ class CommandLine(unittest.TestCase):
         good = (self.directory / images).read_bytes()
         raw = gzip.decompress(good)
         for content, expected in {
-            gzip.compress(raw[:-3]): "", good[:-9]: "", gzip.compress(raw + b"x"): "", b"hello": "",
-            gzip.compress(idx(0x801, (48,), raw[16:])): "", gzip.compress(idx(0xD03, (12, 2, 2), raw[16:])): "",
+            gzip.compress(raw[:-3]): "",
+            good[:-9]: "",
+            gzip.compress(raw + b"x"): "",
+            b"hello": "",
+            gzip.compress(idx(0x801, (48,), raw[16:])): "",
+            gzip.compress(idx(0xD03, (12, 2, 2), raw[16:])): "",
         }.items():
             self.file(images, content)
             self.assertIn("train-images-idx3-ubyte.gz", self.refused("train", *arguments))
@@ -324,7 +435,9 @@ class CommandLine(unittest.TestCase):
         self.assertIn("labels", self.refused("train", *arguments))
         (self.directory / images).unlink()
         self.assertIn("train-images-idx3-ubyte.gz", self.refused("train", *arguments))
-        self.assertIn("looked at", self.refused("train", arguments[0], "--data", self.directory / "elsewhere"))
+        self.assertIn(
+            "looked at", self.refused("train", arguments[0], "--data", self.directory / "elsewhere")
+        )
         self.assertEqual(self.files(), ["data"])
 
     def test_an_existing_log_is_not_touched(self):
@@ -336,13 +449,17 @@ class CommandLine(unittest.TestCase):
         self.assertIn("no Ness log", self.refused("inspect", "xor.h5", code=1))
 
     def test_an_unwritable_place_is_refused(self):
-        self.assertIn("/nowhere/at/all/x.h5", self.refused("train", XOR, "--log", "/nowhere/at/all/x.h5", code=1))
+        self.assertIn(
+            "/nowhere/at/all/x.h5", self.refused("train", XOR, "--log", "/nowhere/at/all/x.h5", code=1)
+        )
         self.assertIn("x.h5", self.refused("train", XOR, "--log", self.file("plain", "") / "x.h5", code=1))
 
     def test_a_full_disk_leaves_no_file_that_looks_whole(self):
         for limit in (2_000, 40_000, 300_000, 1_500_000):
+
             def full():
                 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
             log = f"{limit}.h5"
             _, err = self.ness("train", *self.long_run, "-q", "--log", log, code=1, preexec_fn=full)
             lines = [line for line in err.splitlines() if line]
@@ -351,7 +468,9 @@ class CommandLine(unittest.TestCase):
             if not (self.directory / log).exists():
                 continue  # refused before there was a log
             # What is left is either refused, or says that it was cut short and holds only whole rows.
-            looked = subprocess.run([NESS, "inspect", log, "--json"], cwd=self.directory, capture_output=True, text=True)
+            looked = subprocess.run(
+                [NESS, "inspect", log, "--json"], cwd=self.directory, capture_output=True, text=True
+            )
             if looked.returncode == 0:
                 found = json.loads(looked.stdout)
                 self.assertEqual((found["status"], found["damaged_rows"]), ("running", []))
@@ -361,32 +480,66 @@ class CommandLine(unittest.TestCase):
                 found = self.json("inspect", log)
                 self.assertEqual((found["status"], found["damaged_rows"]), ("running", []))
 
-    # ---- check-gradient -----------------------------------------------------------------------------------------------------------------
+    # ---- check-gradient ----------------------------------------------------------------------------------
 
     def test_estimators_are_advised_and_compared(self):
         folder = pathlib.Path(XOR).parent
-        advice = self.json("advise", folder / "xor-bench.toml", "--bench", folder / "bench-emulated.toml", "--no-dry-run")
+        advice = self.json(
+            "advise", folder / "xor-bench.toml", "--bench", folder / "bench-emulated.toml", "--no-dry-run"
+        )
         rows = {row["estimator"]: row for row in advice["estimators"]}
         self.assertFalse(rows["conductance-by-voltage"]["allowed"])
         self.assertIn("cannot be held", rows["conductance-by-voltage"]["refused"])
-        # Three free nodes: free, two probes of each, and free again; fifteen parameters: free and two steps of each.
+        # Three free nodes: free, two probes of each, and free again; fifteen parameters:
+        # free and two steps of each.
         self.assertEqual(rows["node-probing"]["relaxations_a_sample"], 8)
         self.assertEqual(rows["finite-differences-central"]["relaxations_a_sample"], 31)
         self.assertGreater(rows["node-probing"]["seconds_a_step"], 0)
-        held = self.json("advise", folder / "xor-bench.toml", "--bench", folder / "bench-emulated-source-meters.toml", "--no-dry-run")
-        self.assertTrue({row["estimator"]: row for row in held["estimators"]}["conductance-by-voltage"]["allowed"])
-        table = self.json("compare", folder / "xor-noisy.toml", "--seeds", 2, "--estimator", "adjoint,probing")["tables"][0]
-        self.assertEqual([row["kind"] for row in table["rows"]], ["in situ", "in situ", "deployed", "tuned", "in situ"])
+        held = self.json(
+            "advise",
+            folder / "xor-bench.toml",
+            "--bench",
+            folder / "bench-emulated-source-meters.toml",
+            "--no-dry-run",
+        )
+        self.assertTrue(
+            {row["estimator"]: row for row in held["estimators"]}["conductance-by-voltage"]["allowed"]
+        )
+        table = self.json(
+            "compare", folder / "xor-noisy.toml", "--seeds", 2, "--estimator", "adjoint,probing"
+        )["tables"][0]
+        self.assertEqual(
+            [row["kind"] for row in table["rows"]], ["in situ", "in situ", "deployed", "tuned", "in situ"]
+        )
         for row in table["rows"]:
             self.assertEqual(row["seeds"], 2)
             for trial in row["trials"]:
                 self.assertEqual(trial["solved"], trial["loss"] < 1e-3)
-        self.assertEqual(table["rows"][2]["trials"][0]["relaxations"], 0)  # the twin, deployed, costs the device nothing
-        varied = self.json("compare", folder / "xor-noisy.toml", "--baselines", "--seeds", 1, "--vary", "device.variation=0,0.1")
+        self.assertEqual(
+            table["rows"][2]["trials"][0]["relaxations"], 0
+        )  # the twin, deployed, costs the device nothing
+        varied = self.json(
+            "compare",
+            folder / "xor-noisy.toml",
+            "--baselines",
+            "--seeds",
+            1,
+            "--vary",
+            "device.variation=0,0.1",
+        )
         self.assertEqual([one["value"] for one in varied["tables"]], ["0", "0.1"])
-        self.assertIn("expected KEY=VALUE", self.refused("compare", folder / "xor-noisy.toml", "--vary", "device.variation"))
-        self.assertIn("no estimator 'backprop'", self.refused("compare", folder / "xor-noisy.toml", "--estimator", "backprop"))
-        self.assertIn("no estimator 'backprop'", self.refused("compare", folder / "xor-noisy.toml", "--set", "compare.estimators=[\"backprop\"]"))
+        self.assertIn(
+            "expected KEY=VALUE",
+            self.refused("compare", folder / "xor-noisy.toml", "--vary", "device.variation"),
+        )
+        self.assertIn(
+            "no estimator 'backprop'",
+            self.refused("compare", folder / "xor-noisy.toml", "--estimator", "backprop"),
+        )
+        self.assertIn(
+            "no estimator 'backprop'",
+            self.refused("compare", folder / "xor-noisy.toml", "--set", "compare.estimators=[\"backprop\"]"),
+        )
         short = self.json("train", XOR, "--set", "budget.relaxations=50", "--log", "budget.h5")
         self.assertEqual(short["end"], "relaxations")
         self.assertLessEqual(short["relaxations"], 50)
@@ -395,26 +548,40 @@ class CommandLine(unittest.TestCase):
         exact = self.json("check-gradient", XOR, "--estimator", "adjoint")
         self.assertEqual((exact["relaxations"], exact["samples"]), (4, 4))
         self.assertGreater(exact["cosine"], 1 - 1e-9)
-        # Extrapolated differences of states that are exact to 1e-12 or better, steps of 1e-4: 1e-7 leaves room.
+        # Extrapolated differences of states that are exact to 1e-12 or better, steps
+        # of 1e-4: 1e-7 leaves room.
         self.assertLess(exact["relative_error"], 1e-7)
-        some = self.json("check-gradient", XOR, "--estimator", "fd-forward", "--parameters", 5, "--samples", 2)
+        some = self.json(
+            "check-gradient", XOR, "--estimator", "fd-forward", "--parameters", 5, "--samples", 2
+        )
         self.assertEqual((some["parameters"], some["samples"], some["relaxations"]), (5, 2, 12))
         self.assertEqual(some["estimator"], "finite-differences-forward")
         nudged = self.json("check-gradient", XOR, "--estimator", "ep-centred", "--log", "check.h5")
         self.assertTrue(0.5 < nudged["cosine"] <= 1)
-        self.assertEqual(nudged["relaxations"], 12)  # four samples: free, and nudged both ways from the restored state
+        self.assertEqual(
+            nudged["relaxations"], 12
+        )  # four samples: free, and nudged both ways from the restored state
         self.assertEqual(self.json("inspect", "check.h5")["rows"], 12 + nudged["reference_relaxations"])
-        self.assertIn("no estimator 'backprop'", self.refused("check-gradient", XOR, "--estimator", "backprop"))
+        self.assertIn(
+            "no estimator 'backprop'", self.refused("check-gradient", XOR, "--estimator", "backprop")
+        )
         self.ness("train", XOR, "--set", "training.epochs=5")
         trained = self.json("check-gradient", XOR, "--estimator", "adjoint", "--from", "xor.h5")
         self.assertNotEqual(trained["norm"], exact["norm"])
 
-    # ---- solve ----------------------------------------------------------------------------------------------------------------------------
+    # ---- solve -------------------------------------------------------------------------------------------
 
     def network(self, **changes):
-        network = {"nodes": [{"clamped": True}, {"g": 0.25, "mu_ref": -1}, {"g": 0.5}],
-                   "edges": [{"source": 0, "target": 1, "law": "linear", "G": 2}, {"source": 1, "target": 2, "law": "linear", "G": 1}],
-                   "outputs": [2], "kT": 1, "c_ref": 1}
+        network = {
+            "nodes": [{"clamped": True}, {"g": 0.25, "mu_ref": -1}, {"g": 0.5}],
+            "edges": [
+                {"source": 0, "target": 1, "law": "linear", "G": 2},
+                {"source": 1, "target": 2, "law": "linear", "G": 1},
+            ],
+            "outputs": [2],
+            "kT": 1,
+            "c_ref": 1,
+        }
         network.update(changes)
         return self.file("net.json", json.dumps(network))
 
@@ -432,54 +599,88 @@ class CommandLine(unittest.TestCase):
         self.assertAlmostEqual(solved["loss"], (mu[1] - 0.5) ** 2, places=14)
         costate = np.linalg.solve(-G.T, [0, 2 * (mu[1] - 0.5)])
         gradients = solved["gradients"]
-        np.testing.assert_allclose([e["G"] for e in gradients["edges"]],
-                                   [costate[0] * (3 - mu[0]), -(costate[0] - costate[1]) * (mu[0] - mu[1])], **close)
+        np.testing.assert_allclose(
+            [e["G"] for e in gradients["edges"]],
+            [costate[0] * (3 - mu[0]), -(costate[0] - costate[1]) * (mu[0] - mu[1])],
+            **close,
+        )
         self.assertEqual([leak["node"] for leak in gradients["leaks"]], [1, 2])
-        np.testing.assert_allclose([leak["g"] for leak in gradients["leaks"]], [-costate[0] * (mu[0] + 1), -costate[1] * mu[1]], **close)
-        np.testing.assert_allclose([leak["mu_ref"] for leak in gradients["leaks"]], [costate[0] * 0.25, costate[1] * 0.5], **close)
+        np.testing.assert_allclose(
+            [leak["g"] for leak in gradients["leaks"]],
+            [-costate[0] * (mu[0] + 1), -costate[1] * mu[1]],
+            **close,
+        )
+        np.testing.assert_allclose(
+            [leak["mu_ref"] for leak in gradients["leaks"]], [costate[0] * 0.25, costate[1] * 0.5], **close
+        )
         np.testing.assert_allclose(gradients["clamps"], [2 * costate[0]], **close)
 
-        held = self.json("solve", "net.json", "--clamp=-3", "--hold", "1=0.75", "--inject", "2=0.5", "--target", "0")
+        held = self.json(
+            "solve", "net.json", "--clamp=-3", "--hold", "1=0.75", "--inject", "2=0.5", "--target", "0"
+        )
         self.assertAlmostEqual(held["potentials"][1], 0.75, places=15)
         self.assertAlmostEqual(held["potentials"][2], (0.75 + 0.5) / 1.5, places=14)
         np.testing.assert_allclose(held["conductance_matrix"], [[-1.5]], **close)
         self.assertEqual(held["gradients"]["clamps"], [0])  # the held node stands between
 
     def test_gradient_entries_are_those_of_the_file(self):
-        edges = [{"source": 0, "target": 1, "law": "quantum-dot", "gamma": 1, "a": 0.5, "b": 1.8},
-                 {"source": 1, "target": 2, "law": "quantum-dot", "gamma": 1, "a": 0.5, "b": 0.2, "d": 0.0},
-                 {"source": 0, "target": 2, "law": "enzyme", "Vf": 1, "Ka": 1, "Kb": 2},
-                 {"source": 0, "target": 2, "law": "enzyme", "Vf": 1, "Ka": 1, "Kb": 2, "Ki": 3}]
+        edges = [
+            {"source": 0, "target": 1, "law": "quantum-dot", "gamma": 1, "a": 0.5, "b": 1.8},
+            {"source": 1, "target": 2, "law": "quantum-dot", "gamma": 1, "a": 0.5, "b": 0.2, "d": 0.0},
+            {"source": 0, "target": 2, "law": "enzyme", "Vf": 1, "Ka": 1, "Kb": 2},
+            {"source": 0, "target": 2, "law": "enzyme", "Vf": 1, "Ka": 1, "Kb": 2, "Ki": 3},
+        ]
         self.network(edges=edges)
         solved = self.json("solve", "net.json", "--clamp", "1", "--target", "2")
-        self.assertEqual([sorted(g) for g in solved["gradients"]["edges"]],
-                         [sorted(set(e) - {"source", "target", "law"}) for e in edges])
+        self.assertEqual(
+            [sorted(g) for g in solved["gradients"]["edges"]],
+            [sorted(set(e) - {"source", "target", "law"}) for e in edges],
+        )
 
     def test_a_bistable_network_is_solved_from_either_side(self):
         for mu_init in (-6, 7):
-            self.network(nodes=[{"clamped": True}, {"g": 0.5, "mu_ref": -5, "mu_init": mu_init}, {"g": 1}],
-                         edges=[{"source": 0, "target": 1, "law": "quantum-dot", "gamma": 6, "a": 22, "b": -3},
-                                {"source": 1, "target": 2, "law": "linear", "G": 0.02}])
+            self.network(
+                nodes=[{"clamped": True}, {"g": 0.5, "mu_ref": -5, "mu_init": mu_init}, {"g": 1}],
+                edges=[
+                    {"source": 0, "target": 1, "law": "quantum-dot", "gamma": 6, "a": 22, "b": -3},
+                    {"source": 1, "target": 2, "law": "linear", "G": 0.02},
+                ],
+            )
             solved = self.json("solve", "net.json", "--clamp", "8")
             self.assertLess(solved["max_real_eigenvalue"], 0)
             self.assertEqual(math.copysign(1, solved["potentials"][1]), math.copysign(1, mu_init))
 
     def test_solve_refuses_what_does_not_fit(self):
         self.network()
-        self.assertIn("--clamp has 2 levels; this network has 1", self.refused("solve", "net.json", "--clamp", "1,2"))
-        self.assertIn("--target has 2 potentials; this network has 1", self.refused("solve", "net.json", "--clamp", "1", "--target", "1,2"))
+        self.assertIn(
+            "--clamp has 2 levels; this network has 1", self.refused("solve", "net.json", "--clamp", "1,2")
+        )
+        self.assertIn(
+            "--target has 2 potentials; this network has 1",
+            self.refused("solve", "net.json", "--clamp", "1", "--target", "1,2"),
+        )
         self.assertIn("must be finite", self.refused("solve", "net.json", "--clamp", "nan"))
-        self.assertIn("node 0 is not a free node", self.refused("solve", "net.json", "--clamp", "1", "--hold", "0=1"))
+        self.assertIn(
+            "node 0 is not a free node", self.refused("solve", "net.json", "--clamp", "1", "--hold", "0=1")
+        )
         self.assertIn("expected NODE=VALUE", self.refused("solve", "net.json", "--clamp", "1", "--hold", "1"))
         self.network(nodes=[{"clamped": True}, {"g": 0.25, "capacity": -1}, {"g": 0.5}])
-        self.assertEqual(self.refused("solve", "net.json", "--clamp", "1"), "net.json: nodes[1]: 'capacity': expected a number > 0, found -1")
+        self.assertEqual(
+            self.refused("solve", "net.json", "--clamp", "1"),
+            "net.json: nodes[1]: 'capacity': expected a number > 0, found -1",
+        )
 
-    # ---- progress ---------------------------------------------------------------------------------------------------------------------------
+    # ---- progress ----------------------------------------------------------------------------------------
 
     def test_progress_rewrites_one_line_on_a_terminal(self):
         master, slave = pty.openpty()
-        process = subprocess.Popen([NESS, "train", *self.long_run, "--log", "x.h5"], cwd=self.directory, env=self.environment,
-                                   stdout=subprocess.DEVNULL, stderr=slave)
+        process = subprocess.Popen(
+            [NESS, "train", *self.long_run, "--log", "x.h5"],
+            cwd=self.directory,
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=slave,
+        )
         os.close(slave)
         seen = b""
         while select.select([master], [], [], 60)[0]:

@@ -1,6 +1,8 @@
-"""Third-party clients, unmodified, from Debian's packages, against `ness emulate`: PyMeasure, PyVISA-py, lxi-tools, sigrok-cli.
+"""Third-party clients, unmodified, from Debian's packages, against `ness emulate`: PyMeasure,
+PyVISA-py, lxi-tools, sigrok-cli.
 
-Usage: clients_test.py NESS BENCH. Every check compares with what the circuit must give: 40 kohm between two source-meters.
+Usage: clients_test.py NESS BENCH. Every check compares with what the circuit must give: 40 kohm
+between two source-meters.
 """
 import json
 import math
@@ -25,7 +27,9 @@ def near(what, value, wanted, tolerance):
     check(f"{what}: {wanted} within {tolerance}", abs(value - wanted) <= tolerance, value)
 
 
-emulator = subprocess.Popen([ness, "emulate", bench, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+emulator = subprocess.Popen(
+    [ness, "emulate", bench, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+)
 try:
     # Once a line is printed, its instrument listens.
     resources = {}
@@ -63,9 +67,9 @@ try:
     smu.source_voltage = 1.0
     smu.enable_source()
     smu.write(":SYST:AZER:STAT 0")
-    # One-year errors: 0.02 % + 600 uV of each source over 40 kohm, 0.025 % + 6 nA of the 100 uA range, 1 ohm leads, and the QDAC's offset
-    # through the gate (2e-4 of 10 V at one unit a volt).
-    # The 34401A's 10 Mohm at the source's node take their share.
+    # One-year errors: 0.02 % + 600 uV of each source over 40 kohm, 0.025 % + 6 nA of the 100 uA range, 1 ohm
+    # leads, and the QDAC's offset through the gate (2e-4 of 10 V at one unit a volt). The 34401A's 10 Mohm at
+    # the source's node take their share.
     ohm = 1 / 40e3 + 1 / 10e6
     near("PyMeasure's current", smu.current, ohm, 1 / 40e3 * (2e-4 + 2.5e-4 + 6e-4) + 1.2e-3 / 40e3 + 6e-9)
     smu.source_voltage = -0.5
@@ -86,7 +90,12 @@ try:
 
     # lxi-tools: queries over a raw socket.
     def lxi(name, command):
-        done = subprocess.run(["lxi", "scpi", "-a", "127.0.0.1", "-p", port(name), "-r", command], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            ["lxi", "scpi", "-a", "127.0.0.1", "-p", port(name), "-r", command],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
         check(f"lxi scpi {command}", done.returncode == 0, done.stderr)
         return done.stdout.strip()
 
@@ -97,9 +106,16 @@ try:
 
     # sigrok-cli's driver of SCPI multimeters.
     connection = f"scpi-dmm:conn=tcp-raw/127.0.0.1/{port('classic')}"
-    scan = subprocess.run(["sigrok-cli", "-d", connection, "--scan"], capture_output=True, text=True, timeout=60)
+    scan = subprocess.run(
+        ["sigrok-cli", "-d", connection, "--scan"], capture_output=True, text=True, timeout=60
+    )
     check("sigrok finds the 34401A", "34401A" in scan.stdout, scan.stdout + scan.stderr)
-    read = subprocess.run(["sigrok-cli", "-d", connection, "--samples", "3", "-O", "csv"], capture_output=True, text=True, timeout=120)
+    read = subprocess.run(
+        ["sigrok-cli", "-d", connection, "--samples", "3", "-O", "csv"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     values = [float(line) for line in read.stdout.splitlines() if line and line[0] in "-+0123456789"]
     check("sigrok reads three samples", len(values) == 3, read.stdout + read.stderr)
     for value in values:
@@ -132,12 +148,33 @@ try:
         check(f"ness {' '.join(words)}", done.returncode == expect, done.stdout + done.stderr)
         return done.stdout
 
-    identities = own("idn", resources["source"], resources["meter"], resources["scanner"], "--via", resources["GPIB0"], "--json")
-    check("ness idn", ["MODEL 2400" in identities, "34461A" in identities, "34970A" in identities] == [True] * 3, identities)
+    identities = own(
+        "idn",
+        resources["source"],
+        resources["meter"],
+        resources["scanner"],
+        "--via",
+        resources["GPIB0"],
+        "--json",
+    )
+    check(
+        "ness idn",
+        ["MODEL 2400" in identities, "34461A" in identities, "34970A" in identities] == [True] * 3,
+        identities,
+    )
     near("ness query", float(own("query", resources["meter"], "VOLT:DC:NPLC 1", "READ?")), 0, 1.3e-3)
     # A compliance below the 2400's minimum is refused by it, in its queue alone: the console tells.
     own("query", resources["source"], ":SENS:CURR:PROT 1E-9", expect=1)
-    own("query", resources["meter"], "SAMP:COUN 100", "VOLT:DC:NPLC 100", "READ?", "--timeout", "0.2", expect=1)
+    own(
+        "query",
+        resources["meter"],
+        "SAMP:COUN 100",
+        "VOLT:DC:NPLC 100",
+        "READ?",
+        "--timeout",
+        "0.2",
+        expect=1,
+    )
     own("idn", "TCPIP0::127.0.0.1::5025", expect=2)
 
     # Everything ends with a signal, at once and cleanly.
@@ -145,4 +182,7 @@ try:
     check("SIGTERM ends it with 0", emulator.wait(timeout=10) == 0, emulator.returncode)
 finally:
     emulator.kill()
-print(f"{checks} checks passed: PyMeasure, PyVISA-py, lxi-tools {shutil.which('lxi')}, sigrok-cli {shutil.which('sigrok-cli')}")
+print(
+    f"{checks} checks passed: PyMeasure, PyVISA-py, lxi-tools {shutil.which('lxi')}, "
+    f"sigrok-cli {shutil.which('sigrok-cli')}"
+)

@@ -1,4 +1,5 @@
-"""Files of before: every experiment and bench file of tests/corpus loads, every log replays, evaluates, resumes and is inspected as then.
+"""Files of before: every experiment and bench file of tests/corpus loads, every log replays, evaluates,
+resumes and is inspected as then.
 
     corpus_test.py NESS CORPUS
 
@@ -22,10 +23,12 @@ expected = json.loads((corpus / "expected.json").read_text())
 directory = tempfile.TemporaryDirectory(prefix="ness-corpus-")
 root = pathlib.Path(directory.name)
 FORCE = ["--set", "solver.vector_target=AVX2"]
-# Inputs that rise at a rate were followed by CVODE, and are by RODAS: within the tolerance of either, 1e-8, not bit for bit.
+# Inputs that rise at a rate were followed by CVODE, and are by RODAS: within the tolerance of
+# either, 1e-8, not bit for bit.
 FOLLOWED = {"ramped"}
-# Batches in single precision begin with the processor's estimate of a reciprocal (rcpps), of which Intel and AMD promise an error
-# below 1.5 2^-12, not bits. On another maker's processor the log is compared within TOLERANCE, and not replayed.
+# Batches in single precision begin with the processor's estimate of a reciprocal (rcpps), of which Intel and
+# AMD promise an error below 1.5 2^-12, not bits. On another maker's processor the log is compared within
+# TOLERANCE, and not replayed.
 ESTIMATED = {"images"}
 TOLERANCE = 1e-6  # of numbers where the vector target differs: rounding errors, grown over a few steps
 faults, remarks = [], []
@@ -38,7 +41,9 @@ def call(where, *words):
 def answer(where, *words):
     done = call(where, *words, "--json")
     if done.returncode != 0:
-        faults.append(f"ness {' '.join(map(str, words))}: exit code {done.returncode}: {done.stderr.strip()[-500:]}")
+        faults.append(
+            f"ness {' '.join(map(str, words))}: exit code {done.returncode}: {done.stderr.strip()[-500:]}"
+        )
         return None
     return json.loads(done.stdout)
 
@@ -73,7 +78,7 @@ def unpacked(name):
     entry = expected["logs"][name]
     where = place(f"log-{name}")
     data = gzip.decompress((corpus / "logs" / f"{entry.get('of', name)}.h5.gz").read_bytes())
-    (where / f"{name}.h5").write_bytes(data[:len(data) - entry.get("lost", 0)])
+    (where / f"{name}.h5").write_bytes(data[: len(data) - entry.get("lost", 0)])
     return where, f"{name}.h5"
 
 
@@ -82,7 +87,10 @@ def has_target(name, where, log):
     said = call(where, "replay", log).stderr
     if "vector target" not in said:
         return True
-    remarks.append(f"{name}: {expected['logs'][name]['inspected']['vector_target']} is not here: compared within {TOLERANCE:g}, not replayed")
+    remarks.append(
+        f"{name}: {expected['logs'][name]['inspected']['vector_target']} is not here: "
+        f"compared within {TOLERANCE:g}, not replayed"
+    )
     return False
 
 
@@ -107,7 +115,11 @@ def check_log(name):
     if "whole" in entry and exact:
         resumed = answer(where, "train", "--resume", log, "-q")
         if resumed is not None:
-            wanted = {key: entry["whole"][key] for key in ("status", "steps", "loss", "theta_digest", "train", "test") if key in entry["whole"]}
+            wanted = {
+                key: entry["whole"][key]
+                for key in ("status", "steps", "loss", "theta_digest", "train", "test")
+                if key in entry["whole"]
+            }
             compare(f"{name} resumed", wanted, resumed, exact)
     if name == "stopped-bench":
         resumed = answer(where, "train", "--resume", log, "-q", *entry["command"][2:])
@@ -116,7 +128,8 @@ def check_log(name):
 
 
 def check_training(name, entry, where, exact):
-    """The same experiment, trained anew, ends with the same bits. A calibration is Ceres': near enough is right."""
+    """The same experiment, trained anew, ends with the same bits. A calibration is Ceres':
+    near enough is right."""
     if exact:
         again = answer(where, *entry["command"], "--log", "again.h5", "-q")
         if again is not None:
@@ -132,15 +145,23 @@ def idx_images(where):
     drawn = random.Random(2)
     (where / "mnist").mkdir()
     for prefix, count in (("train", 20), ("t10k", 10)):
-        for kind, magic, shape, values in (("images-idx3", 0x803, (count, 28, 28), bytes(drawn.randrange(256) for _ in range(count * 784))),
-                                           ("labels-idx1", 0x801, (count,), bytes(k % 10 for k in range(count)))):
+        for kind, magic, shape, values in (
+            ("images-idx3", 0x803, (count, 28, 28), bytes(drawn.randrange(256) for _ in range(count * 784))),
+            ("labels-idx1", 0x801, (count,), bytes(k % 10 for k in range(count))),
+        ):
             header = struct.pack(">I", magic) + b"".join(struct.pack(">I", n) for n in shape)
             (where / "mnist" / f"{prefix}-{kind}-ubyte.gz").write_bytes(gzip.compress(header + values))
 
 
 def emulated(where, bench, count):
     """Starts the instruments of a bench without limits, reads who is there, and ends them."""
-    process = subprocess.Popen([ness, "emulate", bench, "--json"], cwd=where, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [ness, "emulate", bench, "--json"],
+        cwd=where,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     lines = [process.stdout.readline() for _ in range(count)]
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
@@ -161,7 +182,17 @@ def check_file(name):
             answer(where, "check", name, "--device", "emulated", "--keep")
     elif "trained" in entry:
         exact = "AVX2" in targets
-        now = answer(where, "train", name, "--set", "training.epochs=1", *(FORCE if exact else []), "--log", "run.h5", "-q")
+        now = answer(
+            where,
+            "train",
+            name,
+            "--set",
+            "training.epochs=1",
+            *(FORCE if exact else []),
+            "--log",
+            "run.h5",
+            "-q",
+        )
         if now is not None:
             compare(name, entry["trained"], now, exact)
 
@@ -186,5 +217,8 @@ for remark in remarks:
     print(remark)
 for fault in faults:
     print("DIFFERS:", fault)
-print(f"{len(expected['logs'])} logs, {len(expected['files'])} files, {len(expected['networks'])} networks: {len(faults)} differences")
+print(
+    f"{len(expected['logs'])} logs, {len(expected['files'])} files, {len(expected['networks'])} networks: "
+    f"{len(faults)} differences"
+)
 sys.exit(bool(faults))

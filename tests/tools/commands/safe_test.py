@@ -1,8 +1,9 @@
-"""Whatever ends a run on a bench, its outputs are in their safe profile, every step on the way was within every limit, and the log says why.
+"""Whatever ends a run on a bench, its outputs are in their safe profile, every step on the way was within
+every limit, and the log says why.
 
-The bench is `ness emulate` in another process, on sockets and pseudo-terminals in real time: it is asked where its outputs are, and its own
-record says where they have been. Between it and `ness train` stands a proxy that loses connections, garbles and withholds replies, and puts
-errors into queues.
+The bench is `ness emulate` in another process, on sockets and pseudo-terminals in real time: it is asked
+where its outputs are, and its own record says where they have been. Between it and `ness train` stands a
+proxy that loses connections, garbles and withholds replies, and puts errors into queues.
 
 Usage: safe_test.py NESS EXPERIMENTS"""
 import csv
@@ -31,8 +32,9 @@ def check(what, good, seen=""):
 
 
 class Proxy:
-    """Stands between a client and an instrument on TCP. `fault` changes what happens to a message of the client's (bytes -> bytes, or None to
-    drop the connection); replies pass unless `mute`, and through `garble`."""
+    """Stands between a client and an instrument on TCP. `fault` changes what happens to a message
+    of the client's (bytes -> bytes, or None to drop the connection); replies pass unless `mute`,
+    and through `garble`."""
 
     def __init__(self, host, port):
         self.target = (host, port)
@@ -91,20 +93,43 @@ class Once:
 
 with tempfile.TemporaryDirectory() as directory:
     scratch = pathlib.Path(directory)
-    # Steps of 0.1 V, so that an output that is switched off at its level is seen; a fast scanner; inputs never more than 0.35 V apart.
-    text = (experiments / "bench-emulated.toml").read_text().replace('experiment = "xor-bench.toml"', f'experiment = "{experiments / "xor-bench.toml"}"\nnoise = false\nerrors = false')
-    text = text.replace("nplc = 1.0", "nplc = 0.02").replace("step = 0.4", "step = 0.1").replace("nplc = 0.1", "nplc = 0.01")
-    text = text.replace("[settle]", '[limits.apart]\ndifference = ["input-0", "input-1"]\nrange = [-0.35, 0.35]\n\n[settle]')
+    # Steps of 0.1 V, so that an output that is switched off at its level is seen; a fast scanner; inputs
+    # never more than 0.35 V apart.
+    text = (
+        (experiments / "bench-emulated.toml")
+        .read_text()
+        .replace(
+            'experiment = "xor-bench.toml"',
+            f'experiment = "{experiments / "xor-bench.toml"}"\nnoise = false\nerrors = false',
+        )
+    )
+    text = (
+        text.replace("nplc = 1.0", "nplc = 0.02")
+        .replace("step = 0.4", "step = 0.1")
+        .replace("nplc = 0.1", "nplc = 0.01")
+    )
+    text = text.replace(
+        "[settle]", '[limits.apart]\ndifference = ["input-0", "input-1"]\nrange = [-0.35, 0.35]\n\n[settle]'
+    )
     (scratch / "emulated.toml").write_text(text)
     limits, safe = {}, {}
     for block in text.split("\n[wiring.")[1:]:
-        name, keys = block.split("]")[0], dict(line.split("#")[0].split(" = ") for line in block.splitlines() if " = " in line and not line.startswith("#"))
+        name, keys = block.split("]")[0], dict(
+            line.split("#")[0].split(" = ")
+            for line in block.splitlines()
+            if " = " in line and not line.startswith("#")
+        )
         if "limits" in keys:
             limits[name] = json.loads(keys["limits"])
             safe[name] = float(keys.get("safe", 0))
     check("all wires that set a level are known", len(limits) == 17, limits)
 
-    emulator = subprocess.Popen([ness, "emulate", scratch / "emulated.toml", "--json", "--trace", scratch / "trace.csv"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    emulator = subprocess.Popen(
+        [ness, "emulate", scratch / "emulated.toml", "--json", "--trace", scratch / "trace.csv"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
     try:
         resources = {}
         while len(resources) < 4:
@@ -114,14 +139,25 @@ with tempfile.TemporaryDirectory() as directory:
         for name in ("scanner", "gates"):
             host, port = resources[name].split("::")[1:3]
             proxies[name] = Proxy(host, int(port))
-        client = text.replace("ASRL/dev/ttyUSB0::INSTR", resources["input-0"]).replace("ASRL/dev/ttyUSB1::INSTR", resources["input-1"])
-        client = client.replace("TCPIP0::192.0.2.10::5025", f"TCPIP0::127.0.0.1::{proxies['scanner'].port}").replace("TCPIP0::192.0.2.11::5025", f"TCPIP0::127.0.0.1::{proxies['gates'].port}")
-        client = client.replace("[instruments.scanner]", "[instruments.scanner]\ntimeout = 1.0").replace("[instruments.gates]", "[instruments.gates]\ntimeout = 1.0")
+        client = text.replace("ASRL/dev/ttyUSB0::INSTR", resources["input-0"]).replace(
+            "ASRL/dev/ttyUSB1::INSTR", resources["input-1"]
+        )
+        client = client.replace(
+            "TCPIP0::192.0.2.10::5025", f"TCPIP0::127.0.0.1::{proxies['scanner'].port}"
+        ).replace("TCPIP0::192.0.2.11::5025", f"TCPIP0::127.0.0.1::{proxies['gates'].port}")
+        client = client.replace("[instruments.scanner]", "[instruments.scanner]\ntimeout = 1.0").replace(
+            "[instruments.gates]", "[instruments.gates]\ntimeout = 1.0"
+        )
         bench = scratch / "bench.toml"
         bench.write_text(client)
 
         def ask(name, *messages):
-            done = subprocess.run([ness, "query", resources[name], *messages, "--keep-errors"], capture_output=True, text=True, timeout=60)
+            done = subprocess.run(
+                [ness, "query", resources[name], *messages, "--keep-errors"],
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
             check(f"{name} answers", done.returncode == 0, done.stderr)
             return done.stdout.split("\n")[: len(messages)]
 
@@ -145,28 +181,54 @@ with tempfile.TemporaryDirectory() as directory:
             global runs
             runs += 1
             log = scratch / f"run-{runs}.h5"
-            words = [ness, "train", experiments / "xor-bench.toml", "--device", "bench", "--bench", bench, "--log", log, "--json", *(["-q"] if quiet else []), *([] if checked else ["--no-check"])]
+            words = [
+                ness,
+                "train",
+                experiments / "xor-bench.toml",
+                "--device",
+                "bench",
+                "--bench",
+                bench,
+                "--log",
+                log,
+                "--json",
+                *(["-q"] if quiet else []),
+                *([] if checked else ["--no-check"]),
+            ]
             for setting in settings:
                 words += ["--set", setting]
-            process = subprocess.Popen([str(w) for w in words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how)
+            process = subprocess.Popen(
+                [str(w) for w in words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how
+            )
             return process, log
 
         def under_way(process, log):
-            """Until training, which begins with its log after the wiring was checked, has moved gates for a while."""
+            """Until training, which begins with its log after the wiring was checked, has
+            moved gates for a while."""
             deadline, before = time.time() + 120, None
             while before is None or gates_moved() < before + 12:
                 if before is None and log.exists():
                     before = gates_moved()
-                check("the run goes on", process.poll() is None, process.poll() is not None and process.communicate())
+                check(
+                    "the run goes on",
+                    process.poll() is None,
+                    process.poll() is not None and process.communicate(),
+                )
                 check("the run gets under way", time.time() < deadline)
                 time.sleep(0.02)
 
         def ended(process, log, code, status, reason, what):
             out, err = process.communicate(timeout=120)
             check(f"{what}: exit code {code}", process.returncode == code, (process.returncode, out, err))
-            inspected = json.loads(subprocess.run([ness, "inspect", log, "--json"], capture_output=True, text=True).stdout)
+            inspected = json.loads(
+                subprocess.run([ness, "inspect", log, "--json"], capture_output=True, text=True).stdout
+            )
             check(f"{what}: the log says {status}", inspected["status"] == status, inspected)
-            check(f"{what}: and why", any(r in inspected["reason"] for r in reason.split("|")), inspected["reason"])
+            check(
+                f"{what}: and why",
+                any(r in inspected["reason"] for r in reason.split("|")),
+                inspected["reason"],
+            )
             return out, err
 
         long = ("training.epochs=1000", "training.target_loss=0")
@@ -197,7 +259,11 @@ with tempfile.TemporaryDirectory() as directory:
         under_way(process, log)
         process.stdout.close()
         process.stderr.close()
-        check("closed pipes: it ends, and not as if nothing were wrong", process.wait(timeout=120) == 1, process.returncode)
+        check(
+            "closed pipes: it ends, and not as if nothing were wrong",
+            process.wait(timeout=120) == 1,
+            process.returncode,
+        )
         is_safe("closed pipes")
 
         # A connection is lost for a moment: the run fails, and the fresh link makes safe.
@@ -205,7 +271,9 @@ with tempfile.TemporaryDirectory() as directory:
         process, log = begin(*long)
         under_way(process, log)
         gates.fault = Once(3, b"sour", lambda data: None)
-        ended(process, log, 1, "failed", "closed the connection|reset by peer", "a connection lost for a moment")
+        ended(
+            process, log, 1, "failed", "closed the connection|reset by peer", "a connection lost for a moment"
+        )
         gates.reset()
         is_safe("a connection lost for a moment")
 
@@ -227,7 +295,9 @@ with tempfile.TemporaryDirectory() as directory:
         gates.reset()
         # The console brings the rest home.
         done = subprocess.run([ness, "safe", bench, "--json"], capture_output=True, text=True, timeout=60)
-        check("ness safe", done.returncode == 0 and json.loads(done.stdout)["safe"], done.stdout + done.stderr)
+        check(
+            "ness safe", done.returncode == 0 and json.loads(done.stdout)["safe"], done.stdout + done.stderr
+        )
         is_safe("ness safe")
 
         # The wrong answer, no answer, and an error in a queue.
@@ -255,13 +325,19 @@ with tempfile.TemporaryDirectory() as directory:
         # A level that was not taken.
         process, log = begin(*long)
         under_way(process, log)
-        gates.garble = lambda data: re.sub(rb"^[-+.0-9e]+", b"1.7", data) if re.fullmatch(rb"[-+.0-9e, ]+\n", data) else data
+        gates.garble = (
+            lambda data: re.sub(rb"^[-+.0-9e]+", b"1.7", data)
+            if re.fullmatch(rb"[-+.0-9e, ]+\n", data)
+            else data
+        )
         ended(process, log, 1, "failed", "was not accepted", "a level that was not taken")
         gates.reset()
         is_safe("a level that was not taken")
 
         # The log itself: the disk is full. Nothing more can be written into it; the outputs are safe.
-        process, log = begin(*long, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (450_000, 450_000)))
+        process, log = begin(
+            *long, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (450_000, 450_000))
+        )
         out, err = process.communicate(timeout=300)
         check("a full disk: exit code 1", process.returncode == 1 and "log" in err, (process.returncode, err))
         is_safe("a full disk")
@@ -271,7 +347,9 @@ with tempfile.TemporaryDirectory() as directory:
         under_way(process, log)
         process.kill()
         process.communicate()
-        done = subprocess.run([ness, "safe", bench, "--profile", "emergency"], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            [ness, "safe", bench, "--profile", "emergency"], capture_output=True, text=True, timeout=60
+        )
         check("ness safe after SIGKILL", done.returncode == 0, done.stdout + done.stderr)
         is_safe("ness safe after SIGKILL")
         process, log = begin(*long)
@@ -288,19 +366,56 @@ with tempfile.TemporaryDirectory() as directory:
             path.write_text(change(client))
             rows = len((scratch / "trace.csv").read_text().splitlines())
             log = scratch / "refused.h5"
-            done = subprocess.run([ness, "train", experiments / "xor-bench.toml", "--device", "bench", "--bench", path, "--log", log], capture_output=True, text=True, timeout=60)
+            done = subprocess.run(
+                [
+                    ness,
+                    "train",
+                    experiments / "xor-bench.toml",
+                    "--device",
+                    "bench",
+                    "--bench",
+                    path,
+                    "--log",
+                    log,
+                ],
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
             check(f"{what}: exit code {code}", done.returncode == code, (done.returncode, done.stderr))
-            check(f"{what}: one clear line", message in done.stderr and done.stderr.count("\n") == 1, done.stderr)
+            check(
+                f"{what}: one clear line",
+                message in done.stderr and done.stderr.count("\n") == 1,
+                done.stderr,
+            )
             check(f"{what}: nothing was moved", len((scratch / "trace.csv").read_text().splitlines()) == rows)
             check(f"{what}: no log", not log.exists())
 
         with socket.create_server(("127.0.0.1", 0)) as unused:
             free = unused.getsockname()[1]
-        refused("unreachable address", "no connection", lambda t: t.replace(f"127.0.0.1::{gates.port}", f"127.0.0.1::{free}"))
-        refused("the wrong instrument at an address", "expected a QDevil QDAC-II",
-                lambda t: t.replace(f"127.0.0.1::{gates.port}", "127.0.0.1::X").replace(f"127.0.0.1::{scanner.port}", f"127.0.0.1::{gates.port}").replace("127.0.0.1::X", f"127.0.0.1::{scanner.port}"))
-        refused("no such line", "/dev/pts/99999", lambda t: t.replace(resources["input-0"], "ASRL/dev/pts/99999::INSTR"))
-        refused("a scale at which errors are large", "error_share", lambda t: t.replace("volts_per_kT = 0.1", "volts_per_kT = 1e-5"), code=2)
+        refused(
+            "unreachable address",
+            "no connection",
+            lambda t: t.replace(f"127.0.0.1::{gates.port}", f"127.0.0.1::{free}"),
+        )
+        refused(
+            "the wrong instrument at an address",
+            "expected a QDevil QDAC-II",
+            lambda t: t.replace(f"127.0.0.1::{gates.port}", "127.0.0.1::X")
+            .replace(f"127.0.0.1::{scanner.port}", f"127.0.0.1::{gates.port}")
+            .replace("127.0.0.1::X", f"127.0.0.1::{scanner.port}"),
+        )
+        refused(
+            "no such line",
+            "/dev/pts/99999",
+            lambda t: t.replace(resources["input-0"], "ASRL/dev/pts/99999::INSTR"),
+        )
+        refused(
+            "a scale at which errors are large",
+            "error_share",
+            lambda t: t.replace("volts_per_kT = 0.1", "volts_per_kT = 1e-5"),
+            code=2,
+        )
 
         emulator.send_signal(signal.SIGTERM)
         check("the emulator ends", emulator.wait(timeout=10) == 0)
@@ -319,7 +434,11 @@ with tempfile.TemporaryDirectory() as directory:
             # The DAC's registers hold 25 bits of its range; what a 2400 has is what it was told.
             check(f"{wire} within its limits", low - 3e-7 <= level <= high + 3e-7, row)
             if wire.startswith("input"):
-                check(f"{wire} moves by no more than its step", abs(level - now[wire]) <= 0.1 + 1e-9, (now[wire], row))
+                check(
+                    f"{wire} moves by no more than its step",
+                    abs(level - now[wire]) <= 0.1 + 1e-9,
+                    (now[wire], row),
+                )
             now[wire] = level
             check("inputs stay together", abs(now["input-0"] - now["input-1"]) <= 0.35 + 1e-9, row)
     check("many changes were seen", changes > 2000, changes)

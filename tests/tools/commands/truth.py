@@ -2,11 +2,13 @@
 
    truth.py NESS [--networks N] [--seed S]
 
-Random networks of all laws, with cycles, unequal temperatures and capacities, mu0 != 0, and bistable ones from either side. The
-equations are written here anew, from the issue's conventions: node k has sum of currents in - sum out - g (mu - mu_ref) = C dmu/dt. The
-branch is found by following that equation in time in floating point from mu_init (Runge-Kutta under error control); the
-root is then polished by Newton's method, and every derivative taken by differences of re-polished roots, with mpmath.
-Each block of results (potentials, currents, conductance matrix, each kind of gradient, ..) must agree to 1e-10 of its largest entry.
+Random networks of all laws, with cycles, unequal temperatures and capacities, mu0 != 0, and bistable
+ones from either side. The equations are written here anew, from the issue's conventions: node k has
+sum of currents in - sum out - g (mu - mu_ref) = C dmu/dt. The branch is found by following that
+equation in time in floating point from mu_init (Runge-Kutta under error control); the root is then
+polished by Newton's method, and every derivative taken by differences of re-polished roots, with
+mpmath. Each block of results (potentials, currents, conductance matrix, each kind of gradient, ..)
+must agree to 1e-10 of its largest entry.
 """
 import argparse
 import json
@@ -26,14 +28,29 @@ TOLERANCE = 1e-10
 def network(rng, kind):
     """A random network: (description, clamp levels, targets)."""
     inputs, free = rng.choice([(1, 1), (2, 3), (3, 4), (2, 5)]) if kind != "bistable" else (1, 2)
-    nodes = [{"clamped": True, "T": math.exp(0.3 * rng.gauss(0, 1)), "mu0": 0.3 * rng.gauss(0, 1)} for _ in range(inputs)]
+    nodes = [
+        {"clamped": True, "T": math.exp(0.3 * rng.gauss(0, 1)), "mu0": 0.3 * rng.gauss(0, 1)}
+        for _ in range(inputs)
+    ]
     for _ in range(free):
-        nodes.append({"g": math.exp(rng.gauss(-1, 0.5)), "mu_ref": rng.gauss(0, 0.5), "T": math.exp(0.3 * rng.gauss(0, 1)),
-                      "capacity": math.exp(rng.gauss(0, 0.7)), "mu0": 0.3 * rng.gauss(0, 1), "mu_init": rng.gauss(0, 0.5)})
+        nodes.append(
+            {
+                "g": math.exp(rng.gauss(-1, 0.5)),
+                "mu_ref": rng.gauss(0, 0.5),
+                "T": math.exp(0.3 * rng.gauss(0, 1)),
+                "capacity": math.exp(rng.gauss(0, 0.7)),
+                "mu0": 0.3 * rng.gauss(0, 1),
+                "mu_init": rng.gauss(0, 0.5),
+            }
+        )
     edges = []
 
     def edge(s, t):
-        law = rng.choice(["linear", "quantum-dot", "enzyme"]) if kind == "mixed" else {"dots": "quantum-dot", "enzymes": "enzyme", "bistable": "linear"}[kind]
+        law = (
+            rng.choice(["linear", "quantum-dot", "enzyme"])
+            if kind == "mixed"
+            else {"dots": "quantum-dot", "enzymes": "enzyme", "bistable": "linear"}[kind]
+        )
         e = {"source": s, "target": t, "law": law}
         if law == "linear":
             e["G"] = math.exp(rng.gauss(-0.5, 0.5))
@@ -42,7 +59,9 @@ def network(rng, kind):
             if rng.random() < 0.4:
                 e["d"] = rng.choice([1, rng.gauss(0, 0.5)])
         else:
-            e.update(Vf=math.exp(rng.gauss(0, 0.7)), Ka=math.exp(rng.gauss(0, 0.5)), Kb=math.exp(rng.gauss(0, 0.5)))
+            e.update(
+                Vf=math.exp(rng.gauss(0, 0.7)), Ka=math.exp(rng.gauss(0, 0.5)), Kb=math.exp(rng.gauss(0, 0.5))
+            )
             if rng.random() < 0.7:
                 e["Ki"] = math.exp(rng.gauss(0, 0.7))
         edges.append(e)
@@ -53,15 +72,25 @@ def network(rng, kind):
         s, t = rng.sample(range(inputs + free), 2)
         edge(s, t)
     if kind == "bistable":
-        # The node of which the dot's level passes the node's own potential while the source is far above: two stable states.
+        # The node of which the dot's level passes the node's own potential while the source is far
+        # above: two stable states.
         nodes[1].update(g=0.5, mu_ref=-5, T=1, mu_init=rng.choice([-6, -3, 3, 7]))
         nodes[0]["T"] = 1
-        edges = [{"source": 0, "target": 1, "law": "quantum-dot", "gamma": 6, "a": 22, "b": -3}, {"source": 1, "target": 2, "law": "linear", "G": 0.02}]
+        edges = [
+            {"source": 0, "target": 1, "law": "quantum-dot", "gamma": 6, "a": 22, "b": -3},
+            {"source": 1, "target": 2, "law": "linear", "G": 0.02},
+        ]
         clamp = [8 + 0.2 * rng.gauss(0, 1)]
     else:
         clamp = [rng.uniform(-2, 2) for _ in range(inputs)]
     outputs = rng.sample(range(inputs, inputs + free), rng.randint(1, free))
-    description = {"nodes": nodes, "edges": edges, "outputs": outputs, "kT": rng.choice([1, 0.8]) if kind != "bistable" else 1, "c_ref": rng.choice([1, 1.4])}
+    description = {
+        "nodes": nodes,
+        "edges": edges,
+        "outputs": outputs,
+        "kT": rng.choice([1, 0.8]) if kind != "bistable" else 1,
+        "c_ref": rng.choice([1, 1.4]),
+    }
     return description, clamp, [rng.gauss(0, 1) for _ in outputs]
 
 
@@ -87,11 +116,16 @@ class Equations:
         Keq = ex(-(one * nt.get("mu0", 0) - one * ns.get("mu0", 0)) / kT)
         Vr = e["Vf"] * e["Kb"] / (e["Ka"] * Keq)
         inhibition = c(s) ** 2 / (e["Ka"] * e["Ki"]) if "Ki" in e else 0
-        return (e["Vf"] * c(s) / e["Ka"] - Vr * c(t) / e["Kb"]) / (1 + c(s) / e["Ka"] + c(t) / e["Kb"] + inhibition)
+        return (e["Vf"] * c(s) / e["Ka"] - Vr * c(t) / e["Kb"]) / (
+            1 + c(s) / e["Ka"] + c(t) / e["Kb"] + inhibition
+        )
 
     def unbalanced(self, mu, ex=exp, one=mpf(1)):
         """F of each free node; mu of all nodes."""
-        F = {k: -one * self.d["nodes"][k].get("g", 0) * (mu[k] - one * self.d["nodes"][k].get("mu_ref", 0)) for k in self.free}
+        F = {
+            k: -one * self.d["nodes"][k].get("g", 0) * (mu[k] - one * self.d["nodes"][k].get("mu_ref", 0))
+            for k in self.free
+        }
         for e in self.d["edges"]:
             I = self.current(e, mu, ex, one)
             if e["target"] in F:
@@ -131,7 +165,10 @@ class Equations:
                 k3 = rate([a + 0.75 * h * b for a, b in zip(y, k2)])
                 z = [a + h * (2 * b + 3 * c + 4 * d) / 9 for a, b, c, d in zip(y, k1, k2, k3)]
                 k4 = rate(z)
-                error = max(abs(h * (-5 * b / 72 + c / 12 + d / 9 - e / 8)) for b, c, d, e in zip(k1, k2, k3, k4)) / 1e-7
+                error = (
+                    max(abs(h * (-5 * b / 72 + c / 12 + d / 9 - e / 8)) for b, c, d, e in zip(k1, k2, k3, k4))
+                    / 1e-7
+                )
             except OverflowError:
                 error = 1e9
             if error <= 1:
@@ -202,32 +239,45 @@ def reference(d, clamp, target):
     for i, e in enumerate(d["edges"]):
         out = {}
         for name in [k for k in e if k not in ("source", "target", "law")]:
+
             def change(v, i=i, name=name):
                 w = widen(d)
                 w["edges"][i][name] = v
                 return loss(w, clamp)
+
             out[name] = by(change, mpf(e[name]))
         edges.append(out)
     leaks = []
     for k in eq.free:
         out = {"node": k}
         for name in ("g", "mu_ref"):
+
             def change(v, k=k, name=name):
                 w = widen(d)
                 w["nodes"][k][name] = v
                 return loss(w, clamp)
+
             out[name] = by(change, mpf(d["nodes"][k].get(name, 0)))
         leaks.append(out)
     clamps = []
     for i in range(len(clamp)):
+
         def change(v, i=i):
             levels = [mpf(x) for x in clamp]
             levels[i] = v
             return loss(widen(d), levels)
+
         clamps.append(by(change, mpf(clamp[i])))
-    return {"potentials": mu, "edge_currents": [eq.current(e, mu, exp, mpf(1)) for e in eq.d["edges"]],
-            "conductance_matrix": [[J[i, j] for j in range(n)] for i in range(n)], "max_real_eigenvalue": max(mp.re(v) for v in eigenvalues),
-            "loss": sum((mu[k] - mpf(t)) ** 2 for k, t in zip(d["outputs"], target)), "edges": edges, "leaks": leaks, "clamps": clamps}
+    return {
+        "potentials": mu,
+        "edge_currents": [eq.current(e, mu, exp, mpf(1)) for e in eq.d["edges"]],
+        "conductance_matrix": [[J[i, j] for j in range(n)] for i in range(n)],
+        "max_real_eigenvalue": max(mp.re(v) for v in eigenvalues),
+        "loss": sum((mu[k] - mpf(t)) ** 2 for k, t in zip(d["outputs"], target)),
+        "edges": edges,
+        "leaks": leaks,
+        "clamps": clamps,
+    }
 
 
 def flat(x):
@@ -249,24 +299,57 @@ def main():
             kind = ["mixed", "dots", "enzymes", "bistable"][i % 4]
             d, clamp, target = network(random.Random(options.seed * 1000 + i), kind)
             path.write_text(json.dumps(d))
-            run = subprocess.run([options.ness, "solve", str(path), "--clamp=" + ",".join(map(repr, clamp)), "--target=" + ",".join(map(repr, target)), "--json"],
-                                 capture_output=True, text=True)
+            run = subprocess.run(
+                [
+                    options.ness,
+                    "solve",
+                    str(path),
+                    "--clamp=" + ",".join(map(repr, clamp)),
+                    "--target=" + ",".join(map(repr, target)),
+                    "--json",
+                ],
+                capture_output=True,
+                text=True,
+            )
             if run.returncode != 0:
-                print(f"network {i} ({kind}): exit code {run.returncode}: {run.stderr.strip()} {run.stdout[:200]}")
+                print(
+                    f"network {i} ({kind}): exit code {run.returncode}: "
+                    f"{run.stderr.strip()} {run.stdout[:200]}"
+                )
                 failures += 1
                 continue
             got, want = json.loads(run.stdout), reference(d, clamp, target)
             if kind == "bistable":
                 states.add(round(got["potentials"][1]))
             names = sorted({name for e in want["edges"] for name in e})
-            blocks = {key: (flat(got[key]), flat(want[key])) for key in ("potentials", "edge_currents", "conductance_matrix", "loss", "max_real_eigenvalue")}
+            blocks = {
+                key: (flat(got[key]), flat(want[key]))
+                for key in (
+                    "potentials",
+                    "edge_currents",
+                    "conductance_matrix",
+                    "loss",
+                    "max_real_eigenvalue",
+                )
+            }
             for name in names:
-                blocks["gradient " + name] = ([g.get(name, math.nan) for g, e in zip(got["gradients"]["edges"], want["edges"]) if name in e],
-                                              [e[name] for e in want["edges"] if name in e])
+                blocks["gradient " + name] = (
+                    [
+                        g.get(name, math.nan)
+                        for g, e in zip(got["gradients"]["edges"], want["edges"])
+                        if name in e
+                    ],
+                    [e[name] for e in want["edges"] if name in e],
+                )
             for name in ("g", "mu_ref"):
-                blocks["gradient " + name] = ([g[name] for g in got["gradients"]["leaks"]], [e[name] for e in want["leaks"]])
+                blocks["gradient " + name] = (
+                    [g[name] for g in got["gradients"]["leaks"]],
+                    [e[name] for e in want["leaks"]],
+                )
             blocks["gradient clamps"] = (got["gradients"]["clamps"], want["clamps"])
-            if [g["node"] for g in got["gradients"]["leaks"]] != [e["node"] for e in want["leaks"]] or got["status"] != "converged":
+            if [g["node"] for g in got["gradients"]["leaks"]] != [e["node"] for e in want["leaks"]] or got[
+                "status"
+            ] != "converged":
                 print(f"network {i} ({kind}): leaks of other nodes, or status {got['status']}")
                 failures += 1
             for name, (a, b) in blocks.items():
@@ -275,7 +358,10 @@ def main():
                 relative = error / float(largest) if largest > mpf(10) ** -30 else error
                 worst[name] = max(worst.get(name, 0), relative)
                 if len(a) != len(b) or not relative <= TOLERANCE:
-                    print(f"network {i} ({kind}): {name} differs by {relative:.3g} of its largest entry, expected at most {TOLERANCE}")
+                    print(
+                        f"network {i} ({kind}): {name} differs by {relative:.3g} of its largest entry, "
+                        f"expected at most {TOLERANCE}"
+                    )
                     failures += 1
     for name, value in worst.items():
         print(f"{name:24s} worst {value:.2e}")

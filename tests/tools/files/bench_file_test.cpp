@@ -18,7 +18,8 @@ struct Scratch {
   Scratch() {
     std::string pattern = (std::filesystem::temp_directory_path() / "ness-bench-XXXXXX").string();
     path = ::mkdtemp(pattern.data());
-    std::ofstream(path / "resistor.json") << R"({"nodes": [{"clamped": true}, {}], "edges": [{"source": 0, "target": 1, "law": "linear", "G": 1}], "outputs": [1]})";
+    std::ofstream(path / "resistor.json") << R"({"nodes": [{"clamped": true}, {}],
+    "edges": [{"source": 0, "target": 1, "law": "linear", "G": 1}], "outputs": [1]})";
   }
   ~Scratch() { std::filesystem::remove_all(path); }
   std::string write(const std::string& text) const {
@@ -107,7 +108,8 @@ noise = false
 errors = false
 quantised = false
 )";
-  std::ofstream(scratch.path / "resistor.json") << R"({"nodes": [{"clamped": true}, {"g": 1}], "edges": [{"source": 0, "target": 1, "law": "linear", "G": 1}], "outputs": [1]})";
+  std::ofstream(scratch.path / "resistor.json") << R"({"nodes": [{"clamped": true}, {"g": 1}],
+    "edges": [{"source": 0, "target": 1, "law": "linear", "G": 1}], "outputs": [1]})";
   for (const bool loading : {true, false}) {
     for (const bool leads : {true, false}) {
       const BenchFile bench = load_bench(scratch.write(text), {std::string("emulation.loading=") + (loading ? "true" : "false"), std::string("emulation.leads=") + (leads ? "true" : "false")});

@@ -424,7 +424,8 @@ TEST_CASE("regression: the formula, the domain and the held-out points") {
 TEST_CASE("a network file becomes part of the text") {
   const TemporaryDirectory directory;
   directory.file("net.json", R"({"nodes": [{"clamped": true}, {"clamped": true}, {"g": 0.5}],
-    "edges": [{"source": 0, "target": 2, "law": "linear", "G": 2}, {"source": 1, "target": 2, "law": "linear", "G": 3}],
+    "edges": [{"source": 0, "target": 2, "law": "linear", "G": 2},
+              {"source": 1, "target": 2, "law": "linear", "G": 3}],
     "outputs": [2]})");
   const std::string path = directory.file("e.toml", "[network]\nfile = \"net.json\"\n[task]\nkind = \"xor\"\n");
   const Experiment experiment = load_experiment(path);

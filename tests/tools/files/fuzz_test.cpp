@@ -8,8 +8,10 @@
 using namespace ness;
 
 TEST_CASE("damaged network files are read or refused, and nothing else") {
-  const std::string valid = R"({"nodes": [{"clamped": true, "T": 1}, {"g": 0.25, "mu_ref": -1, "capacity": 1, "mu0": 0, "mu_init": 0}],
-    "edges": [{"source": 0, "target": 1, "law": "quantum-dot", "gamma": 1, "a": 0.5, "b": 1.8}], "outputs": [1], "kT": 1, "c_ref": 1})";
+  const std::string valid = R"({"nodes": [{"clamped": true, "T": 1}, )"
+                            R"({"g": 0.25, "mu_ref": -1, "capacity": 1, "mu0": 0, "mu_init": 0}],
+    "edges": [{"source": 0, "target": 1, "law": "quantum-dot", "gamma": 1, "a": 0.5, "b": 1.8}], )"
+                            R"("outputs": [1], "kT": 1, "c_ref": 1})";
   CHECK(network_from_json(valid, "valid.json").graph.nodes.size() == 2);
   Random random(3);
   int refused = 0;

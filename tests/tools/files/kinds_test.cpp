@@ -48,8 +48,7 @@ std::string refusal(const std::string& text, const std::vector<std::string>& set
   return refusal(text, options);
 }
 
-// ---- one more of each kind, as a user would add it
-// -------------------------------------------------------------------
+// ---- one more of each kind, as a user would add it ------------------------------------------------------
 
 /// A constant gradient, independent of the measurement.
 class Constant final : public Estimator {

@@ -11,7 +11,8 @@ using namespace ness;
 namespace {
 
 const std::string good =
-    R"({"nodes": [{"clamped": true, "T": 1.5}, {"g": 0.25, "mu_ref": -1, "capacity": 2, "mu0": 0.5, "mu_init": 0.1}],
+    R"({"nodes": [{"clamped": true, "T": 1.5}, )"
+    R"({"g": 0.25, "mu_ref": -1, "capacity": 2, "mu0": 0.5, "mu_init": 0.1}],
         "edges": [{"source": 0, "target": 1, "law": "quantum-dot", "gamma": 1, "a": 0.5, "b": 1.8},
                   {"source": 1, "target": 0, "law": "enzyme", "Vf": 1, "Ka": 2, "Kb": 3, "Ki": null}],
         "outputs": [1], "kT": 0.5, "c_ref": 2})";

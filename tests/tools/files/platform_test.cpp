@@ -13,7 +13,7 @@ using namespace ness;
 
 namespace {
 
-// ---- [sum]: the output is a weighted sum of two inputs ---------------------------------------------------------------
+// ---- [sum]: the output is a weighted sum of two inputs --------------------------------------------------
 
 class WeightedSum final : public Device {
  public:
@@ -80,7 +80,7 @@ const PlatformEntry sum_platform{
           SumDescription().read(keys);
         }};
 
-// ---- [sample]: one input, one output, one gate; what is between them nobody knows ------------------------------------
+// ---- [sample]: one input, one output, one gate; what is between them nobody knows -----------------------
 
 struct UnknownSample final : PlatformDescription {
   std::size_t inputs() const override { return 1; }

@@ -1,9 +1,11 @@
-"""Kills a process that writes a log, at random moments, and looks at what is left with h5py and with the reader.
+"""Kills a process that writes a log, at random moments, and looks at what is left with
+h5py and with the reader.
 
     log_kill.py PATH_OF_log_victim KILLS [SEED]
 
-After each kill: the file opens, every row that was acknowledged is counted, and every counted row is whole: each value is
-the function of the row's index that log_victim.cpp states, and its CRC fits. Half of the files are then continued.
+After each kill: the file opens, every row that was acknowledged is counted, and every counted row is whole:
+each value is the function of the row's index that log_victim.cpp states, and its CRC fits. Half of the
+files are then continued.
 """
 import os
 import random
@@ -98,7 +100,9 @@ def check_steps(log, steps):
     i = np.arange(steps)
     expect(np.array_equal(group["step"][:steps], i), "column step differs")
     expect(np.array_equal(group["loss"][:steps], 1 / (i + 1.0)), "column loss differs")
-    expect(np.array_equal(group["theta"][:steps], i[:, None] + np.arange(3.0)[None, :]), "column theta differs")
+    expect(
+        np.array_equal(group["theta"][:steps], i[:, None] + np.arange(3.0)[None, :]), "column theta differs"
+    )
 
 
 def check_default_plot(log):
@@ -108,7 +112,10 @@ def check_default_plot(log):
     data = entry[text(entry.attrs["default"])]
     expect(text(data.attrs["NX_class"]) == "NXdata", "the default of the entry is no NXdata")
     signal, axis = data[text(data.attrs["signal"])], data[text(data.attrs["axes"])]
-    expect(signal.name == "/entry/training/loss" and axis.name == "/entry/training/step", "the default plot is not the loss")
+    expect(
+        signal.name == "/entry/training/loss" and axis.name == "/entry/training/step",
+        "the default plot is not the loss",
+    )
     expect(signal.shape == axis.shape, "the loss and its axis differ in length")
 
 
@@ -154,15 +161,22 @@ def main():
                         check_default_plot(log)
                         check_units(log)
                         subprocess.run(["h5dump", "-H", path], check=True, stdout=subprocess.DEVNULL)
-                read = subprocess.run([victim, "check", path], check=True, capture_output=True, text=True).stdout.split()
-                expect(read[:3] == [str(rows), str(steps), "0"],
-                       f"the reader says {read}, expected {rows} rows, {steps} steps, 0 damaged")
+                read = subprocess.run(
+                    [victim, "check", path], check=True, capture_output=True, text=True
+                ).stdout.split()
+                expect(
+                    read[:3] == [str(rows), str(steps), "0"],
+                    f"the reader says {read}, expected {rows} rows, {steps} steps, 0 damaged",
+                )
                 ragged += int(read[3]) > 0
             except Exception as error:
                 raise SystemExit(f"{where}: {error!r}") from error
             if chance.random() < 0.5 or rows > 300_000:
                 os.remove(path)
-    print(f"{kills} kills: every file opened, every counted row was whole; {ragged} files had rows beyond the counts")
+    print(
+        f"{kills} kills: every file opened, every counted row was whole; "
+        f"{ragged} files had rows beyond the counts"
+    )
 
 
 if __name__ == "__main__":
