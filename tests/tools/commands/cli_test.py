@@ -365,6 +365,24 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(process.returncode, 130)
         self.ness("inspect", "x.h5")
 
+    def test_ctrl_c_reaches_a_run_whose_libraries_started_threads(self):
+        # OpenBLAS, which the calibration's Ceres brings along, starts threads when it is loaded. They block no
+        # signal, so the system hands signals to them.
+        openblas = pathlib.Path("/usr/lib/x86_64-linux-gnu/openblas-pthread")
+        self.assertTrue(openblas.is_dir(), "libopenblas0-pthread is not installed")
+        self.environment = {
+            **self.environment,
+            "LD_LIBRARY_PATH": str(openblas),
+            "OPENBLAS_NUM_THREADS": "4",
+        }
+        for sent in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            log = f"{sent.name}.h5"
+            process = self.started(*self.long_run, "--set", "training.epochs=10000000", "--log", log)
+            process.send_signal(sent)
+            process.communicate(timeout=60)
+            self.assertEqual(process.returncode, 130, sent.name)
+            self.assertEqual(self.json("inspect", log)["status"], "cancelled")
+
     def test_only_one_writer(self):
         process = self.started(*self.long_run, "--set", "training.epochs=10000000", "--log", "x.h5")
         self.assertIn("it is being written by process", self.refused("train", "--resume", "x.h5", code=1))
