@@ -72,7 +72,7 @@ void Bench::Impl::couple_gates(const std::map<std::uint32_t, std::size_t>& of_pa
   if (!gates.empty()) {
     Matrix own(coupling.rows(), coupling.rows());
     for (std::size_t g = 0; g < gates.size(); ++g) own.col(static_cast<Eigen::Index>(g)) = coupling.col(static_cast<Eigen::Index>(gates[g].second));
-    of_gates.compute(own);
+    of_gates.factor(own);
   }
 }
 

@@ -31,7 +31,8 @@ std::vector<double> Bench::Impl::levels_of(const Drive& drive, double share) con
   for (std::size_t c = 0; c < targets.size(); ++c) {
     if (!channel(c).parameter) rest -= targets[c] * coupling.col(static_cast<Eigen::Index>(c));
   }
-  const Vector own = gates.empty() ? rest : Vector(of_gates.solve(rest));
+  Vector own = rest;
+  if (!gates.empty()) of_gates.solve(rest, own);
   for (std::size_t g = 0; g < gates.size(); ++g) targets[gates[g].second] = own[static_cast<Eigen::Index>(g)];
   return targets;
 }

@@ -1,10 +1,10 @@
 // State of a bench whose wiring has been checked.
 #pragma once
 
-#include <Eigen/LU>
 #include <map>
 #include <optional>
 
+#include "ness/device/dense_lu.hpp"
 #include "ness/drivers/bench.hpp"
 
 namespace ness::drivers {
@@ -22,7 +22,7 @@ struct Bench::Impl {
   std::vector<std::pair<std::uint32_t, std::size_t>> gates;  // (parameter, channel)
   Vector gate_zero;
   Matrix coupling;                      // [gates x channels]
-  Eigen::PartialPivLU<Matrix> of_gates;  // factors of the gates' own columns of coupling
+  DenseLu of_gates;  // factors of the gates' own columns of coupling
   // Of each nudgeable terminal: index in `gates` of its leak reference,
   std::vector<std::optional<std::size_t>> nudge_gate;
   std::vector<double> nudge_conductance;                 // and the leak's g

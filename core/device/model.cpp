@@ -1,6 +1,6 @@
 #include "ness/device/model.hpp"
+#include "ness/device/dense_lu.hpp"
 
-#include <Eigen/LU>
 #include <algorithm>
 #include <limits>
 #include <stdexcept>
@@ -12,10 +12,10 @@ namespace {
 Vector solve_transposed(const Matrix& conductance, const Vector& cotangent) {
   const Vector undefined = Vector::Constant(cotangent.size(), std::numeric_limits<double>::quiet_NaN());
   if (!conductance.allFinite() || !cotangent.allFinite()) return undefined;
-  const Eigen::PartialPivLU<Matrix> lu((-conductance).transpose());
-  // Below machine precision no digit of the solution is right. Also false for NaN.
-  if (!(lu.rcond() > std::numeric_limits<double>::epsilon())) return undefined;
-  Vector solution = lu.solve(cotangent);
+  const DenseLu lu((-conductance).transpose());
+  if (!lu.solvable()) return undefined;
+  Vector solution;
+  lu.solve(cotangent, solution);
   return solution.allFinite() ? solution : undefined;
 }
 

@@ -1,5 +1,4 @@
 // ness solve: the steady state of one network, and its gradients.
-#include <Eigen/LU>
 #include <array>
 #include <cmath>
 #include <cstdio>
@@ -13,6 +12,7 @@
 #include "ness/network/transient.hpp"
 #include "ness/files/network_file.hpp"
 #include "ness/files/text_file.hpp"
+#include "ness/device/dense_lu.hpp"
 
 namespace ness {
 
@@ -153,7 +153,8 @@ class Solution {
     Vector c(static_cast<Eigen::Index>(moving_.size()));
     for (Eigen::Index k = 0; k < c.size(); ++k)
       c[k] = by_potential[network_.free()[static_cast<std::size_t>(moving_[static_cast<std::size_t>(k)])]];
-    const Vector solved = c.size() > 0 ? Vector(slope.transpose().partialPivLu().solve(c)) : c;
+    Vector solved = c;
+    if (c.size() > 0) DenseLu(slope.transpose()).solve(c, solved);
     Vector lambda = Vector::Zero(mu.size()), free_lambda = Vector::Zero(static_cast<Eigen::Index>(held_.size()));
     for (Eigen::Index k = 0; k < c.size(); ++k) {
       const Eigen::Index index = moving_[static_cast<std::size_t>(k)];

@@ -1,4 +1,3 @@
-#include <Eigen/LU>
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -6,6 +5,7 @@
 
 #include "estimators/estimator_rows.hpp"
 #include "estimators/measured_jacobian.hpp"
+#include "ness/device/dense_lu.hpp"
 
 namespace ness {
 namespace {
@@ -59,10 +59,11 @@ class ConductanceByVoltage final : public MeasuredJacobian {
   std::size_t answers(const DeviceInfo& info) const override { return info.free().size(); }
 
   Vector solved(const DeviceInfo&, const Matrix& response, const Vector& c) const override {
-    const Eigen::PartialPivLU<Matrix> lu(response.transpose());
-    // Below machine precision no digit of the solution is right.
-    if (!(lu.rcond() > std::numeric_limits<double>::epsilon())) return Vector::Constant(c.size(), nan);
-    return lu.solve(c);
+    const DenseLu lu(response.transpose());
+    if (!lu.solvable()) return Vector::Constant(c.size(), nan);
+    Vector solution;
+    lu.solve(c, solution);
+    return solution;
   }
 
   double asymmetry_of(const DeviceInfo&, const Sample&, const Matrix& response) const override {

@@ -1,4 +1,3 @@
-#include <Eigen/LU>
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -6,6 +5,7 @@
 
 #include "estimators/estimator_rows.hpp"
 #include "estimators/measured_jacobian.hpp"
+#include "ness/device/dense_lu.hpp"
 
 namespace ness {
 namespace {
@@ -64,9 +64,10 @@ class NodeProbing final : public MeasuredJacobian {
   Vector solved(const DeviceInfo& info, const Matrix& response, const Vector& c) const override { return response.transpose() * at_outputs(info, c); }
 
   double asymmetry_of(const DeviceInfo& info, const Sample& sample, const Matrix&) const override {
-    const Eigen::PartialPivLU<Matrix> lu(all_potentials(info, sample));
-    if (!(lu.rcond() > std::numeric_limits<double>::epsilon())) return std::numeric_limits<double>::quiet_NaN();
-    const Matrix G = lu.inverse();
+    const Matrix R = all_potentials(info, sample);
+    const DenseLu lu(R);
+    if (!lu.solvable()) return std::numeric_limits<double>::quiet_NaN();
+    const Matrix G = lu.solve(Matrix(Matrix::Identity(R.rows(), R.cols())));
     return (G - G.transpose()).norm() / (G + G.transpose()).norm();
   }
 

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "algebra/dense_lu.hpp"
+#include "ness/device/dense_lu.hpp"
 #include "algebra/linear_solver.hpp"
 #include "ness/device/vector.hpp"
 

@@ -5,7 +5,7 @@
 
 #include <Eigen/SparseCore>
 
-#include "algebra/dense_lu.hpp"
+#include "ness/device/dense_lu.hpp"
 #include "ness/device/vector.hpp"
 
 namespace ness::sim {

@@ -4,7 +4,7 @@
 #include <limits>
 #include <stdexcept>
 
-#include "algebra/dense_lu.hpp"
+#include "ness/device/dense_lu.hpp"
 
 namespace ness::sim {
 

@@ -1,9 +1,9 @@
-#include "algebra/dense_lu.hpp"
+#include "ness/device/dense_lu.hpp"
 
 #include <Eigen/LU>
 #include <limits>
 
-namespace ness::sim {
+namespace ness {
 
 struct DenseLu::Impl {
   Eigen::PartialPivLU<Matrix> lu;
@@ -23,4 +23,4 @@ void DenseLu::solve(const Vector& b, Vector& x) const { x = impl_->lu.solve(b); 
 void DenseLu::solve_transposed(const Vector& b, Vector& x) const { x = impl_->lu.transpose().solve(b); }
 Matrix DenseLu::solve(const Matrix& b) const { return impl_->lu.solve(b); }
 
-}  // namespace ness::sim
+}  // namespace ness
