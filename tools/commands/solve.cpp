@@ -79,12 +79,12 @@ class Solution {
     }
     result["potentials"] = report_of(network_.node_potentials(boundary_, state_.potential));
     result["edge_currents"] = report_of(network_.edge_currents(boundary_, state_.potential));
-    const Matrix slope = moving_slope();
+    const Matrix jacobian = moving_jacobian();
     result["conductance_matrix"] = Report::list();
-    for (Eigen::Index k = 0; k < slope.rows(); ++k)
-      result["conductance_matrix"].add(report_of(-slope.row(k).transpose()));
+    for (Eigen::Index k = 0; k < jacobian.rows(); ++k)
+      result["conductance_matrix"].add(report_of(-jacobian.row(k).transpose()));
     result["max_real_eigenvalue"] = sim::max_real_eigenvalue(network_, boundary_, state_.potential);
-    if (!options.target.empty()) add_gradients(result, options.target, slope);
+    if (!options.target.empty()) add_gradients(result, options.target, jacobian);
     result["residual"] = state_.residual;
     result["steps"] = state_.steps;
     return result;
@@ -133,13 +133,13 @@ class Solution {
   }
 
   /// dI/dmu of the free nodes that are not held.
-  Matrix moving_slope() const {
+  Matrix moving_jacobian() const {
     const Matrix whole = network_.jacobian(boundary_, state_.potential);
     return whole(moving_, moving_);
   }
 
   /// The loss, and its gradient by everything in the file: dL/dp = -lambda^T dI/dp, edge by edge from the law itself.
-  void add_gradients(Report& result, const std::vector<double>& target, const Matrix& slope) const {
+  void add_gradients(Report& result, const std::vector<double>& target, const Matrix& jacobian) const {
     const sim::NetworkSpec& spec = network_.spec();
     const Vector mu = network_.node_potentials(boundary_, state_.potential);
     Vector by_potential = Vector::Zero(mu.size());
@@ -154,7 +154,7 @@ class Solution {
     for (Eigen::Index k = 0; k < c.size(); ++k)
       c[k] = by_potential[network_.free()[static_cast<std::size_t>(moving_[static_cast<std::size_t>(k)])]];
     Vector solved = c;
-    if (c.size() > 0) DenseLu(slope.transpose()).solve(c, solved);
+    if (c.size() > 0) DenseLu(jacobian.transpose()).solve(c, solved);
     Vector lambda = Vector::Zero(mu.size()), free_lambda = Vector::Zero(static_cast<Eigen::Index>(held_.size()));
     for (Eigen::Index k = 0; k < c.size(); ++k) {
       const Eigen::Index index = moving_[static_cast<std::size_t>(k)];

@@ -8,14 +8,14 @@ namespace ness::sim {
 
 namespace {
 // One sample: all that the blocks of edges need to know about it.
-struct Contrast {
+struct SampleState {
   const double* theta = nullptr;
   NodeState state;
   std::vector<double> costate;  // [nodes], 0 at clamped nodes
 };
 
-Contrast contrast_of(const Network::Impl& impl, const Boundary& boundary, const Vector& potential, const Vector& costate) {
-  Contrast c;
+SampleState state_of_sample(const Network::Impl& impl, const Boundary& boundary, const Vector& potential, const Vector& costate) {
+  SampleState c;
   const std::size_t n_nodes = impl.spec.graph.nodes.size();
   c.theta = boundary.theta;
   c.state.mu.assign(n_nodes, 0.0);
@@ -36,7 +36,7 @@ struct Scratch {
   std::vector<double> gather[4], weight;
 };
 
-void add_block(const Network::Impl& impl, const EdgeBlock& block, const Contrast& c, Scratch& scratch, double* gradient) {
+void add_block(const Network::Impl& impl, const EdgeBlock& block, const SampleState& c, Scratch& scratch, double* gradient) {
   const LawEdges& law = impl.of(block.law);
   double* by_parameter[4] = {};
   for (std::size_t i = 0; i < 4; ++i) {
@@ -71,14 +71,14 @@ void Network::add_gradient(std::span<const Boundary> boundaries, std::span<const
   const Impl& impl = *impl_;
   if (boundaries.size() != potential.size() || boundaries.size() != costate.size()) throw std::invalid_argument("network: gradient of samples of unequal number");
   if (static_cast<std::size_t>(gradient.size()) != impl.n_parameters) throw std::invalid_argument("network: a gradient of " + std::to_string(gradient.size()) + " for " + std::to_string(impl.n_parameters) + " parameters");
-  std::vector<Contrast> samples(boundaries.size());
-  for_each_index(boundaries.size(), threads, [&](std::size_t i) { samples[i] = contrast_of(impl, boundaries[i], potential[i], costate[i]); });
+  std::vector<SampleState> samples(boundaries.size());
+  for_each_index(boundaries.size(), threads, [&](std::size_t i) { samples[i] = state_of_sample(impl, boundaries[i], potential[i], costate[i]); });
   for_each_index(impl.blocks.size(), threads, [&](std::size_t b) {
     Scratch scratch;
-    for (const Contrast& sample : samples) add_block(impl, impl.blocks[b], sample, scratch, gradient.data());
+    for (const SampleState& sample : samples) add_block(impl, impl.blocks[b], sample, scratch, gradient.data());
   });
   // The current of a leak, g (mu - mu_ref), flows out of its node.
-  for (const Contrast& sample : samples) {
+  for (const SampleState& sample : samples) {
     for (std::size_t k = 0; k < impl.free.size(); ++k) {
       const std::uint32_t node = impl.free[k];
       const auto g = static_cast<Eigen::Index>(leak_g(k)), ref = static_cast<Eigen::Index>(leak_mu_ref(k));

@@ -1,4 +1,4 @@
-// Chains: a sample's free relaxation, then the contrasts that are computed from it.
+// Chains: a sample's free relaxation, then the perturbed relaxations whose drives follow from it.
 #pragma once
 
 #include <functional>
@@ -12,7 +12,7 @@
 namespace ness {
 
 /// Given the relaxations of this sample so far (none at first), the next drive, or nothing when the chain has ended.
-/// Contrasts start from Present; relax_chains turns that into From where the device restores states.
+/// Perturbed relaxations start from Present; relax_chains turns that into From where the device restores states.
 using Chain = std::function<std::optional<Drive>(std::span<const Relaxation> so_far)>;
 
 /// Runs the chains and returns their relaxations, one vector a chain. Breadth-first (all first relaxations, then all second
