@@ -16,39 +16,56 @@ namespace {
 
 constexpr std::chrono::milliseconds own_budget{10000};  // for making safe when the caller gave no budget
 
-std::vector<LevelChannel> level_channels(const BenchSettings& settings) { return {settings.channels.begin(), settings.channels.end()}; }
+std::vector<LevelChannel> level_channels(const BenchSettings& settings) {
+  return {settings.channels.begin(), settings.channels.end()};
+}
 
 void require_usable(const BenchSettings& settings, const BenchInstruments& instruments) {
-  if (settings.scanners.size() != instruments.scanners.size() || settings.voltmeters.size() != instruments.voltmeters.size()) refuse("every instrument needs its settings");
+  if (settings.scanners.size() != instruments.scanners.size() ||
+      settings.voltmeters.size() != instruments.voltmeters.size())
+    refuse("every instrument needs its settings");
   if (const std::string problem = settings.settle.problem(); !problem.empty()) refuse("settling: " + problem);
   if (!(settings.settle_timeout > 0)) refuse("the settle timeout must be more than 0");
-  if (settings.burst > 0 && (settings.burst < 4 || !(settings.burst_noise > 0))) refuse("a burst needs 4 readings or more, and their noise");
-  if (!(settings.pause_every > 0) || !(settings.pause_timeout >= 0)) refuse("looks at the surroundings must be more than 0 s apart, and end");
-  if (!(settings.scale.volts_per_kT > 0) || !(settings.scale.amperes_per_unit > 0)) refuse("volts per kT and amperes per unit must be more than 0");
+  if (settings.burst > 0 && (settings.burst < 4 || !(settings.burst_noise > 0)))
+    refuse("a burst needs 4 readings or more, and their noise");
+  if (!(settings.pause_every > 0) || !(settings.pause_timeout >= 0))
+    refuse("looks at the surroundings must be more than 0 s apart, and end");
+  if (!(settings.scale.volts_per_kT > 0) || !(settings.scale.amperes_per_unit > 0))
+    refuse("volts per kT and amperes per unit must be more than 0");
   if (!(settings.scale.error_share > 0)) refuse("an instrument's error must be allowed more than 0 kT");
-  if (settings.scale.carrier != 1 && settings.scale.carrier != -1) refuse("the sign of the carrier is 1 or -1");
-  for (std::size_t i = 0; i < instruments.scanners.size(); ++i) instruments.scanners[i]->require(settings.scanners[i]);
-  for (std::size_t i = 0; i < instruments.voltmeters.size(); ++i) instruments.voltmeters[i]->require(settings.voltmeters[i]);
+  if (settings.scale.carrier != 1 && settings.scale.carrier != -1)
+    refuse("the sign of the carrier is 1 or -1");
+  for (std::size_t i = 0; i < instruments.scanners.size(); ++i)
+    instruments.scanners[i]->require(settings.scanners[i]);
+  for (std::size_t i = 0; i < instruments.voltmeters.size(); ++i)
+    instruments.voltmeters[i]->require(settings.voltmeters[i]);
   for (const BenchChannel& channel : settings.channels) {
-    const std::size_t there = channel.kind == LevelChannel::Kind::source ? std::min(instruments.sources.size(), instruments.source_settings.size()) : instruments.dacs.size();
-    if (channel.instrument >= there) refuse("channel '" + channel.plan.name + "': there is no such instrument");
+    const std::size_t there = channel.kind == LevelChannel::Kind::source
+                                  ? std::min(instruments.sources.size(), instruments.source_settings.size())
+                                  : instruments.dacs.size();
+    if (channel.instrument >= there)
+      refuse("channel '" + channel.plan.name + "': there is no such instrument");
   }
 }
 
 }  // namespace
 
-Bench::Bench(const DeviceInfo& network, const Vector& constants, BenchInstruments instruments, BenchSettings settings,
-             std::shared_ptr<Clock> clock) {
+Bench::Bench(const DeviceInfo& network, const Vector& constants, BenchInstruments instruments,
+             BenchSettings settings, std::shared_ptr<Clock> clock) {
   if (!clock) refuse("a bench needs a clock");
-  if (constants.size() != static_cast<Eigen::Index>(network.parameters.size())) refuse(std::to_string(constants.size()) + " constants for " + std::to_string(network.parameters.size()) + " parameters");
+  if (constants.size() != static_cast<Eigen::Index>(network.parameters.size()))
+    refuse(std::to_string(constants.size()) + " constants for " + std::to_string(network.parameters.size()) +
+           " parameters");
   require_usable(settings, instruments);
   BenchWiring wiring = wired(network, constants, settings, instruments);
   info_ = std::move(wiring.info);
   if (settings.rest_time <= 0) settings.rest_time = 10 * settings.settle.tau_max;
   if (settings.hold_time <= 0) settings.hold_time = settings.rest_time;
 
-  Levels levels(std::move(static_cast<LevelInstruments&>(instruments)), level_channels(settings), settings.cross_limits, clock);
-  impl_ = std::make_unique<Impl>(std::move(levels), std::move(instruments.scanners), std::move(instruments.voltmeters), std::move(settings), std::move(clock));
+  Levels levels(std::move(static_cast<LevelInstruments&>(instruments)), level_channels(settings),
+                settings.cross_limits, clock);
+  impl_ = std::make_unique<Impl>(std::move(levels), std::move(instruments.scanners),
+                                 std::move(instruments.voltmeters), std::move(settings), std::move(clock));
   impl_->clamped = info_.clamped();
   impl_->read = info_.read();
   impl_->nudgeable = info_.nudgeable();
@@ -62,29 +79,36 @@ Bench::Bench(const DeviceInfo& network, const Vector& constants, BenchInstrument
 void Bench::Impl::couple_gates(const std::map<std::uint32_t, std::size_t>& of_parameter) {
   gates.assign(of_parameter.begin(), of_parameter.end());
   gate_zero = Vector::Zero(static_cast<Eigen::Index>(gates.size()));
-  coupling = Matrix::Zero(static_cast<Eigen::Index>(gates.size()), static_cast<Eigen::Index>(settings.channels.size()));
+  coupling = Matrix::Zero(static_cast<Eigen::Index>(gates.size()),
+                          static_cast<Eigen::Index>(settings.channels.size()));
   for (std::size_t g = 0; g < gates.size(); ++g) {
     const BenchChannel& gate = channel(gates[g].second);
     gate_zero[static_cast<Eigen::Index>(g)] = gate.zero;
     coupling(static_cast<Eigen::Index>(g), static_cast<Eigen::Index>(gates[g].second)) = gate.per_volt;
   }
-  for (const BenchCrossTalk& talk : settings.cross_talk) coupling(gate_of(talk.parameter), static_cast<Eigen::Index>(talk.channel)) += talk.per_volt;
+  for (const BenchCrossTalk& talk : settings.cross_talk)
+    coupling(gate_of(talk.parameter), static_cast<Eigen::Index>(talk.channel)) += talk.per_volt;
   if (!gates.empty()) {
     Matrix own(coupling.rows(), coupling.rows());
-    for (std::size_t g = 0; g < gates.size(); ++g) own.col(static_cast<Eigen::Index>(g)) = coupling.col(static_cast<Eigen::Index>(gates[g].second));
+    for (std::size_t g = 0; g < gates.size(); ++g)
+      own.col(static_cast<Eigen::Index>(g)) = coupling.col(static_cast<Eigen::Index>(gates[g].second));
     of_gates.factor(own);
   }
 }
 
 std::ptrdiff_t Bench::Impl::gate_of(std::uint32_t parameter) const {
-  return std::find_if(gates.begin(), gates.end(), [&](const auto& gate) { return gate.first == parameter; }) - gates.begin();
+  return std::find_if(gates.begin(), gates.end(), [&](const auto& gate) { return gate.first == parameter; }) -
+         gates.begin();
 }
 
 void Bench::Impl::find_nudges() {
   for (const std::uint32_t terminal : nudgeable) {
-    const auto nudge = std::find_if(settings.nudges.begin(), settings.nudges.end(), [&](const BenchNudge& n) { return n.terminal == terminal; });
+    const auto nudge = std::find_if(settings.nudges.begin(), settings.nudges.end(),
+                                    [&](const BenchNudge& n) { return n.terminal == terminal; });
     const bool by_leak = nudge != settings.nudges.end();
-    nudge_gate.push_back(by_leak ? std::optional<std::size_t>(static_cast<std::size_t>(gate_of(nudge->mu_ref))) : std::nullopt);
+    nudge_gate.push_back(by_leak
+                             ? std::optional<std::size_t>(static_cast<std::size_t>(gate_of(nudge->mu_ref)))
+                             : std::nullopt);
     nudge_conductance.push_back(by_leak ? nudge->conductance : 0);
   }
 }
@@ -108,7 +132,8 @@ void Bench::Impl::route_readings() {
     const auto at = std::find(read.begin(), read.end(), reading.terminal);
     if (at != read.end() && !reading.current) reading_of[static_cast<std::size_t>(at - read.begin())] = r;
   }
-  for (std::size_t e = 0; e < settings.environment.size(); ++e) goes_to(settings.environment[e].meter, {true, e});
+  for (std::size_t e = 0; e < settings.environment.size(); ++e)
+    goes_to(settings.environment[e].meter, {true, e});
 }
 
 Bench::~Bench() {
@@ -161,7 +186,8 @@ void Bench::do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_
         bench.impose(drive, stop);
         row.timing.start = bench.clock->now();
         std::vector<Impl::Numbers> scans;
-        if (const At* at = std::get_if<At>(&drive.observe)) bench.sample(row, scans, *at, row.timing.start, stop);
+        if (const At* at = std::get_if<At>(&drive.observe))
+          bench.sample(row, scans, *at, row.timing.start, stop);
         else bench.settle(row, scans, stop);
         bench.fill(row, scans, info_);
         row.timing.read = bench.clock->now();

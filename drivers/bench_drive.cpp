@@ -15,12 +15,16 @@ std::vector<double> Bench::Impl::levels_of(const Drive& drive, double share) con
   std::vector<double> targets = levels.present();
   Vector inputs(static_cast<Eigen::Index>(clamped.size()));
   drive.clamp.set->levels(drive.clamp.row, inputs);
-  const auto set = [&](std::size_t c, double at_terminal) { targets[c] = (at_terminal - channel(c).offset) / channel(c).gain; };
-  for (std::size_t i = 0; i < clamped.size(); ++i) set(channel_of_terminal.at(clamped[i]), volts_of_kT(share * inputs[static_cast<Eigen::Index>(i)]));
+  const auto set = [&](std::size_t c, double at_terminal) {
+    targets[c] = (at_terminal - channel(c).offset) / channel(c).gain;
+  };
+  for (std::size_t i = 0; i < clamped.size(); ++i)
+    set(channel_of_terminal.at(clamped[i]), volts_of_kT(share * inputs[static_cast<Eigen::Index>(i)]));
   for (const Hold& held : drive.holds) set(channel_of_terminal.at(held.terminal), volts_of_kT(held.level));
 
   Vector values(static_cast<Eigen::Index>(gates.size()));
-  for (std::size_t g = 0; g < gates.size(); ++g) values[static_cast<Eigen::Index>(g)] = drive.theta[gates[g].first];
+  for (std::size_t g = 0; g < gates.size(); ++g)
+    values[static_cast<Eigen::Index>(g)] = drive.theta[gates[g].first];
   for (std::size_t i = 0; i < nudgeable.size(); ++i) {
     const double u = drive.nudge.size() > 0 ? share * drive.nudge[static_cast<Eigen::Index>(i)] : 0;
     if (nudge_gate[i]) values[static_cast<Eigen::Index>(*nudge_gate[i])] += u / nudge_conductance[i];
@@ -40,8 +44,11 @@ std::vector<double> Bench::Impl::levels_of(const Drive& drive, double share) con
 // Values of the parameters from the readback of their channels' levels; constants are unchanged.
 Vector Bench::Impl::parameters_now(const DeviceInfo& info) const {
   Vector theta(static_cast<Eigen::Index>(info.parameters.size()));
-  for (std::size_t i = 0; i < info.parameters.size(); ++i) theta[static_cast<Eigen::Index>(i)] = info.parameters[i].range.low;
-  const Vector values = gate_zero + coupling * Eigen::Map<const Vector>(levels.present().data(), static_cast<Eigen::Index>(levels.present().size()));
+  for (std::size_t i = 0; i < info.parameters.size(); ++i)
+    theta[static_cast<Eigen::Index>(i)] = info.parameters[i].range.low;
+  const Vector values =
+      gate_zero + coupling * Eigen::Map<const Vector>(levels.present().data(),
+                                                      static_cast<Eigen::Index>(levels.present().size()));
   for (std::size_t g = 0; g < gates.size(); ++g) theta[gates[g].first] = values[static_cast<Eigen::Index>(g)];
   return theta;
 }
@@ -52,7 +59,8 @@ void Bench::Impl::check(std::span<const Drive> drives) const {
     for (const double share : {0.0, 1.0}) {
       if (share == 0 && !std::holds_alternative<Rest>(drives[i].start)) continue;
       if (const std::string broken = levels.broken(levels_of(drives[i], share)); !broken.empty()) {
-        throw std::invalid_argument("drive " + std::to_string(i) + (share == 0 ? ", at rest: " : ": ") + broken);
+        throw std::invalid_argument("drive " + std::to_string(i) + (share == 0 ? ", at rest: " : ": ") +
+                                    broken);
       }
     }
   }
@@ -71,7 +79,8 @@ bool Bench::Impl::hold(const Drive& drive) {
   bool changed = false;
   for (std::size_t c = 0; c < settings.channels.size(); ++c) {
     if (!channel(c).on_demand) continue;
-    const bool wanted = std::any_of(drive.holds.begin(), drive.holds.end(), [&](const Hold& h) { return h.terminal == *channel(c).terminal; });
+    const bool wanted = std::any_of(drive.holds.begin(), drive.holds.end(),
+                                    [&](const Hold& h) { return h.terminal == *channel(c).terminal; });
     if (wanted == levels.is_on(c)) continue;
     changed = input_moved = true;
     if (!wanted) {
@@ -79,7 +88,8 @@ bool Bench::Impl::hold(const Drive& drive) {
       continue;
     }
     const auto known = last_volts.find(*channel(c).terminal);
-    levels.switch_on(c, ((known == last_volts.end() ? 0 : known->second) - channel(c).offset) / channel(c).gain);
+    levels.switch_on(c,
+                     ((known == last_volts.end() ? 0 : known->second) - channel(c).offset) / channel(c).gain);
   }
   return changed;
 }
@@ -94,7 +104,8 @@ void Bench::Impl::impose(const Drive& drive, std::stop_token stop) {
       // All inputs together, at the given rate, in steps short compared with the network's response time.
       Vector inputs(static_cast<Eigen::Index>(clamped.size()));
       drive.clamp.set->levels(drive.clamp.row, inputs);
-      const double farthest = inputs.size() > 0 ? inputs.cwiseAbs().maxCoeff() : 0, duration = ramp_time(inputs, rest->rate);
+      const double farthest = inputs.size() > 0 ? inputs.cwiseAbs().maxCoeff() : 0,
+                   duration = ramp_time(inputs, rest->rate);
       const auto pieces = static_cast<int>(std::clamp(std::ceil(farthest / 0.1), 1.0, 1000.0));
       for (int i = 1; i < pieces; ++i) {
         go(levels_of(drive, static_cast<double>(i) / pieces), stop);

@@ -21,11 +21,11 @@ struct Bench::Impl {
   // Gates: parameter values = zero + coupling x levels. The gates' own columns are factored for solving.
   std::vector<std::pair<std::uint32_t, std::size_t>> gates;  // (parameter, channel)
   Vector gate_zero;
-  Matrix coupling;                      // [gates x channels]
+  Matrix coupling;   // [gates x channels]
   DenseLu of_gates;  // factors of the gates' own columns of coupling
   // Of each nudgeable terminal: index in `gates` of its leak reference,
   std::vector<std::optional<std::size_t>> nudge_gate;
-  std::vector<double> nudge_conductance;                 // and the leak's g
+  std::vector<double> nudge_conductance;  // and the leak's g
 
   /// Destination of a number that was read: a reading or the environment.
   struct Destination {
@@ -36,8 +36,8 @@ struct Bench::Impl {
     std::uint32_t channel = 0;
     Destination destination;
   };
-  std::vector<std::vector<Scanned>> scanned;             // per scanner
-  std::vector<std::optional<Destination>> metered;             // per voltmeter
+  std::vector<std::vector<Scanned>> scanned;                // per scanner
+  std::vector<std::optional<Destination>> metered;          // per voltmeter
   std::vector<std::pair<std::size_t, Destination>> sensed;  // (source, destination)
   // Of each entry of `read`: index of its reading.
   std::vector<std::optional<std::size_t>> reading_of;
@@ -46,19 +46,31 @@ struct Bench::Impl {
 
   // Changes since the last verdict; the settling time depends on them.
   bool input_moved = true, gate_moved = true;
-  std::map<std::uint32_t, double> last_volts;            // terminals' last readings
+  std::map<std::uint32_t, double> last_volts;  // terminals' last readings
 
-  Impl(Levels l, std::vector<std::unique_ptr<Scanner>> s, std::vector<std::unique_ptr<Voltmeter>> v, BenchSettings b, std::shared_ptr<Clock> c)
-      : levels(std::move(l)), scanners(std::move(s)), voltmeters(std::move(v)), settings(std::move(b)), clock(std::move(c)) {}
+  Impl(Levels l, std::vector<std::unique_ptr<Scanner>> s, std::vector<std::unique_ptr<Voltmeter>> v,
+       BenchSettings b, std::shared_ptr<Clock> c)
+      : levels(std::move(l)),
+        scanners(std::move(s)),
+        voltmeters(std::move(v)),
+        settings(std::move(b)),
+        clock(std::move(c)) {}
 
   const BenchChannel& channel(std::size_t c) const { return settings.channels[c]; }
   bool injects(std::size_t c) const {
-    return channel(c).kind == LevelChannel::Kind::source && levels.source_settings(channel(c).instrument).sourced == Sourced::current;
+    return channel(c).kind == LevelChannel::Kind::source &&
+           levels.source_settings(channel(c).instrument).sourced == Sourced::current;
   }
-  double kT_of_volts(double volts) const { return settings.scale.carrier * volts / settings.scale.volts_per_kT; }
+  double kT_of_volts(double volts) const {
+    return settings.scale.carrier * volts / settings.scale.volts_per_kT;
+  }
   double volts_of_kT(double kT) const { return settings.scale.carrier * kT * settings.scale.volts_per_kT; }
-  double units_of_amperes(double amperes) const { return settings.scale.carrier * amperes / settings.scale.amperes_per_unit; }
-  double amperes_of_units(double units) const { return settings.scale.carrier * units * settings.scale.amperes_per_unit; }
+  double units_of_amperes(double amperes) const {
+    return settings.scale.carrier * amperes / settings.scale.amperes_per_unit;
+  }
+  double amperes_of_units(double units) const {
+    return settings.scale.carrier * units * settings.scale.amperes_per_unit;
+  }
 
   // --- once, after the check of the wiring (bench.cpp)
   void couple_gates(const std::map<std::uint32_t, std::size_t>& of_parameter);
@@ -77,8 +89,8 @@ struct Bench::Impl {
 
   // --- readings (bench_read.cpp)
   struct Numbers {
-    std::vector<MeterReading> readings;           // of settings.readings
-    std::vector<MeterReading> environment;        // of settings.environment
+    std::vector<MeterReading> readings;     // of settings.readings
+    std::vector<MeterReading> environment;  // of settings.environment
     std::vector<std::optional<SourceReading>> sources;
   };
   bool holding() const;

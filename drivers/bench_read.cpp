@@ -53,12 +53,15 @@ Bench::Impl::Numbers Bench::Impl::read_all(bool sources) {
     if (armed[s]) numbers.sources[s] = levels.source(s).fetch();
   }
   for (const auto& [s, to] : sensed) {
-    const BenchMeter& meter = to.environment ? settings.environment[to.index].meter : settings.readings[to.index].meter;
+    const BenchMeter& meter =
+        to.environment ? settings.environment[to.index].meter : settings.readings[to.index].meter;
     if (!numbers.sources[s]) {
       put(to, {std::numeric_limits<double>::quiet_NaN(), false});
       continue;
     }
-    put(to, {meter.kind == BenchMeter::Kind::source_volts ? numbers.sources[s]->volts : numbers.sources[s]->amperes, numbers.sources[s]->over_range});
+    put(to, {meter.kind == BenchMeter::Kind::source_volts ? numbers.sources[s]->volts
+                                                          : numbers.sources[s]->amperes,
+             numbers.sources[s]->over_range});
   }
   return numbers;
 }
@@ -71,12 +74,15 @@ double Bench::Impl::potential(std::size_t r, double volts) const {
 // `scans`: the scans in the verdict's window, in order.
 void Bench::Impl::settle(Relaxation& row, std::vector<Numbers>& scans, std::stop_token stop) {
   const double begin = clock->now();
-  const bool every = holding() || read.empty() || std::any_of(sensed.begin(), sensed.end(), [](const auto& s) { return !s.second.environment; });
+  const bool every =
+      holding() || read.empty() ||
+      std::any_of(sensed.begin(), sensed.end(), [](const auto& s) { return !s.second.environment; });
   std::vector<SettleJudge> judges;
   for (std::size_t k = 0; k < read.size(); ++k) {
     SettleOptions options = settings.settle;
     const BenchReading& reading = settings.readings[*reading_of[k]];
-    const double input = reading.tau_input < 0 ? options.tau_max : reading.tau_input, gate = reading.tau_gate < 0 ? options.tau_max : reading.tau_gate;
+    const double input = reading.tau_input < 0 ? options.tau_max : reading.tau_input,
+                 gate = reading.tau_gate < 0 ? options.tau_max : reading.tau_gate;
     options.tau_max = std::max(input_moved ? input : 0, gate_moved ? gate : 0);
     judges.emplace_back(options);
   }
@@ -102,7 +108,8 @@ void Bench::Impl::settle(Relaxation& row, std::vector<Numbers>& scans, std::stop
     if (!readable || settled) break;
     if (clock->now() - begin > settings.settle_timeout) {
       for (std::size_t k = 0; k < read.size(); ++k) {
-        if (!judges[k].verdict().settled) flags[k] = static_cast<std::uint16_t>(bit(Flag::timed_out) | bit(Flag::drifting));
+        if (!judges[k].verdict().settled)
+          flags[k] = static_cast<std::uint16_t>(bit(Flag::timed_out) | bit(Flag::drifting));
       }
       break;
     }
@@ -125,7 +132,8 @@ void Bench::Impl::settle(Relaxation& row, std::vector<Numbers>& scans, std::stop
   row.timing.bound = bound;
   row.timing.settled = clock->now();
   if (settings.burst > 0) look_for_oscillation(flags);
-  if (std::any_of(flags.begin(), flags.end(), [](std::uint16_t f) { return f != 0; })) row.quality.terminal = flags;
+  if (std::any_of(flags.begin(), flags.end(), [](std::uint16_t f) { return f != 0; }))
+    row.quality.terminal = flags;
   else input_moved = gate_moved = false;
 }
 
@@ -136,7 +144,9 @@ void Bench::Impl::look_for_oscillation(std::vector<std::uint16_t>& flags) {
     const BenchMeter& meter = settings.readings[*reading_of[k]].meter;
     std::vector<MeterReading> readings;
     switch (meter.kind) {
-      case BenchMeter::Kind::scanner: readings = scanners[meter.instrument]->burst(meter.channel, settings.burst); break;
+      case BenchMeter::Kind::scanner:
+        readings = scanners[meter.instrument]->burst(meter.channel, settings.burst);
+        break;
       case BenchMeter::Kind::voltmeter: readings = voltmeters[meter.instrument]->burst(settings.burst); break;
       case BenchMeter::Kind::source_volts:
       case BenchMeter::Kind::source_amperes: continue;  // source-meters have no burst
@@ -145,12 +155,14 @@ void Bench::Impl::look_for_oscillation(std::vector<std::uint16_t>& flags) {
     for (const MeterReading& reading : readings) {
       if (!std::isnan(reading.volts)) burst.push_back(potential(*reading_of[k], reading.volts));
     }
-    if (burst.size() < settings.burst || oscillates(burst, settings.burst_noise)) flags[k] = bit(Flag::oscillating);
+    if (burst.size() < settings.burst || oscillates(burst, settings.burst_noise))
+      flags[k] = bit(Flag::oscillating);
   }
 }
 
 // Takes readings from a fixed time on, settled or not, so there is no bound.
-void Bench::Impl::sample(Relaxation& row, std::vector<Numbers>& scans, const At& at, double start, std::stop_token stop) {
+void Bench::Impl::sample(Relaxation& row, std::vector<Numbers>& scans, const At& at, double start,
+                         std::stop_token stop) {
   const auto nodes = static_cast<Eigen::Index>(read.size());
   Matrix readings(static_cast<Eigen::Index>(at.samples), nodes);
   std::vector<std::uint16_t> flags(read.size(), 0);
@@ -169,34 +181,43 @@ void Bench::Impl::sample(Relaxation& row, std::vector<Numbers>& scans, const At&
     }
   }
   row.potential = Vector::Zero(nodes);
-  for (Eigen::Index i = 0; i < readings.rows(); ++i) row.potential += readings.row(i).transpose() / static_cast<double>(at.samples);
+  for (Eigen::Index i = 0; i < readings.rows(); ++i)
+    row.potential += readings.row(i).transpose() / static_cast<double>(at.samples);
   if (at.samples > 1) {
     row.sigma.resize(nodes);
-    for (Eigen::Index k = 0; k < nodes; ++k) row.sigma[k] = correlated_error({readings.col(k).data(), at.samples});
+    for (Eigen::Index k = 0; k < nodes; ++k)
+      row.sigma[k] = correlated_error({readings.col(k).data(), at.samples});
   }
   row.timing.bound = std::numeric_limits<double>::infinity();
-  if (std::any_of(flags.begin(), flags.end(), [](std::uint16_t f) { return f != 0; })) row.quality.terminal = flags;
+  if (std::any_of(flags.begin(), flags.end(), [](std::uint16_t f) { return f != 0; }))
+    row.quality.terminal = flags;
 }
 
 // Currents into the network in units of current, [terminals], of one scan; NaN where not measured.
 Vector Bench::Impl::currents(const Numbers& numbers, std::size_t terminals) const {
-  Vector all = Vector::Constant(static_cast<Eigen::Index>(terminals), std::numeric_limits<double>::quiet_NaN());
+  Vector all =
+      Vector::Constant(static_cast<Eigen::Index>(terminals), std::numeric_limits<double>::quiet_NaN());
   for (const auto& [terminal, c] : channel_of_terminal) {
     if (channel(c).kind != LevelChannel::Kind::source || !numbers.sources[channel(c).instrument]) continue;
     const double amperes = numbers.sources[channel(c).instrument]->amperes;
-    if (injects(c)) all[static_cast<Eigen::Index>(terminal)] = units_of_amperes(channel(c).gain * amperes + channel(c).offset);
+    if (injects(c))
+      all[static_cast<Eigen::Index>(terminal)] =
+          units_of_amperes(channel(c).gain * amperes + channel(c).offset);
     else if (channel(c).gain == 1) all[static_cast<Eigen::Index>(terminal)] = units_of_amperes(amperes);
   }
   // A current meter at the terminal is more accurate than the source behind its lead.
   for (std::size_t r = 0; r < settings.readings.size(); ++r) {
     const BenchReading& reading = settings.readings[r];
-    if (reading.current) all[static_cast<Eigen::Index>(reading.terminal)] = units_of_amperes((numbers.readings[r].volts - reading.offset) / reading.gain);
+    if (reading.current)
+      all[static_cast<Eigen::Index>(reading.terminal)] =
+          units_of_amperes((numbers.readings[r].volts - reading.offset) / reading.gain);
   }
   return all;
 }
 
 // Means over the scans, as for the potentials.
-void Bench::Impl::fill_currents(Relaxation& row, const std::vector<Numbers>& scans, std::size_t terminals) const {
+void Bench::Impl::fill_currents(Relaxation& row, const std::vector<Numbers>& scans,
+                                std::size_t terminals) const {
   const auto n = static_cast<Eigen::Index>(terminals);
   Vector sum = Vector::Zero(n), count = sum, squares = sum;
   std::vector<Vector> all;
@@ -211,10 +232,13 @@ void Bench::Impl::fill_currents(Relaxation& row, const std::vector<Numbers>& sca
   row.current_sigma = (squares.array() / (count.array() * (count.array() - 1))).sqrt();  // one reading: NaN
   // Equal readings: the error is limited by their last digit.
   for (const auto& [terminal, c] : channel_of_terminal) {
-    const bool metered_too = std::any_of(settings.readings.begin(), settings.readings.end(), [t = terminal](const BenchReading& r) { return r.current && r.terminal == t; });
+    const bool metered_too =
+        std::any_of(settings.readings.begin(), settings.readings.end(),
+                    [t = terminal](const BenchReading& r) { return r.current && r.terminal == t; });
     if (channel(c).kind != LevelChannel::Kind::source || metered_too) continue;
     double& sigma = row.current_sigma[static_cast<Eigen::Index>(terminal)];
-    const double step = levels.display(channel(c).instrument).amperes * (injects(c) ? std::abs(channel(c).gain) : 1);
+    const double step =
+        levels.display(channel(c).instrument).amperes * (injects(c) ? std::abs(channel(c).gain) : 1);
     sigma = std::isnan(sigma) ? sigma : std::max(sigma, std::abs(units_of_amperes(step)) / std::sqrt(12.0));
   }
   if (row.current_sigma.array().isNaN().all()) row.current_sigma.resize(0);
@@ -229,7 +253,8 @@ void Bench::Impl::fill(Relaxation& row, const std::vector<Numbers>& scans, const
   }
   fill_currents(row, scans, info.terminals.size());
   const Numbers& numbers = scans.back();
-  Vector inputs = Vector::Constant(static_cast<Eigen::Index>(clamped.size()), std::numeric_limits<double>::quiet_NaN());
+  Vector inputs =
+      Vector::Constant(static_cast<Eigen::Index>(clamped.size()), std::numeric_limits<double>::quiet_NaN());
   for (const auto& [terminal, c] : channel_of_terminal) {
     if (channel(c).kind != LevelChannel::Kind::source) continue;
     const std::size_t source = channel(c).instrument;
@@ -238,19 +263,24 @@ void Bench::Impl::fill(Relaxation& row, const std::vector<Numbers>& scans, const
       if (scan.sources[source] && scan.sources[source]->over_range) row.quality.raise(Flag::over_range);
     }
     const auto position = std::find(clamped.begin(), clamped.end(), terminal);
-    if (position != clamped.end() && numbers.sources[source]) inputs[position - clamped.begin()] = kT_of_volts(channel(c).gain * numbers.sources[source]->volts + channel(c).offset);
+    if (position != clamped.end() && numbers.sources[source])
+      inputs[position - clamped.begin()] =
+          kT_of_volts(channel(c).gain * numbers.sources[source]->volts + channel(c).offset);
   }
   for (std::size_t r = 0; r < settings.readings.size(); ++r) {
     const BenchReading& reading = settings.readings[r];
     if (reading.current) continue;
-    if (const auto position = std::find(clamped.begin(), clamped.end(), reading.terminal); position != clamped.end()) inputs[position - clamped.begin()] = potential(r, numbers.readings[r].volts);
+    if (const auto position = std::find(clamped.begin(), clamped.end(), reading.terminal);
+        position != clamped.end())
+      inputs[position - clamped.begin()] = potential(r, numbers.readings[r].volts);
   }
   if (inputs.size() > 0 && inputs.allFinite()) row.clamp_readback = inputs;
   row.theta_readback = parameters_now(info);
   if (settings.environment.empty()) return;
   row.environment.resize(static_cast<Eigen::Index>(settings.environment.size()));
   for (std::size_t e = 0; e < settings.environment.size(); ++e) {
-    row.environment[static_cast<Eigen::Index>(e)] = settings.environment[e].offset + settings.environment[e].gain * numbers.environment[e].volts;
+    row.environment[static_cast<Eigen::Index>(e)] =
+        settings.environment[e].offset + settings.environment[e].gain * numbers.environment[e].volts;
   }
 }
 
@@ -259,8 +289,10 @@ std::string Bench::Impl::outside(const Numbers& numbers) const {
   for (std::size_t e = 0; e < settings.environment.size(); ++e) {
     const BenchEnvironment& entry = settings.environment[e];
     const double value = entry.offset + entry.gain * numbers.environment[e].volts;
-    if (entry.pause.contains(value) || (std::isinf(entry.pause.low) && std::isinf(entry.pause.high))) continue;
-    return "'" + entry.name + "' is " + number(value) + ' ' + entry.unit + "; expected " + number(entry.pause.low) + " to " + number(entry.pause.high) + ' ' + entry.unit;
+    if (entry.pause.contains(value) || (std::isinf(entry.pause.low) && std::isinf(entry.pause.high)))
+      continue;
+    return "'" + entry.name + "' is " + number(value) + ' ' + entry.unit + "; expected " +
+           number(entry.pause.low) + " to " + number(entry.pause.high) + ' ' + entry.unit;
   }
   return {};
 }
@@ -271,7 +303,8 @@ void Bench::Impl::pause_while_outside(std::stop_token stop) {
     const std::string problem = outside(read_all(true));
     if (problem.empty()) return;
     if (clock->now() - begin > settings.pause_timeout) {
-      throw InstrumentError("the surroundings", "environment", {}, problem + "; it stayed so for " + number(settings.pause_timeout) + " s");
+      throw InstrumentError("the surroundings", "environment", {},
+                            problem + "; it stayed so for " + number(settings.pause_timeout) + " s");
     }
     clock->wait(settings.pause_every, stop);
     if (stop.stop_requested()) throw Cancelled();

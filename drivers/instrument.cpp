@@ -24,27 +24,32 @@ void Instrument::connect() {
 
 void Instrument::check() {
   std::string all;
-  for (const protocols::QueuedError& error : session_->drain_errors()) all += (all.empty() ? "" : "; ") + std::to_string(error.number) + ", " + error.text;
+  for (const protocols::QueuedError& error : session_->drain_errors())
+    all += (all.empty() ? "" : "; ") + std::to_string(error.number) + ", " + error.text;
   if (!all.empty()) throw InstrumentError(address(), "SYST:ERR?", {}, "the error queue held " + all);
 }
 
 void Instrument::confirm(const std::string& query, double sent, double tolerance) {
   const double back = session_->query_number(query);
   if (!(std::abs(back - sent) <= tolerance)) {
-    throw InstrumentError(address(), query, std::to_string(back), "the setting was not accepted: " + std::to_string(sent) + " was sent");
+    throw InstrumentError(address(), query, std::to_string(back),
+                          "the setting was not accepted: " + std::to_string(sent) + " was sent");
   }
 }
 
 void Instrument::confirm(const std::string& query, const std::string& sent) {
   std::string back = session_->query(query);
-  std::transform(back.begin(), back.end(), back.begin(), [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+  std::transform(back.begin(), back.end(), back.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
   back.erase(std::remove(back.begin(), back.end(), ' '), back.end());
-  if (back != sent) throw InstrumentError(address(), query, back, "the setting was not accepted: " + sent + " was sent");
+  if (back != sent)
+    throw InstrumentError(address(), query, back, "the setting was not accepted: " + sent + " was sent");
 }
 
 void require_same_link(const protocols::Session& session, std::uint64_t openings) {
   if (session.is_open() && session.openings() == openings) return;
-  throw LinkError(session.address(), "the link was lost since the instrument was configured; its settings are not known");
+  throw LinkError(session.address(),
+                  "the link was lost since the instrument was configured; its settings are not known");
 }
 
 }  // namespace ness::drivers

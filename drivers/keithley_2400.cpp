@@ -14,7 +14,10 @@ namespace {
 struct SourceRange {
   double full, step, gain, offset;  // one-year accuracy of the source
 };
-constexpr std::array<SourceRange, 4> voltage_ranges{{{0.2, 5e-6, 2e-4, 600e-6}, {2, 50e-6, 2e-4, 600e-6}, {20, 500e-6, 2e-4, 2.4e-3}, {200, 5e-3, 2e-4, 24e-3}}};
+constexpr std::array<SourceRange, 4> voltage_ranges{{{0.2, 5e-6, 2e-4, 600e-6},
+                                                     {2, 50e-6, 2e-4, 600e-6},
+                                                     {20, 500e-6, 2e-4, 2.4e-3},
+                                                     {200, 5e-3, 2e-4, 24e-3}}};
 constexpr std::array<SourceRange, 7> current_ranges{{{1e-6, 50e-12, 3.5e-4, 600e-12},
                                                      {1e-5, 500e-12, 3.3e-4, 2e-9},
                                                      {1e-4, 5e-9, 3.1e-4, 20e-9},
@@ -46,16 +49,19 @@ class Keithley2400 final : public SourceMeter {
     auto& link = *session_;
     link.write(":OUTP 0");
     link.write(":OUTP:SMOD " + off_state + ";:SYST:RSEN " + (settings.four_wire ? "1" : "0"));
-    link.write(std::string(":SOUR:FUNC ") + (voltage ? "VOLT" : "CURR") + ";" + s + ":MODE FIX;" + s + ":RANG " + number(source->full) + ";" + s + " 0");
+    link.write(std::string(":SOUR:FUNC ") + (voltage ? "VOLT" : "CURR") + ";" + s + ":MODE FIX;" + s +
+               ":RANG " + number(source->full) + ";" + s + " 0");
     // Both quantities are measured. The compliance must be set before its measure range, which may not exceed
     // it; and after a range small enough for it, since a compliance below 0.1 % of the present measure range
     // is ignored.
     link.write(":SENS:FUNC:CONC 1;:SENS:FUNC:ON:ALL");
     link.write(m + ":RANG " + number(limits.front().full));
     link.write(m + ":PROT " + number(settings.compliance) + ";" + m + ":RANG " + number(measure->full));
-    link.write(m + ":NPLC " + number(settings.cycles) + ";:SYST:AZER:STAT " + (settings.autozero ? "1" : "0") + ";:SENS:AVER 0");
+    link.write(m + ":NPLC " + number(settings.cycles) + ";:SYST:AZER:STAT " +
+               (settings.autozero ? "1" : "0") + ";:SENS:AVER 0");
     link.write(settings.source_delay < 0 ? ":SOUR:DEL:AUTO 1" : ":SOUR:DEL " + number(settings.source_delay));
-    link.write(":SOUR:CLE:AUTO 0;:ARM:COUN 1;:TRIG:COUN 1;:TRIG:DEL 0;:FORM:DATA ASC;:FORM:ELEM VOLT,CURR,STAT");
+    link.write(
+        ":SOUR:CLE:AUTO 0;:ARM:COUN 1;:TRIG:COUN 1;:TRIG:DEL 0;:FORM:DATA ASC;:FORM:ELEM VOLT,CURR,STAT");
     confirm(":OUTP?", "0");
     confirm(":SOUR:FUNC?", voltage ? "VOLT" : "CURR");
     confirm(":OUTP:SMOD?", off_state);
@@ -65,7 +71,8 @@ class Keithley2400 final : public SourceMeter {
     confirm(m + ":RANG?", measure->full, 1e-3 * measure->full);
     confirm(m + ":NPLC?", settings.cycles, 1e-3 * settings.cycles);
     confirm(":SYST:AZER:STAT?", settings.autozero ? "1" : "0");
-    if (settings.source_delay >= 0) confirm(":SOUR:DEL?", settings.source_delay, 1e-3 * settings.source_delay + 1e-4);
+    if (settings.source_delay >= 0)
+      confirm(":SOUR:DEL?", settings.source_delay, 1e-3 * settings.source_delay + 1e-4);
     check();
     settings_ = settings;
     range_ = source;
@@ -74,11 +81,14 @@ class Keithley2400 final : public SourceMeter {
 
   void adopt() override {
     const std::string function = session_->query(":SOUR:FUNC?");
-    if (function != "VOLT" && function != "CURR") throw InstrumentError(address(), ":SOUR:FUNC?", function, "expected VOLT or CURR");
+    if (function != "VOLT" && function != "CURR")
+      throw InstrumentError(address(), ":SOUR:FUNC?", function, "expected VOLT or CURR");
     settings_.sourced = function == "VOLT" ? Sourced::voltage : Sourced::current;
     const double full = session_->query_number(function == "VOLT" ? ":SOUR:VOLT:RANG?" : ":SOUR:CURR:RANG?");
     range_ = holding(ranges(settings_.sourced), full, 1);
-    if (range_ == nullptr) throw InstrumentError(address(), ":SOUR:" + function + ":RANG?", number(full), "the model has no such range");
+    if (range_ == nullptr)
+      throw InstrumentError(address(), ":SOUR:" + function + ":RANG?", number(full),
+                            "the model has no such range");
     openings_ = session_->openings();
   }
 
@@ -92,12 +102,15 @@ class Keithley2400 final : public SourceMeter {
   void set_level(double level) override {
     require_configured();
     if (!(std::abs(level) <= range_->full * over_range)) {
-      throw std::invalid_argument(address() + ": a level of " + number(level) + "; the range of " + number(range_->full) + " goes to " + number(range_->full * over_range));
+      throw std::invalid_argument(address() + ": a level of " + number(level) + "; the range of " +
+                                  number(range_->full) + " goes to " + number(range_->full * over_range));
     }
     session_->write((settings_.sourced == Sourced::voltage ? ":SOUR:VOLT " : ":SOUR:CURR ") + number(level));
   }
 
-  double level() override { return session_->query_number(settings_.sourced == Sourced::voltage ? ":SOUR:VOLT?" : ":SOUR:CURR?"); }
+  double level() override {
+    return session_->query_number(settings_.sourced == Sourced::voltage ? ":SOUR:VOLT?" : ":SOUR:CURR?");
+  }
 
   // The output can be switched off at any time, even if not configured.
   void set_output(bool on) override {
@@ -113,14 +126,16 @@ class Keithley2400 final : public SourceMeter {
   }
 
   SourceReading fetch() override {
-    const std::string reply = session_->receive(Milliseconds(static_cast<std::int64_t>(std::ceil(measurement_time() * 1e3))));
+    const std::string reply =
+        session_->receive(Milliseconds(static_cast<std::int64_t>(std::ceil(measurement_time() * 1e3))));
     std::vector<double> values;
     try {
       values = protocols::parse_numbers(reply);
     } catch (const std::invalid_argument& error) {
       throw InstrumentError(address(), ":READ?", reply, error.what());
     }
-    if (values.size() != 3) throw InstrumentError(address(), ":READ?", reply, "expected volts, amperes and status");
+    if (values.size() != 3)
+      throw InstrumentError(address(), ":READ?", reply, "expected volts, amperes and status");
     const auto status = static_cast<std::uint32_t>(std::llround(values[2]));
     SourceReading reading;
     reading.in_compliance = (status & (compliance_bit | range_compliance_bit)) != 0;
@@ -132,10 +147,13 @@ class Keithley2400 final : public SourceMeter {
 
   double measurement_time() const override {
     const double conversion = settings_.cycles / settings_.line_frequency * (settings_.autozero ? 3 : 1);
-    return 2 * conversion + (settings_.source_delay < 0 ? 3e-3 : settings_.source_delay);  // volts and amperes
+    return 2 * conversion +
+           (settings_.source_delay < 0 ? 3e-3 : settings_.source_delay);  // volts and amperes
   }
   double reach(const SourceMeterSettings& settings) const override { return settings.range * over_range; }
-  double resolution(const SourceMeterSettings& settings) const override { return ranges_for(settings).source->step; }
+  double resolution(const SourceMeterSettings& settings) const override {
+    return ranges_for(settings).source->step;
+  }
   double level_error(const SourceMeterSettings& settings, double level) const override {
     const SourceRange& range = *ranges_for(settings).source;
     return range.gain * std::abs(level) + range.offset;
@@ -144,7 +162,8 @@ class Keithley2400 final : public SourceMeter {
   SourceReading display(const SourceMeterSettings& settings) const override {
     const Ranges as = ranges_for(settings);
     const bool voltage = settings.sourced == Sourced::voltage;
-    return {(voltage ? as.source : as.measure)->step / 5, (voltage ? as.measure : as.source)->step / 5, false, false};
+    return {(voltage ? as.source : as.measure)->step / 5, (voltage ? as.measure : as.source)->step / 5, false,
+            false};
   }
 
  private:
@@ -153,34 +172,57 @@ class Keithley2400 final : public SourceMeter {
     const SourceRange *source, *measure;
   };
   Ranges ranges_for(const SourceMeterSettings& settings) const {
-    const auto refuse = [&](const std::string& reason) { throw std::invalid_argument(address() + ": " + model() + ": " + reason); };
+    const auto refuse = [&](const std::string& reason) {
+      throw std::invalid_argument(address() + ": " + model() + ": " + reason);
+    };
     const bool voltage = settings.sourced == Sourced::voltage;
-    const auto sources = ranges(settings.sourced), limits = ranges(voltage ? Sourced::current : Sourced::voltage);
+    const auto sources = ranges(settings.sourced),
+               limits = ranges(voltage ? Sourced::current : Sourced::voltage);
     const std::string unit = voltage ? " V" : " A", other = voltage ? " A" : " V";
     const SourceRange* source = holding(sources, settings.range, 1);
-    if (source == nullptr) refuse("a source range of " + number(settings.range) + unit + "; expected at most " + number(sources.back().full) + unit);
-    if (!(settings.compliance > 0)) refuse("a compliance of " + number(settings.compliance) + other + "; expected more than 0");
-    const SourceRange* measure = holding(limits, settings.measure_range > 0 ? settings.measure_range : settings.compliance, over_range);
+    if (source == nullptr)
+      refuse("a source range of " + number(settings.range) + unit + "; expected at most " +
+             number(sources.back().full) + unit);
+    if (!(settings.compliance > 0))
+      refuse("a compliance of " + number(settings.compliance) + other + "; expected more than 0");
+    const SourceRange* measure = holding(
+        limits, settings.measure_range > 0 ? settings.measure_range : settings.compliance, over_range);
     const SourceRange* compliance = holding(limits, settings.compliance, over_range);
-    if (measure == nullptr || compliance == nullptr) refuse("a compliance of " + number(settings.compliance) + other + " and a measure range of " + number(settings.measure_range) + other + "; expected at most " + number(limits.back().full * over_range) + other);
+    if (measure == nullptr || compliance == nullptr)
+      refuse("a compliance of " + number(settings.compliance) + other + " and a measure range of " +
+             number(settings.measure_range) + other + "; expected at most " +
+             number(limits.back().full * over_range) + other);
     if (settings.compliance < 1e-3 * measure->full) {
-      refuse("a compliance of " + number(settings.compliance) + other + " is below 0.1 % of the measure range of " + number(measure->full) + other + ": the instrument would ignore it");
+      refuse("a compliance of " + number(settings.compliance) + other +
+             " is below 0.1 % of the measure range of " + number(measure->full) + other +
+             ": the instrument would ignore it");
     }
-    if (measure->full > compliance->full) refuse("the measure range of " + number(measure->full) + other + " exceeds that of the compliance, " + number(compliance->full) + other);
-    const double volts = voltage ? source->full : settings.compliance, amperes = voltage ? settings.compliance : source->full;
-    if (volts > 20 * over_range && amperes > 0.1 * over_range) refuse(number(volts) + " V and " + number(amperes) + " A exceed its 22 W");
-    if (!(settings.cycles >= 0.01 && settings.cycles <= 10)) refuse(number(settings.cycles) + " NPLC; expected 0.01 to 10");
-    if (settings.source_delay > 999.9999) refuse("a source delay of " + number(settings.source_delay) + " s; expected at most 999.9999 s");
+    if (measure->full > compliance->full)
+      refuse("the measure range of " + number(measure->full) + other + " exceeds that of the compliance, " +
+             number(compliance->full) + other);
+    const double volts = voltage ? source->full : settings.compliance,
+                 amperes = voltage ? settings.compliance : source->full;
+    if (volts > 20 * over_range && amperes > 0.1 * over_range)
+      refuse(number(volts) + " V and " + number(amperes) + " A exceed its 22 W");
+    if (!(settings.cycles >= 0.01 && settings.cycles <= 10))
+      refuse(number(settings.cycles) + " NPLC; expected 0.01 to 10");
+    if (settings.source_delay > 999.9999)
+      refuse("a source delay of " + number(settings.source_delay) + " s; expected at most 999.9999 s");
     return {source, measure};
   }
 
-  bool recognises(const std::string& maker, const std::string& name) const override { return maker.starts_with("KEITHLEY") && name == "MODEL 2400"; }
+  bool recognises(const std::string& maker, const std::string& name) const override {
+    return maker.starts_with("KEITHLEY") && name == "MODEL 2400";
+  }
 
   static std::span<const SourceRange> ranges(Sourced what) {
-    return what == Sourced::voltage ? std::span<const SourceRange>(voltage_ranges) : std::span<const SourceRange>(current_ranges);
+    return what == Sourced::voltage ? std::span<const SourceRange>(voltage_ranges)
+                                    : std::span<const SourceRange>(current_ranges);
   }
   static const SourceRange* holding(std::span<const SourceRange> all, double value, double upto) {
-    const auto found = std::find_if(all.begin(), all.end(), [&](const SourceRange& r) { return std::abs(value) <= r.full * upto * (1 + 1e-12); });
+    const auto found = std::find_if(all.begin(), all.end(), [&](const SourceRange& r) {
+      return std::abs(value) <= r.full * upto * (1 + 1e-12);
+    });
     return found == all.end() ? nullptr : &*found;
   }
   void require_configured() const {
@@ -195,6 +237,8 @@ class Keithley2400 final : public SourceMeter {
 
 }  // namespace
 
-std::unique_ptr<SourceMeter> keithley_2400(std::unique_ptr<protocols::Session> session) { return std::make_unique<Keithley2400>(std::move(session)); }
+std::unique_ptr<SourceMeter> keithley_2400(std::unique_ptr<protocols::Session> session) {
+  return std::make_unique<Keithley2400>(std::move(session));
+}
 
 }  // namespace ness::drivers

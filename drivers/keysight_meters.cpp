@@ -1,5 +1,6 @@
-// Agilent and Keysight voltmeters and scanners, direct voltage: 34401A user's guide, Truevolt operating and service guide, 34970A/34972A user's
-// guide. They differ in ranges, integration times, and how a setting names its channels.
+// Agilent and Keysight voltmeters and scanners, direct voltage: 34401A user's guide, Truevolt operating and
+// service guide, 34970A/34972A user's guide. They differ in ranges, integration times, and how a setting
+// names its channels.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -25,26 +26,54 @@ struct MeterModel {
 };
 
 const MeterModel& model_34401a() {
-  static const MeterModel model{"Agilent 34401A", {"HEWLETT-PACKARD", "Agilent Technologies", "AGILENT TECHNOLOGIES", "Keysight Technologies"}, "34401A", {0.1, 1, 10, 100, 1000}, {5e-5, 4e-5, 3.5e-5, 4.5e-5, 4.5e-5}, {3.5e-5, 7e-6, 5e-6, 6e-6, 1e-5}, {0.02, 0.2, 1, 10, 100}, "ZERO:AUTO", "INP:IMP:AUTO"};
+  static const MeterModel model{
+      "Agilent 34401A",
+      {"HEWLETT-PACKARD", "Agilent Technologies", "AGILENT TECHNOLOGIES", "Keysight Technologies"},
+      "34401A",
+      {0.1, 1, 10, 100, 1000},
+      {5e-5, 4e-5, 3.5e-5, 4.5e-5, 4.5e-5},
+      {3.5e-5, 7e-6, 5e-6, 6e-6, 1e-5},
+      {0.02, 0.2, 1, 10, 100},
+      "ZERO:AUTO",
+      "INP:IMP:AUTO"};
   return model;
 }
 const MeterModel& model_34461a() {
-  static const MeterModel model{"Keysight 34461A", {"Keysight Technologies", "Agilent Technologies", "", ""}, "34461A", {0.1, 1, 10, 100, 1000}, {5e-5, 4e-5, 3.5e-5, 4.5e-5, 4.5e-5}, {3.5e-5, 7e-6, 5e-6, 6e-6, 1e-5}, {0.02, 0.2, 1, 10, 100}, "VOLT:DC:ZERO:AUTO", "VOLT:DC:IMP:AUTO"};
+  static const MeterModel model{"Keysight 34461A",
+                                {"Keysight Technologies", "Agilent Technologies", "", ""},
+                                "34461A",
+                                {0.1, 1, 10, 100, 1000},
+                                {5e-5, 4e-5, 3.5e-5, 4.5e-5, 4.5e-5},
+                                {3.5e-5, 7e-6, 5e-6, 6e-6, 1e-5},
+                                {0.02, 0.2, 1, 10, 100},
+                                "VOLT:DC:ZERO:AUTO",
+                                "VOLT:DC:IMP:AUTO"};
   return model;
 }
 const MeterModel& model_34970a() {
-  static const MeterModel model{"Keysight 34970A", {"HEWLETT-PACKARD", "Agilent Technologies", "AGILENT TECHNOLOGIES", "Keysight Technologies"}, "34970A", {0.1, 1, 10, 100, 300}, {5e-5, 4e-5, 3.5e-5, 4.5e-5, 4.5e-5}, {4e-5, 7e-6, 5e-6, 6e-6, 3e-5}, {0.02, 0.2, 1, 2, 10, 20, 100, 200}};
+  static const MeterModel model{
+      "Keysight 34970A",
+      {"HEWLETT-PACKARD", "Agilent Technologies", "AGILENT TECHNOLOGIES", "Keysight Technologies"},
+      "34970A",
+      {0.1, 1, 10, 100, 300},
+      {5e-5, 4e-5, 3.5e-5, 4.5e-5, 4.5e-5},
+      {4e-5, 7e-6, 5e-6, 6e-6, 3e-5},
+      {0.02, 0.2, 1, 2, 10, 20, 100, 200}};
   return model;
 }
 const MeterModel& model_daq970a() {
   // No accessible source gives the set of integration times: these are certain to exist. The accuracy is
   // specified as better than the 34970A's, so the 34970A's figures are upper bounds.
-  static const MeterModel model{"Keysight DAQ970A", {"Keysight Technologies", "", "", ""}, "DAQ970A", {0.1, 1, 10, 100, 300}, {5e-5, 4e-5, 3.5e-5, 4.5e-5, 4.5e-5}, {4e-5, 7e-6, 5e-6, 6e-6, 3e-5}, {0.02, 0.2, 1, 10, 100}};
+  static const MeterModel model{
+      "Keysight DAQ970A",     {"Keysight Technologies", "", "", ""}, "DAQ970A",
+      {0.1, 1, 10, 100, 300}, {5e-5, 4e-5, 3.5e-5, 4.5e-5, 4.5e-5},  {4e-5, 7e-6, 5e-6, 6e-6, 3e-5},
+      {0.02, 0.2, 1, 10, 100}};
   return model;
 }
 
 bool is(const MeterModel& model, const std::string& maker, const std::string& name) {
-  return name == model.identity && std::find(model.makers.begin(), model.makers.end(), maker) != model.makers.end();
+  return name == model.identity &&
+         std::find(model.makers.begin(), model.makers.end(), maker) != model.makers.end();
 }
 
 /// Settings that the model uses for those requested.
@@ -53,10 +82,16 @@ struct Accepted {
 };
 
 Accepted accepted(const MeterModel& model, const MeterSettings& settings, const std::string& where) {
-  const auto refuse = [&](const std::string& reason) { throw std::invalid_argument(where + ": " + model.name + ": " + reason); };
-  const auto range = std::find_if(model.ranges.begin(), model.ranges.end(), [&](double r) { return std::abs(settings.range) <= r; });
-  if (range == model.ranges.end() || !(std::abs(settings.range) > 0)) refuse("a range of " + number(settings.range) + " V; expected up to " + number(model.ranges.back()) + " V");
-  const auto cycles = std::find_if(model.cycles.begin(), model.cycles.end(), [&](double c) { return std::abs(c - settings.cycles) <= 1e-9 * c; });
+  const auto refuse = [&](const std::string& reason) {
+    throw std::invalid_argument(where + ": " + model.name + ": " + reason);
+  };
+  const auto range = std::find_if(model.ranges.begin(), model.ranges.end(),
+                                  [&](double r) { return std::abs(settings.range) <= r; });
+  if (range == model.ranges.end() || !(std::abs(settings.range) > 0))
+    refuse("a range of " + number(settings.range) + " V; expected up to " + number(model.ranges.back()) +
+           " V");
+  const auto cycles = std::find_if(model.cycles.begin(), model.cycles.end(),
+                                   [&](double c) { return std::abs(c - settings.cycles) <= 1e-9 * c; });
   if (cycles == model.cycles.end()) {
     std::string all;
     for (const double c : model.cycles) all += (all.empty() ? "" : ", ") + number(c);
@@ -66,31 +101,38 @@ Accepted accepted(const MeterModel& model, const MeterSettings& settings, const 
   return {*range, *cycles};
 }
 
-double error_of(const MeterModel& model, const MeterSettings& settings, double volts, const std::string& where) {
+double error_of(const MeterModel& model, const MeterSettings& settings, double volts,
+                const std::string& where) {
   const double range = accepted(model, settings, where).range;
-  const auto at = static_cast<std::size_t>(std::find(model.ranges.begin(), model.ranges.end(), range) - model.ranges.begin());
+  const auto at = static_cast<std::size_t>(std::find(model.ranges.begin(), model.ranges.end(), range) -
+                                           model.ranges.begin());
   return model.of_reading[at] * std::abs(volts) + model.of_range[at] * range;
 }
 
 // Maximum duration of consecutive readings at the shortest integration, with relays, delays and autozero.
 Milliseconds burst_time(const MeterModel& model, const MeterSettings& settings, std::size_t count) {
-  const double one = 2 * model.cycles.front() / settings.line_frequency + std::max(settings.delay, 2e-3) + 5e-3;
+  const double one =
+      2 * model.cycles.front() / settings.line_frequency + std::max(settings.delay, 2e-3) + 5e-3;
   return Milliseconds(static_cast<std::int64_t>(std::ceil(static_cast<double>(count) * one * 1e3)));
 }
 
 MeterReading reading_of(double value) { return {measured(value), is_overflow(value)}; }
 
 double one_measurement(const MeterSettings& settings, double own_delay) {
-  return settings.cycles / settings.line_frequency * (settings.autozero ? 2 : 1) + (settings.delay < 0 ? own_delay : settings.delay);
+  return settings.cycles / settings.line_frequency * (settings.autozero ? 2 : 1) +
+         (settings.delay < 0 ? own_delay : settings.delay);
 }
 
 class KeysightVoltmeter final : public Voltmeter {
  public:
-  KeysightVoltmeter(std::unique_ptr<protocols::Session> session, const MeterModel& model) : Voltmeter(std::move(session)), model_(model) {}
+  KeysightVoltmeter(std::unique_ptr<protocols::Session> session, const MeterModel& model)
+      : Voltmeter(std::move(session)), model_(model) {}
   std::string model() const override { return model_.name; }
 
   void require(const MeterSettings& settings) const override { accepted(model_, settings, address()); }
-  double reading_error(const MeterSettings& settings, double volts) const override { return error_of(model_, settings, volts, address()); }
+  double reading_error(const MeterSettings& settings, double volts) const override {
+    return error_of(model_, settings, volts, address());
+  }
 
   void configure(const MeterSettings& settings) override {
     const Accepted as = accepted(model_, settings, address());
@@ -117,7 +159,8 @@ class KeysightVoltmeter final : public Voltmeter {
     session_->ask("READ?");
   }
   MeterReading fetch() override {
-    const std::string reply = session_->receive(Milliseconds(static_cast<std::int64_t>(std::ceil(measurement_time() * 1e3))));
+    const std::string reply =
+        session_->receive(Milliseconds(static_cast<std::int64_t>(std::ceil(measurement_time() * 1e3))));
     try {
       return reading_of(protocols::parse_number(reply));
     } catch (const std::invalid_argument& error) {
@@ -128,14 +171,17 @@ class KeysightVoltmeter final : public Voltmeter {
     require_same_link(*session_, openings_);
     session_->write("VOLT:DC:NPLC " + number(model_.cycles.front()) + ";:SAMP:COUN " + std::to_string(count));
     std::vector<MeterReading> readings;
-    for (const double value : session_->query_numbers("READ?", count, burst_time(model_, settings_, count))) readings.push_back(reading_of(value));
+    for (const double value : session_->query_numbers("READ?", count, burst_time(model_, settings_, count)))
+      readings.push_back(reading_of(value));
     session_->write("VOLT:DC:NPLC " + number(settings_.cycles) + ";:SAMP:COUN 1");
     return readings;
   }
   double measurement_time() const override { return one_measurement(settings_, 1.5e-3); }
 
  private:
-  bool recognises(const std::string& maker, const std::string& name) const override { return is(model_, maker, name); }
+  bool recognises(const std::string& maker, const std::string& name) const override {
+    return is(model_, maker, name);
+  }
   const MeterModel& model_;
   MeterSettings settings_;
   std::uint64_t openings_ = 0;
@@ -143,18 +189,22 @@ class KeysightVoltmeter final : public Voltmeter {
 
 class KeysightScanner final : public Scanner {
  public:
-  KeysightScanner(std::unique_ptr<protocols::Session> session, const MeterModel& model) : Scanner(std::move(session)), model_(model) {}
+  KeysightScanner(std::unique_ptr<protocols::Session> session, const MeterModel& model)
+      : Scanner(std::move(session)), model_(model) {}
   std::string model() const override { return model_.name; }
 
   void require(const MeterSettings& settings) const override { accepted(model_, settings, address()); }
-  double reading_error(const MeterSettings& settings, double volts) const override { return error_of(model_, settings, volts, address()); }
+  double reading_error(const MeterSettings& settings, double volts) const override {
+    return error_of(model_, settings, volts, address());
+  }
 
   void configure(const std::vector<std::uint32_t>& channels, const MeterSettings& settings) override {
     const Accepted as = accepted(model_, settings, address());
     if (channels.empty()) throw std::invalid_argument(address() + ": no channel to scan");
     for (const std::uint32_t channel : channels) {
       if (channel / 100 < 1 || channel / 100 > 3 || channel % 100 < 1 || channel % 100 > 40) {
-        throw std::invalid_argument(address() + ": channel " + std::to_string(channel) + "; expected slot (1 to 3) x 100 + channel");
+        throw std::invalid_argument(address() + ": channel " + std::to_string(channel) +
+                                    "; expected slot (1 to 3) x 100 + channel");
       }
     }
     auto& link = *session_;
@@ -170,18 +220,25 @@ class KeysightScanner final : public Scanner {
       const auto back = link.query_numbers(query + ' ' + list, channels.size());
       for (std::size_t i = 0; i < back.size(); ++i) {
         if (std::abs(back[i] - sent) > 1e-3 * std::abs(sent)) {
-          throw InstrumentError(address(), query, number(back[i]), "the setting of channel " + std::to_string(channels[i]) + " was not accepted: " + number(sent) + " was sent");
+          throw InstrumentError(address(), query, number(back[i]),
+                                "the setting of channel " + std::to_string(channels[i]) +
+                                    " was not accepted: " + number(sent) + " was sent");
         }
       }
     };
     each("SENS:VOLT:DC:RANG?", as.range);
     each("SENS:VOLT:DC:NPLC?", as.cycles);
     for (const double high : link.query_numbers("INP:IMP:AUTO? " + list, channels.size())) {
-      if ((high != 0) != settings.high_input) throw InstrumentError(address(), "INP:IMP:AUTO?", number(high), std::string("the input resistance was not accepted: ") + (settings.high_input ? "ON" : "OFF") + " was sent");
+      if ((high != 0) != settings.high_input)
+        throw InstrumentError(address(), "INP:IMP:AUTO?", number(high),
+                              std::string("the input resistance was not accepted: ") +
+                                  (settings.high_input ? "ON" : "OFF") + " was sent");
     }
     if (settings.delay > 0) each("ROUT:CHAN:DEL?", settings.delay);
     const std::string scanned = link.query_block("ROUT:SCAN?");
-    if (scanned != list) throw InstrumentError(address(), "ROUT:SCAN?", scanned, "the scan list was not accepted: " + list + " was sent");
+    if (scanned != list)
+      throw InstrumentError(address(), "ROUT:SCAN?", scanned,
+                            "the scan list was not accepted: " + list + " was sent");
     check();
     channels_ = channels;
     settings_ = settings;
@@ -194,7 +251,8 @@ class KeysightScanner final : public Scanner {
     session_->ask("READ?");
   }
   std::vector<MeterReading> fetch() override {
-    const std::string reply = session_->receive(Milliseconds(static_cast<std::int64_t>(std::ceil(measurement_time() * 1e3))));
+    const std::string reply =
+        session_->receive(Milliseconds(static_cast<std::int64_t>(std::ceil(measurement_time() * 1e3))));
     std::vector<MeterReading> readings;
     try {
       for (const double value : protocols::parse_numbers(reply)) readings.push_back(reading_of(value));
@@ -202,18 +260,22 @@ class KeysightScanner final : public Scanner {
       throw InstrumentError(address(), "READ?", reply, error.what());
     }
     if (readings.size() != channels_.size()) {
-      throw InstrumentError(address(), "READ?", reply, "expected " + std::to_string(channels_.size()) + " readings, " + std::to_string(readings.size()) + " came");
+      throw InstrumentError(address(), "READ?", reply,
+                            "expected " + std::to_string(channels_.size()) + " readings, " +
+                                std::to_string(readings.size()) + " came");
     }
     return readings;
   }
   std::vector<MeterReading> burst(std::uint32_t channel, std::size_t count) override {
-    if (std::find(channels_.begin(), channels_.end(), channel) == channels_.end()) throw std::invalid_argument(address() + ": channel " + std::to_string(channel) + " is not in the scan");
+    if (std::find(channels_.begin(), channels_.end(), channel) == channels_.end())
+      throw std::invalid_argument(address() + ": channel " + std::to_string(channel) + " is not in the scan");
     require_same_link(*session_, openings_);
     const std::string one = listed({channel});
     session_->write("SENS:VOLT:DC:NPLC " + number(model_.cycles.front()) + ',' + one);
     session_->write("ROUT:SCAN " + one + ";:TRIG:COUN " + std::to_string(count));
     std::vector<MeterReading> readings;
-    for (const double value : session_->query_numbers("READ?", count, burst_time(model_, settings_, count))) readings.push_back(reading_of(value));
+    for (const double value : session_->query_numbers("READ?", count, burst_time(model_, settings_, count)))
+      readings.push_back(reading_of(value));
     session_->write("SENS:VOLT:DC:NPLC " + number(settings_.cycles) + ',' + one);
     session_->write("ROUT:SCAN " + listed(channels_) + ";:TRIG:COUN 1");
     return readings;
@@ -226,7 +288,9 @@ class KeysightScanner final : public Scanner {
   }
 
  private:
-  bool recognises(const std::string& maker, const std::string& name) const override { return is(model_, maker, name); }
+  bool recognises(const std::string& maker, const std::string& name) const override {
+    return is(model_, maker, name);
+  }
   const MeterModel& model_;
   std::vector<std::uint32_t> channels_;
   MeterSettings settings_;
@@ -235,9 +299,17 @@ class KeysightScanner final : public Scanner {
 
 }  // namespace
 
-std::unique_ptr<Voltmeter> agilent_34401a(std::unique_ptr<protocols::Session> session) { return std::make_unique<KeysightVoltmeter>(std::move(session), model_34401a()); }
-std::unique_ptr<Voltmeter> keysight_34461a(std::unique_ptr<protocols::Session> session) { return std::make_unique<KeysightVoltmeter>(std::move(session), model_34461a()); }
-std::unique_ptr<Scanner> keysight_34970a(std::unique_ptr<protocols::Session> session) { return std::make_unique<KeysightScanner>(std::move(session), model_34970a()); }
-std::unique_ptr<Scanner> keysight_daq970a(std::unique_ptr<protocols::Session> session) { return std::make_unique<KeysightScanner>(std::move(session), model_daq970a()); }
+std::unique_ptr<Voltmeter> agilent_34401a(std::unique_ptr<protocols::Session> session) {
+  return std::make_unique<KeysightVoltmeter>(std::move(session), model_34401a());
+}
+std::unique_ptr<Voltmeter> keysight_34461a(std::unique_ptr<protocols::Session> session) {
+  return std::make_unique<KeysightVoltmeter>(std::move(session), model_34461a());
+}
+std::unique_ptr<Scanner> keysight_34970a(std::unique_ptr<protocols::Session> session) {
+  return std::make_unique<KeysightScanner>(std::move(session), model_34970a());
+}
+std::unique_ptr<Scanner> keysight_daq970a(std::unique_ptr<protocols::Session> session) {
+  return std::make_unique<KeysightScanner>(std::move(session), model_daq970a());
+}
 
 }  // namespace ness::drivers

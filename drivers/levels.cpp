@@ -16,7 +16,9 @@ namespace ness::drivers {
 namespace {
 
 // A level counts as equal to its readback within resolution: instruments answer with six or more digits.
-bool same_level(double sent, double back, double resolution) { return std::abs(sent - back) <= std::max(resolution, 2e-6 * std::abs(sent)) * 1.01 + 1e-12; }
+bool same_level(double sent, double back, double resolution) {
+  return std::abs(sent - back) <= std::max(resolution, 2e-6 * std::abs(sent)) * 1.01 + 1e-12;
+}
 
 std::vector<PlannedChannel> planned(const std::vector<LevelChannel>& channels, const SafeProfile* profile) {
   std::vector<PlannedChannel> plans;
@@ -27,50 +29,73 @@ std::vector<PlannedChannel> planned(const std::vector<LevelChannel>& channels, c
   return plans;
 }
 
-SetpointPlanner safe_planner(const std::vector<LevelChannel>& channels, const std::vector<CrossLimit>& cross_limits, SafeProfile profile) {
+SetpointPlanner safe_planner(const std::vector<LevelChannel>& channels,
+                             const std::vector<CrossLimit>& cross_limits, SafeProfile profile) {
   return SetpointPlanner(planned(channels, &profile), cross_limits);
 }
 
 // Checks everything that the constructor's other members rely on, so it is called first.
 std::vector<LevelChannel> checked(std::vector<LevelChannel> channels, const LevelInstruments& instruments) {
   const auto refuse = [](const std::string& reason) { throw std::invalid_argument("bench: " + reason); };
-  if (instruments.sources.size() != instruments.source_settings.size() || instruments.dacs.size() != instruments.dac_settings.size()) refuse("every instrument needs its settings");
-  for (std::size_t i = 0; i < instruments.sources.size(); ++i) instruments.sources[i]->require(instruments.source_settings[i]);
-  for (std::size_t i = 0; i < instruments.dacs.size(); ++i) instruments.dacs[i]->require(instruments.dac_settings[i]);
+  if (instruments.sources.size() != instruments.source_settings.size() ||
+      instruments.dacs.size() != instruments.dac_settings.size())
+    refuse("every instrument needs its settings");
+  for (std::size_t i = 0; i < instruments.sources.size(); ++i)
+    instruments.sources[i]->require(instruments.source_settings[i]);
+  for (std::size_t i = 0; i < instruments.dacs.size(); ++i)
+    instruments.dacs[i]->require(instruments.dac_settings[i]);
   std::map<std::pair<LevelChannel::Kind, std::pair<std::size_t, std::uint32_t>>, std::string> taken;
   for (LevelChannel& channel : channels) {
     const std::string name = "channel '" + channel.plan.name + "': ";
     const bool source = channel.kind == LevelChannel::Kind::source;
-    if (channel.instrument >= (source ? instruments.sources.size() : instruments.dacs.size())) refuse(name + "there is no such instrument");
+    if (channel.instrument >= (source ? instruments.sources.size() : instruments.dacs.size()))
+      refuse(name + "there is no such instrument");
     if (channel.on_demand && !source) refuse(name + "a DAC has no output to switch");
-    const auto [earlier, is_new] = taken.emplace(std::pair{channel.kind, std::pair{channel.instrument, source ? 1U : channel.channel}}, channel.plan.name);
+    const auto [earlier, is_new] =
+        taken.emplace(std::pair{channel.kind, std::pair{channel.instrument, source ? 1U : channel.channel}},
+                      channel.plan.name);
     if (!is_new) refuse(name + "it is wired already, as '" + earlier->second + "'");
-    const bool current = source && instruments.source_settings[channel.instrument].sourced == Sourced::current;
+    const bool current =
+        source && instruments.source_settings[channel.instrument].sourced == Sourced::current;
     const std::string unit = current ? " A" : " V";
-    const double reach = source ? instruments.sources[channel.instrument]->reach(instruments.source_settings[channel.instrument]) : instruments.dac_settings[channel.instrument].range;
+    const double reach =
+        source
+            ? instruments.sources[channel.instrument]->reach(instruments.source_settings[channel.instrument])
+            : instruments.dac_settings[channel.instrument].range;
     if (channel.plan.limits.low < -reach || channel.plan.limits.high > reach) {
-      refuse(name + "its limits " + number(channel.plan.limits.low) + unit + " to " + number(channel.plan.limits.high) + unit + " go beyond the instrument's range of " + number(reach) + unit);
+      refuse(name + "its limits " + number(channel.plan.limits.low) + unit + " to " +
+             number(channel.plan.limits.high) + unit + " go beyond the instrument's range of " +
+             number(reach) + unit);
     }
     for (const SafeProfile profile : {SafeProfile::stop, SafeProfile::cancel, SafeProfile::emergency}) {
       const SafeEntry& safe = channel.safe[static_cast<std::size_t>(profile)];
-      if (!channel.plan.limits.contains(safe.level)) refuse(name + "its safe level of " + number(safe.level) + unit + " (" + to_string(profile) + ") is outside its limits");
-      if (!(safe.faster > 0) || !std::isfinite(safe.faster)) refuse(name + "its ramp is to be " + number(safe.faster) + " times faster (" + to_string(profile) + "); expected more than 0");
+      if (!channel.plan.limits.contains(safe.level))
+        refuse(name + "its safe level of " + number(safe.level) + unit + " (" + to_string(profile) +
+               ") is outside its limits");
+      if (!(safe.faster > 0) || !std::isfinite(safe.faster))
+        refuse(name + "its ramp is to be " + number(safe.faster) + " times faster (" + to_string(profile) +
+               "); expected more than 0");
     }
-    channel.plan.resolution = source ? instruments.sources[channel.instrument]->resolution(instruments.source_settings[channel.instrument])
-                                     : instruments.dacs[channel.instrument]->resolution(instruments.dac_settings[channel.instrument]);
+    channel.plan.resolution =
+        source
+            ? instruments.sources[channel.instrument]->resolution(
+                  instruments.source_settings[channel.instrument])
+            : instruments.dacs[channel.instrument]->resolution(instruments.dac_settings[channel.instrument]);
   }
   return channels;
 }
 
 }  // namespace
 
-Levels::Levels(LevelInstruments instruments, std::vector<LevelChannel> channels, const std::vector<CrossLimit>& cross_limits, std::shared_ptr<Clock> clock)
+Levels::Levels(LevelInstruments instruments, std::vector<LevelChannel> channels,
+               const std::vector<CrossLimit>& cross_limits, std::shared_ptr<Clock> clock)
     : instruments_(std::move(instruments)),
       channels_(checked(std::move(channels), instruments_)),
       clock_(std::move(clock)),
       planner_(planned(channels_, nullptr), cross_limits),
       present_planner_(planner_),
-      safe_planners_{safe_planner(channels_, cross_limits, SafeProfile::stop), safe_planner(channels_, cross_limits, SafeProfile::cancel),
+      safe_planners_{safe_planner(channels_, cross_limits, SafeProfile::stop),
+                     safe_planner(channels_, cross_limits, SafeProfile::cancel),
                      safe_planner(channels_, cross_limits, SafeProfile::emergency)},
       present_(channels_.size(), 0),
       accepted_(channels_.size(), std::numeric_limits<double>::quiet_NaN()),
@@ -87,11 +112,15 @@ std::vector<bool> Levels::absent() const {
 }
 
 const std::string& Levels::address(std::size_t c) const {
-  return channels_[c].kind == LevelChannel::Kind::source ? instruments_.sources[channels_[c].instrument]->address() : instruments_.dacs[channels_[c].instrument]->address();
+  return channels_[c].kind == LevelChannel::Kind::source
+             ? instruments_.sources[channels_[c].instrument]->address()
+             : instruments_.dacs[channels_[c].instrument]->address();
 }
 
 protocols::Session& Levels::session(std::size_t c) {
-  return channels_[c].kind == LevelChannel::Kind::source ? instruments_.sources[channels_[c].instrument]->session() : instruments_.dacs[channels_[c].instrument]->session();
+  return channels_[c].kind == LevelChannel::Kind::source
+             ? instruments_.sources[channels_[c].instrument]->session()
+             : instruments_.dacs[channels_[c].instrument]->session();
 }
 
 std::vector<std::uint32_t> Levels::channels_of_dac(std::size_t d) const {
@@ -120,7 +149,8 @@ void Levels::write(const RampStep& step) {
 void Levels::read_back(const std::vector<std::size_t>& channels) {
   std::map<std::size_t, std::vector<std::size_t>> dacs;
   for (const std::size_t c : channels) {
-    if (channels_[c].kind == LevelChannel::Kind::source) present_[c] = instruments_.sources[channels_[c].instrument]->level();
+    if (channels_[c].kind == LevelChannel::Kind::source)
+      present_[c] = instruments_.sources[channels_[c].instrument]->level();
     else dacs[channels_[c].instrument].push_back(c);
     known_[c] = channels_[c].kind == LevelChannel::Kind::source;
   }
@@ -148,7 +178,10 @@ void Levels::adopt() {
       on_[c] = source.output();
       if (on_[c] && source.sourced() != source_settings(channels_[c].instrument).sourced) {
         const bool current = source.sourced() == Sourced::current;
-        throw InstrumentError(source.address(), ":SOUR:FUNC?", current ? "CURR" : "VOLT", std::string("it is live as a source of ") + (current ? "current" : "voltage") + ", which '" + channels_[c].plan.name + "' is not; `ness safe` switches it off");
+        throw InstrumentError(source.address(), ":SOUR:FUNC?", current ? "CURR" : "VOLT",
+                              std::string("it is live as a source of ") + (current ? "current" : "voltage") +
+                                  ", which '" + channels_[c].plan.name +
+                                  "' is not; `ness safe` switches it off");
       }
     } else {
       on_[c] = true;
@@ -175,20 +208,27 @@ void Levels::start(std::stop_token stop) {
     if (numbers.empty()) continue;
     const auto changing = instruments_.dacs[d]->to_rest(numbers, instruments_.dac_settings[d]);
     for (std::size_t c = 0; c < channels_.size(); ++c) {
-      if (channels_[c].kind == LevelChannel::Kind::dac && channels_[c].instrument == d && std::find(changing.begin(), changing.end(), channels_[c].channel) != changing.end()) down[c] = 0;
+      if (channels_[c].kind == LevelChannel::Kind::dac && channels_[c].instrument == d &&
+          std::find(changing.begin(), changing.end(), channels_[c].channel) != changing.end())
+        down[c] = 0;
     }
   }
   if (down != present_) {
     try {
       go(down, stop);
     } catch (const PlanRefused& refused) {
-      throw std::invalid_argument("bench: instruments are configured at 0, and what is live cannot be brought there within its limits: " + std::string(refused.what()));
+      throw std::invalid_argument(
+          "bench: instruments are configured at 0, and what is live cannot be brought there within its "
+          "limits: " +
+          std::string(refused.what()));
     }
   }
   for (std::size_t d = 0; d < instruments_.dacs.size(); ++d) {
-    if (const auto numbers = channels_of_dac(d); !numbers.empty()) instruments_.dacs[d]->configure(numbers, instruments_.dac_settings[d]);
+    if (const auto numbers = channels_of_dac(d); !numbers.empty())
+      instruments_.dacs[d]->configure(numbers, instruments_.dac_settings[d]);
   }
-  for (std::size_t s = 0; s < instruments_.sources.size(); ++s) instruments_.sources[s]->configure(instruments_.source_settings[s]);
+  for (std::size_t s = 0; s < instruments_.sources.size(); ++s)
+    instruments_.sources[s]->configure(instruments_.source_settings[s]);
   std::set<std::uint32_t> orders;
   for (std::size_t c = 0; c < channels_.size(); ++c) {
     orders.insert(channels_[c].safe[0].order);
@@ -239,7 +279,8 @@ std::vector<std::size_t> Levels::go(std::span<const double> wanted, std::stop_to
       accepted_[c] = targets[c];
       continue;
     }
-    throw InstrumentError(address(c), "level of '" + planner_.channels()[c].name + "'", number(present_[c]), "the level was not accepted: " + number(targets[c]) + " was sent");
+    throw InstrumentError(address(c), "level of '" + planner_.channels()[c].name + "'", number(present_[c]),
+                          "the level was not accepted: " + number(targets[c]) + " was sent");
   }
   return which;
 }
@@ -288,24 +329,36 @@ struct Levels::Safing {
   SafeReport report;
   std::vector<bool> stuck;
 
-  Safing(Levels& l, SafeProfile p, protocols::Milliseconds b) : levels(l), profile(p), budget(b), present(l.safe_planners_[static_cast<std::size_t>(p)]), stuck(l.channels_.size(), false) {}
+  Safing(Levels& l, SafeProfile p, protocols::Milliseconds b)
+      : levels(l),
+        profile(p),
+        budget(b),
+        present(l.safe_planners_[static_cast<std::size_t>(p)]),
+        stuck(l.channels_.size(), false) {}
 
   std::size_t size() const { return levels.channels_.size(); }
-  const SafeEntry& entry(std::size_t c) const { return levels.channels_[c].safe[static_cast<std::size_t>(profile)]; }
+  const SafeEntry& entry(std::size_t c) const {
+    return levels.channels_[c].safe[static_cast<std::size_t>(profile)];
+  }
   const SetpointPlanner& planner() const { return *present; }
 
   void give_up(std::size_t c, const std::string& why) {
     if (stuck[c]) return;
     stuck[c] = true;
     report.safe = false;
-    const bool current = levels.channels_[c].kind == LevelChannel::Kind::source && levels.source_settings(levels.channels_[c].instrument).sourced == Sourced::current;
-    const std::string where = levels.known_[c] ? number(levels.present_[c]) + (current ? " A" : " V") + " (last known)" : "an unknown level";
+    const bool current = levels.channels_[c].kind == LevelChannel::Kind::source &&
+                         levels.source_settings(levels.channels_[c].instrument).sourced == Sourced::current;
+    const std::string where = levels.known_[c]
+                                  ? number(levels.present_[c]) + (current ? " A" : " V") + " (last known)"
+                                  : "an unknown level";
     report.stuck.push_back(planner().channels()[c].name + " at " + where + ": " + why);
   }
   // If an instrument fails, all its channels count as stuck.
   void lose(std::size_t c, const std::string& why) {
     for (std::size_t other = 0; other < size(); ++other) {
-      if (levels.channels_[c].kind == levels.channels_[other].kind && levels.channels_[c].instrument == levels.channels_[other].instrument) give_up(other, why);
+      if (levels.channels_[c].kind == levels.channels_[other].kind &&
+          levels.channels_[c].instrument == levels.channels_[other].instrument)
+        give_up(other, why);
     }
   }
 
@@ -319,7 +372,8 @@ struct Levels::Safing {
         if (protocols::Session& session = levels.session(c); met.insert(&session).second) {
           session.close();
           session.hurry(budget);
-          if (channel.kind == LevelChannel::Kind::dac) levels.instruments_.dacs[channel.instrument]->adopt(levels.channels_of_dac(channel.instrument));
+          if (channel.kind == LevelChannel::Kind::dac)
+            levels.instruments_.dacs[channel.instrument]->adopt(levels.channels_of_dac(channel.instrument));
         }
         if (channel.kind == LevelChannel::Kind::source) {
           SourceMeter& source = levels.source(channel.instrument);
@@ -428,8 +482,7 @@ SafeReport Levels::make_safe(std::chrono::milliseconds budget, SafeProfile profi
   safing.meet();
   // Repeated as long as an instrument is lost on the way; each time fewer remain.
   std::vector<double> target;
-  while (!safing.bring_down(target)) {
-  }
+  while (!safing.bring_down(target)) {}
   safing.finish(target);
   for (std::size_t c = 0; c < channels_.size(); ++c) session(c).hurry(protocols::Milliseconds::max());
   present_planner_ = planner_.without(absent());

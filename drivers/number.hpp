@@ -27,6 +27,8 @@ inline std::string listed(const std::vector<std::uint32_t>& channels) {
 /// 9.9E37 and 9.91E37 mean overflow and not a number, but manuals disagree on which is which: both are
 /// invalid.
 inline bool is_overflow(double value) { return std::abs(std::abs(value) - 9.9e37) < 1e34; }
-inline double measured(double value) { return std::abs(value) > 9e37 ? std::numeric_limits<double>::quiet_NaN() : value; }
+inline double measured(double value) {
+  return std::abs(value) > 9e37 ? std::numeric_limits<double>::quiet_NaN() : value;
+}
 
 }  // namespace ness::drivers

@@ -9,7 +9,9 @@
 namespace ness::protocols {
 
 void Connections::add_board(const PrologixName& name, const SerialSettings& settings) {
-  if (boards_.contains(name.board)) throw std::invalid_argument(to_string(ResourceName(name)) + ": there is a controller for GPIB board " + std::to_string(name.board) + " already");
+  if (boards_.contains(name.board))
+    throw std::invalid_argument(to_string(ResourceName(name)) + ": there is a controller for GPIB board " +
+                                std::to_string(name.board) + " already");
   boards_.emplace(name.board, prologix_controller(name, timeouts_, settings));
 }
 
@@ -33,19 +35,21 @@ TransportKind row(std::string what, Make make) {
           }};
 }
 
-std::unique_ptr<Transport> behind_board(const GpibName& name, const SerialSettings&, Connections& connections) {
+std::unique_ptr<Transport> behind_board(const GpibName& name, const SerialSettings&,
+                                        Connections& connections) {
   PrologixController* controller = connections.board(name.board);
   if (controller != nullptr) return controller->instrument(name);
   const std::string board = std::to_string(name.board);
-  throw refusal(name, "no controller is known for GPIB board " + board + "; expected a Prologix, such as PRLGX-TCPIP" + board +
-                          "::10.0.0.9::1234::INTFC");
+  throw refusal(name, "no controller is known for GPIB board " + board +
+                          "; expected a Prologix, such as PRLGX-TCPIP" + board + "::10.0.0.9::1234::INTFC");
 }
 
 // The reason why no row serves a name.
 struct NotServed {
   std::string operator()(const LanName& lan) const {
     return std::string(lan.hislip() ? "HiSLIP" : "VXI-11") +
-           " is not supported; most instruments have a raw socket beside it, TCPIP::" + lan.host + "::5025::SOCKET";
+           " is not supported; most instruments have a raw socket beside it, TCPIP::" + lan.host +
+           "::5025::SOCKET";
   }
   std::string operator()(const UsbName&) const {
     return "USBTMC is not supported; expected TCPIP::host::port::SOCKET, ASRL, or GPIB behind a Prologix";
@@ -55,21 +59,26 @@ struct NotServed {
   std::string operator()(const SocketName&) const { return "raw sockets are not among the transports here"; }
   std::string operator()(const SerialName&) const { return "serial lines are not among the transports here"; }
   std::string operator()(const GpibName&) const { return "GPIB is not among the transports here"; }
-  static std::string board() { return "names a GPIB board; expected an instrument, such as GPIB0::24::INSTR"; }
+  static std::string board() {
+    return "names a GPIB board; expected an instrument, such as GPIB0::24::INSTR";
+  }
 };
 
 }  // namespace
 
 const std::vector<TransportKind>& transport_kinds() {
   static const std::vector<TransportKind> kinds{
-      row<SocketName>("raw socket", [](const SocketName& name, const auto&, auto&) { return socket_transport(name); }),
-      row<SerialName>("serial line", [](const SerialName& name, const auto& settings, auto&) { return serial_transport(name, settings); }),
+      row<SocketName>("raw socket",
+                      [](const SocketName& name, const auto&, auto&) { return socket_transport(name); }),
+      row<SerialName>("serial line", [](const SerialName& name, const auto& settings,
+                                        auto&) { return serial_transport(name, settings); }),
       row<GpibName>("GPIB behind a Prologix controller", behind_board)};
   return kinds;
 }
 
 std::unique_ptr<Transport> Connections::to(const ResourceName& name, const SerialSettings& settings) {
-  const auto kind = std::find_if(kinds_.begin(), kinds_.end(), [&](const TransportKind& k) { return k.serves(name); });
+  const auto kind =
+      std::find_if(kinds_.begin(), kinds_.end(), [&](const TransportKind& k) { return k.serves(name); });
   if (kind == kinds_.end()) throw refusal(name, std::visit(NotServed{}, name));
   return kind->make(name, settings, *this);
 }
@@ -82,15 +91,18 @@ std::vector<SerialPortInfo> serial_ports() {
   for (sp_port** port = ports; *port != nullptr; ++port) {
     SerialPortInfo info{text(sp_get_port_name(*port)), text(sp_get_port_description(*port)), {}};
     int vendor = 0, product = 0;
-    if (sp_get_port_transport(*port) == SP_TRANSPORT_USB && sp_get_port_usb_vid_pid(*port, &vendor, &product) == SP_OK) {
+    if (sp_get_port_transport(*port) == SP_TRANSPORT_USB &&
+        sp_get_port_usb_vid_pid(*port, &vendor, &product) == SP_OK) {
       char ids[16];
-      std::snprintf(ids, sizeof ids, "%04X:%04X", static_cast<unsigned>(vendor), static_cast<unsigned>(product));
+      std::snprintf(ids, sizeof ids, "%04X:%04X", static_cast<unsigned>(vendor),
+                    static_cast<unsigned>(product));
       info.adapter = ids + (" " + text(sp_get_port_usb_serial(*port)));
     }
     found.push_back(std::move(info));
   }
   sp_free_port_list(ports);
-  std::sort(found.begin(), found.end(), [](const SerialPortInfo& a, const SerialPortInfo& b) { return a.path < b.path; });
+  std::sort(found.begin(), found.end(),
+            [](const SerialPortInfo& a, const SerialPortInfo& b) { return a.path < b.path; });
   return found;
 }
 

@@ -42,7 +42,8 @@ void write_all(int descriptor, std::string_view bytes, Milliseconds limit, const
       continue;
     } else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
       if (!wait(descriptor, POLLOUT, until)) {
-        throw Timeout(address, "took " + std::to_string(sent) + " of " + std::to_string(bytes.size()) + " bytes" + in(limit));
+        throw Timeout(address, "took " + std::to_string(sent) + " of " + std::to_string(bytes.size()) +
+                                   " bytes" + in(limit));
       }
     } else {
       throw LinkError(address, std::string("writing failed: ") + std::strerror(errno));
@@ -59,7 +60,8 @@ std::size_t read_some(int descriptor, std::span<char> into, Milliseconds limit, 
     if (n > 0) return static_cast<std::size_t>(n);
     // Reading a pseudo-terminal whose other end is closed gives EIO.
     if (n == 0 || errno == EIO) throw LinkError(address, "the other end closed the connection");
-    if (errno != EINTR && errno != EAGAIN && errno != EWOULDBLOCK) throw LinkError(address, std::string("reading failed: ") + std::strerror(errno));
+    if (errno != EINTR && errno != EAGAIN && errno != EWOULDBLOCK)
+      throw LinkError(address, std::string("reading failed: ") + std::strerror(errno));
   }
 }
 

@@ -37,7 +37,8 @@ class PrologixController::Bus {
  public:
   Bus(std::unique_ptr<Transport> link, Timeouts timeouts) : link_(std::move(link)), timeouts_(timeouts) {
     if (!link_) throw std::invalid_argument("a Prologix controller needs a link");
-    if (const std::string problem = timeouts_.problem(); !problem.empty()) throw std::invalid_argument(link_->address() + ": timeout " + problem);
+    if (const std::string problem = timeouts_.problem(); !problem.empty())
+      throw std::invalid_argument(link_->address() + ": timeout " + problem);
   }
 
   // Number of the present opening of the link: transports of an earlier opening count as closed.
@@ -50,7 +51,9 @@ class PrologixController::Bus {
     addressed_.clear();
     // ++savecfg 0 comes first: otherwise each of the other settings would be written to the controller's
     // flash.
-    for (const char* setting : {"++savecfg 0", "++mode 1", "++auto 0", "++read_tmo_ms 3000", "++eos 2", "++eoi 1", "++eot_enable 0"}) tell(setting);
+    for (const char* setting : {"++savecfg 0", "++mode 1", "++auto 0", "++read_tmo_ms 3000", "++eos 2",
+                                "++eoi 1", "++eot_enable 0"})
+      tell(setting);
   }
 
   void close() noexcept {
@@ -96,7 +99,9 @@ namespace {
 class Instrument final : public Transport {
  public:
   Instrument(std::shared_ptr<PrologixController::Bus> bus, const GpibName& name)
-      : bus_(std::move(bus)), name_(name), address_(to_string(ResourceName(name)) + " at " + bus_->link().address()) {}
+      : bus_(std::move(bus)),
+        name_(name),
+        address_(to_string(ResourceName(name)) + " at " + bus_->link().address()) {}
   ~Instrument() override { close(); }
 
   const std::string& address() const override { return address_; }
@@ -141,7 +146,8 @@ class Instrument final : public Transport {
         return n;
       } catch (const Timeout&) {
         left -= patience;
-        if (left <= Milliseconds(0)) throw Timeout(address_, "no byte came in " + std::to_string(limit.count()) + " ms");
+        if (left <= Milliseconds(0))
+          throw Timeout(address_, "no byte came in " + std::to_string(limit.count()) + " ms");
         reading_ = false;
       }
     }
@@ -162,7 +168,8 @@ class Instrument final : public Transport {
     unsigned value = 0;
     const auto [end, error] = std::from_chars(reply.data(), reply.data() + reply.size(), value);
     if (error != std::errc{} || end != reply.data() + reply.size() || value > 255) {
-      throw LinkError(address_, "the answer to '++spoll' is '" + reply + "'; expected a number from 0 to 255");
+      throw LinkError(address_,
+                      "the answer to '++spoll' is '" + reply + "'; expected a number from 0 to 255");
     }
     return static_cast<std::uint8_t>(value);
   }
@@ -178,15 +185,18 @@ class Instrument final : public Transport {
   std::uint64_t generation_ = 0;
   // The controller was told to read, and has not reached the end of a reply.
   bool reading_ = false;
-  bool unread_ = false;   // part of a reply was received
+  bool unread_ = false;  // part of a reply was received
 };
 
 }  // namespace
 
-PrologixController::PrologixController(std::unique_ptr<Transport> link, Timeouts timeouts) : bus_(std::make_shared<Bus>(std::move(link), timeouts)) {}
+PrologixController::PrologixController(std::unique_ptr<Transport> link, Timeouts timeouts)
+    : bus_(std::make_shared<Bus>(std::move(link), timeouts)) {}
 PrologixController::~PrologixController() = default;
 
-std::unique_ptr<Transport> PrologixController::instrument(const GpibName& name) { return std::make_unique<Instrument>(bus_, name); }
+std::unique_ptr<Transport> PrologixController::instrument(const GpibName& name) {
+  return std::make_unique<Instrument>(bus_, name);
+}
 
 std::string PrologixController::version() {
   bus_->ensure_open(bus_->timeouts().connect);
@@ -198,8 +208,10 @@ bool PrologixController::service_requested() {
   return bus_->ask("++srq", bus_->timeouts().first_reply) == "1";
 }
 
-std::unique_ptr<PrologixController> prologix_controller(const PrologixName& name, Timeouts timeouts, const SerialSettings& settings) {
-  auto link = name.serial ? serial_transport(SerialName{name.host}, settings) : socket_transport(SocketName{0, name.host, name.port});
+std::unique_ptr<PrologixController> prologix_controller(const PrologixName& name, Timeouts timeouts,
+                                                        const SerialSettings& settings) {
+  auto link = name.serial ? serial_transport(SerialName{name.host}, settings)
+                          : socket_transport(SocketName{0, name.host, name.port});
   return std::make_unique<PrologixController>(std::move(link), timeouts);
 }
 

@@ -32,7 +32,8 @@ bool is_pseudo_terminal(const std::string& path) {
 
 class AsioSerial final : public Transport {
  public:
-  AsioSerial(const SerialName& name, const SerialSettings& settings) : path_(path_of(name)), address_(to_string(ResourceName(name))), settings_(settings) {}
+  AsioSerial(const SerialName& name, const SerialSettings& settings)
+      : path_(path_of(name)), address_(to_string(ResourceName(name))), settings_(settings) {}
 
   const std::string& address() const override { return address_; }
 
@@ -59,7 +60,9 @@ class AsioSerial final : public Transport {
     set(serial_port::baud_rate(settings_.baud), std::to_string(settings_.baud) + " baud");
     set(serial_port::character_size(settings_.data_bits), std::to_string(settings_.data_bits) + " data bits");
     set(serial_port::parity(parity), "the parity");
-    set(serial_port::stop_bits(settings_.stop_bits == 1 ? serial_port::stop_bits::one : serial_port::stop_bits::two), "the stop bits");
+    set(serial_port::stop_bits(settings_.stop_bits == 1 ? serial_port::stop_bits::one
+                                                        : serial_port::stop_bits::two),
+        "the stop bits");
     set(serial_port::flow_control(flow), "the flow control");
     ::tcflush(port_.native_handle(), TCIOFLUSH);  // left from an earlier connection
   }
@@ -93,7 +96,8 @@ class AsioSerial final : public Transport {
 
 class LibSerialPort final : public Transport {
  public:
-  LibSerialPort(const SerialName& name, const SerialSettings& settings) : path_(path_of(name)), address_(to_string(ResourceName(name))), settings_(settings) {}
+  LibSerialPort(const SerialName& name, const SerialSettings& settings)
+      : path_(path_of(name)), address_(to_string(ResourceName(name))), settings_(settings) {}
   ~LibSerialPort() override { close(); }
 
   const std::string& address() const override { return address_; }
@@ -111,15 +115,19 @@ class LibSerialPort final : public Transport {
     try {
       using Parity = SerialSettings::Parity;
       using Flow = SerialSettings::Flow;
-      check(sp_set_baudrate(port_, static_cast<int>(settings_.baud)), "does not take " + std::to_string(settings_.baud) + " baud");
-      check(sp_set_bits(port_, settings_.data_bits), "does not take " + std::to_string(settings_.data_bits) + " data bits");
+      check(sp_set_baudrate(port_, static_cast<int>(settings_.baud)),
+            "does not take " + std::to_string(settings_.baud) + " baud");
+      check(sp_set_bits(port_, settings_.data_bits),
+            "does not take " + std::to_string(settings_.data_bits) + " data bits");
       check(sp_set_parity(port_, settings_.parity == Parity::none  ? SP_PARITY_NONE
                                  : settings_.parity == Parity::odd ? SP_PARITY_ODD
-                                                                   : SP_PARITY_EVEN), "does not take the parity");
+                                                                   : SP_PARITY_EVEN),
+            "does not take the parity");
       check(sp_set_stopbits(port_, settings_.stop_bits), "does not take the stop bits");
       check(sp_set_flowcontrol(port_, settings_.flow == Flow::none       ? SP_FLOWCONTROL_NONE
                                       : settings_.flow == Flow::xon_xoff ? SP_FLOWCONTROL_XONXOFF
-                                                                         : SP_FLOWCONTROL_RTSCTS), "does not take the flow control");
+                                                                         : SP_FLOWCONTROL_RTSCTS),
+            "does not take the flow control");
       check(sp_flush(port_, SP_BUF_BOTH), "cannot be flushed");
     } catch (...) {
       close();
@@ -140,7 +148,8 @@ class LibSerialPort final : public Transport {
     const sp_return sent = sp_blocking_write(port_, message.data(), message.size(), milliseconds(limit));
     check(sent, "writing failed");
     if (static_cast<std::size_t>(sent) < message.size()) {
-      throw Timeout(address_, "took " + std::to_string(sent) + " of " + std::to_string(message.size()) + " bytes in " + std::to_string(limit.count()) + " ms");
+      throw Timeout(address_, "took " + std::to_string(sent) + " of " + std::to_string(message.size()) +
+                                  " bytes in " + std::to_string(limit.count()) + " ms");
     }
   }
   std::size_t read(std::span<char> into, Milliseconds limit) override {
@@ -153,10 +162,14 @@ class LibSerialPort final : public Transport {
 
  private:
   // libserialport takes a limit of 0 as no limit.
-  static unsigned milliseconds(Milliseconds limit) { return static_cast<unsigned>(std::max<Milliseconds::rep>(1, limit.count())); }
+  static unsigned milliseconds(Milliseconds limit) {
+    return static_cast<unsigned>(std::max<Milliseconds::rep>(1, limit.count()));
+  }
 
   static std::string text(sp_return result) {
-    if (result != SP_ERR_FAIL) return result == SP_ERR_ARG ? "not a port libserialport knows" : "libserialport code " + std::to_string(result);
+    if (result != SP_ERR_FAIL)
+      return result == SP_ERR_ARG ? "not a port libserialport knows"
+                                  : "libserialport code " + std::to_string(result);
     char* message = sp_last_error_message();
     std::string copy = message == nullptr ? "unknown failure" : message;
     sp_free_error_message(message);
@@ -182,10 +195,12 @@ class LibSerialPort final : public Transport {
 // The library that opens the line can be chosen only when the device exists.
 class EitherSerial final : public Transport {
  public:
-  EitherSerial(const SerialName& name, const SerialSettings& settings) : name_(name), settings_(settings), address_(to_string(ResourceName(name))) {}
+  EitherSerial(const SerialName& name, const SerialSettings& settings)
+      : name_(name), settings_(settings), address_(to_string(ResourceName(name))) {}
   const std::string& address() const override { return address_; }
   void open(Milliseconds limit) override {
-    line_ = is_pseudo_terminal(path_of(name_)) ? asio_serial_transport(name_, settings_) : libserialport_transport(name_, settings_);
+    line_ = is_pseudo_terminal(path_of(name_)) ? asio_serial_transport(name_, settings_)
+                                               : libserialport_transport(name_, settings_);
     line_->open(limit);
   }
   void close() noexcept override {

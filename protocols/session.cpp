@@ -22,7 +22,9 @@ std::string_view trimmed(std::string_view text) {
 
 std::string shown(std::string_view text) {
   constexpr std::size_t most = 200;
-  return text.size() <= most ? std::string(text) : std::string(text.substr(0, most)) + ".. (" + std::to_string(text.size()) + " bytes)";
+  return text.size() <= most
+             ? std::string(text)
+             : std::string(text.substr(0, most)) + ".. (" + std::to_string(text.size()) + " bytes)";
 }
 
 // Lengths of a definite block's header and of its data; unknown while too few bytes are there.
@@ -90,7 +92,8 @@ std::vector<double> parse_numbers(std::string_view text) {
   std::size_t begin = 0;
   for (;;) {
     const std::size_t comma = text.find(',', begin);
-    numbers.push_back(parse_number(text.substr(begin, comma == std::string_view::npos ? comma : comma - begin)));
+    numbers.push_back(
+        parse_number(text.substr(begin, comma == std::string_view::npos ? comma : comma - begin)));
     if (comma == std::string_view::npos) return numbers;
     begin = comma + 1;
   }
@@ -101,17 +104,21 @@ QueuedError parse_queued_error(std::string_view text) {
   QueuedError error;
   const std::string_view number = std::string_view(parts[0]).substr(parts[0].starts_with('+') ? 1 : 0);
   const auto [end, failure] = std::from_chars(number.data(), number.data() + number.size(), error.number);
-  if (failure != std::errc{} || end != number.data() + number.size()) throw std::invalid_argument("'" + shown(text) + "' is no entry of an error queue");
+  if (failure != std::errc{} || end != number.data() + number.size())
+    throw std::invalid_argument("'" + shown(text) + "' is no entry of an error queue");
   if (parts.size() > 1) {
     error.text = parts[1];
-    if (error.text.size() >= 2 && error.text.front() == '"' && error.text.back() == '"') error.text = error.text.substr(1, error.text.size() - 2);
+    if (error.text.size() >= 2 && error.text.front() == '"' && error.text.back() == '"')
+      error.text = error.text.substr(1, error.text.size() - 2);
   }
   return error;
 }
 
-Session::Session(std::unique_ptr<Transport> transport, SessionOptions options) : transport_(std::move(transport)), options_(std::move(options)) {
+Session::Session(std::unique_ptr<Transport> transport, SessionOptions options)
+    : transport_(std::move(transport)), options_(std::move(options)) {
   if (!transport_) throw std::invalid_argument("a session needs a transport");
-  if (const std::string problem = options_.timeouts.problem(); !problem.empty()) throw std::invalid_argument(address() + ": timeout " + problem);
+  if (const std::string problem = options_.timeouts.problem(); !problem.empty())
+    throw std::invalid_argument(address() + ": timeout " + problem);
   if (options_.terminator.empty()) throw std::invalid_argument(address() + ": the terminator is empty");
 }
 
@@ -144,7 +151,8 @@ void Session::open() {
 // is distinguished from late replies by its four fields, of which the first begins with a letter.
 void Session::drop_late_replies() {
   const auto is_identity = [](std::string_view line) {
-    return std::count(line.begin(), line.end(), ',') >= 3 && std::isalpha(static_cast<unsigned char>(line.front())) != 0;
+    return std::count(line.begin(), line.end(), ',') >= 3 &&
+           std::isalpha(static_cast<unsigned char>(line.front())) != 0;
   };
   std::string line;
   std::array<char, 4096> piece;
@@ -171,7 +179,8 @@ void Session::drop_late_replies() {
       line.erase(0, end + 1);
     }
   }
-  throw LinkError(address(), "no answer to *IDN? among " + std::to_string(options_.longest_reply) + " bytes of late replies");
+  throw LinkError(address(), "no answer to *IDN? among " + std::to_string(options_.longest_reply) +
+                                 " bytes of late replies");
 }
 
 void Session::close() noexcept {
@@ -186,7 +195,8 @@ void Session::close() noexcept {
 }
 
 // After a failure the next bytes on the link are unknown, so it is closed.
-template <class F> auto Session::guarded(F&& f) {
+template <class F>
+auto Session::guarded(F&& f) {
   try {
     return f();
   } catch (const LinkError& error) {
@@ -217,7 +227,8 @@ void Session::write(std::string_view message) {
 
 void Session::ask(std::string_view message) {
   guarded([&] {
-    if (asked_.empty() && !buffer_.empty()) throw LinkError(address(), "'" + shown(buffer_) + "' came unasked");
+    if (asked_.empty() && !buffer_.empty())
+      throw LinkError(address(), "'" + shown(buffer_) + "' came unasked");
     send(message);
     asked_.emplace_back(message);
   });
@@ -234,10 +245,12 @@ void Session::read_more(Milliseconds& limit) {
     limit = within(options_.timeouts.between_bytes);
   } catch (const Timeout& late) {
     const std::string had = buffer_.empty() ? "" : "; '" + shown(buffer_) + "' had come";
-    throw Timeout(address(), "no complete reply to '" + shown(asked_.front()) + "' in " + std::to_string(limit.count()) + " ms" + had);
+    throw Timeout(address(), "no complete reply to '" + shown(asked_.front()) + "' in " +
+                                 std::to_string(limit.count()) + " ms" + had);
   }
   if (buffer_.size() > options_.longest_reply) {
-    throw LinkError(address(), "the reply to '" + shown(asked_.front()) + "' exceeds " + std::to_string(options_.longest_reply) + " bytes");
+    throw LinkError(address(), "the reply to '" + shown(asked_.front()) + "' exceeds " +
+                                   std::to_string(options_.longest_reply) + " bytes");
   }
 }
 
@@ -256,11 +269,14 @@ std::optional<std::string> Session::read_block(Milliseconds& limit, std::size_t 
     block = block_header(buffer_);
   }
   const std::string reply_to = "the reply to '" + shown(asked_.front()) + "'";
-  if (!block.valid) throw LinkError(address(), reply_to + " begins with a block header that is none: '" + shown(buffer_) + "'");
+  if (!block.valid)
+    throw LinkError(address(),
+                    reply_to + " begins with a block header that is none: '" + shown(buffer_) + "'");
   if (!block.definite && expected == 0) return std::nullopt;
   const std::size_t length = block.header + (block.definite ? block.length : expected);
   if (length > options_.longest_reply) {
-    throw LinkError(address(), reply_to + " announces " + std::to_string(length) + " bytes, more than " + std::to_string(options_.longest_reply));
+    throw LinkError(address(), reply_to + " announces " + std::to_string(length) + " bytes, more than " +
+                                   std::to_string(options_.longest_reply));
   }
   while (buffer_.size() < length || buffer_.find('\n', length) == std::string::npos) {
     if (buffer_.size() >= length && transport_->at_end()) break;
@@ -269,7 +285,8 @@ std::optional<std::string> Session::read_block(Milliseconds& limit, std::size_t 
   std::size_t end = length;
   while (end < buffer_.size() && buffer_[end] != '\n') ++end;
   if (end - length > 1 || (end - length == 1 && buffer_[length] != '\r')) {
-    throw LinkError(address(), "after the block in " + reply_to + " came '" + shown(buffer_.substr(length, end - length)) + "'");
+    throw LinkError(address(), "after the block in " + reply_to + " came '" +
+                                   shown(buffer_.substr(length, end - length)) + "'");
   }
   say(Exchange::Kind::received, std::string_view(buffer_).substr(0, block.header));
   return take_reply(length, std::min(buffer_.size(), end + 1));
@@ -325,10 +342,13 @@ std::vector<double> Session::query_numbers(std::string_view message, std::size_t
   try {
     numbers = parse_numbers(reply);
   } catch (const std::invalid_argument& error) {
-    throw InstrumentError(address(), std::string(message), shown(reply), std::string("expected numbers: ") + error.what());
+    throw InstrumentError(address(), std::string(message), shown(reply),
+                          std::string("expected numbers: ") + error.what());
   }
   if (count > 0 && numbers.size() != count) {
-    throw InstrumentError(address(), std::string(message), shown(reply), "expected " + std::to_string(count) + " numbers, " + std::to_string(numbers.size()) + " came");
+    throw InstrumentError(
+        address(), std::string(message), shown(reply),
+        "expected " + std::to_string(count) + " numbers, " + std::to_string(numbers.size()) + " came");
   }
   return numbers;
 }
@@ -337,12 +357,14 @@ std::string Session::query_block(std::string_view message, std::size_t expected,
   ask(message);
   const std::string reply = read_reply(extra, expected);
   const BlockHeader block = block_header(reply);
-  if (!reply.starts_with('#') || !block.known || !block.valid) throw InstrumentError(address(), std::string(message), shown(reply), "expected a block");
+  if (!reply.starts_with('#') || !block.known || !block.valid)
+    throw InstrumentError(address(), std::string(message), shown(reply), "expected a block");
   return reply.substr(block.header);
 }
 
 std::uint8_t Session::status_byte() {
-  if (!asked_.empty()) throw std::logic_error(address() + ": a reply is due; *STB? would be answered out of turn");
+  if (!asked_.empty())
+    throw std::logic_error(address() + ": a reply is due; *STB? would be answered out of turn");
   const auto polled = guarded([&] {
     ensure_open();
     return transport_->poll(within(options_.timeouts.first_reply));
@@ -357,7 +379,8 @@ std::uint8_t Session::status_byte() {
 
 void Session::wait_complete(Milliseconds extra) {
   const std::string reply = query("*OPC?", extra);
-  if (trimmed(reply) != "1" && trimmed(reply) != "+1") throw InstrumentError(address(), "*OPC?", shown(reply), "expected 1");
+  if (trimmed(reply) != "1" && trimmed(reply) != "+1")
+    throw InstrumentError(address(), "*OPC?", shown(reply), "expected 1");
 }
 
 std::string Session::identity() { return std::string(trimmed(query("*IDN?"))); }

@@ -26,7 +26,9 @@ class Socket final : public Transport {
     const auto found = resolver.resolve(host, std::to_string(name_.port), error);
     if (error) throw LinkError(address_, "no address of host '" + host + "': " + error.message());
     std::optional<boost::system::error_code> outcome;
-    asio::async_connect(socket_, found, [&](const boost::system::error_code& result, const tcp::endpoint&) { outcome = result; });
+    asio::async_connect(socket_, found, [&](const boost::system::error_code& result, const tcp::endpoint&) {
+      outcome = result;
+    });
     context_.restart();
     context_.run_for(limit);
     if (!outcome) {

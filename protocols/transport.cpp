@@ -7,7 +7,10 @@
 namespace ness::protocols {
 
 std::string Timeouts::problem() const {
-  for (const auto& [name, limit] : {std::pair{"connect", connect}, {"write", write}, {"first_reply", first_reply}, {"between_bytes", between_bytes}}) {
+  for (const auto& [name, limit] : {std::pair{"connect", connect},
+                                    {"write", write},
+                                    {"first_reply", first_reply},
+                                    {"between_bytes", between_bytes}}) {
     if (limit.count() <= 0) return std::string(name) + " must be more than 0 ms";
     if (limit > std::chrono::hours(24)) return std::string(name) + " must be at most a day";
   }
@@ -25,7 +28,8 @@ namespace {
 
 class Memory final : public Transport {
  public:
-  Memory(std::string address, std::shared_ptr<MemoryPeer> peer) : address_(std::move(address)), peer_(std::move(peer)) {}
+  Memory(std::string address, std::shared_ptr<MemoryPeer> peer)
+      : address_(std::move(address)), peer_(std::move(peer)) {}
 
   const std::string& address() const override { return address_; }
   void open(Milliseconds) override {

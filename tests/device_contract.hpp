@@ -77,8 +77,10 @@ inline void check_row(const DeviceInfo& info, const Drive& drive, const Relaxati
     REQUIRE(row.current.size() == static_cast<Eigen::Index>(info.terminals.size()));
     CHECK(std::isfinite(row.current[hold.terminal]));
   }
-  CHECK((row.clamp_readback.size() == 0 || row.clamp_readback.size() == static_cast<Eigen::Index>(info.clamped().size())));
-  CHECK((row.theta_readback.size() == 0 || row.theta_readback.size() == static_cast<Eigen::Index>(info.parameters.size())));
+  CHECK((row.clamp_readback.size() == 0 ||
+         row.clamp_readback.size() == static_cast<Eigen::Index>(info.clamped().size())));
+  CHECK((row.theta_readback.size() == 0 ||
+         row.theta_readback.size() == static_cast<Eigen::Index>(info.parameters.size())));
   CHECK((row.quality.terminal.empty() || row.quality.terminal.size() == static_cast<std::size_t>(read)));
   if (row.quality.usable()) CHECK(row.potential.allFinite());
   CHECK(row.timing.start <= row.timing.settled);
@@ -86,7 +88,8 @@ inline void check_row(const DeviceInfo& info, const Drive& drive, const Relaxati
 }
 
 // Terminals held at their free potentials stay there, and the currents of the holding sources are reported.
-inline void check_holds(Device& device, const Drive& good, const Relaxation& settled, const ContractOptions& options) {
+inline void check_holds(Device& device, const Drive& good, const Relaxation& settled,
+                        const ContractOptions& options) {
   const DeviceInfo& info = device.info();
   const std::vector<std::uint32_t> read = info.read();
   Drive held = good;
@@ -107,8 +110,10 @@ inline void check_holds(Device& device, const Drive& good, const Relaxation& set
   CHECK(row.quality.usable());
   for (std::size_t i = 0; i < position.size() && options.hold_tolerance >= 0; ++i) {
     INFO("held terminal " << info.terminals[held.holds[i].terminal].name);
-    CHECK(std::abs(row.potential[static_cast<Eigen::Index>(position[i])] - held.holds[i].level) <= options.hold_tolerance);
-    if (all_measured && held.holds.size() == read.size()) CHECK(std::abs(row.current[held.holds[i].terminal]) <= options.held_current);
+    CHECK(std::abs(row.potential[static_cast<Eigen::Index>(position[i])] - held.holds[i].level) <=
+          options.hold_tolerance);
+    if (all_measured && held.holds.size() == read.size())
+      CHECK(std::abs(row.current[held.holds[i].terminal]) <= options.held_current);
   }
 }
 
@@ -174,7 +179,8 @@ inline void check_misuse(Device& device, const Drive& good) {
     break;
   }
   bad = good;
-  bad.start = From{std::make_shared<const Vector>(Vector::Zero(static_cast<Eigen::Index>(info.free().size()) + 1))};
+  bad.start =
+      From{std::make_shared<const Vector>(Vector::Zero(static_cast<Eigen::Index>(info.free().size()) + 1))};
   if (info.restores_state) {
     check_refused(device, good, bad, "free nodes");
   } else {
@@ -188,10 +194,13 @@ inline void check_stop(Device& device, const Drive& good, bool half_way) {
   std::size_t delivered = 0;
   if (half_way) {
     try {
-      device.relax(drives, [&](std::size_t, const Relaxation&) {
-        ++delivered;
-        stop.request_stop();
-      }, stop.get_token());
+      device.relax(
+          drives,
+          [&](std::size_t, const Relaxation&) {
+            ++delivered;
+            stop.request_stop();
+          },
+          stop.get_token());
       CHECK(delivered == drives.size());
     } catch (const Cancelled&) {
       CHECK(delivered < drives.size());
@@ -199,7 +208,9 @@ inline void check_stop(Device& device, const Drive& good, bool half_way) {
   }
   stop.request_stop();
   delivered = 0;
-  CHECK_THROWS_AS(device.relax(drives, [&](std::size_t, const Relaxation&) { ++delivered; }, stop.get_token()), Cancelled);
+  CHECK_THROWS_AS(device.relax(
+                      drives, [&](std::size_t, const Relaxation&) { ++delivered; }, stop.get_token()),
+                  Cancelled);
   CHECK(delivered == 0);
 }
 

@@ -14,7 +14,8 @@ namespace fuzz {
 inline std::string damaged(std::string text, ness::Random& random) {
   const std::uint64_t changes = 1 + random.below(8);
   for (std::uint64_t k = 0; k < changes && !text.empty(); ++k) {
-    const std::size_t at = random.below(text.size()), length = 1 + random.below(std::min<std::size_t>(16, text.size() - at));
+    const std::size_t at = random.below(text.size()),
+                      length = 1 + random.below(std::min<std::size_t>(16, text.size() - at));
     switch (random.below(7)) {
       case 0: text[at] = static_cast<char>(random.below(256)); break;
       case 1: text[at] = "[]{}\"=,.:-+e019\n\0\xff"[random.below(18)]; break;

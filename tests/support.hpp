@@ -48,7 +48,9 @@ std::string message_of(Call&& call) {
   return {};
 }
 
-inline bool same_bits(double a, double b) { return std::bit_cast<std::uint64_t>(a) == std::bit_cast<std::uint64_t>(b); }
+inline bool same_bits(double a, double b) {
+  return std::bit_cast<std::uint64_t>(a) == std::bit_cast<std::uint64_t>(b);
+}
 inline bool same_bits(const Vector& a, const Vector& b) {
   if (a.size() != b.size()) return false;
   for (Eigen::Index i = 0; i < a.size(); ++i) {
@@ -71,7 +73,9 @@ inline std::string bytes_of(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-inline void write_bytes(const std::string& path, const std::string& bytes) { std::ofstream(path, std::ios::binary) << bytes; }
+inline void write_bytes(const std::string& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary) << bytes;
+}
 
 inline std::string bytes_of(double value) {
   const auto bytes = std::bit_cast<std::array<char, 8>>(value);

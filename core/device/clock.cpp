@@ -10,7 +10,9 @@ namespace {
 
 class WallClock final : public Clock {
  public:
-  double now() const override { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+  double now() const override {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  }
   void wait(double seconds, std::stop_token stop) override {
     if (!(seconds > 0)) return;
     std::mutex mutex;

@@ -15,7 +15,8 @@ void DenseLu::factor(const Matrix& matrix) { impl_->lu.compute(matrix); }
 DenseLu::Pivots DenseLu::pivots() const {
   const auto pivots = impl_->lu.matrixLU().diagonal().array().abs();
   if (pivots.size() == 0) return {std::numeric_limits<double>::infinity(), 0};
-  if (!pivots.isFinite().all()) return {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::quiet_NaN()};
+  if (!pivots.isFinite().all())
+    return {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::quiet_NaN()};
   return {pivots.minCoeff(), pivots.maxCoeff()};
 }
 double DenseLu::rcond() const { return impl_->lu.rcond(); }

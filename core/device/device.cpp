@@ -18,21 +18,27 @@ std::string terminal_text(const DeviceInfo& info, std::uint32_t terminal) {
   return "terminal " + std::to_string(terminal) + " (" + info.terminals[terminal].name + ")";
 }
 
-bool unbounded(const Range& range) { return std::isinf(range.low) && std::isinf(range.high) && range.low < range.high; }
+bool unbounded(const Range& range) {
+  return std::isinf(range.low) && std::isinf(range.high) && range.low < range.high;
+}
 
 }  // namespace
 
 // Ranges of the parameters. ParameterInfo objects are many and large, so neighbours with equal ranges are
 // stored together, for all calls.
 struct ParameterRanges {
-  explicit ParameterRanges(const std::vector<ParameterInfo>& parameters) : of(parameters.data()), count(parameters.size()) {
+  explicit ParameterRanges(const std::vector<ParameterInfo>& parameters)
+      : of(parameters.data()), count(parameters.size()) {
     for (const ParameterInfo& parameter : parameters) {
       const Range& range = parameter.range;
-      if (runs.empty() || runs.back().range.low != range.low || runs.back().range.high != range.high) runs.push_back({0, range});
+      if (runs.empty() || runs.back().range.low != range.low || runs.back().range.high != range.high)
+        runs.push_back({0, range});
       ++runs.back().count;
     }
   }
-  bool are_of(const std::vector<ParameterInfo>& parameters) const { return of == parameters.data() && count == parameters.size(); }
+  bool are_of(const std::vector<ParameterInfo>& parameters) const {
+    return of == parameters.data() && count == parameters.size();
+  }
   bool contain(const Vector& values) const {
     const double* at = values.data();
     for (const Run& run : runs) {
@@ -58,7 +64,8 @@ namespace {
 // checked once.
 class DriveCheck {
  public:
-  explicit DriveCheck(const DeviceInfo& info, ParameterRanges* ranges = nullptr) : info_(info), ranges_(ranges), clamped_(info.clamped()), nudgeable_(info.nudgeable()) {
+  explicit DriveCheck(const DeviceInfo& info, ParameterRanges* ranges = nullptr)
+      : info_(info), ranges_(ranges), clamped_(info.clamped()), nudgeable_(info.nudgeable()) {
     for (const std::uint32_t terminal : clamped_)
       levels_bounded_ = levels_bounded_ || !unbounded(info.terminals[terminal].level);
   }
@@ -83,8 +90,8 @@ class DriveCheck {
   void parameter(std::size_t index, double value, const std::string& where) const {
     const ParameterInfo& parameter = info_.parameters[index];
     if (parameter.range.contains(value)) return;
-    refuse(where, "parameter " + std::to_string(index) + " (" + parameter.name + ") is " + number_text(value) +
-                      ", outside its range " + range_text(parameter.range));
+    refuse(where, "parameter " + std::to_string(index) + " (" + parameter.name + ") is " +
+                      number_text(value) + ", outside its range " + range_text(parameter.range));
   }
 
   bool within_ranges(const std::shared_ptr<const Vector>& base) const {
@@ -99,18 +106,21 @@ class DriveCheck {
     const std::size_t count = info_.parameters.size();
     if (!theta.base) refuse(where, "no parameters are given; the device has " + std::to_string(count));
     if (static_cast<std::size_t>(theta.base->size()) != count) {
-      refuse(where, std::to_string(theta.base->size()) + " parameters are given; the device has " + std::to_string(count));
+      refuse(where, std::to_string(theta.base->size()) + " parameters are given; the device has " +
+                        std::to_string(count));
     }
     if (theta.base.get() != last_base_ && !known_bases_.contains(theta.base.get())) {
       if (!within_ranges(theta.base)) {
-        for (std::size_t i = 0; i < count; ++i) parameter(i, (*theta.base)[static_cast<Eigen::Index>(i)], where);
+        for (std::size_t i = 0; i < count; ++i)
+          parameter(i, (*theta.base)[static_cast<Eigen::Index>(i)], where);
       }
       known_bases_.insert(theta.base.get());
     }
     last_base_ = theta.base.get();
     for (const auto& [index, value] : theta.overrides) {
       if (index >= count) {
-        refuse(where, "override of parameter " + std::to_string(index) + "; the device has " + std::to_string(count));
+        refuse(where, "override of parameter " + std::to_string(index) + "; the device has " +
+                          std::to_string(count));
       }
       parameter(index, value, where);
     }
@@ -120,11 +130,12 @@ class DriveCheck {
     if (!pattern.set) refuse(where, "no input pattern is given");
     if (pattern.set->width() != clamped_.size()) {
       refuse(where, "pattern set '" + pattern.set->name() + "' has " + std::to_string(pattern.set->width()) +
-                        " levels a row; the device has " + std::to_string(clamped_.size()) + " clamped terminals");
+                        " levels a row; the device has " + std::to_string(clamped_.size()) +
+                        " clamped terminals");
     }
     if (pattern.row >= pattern.set->rows()) {
-      refuse(where, "row " + std::to_string(pattern.row) + " of pattern set '" + pattern.set->name() + "', which has " +
-                        std::to_string(pattern.set->rows()) + " rows");
+      refuse(where, "row " + std::to_string(pattern.row) + " of pattern set '" + pattern.set->name() +
+                        "', which has " + std::to_string(pattern.set->rows()) + " rows");
     }
     if (!levels_bounded_ || (pattern.set.get() == known_set_ && pattern.row == known_row_)) return;
     levels_.resize(static_cast<Eigen::Index>(clamped_.size()));
@@ -134,8 +145,8 @@ class DriveCheck {
       const double level = levels_[static_cast<Eigen::Index>(i)];
       if (range.contains(level)) continue;
       refuse(where, "level " + number_text(level) + " for " + terminal_text(info_, clamped_[i]) + " (row " +
-                        std::to_string(pattern.row) + " of pattern set '" + pattern.set->name() + "'), outside its range " +
-                        range_text(range));
+                        std::to_string(pattern.row) + " of pattern set '" + pattern.set->name() +
+                        "'), outside its range " + range_text(range));
     }
     known_set_ = pattern.set.get();
     known_row_ = pattern.row;
@@ -153,11 +164,13 @@ class DriveCheck {
         refuse(where, terminal_text(info_, hold.terminal) + " is clamped already; it cannot be held as well");
       if (!terminal.can_hold) unsupported(where, terminal_text(info_, hold.terminal) + " cannot be held");
       if (!std::isfinite(hold.level) || !terminal.level.contains(hold.level)) {
-        refuse(where, "hold level " + number_text(hold.level) + " for " + terminal_text(info_, hold.terminal) +
-                          ", outside its range " + range_text(terminal.level));
+        refuse(where, "hold level " + number_text(hold.level) + " for " +
+                          terminal_text(info_, hold.terminal) + ", outside its range " +
+                          range_text(terminal.level));
       }
       for (std::size_t j = 0; j < i; ++j) {
-        if (holds[j].terminal == hold.terminal) refuse(where, terminal_text(info_, hold.terminal) + " is held twice");
+        if (holds[j].terminal == hold.terminal)
+          refuse(where, terminal_text(info_, hold.terminal) + " is held twice");
       }
     }
   }
@@ -167,15 +180,16 @@ class DriveCheck {
     if (static_cast<std::size_t>(nudge.size()) != nudgeable_.size()) {
       const std::string have = std::to_string(nudge.size()) + " nudge currents are given; ";
       if (nudgeable_.empty()) unsupported(where, have + "no terminal of the device can be nudged");
-      refuse(where, have + "the device has " + std::to_string(nudgeable_.size()) + " terminals that can be nudged");
+      refuse(where,
+             have + "the device has " + std::to_string(nudgeable_.size()) + " terminals that can be nudged");
     }
     for (std::size_t i = 0; i < nudgeable_.size(); ++i) {
       const double current = nudge[static_cast<Eigen::Index>(i)];
       const Range& range = info_.terminals[nudgeable_[i]].nudge;
       // Zero is always allowed: it is the free phase, even if the range has only one sign.
       if (current == 0 || (std::isfinite(current) && range.contains(current))) continue;
-      refuse(where, "nudge " + number_text(current) + " at " + terminal_text(info_, nudgeable_[i]) + ", outside its range " +
-                        range_text(range));
+      refuse(where, "nudge " + number_text(current) + " at " + terminal_text(info_, nudgeable_[i]) +
+                        ", outside its range " + range_text(range));
     }
   }
 
@@ -185,18 +199,24 @@ class DriveCheck {
     }
     if (at.samples == 0) refuse(where, "read as the mean of 0 samples; at least 1 is needed");
     if (!(at.every >= 0) || std::isinf(at.every)) {
-      refuse(where, "a reading every " + number_text(at.every) + "; a finite time >= 0 is needed (0: as closely as can be)");
+      refuse(where, "a reading every " + number_text(at.every) +
+                        "; a finite time >= 0 is needed (0: as closely as can be)");
     }
     if (at.samples == 1) return;
     switch (at.mode) {
       case At::Mode::serial:
-        if (!info_.reads_serial) unsupported(where, "the device does not read several times in one relaxation");
+        if (!info_.reads_serial)
+          unsupported(where, "the device does not read several times in one relaxation");
         return;
       case At::Mode::repeat:
-        if (!info_.reads_repeat) unsupported(where, "the device does not repeat a relaxation for each reading");
-        if (at.every > 0) refuse(where, "a reading every " + number_text(at.every) + ", repeated: that belongs to serial readings");
+        if (!info_.reads_repeat)
+          unsupported(where, "the device does not repeat a relaxation for each reading");
+        if (at.every > 0)
+          refuse(where,
+                 "a reading every " + number_text(at.every) + ", repeated: that belongs to serial readings");
         if (std::holds_alternative<Present>(start)) {
-          refuse(where, "repeated readings from the present state: after the first it is another; start from rest");
+          refuse(where,
+                 "repeated readings from the present state: after the first it is another; start from rest");
         }
         return;
     }
@@ -204,22 +224,24 @@ class DriveCheck {
 
   void start(const Start& start, const std::string& where) const {
     if (const Rest* rest = std::get_if<Rest>(&start)) {
-      if (!(rest->rate > 0)) refuse(where, "rest rate " + number_text(rest->rate) + "; it must be > 0 (infinite: a step)");
+      if (!(rest->rate > 0))
+        refuse(where, "rest rate " + number_text(rest->rate) + "; it must be > 0 (infinite: a step)");
       return;
     }
     const From* from = std::get_if<From>(&start);
     if (!from) return;
-    if (!info_.restores_state) unsupported(where, "the device cannot start from a given state (it does not restore states)");
+    if (!info_.restores_state)
+      unsupported(where, "the device cannot start from a given state (it does not restore states)");
     if (!from->potential) refuse(where, "the start has no potentials");
     const std::size_t free_count = info_.terminals.size() - clamped_.size();
     if (static_cast<std::size_t>(from->potential->size()) != free_count) {
-      refuse(where, "the start has " + std::to_string(from->potential->size()) + " potentials; the device has " +
-                        std::to_string(free_count) + " free nodes");
+      refuse(where, "the start has " + std::to_string(from->potential->size()) +
+                        " potentials; the device has " + std::to_string(free_count) + " free nodes");
     }
     for (Eigen::Index i = 0; i < from->potential->size(); ++i) {
       if (std::isfinite((*from->potential)[i])) continue;
-      refuse(where, "potential " + std::to_string(i) + " of the start is " + number_text((*from->potential)[i]) +
-                        "; it must be finite");
+      refuse(where, "potential " + std::to_string(i) + " of the start is " +
+                        number_text((*from->potential)[i]) + "; it must be finite");
     }
   }
 
@@ -269,10 +291,11 @@ std::vector<std::uint32_t> DeviceInfo::output_positions() const {
   std::vector<std::uint32_t> found;
   for (const std::uint32_t output : outputs) {
     if (output >= terminals.size()) {
-      throw Unsupported("output terminal " + std::to_string(output) + "; the device has " + std::to_string(terminals.size()) +
-                        " terminals");
+      throw Unsupported("output terminal " + std::to_string(output) + "; the device has " +
+                        std::to_string(terminals.size()) + " terminals");
     }
-    if (position[output] < 0) throw Unsupported("output " + terminal_text(*this, output) + " has no potential reading");
+    if (position[output] < 0)
+      throw Unsupported("output " + terminal_text(*this, output) + " has no potential reading");
     found.push_back(static_cast<std::uint32_t>(position[output]));
   }
   return found;
@@ -292,7 +315,8 @@ void check_drive(const DeviceInfo& info, const Drive& drive, const std::string& 
 
 void Device::relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) {
   if (drives.empty()) return;
-  if (!ranges_ || !ranges_->are_of(info().parameters)) ranges_ = std::make_shared<ParameterRanges>(info().parameters);
+  if (!ranges_ || !ranges_->are_of(info().parameters))
+    ranges_ = std::make_shared<ParameterRanges>(info().parameters);
   DriveCheck check(info(), ranges_.get());
   for (std::size_t i = 0; i < drives.size(); ++i) check(drives[i], "drive " + std::to_string(i));
   deliver(drives, sink, stop);
@@ -303,8 +327,9 @@ void Device::deliver(std::span<const Drive> drives, const Sink& sink, std::stop_
   std::size_t expected = 0;
   const Sink in_order = [&](std::size_t index, const Relaxation& relaxation) {
     if (index != expected || index >= drives.size()) {
-      throw std::logic_error("device '" + info().identity + "' delivered relaxation " + std::to_string(index) + " where " +
-                             std::to_string(expected) + " of " + std::to_string(drives.size()) + " was due");
+      throw std::logic_error("device '" + info().identity + "' delivered relaxation " +
+                             std::to_string(index) + " where " + std::to_string(expected) + " of " +
+                             std::to_string(drives.size()) + " was due");
     }
     ++expected;
     sink(index, relaxation);
@@ -359,8 +384,7 @@ SafeReport Device::make_safe(std::chrono::milliseconds budget, SafeProfile profi
   } catch (...) {
     try {
       failed.stuck.emplace_back("making safe failed for an unknown reason");
-    } catch (...) {
-    }
+    } catch (...) {}
   }
   return failed;
 }

@@ -20,7 +20,9 @@ Digester::Digester() : state_(std::make_unique<State>()) {
   XXH3_64bits_reset(state_->of.get());
 }
 Digester::~Digester() = default;
-void Digester::add(std::span<const double> values) { XXH3_64bits_update(state_->of.get(), values.data(), values.size_bytes()); }
+void Digester::add(std::span<const double> values) {
+  XXH3_64bits_update(state_->of.get(), values.data(), values.size_bytes());
+}
 std::uint64_t Digester::value() const { return XXH3_64bits_digest(state_->of.get()); }
 
 }  // namespace ness

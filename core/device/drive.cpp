@@ -15,8 +15,8 @@ const Vector& base_of(const Parameters& theta) {
 
 void check_index(const Vector& base, std::uint32_t index) {
   if (index < static_cast<std::uint64_t>(base.size())) return;
-  throw std::invalid_argument("parameter index " + std::to_string(index) + " of " + std::to_string(base.size()) +
-                              " parameters");
+  throw std::invalid_argument("parameter index " + std::to_string(index) + " of " +
+                              std::to_string(base.size()) + " parameters");
 }
 
 }  // namespace

@@ -21,22 +21,26 @@ Vector solve_transposed(const Matrix& conductance, const Vector& cotangent) {
 
 }  // namespace
 
-void Model::costates(std::span<const Drive> drives, std::span<const Vector> potential, std::span<const Vector> cotangent,
-                     std::span<Vector> costate) const {
-  if (potential.size() != drives.size() || cotangent.size() != drives.size() || costate.size() != drives.size()) {
+void Model::costates(std::span<const Drive> drives, std::span<const Vector> potential,
+                     std::span<const Vector> cotangent, std::span<Vector> costate) const {
+  if (potential.size() != drives.size() || cotangent.size() != drives.size() ||
+      costate.size() != drives.size()) {
     throw std::invalid_argument("costates of " + std::to_string(drives.size()) +
                                 " drives: " + std::to_string(potential.size()) + " potentials, " +
-                                std::to_string(cotangent.size()) + " cotangents, room for " + std::to_string(costate.size()));
+                                std::to_string(cotangent.size()) + " cotangents, room for " +
+                                std::to_string(costate.size()));
   }
   for (std::size_t i = 0; i < drives.size(); ++i) {
     costate[i] = solve_transposed(conductance(drives[i], potential[i]), cotangent[i]);
   }
 }
 
-void Model::add_adjoint_gradient(std::span<const Drive> drives, std::span<const Vector> potential, std::span<const Vector> cotangent,
-                                 std::span<Vector> costate, Eigen::Ref<Vector> gradient) const {
+void Model::add_adjoint_gradient(std::span<const Drive> drives, std::span<const Vector> potential,
+                                 std::span<const Vector> cotangent, std::span<Vector> costate,
+                                 Eigen::Ref<Vector> gradient) const {
   costates(drives, potential, cotangent, costate);
-  const bool all = std::all_of(costate.begin(), costate.end(), [](const Vector& lambda) { return lambda.allFinite(); });
+  const bool all =
+      std::all_of(costate.begin(), costate.end(), [](const Vector& lambda) { return lambda.allFinite(); });
   if (all) {
     add_gradient(drives, potential, costate, gradient);
     return;

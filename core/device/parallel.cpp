@@ -29,7 +29,8 @@ void for_each_index(std::size_t n, unsigned threads, const std::function<void(st
       tbb::task_arena(static_cast<int>(threads)).execute(loop);
       return;
     }
-    if (!arena || arena->max_concurrency() != static_cast<int>(threads)) arena.emplace(static_cast<int>(threads));
+    if (!arena || arena->max_concurrency() != static_cast<int>(threads))
+      arena.emplace(static_cast<int>(threads));
     struct Work {
       Work() { at_work = true; }
       ~Work() { at_work = false; }

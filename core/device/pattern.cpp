@@ -30,19 +30,22 @@ std::uint64_t PatternSet::digest() const {
   return *digest_;
 }
 
-DensePatterns::DensePatterns(std::string name, RowMatrix levels) : name_(std::move(name)), levels_(std::move(levels)) {
+DensePatterns::DensePatterns(std::string name, RowMatrix levels)
+    : name_(std::move(name)), levels_(std::move(levels)) {
   for (Eigen::Index i = 0; i < levels_.rows(); ++i) {
     for (Eigen::Index j = 0; j < levels_.cols(); ++j) {
       if (std::isfinite(levels_(i, j))) continue;
-      throw std::invalid_argument("pattern set '" + name_ + "': level " + std::to_string(j) + " of row " + std::to_string(i) +
-                                  " is " + number_text(levels_(i, j)) + "; levels must be finite");
+      throw std::invalid_argument("pattern set '" + name_ + "': level " + std::to_string(j) + " of row " +
+                                  std::to_string(i) + " is " + number_text(levels_(i, j)) +
+                                  "; levels must be finite");
     }
   }
 }
 
 void DensePatterns::levels(std::uint64_t row, Eigen::Ref<Vector> out) const {
   if (row >= rows()) {
-    throw std::invalid_argument("pattern set '" + name_ + "': row " + std::to_string(row) + " of " + std::to_string(rows()));
+    throw std::invalid_argument("pattern set '" + name_ + "': row " + std::to_string(row) + " of " +
+                                std::to_string(rows()));
   }
   out = levels_.row(static_cast<Eigen::Index>(row)).transpose();
 }

@@ -26,7 +26,8 @@ double box_muller(std::uint64_t radius_bits, std::uint64_t angle_bits) {
   return std::sqrt(-2 * std::log(u)) * std::cos(2 * std::numbers::pi * in_unit_interval(angle_bits));
 }
 
-std::array<std::uint32_t, 4> words_at(std::uint64_t seed, std::uint64_t ordinal, std::uint32_t channel, std::uint32_t family) {
+std::array<std::uint32_t, 4> words_at(std::uint64_t seed, std::uint64_t ordinal, std::uint32_t channel,
+                                      std::uint32_t family) {
   return philox({low_word(ordinal), high_word(ordinal), channel, family}, {low_word(seed), high_word(seed)});
 }
 
@@ -36,7 +37,8 @@ std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::a
   for (int round = 0; round < 10; ++round) {
     const std::uint64_t a = std::uint64_t{0xD2511F53} * counter[0];
     const std::uint64_t b = std::uint64_t{0xCD9E8D57} * counter[2];
-    counter = {high_word(b) ^ counter[1] ^ key[0], low_word(b), high_word(a) ^ counter[3] ^ key[1], low_word(a)};
+    counter = {high_word(b) ^ counter[1] ^ key[0], low_word(b), high_word(a) ^ counter[3] ^ key[1],
+               low_word(a)};
     key[0] += 0x9E3779B9;
     key[1] += 0xBB67AE85;
   }
@@ -73,7 +75,8 @@ double Random::normal() {
 }
 
 std::uint64_t Random::below(std::uint64_t n) {
-  if (n == 0) throw std::invalid_argument("Random::below(0): there is no number below 0; n must be at least 1");
+  if (n == 0)
+    throw std::invalid_argument("Random::below(0): there is no number below 0; n must be at least 1");
   // 2^64 mod n: this many of the lowest values would make small results more likely
   const std::uint64_t biased = (~n + 1) % n;
   std::uint64_t x = next();

@@ -5,7 +5,8 @@
 #include <cstdint>
 
 // The loader selects the clone before the sanitizers' run time is initialised.
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
+#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__) && \
+    !defined(__SANITIZE_ADDRESS__)
 #define NESS_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define NESS_CLONES
@@ -15,7 +16,8 @@ namespace ness::vector_loops {
 
 NESS_CLONES std::size_t outside(std::size_t n, const double* value, double low, double high) {
   std::size_t count = 0;
-  for (std::size_t i = 0; i < n; ++i) count += static_cast<std::size_t>(!(value[i] >= low) | !(value[i] <= high));
+  for (std::size_t i = 0; i < n; ++i)
+    count += static_cast<std::size_t>(!(value[i] >= low) | !(value[i] <= high));
   return count;
 }
 
@@ -44,20 +46,25 @@ NESS_CLONES void sum(std::size_t n, const double* a, const double* b, double* ou
   for (std::size_t i = 0; i < n; ++i) out[i] = a[i] + b[i];
 }
 
-NESS_CLONES void grow(std::size_t n, const double* __restrict value, const double* __restrict by, double* __restrict out) {
-  // e^x = 2^k e^r with r = x - k ln 2, |r| <= 0.35: Taylor's series to r^13, the next term is 4e-18. ln 2 in two parts, of which the first
-  // times k is exact.
-  // 1.5 x 2^52: adding it rounds to an integer in the low bits.
+NESS_CLONES void grow(std::size_t n, const double* __restrict value, const double* __restrict by,
+                      double* __restrict out) {
+  // e^x = 2^k e^r with r = x - k ln 2, |r| <= 0.35: Taylor's series to r^13, the next term is 4e-18. ln 2 in
+  // two parts, of which the first times k is exact. 1.5 x 2^52: adding it rounds to an integer in the low
+  // bits.
   constexpr double rounder = 6755399441055744.0;
-  constexpr double log2_e = 1.4426950408889634, ln2_high = 6.93147180369123816490e-01, ln2_low = 1.90821492927058770002e-10;
+  constexpr double log2_e = 1.4426950408889634, ln2_high = 6.93147180369123816490e-01,
+                   ln2_low = 1.90821492927058770002e-10;
   constexpr double furthest = 700;
-  constexpr double inverse_factorial[] = {1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320, 1.0 / 5040,
-                                          1.0 / 720,        1.0 / 120,       1.0 / 24,       1.0 / 6,       0.5,          1.0,         1.0};
+  constexpr double inverse_factorial[] = {
+      1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320, 1.0 / 5040,
+      1.0 / 720,        1.0 / 120,       1.0 / 24,       1.0 / 6,       0.5,          1.0,         1.0};
   for (std::size_t i = 0; i < n; ++i) {
-    const double shifted = by[i] * log2_e + rounder, k = shifted - rounder, r = (by[i] - k * ln2_high) - k * ln2_low;
+    const double shifted = by[i] * log2_e + rounder, k = shifted - rounder,
+                 r = (by[i] - k * ln2_high) - k * ln2_low;
     double power = inverse_factorial[0];
     for (int j = 1; j < 14; ++j) power = power * r + inverse_factorial[j];
-    const std::uint64_t bits = std::bit_cast<std::uint64_t>(power) + (std::bit_cast<std::uint64_t>(shifted) << 52);
+    const std::uint64_t bits =
+        std::bit_cast<std::uint64_t>(power) + (std::bit_cast<std::uint64_t>(shifted) << 52);
     out[i] = value[i] * std::bit_cast<double>(bits);
   }
   if (outside(n, by, -furthest, furthest) == 0) return;
@@ -66,13 +73,15 @@ NESS_CLONES void grow(std::size_t n, const double* __restrict value, const doubl
   }
 }
 
-NESS_CLONES void adam(std::size_t n, const Adam& by, const double* gradient, const double* rate, double* mean, double* square, double* dw) {
+NESS_CLONES void adam(std::size_t n, const Adam& by, const double* gradient, const double* rate, double* mean,
+                      double* square, double* dw) {
   const Adam with = by;
   for (std::size_t i = 0; i < n; ++i) {
     const double g = gradient[i] * with.clip;
     mean[i] = with.beta1 * mean[i] + (1 - with.beta1) * g;
     square[i] = with.beta2 * square[i] + (1 - with.beta2) * (g * g);
-    const double direction = (mean[i] * with.inverse_mean_bias) / (__builtin_sqrt(square[i] * with.inverse_square_bias) + with.epsilon);
+    const double direction = (mean[i] * with.inverse_mean_bias) /
+                             (__builtin_sqrt(square[i] * with.inverse_square_bias) + with.epsilon);
     dw[i] = with.factor * rate[i] * direction;
   }
 }

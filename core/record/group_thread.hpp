@@ -39,7 +39,7 @@ class GroupThread {
   std::function<void(RowGroup&)> write_;
   std::mutex mutex_;
   std::condition_variable handed_, written_;
-  RowGroup group_;       // used by the thread while busy_
+  RowGroup group_;  // used by the thread while busy_
   bool busy_ = false, ending_ = false;
   std::atomic<bool> failed_ = false;
   std::exception_ptr failure_;  // set before failed_

@@ -56,7 +56,9 @@ Handle text_type(Calls& calls, std::size_t size) {
 }
 
 Handle space_of(Calls& calls, std::span<const hsize_t> dims) {
-  return {calls, dims.empty() ? H5Screate(H5S_SCALAR) : H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr),
+  return {calls,
+          dims.empty() ? H5Screate(H5S_SCALAR)
+                       : H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr),
           H5Sclose, "make a dataspace"};
 }
 
@@ -67,7 +69,8 @@ Handle timeless(Calls& calls) {
   return list;
 }
 
-Handle create_dataset(Calls& calls, hid_t parent, const std::string& name, hid_t type, std::span<const hsize_t> dims) {
+Handle create_dataset(Calls& calls, hid_t parent, const std::string& name, hid_t type,
+                      std::span<const hsize_t> dims) {
   const Handle space = space_of(calls, dims);
   const Handle list = timeless(calls);
   return {calls, H5Dcreate2(parent, name.c_str(), type, space, H5P_DEFAULT, list, H5P_DEFAULT), H5Dclose,
@@ -130,8 +133,9 @@ void Calls::fail(std::string_view doing) { fail(doing, innermost_reason()); }
 
 hid_t file_type(hid_t memory) {
   const std::pair<hid_t, hid_t> types[] = {
-      {H5T_NATIVE_DOUBLE, H5T_IEEE_F64LE}, {H5T_NATIVE_UINT64, H5T_STD_U64LE}, {H5T_NATIVE_INT64, H5T_STD_I64LE},
-      {H5T_NATIVE_UINT32, H5T_STD_U32LE},  {H5T_NATIVE_UINT16, H5T_STD_U16LE}, {H5T_NATIVE_UINT8, H5T_STD_U8LE}};
+      {H5T_NATIVE_DOUBLE, H5T_IEEE_F64LE}, {H5T_NATIVE_UINT64, H5T_STD_U64LE},
+      {H5T_NATIVE_INT64, H5T_STD_I64LE},   {H5T_NATIVE_UINT32, H5T_STD_U32LE},
+      {H5T_NATIVE_UINT16, H5T_STD_U16LE},  {H5T_NATIVE_UINT8, H5T_STD_U8LE}};
   for (const auto& [native, stored] : types) {
     if (native == memory) {
       return stored;
@@ -190,16 +194,17 @@ std::uint64_t length(Calls& calls, hid_t dataset, const std::string& name) {
 void write_attribute(Calls& calls, hid_t object, const std::string& name, std::string_view text) {
   const Handle type = text_type(calls, text.size());
   const Handle space = space_of(calls, {});
-  const Handle attribute(calls, H5Acreate2(object, name.c_str(), type, space, H5P_DEFAULT, H5P_DEFAULT), H5Aclose,
-                         "make attribute '" + name + "'");
+  const Handle attribute(calls, H5Acreate2(object, name.c_str(), type, space, H5P_DEFAULT, H5P_DEFAULT),
+                         H5Aclose, "make attribute '" + name + "'");
   const std::string padded = text.empty() ? std::string(1, '\0') : std::string(text);
   calls(H5Awrite(attribute, type, padded.data()), "write attribute '" + name + "'");
 }
 
 void write_attribute(Calls& calls, hid_t object, const std::string& name, std::uint64_t number) {
   const Handle space = space_of(calls, {});
-  const Handle attribute(calls, H5Acreate2(object, name.c_str(), H5T_STD_U64LE, space, H5P_DEFAULT, H5P_DEFAULT), H5Aclose,
-                         "make attribute '" + name + "'");
+  const Handle attribute(calls,
+                         H5Acreate2(object, name.c_str(), H5T_STD_U64LE, space, H5P_DEFAULT, H5P_DEFAULT),
+                         H5Aclose, "make attribute '" + name + "'");
   calls(H5Awrite(attribute, H5T_NATIVE_UINT64, &number), "write attribute '" + name + "'");
 }
 
@@ -208,7 +213,8 @@ bool has_attribute(Calls& calls, hid_t object, const std::string& name) {
 }
 
 std::string read_text_attribute(Calls& calls, hid_t object, const std::string& name) {
-  const Handle attribute(calls, H5Aopen(object, name.c_str(), H5P_DEFAULT), H5Aclose, "open attribute '" + name + "'");
+  const Handle attribute(calls, H5Aopen(object, name.c_str(), H5P_DEFAULT), H5Aclose,
+                         "open attribute '" + name + "'");
   const Handle stored(calls, H5Aget_type(attribute), H5Tclose, "read the type of attribute '" + name + "'");
   std::string text(H5Tget_size(stored), '\0');
   const Handle type = text_type(calls, text.size());
@@ -217,13 +223,15 @@ std::string read_text_attribute(Calls& calls, hid_t object, const std::string& n
 }
 
 std::uint64_t read_number_attribute(Calls& calls, hid_t object, const std::string& name) {
-  const Handle attribute(calls, H5Aopen(object, name.c_str(), H5P_DEFAULT), H5Aclose, "open attribute '" + name + "'");
+  const Handle attribute(calls, H5Aopen(object, name.c_str(), H5P_DEFAULT), H5Aclose,
+                         "open attribute '" + name + "'");
   std::uint64_t number = 0;
   calls(H5Aread(attribute, H5T_NATIVE_UINT64, &number), "read attribute '" + name + "'");
   return number;
 }
 
-void write_text(Calls& calls, hid_t parent, const std::string& name, std::string_view text, std::size_t capacity) {
+void write_text(Calls& calls, hid_t parent, const std::string& name, std::string_view text,
+                std::size_t capacity) {
   const Handle type = text_type(calls, std::max(text.size(), capacity));
   const Handle dataset = create_dataset(calls, parent, name, type, {});
   std::string padded(text);
@@ -300,9 +308,11 @@ std::uint64_t count_numbers(Calls& calls, hid_t parent, const std::string& name)
   return static_cast<std::uint64_t>(calls(H5Sget_simple_extent_npoints(space), "size '" + name + "'"));
 }
 
-void read_numbers(Calls& calls, hid_t parent, const std::string& name, hid_t memory, void* data, std::uint64_t count) {
+void read_numbers(Calls& calls, hid_t parent, const std::string& name, hid_t memory, void* data,
+                  std::uint64_t count) {
   if (const std::uint64_t found = count_numbers(calls, parent, name); found != count) {
-    calls.fail("read '" + name + "'", std::to_string(count) + " numbers were expected, it has " + std::to_string(found));
+    calls.fail("read '" + name + "'",
+               std::to_string(count) + " numbers were expected, it has " + std::to_string(found));
   }
   const Handle dataset = open_dataset(calls, parent, name);
   if (count > 0) {

@@ -69,7 +69,8 @@ class Handle {
   Handle() = default;
   Handle(Calls& calls, hid_t id, Close closed_by, std::string_view doing)
       : calls_(&calls), id_(calls(id, doing)), close_(closed_by) {}
-  Handle(Handle&& other) noexcept : calls_(other.calls_), id_(std::exchange(other.id_, -1)), close_(other.close_) {}
+  Handle(Handle&& other) noexcept
+      : calls_(other.calls_), id_(std::exchange(other.id_, -1)), close_(other.close_) {}
   Handle& operator=(Handle&& other) noexcept {
     std::swap(calls_, other.calls_);
     std::swap(id_, other.id_);
@@ -138,7 +139,8 @@ std::string read_text_attribute(Calls& calls, hid_t object, const std::string& n
 std::uint64_t read_number_attribute(Calls& calls, hid_t object, const std::string& name);
 
 /// Writes a text of fixed length: its own length, or `capacity` bytes, so that it can be rewritten in place.
-void write_text(Calls& calls, hid_t parent, const std::string& name, std::string_view text, std::size_t capacity = 0);
+void write_text(Calls& calls, hid_t parent, const std::string& name, std::string_view text,
+                std::size_t capacity = 0);
 /// Rewrites a text in place. A text longer than the capacity is cut between characters.
 void rewrite_text(Calls& calls, hid_t parent, const std::string& name, std::string_view text);
 std::string read_text(Calls& calls, hid_t parent, const std::string& name);
@@ -149,12 +151,13 @@ std::vector<std::string> read_texts(Calls& calls, hid_t parent, const std::strin
 void write_numbers(Calls& calls, hid_t parent, const std::string& name, hid_t memory, const void* data,
                    std::span<const hsize_t> dims, const std::string& unit, const std::string& meaning);
 /// Reads a dataset of exactly `count` numbers.
-void read_numbers(Calls& calls, hid_t parent, const std::string& name, hid_t memory, void* data, std::uint64_t count);
+void read_numbers(Calls& calls, hid_t parent, const std::string& name, hid_t memory, void* data,
+                  std::uint64_t count);
 std::uint64_t count_numbers(Calls& calls, hid_t parent, const std::string& name);
 
 template <class T>
-void write_array(Calls& calls, hid_t parent, const std::string& name, const std::vector<T>& values, const std::string& unit,
-                 const std::string& meaning = {}) {
+void write_array(Calls& calls, hid_t parent, const std::string& name, const std::vector<T>& values,
+                 const std::string& unit, const std::string& meaning = {}) {
   const hsize_t dims[] = {values.size()};
   write_numbers(calls, parent, name, memory_type<T>(), values.data(), dims, unit, meaning);
 }

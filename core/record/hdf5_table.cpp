@@ -20,7 +20,8 @@ void gather_fixed(std::byte* column, const std::byte* images, std::size_t stride
   }
 }
 
-void gather_column(std::byte* column, const std::byte* images, std::size_t stride, std::size_t n, std::uint64_t count) {
+void gather_column(std::byte* column, const std::byte* images, std::size_t stride, std::size_t n,
+                   std::uint64_t count) {
   switch (n) {
     case 1: return gather_fixed<1>(column, images, stride, count);
     case 2: return gather_fixed<2>(column, images, stride, count);
@@ -33,7 +34,8 @@ void gather_column(std::byte* column, const std::byte* images, std::size_t strid
   }
 }
 
-void scatter(std::byte* images, const std::byte* column, std::size_t stride, std::size_t n, std::uint64_t count) {
+void scatter(std::byte* images, const std::byte* column, std::size_t stride, std::size_t n,
+             std::uint64_t count) {
   for (std::uint64_t i = 0; i < count; ++i) {
     std::memcpy(images + i * stride, column + i * n, n);
   }
@@ -62,7 +64,8 @@ bool is_blank(const Column& column, const std::byte* data, std::size_t stride, s
   }
   for (std::uint64_t i = 0; i < count; ++i) {
     for (std::uint64_t k = 0; k < column.width; ++k) {
-      if (std::memcmp(data + i * stride + k * column.entry, column.blank.data(), column.entry) != 0) return false;
+      if (std::memcmp(data + i * stride + k * column.entry, column.blank.data(), column.entry) != 0)
+        return false;
     }
   }
   return true;
@@ -85,7 +88,8 @@ void set_length(Calls& calls, hid_t dataset, const Column& column, std::uint64_t
 void make_index(Calls& calls, hid_t dataset, const Column& column) {
   std::vector<std::byte> row(column.bytes());
   set_length(calls, dataset, column, 1);
-  calls(H5Dwrite(dataset, column.memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, row.data()), "make the index of '" + column.name + "'");
+  calls(H5Dwrite(dataset, column.memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, row.data()),
+        "make the index of '" + column.name + "'");
   set_length(calls, dataset, column, 0);
 }
 
@@ -100,9 +104,10 @@ void create_column(Calls& calls, hid_t group, const Column& column, std::uint64_
   calls(H5Pset_obj_track_times(list, false), doing);
   calls(H5Pset_chunk(list, rank, chunk), doing);
   calls(H5Pset_fill_value(list, column.memory, column.blank.data()), doing);
-  const Handle dataset(calls,
-                       H5Dcreate2(group, column.name.c_str(), file_type(column.memory), space, H5P_DEFAULT, list, H5P_DEFAULT),
-                       H5Dclose, doing);
+  const Handle dataset(
+      calls,
+      H5Dcreate2(group, column.name.c_str(), file_type(column.memory), space, H5P_DEFAULT, list, H5P_DEFAULT),
+      H5Dclose, doing);
   write_attribute(calls, dataset, "units", column.unit);
   write_attribute(calls, dataset, "long_name", column.meaning);
   make_index(calls, dataset, column);
@@ -119,7 +124,8 @@ Handle open_column_to_write(Calls& calls, hid_t group, const std::string& name) 
 void select(Calls& calls, hid_t space, const Column& column, std::uint64_t first, std::uint64_t count) {
   const hsize_t start[] = {first, 0};
   const hsize_t extent[] = {count, column.width};
-  calls(H5Sselect_hyperslab(space, H5S_SELECT_SET, start, nullptr, extent, nullptr), "select rows of '" + column.name + "'");
+  calls(H5Sselect_hyperslab(space, H5S_SELECT_SET, start, nullptr, extent, nullptr),
+        "select rows of '" + column.name + "'");
 }
 
 Handle memory_space(Calls& calls, const Column& column, std::uint64_t count) {
@@ -127,7 +133,8 @@ Handle memory_space(Calls& calls, const Column& column, std::uint64_t count) {
   return {calls, H5Screate_simple(column.matrix ? 2 : 1, extent, nullptr), H5Sclose, "make a dataspace"};
 }
 
-void read_rows(Calls& calls, hid_t dataset, const Column& column, std::uint64_t first, std::uint64_t count, std::byte* out) {
+void read_rows(Calls& calls, hid_t dataset, const Column& column, std::uint64_t first, std::uint64_t count,
+               std::byte* out) {
   const Handle space(calls, H5Dget_space(dataset), H5Sclose, "size '" + column.name + "'");
   select(calls, space, column, first, count);
   const Handle memory = memory_space(calls, column, count);
@@ -142,8 +149,10 @@ void check_column(Calls& calls, hid_t dataset, const Column& column, std::uint64
     calls.fail("use column '" + column.name + "'", "it has another shape than the device implies");
   }
   if (dims[0] < rows) {
-    const std::string found = std::to_string(dims[0]) + " rows where " + std::to_string(rows) + " are counted";
-    calls.fail("use column '" + column.name + "'", "it holds " + found + ": the file is damaged, and a repair cannot restore them");
+    const std::string found =
+        std::to_string(dims[0]) + " rows where " + std::to_string(rows) + " are counted";
+    calls.fail("use column '" + column.name + "'",
+               "it holds " + found + ": the file is damaged, and a repair cannot restore them");
   }
 }
 
@@ -170,7 +179,9 @@ void clip_column(Calls& calls, hid_t group, const Column& column, std::uint64_t 
 void TableShape::finish() {
   std::uint32_t crc = 0;
   scalar("crc32", "1",
-         "CRC-32 (zlib) of the row: its bytes in the columns and then in the lists that `covers` names, in order", crc);
+         "CRC-32 (zlib) of the row: its bytes in the columns and then in the lists that `covers` names, in "
+         "order",
+         crc);
   for (const Column& column : columns) {
     offsets.push_back(stride);
     stride += column.bytes();
@@ -181,7 +192,8 @@ void create_table(Calls& calls, hid_t group, const TableShape& shape, const Chun
   std::string covers;
   for (const Column& column : shape.columns) {
     create_column(calls, group, column,
-                  std::clamp<std::uint64_t>(chunking.bytes / column.bytes(), 64, std::max<std::uint64_t>(chunking.rows, 64)));
+                  std::clamp<std::uint64_t>(chunking.bytes / column.bytes(), 64,
+                                            std::max<std::uint64_t>(chunking.rows, 64)));
     covers += column.name == "crc32" ? "" : column.name + " ";
   }
   for (const Column& list : shape.lists) {
@@ -309,7 +321,8 @@ void TableWriter::append(Target& target, const Column& column, const std::byte* 
     const Handle space(calls_, H5Dget_space(target.dataset), H5Sclose, "size '" + column.name + "'");
     select(calls_, space, column, target.length, count);
     const Handle memory = memory_space(calls_, column, count);
-    calls_(H5Dwrite(target.dataset, column.memory, memory, space, H5P_DEFAULT, data), "write column '" + column.name + "'");
+    calls_(H5Dwrite(target.dataset, column.memory, memory, space, H5P_DEFAULT, data),
+           "write column '" + column.name + "'");
   }
   target.length += count;
 }
@@ -352,8 +365,13 @@ void TableWriter::close() {
   }
 }
 
-TableReader::TableReader(Calls& calls, hid_t group, TableShape shape, std::uint64_t rows, std::uint64_t largest_block)
-    : calls_(calls), shape_(std::move(shape)), rows_(rows), blocks_(shape_.lists.size()), parts_(shape_.lists.size()) {
+TableReader::TableReader(Calls& calls, hid_t group, TableShape shape, std::uint64_t rows,
+                         std::uint64_t largest_block)
+    : calls_(calls),
+      shape_(std::move(shape)),
+      rows_(rows),
+      blocks_(shape_.lists.size()),
+      parts_(shape_.lists.size()) {
   for (const Column& column : shape_.columns) {
     columns_.push_back(open_dataset(calls_, group, column.name));
     check_column(calls_, columns_.back(), column, rows);
@@ -377,7 +395,8 @@ std::uint64_t TableReader::list_length(std::string_view list) const {
 bool TableReader::seek(std::uint64_t index) {
   if (index < block_first_ || index >= block_first_ + block_rows_) {
     const bool in_order = index == block_first_ + block_rows_;
-    next_block_ = std::min<std::uint64_t>(in_order ? std::max<std::uint64_t>(4 * next_block_, 64) : 16, largest_block_);
+    next_block_ =
+        std::min<std::uint64_t>(in_order ? std::max<std::uint64_t>(4 * next_block_, 64) : 16, largest_block_);
     load(index, std::min(next_block_, rows_ - index));
   }
   const std::uint64_t row = index - block_first_;
@@ -418,7 +437,8 @@ void TableReader::load(std::uint64_t first, std::uint64_t count) {
 
 std::uint64_t TableReader::end_of(std::size_t list, std::uint64_t row_in_block) const {
   std::uint64_t end = 0;
-  std::memcpy(&end, images_.data() + row_in_block * shape_.stride + shape_.offsets[shape_.ends[list]], sizeof(end));
+  std::memcpy(&end, images_.data() + row_in_block * shape_.stride + shape_.offsets[shape_.ends[list]],
+              sizeof(end));
   return end;
 }
 
@@ -429,7 +449,8 @@ void TableReader::load_list(std::size_t list, std::uint64_t first, std::uint64_t
   const std::uint64_t length = list_length_[list];
   if (first > 0) {
     const std::size_t end = shape_.ends[list];
-    read_rows(calls_, columns_[end], shape_.columns[end], first - 1, 1, reinterpret_cast<std::byte*>(&block.first_begin));
+    read_rows(calls_, columns_[end], shape_.columns[end], first - 1, 1,
+              reinterpret_cast<std::byte*>(&block.first_begin));
   }
   block.begin = length;
   std::uint64_t begin = block.first_begin;
@@ -443,11 +464,14 @@ void TableReader::load_list(std::size_t list, std::uint64_t first, std::uint64_t
   }
   if (block.begin < block.end) {
     block.bytes.resize((block.end - block.begin) * shape_.lists[list].entry);
-    read_rows(calls_, lists_[list], shape_.lists[list], block.begin, block.end - block.begin, block.bytes.data());
+    read_rows(calls_, lists_[list], shape_.lists[list], block.begin, block.end - block.begin,
+              block.bytes.data());
   }
 }
 
-std::uint64_t TableReader::list_end(std::size_t list) const { return block_rows_ == 0 ? 0 : end_of(list, block_rows_ - 1); }
+std::uint64_t TableReader::list_end(std::size_t list) const {
+  return block_rows_ == 0 ? 0 : end_of(list, block_rows_ - 1);
+}
 
 bool TableReader::find_parts(std::uint64_t row_in_block) {
   for (std::size_t k = 0; k < parts_.size(); ++k) {
@@ -458,7 +482,9 @@ bool TableReader::find_parts(std::uint64_t row_in_block) {
       return false;
     }
     const std::size_t entry = shape_.lists[k].entry;
-    parts_[k] = begin == end ? Bytes() : Bytes(block.bytes).subspan((begin - block.begin) * entry, (end - begin) * entry);
+    parts_[k] = begin == end
+                    ? Bytes()
+                    : Bytes(block.bytes).subspan((begin - block.begin) * entry, (end - begin) * entry);
   }
   return true;
 }

@@ -50,7 +50,8 @@ class TableShape {
   }
   void row(const char* name, std::string_view unit, const char* meaning, Vector&, std::uint64_t width) {
     if (width > 0) {
-      columns.push_back({name, memory_type<double>(), sizeof(double), width, true, std::string(unit), meaning, {}});
+      columns.push_back(
+          {name, memory_type<double>(), sizeof(double), width, true, std::string(unit), meaning, {}});
     }
   }
   template <class Values>
@@ -58,8 +59,14 @@ class TableShape {
     using T = std::remove_cvref_t<decltype(values[0])>;
     using Stored = std::conditional_t<std::is_same_v<T, char>, std::uint8_t, T>;
     lists.push_back({name, memory_type<Stored>(), sizeof(Stored), 1, false, std::string(unit), meaning, {}});
-    columns.push_back({std::string(name) + "_end", memory_type<std::uint64_t>(), sizeof(std::uint64_t), 1, false, "1",
-                       "end of each row's part of " + std::string(name), {}});
+    columns.push_back({std::string(name) + "_end",
+                       memory_type<std::uint64_t>(),
+                       sizeof(std::uint64_t),
+                       1,
+                       false,
+                       "1",
+                       "end of each row's part of " + std::string(name),
+                       {}});
     ends.push_back(columns.size() - 1);
   }
   /// Adds the column of CRCs; call it after the last field.
@@ -121,7 +128,8 @@ struct TableRows {
 class TableEncoder {
  public:
   /// `ends`: [lists] entries before the first row.
-  TableEncoder(const TableShape& shape, std::vector<std::uint64_t> ends) : stride_(shape.stride), ends_(std::move(ends)) {}
+  TableEncoder(const TableShape& shape, std::vector<std::uint64_t> ends)
+      : stride_(shape.stride), ends_(std::move(ends)) {}
 
   /// Begins and ends a row, which is added to `rows`.
   void begin_row(TableRows& rows) {
@@ -193,7 +201,7 @@ class TableWriter {
   Calls& calls_;
   TableShape shape_;
   std::vector<Target> columns_, lists_;
-  ByteBuffer gathered_;                      // scratch: the rows, ordered by columns
+  ByteBuffer gathered_;  // scratch: the rows, ordered by columns
   // Scratch: position of each list in its part; lists that are not empty.
   std::vector<std::size_t> part_at_, held_;
   std::uint64_t rows_ = 0;

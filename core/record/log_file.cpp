@@ -21,7 +21,8 @@ using hdf5::TableWriter;
 void refuse_existing(const std::string& path) {
   struct stat status {};
   if (::lstat(path.c_str(), &status) == 0) {
-    throw LogError("the log '" + path + "' exists already, and is not overwritten: give another name, or continue it");
+    throw LogError("the log '" + path +
+                   "' exists already, and is not overwritten: give another name, or continue it");
   }
 }
 
@@ -30,8 +31,8 @@ Handle create_whole(Calls& calls, const LogHeader& header, const LogOptions& opt
   const std::string part = calls.path() + ".part";
   try {
     Handle file = hdf5::create_file(calls, part);
-    log_layout::create(calls, file, header, log_layout::layout_of(header.info, options.outputs_only, options.full_theta),
-                       options);
+    log_layout::create(calls, file, header,
+                       log_layout::layout_of(header.info, options.outputs_only, options.full_theta), options);
     calls(H5Fflush(file, H5F_SCOPE_GLOBAL), "flush the new file");
     refuse_existing(calls.path());  // because rename would replace it
     if (::rename(part.c_str(), calls.path().c_str()) != 0) {
@@ -124,7 +125,8 @@ void LogFile::flush() {
   calls_(H5Fget_filesize(file_, &end), "size the file");
   struct stat status {};
   if (::fstat(descriptor_, &status) != 0 ||
-      (static_cast<hsize_t>(status.st_size) < end && ::ftruncate(descriptor_, static_cast<off_t>(end)) != 0) ||
+      (static_cast<hsize_t>(status.st_size) < end &&
+       ::ftruncate(descriptor_, static_cast<off_t>(end)) != 0) ||
       (end > stored_.end && !log_layout::store_end(descriptor_, stored_, end))) {
     calls_.fail("extend the file", std::strerror(errno));
   }

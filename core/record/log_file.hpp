@@ -14,7 +14,9 @@ struct RowGroup {
   hdf5::TableRows relaxations, training, epochs, checkpoints;
 
   std::uint64_t rows() const { return relaxations.count + training.count + epochs.count + checkpoints.count; }
-  std::size_t bytes() const { return relaxations.bytes() + training.bytes() + epochs.bytes() + checkpoints.bytes(); }
+  std::size_t bytes() const {
+    return relaxations.bytes() + training.bytes() + epochs.bytes() + checkpoints.bytes();
+  }
 };
 
 /// To be called by one thread at a time, and not after a call that threw. Destroy it while holding a Turn.
@@ -65,7 +67,7 @@ class LogFile {
   hdf5::TableWriter relaxations_, training_, epochs_, checkpoints_;
   hdf5::Handle committed_;
   int descriptor_ = -1;
-  std::size_t unsent_ = 0;  // bytes written since the kernel was last told to start writing
+  std::size_t unsent_ = 0;        // bytes written since the kernel was last told to start writing
   log_layout::StoredEnd stored_;  // the largest end so far
   double recorded_ = 0;
 };

@@ -62,8 +62,10 @@ Counts read_counts(Calls& calls, hid_t file) {
 }
 
 void write_counts(Calls& calls, hid_t committed, const Counts& counts) {
-  const std::array<std::uint64_t, 4> values{counts.relaxations, counts.steps, counts.epochs, counts.checkpoints};
-  calls(H5Dwrite(committed, H5T_NATIVE_UINT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()), "write '/committed'");
+  const std::array<std::uint64_t, 4> values{counts.relaxations, counts.steps, counts.epochs,
+                                            counts.checkpoints};
+  calls(H5Dwrite(committed, H5T_NATIVE_UINT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()),
+        "write '/committed'");
 }
 
 namespace {
@@ -76,8 +78,9 @@ struct Missing {
   template <class Give, class Place>
   void field(const FieldText& text, const Give& give, const Place&, Value<Give> blank = {}) {
     if (text.since <= layout.version || give(given) == blank) return;
-    throw std::invalid_argument("the log was begun in format " + std::to_string(layout.version) + ", which cannot hold '" +
-                                text.name + "' (" + text.meaning + "): begin a new log");
+    throw std::invalid_argument("the log was begun in format " + std::to_string(layout.version) +
+                                ", which cannot hold '" + text.name + "' (" + text.meaning +
+                                "): begin a new log");
   }
   template <class Give, class Place>
   void list(const FieldText&, const Give&, const Place&) {}
@@ -119,7 +122,8 @@ StoredEnd stored_end(const std::string& path) {
   found.size = static_cast<std::uint64_t>(status.st_size);
   if (file.gcount() < static_cast<std::streamsize>(head.size()) ||
       !std::equal(signature.begin(), signature.end(), head.begin())) {
-    throw LogError("'" + path + "' (" + std::to_string(found.size) + " bytes) is not an HDF5 file, and so no Ness log");
+    throw LogError("'" + path + "' (" + std::to_string(found.size) +
+                   " bytes) is not an HDF5 file, and so no Ness log");
   }
   // Superblock versions 0 and 1, with 8-byte addresses.
   if (head[8] <= 1 && head[13] == 8) {
@@ -134,7 +138,8 @@ bool store_end(int descriptor, const StoredEnd& where, std::uint64_t end) {
   for (std::size_t i = 0; i < bytes.size(); ++i) {
     bytes[i] = static_cast<unsigned char>(end >> (8 * i));
   }
-  return where.offset == 0 || ::pwrite(descriptor, bytes.data(), bytes.size(), static_cast<off_t>(where.offset)) == 8;
+  return where.offset == 0 ||
+         ::pwrite(descriptor, bytes.data(), bytes.size(), static_cast<off_t>(where.offset)) == 8;
 }
 
 void mend_end(const std::string& path, const StoredEnd& found) {
@@ -155,8 +160,9 @@ void mend_end(const std::string& path, const StoredEnd& found) {
 }
 
 std::string truncation(const std::string& path, std::uint64_t missing) {
-  return "the log '" + path + "' is truncated: " + std::to_string(missing) + (missing == 1 ? " byte is" : " bytes are") +
-         " missing at its end. `ness inspect --repair " + path + "` pads it, clips it to the rows that are whole, and reports";
+  return "the log '" + path + "' is truncated: " + std::to_string(missing) +
+         (missing == 1 ? " byte is" : " bytes are") + " missing at its end. `ness inspect --repair " + path +
+         "` pads it, clips it to the rows that are whole, and reports";
 }
 
 std::string utc_now() {

@@ -2,7 +2,8 @@
 //
 //   /                      NXroot, ness_log_format
 //   /committed             [4] rows that exist: relaxations, steps, epochs, checkpoints; written in place
-//   /entry                 NXentry: title, start_time, end_time, command, experiment, seed, exit_status, exit_reason, ..
+//   /entry                 NXentry: title, start_time, end_time, command, experiment, seed, exit_status,
+//   exit_reason, ..
 // /entry/versions        software and version, as two columns
 //   /entry/device          identity, terminals, parameters, outputs: DeviceInfo
 //   /entry/patterns/<n>    each pattern set: its levels, or the file it comes from
@@ -43,8 +44,8 @@ void write_counts(Calls& calls, hid_t committed, const Counts& counts);
 
 /// The shape of the tables, according to the header.
 struct Layout {
-  std::uint64_t version = format;       ///< of the file's format
-  DeviceInfo info;                      ///< as recorded; restricted to the outputs where only they are logged
+  std::uint64_t version = format;  ///< of the file's format
+  DeviceInfo info;                 ///< as recorded; restricted to the outputs where only they are logged
   bool outputs_only = false;
   std::uint64_t device_reads = 0;       ///< potentials that the device reads
   std::uint64_t read_width = 0;         ///< columns of potential
@@ -55,13 +56,15 @@ struct Layout {
 Layout layout_of(const DeviceInfo& info, bool outputs_only, std::uint64_t full_theta);
 
 /// Makes every group and dataset, with /committed zero.
-void create(Calls& calls, hid_t file, const LogHeader& header, const Layout& layout, const LogOptions& options);
+void create(Calls& calls, hid_t file, const LogHeader& header, const Layout& layout,
+            const LogOptions& options);
 /// Throws LogError unless the file is a log of a format that can be read.
 void check_format(Calls& calls, hid_t file);
 Layout read_layout(Calls& calls, hid_t file);
 std::vector<LogReader::SetInfo> read_pattern_sets(Calls& calls, hid_t file);
 /// The header; pattern sets that are not stored in the file are null.
-LogHeader read_header(Calls& calls, hid_t file, const Layout& layout, const std::vector<LogReader::SetInfo>& sets);
+LogHeader read_header(Calls& calls, hid_t file, const Layout& layout,
+                      const std::vector<LogReader::SetInfo>& sets);
 
 /// The end of a file, as stored in it. HDF5 refuses a file that is shorter, and addresses beyond the end.
 struct StoredEnd {
@@ -107,13 +110,19 @@ void describe(Archive& a, Row& r, const Layout& layout) {
   a.scalar("epoch", "1", "its epoch", s.epoch);
   a.scalar("loss", "1", "loss", s.loss);
   a.scalar("correct", "1", "fraction of samples classified correctly", s.correct);
-  a.scalar("gradient_norm", "1", "Euclidean norm of the gradient in the optimizer's coordinates, before clipping",
-           s.gradient_norm);
+  a.scalar("gradient_norm", "1",
+           "Euclidean norm of the gradient in the optimizer's coordinates, before clipping", s.gradient_norm);
   a.scalar("rate", "1", "learning rate", s.rate);
   a.scalar("relaxations", "1", "relaxations made so far", s.relaxations);
-  a.scalar("standard_error", "1", "standard error of the gradient (Euclidean norm, as gradient_norm); not a number: not known", s.standard_error, nan);
-  a.scalar("asymmetry", "1", "|G - G^T| / |G + G^T| as measured; not a number: not measured", s.asymmetry, nan);
-  a.scalar("offset", layout.info.potential_unit, "how far a reading of the reference relaxation has drifted, the largest; not a number: not followed", s.offset, nan);
+  a.scalar("standard_error", "1",
+           "standard error of the gradient (Euclidean norm, as gradient_norm); not a number: not known",
+           s.standard_error, nan);
+  a.scalar("asymmetry", "1", "|G - G^T| / |G + G^T| as measured; not a number: not measured", s.asymmetry,
+           nan);
+  a.scalar(
+      "offset", layout.info.potential_unit,
+      "how far a reading of the reference relaxation has drifted, the largest; not a number: not followed",
+      s.offset, nan);
   a.scalar("repeats", "1", "times the minibatch was relaxed", s.repeats);
   a.scalar("left_out", "1", "samples left out", s.left_out);
   a.scalar("lost", "1", "chains that did not return to their branch", s.lost);
@@ -121,7 +130,8 @@ void describe(Archive& a, Row& r, const Layout& layout) {
   a.scalar("worst", "1", "all quality flags met (bits as in /entry/relaxations/flags)", s.worst);
   a.scalar("theta_before", "1", "XXH3 (64 bit) of the parameters before the step", s.theta_before);
   a.scalar("theta_after", "1", "XXH3 (64 bit) of the parameters after the step", s.theta_after);
-  a.row("theta", "as /entry/device/parameters/unit", "parameters after the step", r.theta, layout.theta_width);
+  a.row("theta", "as /entry/device/parameters/unit", "parameters after the step", r.theta,
+        layout.theta_width);
 }
 
 /// A row of epochs; truth values are numbers.

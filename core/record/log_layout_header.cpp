@@ -46,8 +46,8 @@ class StoredPatterns final : public PatternSet {
   std::uint32_t width() const override { return static_cast<std::uint32_t>(levels_.cols()); }
   void levels(std::uint64_t row, Eigen::Ref<Vector> out) const override {
     if (row >= rows()) {
-      throw std::invalid_argument("row " + std::to_string(row) + " of pattern set '" + name_ + "', which has " +
-                                  std::to_string(rows()));
+      throw std::invalid_argument("row " + std::to_string(row) + " of pattern set '" + name_ +
+                                  "', which has " + std::to_string(rows()));
     }
     out = levels_.row(static_cast<Eigen::Index>(row)).transpose();
   }
@@ -69,10 +69,13 @@ void write_terminals(Calls& calls, hid_t device, const DeviceInfo& info) {
     write_array(calls, group, name, column<double>(t, field), unit, meaning);
   };
   flag("clamped", "1: an input, held in every relaxation", [](const Terminal& x) { return x.clamped; });
-  number("level_low", info.potential_unit, "lowest level it may be held at", [](const Terminal& x) { return x.level.low; });
-  number("level_high", info.potential_unit, "highest level it may be held at", [](const Terminal& x) { return x.level.high; });
+  number("level_low", info.potential_unit, "lowest level it may be held at",
+         [](const Terminal& x) { return x.level.low; });
+  number("level_high", info.potential_unit, "highest level it may be held at",
+         [](const Terminal& x) { return x.level.high; });
   flag("can_hold", "1: a free terminal that can be held", [](const Terminal& x) { return x.can_hold; });
-  number("nudge_low", info.current_unit, "lowest current that may be injected", [](const Terminal& x) { return x.nudge.low; });
+  number("nudge_low", info.current_unit, "lowest current that may be injected",
+         [](const Terminal& x) { return x.nudge.low; });
   number("nudge_high", info.current_unit, "highest current that may be injected",
          [](const Terminal& x) { return x.nudge.high; });
   flag("reads_potential", "1: its potential is read", [](const Terminal& x) { return x.reads_potential; });
@@ -91,8 +94,13 @@ void read_terminals(Calls& calls, hid_t device, DeviceInfo& info) {
   const auto nudge_low = read_array<double>(calls, group, "nudge_low"),
              nudge_high = read_array<double>(calls, group, "nudge_high");
   for (std::size_t i = 0; i < names.size(); ++i) {
-    info.terminals.push_back({names[i], clamped.at(i) != 0, {level_low.at(i), level_high.at(i)}, can_hold.at(i) != 0,
-                              {nudge_low.at(i), nudge_high.at(i)}, reads_potential.at(i) != 0, reads_current.at(i) != 0});
+    info.terminals.push_back({names[i],
+                              clamped.at(i) != 0,
+                              {level_low.at(i), level_high.at(i)},
+                              can_hold.at(i) != 0,
+                              {nudge_low.at(i), nudge_high.at(i)},
+                              reads_potential.at(i) != 0,
+                              reads_current.at(i) != 0});
   }
 }
 
@@ -103,19 +111,21 @@ void write_parameters(Calls& calls, hid_t device, const DeviceInfo& info) {
   write_texts(calls, group, "name", texts(p, [](const ParameterInfo& x) { return x.name; }));
   write_texts(calls, group, "kind", texts(p, [](const ParameterInfo& x) { return x.kind; }));
   write_texts(calls, group, "unit", texts(p, [](const ParameterInfo& x) { return x.unit; }));
-  write_array(calls, group, "low", column<double>(p, [](const ParameterInfo& x) { return x.range.low; }), own_unit,
-              "lowest value");
-  write_array(calls, group, "high", column<double>(p, [](const ParameterInfo& x) { return x.range.high; }), own_unit,
-              "highest value");
-  write_array(calls, group, "scale", column<std::uint8_t>(p, [](const ParameterInfo& x) { return x.scale; }), "1",
-              "0: stepped on its value, 1: on its logarithm");
-  write_array(calls, group, "trainable", column<std::uint8_t>(p, [](const ParameterInfo& x) { return x.trainable; }), "1",
+  write_array(calls, group, "low", column<double>(p, [](const ParameterInfo& x) { return x.range.low; }),
+              own_unit, "lowest value");
+  write_array(calls, group, "high", column<double>(p, [](const ParameterInfo& x) { return x.range.high; }),
+              own_unit, "highest value");
+  write_array(calls, group, "scale", column<std::uint8_t>(p, [](const ParameterInfo& x) { return x.scale; }),
+              "1", "0: stepped on its value, 1: on its logarithm");
+  write_array(calls, group, "trainable",
+              column<std::uint8_t>(p, [](const ParameterInfo& x) { return x.trainable; }), "1",
               "0: a constant of the device");
-  write_array(calls, group, "edge", column<std::int64_t>(p, [](const ParameterInfo& x) { return x.edge; }), "1",
-              "edge it belongs to, or -1");
-  write_array(calls, group, "node", column<std::int64_t>(p, [](const ParameterInfo& x) { return x.node; }), "1",
-              "node it belongs to, or -1");
-  write_array(calls, group, "resolution", column<double>(p, [](const ParameterInfo& x) { return x.resolution; }), own_unit,
+  write_array(calls, group, "edge", column<std::int64_t>(p, [](const ParameterInfo& x) { return x.edge; }),
+              "1", "edge it belongs to, or -1");
+  write_array(calls, group, "node", column<std::int64_t>(p, [](const ParameterInfo& x) { return x.node; }),
+              "1", "node it belongs to, or -1");
+  write_array(calls, group, "resolution",
+              column<double>(p, [](const ParameterInfo& x) { return x.resolution; }), own_unit,
               "smallest step its source can make; 0: none is known");
 }
 
@@ -126,11 +136,19 @@ void read_parameters(Calls& calls, hid_t device, DeviceInfo& info) {
   const auto low = read_array<double>(calls, group, "low"), high = read_array<double>(calls, group, "high");
   const auto scale = read_array<std::uint8_t>(calls, group, "scale"),
              trainable = read_array<std::uint8_t>(calls, group, "trainable");
-  const auto edge = read_array<std::int64_t>(calls, group, "edge"), node = read_array<std::int64_t>(calls, group, "node");
+  const auto edge = read_array<std::int64_t>(calls, group, "edge"),
+             node = read_array<std::int64_t>(calls, group, "node");
   const auto resolution = read_array<double>(calls, group, "resolution");
   for (std::size_t i = 0; i < names.size(); ++i) {
-    info.parameters.push_back({names[i], kinds.at(i), units.at(i), {low.at(i), high.at(i)}, static_cast<Scale>(scale.at(i)),
-                               trainable.at(i) != 0, edge.at(i), node.at(i), resolution.at(i)});
+    info.parameters.push_back({names[i],
+                               kinds.at(i),
+                               units.at(i),
+                               {low.at(i), high.at(i)},
+                               static_cast<Scale>(scale.at(i)),
+                               trainable.at(i) != 0,
+                               edge.at(i),
+                               node.at(i),
+                               resolution.at(i)});
   }
 }
 
@@ -198,7 +216,8 @@ void write_levels(Calls& calls, hid_t group, const PatternSet& set, const std::s
     levels.row(static_cast<Eigen::Index>(i)) = row.transpose();
   }
   const hsize_t dims[] = {set.rows(), set.width()};
-  hdf5::write_numbers(calls, group, "levels", H5T_NATIVE_DOUBLE, levels.data(), dims, unit, "[rows, clamped terminals]");
+  hdf5::write_numbers(calls, group, "levels", H5T_NATIVE_DOUBLE, levels.data(), dims, unit,
+                      "[rows, clamped terminals]");
 }
 
 void write_pattern_sets(Calls& calls, hid_t entry, const LogHeader& header) {
@@ -221,7 +240,8 @@ void write_pattern_sets(Calls& calls, hid_t entry, const LogHeader& header) {
   }
 }
 
-std::shared_ptr<const PatternSet> read_levels(Calls& calls, hid_t file, std::size_t index, const LogReader::SetInfo& set) {
+std::shared_ptr<const PatternSet> read_levels(Calls& calls, hid_t file, std::size_t index,
+                                              const LogReader::SetInfo& set) {
   const Handle group = open_group(calls, file, "entry/patterns/" + std::to_string(index));
   RowMatrix levels(static_cast<Eigen::Index>(set.rows), static_cast<Eigen::Index>(set.width));
   hdf5::read_numbers(calls, group, "levels", H5T_NATIVE_DOUBLE, levels.data(), set.rows * set.width);
@@ -233,7 +253,8 @@ void create_tables(Calls& calls, hid_t entry, const Layout& layout, const LogOpt
   const std::uint64_t rows = options.group_rows > 64 ? 8192 : 1024;
   const Handle relaxations = create_group(calls, entry, "relaxations", "NXcollection");
   hdf5::write_attribute(calls, relaxations, "outputs_only", std::uint64_t{layout.outputs_only});
-  write_array(calls, relaxations, "potential_terminal", layout.info.read(), "1", "terminal of each column of potential");
+  write_array(calls, relaxations, "potential_terminal", layout.info.read(), "1",
+              "terminal of each column of potential");
   hdf5::create_table(calls, relaxations, shape<LogRow>(layout), {256 * 1024, rows, rows});
 
   const Handle training = create_group(calls, entry, "training", "NXdata");
@@ -264,7 +285,8 @@ void create_counts(Calls& calls, hid_t file) {
 
 }  // namespace
 
-void create(Calls& calls, hid_t file, const LogHeader& header, const Layout& layout, const LogOptions& options) {
+void create(Calls& calls, hid_t file, const LogHeader& header, const Layout& layout,
+            const LogOptions& options) {
   hdf5::write_attribute(calls, file, "NX_class", "NXroot");
   hdf5::write_attribute(calls, file, "default", "entry");
   hdf5::write_attribute(calls, file, "ness_log_format", format);
@@ -295,18 +317,22 @@ void check_format(Calls& calls, hid_t file) {
   if (!hdf5::has_attribute(calls, file, "ness_log_format")) {
     throw LogError("'" + calls.path() + "' is an HDF5 file, but not a Ness log");
   }
-  if (const std::uint64_t found = hdf5::read_number_attribute(calls, file, "ness_log_format"); found < oldest_format || found > format) {
+  if (const std::uint64_t found = hdf5::read_number_attribute(calls, file, "ness_log_format");
+      found < oldest_format || found > format) {
     throw LogError("the log '" + calls.path() + "' has format version " + std::to_string(found) +
-                   ", this program reads versions " + std::to_string(oldest_format) + " to " + std::to_string(format));
+                   ", this program reads versions " + std::to_string(oldest_format) + " to " +
+                   std::to_string(format));
   }
 }
 
 Layout read_layout(Calls& calls, hid_t file) {
   const Handle entry = open_group(calls, file, "entry");
-  const bool outputs_only = hdf5::read_number_attribute(calls, open_group(calls, entry, "relaxations"), "outputs_only") != 0;
+  const bool outputs_only =
+      hdf5::read_number_attribute(calls, open_group(calls, entry, "relaxations"), "outputs_only") != 0;
   Layout layout = layout_of(read_device(calls, entry), outputs_only, 0);
   layout.version = hdf5::read_number_attribute(calls, file, "ness_log_format");
-  layout.theta_width = hdf5::read_number_attribute(calls, open_group(calls, entry, "training"), "theta_width");
+  layout.theta_width =
+      hdf5::read_number_attribute(calls, open_group(calls, entry, "training"), "theta_width");
   return layout;
 }
 
@@ -331,7 +357,8 @@ std::vector<LogReader::SetInfo> read_pattern_sets(Calls& calls, hid_t file) {
   return sets;
 }
 
-LogHeader read_header(Calls& calls, hid_t file, const Layout& layout, const std::vector<LogReader::SetInfo>& sets) {
+LogHeader read_header(Calls& calls, hid_t file, const Layout& layout,
+                      const std::vector<LogReader::SetInfo>& sets) {
   const Handle entry = open_group(calls, file, "entry");
   LogHeader header;
   header.title = read_text(calls, entry, "title");

@@ -26,10 +26,12 @@ void check_whole(const std::string& path) {
 }
 
 ExitStatus status_named(const std::string& name, const std::string& path) {
-  for (const ExitStatus status : {ExitStatus::running, ExitStatus::finished, ExitStatus::cancelled, ExitStatus::failed}) {
+  for (const ExitStatus status :
+       {ExitStatus::running, ExitStatus::finished, ExitStatus::cancelled, ExitStatus::failed}) {
     if (name == to_string(status)) return status;
   }
-  throw LogError("the log '" + path + "' has exit status '" + name + "'; running, finished, cancelled or failed was expected");
+  throw LogError("the log '" + path + "' has exit status '" + name +
+                 "'; running, finished, cancelled or failed was expected");
 }
 
 }  // namespace
@@ -53,17 +55,19 @@ struct LogReader::Impl {
 
   template <class Record>
   TableReader table(const char* group, std::uint64_t rows, std::uint64_t largest_block) {
-    return {calls, hdf5::open_group(calls, file, group), log_layout::shape<Record>(layout), rows, largest_block};
+    return {calls, hdf5::open_group(calls, file, group), log_layout::shape<Record>(layout), rows,
+            largest_block};
   }
 
   template <class Record>
   Record read(TableReader& table, std::uint64_t index, const char* what) {
     if (index >= table.rows()) {
-      throw std::invalid_argument(std::string(what) + " " + std::to_string(index) + " of the log '" + calls.path() +
-                                  "', which has " + std::to_string(table.rows()));
+      throw std::invalid_argument(std::string(what) + " " + std::to_string(index) + " of the log '" +
+                                  calls.path() + "', which has " + std::to_string(table.rows()));
     }
     if (!table.seek(index)) {
-      throw LogError("the log '" + calls.path() + "' is damaged: the CRC of " + what + " " + std::to_string(index) + " fails");
+      throw LogError("the log '" + calls.path() + "' is damaged: the CRC of " + what + " " +
+                     std::to_string(index) + " fails");
     }
     Record record;
     log_layout::describe(table, record, layout);
@@ -84,8 +88,9 @@ struct LogReader::Impl {
       const Counts counts = count(path);
       return std::make_unique<Impl>(path, counts);
     } catch (const std::out_of_range&) {  // columns of the header differ in length
-      throw LogError("the log '" + path +
-                     "' is damaged: columns of its header differ in length, and a repair cannot restore them");
+      throw LogError(
+          "the log '" + path +
+          "' is damaged: columns of its header differ in length, and a repair cannot restore them");
     }
   }
 
@@ -180,9 +185,10 @@ LogReader::Ragged LogReader::ragged() const {
   const auto beyond = [&](const char* group, const hdf5::TableShape& shape, std::uint64_t counted) {
     return hdf5::stored_rows(log.calls, hdf5::open_group(log.calls, log.file, group), shape) - counted;
   };
-  return {beyond(log_layout::relaxations_group, log_layout::shape<LogRow>(log.layout),
-                 log.counts.relaxations),
-          beyond(log_layout::training_group, log_layout::shape<log_layout::StepRecord>(log.layout), log.counts.steps)};
+  return {
+      beyond(log_layout::relaxations_group, log_layout::shape<LogRow>(log.layout), log.counts.relaxations),
+      beyond(log_layout::training_group, log_layout::shape<log_layout::StepRecord>(log.layout),
+             log.counts.steps)};
 }
 
 }  // namespace ness

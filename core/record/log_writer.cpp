@@ -28,7 +28,8 @@ void check(const LogHeader& header, const LogOptions& options) {
   }
   for (const std::uint32_t output : header.info.outputs) {
     if (output >= header.info.terminals.size()) {
-      throw std::invalid_argument("output " + std::to_string(output) + " of the log's header is none of the device's " +
+      throw std::invalid_argument("output " + std::to_string(output) +
+                                  " of the log's header is none of the device's " +
                                   std::to_string(header.info.terminals.size()) + " terminals");
     }
   }
@@ -124,7 +125,8 @@ struct LogWriter::Impl {
         return static_cast<std::uint32_t>(i);
       }
     }
-    throw std::invalid_argument("pattern set '" + set->name() + "' is none of those that the log '" + file.path() + "' was made with");
+    throw std::invalid_argument("pattern set '" + set->name() + "' is none of those that the log '" +
+                                file.path() + "' was made with");
   }
 
   void read_clock() {
@@ -152,7 +154,8 @@ struct LogWriter::Impl {
   template <class Action>
   void guarded(Action&& action) {
     if (closed) throw std::invalid_argument("the log '" + file.path() + "' is closed");
-    if (!failure.empty()) throw LogError(file.complaint("nothing is written after an earlier failure: " + failure));
+    if (!failure.empty())
+      throw LogError(file.complaint("nothing is written after an earlier failure: " + failure));
     try {
       raise_failure();
       action();
@@ -174,10 +177,10 @@ struct LogWriter::Impl {
   std::uint64_t rows;
   std::uint64_t group_rows = 0;  // a group of this size is written,
   std::size_t group_bytes = 0;
-  double age = 0;                // or a group of this age
+  double age = 0;  // or a group of this age
   // Seconds: opening of the log, last reading of the clock, begin of the group.
   double opened = 0, now = 0, oldest = 0;
-  bool fresh = false;                      // `now` belongs to the row just appended
+  bool fresh = false;  // `now` belongs to the row just appended
   log_layout::Given::Scratch scratch;
   std::unordered_map<const PatternSet*, std::uint32_t> known_sets;
   // kept alive, so that an address identifies a set
@@ -208,8 +211,7 @@ LogWriter::~LogWriter() {
   if (!impl_->closed && impl_->failure.empty()) {
     try {
       close(ExitStatus::running, "");  // the log then shows that no end of the run was reported
-    } catch (const std::exception&) {
-    }
+    } catch (const std::exception&) {}
   }
   impl_->thread.reset();
   const hdf5::Turn turn;
@@ -231,16 +233,21 @@ void LogWriter::append(const Drive& drive, const Relaxation& relaxation, const s
 
 void LogWriter::append(const StepReport& step, const Vector& theta) {
   impl_->guarded([&] {
-    if (const std::uint64_t width = impl_->file.layout().theta_width; width > 0 && static_cast<std::uint64_t>(theta.size()) != width) {
+    if (const std::uint64_t width = impl_->file.layout().theta_width;
+        width > 0 && static_cast<std::uint64_t>(theta.size()) != width) {
       throw std::invalid_argument("a step's theta has " + std::to_string(theta.size()) +
-                                  " entries, the device of the log has " + std::to_string(width) + " parameters");
+                                  " entries, the device of the log has " + std::to_string(width) +
+                                  " parameters");
     }
     impl_->append(impl_->training, impl_->group.training, log_layout::StepView{step, theta});
   });
 }
 
 void LogWriter::append(const EpochReport& epoch) {
-  impl_->guarded([&] { impl_->append(impl_->epochs, impl_->group.epochs, log_layout::EpochRecord{epoch, epoch.validated, epoch.best}); });
+  impl_->guarded([&] {
+    impl_->append(impl_->epochs, impl_->group.epochs,
+                  log_layout::EpochRecord{epoch, epoch.validated, epoch.best});
+  });
 }
 
 void LogWriter::append(const Checkpoint& checkpoint) {

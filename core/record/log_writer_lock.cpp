@@ -27,9 +27,10 @@ std::string this_process() {
 }
 
 bool same_file(int descriptor, const std::string& path) {
-  struct stat held {}, named {};
-  return ::fstat(descriptor, &held) == 0 && ::stat(path.c_str(), &named) == 0 && held.st_dev == named.st_dev &&
-         held.st_ino == named.st_ino;
+  struct stat held {
+  }, named{};
+  return ::fstat(descriptor, &held) == 0 && ::stat(path.c_str(), &named) == 0 &&
+         held.st_dev == named.st_dev && held.st_ino == named.st_ino;
 }
 
 }  // namespace
@@ -40,11 +41,12 @@ WriterLock::WriterLock(const std::string& log_path) : path_(path_of(log_path)) {
   while (true) {
     descriptor_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (descriptor_ < 0) {
-      throw LogError("cannot write the log '" + log_path + "': cannot make its lock file '" + path_ + "': " +
-                     std::strerror(errno));
+      throw LogError("cannot write the log '" + log_path + "': cannot make its lock file '" + path_ +
+                     "': " + std::strerror(errno));
     }
     if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
-      const std::string reason = errno == EWOULDBLOCK ? "it is being written by " + text_of(descriptor_) : std::strerror(errno);
+      const std::string reason =
+          errno == EWOULDBLOCK ? "it is being written by " + text_of(descriptor_) : std::strerror(errno);
       ::close(descriptor_);
       throw LogError("cannot write the log '" + log_path + "': " + reason);
     }
@@ -55,7 +57,8 @@ WriterLock::WriterLock(const std::string& log_path) : path_(path_of(log_path)) {
   }
   const std::string holder = this_process();
   // The text is informative: on a full disk the lock holds without it.
-  static_cast<void>(::ftruncate(descriptor_, 0) == 0 && ::pwrite(descriptor_, holder.data(), holder.size(), 0) > 0);
+  static_cast<void>(::ftruncate(descriptor_, 0) == 0 &&
+                    ::pwrite(descriptor_, holder.data(), holder.size(), 0) > 0);
 }
 
 void WriterLock::release() {

@@ -10,19 +10,20 @@ namespace {
 
 Relaxation failed_attempt(const DeviceInfo& info) {
   Relaxation relaxation;
-  relaxation.potential.setConstant(static_cast<Eigen::Index>(info.read().size()), std::numeric_limits<double>::quiet_NaN());
+  relaxation.potential.setConstant(static_cast<Eigen::Index>(info.read().size()),
+                                   std::numeric_limits<double>::quiet_NaN());
   relaxation.quality.raise(Flag::invalid);
   return relaxation;
 }
 
 // The device's error must be reported even if its row cannot be written: the log then refuses all further
 // rows.
-void record_failure(LogWriter& log, const DeviceInfo& info, const Drive& drive, const std::string& fault) noexcept {
+void record_failure(LogWriter& log, const DeviceInfo& info, const Drive& drive,
+                    const std::string& fault) noexcept {
   try {
     log.append(drive, failed_attempt(info), fault);
     log.commit();
-  } catch (const std::exception&) {
-  }
+  } catch (const std::exception&) {}
 }
 
 }  // namespace
@@ -50,7 +51,8 @@ void Recorder::do_relax(std::span<const Drive> drives, const Sink& sink, std::st
     if (in_device && delivered < drives.size()) record_failure(log_, info(), drives[delivered], error.what());
     throw;
   } catch (...) {
-    if (in_device && delivered < drives.size()) record_failure(log_, info(), drives[delivered], "unknown error");
+    if (in_device && delivered < drives.size())
+      record_failure(log_, info(), drives[delivered], "unknown error");
     throw;
   }
 }

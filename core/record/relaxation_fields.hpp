@@ -40,13 +40,13 @@ enum class Shown : std::uint8_t { number, hexadecimal, start, observe, mode, pur
 
 /// Description of a field.
 struct FieldText {
-  const char* name;          ///< name of its dataset
+  const char* name;  ///< name of its dataset
   std::string_view unit;
   const char* meaning;
   /// Its name in a replay's comparison with the record; empty: not compared.
   const char* compared = "";
   Shown shown = Shown::number;
-  std::uint64_t since = 1;   ///< version of the format that introduced it
+  std::uint64_t since = 1;  ///< version of the format that introduced it
 };
 
 /// Destination of a field in a LogRow.
@@ -111,128 +111,176 @@ void imposed_fields(Archive& a, const Layout& layout) {
   const auto overrides = [](auto& r) -> auto& { return r.overrides; };
   const auto holds = [](auto& r) -> auto& { return r.holds; };
 
-  a.field({"theta_digest", "1", "XXH3 (64 bit) of the parameter vector imposed, before overrides", "theta digest",
-           Shown::hexadecimal},
-          [](const Given& g) { return g.drive.theta.digest; }, In([](auto& r) -> auto& { return r.theta_digest; }));
-  a.list({"override_index", "1", "parameters that differ from the vector in this relaxation", "override parameter"},
-         [&](const Given& g) { return each_of(g.drive.theta.overrides, first); }, Each{overrides, first});
-  a.list({"override_value", per_parameter_unit, "their values", "override"},
-         [&](const Given& g) { return each_of(g.drive.theta.overrides, second); }, Each{overrides, second});
-  a.field({"pattern_set", "1", "pattern set clamped: /entry/patterns/<n>"}, [](const Given& g) { return g.pattern_set; },
-          In([](auto& r) -> auto& { return r.pattern_set; }));
-  a.field({"pattern_row", "1", "its row"}, [](const Given& g) { return g.drive.clamp.row; },
-          In([](auto& r) -> auto& { return r.pattern_row; }));
-  a.list({"hold_terminal", "1", "free terminals held in this relaxation", "hold terminal"},
-         [&](const Given& g) { return each_of(g.drive.holds, terminal); }, Each{holds, terminal});
-  a.list({"hold_level", potential, "their levels", "hold level"},
-         [&](const Given& g) { return each_of(g.drive.holds, level); }, Each{holds, level});
-  a.list({"nudge", layout.info.current_unit,
-          "injected currents, into the network positive, in the order of the nudgeable terminals; none: zero", "nudge"},
-         [](const Given& g) { return all_of(g.drive.nudge); }, In([](auto& r) -> auto& { return r.nudge; }));
+  a.field(
+      {"theta_digest", "1", "XXH3 (64 bit) of the parameter vector imposed, before overrides", "theta digest",
+       Shown::hexadecimal},
+      [](const Given& g) { return g.drive.theta.digest; },
+      In([](auto& r) -> auto& { return r.theta_digest; }));
+  a.list(
+      {"override_index", "1", "parameters that differ from the vector in this relaxation",
+       "override parameter"},
+      [&](const Given& g) { return each_of(g.drive.theta.overrides, first); }, Each{overrides, first});
+  a.list(
+      {"override_value", per_parameter_unit, "their values", "override"},
+      [&](const Given& g) { return each_of(g.drive.theta.overrides, second); }, Each{overrides, second});
+  a.field(
+      {"pattern_set", "1", "pattern set clamped: /entry/patterns/<n>"},
+      [](const Given& g) { return g.pattern_set; }, In([](auto& r) -> auto& { return r.pattern_set; }));
+  a.field(
+      {"pattern_row", "1", "its row"}, [](const Given& g) { return g.drive.clamp.row; },
+      In([](auto& r) -> auto& { return r.pattern_row; }));
+  a.list(
+      {"hold_terminal", "1", "free terminals held in this relaxation", "hold terminal"},
+      [&](const Given& g) { return each_of(g.drive.holds, terminal); }, Each{holds, terminal});
+  a.list(
+      {"hold_level", potential, "their levels", "hold level"},
+      [&](const Given& g) { return each_of(g.drive.holds, level); }, Each{holds, level});
+  a.list(
+      {"nudge", layout.info.current_unit,
+       "injected currents, into the network positive, in the order of the nudgeable terminals; none: zero",
+       "nudge"},
+      [](const Given& g) { return all_of(g.drive.nudge); }, In([](auto& r) -> auto& { return r.nudge; }));
 }
 
 template <class Archive>
 void start_fields(Archive& a, const Layout& layout) {
-  a.field({"start", "1", "0 from rest, 1 from the present state, 2 from a restored state", "start", Shown::start},
-          [](const Given& g) { return static_cast<std::uint8_t>(g.drive.start.index()); },
-          In([](auto& r) -> auto& { return r.start; }));
-  a.field({"rest_rate", layout.rate_unit, "rate at which clamped levels move from rest; inf: a step", "the rate from rest"},
-          [](const Given& g) {
-            const Rest* rest = std::get_if<Rest>(&g.drive.start);
-            return rest != nullptr ? rest->rate : std::numeric_limits<double>::infinity();
-          },
-          In([](auto& r) -> auto& { return r.rest_rate; }), std::numeric_limits<double>::infinity());
-  a.field({"start_digest", "1", "XXH3 (64 bit) of the restored potentials; 0: none", "start digest", Shown::hexadecimal},
-          [](const Given& g) {
-            const From* from = std::get_if<From>(&g.drive.start);
-            return from != nullptr && from->potential ? digest(*from->potential) : std::uint64_t{0};
-          },
-          In([](auto& r) -> auto& { return r.start_digest; }));
+  a.field(
+      {"start", "1", "0 from rest, 1 from the present state, 2 from a restored state", "start", Shown::start},
+      [](const Given& g) { return static_cast<std::uint8_t>(g.drive.start.index()); },
+      In([](auto& r) -> auto& { return r.start; }));
+  a.field(
+      {"rest_rate", layout.rate_unit, "rate at which clamped levels move from rest; inf: a step",
+       "the rate from rest"},
+      [](const Given& g) {
+        const Rest* rest = std::get_if<Rest>(&g.drive.start);
+        return rest != nullptr ? rest->rate : std::numeric_limits<double>::infinity();
+      },
+      In([](auto& r) -> auto& { return r.rest_rate; }), std::numeric_limits<double>::infinity());
+  a.field(
+      {"start_digest", "1", "XXH3 (64 bit) of the restored potentials; 0: none", "start digest",
+       Shown::hexadecimal},
+      [](const Given& g) {
+        const From* from = std::get_if<From>(&g.drive.start);
+        return from != nullptr && from->potential ? digest(*from->potential) : std::uint64_t{0};
+      },
+      In([](auto& r) -> auto& { return r.start_digest; }));
 }
 
 template <class Archive>
 void observe_fields(Archive& a, const Layout& layout) {
   const std::string& time = layout.info.time_unit;
-  a.field({"observe", "1", "0 read when settled, 1 read at a time", "reading", Shown::observe},
-          [](const Given& g) { return static_cast<std::uint8_t>(g.drive.observe.index()); },
-          In([](auto& r) -> auto& { return r.at; }));
-  a.field({"observe_time", time, "that time, after the start", "the time of reading"},
-          [](const Given& g) { return at_of(g.drive).time; }, In([](auto& r) -> auto& { return r.observe.time; }));
-  a.field({"observe_samples", "1", "readings averaged then", "samples of a reading"},
-          [](const Given& g) { return at_of(g.drive).samples; }, In([](auto& r) -> auto& { return r.observe.samples; }),
-          std::uint32_t{1});
-  a.field({"observe_every", time, "time between readings; 0: as closely as the device reads", "time between readings",
-           Shown::number, 4},
-          [](const Given& g) { return at_of(g.drive).every; }, In([](auto& r) -> auto& { return r.observe.every; }));
-  a.field({"observe_mode", "1", "0 readings of one relaxation, 1 each of a relaxation of its own", "mode of reading",
-           Shown::mode, 4},
-          [](const Given& g) { return static_cast<std::uint8_t>(at_of(g.drive).mode); },
-          In([](auto& r) -> auto& { return r.observe.mode; }));
+  a.field(
+      {"observe", "1", "0 read when settled, 1 read at a time", "reading", Shown::observe},
+      [](const Given& g) { return static_cast<std::uint8_t>(g.drive.observe.index()); },
+      In([](auto& r) -> auto& { return r.at; }));
+  a.field(
+      {"observe_time", time, "that time, after the start", "the time of reading"},
+      [](const Given& g) { return at_of(g.drive).time; },
+      In([](auto& r) -> auto& { return r.observe.time; }));
+  a.field(
+      {"observe_samples", "1", "readings averaged then", "samples of a reading"},
+      [](const Given& g) { return at_of(g.drive).samples; },
+      In([](auto& r) -> auto& { return r.observe.samples; }), std::uint32_t{1});
+  a.field(
+      {"observe_every", time, "time between readings; 0: as closely as the device reads",
+       "time between readings", Shown::number, 4},
+      [](const Given& g) { return at_of(g.drive).every; },
+      In([](auto& r) -> auto& { return r.observe.every; }));
+  a.field(
+      {"observe_mode", "1", "0 readings of one relaxation, 1 each of a relaxation of its own",
+       "mode of reading", Shown::mode, 4},
+      [](const Given& g) { return static_cast<std::uint8_t>(at_of(g.drive).mode); },
+      In([](auto& r) -> auto& { return r.observe.mode; }));
 }
 
 template <class Archive>
 void label_fields(Archive& a) {
-  a.field({"purpose", "1", "0 none, 1 train, 2 validation, 3 test, 4 probe", "label purpose", Shown::purpose},
-          [](const Given& g) { return static_cast<std::uint8_t>(g.drive.label.purpose); },
-          In([](auto& r) -> auto& { return r.label.purpose; }));
-  a.field({"position", "1", "position in its chain; 0: the free relaxation", "label position"},
-          [](const Given& g) { return g.drive.label.position; }, In([](auto& r) -> auto& { return r.label.position; }));
-  a.field({"step", "1", "training step it belongs to", "label step"}, [](const Given& g) { return g.drive.label.step; },
-          In([](auto& r) -> auto& { return r.label.step; }));
-  a.field({"sample", "1", "sample of its data set", "label sample"}, [](const Given& g) { return g.drive.label.sample; },
-          In([](auto& r) -> auto& { return r.label.sample; }));
+  a.field(
+      {"purpose", "1", "0 none, 1 train, 2 validation, 3 test, 4 probe", "label purpose", Shown::purpose},
+      [](const Given& g) { return static_cast<std::uint8_t>(g.drive.label.purpose); },
+      In([](auto& r) -> auto& { return r.label.purpose; }));
+  a.field(
+      {"position", "1", "position in its chain; 0: the free relaxation", "label position"},
+      [](const Given& g) { return g.drive.label.position; },
+      In([](auto& r) -> auto& { return r.label.position; }));
+  a.field(
+      {"step", "1", "training step it belongs to", "label step"},
+      [](const Given& g) { return g.drive.label.step; }, In([](auto& r) -> auto& { return r.label.step; }));
+  a.field(
+      {"sample", "1", "sample of its data set", "label sample"},
+      [](const Given& g) { return g.drive.label.sample; },
+      In([](auto& r) -> auto& { return r.label.sample; }));
 }
 
 template <class Archive>
 void reading_fields(Archive& a, const Layout& layout) {
   const std::string &potential = layout.info.potential_unit, &current = layout.info.current_unit;
-  a.readings({"potential", potential, "potentials read of the terminals /entry/relaxations/potential_terminal"},
-             [](const Given& g) { return all_of(g.relaxation.potential); },
-             In([](auto& r) -> auto& { return r.relaxation.potential; }), layout.read_width);
-  a.readings({"sigma", potential, "their standard errors, where measured"},
-             [](const Given& g) { return all_of(g.relaxation.sigma); },
-             In([](auto& r) -> auto& { return r.relaxation.sigma; }), 0);
-  a.list({"current", current, "measured currents into the network, of all terminals, where measured"},
-         [](const Given& g) { return all_of(g.relaxation.current); }, In([](auto& r) -> auto& { return r.relaxation.current; }));
-  a.list({"current_sigma", current, "their standard errors, where known"},
-         [](const Given& g) { return all_of(g.relaxation.current_sigma); },
-         In([](auto& r) -> auto& { return r.relaxation.current_sigma; }));
-  a.list({"clamp_readback", potential, "measured levels of the clamped terminals, where measured"},
-         [](const Given& g) { return all_of(g.relaxation.clamp_readback); },
-         In([](auto& r) -> auto& { return r.relaxation.clamp_readback; }));
-  a.list({"theta_readback", per_parameter_unit, "measured parameters, where measured"},
-         [](const Given& g) { return all_of(g.relaxation.theta_readback); },
-         In([](auto& r) -> auto& { return r.relaxation.theta_readback; }));
-  a.list({"environment", "as /entry/device/environment/unit", "of the surroundings, where measured"},
-         [](const Given& g) { return all_of(g.relaxation.environment); },
-         In([](auto& r) -> auto& { return r.relaxation.environment; }));
+  a.readings(
+      {"potential", potential, "potentials read of the terminals /entry/relaxations/potential_terminal"},
+      [](const Given& g) { return all_of(g.relaxation.potential); },
+      In([](auto& r) -> auto& { return r.relaxation.potential; }), layout.read_width);
+  a.readings(
+      {"sigma", potential, "their standard errors, where measured"},
+      [](const Given& g) { return all_of(g.relaxation.sigma); },
+      In([](auto& r) -> auto& { return r.relaxation.sigma; }), 0);
+  a.list(
+      {"current", current, "measured currents into the network, of all terminals, where measured"},
+      [](const Given& g) { return all_of(g.relaxation.current); },
+      In([](auto& r) -> auto& { return r.relaxation.current; }));
+  a.list(
+      {"current_sigma", current, "their standard errors, where known"},
+      [](const Given& g) { return all_of(g.relaxation.current_sigma); },
+      In([](auto& r) -> auto& { return r.relaxation.current_sigma; }));
+  a.list(
+      {"clamp_readback", potential, "measured levels of the clamped terminals, where measured"},
+      [](const Given& g) { return all_of(g.relaxation.clamp_readback); },
+      In([](auto& r) -> auto& { return r.relaxation.clamp_readback; }));
+  a.list(
+      {"theta_readback", per_parameter_unit, "measured parameters, where measured"},
+      [](const Given& g) { return all_of(g.relaxation.theta_readback); },
+      In([](auto& r) -> auto& { return r.relaxation.theta_readback; }));
+  a.list(
+      {"environment", "as /entry/device/environment/unit", "of the surroundings, where measured"},
+      [](const Given& g) { return all_of(g.relaxation.environment); },
+      In([](auto& r) -> auto& { return r.relaxation.environment; }));
 }
 
 template <class Archive>
 void outcome_fields(Archive& a, const Layout& layout) {
   const std::string &potential = layout.info.potential_unit, &time = layout.info.time_unit;
-  a.field({"flags", "1",
-           "quality, bits: 0 settled, 1 drifting, 2 timed out, 4 in compliance, 8 over range, 16 invalid, 32 oscillating, "
-           "64 other branch, 128 no stable state, 256 not converged"},
-          [](const Given& g) { return g.relaxation.quality.whole; },
-          In([](auto& r) -> auto& { return r.relaxation.quality.whole; }));
-  a.readings({"terminal_flags", "1", "flags of each potential; none: all settled"},
-             [](const Given& g) { return std::span<const std::uint16_t>(g.relaxation.quality.terminal); },
-             In([](auto& r) -> auto& { return r.relaxation.quality.terminal; }), 0);
-  a.field({"time_start", time, "device time at which the drive was complete"},
-          [](const Given& g) { return g.relaxation.timing.start; },
-          In([](auto& r) -> auto& { return r.relaxation.timing.start; }));
-  a.field({"time_settled", time, "device time of the verdict"}, [](const Given& g) { return g.relaxation.timing.settled; },
-          In([](auto& r) -> auto& { return r.relaxation.timing.settled; }));
-  a.field({"time_read", time, "device time of the last reading"}, [](const Given& g) { return g.relaxation.timing.read; },
-          In([](auto& r) -> auto& { return r.relaxation.timing.read; }));
-  a.field({"time_bound", potential, "bound on the distance to the steady state at the verdict"},
-          [](const Given& g) { return g.relaxation.timing.bound; },
-          In([](auto& r) -> auto& { return r.relaxation.timing.bound; }));
-  a.list({"fault", "1", "why the attempt failed, UTF-8; none: it did not"}, [](const Given& g) { return g.fault; },
-         In([](auto& r) -> auto& { return r.fault; }));
-  a.field({"recorded", "s", "wall time of the record since the run was started"}, [](const Given& g) { return g.recorded; },
-          In([](auto& r) -> auto& { return r.recorded; }));
+  a.field(
+      {"flags", "1",
+       "quality, bits: 0 settled, 1 drifting, 2 timed out, 4 in compliance, 8 over range, 16 invalid, 32 "
+       "oscillating, "
+       "64 other branch, 128 no stable state, 256 not converged"},
+      [](const Given& g) { return g.relaxation.quality.whole; },
+      In([](auto& r) -> auto& { return r.relaxation.quality.whole; }));
+  a.readings(
+      {"terminal_flags", "1", "flags of each potential; none: all settled"},
+      [](const Given& g) { return std::span<const std::uint16_t>(g.relaxation.quality.terminal); },
+      In([](auto& r) -> auto& { return r.relaxation.quality.terminal; }), 0);
+  a.field(
+      {"time_start", time, "device time at which the drive was complete"},
+      [](const Given& g) { return g.relaxation.timing.start; },
+      In([](auto& r) -> auto& { return r.relaxation.timing.start; }));
+  a.field(
+      {"time_settled", time, "device time of the verdict"},
+      [](const Given& g) { return g.relaxation.timing.settled; },
+      In([](auto& r) -> auto& { return r.relaxation.timing.settled; }));
+  a.field(
+      {"time_read", time, "device time of the last reading"},
+      [](const Given& g) { return g.relaxation.timing.read; },
+      In([](auto& r) -> auto& { return r.relaxation.timing.read; }));
+  a.field(
+      {"time_bound", potential, "bound on the distance to the steady state at the verdict"},
+      [](const Given& g) { return g.relaxation.timing.bound; },
+      In([](auto& r) -> auto& { return r.relaxation.timing.bound; }));
+  a.list(
+      {"fault", "1", "why the attempt failed, UTF-8; none: it did not"},
+      [](const Given& g) { return g.fault; }, In([](auto& r) -> auto& { return r.fault; }));
+  a.field(
+      {"recorded", "s", "wall time of the record since the run was started"},
+      [](const Given& g) { return g.recorded; }, In([](auto& r) -> auto& { return r.recorded; }));
 }
 
 /// Visits the fields in the order of the file. The archive has

@@ -8,7 +8,8 @@ namespace {
 
 // Clips a table; returns the number of rows removed because they were not counted.
 template <class Record>
-std::uint64_t clip(hdf5::Calls& calls, hid_t file, const log_layout::Layout& layout, const char* name, std::uint64_t counted) {
+std::uint64_t clip(hdf5::Calls& calls, hid_t file, const log_layout::Layout& layout, const char* name,
+                   std::uint64_t counted) {
   const hdf5::Handle group = hdf5::open_group(calls, file, name);
   const hdf5::TableShape shape = log_layout::shape<Record>(layout);
   const std::uint64_t stored = hdf5::stored_rows(calls, group, shape);
@@ -37,7 +38,8 @@ RepairReport repair_log(const std::string& path) {
     report.steps_kept = counts.steps;
     report.rows_clipped =
         clip<LogRow>(calls, file, layout, log_layout::relaxations_group, counts.relaxations);
-    report.steps_clipped = clip<log_layout::StepRecord>(calls, file, layout, log_layout::training_group, counts.steps);
+    report.steps_clipped =
+        clip<log_layout::StepRecord>(calls, file, layout, log_layout::training_group, counts.steps);
     clip<log_layout::EpochRecord>(calls, file, layout, log_layout::epochs_group, counts.epochs);
     clip<Checkpoint>(calls, file, layout, log_layout::checkpoints_group, counts.checkpoints);
     calls(H5Fflush(file, H5F_SCOPE_GLOBAL), "flush the file");

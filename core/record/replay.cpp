@@ -27,7 +27,9 @@ std::string text_of(double value) {
   return text.str();
 }
 
-bool same_bits(double a, double b) { return std::bit_cast<std::uint64_t>(a) == std::bit_cast<std::uint64_t>(b); }
+bool same_bits(double a, double b) {
+  return std::bit_cast<std::uint64_t>(a) == std::bit_cast<std::uint64_t>(b);
+}
 
 // Compares present values with recorded ones, and throws at the first difference.
 class Comparison {
@@ -51,12 +53,14 @@ class Comparison {
     count("the number of entries of " + std::string(field), static_cast<std::uint64_t>(is.size()),
           static_cast<std::uint64_t>(recorded.size()));
     for (Eigen::Index i = 0; i < is.size(); ++i) {
-      if (!same_bits(is[i], recorded[i])) differ(field + ("[" + std::to_string(i) + "]"), text_of(is[i]), text_of(recorded[i]));
+      if (!same_bits(is[i], recorded[i]))
+        differ(field + ("[" + std::to_string(i) + "]"), text_of(is[i]), text_of(recorded[i]));
     }
   }
 
  private:
-  [[noreturn]] void differ(const std::string& field, const std::string& is, const std::string& recorded) const {
+  [[noreturn]] void differ(const std::string& field, const std::string& is,
+                           const std::string& recorded) const {
     throw ReplayMismatch(where_ + ": " + field + " is " + is + ", recorded " + recorded + remark_);
   }
   std::string where_, remark_;
@@ -69,7 +73,8 @@ struct Compared {
   const LogRow& row;
 
   template <class Give, class Place>
-  void field(const log_layout::FieldText& text, const Give& give, const Place& place, log_layout::Value<Give> = {}) {
+  void field(const log_layout::FieldText& text, const Give& give, const Place& place,
+             log_layout::Value<Give> = {}) {
     using log_layout::Shown;
     if (*text.compared == 0) return;
     const auto is = give(given);
@@ -80,10 +85,12 @@ struct Compared {
       switch (text.shown) {
         case Shown::number: return same.count(text.compared, is, recorded);
         case Shown::hexadecimal: return same.digest(text.compared, is, recorded);
-        case Shown::start: return named(text, is, recorded, {"from rest", "from the present state", "from a restored state"});
+        case Shown::start:
+          return named(text, is, recorded, {"from rest", "from the present state", "from a restored state"});
         case Shown::observe: return named(text, is, recorded, {"when settled", "at a time"});
         case Shown::mode: return named(text, is, recorded, {"serial", "repeat"});
-        case Shown::purpose: return named(text, is, recorded, {"none", "train", "validation", "test", "probe"});
+        case Shown::purpose:
+          return named(text, is, recorded, {"none", "train", "validation", "test", "probe"});
       }
     }
   }
@@ -93,7 +100,8 @@ struct Compared {
     const auto is = give(given);
     const auto& recorded = place.get(row);
     const auto size = static_cast<std::size_t>(is.size());
-    same.count("the number of entries of " + std::string(text.compared), size, static_cast<std::size_t>(recorded.size()));
+    same.count("the number of entries of " + std::string(text.compared), size,
+               static_cast<std::size_t>(recorded.size()));
     for (std::size_t i = 0; i < size; ++i) {
       const std::string name = text.compared + ("[" + std::to_string(i) + "]");
       if constexpr (std::is_same_v<log_layout::Entry<Give>, double>) same.number(name, is[i], recorded[i]);
@@ -123,9 +131,12 @@ void check_sets(const LogReader& log, const std::vector<std::shared_ptr<const Pa
       const auto named = [](const std::string& name, std::uint64_t digest, std::uint64_t rows) {
         return "'" + name + "' (digest " + hexadecimal(digest) + ", " + std::to_string(rows) + " rows)";
       };
-      throw LogError("pattern set " + named(sets[i]->name(), sets[i]->digest(), sets[i]->rows()) + " is not the one the log '" +
-                     log.path() + "' was recorded with: " + named(recorded[i].name, recorded[i].digest, recorded[i].rows) +
-                     (recorded[i].path.empty() ? "" : " from " + recorded[i].path + " with SHA-256 " + recorded[i].sha256));
+      throw LogError("pattern set " + named(sets[i]->name(), sets[i]->digest(), sets[i]->rows()) +
+                     " is not the one the log '" + log.path() +
+                     "' was recorded with: " + named(recorded[i].name, recorded[i].digest, recorded[i].rows) +
+                     (recorded[i].path.empty()
+                          ? ""
+                          : " from " + recorded[i].path + " with SHA-256 " + recorded[i].sha256));
     }
   }
 }
@@ -143,14 +154,16 @@ Relaxation restricted(const Relaxation& all, const DeviceInfo& device, const Dev
     const auto from = std::find(have.begin(), have.end(), wanted[i]) - have.begin();
     some.potential[static_cast<Eigen::Index>(i)] = all.potential[from];
     if (all.sigma.size() > 0) some.sigma[static_cast<Eigen::Index>(i)] = all.sigma[from];
-    if (!all.quality.terminal.empty()) some.quality.terminal.push_back(all.quality.terminal[static_cast<std::size_t>(from)]);
+    if (!all.quality.terminal.empty())
+      some.quality.terminal.push_back(all.quality.terminal[static_cast<std::size_t>(from)]);
   }
   return some;
 }
 
 }  // namespace
 
-Replay::Replay(const LogReader& log, std::vector<std::shared_ptr<const PatternSet>> sets, std::uint64_t first_row, Device* then)
+Replay::Replay(const LogReader& log, std::vector<std::shared_ptr<const PatternSet>> sets,
+               std::uint64_t first_row, Device* then)
     : log_(log), sets_(std::move(sets)), info_(log.header().info), failed_(log.failed_rows()), then_(then) {
   check_sets(log_, sets_);
   seek(first_row);
@@ -184,11 +197,13 @@ std::uint32_t Replay::index_of(const Pattern& pattern) const {
 }
 
 void Replay::compare(const Drive& drive, const LogRow& row) const {
-  const char* remark = " (the log holds the outputs alone: what is computed from other potentials cannot be replayed)";
+  const char* remark =
+      " (the log holds the outputs alone: what is computed from other potentials cannot be replayed)";
   const Comparison same("row", row_, log_.outputs_only() ? remark : "");
   const std::uint32_t set = index_of(drive.clamp);
   const auto pattern = [&](std::uint64_t index, std::uint64_t of_row) {
-    return "row " + std::to_string(of_row) + " of '" + (index < sets_.size() ? sets_[index]->name() : "?") + "'";
+    return "row " + std::to_string(of_row) + " of '" + (index < sets_.size() ? sets_[index]->name() : "?") +
+           "'";
   };
   same.text("clamp", pattern(set, drive.clamp.row), pattern(row.pattern_set, row.pattern_row));
   same.count("pattern set", set, row.pattern_set);
@@ -211,12 +226,14 @@ void Replay::do_relax(std::span<const Drive> drives, const Sink& sink, std::stop
   }
 }
 
-void Replay::go_on(std::span<const Drive> drives, std::size_t answered, const Sink& sink, std::stop_token stop) {
+void Replay::go_on(std::span<const Drive> drives, std::size_t answered, const Sink& sink,
+                   std::stop_token stop) {
   if (then_ == nullptr) {
     const bool ends_failed = !failed_.empty() && failed_.back() + 1 == log_.rows();
-    const std::string failure = ends_failed ? "; the last attempt failed: " + log_.row(failed_.back()).fault : "";
-    throw ReplayMismatch("the log '" + log_.path() + "' ends after " + std::to_string(log_.rows()) + " rows; relaxation " +
-                         std::to_string(ordinal_) + " is not recorded" + failure);
+    const std::string failure =
+        ends_failed ? "; the last attempt failed: " + log_.row(failed_.back()).fault : "";
+    throw ReplayMismatch("the log '" + log_.path() + "' ends after " + std::to_string(log_.rows()) +
+                         " rows; relaxation " + std::to_string(ordinal_) + " is not recorded" + failure);
   }
   if (!live_) {
     then_->seek(ordinal_);
@@ -242,8 +259,8 @@ void ReplayCheck::on_step(const StepReport& report, const Vector& theta) {
   const std::uint64_t index = first_step_ + compared_;
   if (index >= log_.steps()) {
     if (then_ == nullptr) {
-      throw ReplayMismatch("the log '" + log_.path() + "' ends after " + std::to_string(log_.steps()) + " steps; step " +
-                           std::to_string(report.step) + " is not recorded");
+      throw ReplayMismatch("the log '" + log_.path() + "' ends after " + std::to_string(log_.steps()) +
+                           " steps; step " + std::to_string(report.step) + " is not recorded");
     }
     then_->on_step(report, theta);
     return;

@@ -26,13 +26,16 @@ struct LineEnd {
 };
 
 NetworkSpec freed(NetworkSpec spec, const CircuitScale& scale, const std::vector<double>& capacity) {
-  if (const std::string problem = scale.problem(); !problem.empty()) throw std::invalid_argument("circuit: " + problem);
+  if (const std::string problem = scale.problem(); !problem.empty())
+    throw std::invalid_argument("circuit: " + problem);
   if (capacity.size() != spec.nodes.size()) {
-    throw std::invalid_argument("circuit: " + std::to_string(capacity.size()) + " capacities for " + std::to_string(spec.nodes.size()) + " nodes");
+    throw std::invalid_argument("circuit: " + std::to_string(capacity.size()) + " capacities for " +
+                                std::to_string(spec.nodes.size()) + " nodes");
   }
   for (std::size_t k = 0; k < capacity.size(); ++k) {
     if (!(capacity[k] > 0) || !std::isfinite(capacity[k])) {
-      throw std::invalid_argument("circuit: node " + std::to_string(k) + " has a capacity of " + std::to_string(capacity[k]) + " F; expected a finite number > 0");
+      throw std::invalid_argument("circuit: node " + std::to_string(k) + " has a capacity of " +
+                                  std::to_string(capacity[k]) + " F; expected a finite number > 0");
     }
     if (spec.graph.nodes[k].clamped) {
       spec.graph.nodes[k].clamped = false;
@@ -48,11 +51,15 @@ NetworkSpec freed(NetworkSpec spec, const CircuitScale& scale, const std::vector
 }
 
 // Adds a line's elements as nodes and conductors after the network's own.
-LineEnd add_line(NetworkSpec& spec, const CircuitScale& scale, std::size_t nodes, const Line& line, std::size_t number) {
-  const auto refuse = [&](const std::string& reason) { throw std::invalid_argument("circuit: line " + std::to_string(number) + ": " + reason); };
+LineEnd add_line(NetworkSpec& spec, const CircuitScale& scale, std::size_t nodes, const Line& line,
+                 std::size_t number) {
+  const auto refuse = [&](const std::string& reason) {
+    throw std::invalid_argument("circuit: line " + std::to_string(number) + ": " + reason);
+  };
   const LineElements& elements = line.elements;
   if (line.node >= nodes) refuse("there is no node " + std::to_string(line.node));
-  if (!(line.lead > 0) || !std::isfinite(line.lead)) refuse("a lead of " + std::to_string(line.lead) + " ohms; expected a finite number > 0");
+  if (!(line.lead > 0) || !std::isfinite(line.lead))
+    refuse("a lead of " + std::to_string(line.lead) + " ohms; expected a finite number > 0");
   if (const std::string problem = elements.problem(); !problem.empty()) refuse(problem);
   if (elements.preamplifier && !line.reads) refuse("a preamplifier is read; nothing is driven through it");
   const double siemens = scale.volts_per_kT / scale.amperes_per_unit;  // siemens per unit of conductance
@@ -122,22 +129,34 @@ std::array<double, 4> low_pass_moments(double z) {
 
 std::string LineElements::problem() const {
   const auto usable = [](double value) { return value > 0 && std::isfinite(value); };
-  if (divider && !(usable(divider->upper) && usable(divider->lower))) return "a divider of " + std::to_string(divider->upper) + " and " + std::to_string(divider->lower) + " ohms; expected finite numbers > 0";
-  if (!(series >= 0) || !std::isfinite(series)) return "a series resistor of " + std::to_string(series) + " ohms; expected a finite number >= 0";
-  if (!(shunt_capacity >= 0) || !std::isfinite(shunt_capacity)) return "a shunt capacity of " + std::to_string(shunt_capacity) + " F; expected a finite number >= 0";
-  if (shunt_capacity > 0 && series == 0) return "a shunt capacity without a series resistor in front of it is no low-pass";
+  if (divider && !(usable(divider->upper) && usable(divider->lower)))
+    return "a divider of " + std::to_string(divider->upper) + " and " + std::to_string(divider->lower) +
+           " ohms; expected finite numbers > 0";
+  if (!(series >= 0) || !std::isfinite(series))
+    return "a series resistor of " + std::to_string(series) + " ohms; expected a finite number >= 0";
+  if (!(shunt_capacity >= 0) || !std::isfinite(shunt_capacity))
+    return "a shunt capacity of " + std::to_string(shunt_capacity) + " F; expected a finite number >= 0";
+  if (shunt_capacity > 0 && series == 0)
+    return "a shunt capacity without a series resistor in front of it is no low-pass";
   if (!preamplifier) return {};
   if (divider) return "a divider in front of a preamplifier; its virtual ground leaves nothing to divide";
-  if (preamplifier->gain == 0 || !std::isfinite(preamplifier->gain)) return "a preamplifier's gain of " + std::to_string(preamplifier->gain) + " V/A; expected a finite number other than 0";
-  if (!usable(preamplifier->input)) return "a preamplifier's input of " + std::to_string(preamplifier->input) + " ohms; expected a finite number > 0";
-  if (!(preamplifier->bandwidth > 0)) return "a preamplifier's bandwidth of " + std::to_string(preamplifier->bandwidth) + " Hz; expected a number > 0";
+  if (preamplifier->gain == 0 || !std::isfinite(preamplifier->gain))
+    return "a preamplifier's gain of " + std::to_string(preamplifier->gain) +
+           " V/A; expected a finite number other than 0";
+  if (!usable(preamplifier->input))
+    return "a preamplifier's input of " + std::to_string(preamplifier->input) +
+           " ohms; expected a finite number > 0";
+  if (!(preamplifier->bandwidth > 0))
+    return "a preamplifier's bandwidth of " + std::to_string(preamplifier->bandwidth) +
+           " Hz; expected a number > 0";
   if (!std::isfinite(preamplifier->offset)) return "a preamplifier's offset has to be finite";
   return {};
 }
 
 std::string CircuitScale::problem() const {
   if (!(volts_per_kT > 0) || !std::isfinite(volts_per_kT)) return "volts per kT must be a finite number > 0";
-  if (!(amperes_per_unit > 0) || !std::isfinite(amperes_per_unit)) return "amperes per unit current must be a finite number > 0";
+  if (!(amperes_per_unit > 0) || !std::isfinite(amperes_per_unit))
+    return "amperes per unit current must be a finite number > 0";
   if (carrier != 1 && carrier != -1) return "the sign of the carrier is 1 or -1";
   return {};
 }
@@ -161,7 +180,9 @@ struct Circuit::Impl {
   std::vector<Port> ports;
   Network network;
   Network::WorkspacePtr work = network.workspace();
-  Rosenbrock motion{network, *work, [this](const Vector& mu, Vector& unbalanced, Jacobian* jacobian) { add_ports(mu, unbalanced, jacobian); }};
+  Rosenbrock motion{network, *work, [this](const Vector& mu, Vector& unbalanced, Jacobian* jacobian) {
+                      add_ports(mu, unbalanced, jacobian);
+                    }};
   Vector own, newton;
   Boundary boundary;
   Vector state;
@@ -172,7 +193,8 @@ struct Circuit::Impl {
   bool changed = true;
   Cost cost;
 
-  Impl(NetworkSpec spec, const CircuitScale& s, const std::vector<double>& capacity, const std::vector<Line>& lines)
+  Impl(NetworkSpec spec, const CircuitScale& s, const std::vector<double>& capacity,
+       const std::vector<Line>& lines)
       : scale(s), own_nodes(spec.nodes.size()), network(wired(freed(std::move(spec), s, capacity), lines)) {
     own = network.theta();
     boundary.theta = own.data();
@@ -198,7 +220,9 @@ struct Circuit::Impl {
 
   double unit_volts() const { return scale.carrier * scale.volts_per_kT; }
   double unit_amperes() const { return scale.carrier * scale.amperes_per_unit; }
-  double volts(const Vector& mu, const Port& port) const { return mu[static_cast<Eigen::Index>(free_of_node[port.node])] * unit_volts(); }
+  double volts(const Vector& mu, const Port& port) const {
+    return mu[static_cast<Eigen::Index>(free_of_node[port.node])] * unit_volts();
+  }
 
   // Current out of the instrument, through the lead into the node, linearised as a + b V around the node's
   // voltage V. The shunt is at the instrument's end of the lead. In compliance a voltage source acts as a
@@ -243,28 +267,34 @@ struct Circuit::Impl {
   // Adds one step to the integrals, by the cubic polynomial through both ends with their time derivatives.
   // Some nodes only follow the others within the step (a picofarad behind an ohm): the rate of such a node is
   // the error of its potential divided by picoseconds, so a straight line is used for it.
-  void integrate(double h, const Vector& before, const Vector& rate_before, const Vector& after, const Vector& rate_after) {
+  void integrate(double h, const Vector& before, const Vector& rate_before, const Vector& after,
+                 const Vector& rate_after) {
     for (Port& port : ports) {
       const auto k = static_cast<Eigen::Index>(free_of_node[port.node]);
       const bool follows = h * motion.decay(k) > 3;
-      const double slope_before = follows ? (after[k] - before[k]) / h : rate_before[k], slope_after = follows ? slope_before : rate_after[k];
+      const double slope_before = follows ? (after[k] - before[k]) / h : rate_before[k],
+                   slope_after = follows ? slope_before : rate_after[k];
       const double mean = (before[k] + after[k]) / 2 + h / 12 * (slope_before - slope_after);
       const double V = mean * unit_volts();
       const Characteristic line = line_of(port, V);
       const double I = line.at(V);
       port.sensed += V * h;
       port.charge += I * h;
-      port.terminal += port.preamplifier ? amplify(port, h, -I * h, before[k], slope_before, after[k], slope_after) : (V + I * port.lead) * h;
+      port.terminal += port.preamplifier
+                           ? amplify(port, h, -I * h, before[k], slope_before, after[k], slope_after)
+                           : (V + I * port.lead) * h;
     }
   }
 
   // Advances a preamplifier's output over a step, exactly for the step's cubic, and returns the integral of
   // the output. From tau dy/dt = x - y: int y dt = int x dt - tau (y1 - y0).
-  double amplify(Port& port, double h, double charge, double before, double rate_before, double after, double rate_after) const {
+  double amplify(Port& port, double h, double charge, double before, double rate_before, double after,
+                 double rate_after) const {
     const Preamplifier& amplifier = *port.preamplifier;
     const double unit = amplifier.gain * unit_volts() / port.lead, tau = port.time_constant();
     const double slope_before = h * rate_before, slope_after = h * rate_after, rise = after - before;
-    const std::array<double, 4> signal{before, slope_before, 3 * rise - 2 * slope_before - slope_after, slope_before + slope_after - 2 * rise};
+    const std::array<double, 4> signal{before, slope_before, 3 * rise - 2 * slope_before - slope_after,
+                                       slope_before + slope_after - 2 * rise};
     const std::array<double, 4> moments = low_pass_moments(h / tau);
     const double earlier = port.output;
     port.output = earlier * std::exp(-h / tau);
@@ -312,7 +342,9 @@ struct Circuit::Impl {
       }
       const double began = motion.time;
       motion.limit(left);
-      if (!motion.step(tolerance)) throw std::runtime_error("circuit: its motion cannot be followed beyond t = " + std::to_string(time) + " s");
+      if (!motion.step(tolerance))
+        throw std::runtime_error("circuit: its motion cannot be followed beyond t = " + std::to_string(time) +
+                                 " s");
       ++cost.steps;
       const double h = motion.time - began;
       integrate(h, state, rate, motion.y, motion.rate());
@@ -324,7 +356,8 @@ struct Circuit::Impl {
   }
 };
 
-Circuit::Circuit(NetworkSpec spec, const CircuitScale& scale, const std::vector<double>& capacity, const std::vector<Line>& lines)
+Circuit::Circuit(NetworkSpec spec, const CircuitScale& scale, const std::vector<double>& capacity,
+                 const std::vector<Line>& lines)
     : impl_(std::make_unique<Impl>(std::move(spec), scale, capacity, lines)) {}
 Circuit::~Circuit() = default;
 
@@ -333,8 +366,11 @@ const CircuitScale& Circuit::scale() const { return impl_->scale; }
 double Circuit::time() const { return impl_->time; }
 
 std::size_t Circuit::attach(std::uint32_t node, double lead) {
-  if (node >= impl_->own_nodes) throw std::invalid_argument("circuit: there is no node " + std::to_string(node));
-  if (!(lead > 0) || !std::isfinite(lead)) throw std::invalid_argument("circuit: a lead of " + std::to_string(lead) + " ohms; expected a finite number > 0");
+  if (node >= impl_->own_nodes)
+    throw std::invalid_argument("circuit: there is no node " + std::to_string(node));
+  if (!(lead > 0) || !std::isfinite(lead))
+    throw std::invalid_argument("circuit: a lead of " + std::to_string(lead) +
+                                " ohms; expected a finite number > 0");
   Impl::Port& port = impl_->ports.emplace_back();
   port.node = node;
   port.lead = lead;
@@ -344,10 +380,15 @@ std::size_t Circuit::attach(std::uint32_t node, double lead) {
 
 void Circuit::drive(std::size_t port, const PortState& state) {
   Impl::Port& p = impl_->ports.at(port);
-  if (!std::isfinite(state.level) || !(state.limit > 0) || !(state.shunt >= 0) || !std::isfinite(state.shunt)) {
-    throw std::invalid_argument("circuit: port " + std::to_string(port) + " cannot be driven so: level " + std::to_string(state.level) + ", limit " + std::to_string(state.limit) + ", shunt " + std::to_string(state.shunt));
+  if (!std::isfinite(state.level) || !(state.limit > 0) || !(state.shunt >= 0) ||
+      !std::isfinite(state.shunt)) {
+    throw std::invalid_argument("circuit: port " + std::to_string(port) + " cannot be driven so: level " +
+                                std::to_string(state.level) + ", limit " + std::to_string(state.limit) +
+                                ", shunt " + std::to_string(state.shunt));
   }
-  if (p.preamplifier && state.kind != PortState::Kind::open) throw std::invalid_argument("circuit: port " + std::to_string(port) + " is behind a preamplifier, and cannot be driven");
+  if (p.preamplifier && state.kind != PortState::Kind::open)
+    throw std::invalid_argument("circuit: port " + std::to_string(port) +
+                                " is behind a preamplifier, and cannot be driven");
   if (p.state == state) return;
   p.state = state;
   if (impl_->watcher) impl_->watcher({impl_->time, false, port, state, 0});
@@ -358,7 +399,8 @@ const PortState& Circuit::driven(std::size_t port) const { return impl_->ports.a
 
 void Circuit::set_parameter(std::size_t index, double value) {
   if (index >= static_cast<std::size_t>(impl_->own.size()) || !std::isfinite(value)) {
-    throw std::invalid_argument("circuit: parameter " + std::to_string(index) + " cannot be " + std::to_string(value));
+    throw std::invalid_argument("circuit: parameter " + std::to_string(index) + " cannot be " +
+                                std::to_string(value));
   }
   double& own = impl_->own[static_cast<Eigen::Index>(index)];
   if (own == value) return;
@@ -367,16 +409,22 @@ void Circuit::set_parameter(std::size_t index, double value) {
   impl_->changed = true;
 }
 
-void Circuit::watch(std::function<void(const CircuitChange&)> watcher) { impl_->watcher = std::move(watcher); }
+void Circuit::watch(std::function<void(const CircuitChange&)> watcher) {
+  impl_->watcher = std::move(watcher);
+}
 
 double Circuit::parameter(std::size_t index) const { return impl_->own[static_cast<Eigen::Index>(index)]; }
 
 void Circuit::advance(double t) {
-  if (!(t >= impl_->time)) throw std::invalid_argument("circuit: asked to go back from " + std::to_string(impl_->time) + " s to " + std::to_string(t) + " s");
+  if (!(t >= impl_->time))
+    throw std::invalid_argument("circuit: asked to go back from " + std::to_string(impl_->time) + " s to " +
+                                std::to_string(t) + " s");
   impl_->follow(t);
 }
 
-double Circuit::node_voltage(std::uint32_t node) const { return impl_->state[static_cast<Eigen::Index>(impl_->free_of_node.at(node))] * impl_->unit_volts(); }
+double Circuit::node_voltage(std::uint32_t node) const {
+  return impl_->state[static_cast<Eigen::Index>(impl_->free_of_node.at(node))] * impl_->unit_volts();
+}
 
 double Circuit::current(std::size_t port) const {
   const Impl::Port& p = impl_->ports.at(port);
@@ -398,7 +446,9 @@ bool Circuit::limited(std::size_t port) const {
 double Circuit::sensed_integral(std::size_t port) const { return impl_->ports.at(port).sensed; }
 double Circuit::voltage_integral(std::size_t port) const { return impl_->ports.at(port).terminal; }
 double Circuit::current_integral(std::size_t port) const { return impl_->ports.at(port).charge; }
-bool Circuit::was_limited(std::size_t port, double when) const { return limited(port) || impl_->ports.at(port).last_limited >= when; }
+bool Circuit::was_limited(std::size_t port, double when) const {
+  return limited(port) || impl_->ports.at(port).last_limited >= when;
+}
 Circuit::Cost Circuit::cost() const { return impl_->cost; }
 
 }  // namespace ness::sim

@@ -1,4 +1,5 @@
-// Keithley 2400 SourceMeter: 2400S-900-01 user's manual, and the accuracies of specification sheet SPEC-2400 rev H.
+// Keithley 2400 SourceMeter: 2400S-900-01 user's manual, and the accuracies of specification sheet SPEC-2400
+// rev H.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -12,8 +13,8 @@ namespace {
 
 constexpr double not_a_number = 9.91e37, overflow = 9.9e37;
 
-// One range: full scale, one-year source error (gain, offset), programming step, noise peak to peak (0.1-10 Hz), measure error
-// (gain, offset), displayed resolution.
+// One range: full scale, one-year source error (gain, offset), programming step, noise peak to peak (0.1-10
+// Hz), measure error (gain, offset), displayed resolution.
 struct RangeRow {
   double full, source_gain, source_offset, step, noise, gain, offset, resolution;
 };
@@ -36,7 +37,9 @@ constexpr double programmable = 1.05, measurable = 1.055;  // of a range's full 
 
 enum Quantity : std::size_t { volts = 0, amperes = 1 };
 
-std::span<const RangeRow> rows(Quantity q) { return q == volts ? std::span<const RangeRow>(volt_ranges) : std::span<const RangeRow>(ampere_ranges); }
+std::span<const RangeRow> rows(Quantity q) {
+  return q == volts ? std::span<const RangeRow>(volt_ranges) : std::span<const RangeRow>(ampere_ranges);
+}
 
 // The lowest range for a value, where ranges extend to `reach` of their full scale.
 std::size_t range_for(Quantity q, double value, double reach) {
@@ -52,9 +55,11 @@ double snapped(double value, double step) { return std::round(value / step) * st
 class Keithley2400 final : public ScpiInstrument {
  public:
   Keithley2400(Circuit& circuit, std::size_t port, const Imperfection& imperfection)
-      : ScpiInstrument({"KEITHLEY INSTRUMENTS INC.,MODEL 2400," + std::to_string(1000000 + imperfection.number) + ",C30   Mar 17 2006 09:29:29/A02  /K/J", 10,
-                        "0,\"No error\"", 2e-3, 1 << 16, false},
-                       circuit, imperfection),
+      : ScpiInstrument(
+            {"KEITHLEY INSTRUMENTS INC.,MODEL 2400," + std::to_string(1000000 + imperfection.number) +
+                 ",C30   Mar 17 2006 09:29:29/A02  /K/J",
+             10, "0,\"No error\"", 2e-3, 1 << 16, false},
+            circuit, imperfection),
         port_(port) {
     source_commands();
     function_commands();
@@ -138,16 +143,25 @@ class Keithley2400 final : public ScpiInstrument {
       state.kind = function_ == volts ? PortState::Kind::voltage : PortState::Kind::current;
       state.level = real_level();
       state.limit = real_limit();
-      if (function_ == volts) state.level = std::clamp(state.level, -protection_ * programmable, protection_ * programmable);
+      if (function_ == volts)
+        state.level = std::clamp(state.level, -protection_ * programmable, protection_ * programmable);
     } else {
       switch (off_state_) {
         case 0:  // NORM: 0 V, compliance 0.5 % of full scale
           state.kind = PortState::Kind::voltage;
-          state.limit = 0.005 * rows(amperes)[function_ == volts ? measure_range_[amperes] : source_range_[amperes]].full;
+          state.limit =
+              0.005 *
+              rows(amperes)[function_ == volts ? measure_range_[amperes] : source_range_[amperes]].full;
           break;
-        case 2: state.kind = PortState::Kind::voltage; state.limit = compliance_[amperes]; break;  // ZERO
-        case 3: state.kind = PortState::Kind::current; state.limit = 21; break;                    // GUAR: 0 A
-        default: state.shunt = 0; break;                                                           // HIMP: the relay is open
+        case 2:
+          state.kind = PortState::Kind::voltage;
+          state.limit = compliance_[amperes];
+          break;  // ZERO
+        case 3:
+          state.kind = PortState::Kind::current;
+          state.limit = 21;
+          break;                          // GUAR: 0 A
+        default: state.shunt = 0; break;  // HIMP: the relay is open
       }
     }
     circuit_.drive(port_, state);
@@ -177,7 +191,8 @@ class Keithley2400 final : public ScpiInstrument {
         call.arguments.expect(1, 1);
         const double level = call.number(0, {-most, most, 0.0, q == volts ? "V" : "A"});
         if (source_auto_[q]) source_range_[q] = range_for(q, level, programmable);
-        else if (std::abs(level) > rows(q)[source_range_[q]].full * programmable * (1 + 1e-12)) throw scpi::Fault(-222);
+        else if (std::abs(level) > rows(q)[source_range_[q]].full * programmable * (1 + 1e-12))
+          throw scpi::Fault(-222);
         level_[q] = level;
         apply();
       };
@@ -192,7 +207,8 @@ class Keithley2400 final : public ScpiInstrument {
       answer(base + ":MODE?", [](const Call&) { return "FIX"; });
       on(base + ":RANGe", [this, q, most](const Call& call) {
         call.arguments.expect(1, 1);
-        const std::size_t range = range_for(q, call.number(0, {-most, most, rows(q).back().full, q == volts ? "V" : "A"}), 1);
+        const std::size_t range =
+            range_for(q, call.number(0, {-most, most, rows(q).back().full, q == volts ? "V" : "A"}), 1);
         // A range too small for the present level reduces it to the end of the range.
         source_range_[q] = range;
         source_auto_[q] = false;
@@ -200,7 +216,8 @@ class Keithley2400 final : public ScpiInstrument {
         level_[q] = std::clamp(level_[q], -reach, reach);
         apply();
       });
-      answer(base + ":RANGe?", [this, q](const Call&) { return number_text(rows(q)[source_range_[q]].full); });
+      answer(base + ":RANGe?",
+             [this, q](const Call&) { return number_text(rows(q)[source_range_[q]].full); });
       on(base + ":RANGe:AUTO", [this, q](const Call& call) {
         call.arguments.expect(1, 1);
         source_auto_[q] = call.arguments.boolean(0);
@@ -231,11 +248,13 @@ class Keithley2400 final : public ScpiInstrument {
     on(":SENSe#:FUNCtion[:ON]", [this](const Call& call) {
       call.arguments.expect(1, 3);
       if (!concurrent_) measured_ = {false, false};
-      for (std::size_t i = 0; i < call.arguments.size(); ++i) measured_[quantity(call.arguments.string(i))] = true;
+      for (std::size_t i = 0; i < call.arguments.size(); ++i)
+        measured_[quantity(call.arguments.string(i))] = true;
     });
     on(":SENSe#:FUNCtion:OFF", [this](const Call& call) {
       call.arguments.expect(1, 3);
-      for (std::size_t i = 0; i < call.arguments.size(); ++i) measured_[quantity(call.arguments.string(i))] = false;
+      for (std::size_t i = 0; i < call.arguments.size(); ++i)
+        measured_[quantity(call.arguments.string(i))] = false;
     });
     on(":SENSe#:FUNCtion[:ON]:ALL", [this](const Call&) { measured_ = {true, true}; });
     on(":SENSe#:FUNCtion:OFF:ALL", [this](const Call&) { measured_ = {false, false}; });
@@ -253,39 +272,50 @@ class Keithley2400 final : public ScpiInstrument {
       const double most = q == volts ? 210 : 1.05;
       on(base + ":PROTection[:LEVel]", [this, q, most](const Call& call) {
         call.arguments.expect(1, 1);
-        const double limit = std::abs(call.number(0, {-most, most, q == volts ? 21 : 105e-6, q == volts ? "V" : "A"}));
+        const double limit =
+            std::abs(call.number(0, {-most, most, q == volts ? 21 : 105e-6, q == volts ? "V" : "A"}));
         // A compliance below 0.1 % of the present measure range is refused and not changed.
-        if (limit < 1e-3 * rows(q)[measure_range_[q]].full) throw scpi::Fault(822, "Too small for sense range");
+        if (limit < 1e-3 * rows(q)[measure_range_[q]].full)
+          throw scpi::Fault(822, "Too small for sense range");
         compliance_[q] = limit;
-        if (measure_auto_[q]) measure_range_[q] = std::min(measure_range_[q], range_for(q, limit, programmable));
-        else if (rows(q)[measure_range_[q]].full > limit * programmable) measure_range_[q] = range_for(q, limit, programmable);
+        if (measure_auto_[q])
+          measure_range_[q] = std::min(measure_range_[q], range_for(q, limit, programmable));
+        else if (rows(q)[measure_range_[q]].full > limit * programmable)
+          measure_range_[q] = range_for(q, limit, programmable);
         apply();
       });
       answer(base + ":PROTection[:LEVel]?", [this, q](const Call&) { return number_text(compliance_[q]); });
-      answer(base + ":PROTection:TRIPped?", [this, q](const Call&) { return output_on_ && limited_quantity() == q && circuit_.limited(port_) ? "1" : "0"; });
+      answer(base + ":PROTection:TRIPped?", [this, q](const Call&) {
+        return output_on_ && limited_quantity() == q && circuit_.limited(port_) ? "1" : "0";
+      });
       on(base + ":RANGe[:UPPer]", [this, q, most](const Call& call) {
         call.arguments.expect(1, 1);
-        const std::size_t range = range_for(q, call.number(0, {-most, most, rows(q).back().full, q == volts ? "V" : "A"}), programmable);
-        if (q == limited_quantity() && range > range_for(q, compliance_[q], programmable)) throw scpi::Fault(824, "Cannot exceed compliance range");
+        const std::size_t range = range_for(
+            q, call.number(0, {-most, most, rows(q).back().full, q == volts ? "V" : "A"}), programmable);
+        if (q == limited_quantity() && range > range_for(q, compliance_[q], programmable))
+          throw scpi::Fault(824, "Cannot exceed compliance range");
         measure_range_[q] = range;
         measure_auto_[q] = false;
         apply();
       });
-      answer(base + ":RANGe[:UPPer]?", [this, q](const Call&) { return number_text(rows(q)[present_range(q)].full); });
+      answer(base + ":RANGe[:UPPer]?",
+             [this, q](const Call&) { return number_text(rows(q)[present_range(q)].full); });
       on(base + ":RANGe:AUTO", [this, q](const Call& call) {
         call.arguments.expect(1, 1);
         measure_auto_[q] = call.arguments.boolean(0);
         apply();
       });
       answer(base + ":RANGe:AUTO?", [this, q](const Call&) { return measure_auto_[q] ? "1" : "0"; });
-      number(base + ":RANGe:AUTO:LLIMit", auto_low_[q], {rows(q)[0].full, rows(q).back().full, rows(q)[0].full, q == volts ? "V" : "A"});
+      number(base + ":RANGe:AUTO:LLIMit", auto_low_[q],
+             {rows(q)[0].full, rows(q).back().full, rows(q)[0].full, q == volts ? "V" : "A"});
       number(base + ":NPLCycles", nplc_, {0.01, 10, 1.0, {}});
     }
   }
 
   void average_commands() {
     flag(":SENSe#:AVERage[:STATe]", average_);
-    on(":SENSe#:AVERage:COUNt", [this](const Call& call) { averages_ = static_cast<int>(call.arguments.whole(0, 1, 100)); });
+    on(":SENSe#:AVERage:COUNt",
+       [this](const Call& call) { averages_ = static_cast<int>(call.arguments.whole(0, 1, 100)); });
     answer(":SENSe#:AVERage:COUNt?", [this](const Call&) { return integer(averages_); });
     on(":SENSe#:AVERage:TCONtrol", [this](const Call& call) {
       static constexpr std::array<std::string_view, 2> kinds{"REPeat", "MOVing"};
@@ -306,7 +336,9 @@ class Keithley2400 final : public ScpiInstrument {
       off_state_ = call.arguments.word(0, states);
       apply();
     });
-    answer(":OUTPut#:SMODe?", [this](const Call&) { return std::array{"NORM", "HIMP", "ZERO", "GUAR"}[off_state_]; });
+    answer(":OUTPut#:SMODe?", [this](const Call&) {
+      return std::array{"NORM", "HIMP", "ZERO", "GUAR"}[off_state_];
+    });
     on(":ROUTe:TERMinals", [this](const Call& call) {
       static constexpr std::array<std::string_view, 2> terminals{"FRONt", "REAR"};
       rear_ = call.arguments.word(0, terminals) == 1;
@@ -331,8 +363,10 @@ class Keithley2400 final : public ScpiInstrument {
     number(":TRIGger[:SEQuence#]:DELay", trigger_delay_, {0, 999.9999, 0.0, "S"});
     for (const char* pattern : {":ARM[:SEQuence#][:LAYer#]:SOURce", ":TRIGger[:SEQuence#]:SOURce"}) {
       on(pattern, [](const Call& call) {
-        static constexpr std::array<std::string_view, 5> sources{"IMMediate", "BUS", "TIMer", "MANual", "TLINk"};
-        if (call.arguments.word(0, sources) != 0) throw scpi::Fault(-221);  // only immediate triggers are emulated
+        static constexpr std::array<std::string_view, 5> sources{"IMMediate", "BUS", "TIMer", "MANual",
+                                                                 "TLINk"};
+        if (call.arguments.word(0, sources) != 0)
+          throw scpi::Fault(-221);  // only immediate triggers are emulated
       });
       answer(std::string(pattern) + '?', [](const Call&) { return "IMM"; });
     }
@@ -372,7 +406,8 @@ class Keithley2400 final : public ScpiInstrument {
     on(":FORMat:ELEMents", [this](const Call& call) {
       call.arguments.expect(1, 5);
       std::array<bool, 5> chosen{};
-      static constexpr std::array<std::string_view, 5> names{"VOLTage", "CURRent", "RESistance", "TIME", "STATus"};
+      static constexpr std::array<std::string_view, 5> names{"VOLTage", "CURRent", "RESistance", "TIME",
+                                                             "STATus"};
       for (std::size_t i = 0; i < call.arguments.size(); ++i) chosen[call.arguments.word(i, names)] = true;
       elements_ = chosen;
     });
@@ -389,11 +424,16 @@ class Keithley2400 final : public ScpiInstrument {
     });
     answer(":FORMat[:DATA]?", [](const Call&) { return "ASC"; });
     on(":TRACe:CLEar", [this](const Call&) { buffer_.clear(); });
-    on(":TRACe:POINts", [this](const Call& call) { buffer_size_ = static_cast<std::size_t>(call.arguments.whole(0, 1, 2500)); });
-    answer(":TRACe:POINts?", [this](const Call&) { return integer(static_cast<std::int64_t>(buffer_size_)); });
-    answer(":TRACe:POINts:ACTual?", [this](const Call&) { return integer(static_cast<std::int64_t>(buffer_.size())); });
+    on(":TRACe:POINts", [this](const Call& call) {
+      buffer_size_ = static_cast<std::size_t>(call.arguments.whole(0, 1, 2500));
+    });
+    answer(":TRACe:POINts?",
+           [this](const Call&) { return integer(static_cast<std::int64_t>(buffer_size_)); });
+    answer(":TRACe:POINts:ACTual?",
+           [this](const Call&) { return integer(static_cast<std::int64_t>(buffer_.size())); });
     on(":TRACe:FEED", [](const Call& call) {
-      if (!call.arguments.is_word(0, "SENSe") && !call.arguments.is_word(0, "SENSe1")) throw scpi::Fault(-224);
+      if (!call.arguments.is_word(0, "SENSe") && !call.arguments.is_word(0, "SENSe1"))
+        throw scpi::Fault(-224);
     });
     on(":TRACe:FEED:CONTrol", [this](const Call& call) {
       static constexpr std::array<std::string_view, 2> modes{"NEXT", "NEVer"};
@@ -415,33 +455,47 @@ class Keithley2400 final : public ScpiInstrument {
       if (!call.arguments.is_word(0, "ONCE")) autozero_ = call.arguments.boolean(0);
     });
     answer(":SYSTem:AZERo[:STATe]?", [this](const Call&) { return autozero_ ? "1" : "0"; });
-    answer(":SYSTem:LFRequency?", [this](const Call&) { return integer(std::llround(imperfection_.line_frequency)); });
+    answer(":SYSTem:LFRequency?",
+           [this](const Call&) { return integer(std::llround(imperfection_.line_frequency)); });
     answer(":SYSTem:VERSion?", [](const Call&) { return "1995.0"; });
-    for (const char* pattern : {":SYSTem:BEEPer:STATe", ":SYSTem:BEEPer[:IMMediate]", ":SYSTem:LOCal", ":SYSTem:REMote", ":SYSTem:TIME:RESet", ":DISPlay:ENABle", ":DISPlay:DIGits", ":SYSTem:KEY"}) accept(pattern);
+    for (const char* pattern :
+         {":SYSTem:BEEPer:STATe", ":SYSTem:BEEPer[:IMMediate]", ":SYSTem:LOCal", ":SYSTem:REMote",
+          ":SYSTem:TIME:RESet", ":DISPlay:ENABle", ":DISPlay:DIGits", ":SYSTem:KEY"})
+      accept(pattern);
     on(":STATus:QUEue:CLEar", [this](const Call&) {
       while (status.errors() > 0) status.pop();
     });
-    answer(":STATus:MEASurement[:EVENt]?", [this](const Call&) { return integer(measurement_.take_event()); });
+    answer(":STATus:MEASurement[:EVENt]?",
+           [this](const Call&) { return integer(measurement_.take_event()); });
     answer(":STATus:MEASurement:CONDition?", [this](const Call&) { return integer(measurement_.condition); });
-    on(":STATus:MEASurement:ENABle", [this](const Call& call) { measurement_.enable = static_cast<std::uint16_t>(call.arguments.whole(0, 0, 65535) & 0x7FFF); });
+    on(":STATus:MEASurement:ENABle", [this](const Call& call) {
+      measurement_.enable = static_cast<std::uint16_t>(call.arguments.whole(0, 0, 65535) & 0x7FFF);
+    });
     answer(":STATus:MEASurement:ENABle?", [this](const Call&) { return integer(measurement_.enable); });
   }
 
   static Quantity quantity(const std::string& name) {
-    for (const auto& [word, q] : {std::pair{"VOLTage", volts}, {"VOLTage:DC", volts}, {"CURRent", amperes}, {"CURRent:DC", amperes}}) {
+    for (const auto& [word, q] : {std::pair{"VOLTage", volts},
+                                  {"VOLTage:DC", volts},
+                                  {"CURRent", amperes},
+                                  {"CURRent:DC", amperes}}) {
       const std::string_view text = word;
       const std::size_t colon = text.find(':');
       const std::size_t given = name.find(':');
       if ((colon == std::string_view::npos) != (given == std::string::npos)) continue;
       if (!scpi::is_form_of(std::string_view(name).substr(0, given), text.substr(0, colon))) continue;
-      if (given == std::string::npos || scpi::is_form_of(std::string_view(name).substr(given + 1), text.substr(colon + 1))) return q;
+      if (given == std::string::npos ||
+          scpi::is_form_of(std::string_view(name).substr(given + 1), text.substr(colon + 1)))
+        return q;
     }
     throw scpi::Fault(-224);
   }
 
   // --- measuring -----------------------------------------------------------------------------------------
 
-  std::size_t present_range(Quantity q) const { return q == function_ ? source_range_[q] : measure_range_[q]; }
+  std::size_t present_range(Quantity q) const {
+    return q == function_ ? source_range_[q] : measure_range_[q];
+  }
 
   // Delay between the change of the level and the start of a conversion.
   double source_delay() const {
@@ -478,7 +532,9 @@ class Keithley2400 final : public ScpiInstrument {
     }
     converting_ = false;
     const double span = now() - began_;
-    const double V = (remote_sense_ ? circuit_.sensed_integral(port_) - sensed_ : circuit_.voltage_integral(port_) - terminal_) / span;
+    const double V = (remote_sense_ ? circuit_.sensed_integral(port_) - sensed_
+                                    : circuit_.voltage_integral(port_) - terminal_) /
+                     span;
     const double I = (circuit_.current_integral(port_) - charge_) / span;
     const std::string reading = formatted(V, I);
     last_ += (last_.empty() ? "" : ",") + reading;
@@ -526,8 +582,12 @@ class Keithley2400 final : public ScpiInstrument {
 
   std::string formatted(double V, double I) {
     bool over = false;
-    const double v = measured_[volts] ? read(volts, V, over) : function_ == volts ? level_[volts] : not_a_number;
-    const double i = measured_[amperes] ? read(amperes, I, over) : function_ == amperes ? level_[amperes] : not_a_number;
+    const double v = measured_[volts]     ? read(volts, V, over)
+                     : function_ == volts ? level_[volts]
+                                          : not_a_number;
+    const double i = measured_[amperes]     ? read(amperes, I, over)
+                     : function_ == amperes ? level_[amperes]
+                                            : not_a_number;
     const bool limited = circuit_.was_limited(port_, began_);
     std::uint32_t word = 0;
     const auto bit = [&](int n, bool on) { word |= on ? 1U << n : 0; };
@@ -547,7 +607,8 @@ class Keithley2400 final : public ScpiInstrument {
     const std::array<double, 5> values{v, i, not_a_number, std::fmod(now(), 1e5), static_cast<double>(word)};
     std::string text;
     for (std::size_t k = 0; k < values.size(); ++k) {
-      if (elements_[k]) text += (text.empty() ? "" : ",") + (k == 4 ? scpi::nr3(values[k], 6) : reading_text(values[k], 6));
+      if (elements_[k])
+        text += (text.empty() ? "" : ",") + (k == 4 ? scpi::nr3(values[k], 6) : reading_text(values[k], 6));
     }
     return text;
   }
@@ -557,7 +618,8 @@ class Keithley2400 final : public ScpiInstrument {
   std::array<double, 2> level_{}, compliance_{}, auto_low_{};
   std::array<std::size_t, 2> source_range_{}, measure_range_{};
   std::array<bool, 2> source_auto_{}, measure_auto_{}, measured_{};
-  bool concurrent_ = true, average_ = false, moving_ = false, autozero_ = true, remote_sense_ = false, rear_ = false;
+  bool concurrent_ = true, average_ = false, moving_ = false, autozero_ = true, remote_sense_ = false,
+       rear_ = false;
   bool output_on_ = false, auto_off_ = false, auto_delay_ = true, feeding_ = false, converting_ = false;
   std::size_t off_state_ = 0, buffer_size_ = 100;
   double nplc_ = 1, delay_ = 0, trigger_delay_ = 0, protection_ = 210;
@@ -571,7 +633,8 @@ class Keithley2400 final : public ScpiInstrument {
 
 }  // namespace
 
-std::unique_ptr<EmulatedInstrument> emulated_keithley_2400(Circuit& circuit, std::size_t port, const Imperfection& imperfection) {
+std::unique_ptr<EmulatedInstrument> emulated_keithley_2400(Circuit& circuit, std::size_t port,
+                                                           const Imperfection& imperfection) {
   return std::make_unique<Keithley2400>(circuit, port, imperfection);
 }
 

@@ -1,4 +1,5 @@
-// Agilent 34401A and Keysight 34461A, direct voltage: 34401A user's guide chapter 4, Truevolt operating and service guide.
+// Agilent 34401A and Keysight 34461A, direct voltage: 34401A user's guide chapter 4, Truevolt operating and
+// service guide.
 #include "ness/emulators/models.hpp"
 #include "dmm.hpp"
 
@@ -10,7 +11,8 @@ class KeysightMultimeter final : public ScpiInstrument {
  public:
   KeysightMultimeter(std::string identity, const DmmModel& dmm, Circuit& circuit, std::size_t port,
                      const Imperfection& imperfection)
-      : ScpiInstrument({std::move(identity), 20, "+0,\"No error\"", 0.3e-3, 1 << 16, true}, circuit, imperfection),
+      : ScpiInstrument({std::move(identity), 20, "+0,\"No error\"", 0.3e-3, 1 << 16, true}, circuit,
+                       imperfection),
         dmm_(dmm),
         port_(port) {
     commands();
@@ -42,12 +44,17 @@ class KeysightMultimeter final : public ScpiInstrument {
     setting_ = {};
     setting_.high_input = high;
     setting_.cycles = dmm_cycles(dmm_, 10);
-    const auto given = [&](std::size_t i) { return i < call.arguments.size() && !call.arguments.is_word(i, "DEFault") && !call.arguments.is_word(i, "AUTO"); };
+    const auto given = [&](std::size_t i) {
+      return i < call.arguments.size() && !call.arguments.is_word(i, "DEFault") &&
+             !call.arguments.is_word(i, "AUTO");
+    };
     if (given(0)) {
       setting_.range = dmm_range(dmm_, call.number(0, {0.0, dmm_.ranges.back().full, std::nullopt, "V"}));
       setting_.autorange = false;
     }
-    if (given(1)) setting_.cycles = dmm_cycles_for(dmm_, setting_.range, call.number(1, {0.0, dmm_.ranges.back().full, std::nullopt, "V"}));
+    if (given(1))
+      setting_.cycles = dmm_cycles_for(dmm_, setting_.range,
+                                       call.number(1, {0.0, dmm_.ranges.back().full, std::nullopt, "V"}));
     samples_ = triggers_ = 1;
     delay_ = -1;
     source_ = 0;
@@ -63,7 +70,8 @@ class KeysightMultimeter final : public ScpiInstrument {
   void voltage_commands() {
     on(":CONFigure[:VOLTage][:DC]", [this](const Call& call) { configure(call); });
     answer(":CONFigure?", [this](const Call&) {
-      return "\"VOLT " + scpi::nr3(dmm_.ranges[setting_.range].full, 6) + ',' + scpi::nr3(dmm_.resolution[setting_.cycles] * dmm_.ranges[setting_.range].full, 6) + '"';
+      return "\"VOLT " + scpi::nr3(dmm_.ranges[setting_.range].full, 6) + ',' +
+             scpi::nr3(dmm_.resolution[setting_.cycles] * dmm_.ranges[setting_.range].full, 6) + '"';
     });
     on(":MEASure[:VOLTage][:DC]?", [this](const Call& call) {
       configure(call);
@@ -76,22 +84,31 @@ class KeysightMultimeter final : public ScpiInstrument {
     });
     on("[:SENSe]:VOLTage[:DC]:RANGe[:UPPer]", [this](const Call& call) {
       call.arguments.expect(1, 1);
-      setting_.range = dmm_range(dmm_, call.number(0, {dmm_.ranges.front().full, dmm_.ranges.back().full, 10.0, "V"}));
+      setting_.range =
+          dmm_range(dmm_, call.number(0, {dmm_.ranges.front().full, dmm_.ranges.back().full, 10.0, "V"}));
       setting_.autorange = false;
       load();
     });
-    answer("[:SENSe]:VOLTage[:DC]:RANGe[:UPPer]?", [this](const Call&) { return scpi::nr3(dmm_.ranges[setting_.range].full, 8); });
+    answer("[:SENSe]:VOLTage[:DC]:RANGe[:UPPer]?",
+           [this](const Call&) { return scpi::nr3(dmm_.ranges[setting_.range].full, 8); });
     on("[:SENSe]:VOLTage[:DC]:RANGe:AUTO", [this](const Call& call) {
       if (!call.arguments.is_word(0, "ONCE")) setting_.autorange = call.arguments.boolean(0);
     });
-    answer("[:SENSe]:VOLTage[:DC]:RANGe:AUTO?", [this](const Call&) { return setting_.autorange ? "1" : "0"; });
+    answer("[:SENSe]:VOLTage[:DC]:RANGe:AUTO?",
+           [this](const Call&) { return setting_.autorange ? "1" : "0"; });
     on("[:SENSe]:VOLTage[:DC]:NPLCycles", [this](const Call& call) {
       call.arguments.expect(1, 1);
       setting_.cycles = dmm_cycles(dmm_, call.number(0, {dmm_.cycles.front(), dmm_.cycles.back(), 10.0, {}}));
     });
-    answer("[:SENSe]:VOLTage[:DC]:NPLCycles?", [this](const Call&) { return scpi::nr3(dmm_.cycles[setting_.cycles], 8); });
-    on("[:SENSe]:VOLTage[:DC]:RESolution", [this](const Call& call) { setting_.cycles = dmm_cycles_for(dmm_, setting_.range, call.number(0, {0.0, 1000.0, std::nullopt, "V"})); });
-    answer("[:SENSe]:VOLTage[:DC]:RESolution?", [this](const Call&) { return scpi::nr3(dmm_.resolution[setting_.cycles] * dmm_.ranges[setting_.range].full, 8); });
+    answer("[:SENSe]:VOLTage[:DC]:NPLCycles?",
+           [this](const Call&) { return scpi::nr3(dmm_.cycles[setting_.cycles], 8); });
+    on("[:SENSe]:VOLTage[:DC]:RESolution", [this](const Call& call) {
+      setting_.cycles =
+          dmm_cycles_for(dmm_, setting_.range, call.number(0, {0.0, 1000.0, std::nullopt, "V"}));
+    });
+    answer("[:SENSe]:VOLTage[:DC]:RESolution?", [this](const Call&) {
+      return scpi::nr3(dmm_.resolution[setting_.cycles] * dmm_.ranges[setting_.range].full, 8);
+    });
     for (const char* pattern : {"[:SENSe]:ZERO:AUTO", "[:SENSe]:VOLTage[:DC]:ZERO:AUTO"}) {
       on(pattern, [this](const Call& call) {
         if (!call.arguments.is_word(0, "ONCE")) zero_ = call.arguments.boolean(0);
@@ -113,13 +130,15 @@ class KeysightMultimeter final : public ScpiInstrument {
       source_ = call.arguments.word(0, sources);
     });
     answer(":TRIGger:SOURce?", [this](const Call&) { return std::array{"IMM", "BUS", "EXT"}[source_]; });
-    on(":TRIGger:COUNt", [this](const Call& call) { triggers_ = static_cast<int>(call.arguments.whole(0, 1, 50000)); });
+    on(":TRIGger:COUNt",
+       [this](const Call& call) { triggers_ = static_cast<int>(call.arguments.whole(0, 1, 50000)); });
     answer(":TRIGger:COUNt?", [this](const Call&) { return scpi::nr3(triggers_, 8); });
     on(":TRIGger:DELay", [this](const Call& call) { delay_ = call.number(0, {0, 3600, std::nullopt, "S"}); });
     answer(":TRIGger:DELay?", [this](const Call&) { return scpi::nr3(delay_ < 0 ? 1.5e-3 : delay_, 8); });
     on(":TRIGger:DELay:AUTO", [this](const Call& call) { delay_ = call.arguments.boolean(0) ? -1 : 1.5e-3; });
     answer(":TRIGger:DELay:AUTO?", [this](const Call&) { return delay_ < 0 ? "1" : "0"; });
-    on(":SAMPle:COUNt", [this](const Call& call) { samples_ = static_cast<int>(call.arguments.whole(0, 1, 50000)); });
+    on(":SAMPle:COUNt",
+       [this](const Call& call) { samples_ = static_cast<int>(call.arguments.whole(0, 1, 50000)); });
     answer(":SAMPle:COUNt?", [this](const Call&) { return scpi::nr3(samples_, 8); });
   }
 
@@ -138,18 +157,26 @@ class KeysightMultimeter final : public ScpiInstrument {
       begin_operation(now(), [this] { return sample(); });
     });
     on(":ABORt", [this](const Call&) { stop(); });
-    answer(":DATA:POINts?", [this](const Call&) { return integer(static_cast<std::int64_t>(readings_.size())); });
+    answer(":DATA:POINts?",
+           [this](const Call&) { return integer(static_cast<std::int64_t>(readings_.size())); });
     answer(":DATA:LAST?", [this](const Call&) {
       if (readings_.empty()) throw scpi::Fault(-230);
       return scpi::nr3(readings_.back(), 8) + " VDC";
     });
     answer(":R?", [this](const Call& call) {
-      const std::size_t n = call.arguments.size() == 0 ? readings_.size() : std::min<std::size_t>(readings_.size(), static_cast<std::size_t>(call.arguments.whole(0, 1, 50000)));
+      const std::size_t n =
+          call.arguments.size() == 0
+              ? readings_.size()
+              : std::min<std::size_t>(readings_.size(),
+                                      static_cast<std::size_t>(call.arguments.whole(0, 1, 50000)));
       const std::string taken = scpi::definite_block(joined(n));
       readings_.erase(readings_.begin(), readings_.begin() + static_cast<std::ptrdiff_t>(n));
       return taken;
     });
-    for (const char* pattern : {":DISPlay[:STATe]", ":DISPlay:TEXT[:DATA]", ":DISPlay:TEXT:CLEar", ":SYSTem:BEEPer[:IMMediate]", ":SYSTem:LOCal", ":SYSTem:REMote", ":SYSTem:RWLock"}) accept(pattern);
+    for (const char* pattern :
+         {":DISPlay[:STATe]", ":DISPlay:TEXT[:DATA]", ":DISPlay:TEXT:CLEar", ":SYSTem:BEEPer[:IMMediate]",
+          ":SYSTem:LOCal", ":SYSTem:REMote", ":SYSTem:RWLock"})
+      accept(pattern);
     answer(":SYSTem:VERSion?", [](const Call&) { return "1994.0"; });
     answer(":ROUTe:TERMinals?", [](const Call&) { return "FRON"; });
   }
@@ -192,7 +219,8 @@ class KeysightMultimeter final : public ScpiInstrument {
       load();
     }
     const auto what = static_cast<std::uint32_t>(setting_.range);
-    readings_.push_back(dmm_reading(dmm_, setting_, V, error(what), error(10 + what), noise(), imperfection_.quantised));
+    readings_.push_back(
+        dmm_reading(dmm_, setting_, V, error(what), error(10 + what), noise(), imperfection_.quantised));
     if (--left_ > 0) return now() + wait();
     stop();
     return never;
@@ -224,14 +252,16 @@ class KeysightMultimeter final : public ScpiInstrument {
 
 std::unique_ptr<EmulatedInstrument> emulated_agilent_34401a(Circuit& circuit, std::size_t port,
                                                             const Imperfection& imperfection) {
-  return std::make_unique<KeysightMultimeter>("HEWLETT-PACKARD,34401A,0,11-5-2", classic_dmm(), circuit, port, imperfection);
+  return std::make_unique<KeysightMultimeter>("HEWLETT-PACKARD,34401A,0,11-5-2", classic_dmm(), circuit, port,
+                                              imperfection);
 }
 
 std::unique_ptr<EmulatedInstrument> emulated_keysight_34461a(Circuit& circuit, std::size_t port,
                                                              const Imperfection& imperfection) {
   const std::string serial = "MY53" + std::to_string(200000 + imperfection.number);
-  return std::make_unique<KeysightMultimeter>("Keysight Technologies,34461A," + serial + ",A.02.17-02.40-02.17-00.52-04-01",
-                                              truevolt_dmm(), circuit, port, imperfection);
+  return std::make_unique<KeysightMultimeter>(
+      "Keysight Technologies,34461A," + serial + ",A.02.17-02.40-02.17-00.52-04-01", truevolt_dmm(), circuit,
+      port, imperfection);
 }
 
 }  // namespace ness::sim

@@ -1,4 +1,5 @@
-// Agilent/Keysight 34970A and DAQ970A with a multiplexer, direct voltage: 34970A/34972A user's guide, chapters 4 and 5.
+// Agilent/Keysight 34970A and DAQ970A with a multiplexer, direct voltage: 34970A/34972A user's guide,
+// chapters 4 and 5.
 #include <map>
 
 #include "ness/emulators/models.hpp"
@@ -21,7 +22,8 @@ class KeysightScanner final : public ScpiInstrument {
  public:
   KeysightScanner(const ScannerModel& model, Circuit& circuit, const std::vector<ChannelPort>& channels,
                   const Imperfection& imperfection)
-      : ScpiInstrument({model.identity, model.queue, "+0,\"No error\"", 0.5e-3, 1 << 16, true}, circuit, imperfection),
+      : ScpiInstrument({model.identity, model.queue, "+0,\"No error\"", 0.5e-3, 1 << 16, true}, circuit,
+                       imperfection),
         dmm_(model.dmm) {
     for (const ChannelPort& channel : channels) ports_[channel.channel] = channel.port;
     commands();
@@ -48,7 +50,8 @@ class KeysightScanner final : public ScpiInstrument {
   void settle() {
     for (const auto& [channel, port] : ports_) {
       PortState state;
-      if (imperfection_.loading && closed_ && *closed_ == channel) state.shunt = 1 / settings_.at(channel).input(dmm_);
+      if (imperfection_.loading && closed_ && *closed_ == channel)
+        state.shunt = 1 / settings_.at(channel).input(dmm_);
       circuit_.drive(port, state);
     }
   }
@@ -80,7 +83,10 @@ class KeysightScanner final : public ScpiInstrument {
     }
     if (list > 1 && !call.arguments.is_word(1, "DEFault")) {
       if (setting.autorange) throw scpi::Fault(-221);
-      setting.cycles = dmm_cycles_for(dmm_, setting.range, call.number(1, {dmm_.resolution.back() * dmm_.ranges[setting.range].full, dmm_.ranges[setting.range].full, std::nullopt, "V"}));
+      setting.cycles =
+          dmm_cycles_for(dmm_, setting.range,
+                         call.number(1, {dmm_.resolution.back() * dmm_.ranges[setting.range].full,
+                                         dmm_.ranges[setting.range].full, std::nullopt, "V"}));
     }
     const auto channels = listed(call, list);
     for (const std::uint32_t channel : channels) {
@@ -93,7 +99,8 @@ class KeysightScanner final : public ScpiInstrument {
   }
 
   // A setting per channel: "NAME value,(@list)", and its query, which answers for each channel.
-  void per_channel(const std::string& pattern, std::function<void(DmmSetting&, const Call&)> set, std::function<std::string(const DmmSetting&)> get) {
+  void per_channel(const std::string& pattern, std::function<void(DmmSetting&, const Call&)> set,
+                   std::function<std::string(const DmmSetting&)> get) {
     on(pattern, [this, set](const Call& call) {
       call.arguments.expect(1, 2);
       for (const std::uint32_t channel : listed(call, 1)) set(settings_.at(channel), call);
@@ -101,7 +108,9 @@ class KeysightScanner final : public ScpiInstrument {
     });
     answer(pattern + '?', [this, get](const Call& call) {
       std::string all;
-      for (const std::uint32_t channel : listed(call, call.arguments.size() == 0 || call.arguments.is_channels(0) ? 0 : 1)) all += (all.empty() ? "" : ",") + get(settings_.at(channel));
+      for (const std::uint32_t channel :
+           listed(call, call.arguments.size() == 0 || call.arguments.is_channels(0) ? 0 : 1))
+        all += (all.empty() ? "" : ",") + get(settings_.at(channel));
       return all;
     });
   }
@@ -120,23 +129,50 @@ class KeysightScanner final : public ScpiInstrument {
       configure(call);
       start();
     });
-    per_channel("[:SENSe]:VOLTage[:DC]:RANGe", [this](DmmSetting& s, const Call& call) {
-      s.range = dmm_range(dmm_, call.number(0, {0.0, dmm_.ranges.back().full, 10.0, "V"}));
-      s.autorange = false;
-    }, [this](const DmmSetting& s) { return scpi::nr3(dmm_.ranges[s.range].full, 8); });
-    per_channel("[:SENSe]:VOLTage[:DC]:RANGe:AUTO", [](DmmSetting& s, const Call& call) { s.autorange = call.arguments.boolean(0); },
-                [](const DmmSetting& s) { return s.autorange ? "1" : "0"; });
-    per_channel("[:SENSe]:VOLTage[:DC]:NPLCycles", [this](DmmSetting& s, const Call& call) { s.cycles = dmm_cycles(dmm_, call.number(0, {dmm_.cycles.front(), dmm_.cycles.back(), 1.0, {}})); },
-                [this](const DmmSetting& s) { return scpi::nr3(dmm_.cycles[s.cycles], 8); });
-    per_channel("[:SENSe]:VOLTage[:DC]:RESolution", [this](DmmSetting& s, const Call& call) { s.cycles = dmm_cycles_for(dmm_, s.range, call.number(0, {0.0, 300.0, std::nullopt, "V"})); },
-                [this](const DmmSetting& s) { return scpi::nr3(dmm_.resolution[s.cycles] * dmm_.ranges[s.range].full, 8); });
-    per_channel(":INPut:IMPedance:AUTO", [](DmmSetting& s, const Call& call) { s.high_input = call.arguments.boolean(0); },
-                [](const DmmSetting& s) { return s.high_input ? "1" : "0"; });
-    per_channel(":ROUTe:CHANnel:DELay", [](DmmSetting& s, const Call& call) { s.delay = std::round(call.number(0, {0, 60, std::nullopt, "S"}) * 1e3) / 1e3; },
-                [this](const DmmSetting& s) { return scpi::nr3(s.delay < 0 ? automatic_delay(s) : s.delay, 8); });
-    per_channel(":ROUTe:CHANnel:DELay:AUTO", [this](DmmSetting& s, const Call& call) { s.delay = call.arguments.boolean(0) ? -1 : automatic_delay(s); },
-                [](const DmmSetting& s) { return s.delay < 0 ? "1" : "0"; });
-    per_channel("[:SENSe]:VOLTage[:DC]:ZERO:AUTO", [](DmmSetting&, const Call&) {}, [](const DmmSetting&) { return "1"; });
+    per_channel(
+        "[:SENSe]:VOLTage[:DC]:RANGe",
+        [this](DmmSetting& s, const Call& call) {
+          s.range = dmm_range(dmm_, call.number(0, {0.0, dmm_.ranges.back().full, 10.0, "V"}));
+          s.autorange = false;
+        },
+        [this](const DmmSetting& s) { return scpi::nr3(dmm_.ranges[s.range].full, 8); });
+    per_channel(
+        "[:SENSe]:VOLTage[:DC]:RANGe:AUTO",
+        [](DmmSetting& s, const Call& call) { s.autorange = call.arguments.boolean(0); },
+        [](const DmmSetting& s) { return s.autorange ? "1" : "0"; });
+    per_channel(
+        "[:SENSe]:VOLTage[:DC]:NPLCycles",
+        [this](DmmSetting& s, const Call& call) {
+          s.cycles = dmm_cycles(dmm_, call.number(0, {dmm_.cycles.front(), dmm_.cycles.back(), 1.0, {}}));
+        },
+        [this](const DmmSetting& s) { return scpi::nr3(dmm_.cycles[s.cycles], 8); });
+    per_channel(
+        "[:SENSe]:VOLTage[:DC]:RESolution",
+        [this](DmmSetting& s, const Call& call) {
+          s.cycles = dmm_cycles_for(dmm_, s.range, call.number(0, {0.0, 300.0, std::nullopt, "V"}));
+        },
+        [this](const DmmSetting& s) {
+          return scpi::nr3(dmm_.resolution[s.cycles] * dmm_.ranges[s.range].full, 8);
+        });
+    per_channel(
+        ":INPut:IMPedance:AUTO",
+        [](DmmSetting& s, const Call& call) { s.high_input = call.arguments.boolean(0); },
+        [](const DmmSetting& s) { return s.high_input ? "1" : "0"; });
+    per_channel(
+        ":ROUTe:CHANnel:DELay",
+        [](DmmSetting& s, const Call& call) {
+          s.delay = std::round(call.number(0, {0, 60, std::nullopt, "S"}) * 1e3) / 1e3;
+        },
+        [this](const DmmSetting& s) { return scpi::nr3(s.delay < 0 ? automatic_delay(s) : s.delay, 8); });
+    per_channel(
+        ":ROUTe:CHANnel:DELay:AUTO",
+        [this](DmmSetting& s, const Call& call) {
+          s.delay = call.arguments.boolean(0) ? -1 : automatic_delay(s);
+        },
+        [](const DmmSetting& s) { return s.delay < 0 ? "1" : "0"; });
+    per_channel(
+        "[:SENSe]:VOLTage[:DC]:ZERO:AUTO", [](DmmSetting&, const Call&) {},
+        [](const DmmSetting&) { return "1"; });
   }
 
   void scan_commands() {
@@ -146,13 +182,16 @@ class KeysightScanner final : public ScpiInstrument {
       readings_.clear();
     });
     answer(":ROUTe:SCAN?", [this](const Call&) { return scpi::definite_block(scpi::channel_list(scan_)); });
-    answer(":ROUTe:SCAN:SIZE?", [this](const Call&) { return integer(static_cast<std::int64_t>(scan_.size())); });
+    answer(":ROUTe:SCAN:SIZE?",
+           [this](const Call&) { return integer(static_cast<std::int64_t>(scan_.size())); });
 
     on(":TRIGger:SOURce", [this](const Call& call) {
       static constexpr std::array<std::string_view, 4> sources{"IMMediate", "BUS", "EXTernal", "TIMer"};
       trigger_ = call.arguments.word(0, sources);
     });
-    answer(":TRIGger:SOURce?", [this](const Call&) { return std::array{"IMM", "BUS", "EXT", "TIM"}[trigger_]; });
+    answer(":TRIGger:SOURce?", [this](const Call&) {
+      return std::array{"IMM", "BUS", "EXT", "TIM"}[trigger_];
+    });
     on(":TRIGger:COUNt", [this](const Call& call) {
       if (call.arguments.is_word(0, "INFinity")) throw scpi::Fault(-221);
       sweeps_ = static_cast<int>(call.arguments.whole(0, 1, 50000));
@@ -176,7 +215,8 @@ class KeysightScanner final : public ScpiInstrument {
       begin_operation(now(), [this] { return scan(); });
     });
     on(":ABORt", [this](const Call&) { stop(); });
-    answer(":DATA:POINts?", [this](const Call&) { return integer(static_cast<std::int64_t>(readings_.size())); });
+    answer(":DATA:POINts?",
+           [this](const Call&) { return integer(static_cast<std::int64_t>(readings_.size())); });
     answer(":DATA:REMove?", [this](const Call& call) {
       call.arguments.expect(1, 1);
       const auto n = static_cast<std::size_t>(call.arguments.whole(0, 1, 50000));
@@ -211,17 +251,21 @@ class KeysightScanner final : public ScpiInstrument {
     });
     answer(":ROUTe:CLOSe?", [this](const Call& call) {
       std::string all;
-      for (const std::uint32_t channel : listed(call, 0)) all += std::string(all.empty() ? "" : ",") + (closed_ == channel ? "1" : "0");
+      for (const std::uint32_t channel : listed(call, 0))
+        all += std::string(all.empty() ? "" : ",") + (closed_ == channel ? "1" : "0");
       return all;
     });
-    for (const char* pattern : {":DISPlay[:STATe]", ":DISPlay:TEXT[:DATA]", ":SYSTem:BEEPer[:IMMediate]", ":SYSTem:LOCal", ":SYSTem:REMote"}) accept(pattern);
+    for (const char* pattern : {":DISPlay[:STATe]", ":DISPlay:TEXT[:DATA]", ":SYSTem:BEEPer[:IMMediate]",
+                                ":SYSTem:LOCal", ":SYSTem:REMote"})
+      accept(pattern);
     answer(":SYSTem:VERSion?", [](const Call&) { return "1994.0"; });
     answer(":SYSTem:CTYPe?", [](const Call& call) {
       const auto slot = call.arguments.whole(0, 100, 300);
       if (slot % 100 != 0) throw scpi::Fault(-222);
       return slot == 100 ? "HEWLETT-PACKARD,34901A,0,2.3" : "HEWLETT-PACKARD,0,0,0";
     });
-    answer(":SYSTem:LFRequency?", [this](const Call&) { return integer(std::llround(imperfection_.line_frequency)); });
+    answer(":SYSTem:LFRequency?",
+           [this](const Call&) { return integer(std::llround(imperfection_.line_frequency)); });
   }
 
   // Settling of relay and input before a conversion: 2 ms up to the 10 V range, 1 ms above.
@@ -264,7 +308,9 @@ class KeysightScanner final : public ScpiInstrument {
       closed_ = channel;
       settle();
       phase_ = 1;
-      return now() + 1e-3 + (setting.delay < 0 ? automatic_delay(setting) : setting.delay);  // an armature relay takes about 1 ms
+      return now() + 1e-3 +
+             (setting.delay < 0 ? automatic_delay(setting)
+                                : setting.delay);  // an armature relay takes about 1 ms
     }
     if (phase_ == 1) {
       if (port != ports_.end()) integral_ = circuit_.voltage_integral(port->second);
@@ -272,7 +318,8 @@ class KeysightScanner final : public ScpiInstrument {
       phase_ = 2;
       return now() + setting.aperture(dmm_, imperfection_.line_frequency) * 2;  // reading and zero (autozero)
     }
-    const double V = port == ports_.end() ? 0 : (circuit_.voltage_integral(port->second) - integral_) / (now() - began_);
+    const double V =
+        port == ports_.end() ? 0 : (circuit_.voltage_integral(port->second) - integral_) / (now() - began_);
     if (setting.autorange) {
       setting.range = dmm_.ranges.size() - 1;
       for (std::size_t i = dmm_.ranges.size(); i-- > 0;) {
@@ -281,7 +328,9 @@ class KeysightScanner final : public ScpiInstrument {
     }
     const auto what = static_cast<std::uint32_t>(setting.range);
     // Each relay adds a thermal voltage below 3 uV.
-    readings_.push_back({dmm_reading(dmm_, setting, V + 3e-6 * error(1000 + channel), error(what), error(10 + what), noise(), imperfection_.quantised), now() - started_, channel});
+    readings_.push_back({dmm_reading(dmm_, setting, V + 3e-6 * error(1000 + channel), error(what),
+                                     error(10 + what), noise(), imperfection_.quantised),
+                         now() - started_, channel});
     phase_ = 0;
     if (++place_ < scan_.size()) return now();
     place_ = 0;
@@ -338,17 +387,20 @@ class KeysightScanner final : public ScpiInstrument {
 
 }  // namespace
 
-std::unique_ptr<EmulatedInstrument> emulated_keysight_34970a(Circuit& circuit, const std::vector<ChannelPort>& channels,
+std::unique_ptr<EmulatedInstrument> emulated_keysight_34970a(Circuit& circuit,
+                                                             const std::vector<ChannelPort>& channels,
                                                              const Imperfection& imperfection) {
   const ScannerModel model{"HEWLETT-PACKARD,34970A,0,13-2-2", 10, classic_dmm()};
   return std::make_unique<KeysightScanner>(model, circuit, channels, imperfection);
 }
 
-std::unique_ptr<EmulatedInstrument> emulated_keysight_daq970a(Circuit& circuit, const std::vector<ChannelPort>& channels,
+std::unique_ptr<EmulatedInstrument> emulated_keysight_daq970a(Circuit& circuit,
+                                                              const std::vector<ChannelPort>& channels,
                                                               const Imperfection& imperfection) {
   const std::string serial = "MY58" + std::to_string(100000 + imperfection.number);
-  const ScannerModel model{"Keysight Technologies,DAQ970A," + serial + ",A.02.02-01.00-02.01-00.01-02.00-03-01", 20,
-                           truevolt_dmm()};
+  const ScannerModel model{
+      "Keysight Technologies,DAQ970A," + serial + ",A.02.02-01.00-02.01-00.01-02.00-03-01", 20,
+      truevolt_dmm()};
   return std::make_unique<KeysightScanner>(model, circuit, channels, imperfection);
 }
 

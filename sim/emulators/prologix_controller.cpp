@@ -15,7 +15,8 @@ class Prologix final : public EmulatedInstrument {
  public:
   explicit Prologix(const std::vector<std::pair<std::uint8_t, EmulatedInstrument*>>& instruments) {
     for (const auto& [address, instrument] : instruments) {
-      if (address > 30 || instrument == nullptr || bus_.contains(address)) throw std::invalid_argument("a Prologix needs distinct primary addresses from 0 to 30");
+      if (address > 30 || instrument == nullptr || bus_.contains(address))
+        throw std::invalid_argument("a Prologix needs distinct primary addresses from 0 to 30");
       instrument->message_exchange = true;
       bus_[address].instrument = instrument;
     }
@@ -150,9 +151,17 @@ class Prologix final : public EmulatedInstrument {
     else if (name == "++ver") say("Prologix GPIB-ETHERNET Controller version 01.06.06.00");
     else if (name == "++read") read();
     else if (name == "++clr") clear();
-    else if (name == "++spoll") say(std::to_string(selected() == nullptr ? 0 : static_cast<int>(selected()->instrument->serial_poll())));
-    else if (name == "++srq") say(std::any_of(bus_.begin(), bus_.end(), [](const auto& p) { return (p.second.instrument->serial_poll() & 64) != 0; }) ? "1" : "0");
-    else if (name == "++ifc" || name == "++loc" || name == "++llo" || name == "++rst" || name == "++trg" || name == "++lon") return;
+    else if (name == "++spoll")
+      say(std::to_string(selected() == nullptr ? 0
+                                               : static_cast<int>(selected()->instrument->serial_poll())));
+    else if (name == "++srq")
+      say(std::any_of(bus_.begin(), bus_.end(),
+                      [](const auto& p) { return (p.second.instrument->serial_poll() & 64) != 0; })
+              ? "1"
+              : "0");
+    else if (name == "++ifc" || name == "++loc" || name == "++llo" || name == "++rst" || name == "++trg" ||
+             name == "++lon")
+      return;
     else say("Unrecognized command");
   }
 
@@ -179,13 +188,15 @@ class Prologix final : public EmulatedInstrument {
   std::deque<Line> lines_;
   std::string line_, output_;
   bool escaped_ = false, plain_ = true, reading_ = false;
-  long address_ = 0, mode_ = 1, automatic_ = 1, eos_ = 0, eoi_ = 1, eot_ = 0, eot_char_ = 10, savecfg_ = 1, timeout_ms_ = 200;
+  long address_ = 0, mode_ = 1, automatic_ = 1, eos_ = 0, eoi_ = 1, eot_ = 0, eot_char_ = 10, savecfg_ = 1,
+       timeout_ms_ = 200;
   double give_up_ = 0, now_ = 0;
 };
 
 }  // namespace
 
-std::unique_ptr<EmulatedInstrument> emulated_prologix(const std::vector<std::pair<std::uint8_t, EmulatedInstrument*>>& instruments) {
+std::unique_ptr<EmulatedInstrument> emulated_prologix(
+    const std::vector<std::pair<std::uint8_t, EmulatedInstrument*>>& instruments) {
   return std::make_unique<Prologix>(instruments);
 }
 

@@ -18,8 +18,12 @@ constexpr int slew_stairs = 32;  // a slewing output moves in this many steps
 
 class Qdac2 final : public ScpiInstrument {
  public:
-  Qdac2(Circuit& circuit, const std::vector<Gate>& gates, const std::vector<ChannelPort>& channels, const Imperfection& imperfection)
-      : ScpiInstrument({"QDevil, QDAC-II, " + std::to_string(100 + imperfection.number) + ", 13-1.57", 32, "0, \"No error\"", 0.5e-3, 1 << 16, false}, circuit, imperfection), gates_(gates) {
+  Qdac2(Circuit& circuit, const std::vector<Gate>& gates, const std::vector<ChannelPort>& channels,
+        const Imperfection& imperfection)
+      : ScpiInstrument({"QDevil, QDAC-II, " + std::to_string(100 + imperfection.number) + ", 13-1.57", 32,
+                        "0, \"No error\"", 0.5e-3, 1 << 16, false},
+                       circuit, imperfection),
+        gates_(gates) {
     for (const ChannelPort& channel : channels) ports_[channel.channel] = channel.port;
     commands();
     reset();
@@ -87,13 +91,15 @@ class Qdac2 final : public ScpiInstrument {
     real = real * (1 + 1e-4 * error(number)) + 2e-5 * full * error(100 + number);
     channel.real = real;
     for (const Gate& gate : gates_) {
-      const bool talks = std::any_of(gate.talk.begin(), gate.talk.end(), [&](const auto& other) { return other.first == number; });
+      const bool talks = std::any_of(gate.talk.begin(), gate.talk.end(),
+                                     [&](const auto& other) { return other.first == number; });
       if (gate.channel != number && !talks) continue;
       double value = gate.offset + gate.per_volt * at(gate.channel).real;
       for (const auto& [other, per_volt] : gate.talk) value += per_volt * at(other).real;
       circuit_.set_parameter(gate.parameter, value);
     }
-    if (const auto port = ports_.find(number); port != ports_.end()) circuit_.drive(port->second, {PortState::Kind::voltage, real, 10e-3, 0});
+    if (const auto port = ports_.find(number); port != ports_.end())
+      circuit_.drive(port->second, {PortState::Kind::voltage, real, 10e-3, 0});
   }
 
   void go(std::uint32_t number, double volts) {
@@ -109,7 +115,8 @@ class Qdac2 final : public ScpiInstrument {
 
   // Counting the steps avoids waiting again for a time that rounds to the present one.
   static double next_stair(const Channel& channel) {
-    return channel.began + std::abs(channel.target - channel.from) / channel.slew * (channel.stair + 1) / slew_stairs;
+    return channel.began +
+           std::abs(channel.target - channel.from) / channel.slew * (channel.stair + 1) / slew_stairs;
   }
 
   // Slewing channels move in steps; measuring channels read at the end of their aperture.
@@ -132,7 +139,9 @@ class Qdac2 final : public ScpiInstrument {
       if (!channel.slewing || next_stair(channel) > now()) continue;
       ++channel.stair;
       channel.slewing = channel.stair < slew_stairs;
-      put(number, channel.slewing ? channel.from + (channel.target - channel.from) * channel.stair / slew_stairs : channel.target);
+      put(number, channel.slewing
+                      ? channel.from + (channel.target - channel.from) * channel.stair / slew_stairs
+                      : channel.target);
     }
     schedule();
     return never;  // schedule() has set the time
@@ -164,7 +173,8 @@ class Qdac2 final : public ScpiInstrument {
       for (const std::uint32_t c : list) go(c, value);
     };
     on("[:SOURce#]:VOLTage[:LEVel][:IMMediate][:AMPLitude]", level);
-    each("[:SOURce#]:VOLTage[:LEVel][:IMMediate][:AMPLitude]?", [this](Channel& c) { return number_text(c.present); });
+    each("[:SOURce#]:VOLTage[:LEVel][:IMMediate][:AMPLitude]?",
+         [this](Channel& c) { return number_text(c.present); });
     each("[:SOURce#]:VOLTage:LAST?", [this](Channel& c) { return number_text(c.target); });
     on("[:SOURce#]:RANGe", [this](const Call& call) {
       call.arguments.expect(1, 2);
@@ -181,8 +191,10 @@ class Qdac2 final : public ScpiInstrument {
     });
     each("[:SOURce#]:RANGe?", [](Channel& c) { return c.low ? "LOW" : "HIGH"; });
     for (const auto& [word, reach] : {std::pair{"LOW", low_range}, {"HIGH", high_range}}) {
-      each(std::string("[:SOURce#]:RANGe:") + word + ":MINimum?", [this, r = reach](Channel&) { return number_text(-r); });
-      each(std::string("[:SOURce#]:RANGe:") + word + ":MAXimum?", [this, r = reach](Channel&) { return number_text(r); });
+      each(std::string("[:SOURce#]:RANGe:") + word + ":MINimum?",
+           [this, r = reach](Channel&) { return number_text(-r); });
+      each(std::string("[:SOURce#]:RANGe:") + word + ":MAXimum?",
+           [this, r = reach](Channel&) { return number_text(r); });
     }
     static constexpr std::array<std::string_view, 3> filters{"DC", "MEDium", "HIGH"};
     on("[:SOURce#]:FILTer", [this](const Call& call) {
@@ -190,7 +202,9 @@ class Qdac2 final : public ScpiInstrument {
       const auto filter = static_cast<Filter>(call.arguments.word(0, filters));
       for (const std::uint32_t c : addressed(call, 1)) at(c).filter = filter;
     });
-    each("[:SOURce#]:FILTer?", [](Channel& c) { return std::array{"DC", "MED", "HIGH"}[static_cast<std::size_t>(c.filter)]; });
+    each("[:SOURce#]:FILTer?", [](Channel& c) {
+      return std::array{"DC", "MED", "HIGH"}[static_cast<std::size_t>(c.filter)];
+    });
     on("[:SOURce#]:VOLTage:MODE", [this](const Call& call) {
       call.arguments.expect(1, 2);
       static constexpr std::array<std::string_view, 3> modes{"FIXed", "LIST", "SWEep"};
@@ -209,7 +223,8 @@ class Qdac2 final : public ScpiInstrument {
     each("[:SOURce#]:VOLTage:SLEW?", [this](Channel& c) { return number_text(c.slew); });
     on("[:SOURce#]:VOLTage:TRIGgered[:LEVel]", [this](const Call& call) {
       call.arguments.expect(1, 2);
-      for (const std::uint32_t c : addressed(call, 1)) at(c).triggered = call.number(0, {-volts_of(at(c)), volts_of(at(c)), 0.0, "V"});
+      for (const std::uint32_t c : addressed(call, 1))
+        at(c).triggered = call.number(0, {-volts_of(at(c)), volts_of(at(c)), 0.0, "V"});
     });
     on("[:SOURce#]:DC:TRIGger:SOURce", [this](const Call& call) {
       call.arguments.expect(1, 2);
@@ -239,7 +254,8 @@ class Qdac2 final : public ScpiInstrument {
     on(":SENSe#:RANGe", [this](const Call& call) {
       call.arguments.expect(1, 2);
       static constexpr std::array<std::string_view, 2> ranges{"LOW", "HIGH"};
-      for (const std::uint32_t c : addressed(call, 1)) at(c).low_current = call.arguments.word(0, ranges) == 0;
+      for (const std::uint32_t c : addressed(call, 1))
+        at(c).low_current = call.arguments.word(0, ranges) == 0;
     });
     each(":SENSe#:RANGe?", [](Channel& c) { return c.low_current ? "LOW" : "HIGH"; });
     on(":SENSe#:NPLCycles", [this](const Call& call) {
@@ -249,9 +265,11 @@ class Qdac2 final : public ScpiInstrument {
     each(":SENSe#:NPLCycles?", [this](Channel& c) { return number_text(c.nplc); });
     on(":SENSe#:APERture", [this](const Call& call) {
       call.arguments.expect(1, 2);
-      for (const std::uint32_t c : addressed(call, 1)) at(c).nplc = call.number(0, {0.0003, 1, std::nullopt, "S"}) * imperfection_.line_frequency;
+      for (const std::uint32_t c : addressed(call, 1))
+        at(c).nplc = call.number(0, {0.0003, 1, std::nullopt, "S"}) * imperfection_.line_frequency;
     });
-    each(":SENSe#:APERture?", [this](Channel& c) { return number_text(c.nplc / imperfection_.line_frequency); });
+    each(":SENSe#:APERture?",
+         [this](Channel& c) { return number_text(c.nplc / imperfection_.line_frequency); });
     // Reads currents: all channels simultaneously, each with its own aperture; the answer is in the requested
     // order.
     on(":READ#?", [this](const Call& call) {
@@ -267,7 +285,8 @@ class Qdac2 final : public ScpiInstrument {
         std::string all;
         for (std::size_t i = 0; i < list.size(); ++i) {
           const auto port = ports_.find(list[i]);
-          const double I = port == ports_.end() ? 0 : (circuit_.current_integral(port->second) - (*before)[i]) / longest;
+          const double I =
+              port == ports_.end() ? 0 : (circuit_.current_integral(port->second) - (*before)[i]) / longest;
           all += (i > 0 ? ", " : "") + number_text(current_reading(list[i], I));
         }
         reply(all);
@@ -293,7 +312,9 @@ class Qdac2 final : public ScpiInstrument {
 
 }  // namespace
 
-std::unique_ptr<EmulatedInstrument> emulated_qdac2(Circuit& circuit, const std::vector<Gate>& gates, const std::vector<ChannelPort>& channels, const Imperfection& imperfection) {
+std::unique_ptr<EmulatedInstrument> emulated_qdac2(Circuit& circuit, const std::vector<Gate>& gates,
+                                                   const std::vector<ChannelPort>& channels,
+                                                   const Imperfection& imperfection) {
   return std::make_unique<Qdac2>(circuit, gates, channels, imperfection);
 }
 

@@ -6,7 +6,10 @@
 namespace ness::sim {
 
 ScpiInstrument::ScpiInstrument(Settings settings, Circuit& circuit, const Imperfection& imperfection)
-    : status(settings.error_depth), circuit_(circuit), imperfection_(imperfection), settings_(std::move(settings)) {
+    : status(settings.error_depth),
+      circuit_(circuit),
+      imperfection_(imperfection),
+      settings_(std::move(settings)) {
   status.event_status = scpi::Status::power_on;
   common_commands();
   status_commands();
@@ -21,7 +24,8 @@ void ScpiInstrument::answer(std::string_view pattern, std::function<std::string(
   on(pattern, [this, text = std::move(text)](const Call& call) { reply(text(call)); });
 }
 
-void ScpiInstrument::number(const std::string& pattern, double& value, const scpi::NumberRange& range, std::function<void()> changed) {
+void ScpiInstrument::number(const std::string& pattern, double& value, const scpi::NumberRange& range,
+                            std::function<void()> changed) {
   on(pattern, [&value, range, changed = std::move(changed)](const Call& call) {
     call.arguments.expect(1, 1);
     const double before = value;
@@ -49,7 +53,7 @@ void ScpiInstrument::flag(const std::string& pattern, bool& value, std::function
 }
 
 void ScpiInstrument::common_commands() {
-  const auto mask = [this](const char* pattern, std::uint8_t scpi::Status::* member) {
+  const auto mask = [this](const char* pattern, std::uint8_t scpi::Status::*member) {
     on(pattern, [this, member](const Call& call) {
       call.arguments.expect(1, 1);
       status.*member = static_cast<std::uint8_t>(call.arguments.whole(0, 0, 255));
@@ -88,7 +92,8 @@ void ScpiInstrument::status_commands() {
     return integer(entry.number) + ",\"" + entry.text + '"';
   };
   answer(":SYSTem:ERRor[:NEXT]?", next_error);
-  answer(":SYSTem:ERRor:COUNt?", [this](const Call&) { return integer(static_cast<std::int64_t>(status.errors())); });
+  answer(":SYSTem:ERRor:COUNt?",
+         [this](const Call&) { return integer(static_cast<std::int64_t>(status.errors())); });
   answer(":SYSTem:ERRor:ALL?", [this](const Call& call) {
     if (status.errors() == 0) return settings_.no_error;
     std::string all;
@@ -103,15 +108,19 @@ void ScpiInstrument::status_commands() {
     status.operation.preset();
     status.questionable.preset();
   });
-  const auto group = [this](const std::string& name, scpi::RegisterGroup scpi::Status::* member) {
-    answer(name + "[:EVENt]?", [this, member](const Call&) { return integer((status.*member).take_event()); });
+  const auto group = [this](const std::string& name, scpi::RegisterGroup scpi::Status::*member) {
+    answer(name + "[:EVENt]?",
+           [this, member](const Call&) { return integer((status.*member).take_event()); });
     answer(name + ":CONDition?", [this, member](const Call&) { return integer((status.*member).condition); });
-    for (const auto& [node, which] : {std::pair{":ENABle", &scpi::RegisterGroup::enable}, {":PTRansition", &scpi::RegisterGroup::positive}, {":NTRansition", &scpi::RegisterGroup::negative}}) {
+    for (const auto& [node, which] : {std::pair{":ENABle", &scpi::RegisterGroup::enable},
+                                      {":PTRansition", &scpi::RegisterGroup::positive},
+                                      {":NTRansition", &scpi::RegisterGroup::negative}}) {
       on(name + node, [this, member, field = which](const Call& call) {
         call.arguments.expect(1, 1);
         (status.*member).*field = static_cast<std::uint16_t>(call.arguments.whole(0, 0, 65535) & 0x7FFF);
       });
-      answer(name + node + '?', [this, member, field = which](const Call&) { return integer((status.*member).*field); });
+      answer(name + node + '?',
+             [this, member, field = which](const Call&) { return integer((status.*member).*field); });
     }
   };
   group(":STATus:OPERation", &scpi::Status::operation);

@@ -31,9 +31,9 @@ class ScpiInstrument : public EmulatedInstrument {
     std::string identity;
     std::size_t error_depth = 20;
     std::string no_error = "0,\"No error\"";
-    double command_time = 1e-3;   ///< s per message unit
+    double command_time = 1e-3;  ///< s per message unit
     std::size_t input_buffer = 1 << 16;
-    bool plus = false;            ///< integers in answers have a sign
+    bool plus = false;  ///< integers in answers have a sign
   };
   ScpiInstrument(Settings settings, Circuit& circuit, const Imperfection& imperfection);
 
@@ -42,7 +42,9 @@ class ScpiInstrument : public EmulatedInstrument {
     const scpi::Unit& unit;
     scpi::Arguments arguments;
     const std::vector<std::uint32_t>& suffixes;
-    double number(std::size_t i, const scpi::NumberRange& range = {}) const { return arguments.number(i, range); }
+    double number(std::size_t i, const scpi::NumberRange& range = {}) const {
+      return arguments.number(i, range);
+    }
   };
   using Handler = std::function<void(const Call&)>;
   /// A command or query of the instrument. Handlers throw scpi::Fault.
@@ -54,7 +56,8 @@ class ScpiInstrument : public EmulatedInstrument {
     on(pattern, [](const Call&) {});
   }
   /// A number that is set and queried: "VOLT 1", "VOLT?", "VOLT? MAX".
-  void number(const std::string& pattern, double& value, const scpi::NumberRange& range, std::function<void()> changed = {});
+  void number(const std::string& pattern, double& value, const scpi::NumberRange& range,
+              std::function<void()> changed = {});
   void flag(const std::string& pattern, bool& value, std::function<void()> changed = {});
 
   /// Response of the current message unit; call from a handler.
@@ -71,11 +74,15 @@ class ScpiInstrument : public EmulatedInstrument {
   bool operating() const { return operation_at_ < never; }
 
   double now() const { return now_; }
-  std::string integer(std::int64_t value) const { return (settings_.plus && value >= 0 ? "+" : "") + std::to_string(value); }
+  std::string integer(std::int64_t value) const {
+    return (settings_.plus && value >= 0 ? "+" : "") + std::to_string(value);
+  }
   virtual std::string number_text(double value) const { return scpi::nr3(value, 8); }
   /// A reading with its displayed digits, or with all digits if nothing is quantised. Invalid readings have
   /// special values.
-  std::string reading_text(double value, int decimals) const { return scpi::nr3(value, imperfection_.quantised || std::abs(value) > 9e37 ? decimals : 16); }
+  std::string reading_text(double value, int decimals) const {
+    return scpi::nr3(value, imperfection_.quantised || std::abs(value) > 9e37 ? decimals : 16);
+  }
   virtual void reset() = 0;
   virtual std::uint8_t device_bits() const { return 0; }
   std::uint8_t status_byte() const { return status.byte(!output_.empty() || responding_, device_bits()); }

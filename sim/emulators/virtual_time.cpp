@@ -17,8 +17,12 @@ constexpr Milliseconds patience{10000};
 
 class VirtualTimeTransport : public protocols::Transport {
  public:
-  VirtualTimeTransport(std::shared_ptr<EmulatedBench> bench, EmulatedInstrument& instrument, std::string address, double bytes_per_second)
-      : bench_(std::move(bench)), instrument_(instrument), address_(std::move(address)), pace_(bytes_per_second) {}
+  VirtualTimeTransport(std::shared_ptr<EmulatedBench> bench, EmulatedInstrument& instrument,
+                       std::string address, double bytes_per_second)
+      : bench_(std::move(bench)),
+        instrument_(instrument),
+        address_(std::move(address)),
+        pace_(bytes_per_second) {}
 
   const std::string& address() const override { return address_; }
   void open(Milliseconds limit) override {
@@ -39,10 +43,13 @@ class VirtualTimeTransport : public protocols::Transport {
   void write(std::string_view message, Milliseconds limit) override {
     check();
     if (pace_ > 0) {
-      const double needed = static_cast<double>(message.size()) / pace_, allowed = std::chrono::duration<double>(limit).count();
+      const double needed = static_cast<double>(message.size()) / pace_,
+                   allowed = std::chrono::duration<double>(limit).count();
       if (needed > allowed) {
         bench_->advance(bench_->time() + allowed);
-        throw Timeout(address_, "took " + std::to_string(static_cast<std::size_t>(allowed * pace_)) + " of " + std::to_string(message.size()) + " bytes in " + std::to_string(limit.count()) + " ms");
+        throw Timeout(address_, "took " + std::to_string(static_cast<std::size_t>(allowed * pace_)) + " of " +
+                                    std::to_string(message.size()) + " bytes in " +
+                                    std::to_string(limit.count()) + " ms");
       }
       bench_->advance(bench_->time() + needed);
     }
@@ -76,7 +83,9 @@ class VirtualTimeTransport : public protocols::Transport {
   virtual void connect(Milliseconds) {}
   virtual void disconnect() noexcept {}
   virtual std::string_view carried(std::string_view message) { return message; }
-  virtual void carry(std::string_view reply, std::span<char> into) { std::copy(reply.begin(), reply.end(), into.begin()); }
+  virtual void carry(std::string_view reply, std::span<char> into) {
+    std::copy(reply.begin(), reply.end(), into.begin());
+  }
 
  private:
   void check() const {
@@ -92,9 +101,12 @@ class VirtualTimeTransport : public protocols::Transport {
 
 class VirtualTimeLink final : public VirtualTimeTransport {
  public:
-  VirtualTimeLink(std::shared_ptr<EmulatedBench> bench, EmulatedInstrument& instrument, std::string address, std::unique_ptr<protocols::Transport> link, std::unique_ptr<FarEnd> far,
-            double bytes_per_second)
-      : VirtualTimeTransport(std::move(bench), instrument, std::move(address), bytes_per_second), link_(std::move(link)), far_(std::move(far)) {}
+  VirtualTimeLink(std::shared_ptr<EmulatedBench> bench, EmulatedInstrument& instrument, std::string address,
+                  std::unique_ptr<protocols::Transport> link, std::unique_ptr<FarEnd> far,
+                  double bytes_per_second)
+      : VirtualTimeTransport(std::move(bench), instrument, std::move(address), bytes_per_second),
+        link_(std::move(link)),
+        far_(std::move(far)) {}
   ~VirtualTimeLink() override { link_->close(); }
 
  private:
@@ -120,7 +132,8 @@ class VirtualTimeLink final : public VirtualTimeTransport {
     while (had < reply.size()) {
       const std::string_view part = reply.substr(had, FarEnd::piece);
       far_->send(part);
-      for (const std::size_t end = had + part.size(); had < end;) had += link_->read(into.subspan(had, end - had), patience);
+      for (const std::size_t end = had + part.size(); had < end;)
+        had += link_->read(into.subspan(had, end - had), patience);
     }
   }
 
@@ -131,14 +144,19 @@ class VirtualTimeLink final : public VirtualTimeTransport {
 
 }  // namespace
 
-std::unique_ptr<protocols::Transport> virtual_time_transport(std::shared_ptr<EmulatedBench> bench, EmulatedInstrument& instrument, std::string address, double bytes_per_second) {
-  return std::make_unique<VirtualTimeTransport>(std::move(bench), instrument, std::move(address), bytes_per_second);
+std::unique_ptr<protocols::Transport> virtual_time_transport(std::shared_ptr<EmulatedBench> bench,
+                                                             EmulatedInstrument& instrument,
+                                                             std::string address, double bytes_per_second) {
+  return std::make_unique<VirtualTimeTransport>(std::move(bench), instrument, std::move(address),
+                                                bytes_per_second);
 }
 
-std::unique_ptr<protocols::Transport> virtual_time_transport(std::shared_ptr<EmulatedBench> bench, EmulatedInstrument& instrument, std::string address, std::unique_ptr<protocols::Transport> link,
-                                                      std::unique_ptr<FarEnd> far, double bytes_per_second) {
+std::unique_ptr<protocols::Transport> virtual_time_transport(
+    std::shared_ptr<EmulatedBench> bench, EmulatedInstrument& instrument, std::string address,
+    std::unique_ptr<protocols::Transport> link, std::unique_ptr<FarEnd> far, double bytes_per_second) {
   if (!link || !far) throw std::invalid_argument("a link in virtual time needs both of its ends");
-  return std::make_unique<VirtualTimeLink>(std::move(bench), instrument, std::move(address), std::move(link), std::move(far), bytes_per_second);
+  return std::make_unique<VirtualTimeLink>(std::move(bench), instrument, std::move(address), std::move(link),
+                                           std::move(far), bytes_per_second);
 }
 
 namespace {
@@ -157,7 +175,9 @@ class VirtualClock final : public Clock {
 
 }  // namespace
 
-std::shared_ptr<Clock> virtual_clock(std::shared_ptr<EmulatedBench> bench) { return std::make_shared<VirtualClock>(std::move(bench)); }
+std::shared_ptr<Clock> virtual_clock(std::shared_ptr<EmulatedBench> bench) {
+  return std::make_shared<VirtualClock>(std::move(bench));
+}
 
 void pass_time(EmulatedBench& bench, double seconds) { bench.advance(bench.time() + seconds); }
 

@@ -88,10 +88,13 @@ const char* to_string(Batches batches) {
 namespace {
 // True if a batch can relax this drive together with others of this parameter vector.
 bool joins(const Network& network, const Drive& drive, const std::shared_ptr<const Vector>& theta) {
-  return drive.theta.base == theta && drive.theta.overrides.empty() && drive.holds.empty() && drive.clamp.set != nullptr && drive.clamp.set->width() == network.clamped().size();
+  return drive.theta.base == theta && drive.theta.overrides.empty() && drive.holds.empty() &&
+         drive.clamp.set != nullptr && drive.clamp.set->width() == network.clamped().size();
 }
 bool all_join(const Network& network, std::span<const Drive> drives) {
-  return !drives.empty() && std::all_of(drives.begin(), drives.end(), [&](const Drive& drive) { return joins(network, drive, drives.front().theta.base); });
+  return !drives.empty() && std::all_of(drives.begin(), drives.end(), [&](const Drive& drive) {
+    return joins(network, drive, drives.front().theta.base);
+  });
 }
 std::vector<Pattern> patterns_of(std::span<const Drive> drives) {
   std::vector<Pattern> patterns;
@@ -130,9 +133,10 @@ Matrix NetworkModel::conductance(const Drive& drive, const Vector& potential) co
   return -network_->jacobian(boundary_of(*network_, drive, theta), potential);
 }
 
-void NetworkModel::costates(std::span<const Drive> drives, std::span<const Vector> potential, std::span<const Vector> cotangent,
-                            std::span<Vector> costate) const {
-  if (drives.size() != potential.size() || drives.size() != cotangent.size() || drives.size() != costate.size()) {
+void NetworkModel::costates(std::span<const Drive> drives, std::span<const Vector> potential,
+                            std::span<const Vector> cotangent, std::span<Vector> costate) const {
+  if (drives.size() != potential.size() || drives.size() != cotangent.size() ||
+      drives.size() != costate.size()) {
     throw std::invalid_argument("model: costates of samples of unequal number");
   }
   WorkspacePool pool(*network_);
@@ -151,41 +155,49 @@ void NetworkModel::costates(std::span<const Drive> drives, std::span<const Vecto
   });
 }
 
-void NetworkModel::add_gradient(std::span<const Drive> drives, std::span<const Vector> potential, std::span<const Vector> costate,
-                                Eigen::Ref<Vector> gradient) const {
+void NetworkModel::add_gradient(std::span<const Drive> drives, std::span<const Vector> potential,
+                                std::span<const Vector> costate, Eigen::Ref<Vector> gradient) const {
   if (batch_ != nullptr && all_join(*network_, drives)) {
-    if (drives.size() != potential.size() || drives.size() != costate.size()) throw std::invalid_argument("model: gradient of samples of unequal number");
+    if (drives.size() != potential.size() || drives.size() != costate.size())
+      throw std::invalid_argument("model: gradient of samples of unequal number");
     std::vector<Vector> given(costate.begin(), costate.end());
-    const std::vector<std::uint32_t> left = batch_->pull(drives.front().theta.base, patterns_of(drives), potential, {}, given, gradient, threads_);
-    if (!left.empty()) add_exact_gradient(chosen(drives, left), chosen(potential, left), chosen(costate, left), gradient);
+    const std::vector<std::uint32_t> left = batch_->pull(drives.front().theta.base, patterns_of(drives),
+                                                         potential, {}, given, gradient, threads_);
+    if (!left.empty())
+      add_exact_gradient(chosen(drives, left), chosen(potential, left), chosen(costate, left), gradient);
     return;
   }
   add_exact_gradient(drives, potential, costate, gradient);
 }
 
-void NetworkModel::add_exact_gradient(std::span<const Drive> drives, std::span<const Vector> potential, std::span<const Vector> costate,
-                                      Eigen::Ref<Vector> gradient) const {
+void NetworkModel::add_exact_gradient(std::span<const Drive> drives, std::span<const Vector> potential,
+                                      std::span<const Vector> costate, Eigen::Ref<Vector> gradient) const {
   std::vector<Vector> thetas(drives.size());
   std::vector<Boundary> boundaries(drives.size());
-  for_each_index(drives.size(), threads_, [&](std::size_t i) { boundaries[i] = boundary_of(*network_, drives[i], thetas[i]); });
+  for_each_index(drives.size(), threads_,
+                 [&](std::size_t i) { boundaries[i] = boundary_of(*network_, drives[i], thetas[i]); });
   network_->add_gradient(boundaries, potential, costate, gradient, threads_);
 }
 
-void NetworkModel::add_adjoint_gradient(std::span<const Drive> drives, std::span<const Vector> potential, std::span<const Vector> cotangent,
-                                        std::span<Vector> costate, Eigen::Ref<Vector> gradient) const {
+void NetworkModel::add_adjoint_gradient(std::span<const Drive> drives, std::span<const Vector> potential,
+                                        std::span<const Vector> cotangent, std::span<Vector> costate,
+                                        Eigen::Ref<Vector> gradient) const {
   if (batch_ == nullptr || !all_join(*network_, drives)) {
     Model::add_adjoint_gradient(drives, potential, cotangent, costate, gradient);
     return;
   }
-  if (drives.size() != potential.size() || drives.size() != cotangent.size() || drives.size() != costate.size()) {
+  if (drives.size() != potential.size() || drives.size() != cotangent.size() ||
+      drives.size() != costate.size()) {
     throw std::invalid_argument("model: gradient of samples of unequal number");
   }
   // A batch eliminates without row exchange. If that fails, the matrix may still be regular, so the reference
   // solver tries.
-  const std::vector<std::uint32_t> left = batch_->pull(drives.front().theta.base, patterns_of(drives), potential, cotangent, costate, gradient, threads_);
+  const std::vector<std::uint32_t> left = batch_->pull(drives.front().theta.base, patterns_of(drives),
+                                                       potential, cotangent, costate, gradient, threads_);
   if (left.empty()) return;
   std::vector<Vector> lambda(left.size());
-  Model::add_adjoint_gradient(chosen(drives, left), chosen(potential, left), chosen(cotangent, left), lambda, gradient);
+  Model::add_adjoint_gradient(chosen(drives, left), chosen(potential, left), chosen(cotangent, left), lambda,
+                              gradient);
   for (std::size_t i = 0; i < left.size(); ++i) costate[left[i]] = std::move(lambda[i]);
 }
 
@@ -198,27 +210,38 @@ struct Simulation::Impl {
   WorkspacePool pool;
 
   Impl(std::shared_ptr<const Network> given, const SimulationOptions& chosen)
-      : network(std::move(given)), options(chosen), batch(batches::shared(network->impl(), options.batches)), rest(network->rest()), present(rest), pool(*network) {}
+      : network(std::move(given)),
+        options(chosen),
+        batch(batches::shared(network->impl(), options.batches)),
+        rest(network->rest()),
+        present(rest),
+        pool(*network) {}
 
   Vector start_of(const Drive& drive, const Boundary& boundary, double& time) const;
   // `last`: the final state, if it is not the potentials that were read.
   Relaxation run(const Drive& drive, Vector& last);
-  void run_batch(std::span<const Drive> drives, std::span<Relaxation> rows, std::vector<std::size_t>& left) const;
+  void run_batch(std::span<const Drive> drives, std::span<Relaxation> rows,
+                 std::vector<std::size_t>& left) const;
   void judge(Relaxation& row, bool restored, bool contracting, double displacement) const;
   bool set_held(const Drive& drive, const Boundary& boundary, Relaxation& row) const;
-  void settle(const Drive& drive, const Boundary& boundary, Network::Workspace& work, Relaxation& row, Vector& last) const;
-  void observe_at(const At& at, const Boundary& boundary, const Vector& start, Network::Workspace& work, Relaxation& row, Vector& last) const;
+  void settle(const Drive& drive, const Boundary& boundary, Network::Workspace& work, Relaxation& row,
+              Vector& last) const;
+  void observe_at(const At& at, const Boundary& boundary, const Vector& start, Network::Workspace& work,
+                  Relaxation& row, Vector& last) const;
   void measure_currents(Boundary boundary, Network::Workspace& work, Relaxation& row) const;
 };
 
 Simulation::Simulation(std::shared_ptr<const Network> network, const SimulationOptions& options) {
   if (network == nullptr) throw std::invalid_argument("simulation: no network");
-  if (std::string p = options.steady_state.problem(); !p.empty()) throw std::invalid_argument("simulation: " + p);
-  if (std::string p = options.transient.problem(); !p.empty()) throw std::invalid_argument("simulation: " + p);
+  if (std::string p = options.steady_state.problem(); !p.empty())
+    throw std::invalid_argument("simulation: " + p);
+  if (std::string p = options.transient.problem(); !p.empty())
+    throw std::invalid_argument("simulation: " + p);
   impl_ = std::make_unique<Impl>(std::move(network), options);
   const NetworkSpec& spec = impl_->network->spec();
   DeviceInfo& info = impl_->info;
-  info.identity = "simulated network: " + std::to_string(spec.graph.nodes.size()) + " nodes, " + std::to_string(spec.graph.edges.size()) + " edges";
+  info.identity = "simulated network: " + std::to_string(spec.graph.nodes.size()) + " nodes, " +
+                  std::to_string(spec.graph.edges.size()) + " edges";
   for (const GraphNode& node : spec.graph.nodes) {
     Terminal terminal;
     terminal.name = node.name.empty() ? "node " + std::to_string(info.terminals.size()) : node.name;
@@ -257,7 +280,8 @@ Vector Simulation::Impl::start_of(const Drive& drive, const Boundary& boundary, 
 }
 
 // Relaxes the drives that a batch can handle; `left` receives those that must be relaxed one by one.
-void Simulation::Impl::run_batch(std::span<const Drive> drives, std::span<Relaxation> rows, std::vector<std::size_t>& left) const {
+void Simulation::Impl::run_batch(std::span<const Drive> drives, std::span<Relaxation> rows,
+                                 std::vector<std::size_t>& left) const {
   const auto& theta = drives.front().theta.base;
   std::vector<std::size_t> chosen;
   std::vector<Pattern> clamp;
@@ -272,7 +296,8 @@ void Simulation::Impl::run_batch(std::span<const Drive> drives, std::span<Relaxa
     const auto* from = std::get_if<From>(&drives[i].start);
     const auto* at_rest = std::get_if<Rest>(&drives[i].start);
     const bool starts = from != nullptr || (at_rest != nullptr && std::isinf(at_rest->rate));
-    if (!starts || !joins(*network, drives[i], theta) || !std::holds_alternative<Settled>(drives[i].observe)) {
+    if (!starts || !joins(*network, drives[i], theta) ||
+        !std::holds_alternative<Settled>(drives[i].observe)) {
       left.push_back(i);
       continue;
     }
@@ -285,7 +310,8 @@ void Simulation::Impl::run_batch(std::span<const Drive> drives, std::span<Relaxa
   if (chosen.empty()) return;
   std::vector<Vector> potential(chosen.size());
   std::vector<batches::Batch::Found> found(chosen.size());
-  batch->relax(theta, clamp, start, inject, restored, options.steady_state, options.threads, potential, found);
+  batch->relax(theta, clamp, start, inject, restored, options.steady_state, options.threads, potential,
+               found);
   for (std::size_t k = 0; k < chosen.size(); ++k) {
     const batches::Batch::Found& one = found[k];
     if (!one.converged) {
@@ -303,7 +329,8 @@ void Simulation::Impl::run_batch(std::span<const Drive> drives, std::span<Relaxa
 // Raises `other_branch` if a fold was passed: the state is far from its start, and the flow did not contract
 // everywhere on the way.
 void Simulation::Impl::judge(Relaxation& row, bool restored, bool contracting, double displacement) const {
-  if (restored && !contracting && displacement > options.steady_state.trust * network->spec().kT) row.quality.raise(Flag::other_branch);
+  if (restored && !contracting && displacement > options.steady_state.trust * network->spec().kT)
+    row.quality.raise(Flag::other_branch);
 }
 
 Relaxation Simulation::Impl::run(const Drive& drive, Vector& last) {
@@ -329,7 +356,8 @@ bool Simulation::Impl::set_held(const Drive& drive, const Boundary& boundary, Re
   return true;
 }
 
-void Simulation::Impl::settle(const Drive& drive, const Boundary& boundary, Network::Workspace& work, Relaxation& row, Vector& last) const {
+void Simulation::Impl::settle(const Drive& drive, const Boundary& boundary, Network::Workspace& work,
+                              Relaxation& row, Vector& last) const {
   const Vector start = start_of(drive, boundary, row.timing.start);
   if (const auto* at = std::get_if<At>(&drive.observe)) {
     observe_at(*at, boundary, start, work, row, last);
@@ -351,7 +379,8 @@ void Simulation::Impl::settle(const Drive& drive, const Boundary& boundary, Netw
   row.potential = std::move(state.potential);
 }
 
-void Simulation::Impl::observe_at(const At& at, const Boundary& boundary, const Vector& start, Network::Workspace& work, Relaxation& row, Vector& last) const {
+void Simulation::Impl::observe_at(const At& at, const Boundary& boundary, const Vector& start,
+                                  Network::Workspace& work, Relaxation& row, Vector& last) const {
   // A simulation has no noise: samples at the same time, and repetitions of one relaxation, are equal. One is
   // enough.
   const std::uint32_t different = at.mode == At::Mode::serial && at.every > 0 ? at.samples : 1;
@@ -381,12 +410,14 @@ void Simulation::Impl::measure_currents(Boundary boundary, Network::Workspace& w
   network->impose(boundary, work);
   Vector unbalanced;
   network->evaluate(work, row.potential, unbalanced, nullptr);
-  row.current = Vector::Constant(static_cast<Eigen::Index>(info.terminals.size()), std::numeric_limits<double>::quiet_NaN());
+  row.current = Vector::Constant(static_cast<Eigen::Index>(info.terminals.size()),
+                                 std::numeric_limits<double>::quiet_NaN());
   for (const auto& [k, level] : held) row.current[network->free()[k]] = -unbalanced[k];
 }
 
 void Simulation::do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) {
-  const bool sequential = std::any_of(drives.begin(), drives.end(), [](const Drive& d) { return std::holds_alternative<Present>(d.start); });
+  const bool sequential = std::any_of(
+      drives.begin(), drives.end(), [](const Drive& d) { return std::holds_alternative<Present>(d.start); });
   const std::size_t group = sequential ? 1 : delivery;
   for (std::size_t first = 0; first < drives.size(); first += group) {
     if (stop.stop_requested()) throw Cancelled();
@@ -401,7 +432,8 @@ void Simulation::do_relax(std::span<const Drive> drives, const Sink& sink, std::
       left.resize(count);
       std::iota(left.begin(), left.end(), std::size_t{0});
     }
-    for_each_index(left.size(), impl_->options.threads, [&](std::size_t i) { rows[left[i]] = impl_->run(group_drives[left[i]], last[left[i]]); });
+    for_each_index(left.size(), impl_->options.threads,
+                   [&](std::size_t i) { rows[left[i]] = impl_->run(group_drives[left[i]], last[left[i]]); });
     impl_->present = last.back().size() > 0 ? last.back() : rows.back().potential;
     for (std::size_t i = 0; i < count; ++i) sink(first + i, rows[i]);
   }

@@ -2,7 +2,8 @@
 // variation); the calibration of its log is compared with the true offsets. Prints a line of JSON per seed:
 // for each unknown whether it was identified, whether its interval contains the truth, and the width of the
 // interval.
-//   ness-bar-calibrate EXPERIMENT.toml --seeds N [--first K] --scratch DIRECTORY [--rows N] [--set key=value]...
+//   ness-bar-calibrate EXPERIMENT.toml --seeds N [--first K] --scratch DIRECTORY [--rows N] [--set
+//   key=value]...
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -25,7 +26,8 @@
 namespace {
 using nlohmann::json;
 
-json one_seed(ness::Experiment experiment, std::uint64_t seed, std::uint64_t rows, const std::string& scratch) {
+json one_seed(ness::Experiment experiment, std::uint64_t seed, std::uint64_t rows,
+              const std::string& scratch) {
   experiment.seed = seed;
   experiment.threads = 1;
   ness::Run run = ness::prepare(experiment);
@@ -35,7 +37,8 @@ json one_seed(ness::Experiment experiment, std::uint64_t seed, std::uint64_t row
   {
     ness::LogWriter log(path, ness::log_header(experiment, run, "ness-bar-calibrate"), experiment.log);
     ness::Recorder recorder(run.device(), log);
-    ness::Trainer trainer(recorder, *run.estimator, *experiment.task, *run.space, experiment.optimizer, run.training);
+    ness::Trainer trainer(recorder, *run.estimator, *experiment.task, *run.space, experiment.optimizer,
+                          run.training);
     trainer.observe(recorder);
     trainer.run(run.theta);
     log.close(ness::ExitStatus::finished, "");
@@ -44,12 +47,20 @@ json one_seed(ness::Experiment experiment, std::uint64_t seed, std::uint64_t row
   const ness::CalibrationData data = ness::calibration_data(log, experiment, run, rows);
   ness::CalibrationOptions options;
   options.threads = 1;
-  const ness::Calibration found = ness::calibrate(*network_of(run.platform), network_description(experiment).simulation.steady_state, data, {}, options);
+  const ness::Calibration found = ness::calibrate(
+      *network_of(run.platform), network_description(experiment).simulation.steady_state, data, {}, options);
   const ness::Vector truth = run.noisy->variation();
-  json line = {{"seed", seed}, {"rows", data.rows.size()}, {"converged", found.converged}, {"left_out", found.left_out.size()}, {"chi_squared", found.chi_squared},
-               {"rank", found.rank}, {"noise", found.noise}, {"rounds", found.rounds}};
+  json line = {{"seed", seed},
+               {"rows", data.rows.size()},
+               {"converged", found.converged},
+               {"left_out", found.left_out.size()},
+               {"chi_squared", found.chi_squared},
+               {"rank", found.rank},
+               {"noise", found.noise},
+               {"rounds", found.rounds}};
   double moved = 0;
-  for (const ness::CalibrationRow& row : data.rows) moved = std::max(moved, (*row.theta - run.theta).cwiseAbs().maxCoeff());
+  for (const ness::CalibrationRow& row : data.rows)
+    moved = std::max(moved, (*row.theta - run.theta).cwiseAbs().maxCoeff());
   line["moved"] = moved;
   for (std::size_t i = 0; i < found.unknowns.size(); ++i) {
     const ness::CalibratedUnknown& unknown = found.unknowns[i];

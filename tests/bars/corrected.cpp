@@ -84,17 +84,27 @@ int main(int argc, char** argv) {
         found.plain.push_back(error);
         bool contracts = true;
         for (std::size_t r = 0; r < rounds.size(); ++r) {
-          const Gradient corrected = estimate(device, *corrected_propagation(model, {.beta = beta, .rounds = rounds[r]}), batch, loss);
+          const Gradient corrected = estimate(
+              device, *corrected_propagation(model, {.beta = beta, .rounds = rounds[r]}), batch, loss);
           if (r == 0) found.asymmetry.push_back(corrected.asymmetry);
           contracts = contracts && corrected.left_out == 0;
-          if (corrected.left_out == 0) found.corrected[r].push_back((corrected.value - exact.value).norm() / exact.value.norm());
+          if (corrected.left_out == 0)
+            found.corrected[r].push_back((corrected.value - exact.value).norm() / exact.value.norm());
         }
         found.left_out += !contracts;
       }
       std::vector<double> medians;
       for (const auto& errors : found.corrected) medians.push_back(median(errors));
-      std::cout << nlohmann::json{{"layers", layers}, {"level", level}, {"drawn", drawn}, {"networks", found.networks}, {"left_out", found.left_out}, {"asymmetry", median(found.asymmetry)},
-                                  {"plain", median(found.plain)}, {"rounds", rounds}, {"corrected", medians}} << std::endl;
+      std::cout << nlohmann::json{{"layers", layers},
+                                  {"level", level},
+                                  {"drawn", drawn},
+                                  {"networks", found.networks},
+                                  {"left_out", found.left_out},
+                                  {"asymmetry", median(found.asymmetry)},
+                                  {"plain", median(found.plain)},
+                                  {"rounds", rounds},
+                                  {"corrected", medians}}
+                << std::endl;
     }
   }
   return 0;

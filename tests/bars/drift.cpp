@@ -22,7 +22,9 @@ namespace {
 // The simulation behaves as a bench: each relaxation continues from the present state.
 class OneState final : public WrappingDevice {
  public:
-  explicit OneState(Device& device) : WrappingDevice(device), info_(device.info()) { info_.restores_state = false; }
+  explicit OneState(Device& device) : WrappingDevice(device), info_(device.info()) {
+    info_.restores_state = false;
+  }
   const DeviceInfo& info() const override { return info_; }
 
  protected:
@@ -67,8 +69,11 @@ int main() {
       const Gradient exact = estimate(simulation, *adjoint(model), batch, loss);
       const auto found = [&](bool drift, bool cancel) {
         const double references = name == std::string("fd-central") || name == std::string("probing") ? 2 : 1;
-        const given::GivenKeys keys(
-            {{"beta", 0.05}, {"step", 0.1}, {"probe", 0.1}, {"cancel_drift", cancel ? 1.0 : 0.0}, {"references", references}});
+        const given::GivenKeys keys({{"beta", 0.05},
+                                     {"step", 0.1},
+                                     {"probe", 0.1},
+                                     {"cancel_drift", cancel ? 1.0 : 0.0},
+                                     {"references", references}});
         const auto estimator = given::estimator(name, keys, model);
         OneState bench(simulation);
         cost = estimator->cost(bench.info());
@@ -86,7 +91,11 @@ int main() {
       drifting.push_back(b);
       cancelled.push_back(c);
     }
-    std::cout << nlohmann::ordered_json{{"estimator", name}, {"relaxations_a_sample", cost}, {"networks", still.size()}, {"cosine", mean(still)}, {"with_drift", mean(drifting)},
+    std::cout << nlohmann::ordered_json{{"estimator", name},
+                                        {"relaxations_a_sample", cost},
+                                        {"networks", still.size()},
+                                        {"cosine", mean(still)},
+                                        {"with_drift", mean(drifting)},
                                         {"cancelling", mean(cancelled)}}
               << std::endl;
   }

@@ -16,7 +16,8 @@ using namespace networks;
 
 namespace {
 ness::EquilibriumPropagationOptions::Form form_of(bool centred) {
-  return centred ? ness::EquilibriumPropagationOptions::Form::centred : ness::EquilibriumPropagationOptions::Form::one_sided;
+  return centred ? ness::EquilibriumPropagationOptions::Form::centred
+                 : ness::EquilibriumPropagationOptions::Form::one_sided;
 }
 
 double median(std::vector<double> x) {
@@ -25,7 +26,8 @@ double median(std::vector<double> x) {
 }
 
 // Errors of EP relative to the exact gradient, for each beta; median over 3-6-2 networks.
-std::vector<double> errors(const std::string& kind, bool centred, const std::vector<double>& betas, std::vector<double>* cosines) {
+std::vector<double> errors(const std::string& kind, bool centred, const std::vector<double>& betas,
+                           std::vector<double>* cosines) {
   std::vector<std::vector<double>> all(betas.size()), cosine(betas.size());
   for (std::uint64_t seed = 0; seed < 20; ++seed) {
     NetworkSpec spec = random_dots({3, 6, 2}, seed, 1.2, kind.starts_with("reciprocal") ? 1 : 0);
@@ -54,7 +56,8 @@ std::vector<double> errors(const std::string& kind, bool centred, const std::vec
     const SquaredError loss;
     const Gradient exact = estimate(device, *adjoint(model), batch, loss);
     for (std::size_t i = 0; i < betas.size(); ++i) {
-      const Gradient ep = estimate(device, *equilibrium_propagation(model, {betas[i], form_of(centred)}), batch, loss);
+      const Gradient ep =
+          estimate(device, *equilibrium_propagation(model, {betas[i], form_of(centred)}), batch, loss);
       if (ep.left_out > 0 || exact.left_out > 0) continue;
       all[i].push_back((ep.value - exact.value).norm() / exact.value.norm());
       cosine[i].push_back(ep.value.dot(exact.value) / (ep.value.norm() * exact.value.norm()));
@@ -71,13 +74,18 @@ std::vector<double> errors(const std::string& kind, bool centred, const std::vec
 
 int main() {
   const std::vector<double> betas{0.1, 0.03, 0.01, 0.003};
-  for (const std::string kind : {"reciprocal", "reciprocal, unequal capacities", "linear", "linear, unequal capacities", "non-reciprocal", "non-reciprocal, unequal capacities"}) {
+  for (const std::string kind :
+       {"reciprocal", "reciprocal, unequal capacities", "linear", "linear, unequal capacities",
+        "non-reciprocal", "non-reciprocal, unequal capacities"}) {
     for (const bool centred : {false, true}) {
       std::vector<double> cosines;
       const std::vector<double> e = errors(kind, centred, betas, &cosines);
       // The order, where higher orders have become small and rounding is not visible yet.
       const double slope = std::log(e[1] / e[3]) / std::log(betas[1] / betas[3]);
-      std::cout << nlohmann::json{{"network", kind}, {"estimator", centred ? "centred" : "one-sided"}, {"beta", betas}, {"relative_error", e}, {"cosine", cosines}, {"slope", slope}} << std::endl;
+      std::cout << nlohmann::json{{"network", kind},   {"estimator", centred ? "centred" : "one-sided"},
+                                  {"beta", betas},     {"relative_error", e},
+                                  {"cosine", cosines}, {"slope", slope}}
+                << std::endl;
     }
   }
   return 0;

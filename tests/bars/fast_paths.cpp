@@ -63,7 +63,8 @@ Case driven(std::shared_ptr<const Network> network, bool common, Random& random)
   Case c;
   c.network = std::move(network);
   c.theta = std::make_shared<const Vector>(c.network->theta());
-  RowMatrix levels = RowMatrix::Constant(samples, static_cast<Eigen::Index>(c.network->clamped().size()), -2.0);
+  RowMatrix levels =
+      RowMatrix::Constant(samples, static_cast<Eigen::Index>(c.network->clamped().size()), -2.0);
   for (double& x : levels.reshaped()) {
     if (!common || random.uniform() < 0.2) x = -2 + 4 * random.uniform();
   }
@@ -93,7 +94,8 @@ Case driven(std::shared_ptr<const Network> network, bool common, Random& random)
 }
 
 Case random_case(std::uint64_t seed) {
-  static const std::vector<std::vector<std::uint32_t>> topologies = {{2, 2, 1}, {5, 9, 3}, {1, 20, 2, 1}, {20, 10, 5}, {60, 12, 4}};
+  static const std::vector<std::vector<std::uint32_t>> topologies = {
+      {2, 2, 1}, {5, 9, 3}, {1, 20, 2, 1}, {20, 10, 5}, {60, 12, 4}};
   static const double deviations[] = {0.3, 1.0, 2.0};
   const auto& layers = topologies[seed % topologies.size()];
   Random random(seed, 40);
@@ -119,7 +121,8 @@ Case large_case(std::uint64_t seed) {
   options.b = b;
   options.log_capacity = 0.5;
   options.seed = seed;
-  const NetworkSpec spec = seed % 4 < 2 ? lattice(options) : random_graph(500, seed % 4 == 2 ? 4 : 6, seed, b);
+  const NetworkSpec spec =
+      seed % 4 < 2 ? lattice(options) : random_graph(500, seed % 4 == 2 ? 4 : 6, seed, b);
   Random random(seed, 42);
   return driven(std::make_shared<const Network>(spec, LinearAlgebra::direct), false, random);
 }
@@ -139,7 +142,8 @@ void compare(Count& count, std::span<const Relaxation> found, std::span<const Re
 }
 
 // At states found by the reference, and at states found by the path.
-void compare_gradients(Count& count, const Case& c, const NetworkModel& fast, const std::vector<std::vector<Relaxation>>& states) {
+void compare_gradients(Count& count, const Case& c, const NetworkModel& fast,
+                       const std::vector<std::vector<Relaxation>>& states) {
   if (c.near.empty()) return;
   const NetworkModel exact(c.network, 1);
   Random random(c.near.size(), 41);
@@ -153,12 +157,15 @@ void compare_gradients(Count& count, const Case& c, const NetworkModel& fast, co
     Vector sum = Vector::Zero(c.theta->size()), expected = sum;
     fast.add_adjoint_gradient(c.near, at, cotangent, costate, sum);
     exact.add_adjoint_gradient(c.near, at, cotangent, costate, expected);
-    if (expected.allFinite()) count.gradient = std::max(count.gradient, sum.allFinite() ? (sum - expected).norm() / expected.norm() : std::numeric_limits<double>::infinity());
+    if (expected.allFinite())
+      count.gradient = std::max(count.gradient, sum.allFinite() ? (sum - expected).norm() / expected.norm()
+                                                                : std::numeric_limits<double>::infinity());
   }
 }
 
 // Number of relaxations that the path computes itself.
-std::uint64_t own(const batches::Batch& batch, const Case& c, const std::vector<Drive>& drives, const SimulationOptions& options) {
+std::uint64_t own(const batches::Batch& batch, const Case& c, const std::vector<Drive>& drives,
+                  const SimulationOptions& options) {
   const Vector rest = c.network->rest();
   std::vector<Pattern> clamp;
   std::vector<const Vector*> start, nudge;
@@ -173,7 +180,8 @@ std::uint64_t own(const batches::Batch& batch, const Case& c, const std::vector<
   std::vector<Vector> potential(drives.size());
   std::vector<batches::Batch::Found> found(drives.size());
   batch.relax(c.theta, clamp, start, nudge, restored, options.steady_state, 1, potential, found);
-  return static_cast<std::uint64_t>(std::count_if(found.begin(), found.end(), [](const auto& f) { return f.converged; }));
+  return static_cast<std::uint64_t>(
+      std::count_if(found.begin(), found.end(), [](const auto& f) { return f.converged; }));
 }
 
 void by_batches(const Case& c, Batches kind, Count& count) {
@@ -219,10 +227,12 @@ int main(int argc, char** argv) try {
   for (std::uint64_t seed = 0; seed < networks; ++seed) {
     force_vector_target(targets.front());
     const Case c = random_case(seed);
-    for (const LinearAlgebra kind : {LinearAlgebra::direct, LinearAlgebra::iterative}) by_algebra(c, kind, counts[{to_string(kind), targets.front()}]);
+    for (const LinearAlgebra kind : {LinearAlgebra::direct, LinearAlgebra::iterative})
+      by_algebra(c, kind, counts[{to_string(kind), targets.front()}]);
     for (const std::string& target : targets) {
       force_vector_target(target);
-      for (const Batches kind : {Batches::single_precision, Batches::double_precision}) by_batches(c, kind, counts[{std::string("batches, ") + to_string(kind), target}]);
+      for (const Batches kind : {Batches::single_precision, Batches::double_precision})
+        by_batches(c, kind, counts[{std::string("batches, ") + to_string(kind), target}]);
     }
   }
   force_vector_target(targets.front());
@@ -230,8 +240,16 @@ int main(int argc, char** argv) try {
     by_algebra(large_case(seed), LinearAlgebra::iterative, counts[{"iterative, large", targets.front()}]);
   }
   for (const auto& [path, count] : counts) {
-    std::cout << nlohmann::json{{"path", path.first}, {"target", path.second}, {"networks", count.networks}, {"refused", count.refused}, {"relaxations", count.relaxations},
-                                {"served", count.served}, {"other_branch", count.other_branch}, {"verdicts", count.verdicts}, {"state", count.state}, {"gradient", count.gradient}}
+    std::cout << nlohmann::json{{"path", path.first},
+                                {"target", path.second},
+                                {"networks", count.networks},
+                                {"refused", count.refused},
+                                {"relaxations", count.relaxations},
+                                {"served", count.served},
+                                {"other_branch", count.other_branch},
+                                {"verdicts", count.verdicts},
+                                {"state", count.state},
+                                {"gradient", count.gradient}}
               << '\n';
   }
 } catch (const std::exception& error) {

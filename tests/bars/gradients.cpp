@@ -73,15 +73,21 @@ Case made(const std::string& kind, std::uint64_t seed) {
 
 // Keys that set the size of an estimator's perturbations, for all estimators.
 given::GivenKeys sized(double size) {
-  return given::GivenKeys(
-      {{"beta", 0.2 * size}, {"step", size}, {"probe", size}, {"eta", size}, {"c", size}, {"law_step", 1e-3}, {"rounds", 6}});
+  return given::GivenKeys({{"beta", 0.2 * size},
+                           {"step", size},
+                           {"probe", size},
+                           {"eta", size},
+                           {"c", size},
+                           {"law_step", 1e-3},
+                           {"rounds", 6}});
 }
 
 }  // namespace
 
 int main() {
   const std::vector<double> sizes{0.1, 0.05, 0.025, 1e-3};
-  for (const std::string kind : {"reciprocal dots (d = 1)", "mildly non-reciprocal dots", "strongly non-reciprocal dots", "enzymes"}) {
+  for (const std::string kind :
+       {"reciprocal dots (d = 1)", "mildly non-reciprocal dots", "strongly non-reciprocal dots", "enzymes"}) {
     for (const EstimatorEntry& entry : estimator_table()) {
       if (entry.name == "evolution") continue;  // has no gradient
       std::vector<std::vector<double>> error(sizes.size());
@@ -138,8 +144,15 @@ int main() {
         std::vector<double> medians;
         for (const auto& e : error) medians.push_back(median(e));
         // The order in the size; it is meaningless for pure rounding errors and for biased estimates.
-        line.update({{"size", sizes}, {"relative_error", medians}, {"slope", std::log2(medians[0] / medians[1])}, {"cosine", median(cosine)}, {"angle", median(angle)},
-                     {"asymmetry", median(asymmetry)}, {"cost", cost}, {"counted", counted}, {"left_out", left_out}});
+        line.update({{"size", sizes},
+                     {"relative_error", medians},
+                     {"slope", std::log2(medians[0] / medians[1])},
+                     {"cosine", median(cosine)},
+                     {"angle", median(angle)},
+                     {"asymmetry", median(asymmetry)},
+                     {"cost", cost},
+                     {"counted", counted},
+                     {"left_out", left_out}});
       }
       std::cout << line << std::endl;
     }

@@ -1,5 +1,6 @@
 // Large networks: square lattices of quantum dots (cubic: --three), by sparse LU or by iteration.
-//   ness-bar-lattices [--from NODES] [--to NODES] [--algebra direct|iterative] [--only factor|warm] [--three] [--leak G] [--b DEVIATION]
+//   ness-bar-lattices [--from NODES] [--to NODES] [--algebra direct|iterative] [--only factor|warm] [--three]
+//   [--leak G] [--b DEVIATION]
 // One line of JSON per lattice: seconds to compile, to evaluate, for the first factorisation (with the
 // ordering), for a further factorisation and a solution (with its residual), for the certificate; for a cold
 // relaxation (from rest, clamped levels stepping to N(0, 3 kT); --only warm: by growing levels instead) and
@@ -23,7 +24,9 @@ using namespace ness;
 using namespace ness::sim;
 
 namespace {
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 template <class F>
 double seconds(F work) {
@@ -39,7 +42,9 @@ double gigabytes() {
 }
 
 nlohmann::json told(const SteadyState& state, double seconds_taken) {
-  return {{"seconds", seconds_taken}, {"verdict", to_string(state.verdict)}, {"steps", state.steps}, {"evaluations", state.evaluations}, {"residual", state.residual}, {"followed", state.followed}};
+  return {{"seconds", seconds_taken},   {"verdict", to_string(state.verdict)},
+          {"steps", state.steps},       {"evaluations", state.evaluations},
+          {"residual", state.residual}, {"followed", state.followed}};
 }
 
 struct Measurement {
@@ -64,7 +69,10 @@ void measure(const std::vector<std::uint32_t>& sides, const Measurement& what) {
   b.theta = theta.data();
   b.clamp.resize(static_cast<Eigen::Index>(network->clamped().size()));
   for (double& x : b.clamp) x = 3 * random.normal();
-  nlohmann::json line{{"sides", sides}, {"nodes", network->free().size()}, {"edges", edges}, {"algebra", to_string(network->algebra())}, {"leak", what.leak}, {"b", what.b}, {"compile_s", compile}};
+  nlohmann::json line{{"sides", sides},      {"nodes", network->free().size()},
+                      {"edges", edges},      {"algebra", to_string(network->algebra())},
+                      {"leak", what.leak},   {"b", what.b},
+                      {"compile_s", compile}};
   const auto work = network->workspace();
   network->impose(b, *work);
   Vector F, x;
@@ -78,7 +86,8 @@ void measure(const std::vector<std::uint32_t>& sides, const Measurement& what) {
   line["solution_residual"] = (jacobian * x - F).norm() / F.norm();
   jacobian.add_to_diagonal(Vector::Constant(jacobian.size(), 1e-3));
   line["factor_s"] = seconds([&] { factored = network->factor(*work, jacobian) && factored; });
-  if (!factored) throw std::runtime_error("a matrix of " + std::to_string(jacobian.size()) + " nodes cannot be factored");
+  if (!factored)
+    throw std::runtime_error("a matrix of " + std::to_string(jacobian.size()) + " nodes cannot be factored");
   line["contracting_s"] = seconds([&] { line["contracting"] = network->contracting(*work, jacobian); });
   if (!what.relax) {
     std::cout << line << std::endl;
@@ -118,7 +127,8 @@ int main(int argc, char** argv) {
   Measurement what;
   bool three = false;
   const auto usage = [] {
-    std::cerr << "ness-bar-lattices [--from NODES] [--to NODES] [--algebra direct|iterative] [--only factor|warm] [--three] [--leak G] [--b DEVIATION]\n";
+    std::cerr << "ness-bar-lattices [--from NODES] [--to NODES] [--algebra direct|iterative] [--only "
+                 "factor|warm] [--three] [--leak G] [--b DEVIATION]\n";
     return 2;
   };
   try {

@@ -38,7 +38,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-double wall() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+double wall() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 double processor() {
   timespec t{};
   ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
@@ -78,13 +80,17 @@ Reader reader(const std::string& model, const protocols::ResourceName& resource)
     return {model, [source] { source->arm(); }, [source] { return source->fetch().volts; }};
   }
   if (model == "keysight-34970a" || model == "keysight-daq970a") {
-    std::shared_ptr<drivers::Scanner> scanner = model == "keysight-34970a" ? drivers::keysight_34970a(std::move(session)) : drivers::keysight_daq970a(std::move(session));
+    std::shared_ptr<drivers::Scanner> scanner = model == "keysight-34970a"
+                                                    ? drivers::keysight_34970a(std::move(session))
+                                                    : drivers::keysight_daq970a(std::move(session));
     meter.delay = 1e-3;  // plus 1 ms of its relay and 8 ms of conversion: its autozero is always on
     scanner->connect();
     scanner->configure({101}, meter);
     return {model, [scanner] { scanner->arm(); }, [scanner] { return scanner->fetch().at(0).volts; }};
   }
-  std::shared_ptr<drivers::Voltmeter> voltmeter = model == "agilent-34401a" ? drivers::agilent_34401a(std::move(session)) : drivers::keysight_34461a(std::move(session));
+  std::shared_ptr<drivers::Voltmeter> voltmeter = model == "agilent-34401a"
+                                                      ? drivers::agilent_34401a(std::move(session))
+                                                      : drivers::keysight_34461a(std::move(session));
   meter.delay = 6e-3;
   voltmeter->connect();
   voltmeter->configure(meter);
@@ -93,7 +99,9 @@ Reader reader(const std::string& model, const protocols::ResourceName& resource)
 
 int overlap(int rounds, const std::vector<std::string>& places) {
   std::vector<Reader> readers;
-  for (const std::string& place : places) readers.push_back(reader(place.substr(0, place.find('=')), protocols::parse_resource_name(place.substr(place.find('=') + 1))));
+  for (const std::string& place : places)
+    readers.push_back(reader(place.substr(0, place.find('=')),
+                             protocols::parse_resource_name(place.substr(place.find('=') + 1))));
   std::vector<std::vector<double>> alone(readers.size());
   std::vector<double> together;
   for (int i = -2; i < rounds; ++i) {  // two rounds of warm-up
@@ -117,7 +125,15 @@ int overlap(int rounds, const std::vector<std::string>& places) {
     each.push_back({{"model", readers[r].model}, {"ms", one * 1e3}});
   }
   const double all = median(together);
-  std::cout << Json{{"figure", "overlap"}, {"instruments", readers.size()}, {"rounds", rounds}, {"together_ms", all * 1e3}, {"slowest_ms", slowest * 1e3}, {"sum_ms", sum * 1e3}, {"ratio", all / slowest}, {"alone", each}} << '\n';
+  std::cout << Json{{"figure", "overlap"},
+                    {"instruments", readers.size()},
+                    {"rounds", rounds},
+                    {"together_ms", all * 1e3},
+                    {"slowest_ms", slowest * 1e3},
+                    {"sum_ms", sum * 1e3},
+                    {"ratio", all / slowest},
+                    {"alone", each}}
+            << '\n';
   return 0;
 }
 
@@ -139,7 +155,8 @@ Taken relax(const Experiment& experiment, const std::string& bench, DeviceKind k
   Taken taken;
   double time = 0, work = 0;
   run.device().relax(drives, [&](std::size_t index, const Relaxation& row) {
-    if (!row.quality.usable()) throw std::runtime_error("relaxation " + std::to_string(index) + " is not usable");
+    if (!row.quality.usable())
+      throw std::runtime_error("relaxation " + std::to_string(index) + " is not usable");
     if (index > 0) {  // the first relaxation connects and sets everything
       taken.time.push_back(run.bench.sessions->clock()->now() - time);
       taken.work.push_back(processor() - work);
@@ -151,21 +168,31 @@ Taken relax(const Experiment& experiment, const std::string& bench, DeviceKind k
   return taken;
 }
 
-int relaxations(std::size_t n, const std::string& file, const std::string& bench, const std::string& in_virtual_time) {
+int relaxations(std::size_t n, const std::string& file, const std::string& bench,
+                const std::string& in_virtual_time) {
   const Experiment experiment = load_experiment(file);
-  const Taken pure = relax(experiment, in_virtual_time, DeviceKind::emulated, n), real = relax(experiment, bench, DeviceKind::bench, n);
+  const Taken pure = relax(experiment, in_virtual_time, DeviceKind::emulated, n),
+              real = relax(experiment, bench, DeviceKind::bench, n);
   std::vector<double> beyond, work;
   for (std::size_t i = 0; i < n; ++i) {
     beyond.push_back((real.time[i] - pure.time[i]) / real.time[i]);
     work.push_back(real.work[i] / real.time[i]);
   }
-  std::cout << Json{{"figure", "relaxations"}, {"n", n}, {"relaxation_ms", median(real.time) * 1e3}, {"instruments_ms", median(pure.time) * 1e3}, {"beyond_instruments", median(beyond)}, {"client_processor", median(work)}} << '\n';
+  std::cout << Json{{"figure", "relaxations"},
+                    {"n", n},
+                    {"relaxation_ms", median(real.time) * 1e3},
+                    {"instruments_ms", median(pure.time) * 1e3},
+                    {"beyond_instruments", median(beyond)},
+                    {"client_processor", median(work)}}
+            << '\n';
   return 0;
 }
 
 // --- raw speed -------------------------------------------------------------------------------------------
 
-[[noreturn]] void fail(const std::string& what) { throw std::runtime_error(what + ": " + std::strerror(errno)); }
+[[noreturn]] void fail(const std::string& what) {
+  throw std::runtime_error(what + ": " + std::strerror(errno));
+}
 
 void no_delay(int descriptor) {
   const int on = 1;
@@ -179,7 +206,9 @@ int echo() {
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   socklen_t length = sizeof address;
   auto* general = reinterpret_cast<sockaddr*>(&address);
-  if (::bind(listener, general, length) != 0 || ::listen(listener, 8) != 0 || ::getsockname(listener, general, &length) != 0) fail("no port to listen on");
+  if (::bind(listener, general, length) != 0 || ::listen(listener, 8) != 0 ||
+      ::getsockname(listener, general, &length) != 0)
+    fail("no port to listen on");
   std::cout << ntohs(address.sin_port) << std::endl;
   std::thread([listener] {
     for (;;) {
@@ -196,8 +225,7 @@ int echo() {
     }
   }).detach();
   std::string line;
-  while (std::getline(std::cin, line)) {
-  }
+  while (std::getline(std::cin, line)) {}
   ::_exit(0);
 }
 
@@ -220,7 +248,8 @@ int speed(std::uint16_t port, int rounds, int queries) {
   const auto by_socket = [&] {
     char bytes[4096];
     for (int i = 0; i < queries; ++i) {
-      if (::send(bare, message.data(), message.size(), 0) != static_cast<ssize_t>(message.size())) fail("sending failed");
+      if (::send(bare, message.data(), message.size(), 0) != static_cast<ssize_t>(message.size()))
+        fail("sending failed");
       for (std::size_t had = 0; had < message.size();) {
         const ssize_t n = ::recv(bare, bytes + had, sizeof bytes - had, 0);
         if (n <= 0) fail("receiving failed");
@@ -244,7 +273,13 @@ int speed(std::uint16_t port, int rounds, int queries) {
     ratios.push_back(took[1] / took[0]);
   }
   ::close(bare);
-  std::cout << Json{{"figure", "speed"}, {"rounds", rounds}, {"queries", queries}, {"session_per_s", median(sessions)}, {"socket_per_s", median(sockets)}, {"ratio", median(ratios)}} << '\n';
+  std::cout << Json{{"figure", "speed"},
+                    {"rounds", rounds},
+                    {"queries", queries},
+                    {"session_per_s", median(sessions)},
+                    {"socket_per_s", median(sockets)},
+                    {"ratio", median(ratios)}}
+            << '\n';
   return 0;
 }
 
@@ -252,16 +287,21 @@ int speed(std::uint16_t port, int rounds, int queries) {
 
 int main(int argc, char** argv) {
   const std::vector<std::string> words(argv + 1, argv + argc);
-  const auto is = [&](const char* name, std::size_t least) { return !words.empty() && words[0] == name && words.size() > least; };
+  const auto is = [&](const char* name, std::size_t least) {
+    return !words.empty() && words[0] == name && words.size() > least;
+  };
   try {
     if (is("overlap", 2)) return overlap(std::stoi(words[1]), {words.begin() + 2, words.end()});
     if (is("relaxations", 4)) return relaxations(std::stoul(words[1]), words[2], words[3], words[4]);
     if (is("echo", 0)) return echo();
-    if (is("speed", 3)) return speed(static_cast<std::uint16_t>(std::stoul(words[1])), std::stoi(words[2]), std::stoi(words[3]));
+    if (is("speed", 3))
+      return speed(static_cast<std::uint16_t>(std::stoul(words[1])), std::stoi(words[2]),
+                   std::stoi(words[3]));
   } catch (const std::exception& error) {
     std::cerr << "ness-bar-links: " << error.what() << '\n';
     return 1;
   }
-  std::cerr << "ness-bar-links: expected overlap ROUNDS MODEL=RESOURCE .., relaxations N EXPERIMENT BENCH VIRTUAL, echo, or speed PORT ROUNDS QUERIES\n";
+  std::cerr << "ness-bar-links: expected overlap ROUNDS MODEL=RESOURCE .., relaxations N EXPERIMENT BENCH "
+               "VIRTUAL, echo, or speed PORT ROUNDS QUERIES\n";
   return 2;
 }

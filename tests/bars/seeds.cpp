@@ -23,13 +23,20 @@ using nlohmann::json;
 
 json number(double x) { return std::isfinite(x) ? json(x) : json(nullptr); }
 
-json evaluated(ness::Device& device, const ness::Vector& theta, const ness::Dataset& data, const ness::Task& task, ness::Label::Purpose purpose) {
-  const ness::Evaluation e = ness::evaluate(device, ness::Parameters::of(theta), data, *task.loss, {ness::Rest{}}, purpose, 0);
-  return {{"loss", number(e.loss)}, {"accuracy", number(e.accuracy)}, {"failures", e.failures}, {"samples", e.samples}};
+json evaluated(ness::Device& device, const ness::Vector& theta, const ness::Dataset& data,
+               const ness::Task& task, ness::Label::Purpose purpose) {
+  const ness::Evaluation e =
+      ness::evaluate(device, ness::Parameters::of(theta), data, *task.loss, {ness::Rest{}}, purpose, 0);
+  return {{"loss", number(e.loss)},
+          {"accuracy", number(e.accuracy)},
+          {"failures", e.failures},
+          {"samples", e.samples}};
 }
 
-// Edges with a negative differential conductance, source or drain side, at one of the training states: NDC in the sense of Eq. 9.
-std::size_t ndc_edges(const ness::Run& run, ness::Device& device, const ness::Vector& theta, const ness::Task& task) {
+// Edges with a negative differential conductance, source or drain side, at one of the training states: NDC in
+// the sense of Eq. 9.
+std::size_t ndc_edges(const ness::Run& run, ness::Device& device, const ness::Vector& theta,
+                      const ness::Task& task) {
   std::vector<bool> ndc(network_of(run.platform)->spec().edges.size(), false);
   ness::Drive drive;
   drive.theta = ness::Parameters::of(theta);
@@ -55,12 +62,19 @@ json one_seed(ness::Experiment experiment, std::uint64_t seed) {
   ness::Trainer trainer(run.device(), *run.estimator, task, *run.space, experiment.optimizer, run.training);
   const ness::TrainingSummary summary = trainer.run(run.theta);
   const bool validated = task.validation.size() > 0;
-  json line = {{"seed", seed}, {"epochs", summary.epochs}, {"relaxations", summary.relaxations}, {"left_out", summary.left_out}};
+  json line = {{"seed", seed},
+               {"epochs", summary.epochs},
+               {"relaxations", summary.relaxations},
+               {"left_out", summary.left_out}};
   line["train"] = evaluated(run.device(), summary.theta, task.train, task, ness::Label::Purpose::probe);
-  if (validated) line["validation"] = evaluated(run.device(), summary.theta, task.validation, task, ness::Label::Purpose::validation);
-  if (task.test.size() > 0) line["test"] = evaluated(run.device(), summary.theta, task.test, task, ness::Label::Purpose::test);
+  if (validated)
+    line["validation"] =
+        evaluated(run.device(), summary.theta, task.validation, task, ness::Label::Purpose::validation);
+  if (task.test.size() > 0)
+    line["test"] = evaluated(run.device(), summary.theta, task.test, task, ness::Label::Purpose::test);
   if (task.train.size() <= 64) line["ndc_edges"] = ndc_edges(run, run.device(), summary.theta, task);
-  if (task.train.targets.cols() == 1 && !task.loss->classifies() && task.train.inputs->width() <= 2) line["isotonic_bound"] = ness::isotonic_bound(task.train);
+  if (task.train.targets.cols() == 1 && !task.loss->classifies() && task.train.inputs->width() <= 2)
+    line["isotonic_bound"] = ness::isotonic_bound(task.train);
   return line;
 }
 }  // namespace

@@ -20,7 +20,9 @@ constexpr double shortest = 5, longest = 20;  // time constants, in scans
 // kT s per unit of current: one farad in the equations of the network.
 double farad(const BenchFile& file) { return file.scale.volts_per_kT / file.scale.amperes_per_unit; }
 
-Run made(const Experiment& experiment, const BenchFile& file) { return prepare(experiment, file, DeviceKind::emulated); }
+Run made(const Experiment& experiment, const BenchFile& file) {
+  return prepare(experiment, file, DeviceKind::emulated);
+}
 
 }  // namespace
 
@@ -30,7 +32,9 @@ int main(int argc, char** argv) {
     return 2;
   }
   const auto wanted = static_cast<std::size_t>(std::atoll(argv[3]));
-  BenchFile file = load_bench(argv[2], {"emulation.errors=false", "emulation.links=false", "emulation.loading=false", "emulation.leads=false", "settle.timeout=10000"});
+  BenchFile file =
+      load_bench(argv[2], {"emulation.errors=false", "emulation.links=false", "emulation.loading=false",
+                           "emulation.leads=false", "settle.timeout=10000"});
 
   // Duration of a scan.
   double scan = 0;
@@ -65,10 +69,15 @@ int main(int argc, char** argv) {
     const auto slowest = [&](std::uint64_t row, Vector& potential) {
       drive.clamp = {experiment.task->train.inputs, row};
       potential = twin.platform.device->relax(drive).potential;
-      return Eigen::EigenSolver<Matrix>(twin.model->conductance(drive, potential), false).eigenvalues().real().cwiseAbs().minCoeff();
+      return Eigen::EigenSolver<Matrix>(twin.model->conductance(drive, potential), false)
+          .eigenvalues()
+          .real()
+          .cwiseAbs()
+          .minCoeff();
     };
     Vector exact;
-    file.emulation->capacity = random.uniform(shortest, longest) * scan * slowest(random.below(4), exact) / farad(file);
+    file.emulation->capacity =
+        random.uniform(shortest, longest) * scan * slowest(random.below(4), exact) / farad(file);
     file.settle.noise = seed % 2 == 0 ? 1e-4 : 0;  // known, or to be estimated
     Run run = made(experiment, file);
     for (std::uint64_t row = 0; row < 4 && relaxations < wanted; ++row) {
@@ -91,5 +100,12 @@ int main(int argc, char** argv) {
     std::sort(x.begin(), x.end());
     return x.empty() ? 0 : x[x.size() / 2];
   };
-  std::cout << nlohmann::ordered_json{{"relaxations", relaxations}, {"within", within}, {"not_settled", timed_out}, {"median_share_of_bound", median(share)}, {"median_scans", median(scans)}, {"scan_seconds", scan}}.dump() << '\n';
+  std::cout << nlohmann::ordered_json{{"relaxations", relaxations},
+                                      {"within", within},
+                                      {"not_settled", timed_out},
+                                      {"median_share_of_bound", median(share)},
+                                      {"median_scans", median(scans)},
+                                      {"scan_seconds", scan}}
+                   .dump()
+            << '\n';
 }

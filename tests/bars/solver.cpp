@@ -23,7 +23,8 @@ using namespace networks;
 
 namespace {
 struct Count {
-  std::uint64_t relaxations = 0, converged = 0, not_converged = 0, no_stable_state = 0, dishonest = 0, other_branch = 0, undecided_reference = 0;
+  std::uint64_t relaxations = 0, converged = 0, not_converged = 0, no_stable_state = 0, dishonest = 0,
+                other_branch = 0, undecided_reference = 0;
   double largest_residual = 0;
 };
 
@@ -36,13 +37,15 @@ double residual(const Network& network, const Boundary& b, const Vector& potenti
     const auto [s, t, layer] = spec.graph.edges[e];
     const auto& p = spec.edges[e].p;
     const long double x = mu[s], y = mu[t], level = p[1] + p[2] * (x - y);
-    const long double I = p[0] * (1 / (1 + std::exp((level - x) / spec.nodes[s].T)) - 1 / (1 + std::exp((level - y) / spec.nodes[t].T)));
+    const long double I = p[0] * (1 / (1 + std::exp((level - x) / spec.nodes[s].T)) -
+                                  1 / (1 + std::exp((level - y) / spec.nodes[t].T)));
     F[s] -= I;
     F[t] += I;
   }
   double largest = 0;
   for (const std::uint32_t k : network.free()) {
-    largest = std::max(largest, static_cast<double>(std::abs(F[k] - spec.nodes[k].g * (mu[k] - spec.nodes[k].mu_ref))));
+    largest = std::max(
+        largest, static_cast<double>(std::abs(F[k] - spec.nodes[k].g * (mu[k] - spec.nodes[k].mu_ref))));
   }
   return largest;
 }
@@ -72,7 +75,8 @@ Reference follow_closely(const Network& network, const Boundary& b, Vector& end)
   return Reference::moving;
 }
 
-void one(const std::vector<std::uint32_t>& layers, std::uint64_t seed, double b_deviation, Count& count, std::mutex& mutex) {
+void one(const std::vector<std::uint32_t>& layers, std::uint64_t seed, double b_deviation, Count& count,
+         std::mutex& mutex) {
   const Network network(random_dots(layers, seed, b_deviation, 0, seed % 2 == 1));
   const Vector theta = network.theta();
   Random random(seed, 5);
@@ -88,7 +92,8 @@ void one(const std::vector<std::uint32_t>& layers, std::uint64_t seed, double b_
   if (state.verdict == Verdict::converged) {
     unbalanced = residual(network, b, state.potential);
     // Currents are of order 1 to 100; an error of 1e-10 in the states leaves up to 1e-9.
-    dishonest = !(unbalanced < 1e-9) || !(max_real_eigenvalue(network, b, state.potential) < 0) || reference == Reference::moving;
+    dishonest = !(unbalanced < 1e-9) || !(max_real_eigenvalue(network, b, state.potential) < 0) ||
+                reference == Reference::moving;
     elsewhere = reference == Reference::settled && (end - state.potential).cwiseAbs().maxCoeff() > 1e-3;
   } else if (state.verdict != Verdict::not_converged) {
     dishonest = reference == Reference::settled;
@@ -102,7 +107,9 @@ void one(const std::vector<std::uint32_t>& layers, std::uint64_t seed, double b_
   count.other_branch += elsewhere;
   count.undecided_reference += reference == Reference::undecided;
   count.largest_residual = std::max(count.largest_residual, unbalanced);
-  if (dishonest || elsewhere) std::cerr << (dishonest ? "dishonest" : "other branch") << ": seed " << seed << ", " << layers.size() << " layers, " << to_string(state.verdict) << "\n";
+  if (dishonest || elsewhere)
+    std::cerr << (dishonest ? "dishonest" : "other branch") << ": seed " << seed << ", " << layers.size()
+              << " layers, " << to_string(state.verdict) << "\n";
 }
 }  // namespace
 
@@ -118,14 +125,21 @@ int main(int argc, char** argv) {
     std::vector<std::thread> threads;
     for (unsigned t = 0; t < std::max(1U, std::thread::hardware_concurrency()); ++t) {
       threads.emplace_back([&] {
-        for (std::uint64_t i = next++; i < share; i = next++) one(layers, i, 1 + static_cast<double>(i % 3), count, mutex);
+        for (std::uint64_t i = next++; i < share; i = next++)
+          one(layers, i, 1 + static_cast<double>(i % 3), count, mutex);
       });
     }
     for (std::thread& thread : threads) thread.join();
     honest = honest && count.dishonest == 0;
-    std::cout << nlohmann::json{{"layers", layers}, {"relaxations", count.relaxations}, {"converged", count.converged}, {"not_converged", count.not_converged},
-                                {"no_stable_state", count.no_stable_state}, {"dishonest", count.dishonest}, {"other_branch", count.other_branch},
-                                {"undecided_reference", count.undecided_reference}, {"largest_residual", count.largest_residual}}
+    std::cout << nlohmann::json{{"layers", layers},
+                                {"relaxations", count.relaxations},
+                                {"converged", count.converged},
+                                {"not_converged", count.not_converged},
+                                {"no_stable_state", count.no_stable_state},
+                                {"dishonest", count.dishonest},
+                                {"other_branch", count.other_branch},
+                                {"undecided_reference", count.undecided_reference},
+                                {"largest_residual", count.largest_residual}}
               << std::endl;
   }
   return honest ? 0 : 1;

@@ -37,7 +37,8 @@ class Turns {
   double second() const { return second_; }
   double ratio() const {
     std::vector<double> sorted = ratios_;
-    std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2), sorted.end());
+    std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2),
+                     sorted.end());
     return sorted[sorted.size() / 2];
   }
 
@@ -58,7 +59,8 @@ class Exponentials {
   double once() {
     return seconds([&] {
              for (int i = 0; i < passes; ++i) kernels::power_of_two(n, y_.get(), out_.get());
-           }) / (passes * static_cast<double>(n));
+           }) /
+           (passes * static_cast<double>(n));
   }
 
  private:
@@ -81,7 +83,8 @@ class InputEdges {
     const bool positive = law != Law::quantum_dot;
     for (auto& run : p_) {
       run = ness::sim::aligned<T>(count);
-      for (std::size_t i = 0; i < count; ++i) run[i] = static_cast<T>(positive ? std::exp(random.normal()) : random.normal());
+      for (std::size_t i = 0; i < count; ++i)
+        run[i] = static_cast<T>(positive ? std::exp(random.normal()) : random.normal());
     }
     for (auto& run : gradient_) std::fill_n((run = ness::sim::aligned<T>(count)).get(), count, T(0));
     ends(inputs, mu_s_, node_s_, random);
@@ -94,7 +97,8 @@ class InputEdges {
   double once(Use use) {
     return seconds([&] {
              for (std::size_t j = 0; j < nodes; ++j) fan_in(use, j);
-           }) / static_cast<double>(count);
+           }) /
+           static_cast<double>(count);
   }
 
  private:
@@ -162,7 +166,8 @@ class Units {
     std::vector<Moment> of(cores_.size());
     {
       std::vector<std::jthread> threads;
-      for (std::size_t i = 0; i < cores_.size(); ++i) threads.emplace_back([&, i] { of[i] = cores_[i].now(); });
+      for (std::size_t i = 0; i < cores_.size(); ++i)
+        threads.emplace_back([&, i] { of[i] = cores_[i].now(); });
     }
     Moment rates{0, 0};
     for (const Moment& core : of) {

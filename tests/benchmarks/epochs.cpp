@@ -11,7 +11,8 @@ namespace benchmarks {
 namespace {
 
 void epochs(benchmark::State& state) {
-  static const char* where = "an epoch of MNIST, 784-30-10, batch 200, all cores, warm: medians over epochs 2 to 8";
+  static const char* where =
+      "an epoch of MNIST, 784-30-10, batch 200, all cores, warm: medians over epochs 2 to 8";
   try {
     mnist();
   } catch (const std::exception& error) {
@@ -36,13 +37,34 @@ void epochs(benchmark::State& state) {
     left_out += without.left_out + with.left_out;
     state.SetIterationTime(median(without.seconds));
   }
-  put(state, where, {.what = "log off", .figure = median(off), .unit = "s", .ratio = median(by_exponential), .of = "exponentials of all input edges"});
-  put(state, where, {.what = "log off, beside the kernel", .figure = median(off) * cores, .unit = "core-s", .ratio = median(by_edge), .of = "direct evaluation", .limit = 3});
-  put(state, where, {.what = "log on", .figure = median(on), .unit = "s", .ratio = median(on_by_off), .of = "log off", .limit = 1.1});
+  put(state, where,
+      {.what = "log off",
+       .figure = median(off),
+       .unit = "s",
+       .ratio = median(by_exponential),
+       .of = "exponentials of all input edges"});
+  put(state, where,
+      {.what = "log off, beside the kernel",
+       .figure = median(off) * cores,
+       .unit = "core-s",
+       .ratio = median(by_edge),
+       .of = "direct evaluation",
+       .limit = 3});
+  put(state, where,
+      {.what = "log on",
+       .figure = median(on),
+       .unit = "s",
+       .ratio = median(on_by_off),
+       .of = "log off",
+       .limit = 1.1});
   put(state, where, {.what = "samples left out", .figure = static_cast<double>(left_out), .unit = ""});
 }
 }  // namespace
 
-void add_epochs() { benchmark::RegisterBenchmark("epochs", epochs)->UseManualTime()->Iterations(std::max(1, static_cast<int>(effort) - 1)); }
+void add_epochs() {
+  benchmark::RegisterBenchmark("epochs", epochs)
+      ->UseManualTime()
+      ->Iterations(std::max(1, static_cast<int>(effort) - 1));
+}
 
 }  // namespace benchmarks

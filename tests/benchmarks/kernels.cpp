@@ -19,7 +19,8 @@ void exponential(benchmark::State& state) {
     state.SetIterationTime(t);
     least = std::min(least, t);
   }
-  put(state, "exponential: a power of two, from and to the first-level cache", {.what = std::string(precision<T>), .figure = 1e9 * least, .unit = "ns"});
+  put(state, "exponential: a power of two, from and to the first-level cache",
+      {.what = std::string(precision<T>), .figure = 1e9 * least, .unit = "ns"});
 }
 
 const char* name(Use use) {
@@ -42,8 +43,12 @@ void edge(benchmark::State& state, Law law, Use use, bool unequal) {
     turns.see(t, exponentials.once());
     state.SetIterationTime(t * static_cast<double>(InputEdges<T>::count));
   }
-  Row row{.what = std::string(law->name) + (unequal ? ", unequal temperatures" : "") + ", " + precision<T> + ": " + name(use),
-          .figure = 1e9 * turns.first(), .unit = "ns/edge", .ratio = turns.ratio(), .of = "exponential"};
+  Row row{.what = std::string(law->name) + (unequal ? ", unequal temperatures" : "") + ", " + precision<T> +
+                  ": " + name(use),
+          .figure = 1e9 * turns.first(),
+          .unit = "ns/edge",
+          .ratio = turns.ratio(),
+          .of = "exponential"};
   if (law == Law::quantum_dot && use == Use::sum && sizeof(T) == 4 && !unequal) row.limit = 4;
   put(state, "edges: 30 fan-ins of 784, parameters from the second-level cache", row);
 }
@@ -58,8 +63,12 @@ void enzyme_beside_dot(benchmark::State& state, Use use) {
     state.SetIterationTime(t);
   }
   put(state, "edges: 30 fan-ins of 784, parameters from the second-level cache",
-      {.what = std::string("enzyme beside quantum dot, ") + precision<T> + ": " + name(use), .figure = 1e9 * turns.first(), .unit = "ns/edge", .ratio = turns.ratio(),
-       .of = "quantum dot", .limit = 3});
+      {.what = std::string("enzyme beside quantum dot, ") + precision<T> + ": " + name(use),
+       .figure = 1e9 * turns.first(),
+       .unit = "ns/edge",
+       .ratio = turns.ratio(),
+       .of = "quantum dot",
+       .limit = 3});
 }
 
 template <class Body>
@@ -81,8 +90,10 @@ void add_kernels() {
   add("edge/unequal/single", [](benchmark::State& s) { edge<float>(s, Law::quantum_dot, Use::sum, true); });
   add("edge/unequal/double", [](benchmark::State& s) { edge<double>(s, Law::quantum_dot, Use::sum, true); });
   for (const Use use : {Use::sum, Use::each, Use::gradient}) {
-    add(std::string("edge/enzyme-beside-dot/") + name(use) + "/single", [=](benchmark::State& s) { enzyme_beside_dot<float>(s, use); });
-    add(std::string("edge/enzyme-beside-dot/") + name(use) + "/double", [=](benchmark::State& s) { enzyme_beside_dot<double>(s, use); });
+    add(std::string("edge/enzyme-beside-dot/") + name(use) + "/single",
+        [=](benchmark::State& s) { enzyme_beside_dot<float>(s, use); });
+    add(std::string("edge/enzyme-beside-dot/") + name(use) + "/double",
+        [=](benchmark::State& s) { enzyme_beside_dot<double>(s, use); });
   }
 }
 

@@ -1,4 +1,5 @@
-// Square lattices of quantum dots, 10^2 to 10^6 nodes. (ness-bar-lattices measures their parts, and three dimensions.)
+// Square lattices of quantum dots, 10^2 to 10^6 nodes. (ness-bar-lattices measures their parts, and three
+// dimensions.)
 #include <algorithm>
 #include <cmath>
 #include <stdexcept>
@@ -22,7 +23,8 @@ const char* section = "square lattices: leak 1e-3, levels N(0, 3 kT), all from r
 
 // A lattice with imposed levels; `algebra` selects the solver.
 struct Lattice {
-  Lattice(std::uint32_t side, LinearAlgebra algebra) : network(spec(side), algebra), theta(network.theta()), work(network.workspace()) {
+  Lattice(std::uint32_t side, LinearAlgebra algebra)
+      : network(spec(side), algebra), theta(network.theta()), work(network.workspace()) {
     boundary.theta = theta.data();
     boundary.clamp.resize(static_cast<Eigen::Index>(network.clamped().size()));
     for (double& x : boundary.clamp) x = 3 * random.normal();
@@ -34,7 +36,9 @@ struct Lattice {
     return ness::sim::lattice(options);
   }
   double nodes() const { return static_cast<double>(network.free().size()); }
-  SteadyState relaxed(const Vector& from, bool restored) { return relax(network, boundary, from, {}, restored, *work); }
+  SteadyState relaxed(const Vector& from, bool restored) {
+    return relax(network, boundary, from, {}, restored, *work);
+  }
 
   Random random{2, 3};
   Network network;
@@ -57,7 +61,8 @@ void lattice(benchmark::State& state, std::uint32_t side, LinearAlgebra algebra)
     nodes = of.nodes();
     state.SetIterationTime(t);
   }
-  const std::string of = std::to_string(static_cast<std::uint64_t>(nodes)) + " free nodes, " + to_string(algebra) + (converged ? "" : ", NOT CONVERGED");
+  const std::string of = std::to_string(static_cast<std::uint64_t>(nodes)) + " free nodes, " +
+                         to_string(algebra) + (converged ? "" : ", NOT CONVERGED");
   Row row{.what = of + ": cold", .figure = cold, .unit = "s"};
   if (side == 316) row.limit = 30, row.limits_figure = true;
   put(state, section, row);
@@ -68,7 +73,9 @@ void lattice(benchmark::State& state, std::uint32_t side, LinearAlgebra algebra)
 struct System {
   System(std::uint32_t side, LinearAlgebra algebra) : of(side, algebra), F(of.network.rest().size()) {
     const SteadyState state = of.relaxed(of.network.rest(), false);
-    if (state.verdict != Verdict::converged) throw std::runtime_error("lattices: " + std::to_string(F.size()) + " nodes: " + to_string(state.verdict));
+    if (state.verdict != Verdict::converged)
+      throw std::runtime_error("lattices: " + std::to_string(F.size()) +
+                               " nodes: " + to_string(state.verdict));
     Vector unbalanced;
     of.network.impose(of.boundary, *of.work);
     of.network.evaluate(*of.work, state.potential, unbalanced, &jacobian);
@@ -76,8 +83,11 @@ struct System {
     solve();  // orders the nodes
   }
   void solve() {
-    jacobian.add_to_diagonal(Vector::Constant(jacobian.size(), 1e-3));  // an unchanged matrix would not be factored again
-    if (!of.network.factor(*of.work, jacobian)) throw std::runtime_error("lattices: a matrix of " + std::to_string(jacobian.size()) + " nodes cannot be factored");
+    jacobian.add_to_diagonal(
+        Vector::Constant(jacobian.size(), 1e-3));  // an unchanged matrix would not be factored again
+    if (!of.network.factor(*of.work, jacobian))
+      throw std::runtime_error("lattices: a matrix of " + std::to_string(jacobian.size()) +
+                               " nodes cannot be factored");
     of.network.solve(*of.work, F, x);
   }
   Lattice of;
@@ -100,9 +110,14 @@ void growth(benchmark::State& state, std::uint32_t smaller, std::uint32_t larger
       const double after = seconds([&] { small.solve(); });
       exponents.push_back(std::log(times.back() / std::sqrt(before * after)) / std::log(nodes / small_nodes));
     }
-    const std::string of = std::to_string(static_cast<std::uint64_t>(nodes)) + " free nodes, " + to_string(algebra) + ": factorisation and solution";
+    const std::string of = std::to_string(static_cast<std::uint64_t>(nodes)) + " free nodes, " +
+                           to_string(algebra) + ": factorisation and solution";
     rows.push_back({.what = of, .figure = median(times), .unit = "s"});
-    rows.push_back({.what = of + ", exponent from " + std::to_string(static_cast<std::uint64_t>(small_nodes)), .figure = median(exponents), .unit = "", .limit = limit, .limits_figure = true});
+    rows.push_back({.what = of + ", exponent from " + std::to_string(static_cast<std::uint64_t>(small_nodes)),
+                    .figure = median(exponents),
+                    .unit = "",
+                    .limit = limit,
+                    .limits_figure = true});
     limit = rows.back().figure;  // the iteration's is lower than LU's
   }
   for (auto _ : state) {
@@ -113,16 +128,23 @@ void growth(benchmark::State& state, std::uint32_t smaller, std::uint32_t larger
 
 void add_lattices() {
   const auto add = [](std::uint32_t side, LinearAlgebra algebra, int rounds) {
-    benchmark::RegisterBenchmark(("lattice/" + std::to_string(side) + "/" + to_string(algebra)).c_str(), [=](benchmark::State& s) { lattice(s, side, algebra); })->UseManualTime()->Iterations(rounds);
+    benchmark::RegisterBenchmark(("lattice/" + std::to_string(side) + "/" + to_string(algebra)).c_str(),
+                                 [=](benchmark::State& s) { lattice(s, side, algebra); })
+        ->UseManualTime()
+        ->Iterations(rounds);
   };
   add(10, LinearAlgebra::dense, 20);
   for (const LinearAlgebra algebra : {LinearAlgebra::direct, LinearAlgebra::iterative}) {
     for (const auto& [side, rounds] : {std::pair{32U, 20}, {100U, 3}, {316U, 1}}) add(side, algebra, rounds);
   }
-  benchmark::RegisterBenchmark("lattice/growth", [](benchmark::State& s) { growth(s, 100, 316); })->Iterations(1);
+  benchmark::RegisterBenchmark("lattice/growth", [](benchmark::State& s) {
+    growth(s, 100, 316);
+  })->Iterations(1);
   if (effort > 1) {
     add(1000, LinearAlgebra::iterative, 1);
-    benchmark::RegisterBenchmark("lattice/growth/long", [](benchmark::State& s) { growth(s, 316, 1000); })->Iterations(1);
+    benchmark::RegisterBenchmark("lattice/growth/long", [](benchmark::State& s) {
+      growth(s, 316, 1000);
+    })->Iterations(1);
   }
 }
 

@@ -23,28 +23,28 @@ namespace log_rate {
 using namespace ness;
 
 struct Options {
-  std::string folder;             ///< where the files are made, and removed again
+  std::string folder;  ///< where the files are made, and removed again
   std::uint64_t epochs = 4;
-  std::uint64_t rows = 60'000;    ///< per epoch; a checkpoint follows each epoch
-  std::uint64_t batch = 200;      ///< rows per step
-  std::uint32_t pairs = 5;        ///< log and bare write, alternating
-  bool background = true;         ///< LogOptions::background
+  std::uint64_t rows = 60'000;  ///< per epoch; a checkpoint follows each epoch
+  std::uint64_t batch = 200;    ///< rows per step
+  std::uint32_t pairs = 5;      ///< log and bare write, alternating
+  bool background = true;       ///< LogOptions::background
   std::uint64_t group_rows = LogOptions{}.group_rows;
 };
 
 /// Medians over the pairs.
 struct Result {
-  std::uint64_t rows = 0;         ///< logged in each pair
-  double bytes = 0;               ///< growth of the log
-  double log_seconds = 0;         ///< from the first row to the end of fdatasync
-  double bare_seconds = 0;        ///< the same for the bare write
-  double ratio = 0;               ///< bare over log, per pair
-  double rows_per_second = 0;     ///< with fdatasync
-  double appended_per_second = 0; ///< up to the return of close(), without fdatasync
+  std::uint64_t rows = 0;          ///< logged in each pair
+  double bytes = 0;                ///< growth of the log
+  double log_seconds = 0;          ///< from the first row to the end of fdatasync
+  double bare_seconds = 0;         ///< the same for the bare write
+  double ratio = 0;                ///< bare over log, per pair
+  double rows_per_second = 0;      ///< with fdatasync
+  double appended_per_second = 0;  ///< up to the return of close(), without fdatasync
   double bare_bytes_per_second = 0;
   /// Processor time per row of the relaxing thread, beyond the same relaxations without log.
   double caller_seconds = 0;
-  double writer_seconds = 0;      ///< processor time per row of the log's thread
+  double writer_seconds = 0;  ///< processor time per row of the log's thread
 };
 
 inline double seconds_of(clockid_t clock) {
@@ -73,7 +73,9 @@ class Ready final : public Device {
     for (std::uint32_t i = 0; i < n_out; ++i) info_.outputs.push_back(n_in + n_hidden + i);
     const std::uint32_t edges = n_hidden * (n_in + n_out);
     for (const char* kind : {"gamma", "a", "b"}) {
-      for (std::uint32_t i = 0; i < edges; ++i) info_.parameters.push_back({kind + ("[" + std::to_string(i) + "]"), kind, "1", {}, Scale::linear, true, i, -1});
+      for (std::uint32_t i = 0; i < edges; ++i)
+        info_.parameters.push_back(
+            {kind + ("[" + std::to_string(i) + "]"), kind, "1", {}, Scale::linear, true, i, -1});
     }
     Random random(1);
     answers_.resize(1024);
@@ -99,11 +101,14 @@ class Ready final : public Device {
 /// Patterns from a file, which the log names but does not copy.
 class Images final : public PatternSet {
  public:
-  Images(std::string path, std::uint64_t rows, std::uint32_t width) : path_(std::move(path)), rows_(rows), width_(width) {}
+  Images(std::string path, std::uint64_t rows, std::uint32_t width)
+      : path_(std::move(path)), rows_(rows), width_(width) {}
   const std::string& name() const override { return name_; }
   std::uint64_t base_rows() const override { return rows_; }
   std::uint32_t width() const override { return width_; }
-  void levels(std::uint64_t row, Eigen::Ref<Vector> out) const override { out.setConstant(static_cast<double>(row)); }
+  void levels(std::uint64_t row, Eigen::Ref<Vector> out) const override {
+    out.setConstant(static_cast<double>(row));
+  }
   std::optional<Source> source() const override { return Source{path_, "as they are"}; }
 
  private:
@@ -113,7 +118,8 @@ class Images final : public PatternSet {
 };
 
 /// The relaxations of some epochs, with the reports to an observer that a training would make.
-inline void train(Device& device, TrainingObserver* observer, const std::vector<std::vector<Drive>>& steps, const Parameters& theta, std::uint64_t epochs) {
+inline void train(Device& device, TrainingObserver* observer, const std::vector<std::vector<Drive>>& steps,
+                  const Parameters& theta, std::uint64_t epochs) {
   Vector outputs(device.info().terminals.size());
   double sum = 0;
   std::uint64_t step = 0, relaxations = 0;
@@ -155,7 +161,8 @@ inline double bare_write(const std::string& path, std::uint64_t bytes) {
   const double begin = seconds_of(CLOCK_MONOTONIC);
   bool written = descriptor >= 0;
   for (std::uint64_t at = 0; written && at < bytes;) {
-    const ssize_t n = ::write(descriptor, block.data(), std::min<std::uint64_t>(block.size() * sizeof(block[0]), bytes - at));
+    const ssize_t n = ::write(descriptor, block.data(),
+                              std::min<std::uint64_t>(block.size() * sizeof(block[0]), bytes - at));
     written = n > 0;
     at += static_cast<std::uint64_t>(std::max<ssize_t>(n, 0));
   }
@@ -177,7 +184,8 @@ inline Result measure(const Options& options) {
   const std::string image_file = options.folder + "/images.gz";
   std::ofstream(image_file) << "stands for a data file\n";
   const auto images = std::make_shared<Images>(image_file, options.rows, 784);
-  const Parameters theta = Parameters::of(Vector::Random(static_cast<Eigen::Index>(device.info().parameters.size())));
+  const Parameters theta =
+      Parameters::of(Vector::Random(static_cast<Eigen::Index>(device.info().parameters.size())));
   std::vector<std::vector<Drive>> steps((options.rows + options.batch - 1) / options.batch);
   for (std::uint64_t i = 0; i < options.rows; ++i) {
     Drive drive;
@@ -213,14 +221,16 @@ inline Result measure(const Options& options) {
     train(recorder, &recorder, steps, theta, options.epochs);
     log.close(ExitStatus::finished, "");
     append_seconds.push_back(seconds_of(CLOCK_MONOTONIC) - begin);
-    const double of_thread = seconds_of(CLOCK_THREAD_CPUTIME_ID) - thread, of_process = seconds_of(CLOCK_PROCESS_CPUTIME_ID) - process;
+    const double of_thread = seconds_of(CLOCK_THREAD_CPUTIME_ID) - thread,
+                 of_process = seconds_of(CLOCK_PROCESS_CPUTIME_ID) - process;
     sync(path);
     log_seconds.push_back(seconds_of(CLOCK_MONOTONIC) - begin);
     callers.push_back((of_thread - unrecorded) / rows);
     writers.push_back((of_process - of_thread) / rows);
     bytes.push_back(static_cast<double>(std::filesystem::file_size(path)) - before);
     std::filesystem::remove(path);
-    bare_seconds.push_back(bare_write(options.folder + "/log-rate.bare", static_cast<std::uint64_t>(bytes.back())));
+    bare_seconds.push_back(
+        bare_write(options.folder + "/log-rate.bare", static_cast<std::uint64_t>(bytes.back())));
     ratios.push_back(bare_seconds.back() / log_seconds.back());
   }
   std::filesystem::remove(image_file);

@@ -51,7 +51,9 @@ class Alternation {
 
 class Watch final : public TrainingObserver {
  public:
-  Watch(std::uint64_t epochs, std::stop_source& stop, LogWriter* log, Alternation* alternation, std::size_t mine) : epochs_(epochs), stop_(stop), log_(log), alternation_(alternation), mine_(mine) {}
+  Watch(std::uint64_t epochs, std::stop_source& stop, LogWriter* log, Alternation* alternation,
+        std::size_t mine)
+      : epochs_(epochs), stop_(stop), log_(log), alternation_(alternation), mine_(mine) {}
   void on_epoch(const EpochReport& report) override {
     if (log_ != nullptr) log_->commit();  // what it still writes belongs to this epoch
     const auto now = std::chrono::steady_clock::now();

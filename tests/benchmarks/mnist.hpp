@@ -15,10 +15,10 @@ namespace benchmarks {
 const ness::Experiment& mnist();
 
 struct Epochs {
-  std::vector<double> seconds;        ///< of each epoch after the first, which starts from rest
+  std::vector<double> seconds;            ///< of each epoch after the first, which starts from rest
   std::vector<double> edge, exponential;  ///< seconds of the units, mean of before and after the epoch
-  std::vector<ness::Vector> theta;    ///< after each epoch
-  std::uint64_t left_out = 0;         ///< samples whose relaxation was unusable
+  std::vector<ness::Vector> theta;        ///< after each epoch
+  std::uint64_t left_out = 0;             ///< samples whose relaxation was unusable
 };
 /// Trains the experiment twice for `epochs` >= 2, without a log and with a log at `log` of every relaxation
 /// and step. Epochs of the two trainings alternate, so that both run under the same conditions.

@@ -56,7 +56,8 @@ const std::vector<Drive>& warm_drives(std::size_t n) {
   Simulation simulation(network(), options(0));
   std::vector<Drive> all = drives(theta.at(1), n);
   const Outcome before = relax_all(simulation, drives(theta.at(0), n));
-  for (std::size_t i = 0; i < n; ++i) all[i].start = From{std::make_shared<const Vector>(before.potential[i])};
+  for (std::size_t i = 0; i < n; ++i)
+    all[i].start = From{std::make_shared<const Vector>(before.potential[i])};
   return made[n] = std::move(all);
 }
 
@@ -94,9 +95,25 @@ void relaxation(benchmark::State& state, bool warm) {
       turns.see(outcome.seconds / static_cast<double>(n), edge * input_edges);
       state.SetIterationTime(outcome.seconds);
     }
-    put(state, section, {.what = what, .figure = 1e6 * turns.first(), .unit = "us", .ratio = turns.ratio(), .of = "direct evaluation"});
-    put(state, section, {.what = std::string(warm ? "  warm" : "  cold") + ", beside sample by sample in double precision", .figure = 1e6 * paths.first() / static_cast<double>(n), .unit = "us", .ratio = paths.ratio(), .of = "that", .limit = warm ? std::numeric_limits<double>::quiet_NaN() : 0.5});
-    put(state, section, {.what = std::string("  failures, ") + (warm ? "warm" : "cold"), .figure = static_cast<double>(failures), .unit = "of 400", .limit = 0, .limits_figure = true});
+    put(state, section,
+        {.what = what,
+         .figure = 1e6 * turns.first(),
+         .unit = "us",
+         .ratio = turns.ratio(),
+         .of = "direct evaluation"});
+    put(state, section,
+        {.what = std::string(warm ? "  warm" : "  cold") + ", beside sample by sample in double precision",
+         .figure = 1e6 * paths.first() / static_cast<double>(n),
+         .unit = "us",
+         .ratio = paths.ratio(),
+         .of = "that",
+         .limit = warm ? std::numeric_limits<double>::quiet_NaN() : 0.5});
+    put(state, section,
+        {.what = std::string("  failures, ") + (warm ? "warm" : "cold"),
+         .figure = static_cast<double>(failures),
+         .unit = "of 400",
+         .limit = 0,
+         .limits_figure = true});
   });
 }
 
@@ -113,15 +130,19 @@ void gradient(benchmark::State& state) {
     InputEdges<float> edges(Law::quantum_dot);
     Turns turns;
     for (auto _ : state) {
-      const double t = seconds([&] {
-        model.add_adjoint_gradient(all, settled.potential, cotangent, costate, sum);
-      });
+      const double t =
+          seconds([&] { model.add_adjoint_gradient(all, settled.potential, cotangent, costate, sum); });
       double edge = 1e300;
       for (int i = 0; i < 20; ++i) edge = std::min(edge, edges.once(Use::sum));
       turns.see(t / static_cast<double>(n), edge * input_edges);
       state.SetIterationTime(t);
     }
-    put(state, section, {.what = what, .figure = 1e6 * turns.first(), .unit = "us", .ratio = turns.ratio(), .of = "direct evaluation"});
+    put(state, section,
+        {.what = what,
+         .figure = 1e6 * turns.first(),
+         .unit = "us",
+         .ratio = turns.ratio(),
+         .of = "direct evaluation"});
   });
 }
 
@@ -138,7 +159,8 @@ std::shared_ptr<const Network> layers_of(std::uint32_t hidden) {
   for (const GraphEdge& edge : spec.graph.edges) {
     const bool first = edge.layer == spec.graph.edges.front().layer;
     spec.edges.push_back({Law::quantum_dot,
-                          {std::exp((first ? -4 : -1) + 0.5 * random.normal()), (first ? 0 : -2) + random.normal(), std::clamp(random.normal(), -1.0, 1.0), 0}});
+                          {std::exp((first ? -4 : -1) + 0.5 * random.normal()),
+                           (first ? 0 : -2) + random.normal(), std::clamp(random.normal(), -1.0, 1.0), 0}});
   }
   return std::make_shared<const Network>(std::move(spec));
 }
@@ -160,13 +182,20 @@ void width(benchmark::State& state, std::uint32_t hidden) {
       turns.see(outcome.seconds / static_cast<double>(n), edge * 784 * hidden);
       state.SetIterationTime(outcome.seconds);
     }
-    put(state, where, {.what = what, .figure = 1e6 * turns.first(), .unit = "us", .ratio = turns.ratio(), .of = "direct evaluation"});
+    put(state, where,
+        {.what = what,
+         .figure = 1e6 * turns.first(),
+         .unit = "us",
+         .ratio = turns.ratio(),
+         .of = "direct evaluation"});
   });
 }
 
 void batch(benchmark::State& state, std::size_t size, unsigned threads) {
-  static const char* where = "cost against batch and threads: 784-30-10 on MNIST, parameters after 2 epochs, warm";
-  const std::string what = "batch of " + std::to_string(size) + ", " + std::to_string(threads) + (threads == 1 ? " thread" : " threads");
+  static const char* where =
+      "cost against batch and threads: 784-30-10 on MNIST, parameters after 2 epochs, warm";
+  const std::string what = "batch of " + std::to_string(size) + ", " + std::to_string(threads) +
+                           (threads == 1 ? " thread" : " threads");
   with_images(state, where, what.c_str(), [&] {
     const std::size_t n = 1000;
     const std::vector<Drive>& all = warm_drives(n);
@@ -174,11 +203,17 @@ void batch(benchmark::State& state, std::size_t size, unsigned threads) {
     Turns turns;
     for (auto _ : state) {
       double t = 0;
-      for (std::size_t i = 0; i < n; i += size) t += relax_all(simulation, std::span(all).subspan(i, std::min(size, n - i))).seconds;
+      for (std::size_t i = 0; i < n; i += size)
+        t += relax_all(simulation, std::span(all).subspan(i, std::min(size, n - i))).seconds;
       turns.see(t / n, relax_all(reference, all).seconds / n);
       state.SetIterationTime(t);
     }
-    put(state, where, {.what = what, .figure = 1e6 * turns.first(), .unit = "us/relaxation", .ratio = turns.ratio(), .of = "batch of 1000, 1 thread"});
+    put(state, where,
+        {.what = what,
+         .figure = 1e6 * turns.first(),
+         .unit = "us/relaxation",
+         .ratio = turns.ratio(),
+         .of = "batch of 1000, 1 thread"});
   });
 }
 
@@ -204,15 +239,20 @@ void memory(benchmark::State& state) {
       std::vector<Relaxation> rows(n);
       const double before = resident("VmRSS");
       forget_peak();
-      simulation.relax(std::span(all).first(batch), [&](std::size_t i, const Relaxation& row) { rows[i] = row; });
+      simulation.relax(std::span(all).first(batch),
+                       [&](std::size_t i, const Relaxation& row) { rows[i] = row; });
       most = (resident("VmHWM") - before) / static_cast<double>(batch) + sizeof(Relaxation);
       for (std::size_t first = batch; first < n; first += batch) {
-        simulation.relax(std::span(all).subspan(first, batch), [&](std::size_t i, const Relaxation& row) { rows[first + i] = row; });
+        simulation.relax(std::span(all).subspan(first, batch),
+                         [&](std::size_t i, const Relaxation& row) { rows[first + i] = row; });
       }
       held = (resident("VmRSS") - before) / static_cast<double>(n) + sizeof(Relaxation);
     }
     put(state, where, {.what = "a relaxation that is held", .figure = held, .unit = "B"});
-    put(state, where, {.what = "a relaxation of the first batch, with its threads' workspaces and tables", .figure = most, .unit = "B"});
+    put(state, where,
+        {.what = "a relaxation of the first batch, with its threads' workspaces and tables",
+         .figure = most,
+         .unit = "B"});
   });
 }
 }  // namespace
@@ -221,18 +261,31 @@ void add_memory() { benchmark::RegisterBenchmark("memory", memory)->Iterations(1
 
 void add_relaxations() {
   const auto rounds = static_cast<int>(10 * effort);
-  benchmark::RegisterBenchmark("relaxation/cold", [](benchmark::State& s) { relaxation(s, false); })->UseManualTime()->Iterations(rounds);
-  benchmark::RegisterBenchmark("relaxation/warm", [](benchmark::State& s) { relaxation(s, true); })->UseManualTime()->Iterations(rounds);
+  benchmark::RegisterBenchmark("relaxation/cold", [](benchmark::State& s) { relaxation(s, false); })
+      ->UseManualTime()
+      ->Iterations(rounds);
+  benchmark::RegisterBenchmark("relaxation/warm", [](benchmark::State& s) { relaxation(s, true); })
+      ->UseManualTime()
+      ->Iterations(rounds);
   benchmark::RegisterBenchmark("relaxation/gradient", gradient)->UseManualTime()->Iterations(rounds);
   for (const std::uint32_t hidden : {10U, 30U, 100U, 300U, 1024U}) {
-    benchmark::RegisterBenchmark(("width/" + std::to_string(hidden)).c_str(), [=](benchmark::State& s) { width(s, hidden); })->UseManualTime()->Iterations(static_cast<int>(3 * effort));
+    benchmark::RegisterBenchmark(("width/" + std::to_string(hidden)).c_str(),
+                                 [=](benchmark::State& s) { width(s, hidden); })
+        ->UseManualTime()
+        ->Iterations(static_cast<int>(3 * effort));
   }
   const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
   for (const std::size_t size : {std::size_t{1}, std::size_t{10}, std::size_t{200}, std::size_t{1000}}) {
-    benchmark::RegisterBenchmark(("batch/" + std::to_string(size)).c_str(), [=](benchmark::State& s) { batch(s, size, cores); })->UseManualTime()->Iterations(static_cast<int>(5 * effort));
+    benchmark::RegisterBenchmark(("batch/" + std::to_string(size)).c_str(),
+                                 [=](benchmark::State& s) { batch(s, size, cores); })
+        ->UseManualTime()
+        ->Iterations(static_cast<int>(5 * effort));
   }
   for (unsigned threads = 1; threads < cores; threads *= 2) {
-    benchmark::RegisterBenchmark(("threads/" + std::to_string(threads)).c_str(), [=](benchmark::State& s) { batch(s, 200, threads); })->UseManualTime()->Iterations(static_cast<int>(5 * effort));
+    benchmark::RegisterBenchmark(("threads/" + std::to_string(threads)).c_str(),
+                                 [=](benchmark::State& s) { batch(s, 200, threads); })
+        ->UseManualTime()
+        ->Iterations(static_cast<int>(5 * effort));
   }
 }
 

@@ -62,7 +62,8 @@ void put(benchmark::State& state, const std::string& section, const Row& row) {
   keep({section, row, {}});
 }
 
-void skip(benchmark::State& state, const std::string& section, const std::string& what, const std::string& why) {
+void skip(benchmark::State& state, const std::string& section, const std::string& what,
+          const std::string& why) {
   Row row;
   row.what = what;
   keep({section, row, why});
@@ -72,7 +73,9 @@ void skip(benchmark::State& state, const std::string& section, const std::string
 bool Table::ReportContext(const Context&) { return true; }
 
 void Table::ReportRuns(const std::vector<Run>& runs) {
-  for (const Run& run : runs) std::cerr << run.benchmark_name() << (run.error_occurred ? ": " + run.error_message : std::string()) << std::endl;
+  for (const Run& run : runs)
+    std::cerr << run.benchmark_name() << (run.error_occurred ? ": " + run.error_message : std::string())
+              << std::endl;
 }
 
 void Table::Finalize() {
@@ -88,7 +91,8 @@ void Table::Finalize() {
     const double judged = row.limits_figure ? row.figure : row.ratio;
     const bool limited = !std::isnan(row.limit) && !std::isnan(judged);
     const bool fine = limited && (row.at_least ? judged >= row.limit : judged <= row.limit);
-    lines.push_back({row.what, number(row.figure), row.unit, number(row.ratio), row.of, limited ? (row.at_least ? ">= " : "<= ") + number(row.limit) : "",
+    lines.push_back({row.what, number(row.figure), row.unit, number(row.ratio), row.of,
+                     limited ? (row.at_least ? ">= " : "<= ") + number(row.limit) : "",
                      limited ? (fine ? "met" : "NOT MET") : ""});
   }
   std::vector<std::size_t> width(lines[0].size());
@@ -101,7 +105,8 @@ void Table::Finalize() {
   for (std::size_t i = 0; i < lines.size(); ++i) {
     if (sections[i] != (i > 0 ? sections[i - 1] : "")) std::cout << sections[i] << "\n";
     std::string text = i == 0 ? "" : "  ";
-    for (std::size_t k = 0; k < lines[i].size(); ++k) text += padded(lines[i][k], width[k] + (i == 0 && k == 0 ? 2 : 0), k == 1 || k == 3) + "  ";
+    for (std::size_t k = 0; k < lines[i].size(); ++k)
+      text += padded(lines[i][k], width[k] + (i == 0 && k == 0 ? 2 : 0), k == 1 || k == 3) + "  ";
     text.erase(text.find_last_not_of(' ') + 1);
     std::cout << text << "\n";
   }

@@ -11,20 +11,21 @@ namespace benchmarks {
 
 /// A figure, with its ratio to another and its limit.
 struct Row {
-  std::string what{};   ///< unique: repeating a benchmark replaces its row
+  std::string what{};  ///< unique: repeating a benchmark replaces its row
   double figure = 0;
   std::string unit{};
   double ratio = std::numeric_limits<double>::quiet_NaN();
-  std::string of{};     ///< what the ratio refers to
+  std::string of{};  ///< what the ratio refers to
   double limit = std::numeric_limits<double>::quiet_NaN();
-  bool at_least = false;             ///< the limit is a lower one
-  bool limits_figure = false;        ///< the limit applies to the figure, not to the ratio
+  bool at_least = false;       ///< the limit is a lower one
+  bool limits_figure = false;  ///< the limit applies to the figure, not to the ratio
 };
 
 /// Adds a row to the table; its numbers also become counters for the output formats of Google Benchmark.
 void put(benchmark::State& state, const std::string& section, const Row& row);
 /// Adds a row with the reason why there is no figure; skips the benchmark.
-void skip(benchmark::State& state, const std::string& section, const std::string& what, const std::string& why);
+void skip(benchmark::State& state, const std::string& section, const std::string& what,
+          const std::string& why);
 
 /// Median; with an even number of values, the upper of the two in the middle.
 double median(std::vector<double> of);

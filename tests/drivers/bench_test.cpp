@@ -21,10 +21,14 @@ namespace {
 sim::NetworkSpec xor_network() {
   sim::NetworkSpec spec;
   spec.graph = layered({2, 2, 1});
-  for (std::size_t k = 0; k < spec.graph.nodes.size(); ++k) spec.graph.nodes[k].name = "n" + std::to_string(k);
+  for (std::size_t k = 0; k < spec.graph.nodes.size(); ++k)
+    spec.graph.nodes[k].name = "n" + std::to_string(k);
   spec.nodes.resize(5);
   for (std::size_t k = 2; k < 5; ++k) spec.nodes[k].g = 0.37;
-  for (const GraphEdge& edge : spec.graph.edges) spec.edges.push_back({sim::Law::quantum_dot, {1.0, 0.3 * static_cast<double>(edge.source) - 0.4, edge.layer == 1 ? 0.0 : -1.0, 0}});
+  for (const GraphEdge& edge : spec.graph.edges)
+    spec.edges.push_back(
+        {sim::Law::quantum_dot,
+         {1.0, 0.3 * static_cast<double>(edge.source) - 0.4, edge.layer == 1 ? 0.0 : -1.0, 0}});
   return spec;
 }
 
@@ -34,7 +38,8 @@ struct Cable {
 };
 class Pulled final : public protocols::Transport {
  public:
-  Pulled(std::unique_ptr<protocols::Transport> inner, std::shared_ptr<Cable> cable) : inner_(std::move(inner)), cable_(std::move(cable)) {}
+  Pulled(std::unique_ptr<protocols::Transport> inner, std::shared_ptr<Cable> cable)
+      : inner_(std::move(inner)), cable_(std::move(cable)) {}
   const std::string& address() const override { return inner_->address(); }
   void open(protocols::Milliseconds limit) override {
     check();
@@ -70,14 +75,16 @@ struct Fixture {
   Vector theta;
   std::shared_ptr<const PatternSet> inputs;
 
-  std::vector<std::string> said;  // all messages to instruments: "address> message"
+  std::vector<std::string> said;                    // all messages to instruments: "address> message"
   std::vector<sim::EmulatedInstrument*> emulators;  // two source-meters and the DAC
   // Cross-talk per volt: from the DAC's channel 2 into the parameter of channel 1.
   double talk = 0;
-  std::size_t probe = 0;          // a port at a separate node, which no instrument drives
+  std::size_t probe = 0;  // a port at a separate node, which no instrument drives
 
-  explicit Fixture(const sim::Imperfection& imperfection = sim::Imperfection::none(), const std::function<void(BenchSettings&, BenchInstruments&)>& change = {},
-                   const std::function<void(Fixture&, BenchSettings&, BenchInstruments&)>& extend = {}, double cross_talk = 0)
+  explicit Fixture(const sim::Imperfection& imperfection = sim::Imperfection::none(),
+                   const std::function<void(BenchSettings&, BenchInstruments&)>& change = {},
+                   const std::function<void(Fixture&, BenchSettings&, BenchInstruments&)>& extend = {},
+                   double cross_talk = 0)
       : talk(cross_talk) {
     auto network = std::make_shared<sim::Network>(xor_network());
     theta = network->theta();
@@ -85,7 +92,8 @@ struct Fixture {
     sim::NetworkSpec sample = xor_network();
     sample.graph.nodes.push_back({"surroundings", false, 2});
     sample.nodes.emplace_back().g = 0;
-    emulated = std::make_shared<sim::EmulatedBench>(std::make_unique<sim::Circuit>(sample, sim::CircuitScale{}, std::vector<double>(6, 1e-9)));
+    emulated = std::make_shared<sim::EmulatedBench>(
+        std::make_unique<sim::Circuit>(sample, sim::CircuitScale{}, std::vector<double>(6, 1e-9)));
     clock = sim::virtual_clock(emulated);
     sim::Circuit& circuit = emulated->circuit();
     probe = circuit.attach(5, 1);
@@ -167,12 +175,17 @@ struct Fixture {
 
   ~Fixture() { bench.reset(); }  // before the instruments and the transcript that it uses
 
-  std::unique_ptr<protocols::Session> session(sim::EmulatedInstrument& instrument, const std::string& address, std::shared_ptr<Cable> cable) {
+  std::unique_ptr<protocols::Session> session(sim::EmulatedInstrument& instrument, const std::string& address,
+                                              std::shared_ptr<Cable> cable) {
     protocols::SessionOptions options;
     options.transcript = [this](const protocols::Exchange& e) {
-      if (e.kind == protocols::Exchange::Kind::sent) said.push_back(std::string(e.address) + "> " + std::string(e.text));
+      if (e.kind == protocols::Exchange::Kind::sent)
+        said.push_back(std::string(e.address) + "> " + std::string(e.text));
     };
-    return std::make_unique<protocols::Session>(std::make_unique<Pulled>(sim::virtual_time_transport(emulated, instrument, address), std::move(cable)), options);
+    return std::make_unique<protocols::Session>(
+        std::make_unique<Pulled>(sim::virtual_time_transport(emulated, instrument, address),
+                                 std::move(cable)),
+        options);
   }
 
   Drive drive(std::uint64_t row) const {
@@ -208,10 +221,12 @@ TEST_CASE("a bench of ideal instruments reads what the simulation computes, free
     const Relaxation again = f.bench->relax(f.drive(row));
     Vector theta;
     const sim::Network& network = *f.simulation->network();
-    const Vector edges = network.edge_currents(sim::boundary_of(network, f.drive(row), theta), simulated.potential);
+    const Vector edges =
+        network.edge_currents(sim::boundary_of(network, f.drive(row), theta), simulated.potential);
     for (std::uint32_t input = 0; input < 2; ++input) {
       double out = 0;
-      for (std::size_t e = 0; e < network.spec().graph.edges.size(); ++e) out += network.spec().graph.edges[e].source == input ? edges[static_cast<Eigen::Index>(e)] : 0;
+      for (std::size_t e = 0; e < network.spec().graph.edges.size(); ++e)
+        out += network.spec().graph.edges[e].source == input ? edges[static_cast<Eigen::Index>(e)] : 0;
       CHECK(again.current[input] == Approx(out).margin(2e-4));
     }
     for (std::uint32_t k = 2; k < 5; ++k) CHECK(std::isnan(again.current[k]));
@@ -225,7 +240,8 @@ TEST_CASE("a bench writes only what changed, and moves within its limits at ever
   Drive same = f.drive(0);
   same.start = Present{};
   const Relaxation row = f.bench->relax(same);
-  CHECK(row.timing.start == Approx(before).margin(1e-9));  // no level changes: no time passes until the drive is complete
+  CHECK(row.timing.start ==
+        Approx(before).margin(1e-9));  // no level changes: no time passes until the drive is complete
   // A parameter is changed only by its gate, and its readback is that of the gate.
   const std::uint32_t a0 = *f.settings.channels[2].parameter;
   Drive moved = f.drive(3);
@@ -268,7 +284,9 @@ TEST_CASE("compliance and range are flags of the reading, not surprises", "[benc
   CHECK_FALSE(row.quality.usable());
   Fixture g({}, [](BenchSettings& s, BenchInstruments&) { s.scanners[0].range = 0.1; });
   Drive driven = g.drive(3);
-  for (std::uint32_t i = 0; i < 3; ++i) driven.theta = driven.theta.with(g.settings.nudges[i].mu_ref, 5.0);  // the nodes rise beyond 1.2 kT, 0.12 V
+  for (std::uint32_t i = 0; i < 3; ++i)
+    driven.theta =
+        driven.theta.with(g.settings.nudges[i].mu_ref, 5.0);  // the nodes rise beyond 1.2 kT, 0.12 V
   const Relaxation over = g.bench->relax(driven);
   CHECK((over.quality.all() & bit(Flag::over_range)) != 0);
   CHECK_FALSE(over.quality.usable());
@@ -280,7 +298,8 @@ TEST_CASE("noise is averaged until the bound is met, or the time is up", "[bench
   Fixture f(noisy, [](BenchSettings& s, BenchInstruments&) { s.settle.tolerance = 1e-3; });
   const Relaxation row = f.bench->relax(f.drive(2));
   CHECK(row.quality.usable());
-  CHECK((row.potential - f.simulation->relax(f.drive(2)).potential).cwiseAbs().maxCoeff() < 1e-3 + 2e-4 + 0.01);
+  CHECK((row.potential - f.simulation->relax(f.drive(2)).potential).cwiseAbs().maxCoeff() <
+        1e-3 + 2e-4 + 0.01);
   Fixture g(noisy, [](BenchSettings& s, BenchInstruments&) {
     s.settle.tolerance = 1e-9;
     s.settle_timeout = 5;
@@ -328,7 +347,8 @@ TEST_CASE("safe is every channel at its safe level and the outputs off, also aft
 }
 
 TEST_CASE("wiring that cannot be is refused before anything is sent", "[bench]") {
-  const auto refusal = [](const std::function<void(BenchSettings&, BenchInstruments&)>& change) -> std::string {
+  const auto refusal =
+      [](const std::function<void(BenchSettings&, BenchInstruments&)>& change) -> std::string {
     try {
       const Fixture f({}, change);
       CHECK(f.clock->now() == 0);
@@ -338,23 +358,38 @@ TEST_CASE("wiring that cannot be is refused before anything is sent", "[bench]")
     return "accepted";
   };
   CHECK(refusal({}) == "accepted");
-  CHECK_THAT(refusal([](BenchSettings& s, BenchInstruments&) { s.channels.erase(s.channels.begin()); }), Catch::Contains("nothing holds the input terminal 0"));
-  CHECK_THAT(refusal([](BenchSettings& s, BenchInstruments&) { s.readings.pop_back(); }), Catch::Contains("nothing reads the output terminal 4"));
-  CHECK_THAT(refusal([](BenchSettings& s, BenchInstruments&) { s.channels[1].instrument = 0; }), Catch::Contains("wired already, as 'input0'"));
-  CHECK_THAT(refusal([](BenchSettings& s, BenchInstruments&) { s.channels[0].plan.limits = {-3, 3}; }), Catch::Contains("beyond the instrument's range of 2.1 V"));
-  CHECK_THAT(refusal([](BenchSettings& s, BenchInstruments&) { s.channels[0].safe_at(1); }), Catch::Contains("safe level of 1 V (stop) is outside"));
-  CHECK_THAT(refusal([](BenchSettings& s, BenchInstruments&) { s.channels[2].per_volt = 0; }), Catch::Contains("changes nothing"));
-  CHECK_THAT(refusal([](BenchSettings& s, BenchInstruments&) { s.channels[3].parameter = s.channels[2].parameter; }), Catch::Contains("set twice"));
-  CHECK_THAT(refusal([](BenchSettings& s, BenchInstruments&) { s.nudges[0].conductance = 0; }), Catch::Contains("no conductance"));
-  CHECK_THAT(refusal([](BenchSettings& s, BenchInstruments&) { s.settle_timeout = 0; }), Catch::Contains("settle timeout"));
+  CHECK_THAT(refusal([](BenchSettings& s, BenchInstruments&) { s.channels.erase(s.channels.begin()); }),
+             Catch::Contains("nothing holds the input terminal 0"));
+  CHECK_THAT(refusal([](BenchSettings& s, BenchInstruments&) { s.readings.pop_back(); }),
+             Catch::Contains("nothing reads the output terminal 4"));
+  CHECK_THAT(refusal([](BenchSettings& s, BenchInstruments&) { s.channels[1].instrument = 0; }),
+             Catch::Contains("wired already, as 'input0'"));
+  CHECK_THAT(refusal([](BenchSettings& s, BenchInstruments&) {
+               s.channels[0].plan.limits = {-3, 3};
+             }),
+             Catch::Contains("beyond the instrument's range of 2.1 V"));
+  CHECK_THAT(refusal([](BenchSettings& s, BenchInstruments&) { s.channels[0].safe_at(1); }),
+             Catch::Contains("safe level of 1 V (stop) is outside"));
+  CHECK_THAT(refusal([](BenchSettings& s, BenchInstruments&) { s.channels[2].per_volt = 0; }),
+             Catch::Contains("changes nothing"));
+  CHECK_THAT(
+      refusal([](BenchSettings& s, BenchInstruments&) { s.channels[3].parameter = s.channels[2].parameter; }),
+      Catch::Contains("set twice"));
+  CHECK_THAT(refusal([](BenchSettings& s, BenchInstruments&) { s.nudges[0].conductance = 0; }),
+             Catch::Contains("no conductance"));
+  CHECK_THAT(refusal([](BenchSettings& s, BenchInstruments&) { s.settle_timeout = 0; }),
+             Catch::Contains("settle timeout"));
 }
 
 TEST_CASE("two cables swapped between instruments are found by who answers", "[bench]") {
   Fixture f;
   BenchInstruments swapped;
-  auto bench = std::make_shared<sim::EmulatedBench>(std::make_unique<sim::Circuit>(xor_network(), sim::CircuitScale{}, std::vector<double>(5, 1e-9)));
-  auto& meter = bench->add(sim::emulated_keysight_34461a(bench->circuit(), bench->circuit().attach(0, 1), sim::Imperfection::none()));
-  const auto smu = keithley_2400(std::make_unique<protocols::Session>(sim::virtual_time_transport(bench, meter, "swapped"), protocols::SessionOptions{}));
+  auto bench = std::make_shared<sim::EmulatedBench>(
+      std::make_unique<sim::Circuit>(xor_network(), sim::CircuitScale{}, std::vector<double>(5, 1e-9)));
+  auto& meter = bench->add(sim::emulated_keysight_34461a(bench->circuit(), bench->circuit().attach(0, 1),
+                                                         sim::Imperfection::none()));
+  const auto smu = keithley_2400(std::make_unique<protocols::Session>(
+      sim::virtual_time_transport(bench, meter, "swapped"), protocols::SessionOptions{}));
   CHECK_THROWS_AS(smu->connect(), InstrumentError);
 }
 
@@ -377,12 +412,14 @@ void tell(Fixture& f, sim::EmulatedInstrument& instrument, const std::string& me
 }
 
 std::size_t count(const std::vector<std::string>& said, const std::string& text) {
-  return static_cast<std::size_t>(std::count_if(said.begin(), said.end(), [&](const std::string& s) { return s.find(text) != std::string::npos; }));
+  return static_cast<std::size_t>(std::count_if(
+      said.begin(), said.end(), [&](const std::string& s) { return s.find(text) != std::string::npos; }));
 }
 
 }  // namespace
 
-TEST_CASE("instruments found live are brought down by their ramps before they are configured", "[bench][levels]") {
+TEST_CASE("instruments found live are brought down by their ramps before they are configured",
+          "[bench][levels]") {
   Fixture f;
   // Left by a program that crashed: an input at 0.45 V with its output on, a gate at 1.5 V on the high range.
   tell(f, *f.emulators[0], ":SOUR:VOLT:RANG 2;:SOUR:VOLT 0.45;:SENS:CURR:PROT 1e-4;:OUTP 1");
@@ -414,7 +451,9 @@ TEST_CASE("instruments found live are brought down by their ramps before they ar
 TEST_CASE("stop, cancel and emergency are profiles of their own", "[bench][levels]") {
   const auto prepared = [](BenchSettings& s, BenchInstruments&) {
     s.channels[0].safe[static_cast<std::size_t>(SafeProfile::cancel)] = {0.1, 0, 1, LastAct::stay};
-    for (std::size_t c = 0; c < 2; ++c) s.channels[c].safe[static_cast<std::size_t>(SafeProfile::emergency)] = {0, 0, 1000, LastAct::high_impedance};
+    for (std::size_t c = 0; c < 2; ++c)
+      s.channels[c].safe[static_cast<std::size_t>(SafeProfile::emergency)] = {0, 0, 1000,
+                                                                              LastAct::high_impedance};
     s.channels[2].safe[static_cast<std::size_t>(SafeProfile::cancel)] = {-0.5, 1, 1, LastAct::off};
   };
   Fixture f(sim::Imperfection::none(), prepared);
@@ -448,12 +487,16 @@ TEST_CASE("a bench that goes out of scope leaves its instruments safe", "[bench]
 
 TEST_CASE("cross-talk is taken off, and its ranges are what is sure to be reached", "[bench]") {
   const double per_volt = 0.8;  // from channel 2 into a[0], whose gate has 2.5
-  const auto aware = [&](BenchSettings& s, BenchInstruments&) { s.cross_talk.push_back({*s.channels[2].parameter, 3, per_volt}); };
-  Fixture known(sim::Imperfection::none(), aware, {}, per_volt), unknown(sim::Imperfection::none(), {}, {}, per_volt);
+  const auto aware = [&](BenchSettings& s, BenchInstruments&) {
+    s.cross_talk.push_back({*s.channels[2].parameter, 3, per_volt});
+  };
+  Fixture known(sim::Imperfection::none(), aware, {}, per_volt),
+      unknown(sim::Imperfection::none(), {}, {}, per_volt);
   const std::uint32_t a0 = *known.settings.channels[2].parameter, a1 = *known.settings.channels[3].parameter;
   Drive drive = known.drive(3);
   drive.theta = drive.theta.with(a0, 1.0).with(a1, 2.0);
-  const Relaxation expected = known.simulation->relax(drive), with = known.bench->relax(drive), without = unknown.bench->relax(drive);
+  const Relaxation expected = known.simulation->relax(drive), with = known.bench->relax(drive),
+                   without = unknown.bench->relax(drive);
   CHECK((with.potential - expected.potential).cwiseAbs().maxCoeff() < 2e-4);
   CHECK(with.theta_readback[a0] == Approx(1).margin(1e-6));
   CHECK((without.potential - expected.potential).cwiseAbs().maxCoeff() > 1e-3);
@@ -554,7 +597,12 @@ TEST_CASE("a free terminal is held where a drive asks for it, and let go again",
 
   // If switching on would break a cross-limit with another channel, it stays off.
   const double before = f.emulated->circuit().node_voltage(3);
-  Fixture g(sim::Imperfection::none(), [](BenchSettings& s, BenchInstruments&) { s.cross_limits.push_back({"near", {{11, 1}, {0, -1}}, {-0.2, 0.2}}); }, extend);
+  Fixture g(
+      sim::Imperfection::none(),
+      [](BenchSettings& s, BenchInstruments&) {
+        s.cross_limits.push_back({"near", {{11, 1}, {0, -1}}, {-0.2, 0.2}});
+      },
+      extend);
   Drive far = g.drive(2);
   g.bench->relax(far);
   CHECK(std::abs(before) < 0.2);
@@ -567,7 +615,8 @@ TEST_CASE("a free terminal is held where a drive asks for it, and let go again",
 namespace {
 
 // Adds a source-meter at each free node, which holds it on demand.
-std::function<void(Fixture&, BenchSettings&, BenchInstruments&)> with_holders(const sim::Imperfection& imperfection, double compliance = 1e-4) {
+std::function<void(Fixture&, BenchSettings&, BenchInstruments&)> with_holders(
+    const sim::Imperfection& imperfection, double compliance = 1e-4) {
   return [=](Fixture& fixture, BenchSettings& s, BenchInstruments& i) {
     sim::Circuit& circuit = fixture.emulated->circuit();
     for (std::uint32_t k = 2; k < 5; ++k) {
@@ -575,7 +624,8 @@ std::function<void(Fixture&, BenchSettings&, BenchInstruments&)> with_holders(co
       own.number = 8 + k;
       fixture.ports.push_back(circuit.attach(k, 1));
       auto& smu = fixture.emulated->add(sim::emulated_keithley_2400(circuit, fixture.ports.back(), own));
-      i.sources.push_back(keithley_2400(fixture.session(smu, "hold" + std::to_string(k), std::make_shared<Cable>())));
+      i.sources.push_back(
+          keithley_2400(fixture.session(smu, "hold" + std::to_string(k), std::make_shared<Cable>())));
       SourceMeterSettings source;
       source.autozero = false;
       source.compliance = compliance;
@@ -606,14 +656,17 @@ TEST_CASE("a bench that holds every free terminal keeps the device contract, ide
   options.hold_tolerance = 1e-5;  // a lead of 1 ohm with almost no current; 8 digits are read
   options.held_current = 2e-5;    // and the 10 Gohm of the source
   contract::check_device(*f.bench, f.drive(1), options);
-  for (std::uint32_t k = 2; k < 5; ++k) CHECK(f.emulated->circuit().driven(f.ports[k]).kind == sim::PortState::Kind::open);  // off, and no load
+  for (std::uint32_t k = 2; k < 5; ++k)
+    CHECK(f.emulated->circuit().driven(f.ports[k]).kind == sim::PortState::Kind::open);  // off, and no load
   Fixture g({}, {}, with_holders({}));
   options.hold_tolerance = 8e-3;  // 600 uV and 0.02 % of a source, 60 uV of a scanner
   options.held_current = 2e-2;    // that times 2 units per kT, and 6 nA
   contract::check_device(*g.bench, g.drive(1), options);
 }
 
-TEST_CASE("held currents are those of the exact law, means over the window with their errors, whatever the carrier", "[bench][hold]") {
+TEST_CASE(
+    "held currents are those of the exact law, means over the window with their errors, whatever the carrier",
+    "[bench][hold]") {
   for (const int carrier : {1, -1}) {
     sim::Imperfection noisy = sim::Imperfection::none();
     noisy.noise = noisy.quantised = true;
@@ -636,7 +689,8 @@ TEST_CASE("held currents are those of the exact law, means over the window with 
       // 1 nA.
       CHECK(carrier * row.current[k] == Approx(expected.current[k]).margin(1.5e-3));
       CHECK(std::abs(expected.current[k]) > 0.01);
-      CHECK(row.current_sigma[k] >= 1e-9 / 2.5e-6 / std::sqrt(12.0) * 0.999);  // no better than the last digit
+      CHECK(row.current_sigma[k] >=
+            1e-9 / 2.5e-6 / std::sqrt(12.0) * 0.999);  // no better than the last digit
       CHECK(row.current_sigma[k] < 4e-4);
     }
     // A nudge by the leak reference injects there, so the holding source supplies less. (The emulated gate
@@ -651,22 +705,30 @@ TEST_CASE("held currents are those of the exact law, means over the window with 
     at.observe = At{0.1, 8};
     const Relaxation timed = f.bench->relax(at);
     REQUIRE(timed.current_sigma.size() == 5);
-    for (std::uint32_t k = 2; k < 5; ++k) CHECK(std::abs(timed.current[k] - row.current[k]) < 5 * std::hypot(timed.current_sigma[k], row.current_sigma[k]));
+    for (std::uint32_t k = 2; k < 5; ++k)
+      CHECK(std::abs(timed.current[k] - row.current[k]) <
+            5 * std::hypot(timed.current_sigma[k], row.current_sigma[k]));
     at.observe = At{0.1, 1};
     CHECK(f.bench->relax(at).current_sigma.size() == 0);  // a single reading has no known error
   }
 }
 
-TEST_CASE("a current's standard error is that of its readings, and no better than their last digit", "[bench][hold]") {
+TEST_CASE("a current's standard error is that of its readings, and no better than their last digit",
+          "[bench][hold]") {
   sim::Imperfection noisy = sim::Imperfection::none();
   noisy.noise = true;
   const Vector level = Vector{{0.5, 0.2, 0.1}};
   // In the 100 uA range 0.5 nA peak to peak, six standard deviations, at 1 NPLC; ten times that at 0.01: 0.83
   // nA, displayed with all digits.
-  Fixture f(sim::Imperfection::none(), [](BenchSettings&, BenchInstruments& i) { for (SourceMeterSettings& source : i.source_settings) source.cycles = 0.01; }, [&](Fixture& fixture, BenchSettings& s, BenchInstruments& i) {
-    with_holders(noisy)(fixture, s, i);
-    for (SourceMeterSettings& source : i.source_settings) source.cycles = 0.01;
-  });
+  Fixture f(
+      sim::Imperfection::none(),
+      [](BenchSettings&, BenchInstruments& i) {
+        for (SourceMeterSettings& source : i.source_settings) source.cycles = 0.01;
+      },
+      [&](Fixture& fixture, BenchSettings& s, BenchInstruments& i) {
+        with_holders(noisy)(fixture, s, i);
+        for (SourceMeterSettings& source : i.source_settings) source.cycles = 0.01;
+      });
   constexpr int times = 40;
   Matrix current(3, times), sigma(3, times);
   for (int i = 0; i < times; ++i) {
@@ -688,10 +750,12 @@ TEST_CASE("a current's standard error is that of its readings, and no better tha
   Drive held = holding(g.drive(1), level);
   held.observe = At{0.1, 100};
   const Relaxation row = g.bench->relax(held);
-  for (std::uint32_t k = 2; k < 5; ++k) CHECK(row.current_sigma[k] == Approx(1e-8 / 2.5e-6 / std::sqrt(12.0)).epsilon(1e-9));
+  for (std::uint32_t k = 2; k < 5; ++k)
+    CHECK(row.current_sigma[k] == Approx(1e-8 / 2.5e-6 / std::sqrt(12.0)).epsilon(1e-9));
 }
 
-TEST_CASE("a chain by voltage switches each output on once and off once, and moves what is stepped alone", "[bench][hold]") {
+TEST_CASE("a chain by voltage switches each output on once and off once, and moves what is stepped alone",
+          "[bench][hold]") {
   Fixture f(sim::Imperfection::none(), {}, with_holders(sim::Imperfection::none()));
   f.bench->relax(f.drive(0));
   for (int sample = 1; sample < 3; ++sample) {
@@ -701,7 +765,8 @@ TEST_CASE("a chain by voltage switches each output on once and off once, and mov
     const Relaxation at = f.bench->relax(holding(free, mu));
     CHECK(at.current.tail(3).cwiseAbs().maxCoeff() < 2e-5);
     // at its present potential, and not repeated
-    for (std::uint32_t k = 2; k < 5; ++k) CHECK(count(f.said, "hold" + std::to_string(k) + "> :SOUR:VOLT ") == 1);
+    for (std::uint32_t k = 2; k < 5; ++k)
+      CHECK(count(f.said, "hold" + std::to_string(k) + "> :SOUR:VOLT ") == 1);
     for (Eigen::Index k = 0; k < 3; ++k) {
       for (const double sign : {1.0, -1.0}) {
         const std::size_t before = count(f.said, "> :SOUR:VOLT ");
@@ -719,7 +784,8 @@ TEST_CASE("a chain by voltage switches each output on once and off once, and mov
   }
 }
 
-TEST_CASE("a held node in compliance is flagged, and a holder that loads when off is refused", "[bench][hold]") {
+TEST_CASE("a held node in compliance is flagged, and a holder that loads when off is refused",
+          "[bench][hold]") {
   Fixture f(sim::Imperfection::none(), {}, with_holders(sim::Imperfection::none(), 2e-8));  // 0.008 units
   const Vector mu = f.bench->relax(f.drive(1)).potential;
   CHECK(f.bench->relax(holding(f.drive(1), mu)).quality.usable());
@@ -728,12 +794,14 @@ TEST_CASE("a held node in compliance is flagged, and a holder that loads when of
   CHECK_FALSE(row.quality.usable());
   // make_safe while nodes are held: sources go to 0 V, off, without load.
   CHECK(f.bench->make_safe(std::chrono::seconds(1)).safe);
-  for (std::uint32_t k = 2; k < 5; ++k) CHECK(f.emulated->circuit().driven(f.ports[k]).kind == sim::PortState::Kind::open);
+  for (std::uint32_t k = 2; k < 5; ++k)
+    CHECK(f.emulated->circuit().driven(f.ports[k]).kind == sim::PortState::Kind::open);
   const auto loading = [](Fixture& fixture, BenchSettings& s, BenchInstruments& i) {
     with_holders(sim::Imperfection::none())(fixture, s, i);
     i.source_settings.back().off = OffState::normal;
   };
-  CHECK_THROWS_WITH(Fixture(sim::Imperfection::none(), {}, loading), Catch::Contains("'hold-4'") && Catch::Contains("high impedance"));
+  CHECK_THROWS_WITH(Fixture(sim::Imperfection::none(), {}, loading),
+                    Catch::Contains("'hold-4'") && Catch::Contains("high impedance"));
 }
 
 TEST_CASE("surroundings are read beside every relaxation, and the run waits for them", "[bench]") {
@@ -760,12 +828,16 @@ TEST_CASE("surroundings are read beside every relaxation, and the run waits for 
   CHECK(f.bench->info().environment == std::vector<EnvironmentInfo>{{"temperature", "K"}});
   int looks = 0;
   clock->waited = [&] { ++looks; };
-  CHECK_THROWS_WITH(f.bench->relax(f.drive(1)), Catch::Contains("'temperature' is 1") && Catch::Contains("3.9 to 4.1 K") && Catch::Contains("20 s"));
-  CHECK(looks >= 15);  // 20 s, with one look and a wait of 1 s each
+  CHECK_THROWS_WITH(f.bench->relax(f.drive(1)), Catch::Contains("'temperature' is 1") &&
+                                                    Catch::Contains("3.9 to 4.1 K") &&
+                                                    Catch::Contains("20 s"));
+  CHECK(looks >= 15);                                          // 20 s, with one look and a wait of 1 s each
   CHECK(f.emulated->circuit().driven(f.ports[0]).level == 0);  // and it is safe
 
   // Within the limits it is logged, and there is no wait.
-  Fixture g(sim::Imperfection::none(), {}, [&](Fixture&, BenchSettings& s, BenchInstruments&) { s.environment.push_back({"temperature", "K", {BenchMeter::Kind::scanner, 0, 104}, 10, 4, {3.9, 4.1}}); });
+  Fixture g(sim::Imperfection::none(), {}, [&](Fixture&, BenchSettings& s, BenchInstruments&) {
+    s.environment.push_back({"temperature", "K", {BenchMeter::Kind::scanner, 0, 104}, 10, 4, {3.9, 4.1}});
+  });
   const Relaxation row = g.bench->relax(g.drive(1));
   REQUIRE(row.environment.size() == 1);
   CHECK(row.environment[0] == Approx(4));
@@ -832,11 +904,14 @@ TEST_CASE("from rest inputs move at the rate asked for, all at once", "[bench]")
 }
 
 TEST_CASE("limits that join channels are kept in every drive before the first moves", "[bench]") {
-  Fixture f({}, [](BenchSettings& s, BenchInstruments&) { s.cross_limits.push_back({"inputs", {{0, 1}, {1, -1}}, {-0.2, 0.2}}); });
+  Fixture f({}, [](BenchSettings& s, BenchInstruments&) {
+    s.cross_limits.push_back({"inputs", {{0, 1}, {1, -1}}, {-0.2, 0.2}});
+  });
   f.bench->start();
   f.said.clear();
   const std::vector<Drive> drives{f.drive(3), f.drive(1)};  // together at 0.3 V; then 0.3 V apart
-  CHECK_THROWS_WITH(f.bench->relax(drives, [](std::size_t, const Relaxation&) {}), Catch::Contains("drive 1") && Catch::Contains("'inputs'"));
+  CHECK_THROWS_WITH(f.bench->relax(drives, [](std::size_t, const Relaxation&) {}),
+                    Catch::Contains("drive 1") && Catch::Contains("'inputs'"));
   CHECK(f.said.empty());
   CHECK(f.bench->relax(f.drive(3)).quality.usable());
 }
@@ -855,8 +930,10 @@ TEST_CASE("a scale at which an instrument's error is no longer small is refused"
   };
   // 0.02 % of 0.5 V plus 600 uV: 0.7 mV.
   CHECK(refusal(0.1, 7.1e-3) == "accepted");
-  CHECK_THAT(refusal(0.1, 6.9e-3), Catch::Contains("'input0'") && Catch::Contains("7e-04 V") && Catch::Contains("error_share"));
-  CHECK_THAT(refusal(9e-6, 0.05), Catch::Contains("77.") && Catch::Contains("kT at this scale"));  // kT/e at 0.1 K
+  CHECK_THAT(refusal(0.1, 6.9e-3),
+             Catch::Contains("'input0'") && Catch::Contains("7e-04 V") && Catch::Contains("error_share"));
+  CHECK_THAT(refusal(9e-6, 0.05),
+             Catch::Contains("77.") && Catch::Contains("kT at this scale"));  // kT/e at 0.1 K
 }
 
 TEST_CASE("an oscillation that averages hide is told by a burst at the shortest integration", "[bench]") {
@@ -886,12 +963,17 @@ TEST_CASE("an oscillation that averages hide is told by a burst at the shortest 
   const auto fixture = [](bool swings, std::size_t burst) {
     sim::Imperfection noisy;
     noisy.errors = false;
-    return std::make_unique<Fixture>(noisy, [&](BenchSettings& s, BenchInstruments&) {
-      s.burst = burst;
-      s.burst_noise = 2e-3;  // 100 ppm of 1 V are 1e-3 kT
-    }, [&](Fixture& f, BenchSettings&, BenchInstruments&) {
-      if (swings) f.emulated->add(std::make_unique<Swing>(f.emulated->circuit(), f.emulated->circuit().attach(3, 1)));
-    });
+    return std::make_unique<Fixture>(
+        noisy,
+        [&](BenchSettings& s, BenchInstruments&) {
+          s.burst = burst;
+          s.burst_noise = 2e-3;  // 100 ppm of 1 V are 1e-3 kT
+        },
+        [&](Fixture& f, BenchSettings&, BenchInstruments&) {
+          if (swings)
+            f.emulated->add(
+                std::make_unique<Swing>(f.emulated->circuit(), f.emulated->circuit().attach(3, 1)));
+        });
   };
   const auto unasked = fixture(true, 0), asked = fixture(true, 16), still = fixture(false, 16);
   CHECK(unasked->bench->relax(unasked->drive(2)).quality.usable());
@@ -909,7 +991,9 @@ TEST_CASE("an oscillation that averages hide is told by a burst at the shortest 
 TEST_CASE("a source live in another unit is not ramped as if it were in this one", "[bench][levels]") {
   Fixture f;
   tell(f, *f.emulators[0], ":SOUR:FUNC CURR;:SOUR:CURR:RANG 1E-5;:SOUR:CURR 5E-6;:SENS:VOLT:PROT 1;:OUTP 1");
-  CHECK_THROWS_WITH(f.bench->start(), Catch::Contains("smu0") && Catch::Contains("live as a source of current") && Catch::Contains("ness safe"));
+  CHECK_THROWS_WITH(f.bench->start(), Catch::Contains("smu0") &&
+                                          Catch::Contains("live as a source of current") &&
+                                          Catch::Contains("ness safe"));
   f.said.clear();
   CHECK(f.bench->levels().make_safe(std::chrono::seconds(1), SafeProfile::stop).safe);
   CHECK(count(f.said, "smu0> :SOUR:CURR ") == 0);
@@ -926,7 +1010,8 @@ TEST_CASE("what does not answer costs the others nothing", "[bench][levels]") {
   CHECK(report.stuck.size() == 2);
   CHECK_THAT(report.message(), Catch::Contains("input0 at 0.3 V (last known)"));
   sim::pass_time(*f.emulated, 0.1);
-  for (std::size_t c = 2; c < 8; ++c) CHECK(f.emulated->circuit().parameter(*f.settings.channels[c].parameter) == Approx(0).margin(1e-9));
+  for (std::size_t c = 2; c < 8; ++c)
+    CHECK(f.emulated->circuit().parameter(*f.settings.channels[c].parameter) == Approx(0).margin(1e-9));
   // Called again, it tries again.
   f.source_cable->pulled = false;
   CHECK(f.bench->make_safe(std::chrono::seconds(1)).safe);
@@ -934,7 +1019,8 @@ TEST_CASE("what does not answer costs the others nothing", "[bench][levels]") {
   // Nothing is known about instruments that were never reached.
   Fixture g;
   g.dac_cable->pulled = true;
-  CHECK_THAT(g.bench->levels().make_safe(std::chrono::seconds(1), SafeProfile::stop).message(), Catch::Contains("a[0] at an unknown level"));
+  CHECK_THAT(g.bench->levels().make_safe(std::chrono::seconds(1), SafeProfile::stop).message(),
+             Catch::Contains("a[0] at an unknown level"));
   CHECK_FALSE(g.bench->levels().is_known(2));
   CHECK(g.bench->levels().is_known(0));
 }

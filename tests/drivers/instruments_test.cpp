@@ -28,18 +28,23 @@ struct Bench {
     spec.graph.outputs = {1};
     spec.nodes.resize(2);
     spec.edges = {{sim::Law::linear, {1}}};
-    bench = std::make_shared<sim::EmulatedBench>(std::make_unique<sim::Circuit>(spec, sim::CircuitScale{0.1, 2.5e-6, 1}, std::vector<double>{1e-9, 1e-9}));
+    bench = std::make_shared<sim::EmulatedBench>(std::make_unique<sim::Circuit>(
+        spec, sim::CircuitScale{0.1, 2.5e-6, 1}, std::vector<double>{1e-9, 1e-9}));
   }
   sim::Circuit& circuit() { return bench->circuit(); }
-  std::unique_ptr<Session> session(std::unique_ptr<EmulatedInstrument> instrument, const std::string& address) {
+  std::unique_ptr<Session> session(std::unique_ptr<EmulatedInstrument> instrument,
+                                   const std::string& address) {
     protocols::SessionOptions options;
     options.transcript = [this](const protocols::Exchange& e) {
       if (e.kind == protocols::Exchange::Kind::sent) said.emplace_back(e.text);
     };
-    return std::make_unique<Session>(sim::virtual_time_transport(bench, bench->add(std::move(instrument)), address), options);
+    return std::make_unique<Session>(
+        sim::virtual_time_transport(bench, bench->add(std::move(instrument)), address), options);
   }
   std::unique_ptr<SourceMeter> smu(std::uint32_t node) {
-    return keithley_2400(session(sim::emulated_keithley_2400(circuit(), circuit().attach(node, 1), sim::Imperfection::none()), "smu" + std::to_string(node)));
+    return keithley_2400(
+        session(sim::emulated_keithley_2400(circuit(), circuit().attach(node, 1), sim::Imperfection::none()),
+                "smu" + std::to_string(node)));
   }
 };
 
@@ -79,7 +84,7 @@ TEST_CASE("a 2400 is configured, read back, and measures", "[drivers][2400]") {
   const double begin = b.bench->time();
   const SourceReading in = source->fetch(), out = drain->fetch();
   CHECK(b.bench->time() - begin < 1.1 * source->measurement_time());  // in parallel
-  const double I = 1 / 40002.0;                                      // plus two leads
+  const double I = 1 / 40002.0;                                       // plus two leads
   CHECK(in.amperes == Approx(I).epsilon(1e-5));
   CHECK(out.amperes == Approx(-I).epsilon(1e-5));
   CHECK(in.volts == Approx(1).margin(1e-6));
@@ -135,8 +140,10 @@ TEST_CASE("a 2400 refuses what it cannot do before a word is sent", "[drivers][2
   CHECK_THAT(refusal([](auto& s) { s.range = 300; }), Catch::Contains("300 V") && Catch::Contains("200 V"));
   CHECK_THAT(refusal([](auto& s) { s.compliance = 0; }), Catch::Contains("more than 0"));
   CHECK_THAT(refusal([](auto& s) { s.compliance = 2; }), Catch::Contains("1.05 A"));
-  CHECK_THAT(refusal([](auto& s) { s.compliance = 1e-6, s.measure_range = 1e-2; }), Catch::Contains("0.1 % of the measure range"));
-  CHECK_THAT(refusal([](auto& s) { s.compliance = 1e-4, s.measure_range = 1e-2; }), Catch::Contains("exceeds that of the compliance"));
+  CHECK_THAT(refusal([](auto& s) { s.compliance = 1e-6, s.measure_range = 1e-2; }),
+             Catch::Contains("0.1 % of the measure range"));
+  CHECK_THAT(refusal([](auto& s) { s.compliance = 1e-4, s.measure_range = 1e-2; }),
+             Catch::Contains("exceeds that of the compliance"));
   CHECK_THAT(refusal([](auto& s) { s.range = 200, s.compliance = 1; }), Catch::Contains("22 W"));
   CHECK_THAT(refusal([](auto& s) { s.cycles = 20; }), Catch::Contains("0.01 to 10"));
   CHECK_THAT(refusal([](auto& s) { s.source_delay = 1e5; }), Catch::Contains("999.9999"));
@@ -153,15 +160,27 @@ TEST_CASE("a 2400 refuses what it cannot do before a word is sent", "[drivers][2
 
 TEST_CASE("a setting an instrument does not take is found by reading it back", "[drivers][2400]") {
   auto liar = std::make_shared<Liar>();
-  liar->answers = {{"*IDN?", "KEITHLEY INSTRUMENTS INC.,MODEL 2400,1,C30"}, {":OUTP?", "0"}, {":SOUR:FUNC?", "VOLT"}, {":OUTP:SMOD?", "NORM"}, {":SYST:RSEN?", "0"},
-                   {":SOUR:VOLT:RANG?", "+2.0E+00"}, {":SENS:CURR:PROT?", "+1.05E-04"}, {":SENS:CURR:RANG?", "+1.0E-04"}, {":SENS:CURR:NPLC?", "1.00"}, {":SYST:AZER:STAT?", "1"}, {"SYST:ERR?", "0,\"No error\""}};
-  const auto smu = keithley_2400(std::make_unique<Session>(protocols::memory_transport("LIAR", liar), protocols::SessionOptions{}));
+  liar->answers = {{"*IDN?", "KEITHLEY INSTRUMENTS INC.,MODEL 2400,1,C30"},
+                   {":OUTP?", "0"},
+                   {":SOUR:FUNC?", "VOLT"},
+                   {":OUTP:SMOD?", "NORM"},
+                   {":SYST:RSEN?", "0"},
+                   {":SOUR:VOLT:RANG?", "+2.0E+00"},
+                   {":SENS:CURR:PROT?", "+1.05E-04"},
+                   {":SENS:CURR:RANG?", "+1.0E-04"},
+                   {":SENS:CURR:NPLC?", "1.00"},
+                   {":SYST:AZER:STAT?", "1"},
+                   {"SYST:ERR?", "0,\"No error\""}};
+  const auto smu = keithley_2400(
+      std::make_unique<Session>(protocols::memory_transport("LIAR", liar), protocols::SessionOptions{}));
   smu->connect();
   SourceMeterSettings settings;
   settings.compliance = 5e-5;
   settings.measure_range = 1e-5;
   liar->answers[":SENS:CURR:RANG?"] = "+1.0E-05";
-  CHECK_THROWS_WITH(smu->configure(settings), Catch::Contains("LIAR") && Catch::Contains(":SENS:CURR:PROT?") && Catch::Contains("was not accepted"));
+  CHECK_THROWS_WITH(smu->configure(settings), Catch::Contains("LIAR") &&
+                                                  Catch::Contains(":SENS:CURR:PROT?") &&
+                                                  Catch::Contains("was not accepted"));
   liar->answers[":SENS:CURR:PROT?"] = "+5.0E-05";
   CHECK_NOTHROW(smu->configure(settings));
   liar->answers[":OUTP?"] = "1";
@@ -170,19 +189,27 @@ TEST_CASE("a setting an instrument does not take is found by reading it back", "
 
 TEST_CASE("the wrong instrument at an address is found before anything else is sent", "[drivers]") {
   Bench b;
-  const auto meter = keysight_34461a(b.session(sim::emulated_keithley_2400(b.circuit(), b.circuit().attach(0, 1), sim::Imperfection::none()), "swapped"));
-  CHECK_THROWS_WITH(meter->connect(), Catch::Contains("swapped") && Catch::Contains("expected a Keysight 34461A") && Catch::Contains("MODEL 2400"));
+  const auto meter = keysight_34461a(
+      b.session(sim::emulated_keithley_2400(b.circuit(), b.circuit().attach(0, 1), sim::Imperfection::none()),
+                "swapped"));
+  CHECK_THROWS_WITH(meter->connect(), Catch::Contains("swapped") &&
+                                          Catch::Contains("expected a Keysight 34461A") &&
+                                          Catch::Contains("MODEL 2400"));
   CHECK(b.said == std::vector<std::string>{"*IDN?"});
 }
 
 TEST_CASE("voltmeters read the node they are wired to", "[drivers][meters]") {
-  using Emulator = std::unique_ptr<sim::EmulatedInstrument> (*)(sim::Circuit&, std::size_t, const sim::Imperfection&);
+  using Emulator =
+      std::unique_ptr<sim::EmulatedInstrument> (*)(sim::Circuit&, std::size_t, const sim::Imperfection&);
   using Driver = std::unique_ptr<Voltmeter> (*)(std::unique_ptr<protocols::Session>);
-  for (const auto& [emulator, driver] : {std::pair<Emulator, Driver>{sim::emulated_agilent_34401a, agilent_34401a}, {sim::emulated_keysight_34461a, keysight_34461a}}) {
+  for (const auto& [emulator, driver] :
+       {std::pair<Emulator, Driver>{sim::emulated_agilent_34401a, agilent_34401a},
+        {sim::emulated_keysight_34461a, keysight_34461a}}) {
     Bench b;
     const auto source = b.circuit().attach(0, 1);
     b.circuit().drive(source, {sim::PortState::Kind::voltage, 0.7});
-    auto session = b.session(emulator(b.circuit(), b.circuit().attach(1, 1), sim::Imperfection::none()), "meter");
+    auto session =
+        b.session(emulator(b.circuit(), b.circuit().attach(1, 1), sim::Imperfection::none()), "meter");
     const auto meter = driver(std::move(session));
     meter->connect();
     MeterSettings settings;
@@ -209,7 +236,8 @@ TEST_CASE("voltmeters read the node they are wired to", "[drivers][meters]") {
     const auto burst = meter->burst(5);
     CHECK(b.bench->time() - began < 0.1);  // five of 0.02 NPLC, where one of 10 takes 0.2 s
     REQUIRE(burst.size() == 5);
-    for (const MeterReading& one : burst) CHECK(one.volts == Approx(0.7 * 10e6 / (10e6 + 40002)).epsilon(1e-4));
+    for (const MeterReading& one : burst)
+      CHECK(one.volts == Approx(0.7 * 10e6 / (10e6 + 40002)).epsilon(1e-4));
     meter->arm();
     CHECK(meter->fetch().volts == Approx(0.7 * 10e6 / (10e6 + 40002)).epsilon(1e-6));
     CHECK(b.bench->time() - began > 0.2);  // and the integration time is restored
@@ -222,13 +250,18 @@ TEST_CASE("voltmeters read the node they are wired to", "[drivers][meters]") {
 }
 
 TEST_CASE("scanners read their channels in the order configured", "[drivers][meters]") {
-  using Emulator = std::unique_ptr<sim::EmulatedInstrument> (*)(sim::Circuit&, const std::vector<sim::ChannelPort>&, const sim::Imperfection&);
+  using Emulator = std::unique_ptr<sim::EmulatedInstrument> (*)(
+      sim::Circuit&, const std::vector<sim::ChannelPort>&, const sim::Imperfection&);
   using Driver = std::unique_ptr<Scanner> (*)(std::unique_ptr<protocols::Session>);
-  for (const auto& [emulator, driver] : {std::pair<Emulator, Driver>{sim::emulated_keysight_34970a, keysight_34970a}, {sim::emulated_keysight_daq970a, keysight_daq970a}}) {
+  for (const auto& [emulator, driver] :
+       {std::pair<Emulator, Driver>{sim::emulated_keysight_34970a, keysight_34970a},
+        {sim::emulated_keysight_daq970a, keysight_daq970a}}) {
     Bench b;
-    const auto source = b.circuit().attach(0, 1), far = b.circuit().attach(1, 1), near = b.circuit().attach(0, 1);
+    const auto source = b.circuit().attach(0, 1), far = b.circuit().attach(1, 1),
+               near = b.circuit().attach(0, 1);
     b.circuit().drive(source, {sim::PortState::Kind::voltage, -0.3});
-    auto session = b.session(emulator(b.circuit(), {{101, near}, {102, far}}, sim::Imperfection::none()), "scanner");
+    auto session =
+        b.session(emulator(b.circuit(), {{101, near}, {102, far}}, sim::Imperfection::none()), "scanner");
     const auto scanner = driver(std::move(session));
     scanner->connect();
     MeterSettings settings;
@@ -257,7 +290,8 @@ TEST_CASE("scanners read their channels in the order configured", "[drivers][met
 TEST_CASE("a QDAC-II moves its channels together and says where they are", "[drivers][dac]") {
   Bench b;
   const auto left = b.circuit().attach(0, 1), right = b.circuit().attach(1, 1);
-  const auto dac = qdac2(b.session(sim::emulated_qdac2(b.circuit(), {}, {{1, left}, {2, right}}, sim::Imperfection::none()), "dac"));
+  const auto dac = qdac2(b.session(
+      sim::emulated_qdac2(b.circuit(), {}, {{1, left}, {2, right}}, sim::Imperfection::none()), "dac"));
   dac->connect();
   DacSettings settings;
   settings.slew = 100;

@@ -11,7 +11,8 @@ using namespace ness::drivers;
 namespace {
 
 // Executes a plan and checks every mixture of old and new levels within each step: all subsets of its writes.
-void walk(const SetpointPlanner& planner, const std::vector<double>& from, const std::vector<double>& to, const std::vector<RampStep>& steps) {
+void walk(const SetpointPlanner& planner, const std::vector<double>& from, const std::vector<double>& to,
+          const std::vector<RampStep>& steps) {
   std::vector<double> now = from;
   for (const RampStep& step : steps) {
     REQUIRE_FALSE(step.writes.empty());
@@ -46,7 +47,8 @@ TEST_CASE("a single channel ramps in steps, and arrives exactly", "[plan]") {
 }
 
 TEST_CASE("adjacent gates at their limit leapfrog", "[plan]") {
-  const SetpointPlanner planner({{"g1", {-5, 5}, 0.5, 1, 1e-6}, {"g2", {-5, 5}, 0.5, 1, 1e-6}}, {{"g1 - g2", {{0, 1}, {1, -1}}, {-2, 2}}});
+  const SetpointPlanner planner({{"g1", {-5, 5}, 0.5, 1, 1e-6}, {"g2", {-5, 5}, 0.5, 1, 1e-6}},
+                                {{"g1 - g2", {{0, 1}, {1, -1}}, {-2, 2}}});
   const std::vector<double> from{0, -2}, to{2, 0};  // on the limit all the way
   const auto steps = planner.plan(from, to);
   walk(planner, from, to, steps);
@@ -54,13 +56,16 @@ TEST_CASE("adjacent gates at their limit leapfrog", "[plan]") {
   walk(planner, to, from, back);
 }
 
-TEST_CASE("between states that keep limits on differences there is always a way, whatever the mixture on it", "[plan]") {
+TEST_CASE("between states that keep limits on differences there is always a way, whatever the mixture on it",
+          "[plan]") {
   Random random(11);
   int planned = 0;
   for (int run = 0; run < 300; ++run) {
     const std::size_t n = 2 + random.below(4);
     std::vector<PlannedChannel> channels;
-    for (std::size_t c = 0; c < n; ++c) channels.push_back({"g" + std::to_string(c), {-3, 3}, random.uniform(0.05, 0.7), random.uniform(0.1, 2), 1e-6});
+    for (std::size_t c = 0; c < n; ++c)
+      channels.push_back(
+          {"g" + std::to_string(c), {-3, 3}, random.uniform(0.05, 0.7), random.uniform(0.1, 2), 1e-6});
     std::vector<CrossLimit> limits;
     for (std::size_t c = 0; c + 1 < n; ++c) {
       const double L = random.uniform(0.2, 2);
@@ -85,20 +90,26 @@ TEST_CASE("between states that keep limits on differences there is always a way,
 }
 
 TEST_CASE("a plan refuses what breaks a limit, and says which", "[plan]") {
-  const SetpointPlanner planner({{"g1", {-5, 5}, 0.5, 1, 1e-6}, {"g2", {-5, 5}, 0.5, 1, 1e-6}}, {{"g1 - g2", {{0, 1}, {1, -1}}, {-2, 2}}});
+  const SetpointPlanner planner({{"g1", {-5, 5}, 0.5, 1, 1e-6}, {"g2", {-5, 5}, 0.5, 1, 1e-6}},
+                                {{"g1 - g2", {{0, 1}, {1, -1}}, {-2, 2}}});
   const std::vector<double> zero{0, 0}, beyond{6, 5}, apart{1.5, -1}, down{-1, 1.5};
-  CHECK_THROWS_WITH(planner.plan(zero, beyond), Catch::Contains("upper limit of 'g1'") && Catch::Contains("6") && Catch::Contains("5"));
-  CHECK_THROWS_WITH(planner.plan(zero, apart), Catch::Contains("upper bound of 'g1 - g2'") && Catch::Contains("2.5"));
-  CHECK_THROWS_WITH(planner.plan(zero, down), Catch::Contains("lower bound of 'g1 - g2'") && Catch::Contains("-2.5 is beyond") && Catch::Contains("-2"));
+  CHECK_THROWS_WITH(planner.plan(zero, beyond),
+                    Catch::Contains("upper limit of 'g1'") && Catch::Contains("6") && Catch::Contains("5"));
+  CHECK_THROWS_WITH(planner.plan(zero, apart),
+                    Catch::Contains("upper bound of 'g1 - g2'") && Catch::Contains("2.5"));
+  CHECK_THROWS_WITH(planner.plan(zero, down), Catch::Contains("lower bound of 'g1 - g2'") &&
+                                                  Catch::Contains("-2.5 is beyond") && Catch::Contains("-2"));
   CHECK_THROWS_AS(planner.plan(zero, std::vector<double>{NAN, 0}), std::invalid_argument);
   CHECK_THROWS_AS(planner.plan(zero, std::vector<double>{0}), std::invalid_argument);
   // A corner that monotone moves cannot leave: both limits of the sum are reached.
-  const SetpointPlanner corner({{"x", {-5, 5}, 1, 1, 1e-6}, {"y", {-5, 5}, 1, 1, 1e-6}}, {{"x + y", {{0, 1}, {1, 1}}, {0, 0}}});
+  const SetpointPlanner corner({{"x", {-5, 5}, 1, 1, 1e-6}, {"y", {-5, 5}, 1, 1, 1e-6}},
+                               {{"x + y", {{0, 1}, {1, 1}}, {0, 0}}});
   CHECK_THROWS_AS(corner.plan(std::vector<double>{1, -1}, std::vector<double>{-1, 1}), PlanRefused);
 }
 
 TEST_CASE("a start beyond a limit is left, and never made worse", "[plan]") {
-  const SetpointPlanner planner({{"g1", {-1, 1}, 0.25, 1, 1e-6}, {"g2", {-1, 1}, 0.25, 1, 1e-6}}, {{"g1 - g2", {{0, 1}, {1, -1}}, {-1, 1}}});
+  const SetpointPlanner planner({{"g1", {-1, 1}, 0.25, 1, 1e-6}, {"g2", {-1, 1}, 0.25, 1, 1e-6}},
+                                {{"g1 - g2", {{0, 1}, {1, -1}}, {-1, 1}}});
   std::vector<double> now{1.3, 0.0};  // beyond its own limit, and too far from g2
   const auto steps = planner.plan(now, std::vector<double>{0, -0.5});
   double own = 1.3, difference = 1.3;
@@ -113,8 +124,9 @@ TEST_CASE("a start beyond a limit is left, and never made worse", "[plan]") {
 }
 
 TEST_CASE("when a channel is stuck the others go to the nearest point that is allowed with it", "[plan]") {
-  const SetpointPlanner planner({{"g1", {-5, 5}, 1, 1, 1e-6}, {"g2", {-5, 5}, 1, 1, 1e-6}, {"g3", {-5, 5}, 1, 1, 1e-6}},
-                                {{"g1 - g2", {{0, 1}, {1, -1}}, {-2, 2}}, {"g2 - g3", {{1, 1}, {2, -1}}, {-2, 2}}});
+  const SetpointPlanner planner(
+      {{"g1", {-5, 5}, 1, 1, 1e-6}, {"g2", {-5, 5}, 1, 1, 1e-6}, {"g3", {-5, 5}, 1, 1, 1e-6}},
+      {{"g1 - g2", {{0, 1}, {1, -1}}, {-2, 2}}, {"g2 - g3", {{1, 1}, {2, -1}}, {-2, 2}}});
   const std::vector<double> safe{5, 0, 0};  // g1 is stuck at 5 V; the others' safe level is 0
   const auto levels = planner.nearest(safe, {true, false, false});
   CHECK(levels[0] == 5);
@@ -127,14 +139,18 @@ TEST_CASE("when a channel is stuck the others go to the nearest point that is al
   CHECK_FALSE(planner.plan(std::vector<double>{5.5, 4.5, 3}, beyond).empty());
   // Nothing stuck and nothing violated: the wanted levels.
   CHECK(planner.nearest(std::vector<double>{1, 0, 0}, {false, false, false}) == std::vector<double>{1, 0, 0});
-  const SetpointPlanner impossible({{"a", {-9, 9}, 1, 1, 0}, {"b", {-1, 1}, 1, 1, 0}}, {{"a - b", {{0, 1}, {1, -1}}, {-2, 2}}});
+  const SetpointPlanner impossible({{"a", {-9, 9}, 1, 1, 0}, {"b", {-1, 1}, 1, 1, 0}},
+                                   {{"a - b", {{0, 1}, {1, -1}}, {-2, 2}}});
   CHECK_THROWS_AS(impossible.nearest(std::vector<double>{9, 0}, {true, false}), PlanRefused);
 }
 
 TEST_CASE("limits that cannot be are refused when they are stated", "[plan]") {
-  CHECK_THROWS_WITH(SetpointPlanner({{"g", {1, -1}, 1, 1, 0}}, {}), Catch::Contains("'g'") && Catch::Contains("low below high"));
+  CHECK_THROWS_WITH(SetpointPlanner({{"g", {1, -1}, 1, 1, 0}}, {}),
+                    Catch::Contains("'g'") && Catch::Contains("low below high"));
   CHECK_THROWS_WITH(SetpointPlanner({{"g", {-1, 1}, 0, 1, 0}}, {}), Catch::Contains("largest step"));
   CHECK_THROWS_WITH(SetpointPlanner({{"g", {-1, 1}, 1, 0, 0}}, {}), Catch::Contains("rate"));
-  CHECK_THROWS_WITH(SetpointPlanner({{"g", {-1, 1}, 1, 1, 0}}, {{"c", {{3, 1}}, {-1, 1}}}), Catch::Contains("'c'") && Catch::Contains("no channel 3"));
-  CHECK_THROWS_WITH(SetpointPlanner({{"g", {-1, 1}, 1, 1, 0}}, {{"c", {}, {-1, 1}}}), Catch::Contains("names no channel"));
+  CHECK_THROWS_WITH(SetpointPlanner({{"g", {-1, 1}, 1, 1, 0}}, {{"c", {{3, 1}}, {-1, 1}}}),
+                    Catch::Contains("'c'") && Catch::Contains("no channel 3"));
+  CHECK_THROWS_WITH(SetpointPlanner({{"g", {-1, 1}, 1, 1, 0}}, {{"c", {}, {-1, 1}}}),
+                    Catch::Contains("names no channel"));
 }

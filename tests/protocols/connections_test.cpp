@@ -30,11 +30,13 @@ TEST_CASE("names that no transport serves are refused with what to use instead",
   Connections connections;
   CHECK(refusal(connections, "TCPIP::10.0.0.7::5025::SOCKET") == "accepted");
   CHECK(refusal(connections, "ASRL/dev/ttyUSB0::INSTR") == "accepted");
-  CHECK_THAT(refusal(connections, "TCPIP::10.0.0.7::INSTR"), Catch::Contains("VXI-11") && Catch::Contains("10.0.0.7::5025::SOCKET"));
+  CHECK_THAT(refusal(connections, "TCPIP::10.0.0.7::INSTR"),
+             Catch::Contains("VXI-11") && Catch::Contains("10.0.0.7::5025::SOCKET"));
   CHECK_THAT(refusal(connections, "TCPIP::10.0.0.7::hislip0::INSTR"), Catch::Contains("HiSLIP"));
   CHECK_THAT(refusal(connections, "USB::0x05E6::0x2450::1::INSTR"), Catch::Contains("USBTMC"));
   CHECK_THAT(refusal(connections, "GPIB::INTFC"), Catch::Contains("names a GPIB board"));
-  CHECK_THAT(refusal(connections, "PRLGX-TCPIP::10.0.0.9::1234::INTFC"), Catch::Contains("names a GPIB board"));
+  CHECK_THAT(refusal(connections, "PRLGX-TCPIP::10.0.0.9::1234::INTFC"),
+             Catch::Contains("names a GPIB board"));
   CHECK_THAT(refusal(connections, "GPIB::24"), Catch::Contains("no controller is known for GPIB board 0"));
   connections.add_board(std::get<PrologixName>(parse_resource_name("PRLGX-TCPIP::10.0.0.9::1234::INTFC")));
   CHECK(refusal(connections, "GPIB::24") == "accepted");

@@ -32,7 +32,8 @@ class End {
 
   int descriptor() const { return descriptor_; }
   void say(const std::string& bytes) {
-    if (::write(descriptor_, bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size())) throw std::runtime_error("the test's end cannot write");
+    if (::write(descriptor_, bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size()))
+      throw std::runtime_error("the test's end cannot write");
   }
   /// All bytes up to `length`; fails the test after 10 s.
   std::string take(std::size_t length) {
@@ -64,7 +65,8 @@ class Listener {
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     socklen_t length = sizeof address;
-    if (::bind(listening_.descriptor(), reinterpret_cast<sockaddr*>(&address), length) != 0 || ::listen(listening_.descriptor(), 4) != 0 ||
+    if (::bind(listening_.descriptor(), reinterpret_cast<sockaddr*>(&address), length) != 0 ||
+        ::listen(listening_.descriptor(), 4) != 0 ||
         ::getsockname(listening_.descriptor(), reinterpret_cast<sockaddr*>(&address), &length) != 0) {
       throw std::runtime_error("no loopback socket");
     }
@@ -87,7 +89,8 @@ struct PseudoTerminal {
   PseudoTerminal() {
     int master = -1, slave = -1;
     std::array<char, 256> name{};
-    if (::openpty(&master, &slave, name.data(), nullptr, nullptr) != 0) throw std::runtime_error("no pseudo-terminal");
+    if (::openpty(&master, &slave, name.data(), nullptr, nullptr) != 0)
+      throw std::runtime_error("no pseudo-terminal");
     end = End(master);
     line = End(slave);
     path = name.data();

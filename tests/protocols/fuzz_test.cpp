@@ -10,8 +10,12 @@ using namespace ness;
 using namespace ness::protocols;
 
 TEST_CASE("damaged resource names are read or refused, and what is read has a canonical form", "[fuzz]") {
-  const std::vector<std::string> valid{"TCPIP0::192.168.1.5::5025::SOCKET", "TCPIP0::[fe80::1]::hislip0,4880::INSTR", "GPIB0::9::96::INSTR", "ASRL/dev/ttyUSB0::INSTR",
-                                       "USB0::0x05E6::0x2450::04012345::1::INSTR", "PRLGX-TCPIP0::10.0.0.9::1234::INTFC"};
+  const std::vector<std::string> valid{"TCPIP0::192.168.1.5::5025::SOCKET",
+                                       "TCPIP0::[fe80::1]::hislip0,4880::INSTR",
+                                       "GPIB0::9::96::INSTR",
+                                       "ASRL/dev/ttyUSB0::INSTR",
+                                       "USB0::0x05E6::0x2450::04012345::1::INSTR",
+                                       "PRLGX-TCPIP0::10.0.0.9::1234::INTFC"};
   Random random(1);
   int refused = 0, read = 0;
   for (int i = 0; i < 20000; ++i) {
@@ -38,7 +42,9 @@ struct Garbled final : MemoryPeer {
 }  // namespace
 
 TEST_CASE("garbled replies are a number, a block, or an error that names the address", "[fuzz]") {
-  const std::vector<std::string> valid{"+1.000206E+00,+1.000000E-04,+1.000236E+04,+7.282600E+01,+4.813200E+04\n", "#15HELLO\n", "-113,\"Undefined header\"\n", "#0abcd\n"};
+  const std::vector<std::string> valid{
+      "+1.000206E+00,+1.000000E-04,+1.000236E+04,+7.282600E+01,+4.813200E+04\n", "#15HELLO\n",
+      "-113,\"Undefined header\"\n", "#0abcd\n"};
   Random random(3);
   int refused = 0, read = 0;
   SessionOptions options;

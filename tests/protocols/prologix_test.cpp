@@ -68,13 +68,16 @@ struct Fixture {
 
 TEST_CASE("instruments behind a Prologix are addressed, escaped and read on request", "[prologix]") {
   Fixture f;
-  Session a(f.prologix.instrument({0, 5, std::nullopt}), {}), b(f.prologix.instrument({0, 9, std::uint8_t{96}}), {});
+  Session a(f.prologix.instrument({0, 5, std::nullopt}), {}),
+      b(f.prologix.instrument({0, 9, std::uint8_t{96}}), {});
   CHECK(a.query("*IDN?") == "5:*IDN?");
   CHECK(b.query("A+B?") == "9 96:A+B?");
   a.write("VOLT +1");
   CHECK(f.controller->heard == std::vector<std::string>{"5<*IDN?", "9 96<A+B?", "5<VOLT +1"});
   // The settings that a controller needs, with the flash disabled first, and never reading by itself.
-  CHECK(f.controller->settings == std::vector<std::string>{"++savecfg 0", "++mode 1", "++auto 0", "++read_tmo_ms 3000", "++eos 2", "++eoi 1", "++eot_enable 0"});
+  CHECK(f.controller->settings == std::vector<std::string>{"++savecfg 0", "++mode 1", "++auto 0",
+                                                           "++read_tmo_ms 3000", "++eos 2", "++eoi 1",
+                                                           "++eot_enable 0"});
   CHECK(f.controller->reads == 2);
   CHECK(f.prologix.version().find("GPIB-ETHERNET") != std::string::npos);
   CHECK_FALSE(f.prologix.service_requested());
@@ -82,7 +85,8 @@ TEST_CASE("instruments behind a Prologix are addressed, escaped and read on requ
 
 TEST_CASE("replies of two instruments are asked for, then received from each", "[prologix]") {
   Fixture f;
-  Session a(f.prologix.instrument({0, 5, std::nullopt}), {}), b(f.prologix.instrument({0, 6, std::nullopt}), {});
+  Session a(f.prologix.instrument({0, 5, std::nullopt}), {}),
+      b(f.prologix.instrument({0, 6, std::nullopt}), {});
   a.ask("READ?");
   b.ask("READ?");
   CHECK(a.receive() == "5:READ?");
@@ -110,7 +114,8 @@ TEST_CASE("serial poll and device clear go through the controller", "[prologix]"
 
 TEST_CASE("a timeout at one instrument closes the controller's link, and each opens it again", "[prologix]") {
   Fixture f;
-  Session a(f.prologix.instrument({0, 5, std::nullopt}), {}), b(f.prologix.instrument({0, 6, std::nullopt}), {});
+  Session a(f.prologix.instrument({0, 5, std::nullopt}), {}),
+      b(f.prologix.instrument({0, 6, std::nullopt}), {});
   CHECK(b.query("*IDN?") == "6:*IDN?");
   f.controller->silent = 100;
   CHECK_THROWS_AS(a.query("READ?"), Timeout);

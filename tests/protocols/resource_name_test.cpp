@@ -6,27 +6,38 @@ using namespace ness::protocols;
 
 TEST_CASE("resource names parse to their parts", "[resource-name]") {
   // The examples of the VISA grammar's table, each with its value.
-  CHECK(parse_resource_name("TCPIP0::10.0.0.7::5025::SOCKET") == ResourceName(SocketName{0, "10.0.0.7", 5025}));
-  CHECK(parse_resource_name("tcpip1::dmm.local::5025::socket") == ResourceName(SocketName{1, "dmm.local", 5025}));
-  CHECK(parse_resource_name("TCPIP::[fe80::1%eth0]::5025::SOCKET") == ResourceName(SocketName{0, "[fe80::1%eth0]", 5025}));
-  CHECK(parse_resource_name("TCPIP0::192.168.1.5::inst0::INSTR") == ResourceName(LanName{0, "192.168.1.5", "inst0"}));
+  CHECK(parse_resource_name("TCPIP0::10.0.0.7::5025::SOCKET") ==
+        ResourceName(SocketName{0, "10.0.0.7", 5025}));
+  CHECK(parse_resource_name("tcpip1::dmm.local::5025::socket") ==
+        ResourceName(SocketName{1, "dmm.local", 5025}));
+  CHECK(parse_resource_name("TCPIP::[fe80::1%eth0]::5025::SOCKET") ==
+        ResourceName(SocketName{0, "[fe80::1%eth0]", 5025}));
+  CHECK(parse_resource_name("TCPIP0::192.168.1.5::inst0::INSTR") ==
+        ResourceName(LanName{0, "192.168.1.5", "inst0"}));
   CHECK(parse_resource_name("TCPIP::dmm.local::INSTR") == ResourceName(LanName{0, "dmm.local", "inst0"}));
   CHECK(parse_resource_name("TCPIP::dmm.local") == ResourceName(LanName{0, "dmm.local", "inst0"}));
-  CHECK(parse_resource_name("TCPIP::10.0.0.7::gpib0,5::INSTR") == ResourceName(LanName{0, "10.0.0.7", "gpib0,5"}));
+  CHECK(parse_resource_name("TCPIP::10.0.0.7::gpib0,5::INSTR") ==
+        ResourceName(LanName{0, "10.0.0.7", "gpib0,5"}));
   const ResourceName hislip = parse_resource_name("TCPIP::10.0.0.7::HiSLIP0,4880::INSTR");
   CHECK(hislip == ResourceName(LanName{0, "10.0.0.7", "hislip0,4880"}));
   CHECK(std::get<LanName>(hislip).hislip());
   CHECK(parse_resource_name("GPIB0::24::INSTR") == ResourceName(GpibName{0, 24, std::nullopt}));
   CHECK(parse_resource_name("GPIB::9::96::INSTR") == ResourceName(GpibName{0, 9, std::uint8_t{96}}));
-  CHECK(parse_resource_name("GPIB::9::0") == ResourceName(GpibName{0, 9, std::uint8_t{96}}));  // 0..30 is 96..126
+  CHECK(parse_resource_name("GPIB::9::0") ==
+        ResourceName(GpibName{0, 9, std::uint8_t{96}}));  // 0..30 is 96..126
   CHECK(parse_resource_name("GPIB2::INTFC") == ResourceName(GpibBoardName{2}));
   CHECK(parse_resource_name("ASRL1::INSTR") == ResourceName(SerialName{"1"}));
   CHECK(parse_resource_name("asrl/dev/ttyUSB0::INSTR") == ResourceName(SerialName{"/dev/ttyUSB0"}));
-  CHECK(parse_resource_name("USB0::0x05E6::0x2450::04012345::INSTR") == ResourceName(UsbName{0, 0x05E6, 0x2450, "04012345", 0, false}));
-  CHECK(parse_resource_name("USB::1510::9296::SN1::1::RAW") == ResourceName(UsbName{0, 1510, 9296, "SN1", 1, true}));
-  CHECK(parse_resource_name("PRLGX-TCPIP0::10.0.0.9::1234::INTFC") == ResourceName(PrologixName{0, false, "10.0.0.9", 1234}));
-  CHECK(parse_resource_name("PRLGX-TCPIP::10.0.0.9::INTFC") == ResourceName(PrologixName{0, false, "10.0.0.9", 1234}));
-  CHECK(parse_resource_name("PRLGX-ASRL1::/dev/ttyUSB0::INTFC") == ResourceName(PrologixName{1, true, "/dev/ttyUSB0", 0}));
+  CHECK(parse_resource_name("USB0::0x05E6::0x2450::04012345::INSTR") ==
+        ResourceName(UsbName{0, 0x05E6, 0x2450, "04012345", 0, false}));
+  CHECK(parse_resource_name("USB::1510::9296::SN1::1::RAW") ==
+        ResourceName(UsbName{0, 1510, 9296, "SN1", 1, true}));
+  CHECK(parse_resource_name("PRLGX-TCPIP0::10.0.0.9::1234::INTFC") ==
+        ResourceName(PrologixName{0, false, "10.0.0.9", 1234}));
+  CHECK(parse_resource_name("PRLGX-TCPIP::10.0.0.9::INTFC") ==
+        ResourceName(PrologixName{0, false, "10.0.0.9", 1234}));
+  CHECK(parse_resource_name("PRLGX-ASRL1::/dev/ttyUSB0::INTFC") ==
+        ResourceName(PrologixName{1, true, "/dev/ttyUSB0", 0}));
 }
 
 TEST_CASE("a resource name's canonical form has all its parts, and parses to itself", "[resource-name]") {
@@ -48,7 +59,8 @@ TEST_CASE("a resource name's canonical form has all its parts, and parses to its
   }
 }
 
-TEST_CASE("a wrong resource name is refused with its part, its value and what was expected", "[resource-name]") {
+TEST_CASE("a wrong resource name is refused with its part, its value and what was expected",
+          "[resource-name]") {
   const std::vector<std::pair<std::string, std::string>> wrong{
       {"", "empty"},
       {"TCPIP0::::5025::SOCKET", "empty part"},

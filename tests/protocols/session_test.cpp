@@ -45,14 +45,17 @@ class Script final : public MemoryPeer {
 struct Scripted {
   std::shared_ptr<Script> script = std::make_shared<Script>();
   Session session;
-  explicit Scripted(SessionOptions options = {}) : session(memory_transport("MEMORY", script), std::move(options)) {}
+  explicit Scripted(SessionOptions options = {})
+      : session(memory_transport("MEMORY", script), std::move(options)) {}
 };
 
 }  // namespace
 
 TEST_CASE("a session writes messages and reads replies, whatever pieces they come in", "[session]") {
   Scripted s;
-  s.script->expect("*RST\n").expect("*IDN?\n", {"KEITH", "LEY,24", "00,1,C30\r", "\n"}).expect("A?\n", {"1\n"});
+  s.script->expect("*RST\n")
+      .expect("*IDN?\n", {"KEITH", "LEY,24", "00,1,C30\r", "\n"})
+      .expect("A?\n", {"1\n"});
   s.session.write("*RST");
   CHECK(s.session.identity() == "KEITHLEY,2400,1,C30");
   CHECK(s.session.query("A?") == "1");
@@ -83,13 +86,19 @@ TEST_CASE("numbers are read as instruments write them, and nothing else is a num
   Scripted s;
   s.script->expect("READ?\n", {"+1.0E-03,+2.0E-03\n"}).expect("READ?\n", {"1\n"}).expect("V?\n", {"VOLT\n"});
   CHECK(s.session.query_numbers("READ?", 2) == std::vector<double>{1e-3, 2e-3});
-  CHECK_THROWS_WITH(s.session.query_numbers("READ?", 2), Catch::Contains("MEMORY") && Catch::Contains("'READ?'") && Catch::Contains("expected 2 numbers, 1 came") && Catch::Contains("the reply was '1'"));
+  CHECK_THROWS_WITH(s.session.query_numbers("READ?", 2), Catch::Contains("MEMORY") &&
+                                                             Catch::Contains("'READ?'") &&
+                                                             Catch::Contains("expected 2 numbers, 1 came") &&
+                                                             Catch::Contains("the reply was '1'"));
   CHECK_THROWS_AS(s.session.query_number("V?"), InstrumentError);
 }
 
 TEST_CASE("blocks are read by their length, line feeds within and all", "[session]") {
   Scripted s;
-  s.script->expect("A?\n", {"#", "15a\nb\n", "c\n"}).expect("B?\n", {"#214(@101,102,103)\r\n"}).expect("C?\n", {"#0\n\n\n\n\n"}).expect("D?\n", {"#10\n"});
+  s.script->expect("A?\n", {"#", "15a\nb\n", "c\n"})
+      .expect("B?\n", {"#214(@101,102,103)\r\n"})
+      .expect("C?\n", {"#0\n\n\n\n\n"})
+      .expect("D?\n", {"#10\n"});
   CHECK(s.session.query_block("A?") == "a\nb\nc");
   CHECK(s.session.query_block("B?") == "(@101,102,103)");
   CHECK(s.session.query_block("C?", 4) == "\n\n\n\n");
@@ -103,18 +112,25 @@ TEST_CASE("blocks are read by their length, line feeds within and all", "[sessio
   CHECK_THROWS_WITH(s.session.query_block("G?"), Catch::Contains("announces 1000000010 bytes"));
 }
 
-TEST_CASE("after a timeout the link is closed and opened again: a late reply never answers the next query", "[session]") {
+TEST_CASE("after a timeout the link is closed and opened again: a late reply never answers the next query",
+          "[session]") {
   ends::Listener listener;
   SessionOptions options;
   options.timeouts.first_reply = Milliseconds(30);
   std::vector<std::string> transcript;
-  options.transcript = [&](const Exchange& e) { transcript.push_back(std::to_string(static_cast<int>(e.kind)) + ' ' + std::string(e.text)); };
+  options.transcript = [&](const Exchange& e) {
+    transcript.push_back(std::to_string(static_cast<int>(e.kind)) + ' ' + std::string(e.text));
+  };
   Session session(socket_transport({0, "127.0.0.1", listener.port()}), options);
   session.open();
   ends::End first = listener.accept();
-  CHECK_THROWS_MATCHES(session.query("SLOW?"), Timeout, Catch::Matchers::Predicate<const Timeout&>([](const Timeout& t) {
-    return std::string(t.what()).find("no complete reply to 'SLOW?' in 30 ms") != std::string::npos;
-  }, "says which query"));
+  CHECK_THROWS_MATCHES(session.query("SLOW?"), Timeout,
+                       Catch::Matchers::Predicate<const Timeout&>(
+                           [](const Timeout& t) {
+                             return std::string(t.what()).find("no complete reply to 'SLOW?' in 30 ms") !=
+                                    std::string::npos;
+                           },
+                           "says which query"));
   CHECK_FALSE(session.is_open());
   CHECK(first.take(6) == "SLOW?\n");
   first.say("stale\n");  // the client has closed
@@ -129,7 +145,8 @@ TEST_CASE("after a timeout the link is closed and opened again: a late reply nev
   CHECK(transcript[3] == "3 ");
 }
 
-TEST_CASE("a serial line has no connection that could end: late replies are dropped before the next query", "[session]") {
+TEST_CASE("a serial line has no connection that could end: late replies are dropped before the next query",
+          "[session]") {
   class Line final : public Transport {  // a memory transport that keeps bytes sent to it while it was closed
    public:
     explicit Line(std::shared_ptr<MemoryPeer> peer) : inner_(memory_transport("LINE", std::move(peer))) {}
@@ -149,7 +166,10 @@ TEST_CASE("a serial line has no connection that could end: late replies are drop
   script->expect("READ?\n");
   CHECK_THROWS_AS(session.query("READ?"), Timeout);
   // The earlier measurement arrives before the identity, in two pieces, with an empty line.
-  script->expect("*IDN?\n", {"+1.0E+00,+2.0E", "-06,+1.4E+04,+0\n\r\nKEITHLEY INSTRUMENTS INC.,MODEL 2400,1,C30\n"}).expect("A?\n", {"7\n"});
+  script
+      ->expect("*IDN?\n",
+               {"+1.0E+00,+2.0E", "-06,+1.4E+04,+0\n\r\nKEITHLEY INSTRUMENTS INC.,MODEL 2400,1,C30\n"})
+      .expect("A?\n", {"7\n"});
   CHECK(session.query("A?") == "7");
   CHECK(script->finished());
   // Nothing was lost this time, so there is no additional query.
@@ -206,9 +226,12 @@ TEST_CASE("a reply without an end is cut at the longest allowed", "[session]") {
 
 TEST_CASE("the error queue is drained once, to its end", "[session]") {
   Scripted s;
-  s.script->expect("SYST:ERR?\n", {"-113,\"Undefined header;VOLTA 1\"\n"}).expect("SYST:ERR?\n", {"+822,\"Too small for sense range\"\n"}).expect("SYST:ERR?\n", {"0, \"No error\"\n"});
+  s.script->expect("SYST:ERR?\n", {"-113,\"Undefined header;VOLTA 1\"\n"})
+      .expect("SYST:ERR?\n", {"+822,\"Too small for sense range\"\n"})
+      .expect("SYST:ERR?\n", {"0, \"No error\"\n"});
   const auto errors = s.session.drain_errors();
-  CHECK(errors == std::vector<QueuedError>{{-113, "Undefined header;VOLTA 1"}, {822, "Too small for sense range"}});
+  CHECK(errors ==
+        std::vector<QueuedError>{{-113, "Undefined header;VOLTA 1"}, {822, "Too small for sense range"}});
   CHECK(s.script->finished());
   s.script->expect("SYST:ERR?\n", {"nonsense\n"});
   CHECK_THROWS_AS(s.session.drain_errors(), InstrumentError);
@@ -216,7 +239,10 @@ TEST_CASE("the error queue is drained once, to its end", "[session]") {
 
 TEST_CASE("status byte and completion", "[session]") {
   Scripted s;
-  s.script->expect("*STB?\n", {"+64\n"}).expect("*OPC?\n", {"1\n"}).expect("*STB?\n", {"256\n"}).expect("*OPC?\n", {"0\n"});
+  s.script->expect("*STB?\n", {"+64\n"})
+      .expect("*OPC?\n", {"1\n"})
+      .expect("*STB?\n", {"256\n"})
+      .expect("*OPC?\n", {"0\n"});
   CHECK(s.session.status_byte() == 64);
   s.session.wait_complete();
   CHECK_THROWS_AS(s.session.status_byte(), InstrumentError);

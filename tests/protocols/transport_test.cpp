@@ -104,7 +104,8 @@ void keeps_the_contract(Pair& pair) {
   transport.write(all_bytes, long_enough);
   CHECK(pair.end.take(256) == all_bytes);
   // Silence is a Timeout with the address, and the link still works.
-  CHECK_THROWS_MATCHES(transport.read(piece, short_time), Timeout, Catch::Matchers::Message(transport.address() + ": no byte came in 30 ms"));
+  CHECK_THROWS_MATCHES(transport.read(piece, short_time), Timeout,
+                       Catch::Matchers::Message(transport.address() + ": no byte came in 30 ms"));
   pair.end.say("late");
   CHECK(read(transport, 4) == "late");
   // A read returns what is there, at most the requested number.
@@ -164,20 +165,29 @@ TEST_CASE("a message nobody takes is a timeout that says how much was taken", "[
   SocketPair pair;
   pair.open();
   const std::string much(64 << 20, 'x');  // more than the kernel buffers
-  CHECK_THROWS_MATCHES(pair.transport->write(much, short_time), Timeout, Catch::Matchers::Predicate<const Timeout&>([](const Timeout& t) {
-    return std::string(t.what()).find("of 67108864 bytes in 30 ms") != std::string::npos;
-  }, "says how much"));
+  CHECK_THROWS_MATCHES(pair.transport->write(much, short_time), Timeout,
+                       Catch::Matchers::Predicate<const Timeout&>(
+                           [](const Timeout& t) {
+                             return std::string(t.what()).find("of 67108864 bytes in 30 ms") !=
+                                    std::string::npos;
+                           },
+                           "says how much"));
 }
 
 TEST_CASE("no connection is refused with the reason", "[transport]") {
   ends::Listener listener;
   const std::uint16_t port = listener.port();
   listener.stop();
-  CHECK_THROWS_WITH(socket_transport({0, "127.0.0.1", port})->open(long_enough), Catch::Contains("127.0.0.1::" + std::to_string(port)) && Catch::Contains("refused"));
-  CHECK_THROWS_WITH(socket_transport({0, "no-such-host.invalid", 5025})->open(long_enough), Catch::Contains("no-such-host.invalid"));
-  CHECK_THROWS_WITH(serial_transport({"/dev/no-such-line"}, {})->open(long_enough), Catch::Contains("/dev/no-such-line"));
-  CHECK_THROWS_WITH(asio_serial_transport({"/dev/no-such-line"}, {})->open(long_enough), Catch::Contains("/dev/no-such-line"));
-  CHECK_THROWS_WITH(asio_serial_transport({"/dev/null"}, {})->open(long_enough), Catch::Contains("/dev/null"));
+  CHECK_THROWS_WITH(socket_transport({0, "127.0.0.1", port})->open(long_enough),
+                    Catch::Contains("127.0.0.1::" + std::to_string(port)) && Catch::Contains("refused"));
+  CHECK_THROWS_WITH(socket_transport({0, "no-such-host.invalid", 5025})->open(long_enough),
+                    Catch::Contains("no-such-host.invalid"));
+  CHECK_THROWS_WITH(serial_transport({"/dev/no-such-line"}, {})->open(long_enough),
+                    Catch::Contains("/dev/no-such-line"));
+  CHECK_THROWS_WITH(asio_serial_transport({"/dev/no-such-line"}, {})->open(long_enough),
+                    Catch::Contains("/dev/no-such-line"));
+  CHECK_THROWS_WITH(asio_serial_transport({"/dev/null"}, {})->open(long_enough),
+                    Catch::Contains("/dev/null"));
 }
 
 TEST_CASE("unusable line settings and limits are refused before anything is opened", "[transport]") {

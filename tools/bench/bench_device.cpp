@@ -11,7 +11,9 @@ namespace ness {
 
 namespace {
 
-[[noreturn]] void refuse(const BenchFile& file, const std::string& where, const std::string& reason) { throw FileError(file.path + ": [" + where + "]: " + reason); }
+[[noreturn]] void refuse(const BenchFile& file, const std::string& where, const std::string& reason) {
+  throw FileError(file.path + ": [" + where + "]: " + reason);
+}
 
 [[noreturn]] void no_use(const InstrumentKind& kind) {
   throw std::logic_error(kind.name + ": a bench has no use for an instrument of its role");
@@ -60,7 +62,8 @@ drivers::LevelChannel::Kind level_kind(const InstrumentKind& kind) {
     case drivers::Role::source_meter: return drivers::LevelChannel::Kind::source;
     case drivers::Role::dac: return drivers::LevelChannel::Kind::dac;
     case drivers::Role::scanner:
-    case drivers::Role::voltmeter: throw std::logic_error(kind.name + ": a " + to_string(kind.role) + " sets no level");
+    case drivers::Role::voltmeter:
+      throw std::logic_error(kind.name + ": a " + to_string(kind.role) + " sets no level");
   }
   no_use(kind);
 }
@@ -71,14 +74,17 @@ drivers::BenchMeter::Kind meter_kind(const InstrumentKind& kind, drivers::BenchM
     case drivers::Role::source_meter: return of_source;
     case drivers::Role::scanner: return drivers::BenchMeter::Kind::scanner;
     case drivers::Role::voltmeter: return drivers::BenchMeter::Kind::voltmeter;
-    case drivers::Role::dac: throw std::logic_error(kind.name + ": a " + to_string(kind.role) + " reads nothing");
+    case drivers::Role::dac:
+      throw std::logic_error(kind.name + ": a " + to_string(kind.role) + " reads nothing");
   }
   no_use(kind);
 }
 
 /// The channel of a wire that sets a level.
-drivers::LevelChannel level_channel(const BenchFile& file, const BenchWire& wire, const std::vector<std::size_t>& position) {
-  if (!wire.limits) refuse(file, "wiring." + wire.name, "has no limits = [low, high] in volts: nothing is moved without");
+drivers::LevelChannel level_channel(const BenchFile& file, const BenchWire& wire,
+                                    const std::vector<std::size_t>& position) {
+  if (!wire.limits)
+    refuse(file, "wiring." + wire.name, "has no limits = [low, high] in volts: nothing is moved without");
   drivers::LevelChannel channel;
   channel.kind = level_kind(file.instrument(wire).kind);
   channel.instrument = position[wire.instrument];
@@ -89,12 +95,15 @@ drivers::LevelChannel level_channel(const BenchFile& file, const BenchWire& wire
 }
 
 /// `channels`: by the names of their wires.
-std::vector<drivers::CrossLimit> cross_limits(const BenchFile& file, const std::map<std::string, std::size_t>& channels) {
+std::vector<drivers::CrossLimit> cross_limits(const BenchFile& file,
+                                              const std::map<std::string, std::size_t>& channels) {
   std::vector<drivers::CrossLimit> limits;
   for (const BenchDifference& difference : file.differences) {
     const auto first = channels.find(difference.first), second = channels.find(difference.second);
     if (first == channels.end() || second == channels.end()) {
-      refuse(file, "limits." + difference.name, "expected wires whose levels are set; '" + (first == channels.end() ? difference.first : difference.second) + "' is read");
+      refuse(file, "limits." + difference.name,
+             "expected wires whose levels are set; '" +
+                 (first == channels.end() ? difference.first : difference.second) + "' is read");
     }
     limits.push_back({difference.name, {{first->second, 1.0}, {second->second, -1.0}}, difference.range});
   }
@@ -104,7 +113,8 @@ std::vector<drivers::CrossLimit> cross_limits(const BenchFile& file, const std::
 // What a file states of the whole bench: no instrument, no wire.
 drivers::BenchSettings settings_of(const BenchFile& file) {
   drivers::BenchSettings settings;
-  settings.scale = {file.scale.volts_per_kT, file.scale.amperes_per_unit, file.scale.carrier, file.error_share};
+  settings.scale = {file.scale.volts_per_kT, file.scale.amperes_per_unit, file.scale.carrier,
+                    file.error_share};
   settings.settle = file.settle;
   settings.settle_timeout = file.settle_timeout;
   settings.burst = static_cast<std::size_t>(file.burst);
@@ -146,7 +156,9 @@ class Wires {
   void add(const BenchWire& wire, drivers::BenchSettings& settings) {
     const std::size_t nodes = sample_.info.terminals.size();
     if (wire.node && *wire.node >= nodes) {
-      refuse(file_, "wiring." + wire.name, "node " + std::to_string(*wire.node) + "; the experiment's network has " + std::to_string(nodes) + " nodes");
+      refuse(file_, "wiring." + wire.name,
+             "node " + std::to_string(*wire.node) + "; the experiment's network has " +
+                 std::to_string(nodes) + " nodes");
     }
     if (!sets_levels(file_.instrument(wire).role())) settings.readings.push_back(reading(wire));
     else add_level(wire, settings);
@@ -160,7 +172,8 @@ class Wires {
     const LineScale line = line_scale(wire, file_.instrument(wire).role());
     const Meter by = meter(wire.instrument, wire.channel, {});
     // What flows into a preamplifier leaves the network.
-    if (line.amperes_per_volt != 0) return {by, *wire.node, -1 / line.amperes_per_volt, line.zero, true, -1, -1};
+    if (line.amperes_per_volt != 0)
+      return {by, *wire.node, -1 / line.amperes_per_volt, line.zero, true, -1, -1};
     return {by, *wire.node, 1 / line.gain, -line.volts / line.gain, false, wire.tau_input, wire.tau_gate};
   }
 
@@ -175,10 +188,12 @@ class Wires {
     channel.zero = wire.offset;
     if (wire.node) {
       channel.terminal = *wire.node;
-      channel.on_demand = !sample_.info.terminals[*wire.node].clamped && instrument.settings.source.sourced == drivers::Sourced::voltage;
+      channel.on_demand = !sample_.info.terminals[*wire.node].clamped &&
+                          instrument.settings.source.sourced == drivers::Sourced::voltage;
       if (wire.read) {
-        settings.readings.push_back({meter(wire.instrument, 1, Meter::Kind::source_volts), *wire.node, 1 / line.gain,
-                                     -line.volts / line.gain, false, wire.tau_input, wire.tau_gate});
+        settings.readings.push_back({meter(wire.instrument, 1, Meter::Kind::source_volts), *wire.node,
+                                     1 / line.gain, -line.volts / line.gain, false, wire.tau_input,
+                                     wire.tau_gate});
       }
     } else {
       channel.parameter = parameter(wire);
@@ -190,7 +205,9 @@ class Wires {
 
   std::uint32_t parameter(const BenchWire& wire) const {
     const auto found = parameters_.find(wire.parameter);
-    if (found == parameters_.end()) refuse(file_, "wiring." + wire.name, "the experiment's network has no parameter '" + wire.parameter + "'");
+    if (found == parameters_.end())
+      refuse(file_, "wiring." + wire.name,
+             "the experiment's network has no parameter '" + wire.parameter + "'");
     return found->second;
   }
 
@@ -198,7 +215,9 @@ class Wires {
   drivers::BenchNudge nudge(const BenchWire& wire, std::uint32_t reference) const {
     const auto node = static_cast<std::uint32_t>(sample_.info.parameters[reference].node);
     const auto g = parameters_.find("g[" + std::to_string(node) + "]");
-    if (g == parameters_.end()) refuse(file_, "wiring." + wire.name, "nudges through a leak, but the sample has no parameter 'g[" + std::to_string(node) + "]'");
+    if (g == parameters_.end())
+      refuse(file_, "wiring." + wire.name,
+             "nudges through a leak, but the sample has no parameter 'g[" + std::to_string(node) + "]'");
     return {node, reference, sample_.theta[static_cast<Eigen::Index>(g->second)], *wire.nudge};
   }
 
@@ -211,7 +230,8 @@ class Wires {
 
 }  // namespace
 
-std::unique_ptr<drivers::Levels> make_levels(const BenchFile& file, BenchSessions& sessions, std::span<const std::size_t> wires) {
+std::unique_ptr<drivers::Levels> make_levels(const BenchFile& file, BenchSessions& sessions,
+                                             std::span<const std::size_t> wires) {
   Instruments instruments(file);
   std::set<std::size_t> made;
   std::vector<drivers::LevelChannel> channels;
@@ -225,9 +245,11 @@ std::unique_ptr<drivers::Levels> make_levels(const BenchFile& file, BenchSession
   std::vector<drivers::CrossLimit> limits;
   for (const BenchDifference& difference : file.differences) {
     const auto first = channel_of.find(difference.first), second = channel_of.find(difference.second);
-    if (first != channel_of.end() && second != channel_of.end()) limits.push_back({difference.name, {{first->second, 1.0}, {second->second, -1.0}}, difference.range});
+    if (first != channel_of.end() && second != channel_of.end())
+      limits.push_back({difference.name, {{first->second, 1.0}, {second->second, -1.0}}, difference.range});
   }
-  return std::make_unique<drivers::Levels>(std::move(instruments.drivers), std::move(channels), limits, sessions.clock());
+  return std::make_unique<drivers::Levels>(std::move(instruments.drivers), std::move(channels), limits,
+                                           sessions.clock());
 }
 
 BenchDevice make_bench(const BenchFile& file, DeviceKind kind, const Sample& sample, Transcript transcript) {
@@ -244,16 +266,21 @@ BenchDevice make_bench(const BenchFile& file, DeviceKind kind, const Sample& sam
   settings.cross_limits = cross_limits(file, wires.channels());
   for (const BenchTalk& talk : file.cross_talk) {
     const auto from = wires.channels().find(talk.from);
-    if (from == wires.channels().end()) refuse(file, "cross-talk." + talk.name, "expected a wire whose level is set; '" + talk.from + "' is read");
-    settings.cross_talk.push_back({*settings.channels[wires.channels().at(talk.to)].parameter, from->second, talk.per_volt});
+    if (from == wires.channels().end())
+      refuse(file, "cross-talk." + talk.name,
+             "expected a wire whose level is set; '" + talk.from + "' is read");
+    settings.cross_talk.push_back(
+        {*settings.channels[wires.channels().at(talk.to)].parameter, from->second, talk.per_volt});
   }
   for (const BenchSurroundings& entry : file.environment) {
-    settings.environment.push_back({entry.name, entry.unit, wires.meter(entry.instrument, entry.channel, Meter::Kind::source_amperes),
+    settings.environment.push_back({entry.name, entry.unit,
+                                    wires.meter(entry.instrument, entry.channel, Meter::Kind::source_amperes),
                                     entry.gain, entry.offset, entry.pause});
   }
   DeviceInfo described = sample.info;
   described.identity = identity_of(file, kind);
-  device.bench = std::make_unique<drivers::Bench>(described, sample.theta, std::move(instruments.drivers), std::move(settings), device.sessions->clock());
+  device.bench = std::make_unique<drivers::Bench>(described, sample.theta, std::move(instruments.drivers),
+                                                  std::move(settings), device.sessions->clock());
   return device;
 }
 

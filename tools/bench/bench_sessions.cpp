@@ -5,7 +5,8 @@
 
 namespace ness {
 
-BenchSessions::BenchSessions(const BenchFile& file, DeviceKind kind, const sim::NetworkSpec* network, Transcript transcript)
+BenchSessions::BenchSessions(const BenchFile& file, DeviceKind kind, const sim::NetworkSpec* network,
+                             Transcript transcript)
     : file_(file), kind_(kind), transcript_(std::move(transcript)) {
   if (kind == DeviceKind::emulated) {
     emulation_ = emulate(file_, network);
@@ -27,13 +28,16 @@ BenchSessions::~BenchSessions() = default;
 
 std::unique_ptr<protocols::Session> BenchSessions::session(std::size_t i) {
   const BenchInstrument& described = file_.instruments.at(i);
-  const auto refuse = [&](const std::string& reason) { throw FileError(file_.path + ": [instruments." + described.name + "]: " + reason); };
+  const auto refuse = [&](const std::string& reason) {
+    throw FileError(file_.path + ": [instruments." + described.name + "]: " + reason);
+  };
   protocols::SessionOptions options;
   options.terminator = described.terminator;
   options.timeouts.first_reply = protocols::Milliseconds(static_cast<std::int64_t>(described.timeout * 1e3));
   options.transcript = transcript_;
   options.inherits = true;
-  if (kind_ == DeviceKind::emulated) return std::make_unique<protocols::Session>(links_->to(i), std::move(options));
+  if (kind_ == DeviceKind::emulated)
+    return std::make_unique<protocols::Session>(links_->to(i), std::move(options));
   if (!described.address) refuse("has no address; a real instrument needs one");
   std::unique_ptr<protocols::Transport> transport;
   try {

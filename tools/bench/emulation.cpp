@@ -15,7 +15,8 @@ namespace {
 constexpr double no_lead = 1e-4;
 constexpr double open_lead = 1e15, touch = 1e-2;  // ohms
 
-// The wires as they are at the sample, with the mistakes of [emulation]. A cable is an instrument's channel; where it leads is the sample's.
+// The wires as they are at the sample, with the mistakes of [emulation]. A cable is an instrument's channel;
+// where it leads is the sample's.
 std::vector<BenchWire> as_miswired(const BenchFile& file, sim::Circuit& circuit) {
   std::vector<BenchWire> wiring = file.wiring;
   for (const auto& [a, b] : file.emulation->swapped) {
@@ -29,8 +30,10 @@ std::vector<BenchWire> as_miswired(const BenchFile& file, sim::Circuit& circuit)
       circuit.drive(circuit.attach(*wiring[w].node, touch), ground);
     } else {
       const std::vector<ParameterInfo> parameters = circuit.network().parameter_info();
-      const auto found = std::find_if(parameters.begin(), parameters.end(), [&](const ParameterInfo& p) { return p.name == wiring[w].parameter; });
-      circuit.set_parameter(static_cast<std::size_t>(found - parameters.begin()), std::clamp(wiring[w].offset, found->range.low, found->range.high));
+      const auto found = std::find_if(parameters.begin(), parameters.end(),
+                                      [&](const ParameterInfo& p) { return p.name == wiring[w].parameter; });
+      circuit.set_parameter(static_cast<std::size_t>(found - parameters.begin()),
+                            std::clamp(wiring[w].offset, found->range.low, found->range.high));
     }
   }
   return wiring;
@@ -43,10 +46,13 @@ bool is_among(const std::vector<std::size_t>& wires, std::size_t wire) {
 // The sample's end of every cable, and the instruments that are plugged in.
 class Cabling {
  public:
-  Cabling(const BenchFile& file, EmulationOptions options) : file_(file), options_(std::move(options)), ports_(file.wiring.size()) {
+  Cabling(const BenchFile& file, EmulationOptions options)
+      : file_(file), options_(std::move(options)), ports_(file.wiring.size()) {
     emulation_.bench = std::make_shared<sim::EmulatedBench>(std::make_unique<sim::Circuit>(
-        options_.network, file.scale, std::vector<double>(options_.network.nodes.size(), options_.capacity), lines()));
-    for (const ParameterInfo& info : circuit().network().parameter_info()) parameters_.emplace(info.name, parameters_.size());
+        options_.network, file.scale, std::vector<double>(options_.network.nodes.size(), options_.capacity),
+        lines()));
+    for (const ParameterInfo& info : circuit().network().parameter_info())
+      parameters_.emplace(info.name, parameters_.size());
     wiring_ = as_miswired(file, circuit());
   }
 
@@ -103,7 +109,8 @@ class Cabling {
     }
     if (!wired && !described.kind.channels.several) {
       throw FileError(file_.path + ": [instruments." + described.name +
-                      "]: leads to no node, and surroundings are not emulated; in a rehearsal read them by a scanner's channel, "
+                      "]: leads to no node, and surroundings are not emulated; in a rehearsal read them by a "
+                      "scanner's channel, "
                       "which then reads 0 V");
     }
     return at;
@@ -115,10 +122,12 @@ class Cabling {
     sim::Gate gate{wire.channel, parameter, wire.per_volt, wire.offset, {}};
     for (const BenchTalk& talk : file_.cross_talk) {
       if (talk.to != wire.name) continue;
-      const auto from = std::find_if(wiring_.begin(), wiring_.end(), [&](const BenchWire& other) { return other.name == talk.from; });
+      const auto from = std::find_if(wiring_.begin(), wiring_.end(),
+                                     [&](const BenchWire& other) { return other.name == talk.from; });
       if (from->instrument != wire.instrument) {
         throw FileError(file_.path + ": [cross-talk." + talk.name +
-                        "]: is emulated between channels of one instrument only, and '" + talk.from + "' is of another");
+                        "]: is emulated between channels of one instrument only, and '" + talk.from +
+                        "' is of another");
       }
       gate.talk.emplace_back(from->channel, talk.per_volt);
     }
@@ -129,14 +138,16 @@ class Cabling {
   EmulationOptions options_;
   std::vector<std::size_t> ports_;  // of each wire to a node
   std::map<std::string, std::size_t> parameters_;
-  std::vector<BenchWire> wiring_;   // as it is, mistakes included
+  std::vector<BenchWire> wiring_;  // as it is, mistakes included
   Emulation emulation_;
 };
 
 }  // namespace
 
 Emulation emulate(const BenchFile& file, const sim::NetworkSpec* network) {
-  if (!file.emulation) throw FileError(file.path + ": expected a table [emulation] that says which network stands in for the sample");
+  if (!file.emulation)
+    throw FileError(file.path +
+                    ": expected a table [emulation] that says which network stands in for the sample");
   EmulationOptions options = *file.emulation;
   if (network != nullptr) options.network = *network;
   return Cabling(file, std::move(options)).with_instruments();
@@ -154,8 +165,8 @@ EmulatedLink emulated_link(const BenchInstrument& instrument) {
     EmulatedLink operator()(const protocols::PrologixName&) const { return refuse(); }
     EmulatedLink operator()(const protocols::UsbName&) const { return refuse(); }
     [[noreturn]] EmulatedLink refuse() const {
-      throw FileError("instrument '" + of.name + "': no emulated link stands in for " + to_string(*of.address) +
-                      "; expected a TCPIP, ASRL or GPIB address, or none");
+      throw FileError("instrument '" + of.name + "': no emulated link stands in for " +
+                      to_string(*of.address) + "; expected a TCPIP, ASRL or GPIB address, or none");
     }
   } const by_name{instrument};
   return std::visit(by_name, *instrument.address);
@@ -163,21 +174,29 @@ EmulatedLink emulated_link(const BenchInstrument& instrument) {
 
 void trace(const Emulation& emulation, std::shared_ptr<std::ostream> out) {
   *out << "time,wire,what,level,limit\n" << std::flush;
-  emulation.bench->circuit().watch([out, ports = emulation.wire_of_port, gates = emulation.wire_of_parameter](const sim::CircuitChange& change) {
+  emulation.bench->circuit().watch([out, ports = emulation.wire_of_port,
+                                    gates = emulation.wire_of_parameter](const sim::CircuitChange& change) {
     const auto line = [&](const std::string& wire, const std::string& what, double level, double limit) {
       std::array<char, 256> text{};
-      std::snprintf(text.data(), text.size(), "%.9f,%s,%s,%.9g,%.9g\n", change.time, wire.c_str(), what.c_str(), level, limit);
+      std::snprintf(text.data(), text.size(), "%.9f,%s,%s,%.9g,%.9g\n", change.time, wire.c_str(),
+                    what.c_str(), level, limit);
       *out << text.data() << std::flush;
     };
     if (change.parameter) {
       const auto gate = gates.find(change.index);
-      if (gate != gates.end()) line(gate->second.name, gate->second.parameter, (change.value - gate->second.offset) / gate->second.per_volt, 0);
+      if (gate != gates.end())
+        line(gate->second.name, gate->second.parameter,
+             (change.value - gate->second.offset) / gate->second.per_volt, 0);
       return;
     }
     const auto port = ports.find(change.index);
     if (port == ports.end()) return;
     using Kind = sim::PortState::Kind;
-    line(port->second, change.state.kind == Kind::voltage ? "voltage" : change.state.kind == Kind::current ? "current" : "open", change.state.level, change.state.limit);
+    line(port->second,
+         change.state.kind == Kind::voltage   ? "voltage"
+         : change.state.kind == Kind::current ? "current"
+                                              : "open",
+         change.state.level, change.state.limit);
   });
 }
 

@@ -18,15 +18,17 @@ namespace ness {
 
 namespace {
 
-[[noreturn]] void fail(const std::string& what) { throw std::runtime_error("ness emulate: " + what + ": " + std::strerror(errno)); }
+[[noreturn]] void fail(const std::string& what) {
+  throw std::runtime_error("ness emulate: " + what + ": " + std::strerror(errno));
+}
 
 // Where one instrument is reached: a listening socket and its clients, or a pseudo-terminal.
 struct Entrance {
   sim::EmulatedInstrument* instrument = nullptr;
   std::optional<ListeningSocket> listener;
   std::optional<PseudoTerminal> line;
-  std::vector<Descriptor> clients;   // TCP clients, or the one end of the pseudo-terminal
-  std::size_t asking = 0;            // the client that sent last: what is said goes there
+  std::vector<Descriptor> clients;  // TCP clients, or the one end of the pseudo-terminal
+  std::size_t asking = 0;           // the client that sent last: what is said goes there
   std::string unsent;
   bool terminal() const { return line.has_value(); }
 };
@@ -41,7 +43,9 @@ struct EmulationServer::Impl {
   std::vector<Listening> listening;
   std::chrono::steady_clock::time_point began;
 
-  double now() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count(); }
+  double now() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  }
 
   std::uint16_t listen(sim::EmulatedInstrument* instrument) {
     Entrance entrance;
@@ -62,7 +66,8 @@ struct EmulationServer::Impl {
 
   void accept(Entrance& entrance) {
     Descriptor client = entrance.listener->accept();
-    if (client.get() < 0 || entrance.clients.size() >= most_clients) return;  // refused: it sees the connection close
+    // refused: it sees the connection close
+    if (client.get() < 0 || entrance.clients.size() >= most_clients) return;
     entrance.clients.push_back(std::move(client));
   }
 
@@ -92,7 +97,8 @@ struct EmulationServer::Impl {
     entrance.unsent += entrance.instrument->take_output();
     if (entrance.unsent.size() > most_unsent) entrance.unsent.clear();
     if (entrance.unsent.empty() || entrance.asking >= entrance.clients.size()) return;
-    const ssize_t n = ::write(entrance.clients[entrance.asking].get(), entrance.unsent.data(), entrance.unsent.size());
+    const ssize_t n =
+        ::write(entrance.clients[entrance.asking].get(), entrance.unsent.data(), entrance.unsent.size());
     if (n > 0) entrance.unsent.erase(0, static_cast<std::size_t>(n));
   }
 
@@ -103,7 +109,8 @@ struct EmulationServer::Impl {
       if (!entrance.terminal()) waiting.push_back({entrance.listener->descriptor(), POLLIN, 0});
       for (std::size_t c = 0; c < entrance.clients.size(); ++c) {
         const bool writing = !entrance.unsent.empty() && c == entrance.asking;
-        waiting.push_back({entrance.clients[c].get(), static_cast<short>(POLLIN | (writing ? POLLOUT : 0)), 0});
+        waiting.push_back(
+            {entrance.clients[c].get(), static_cast<short>(POLLIN | (writing ? POLLOUT : 0)), 0});
       }
     }
   }
@@ -114,7 +121,8 @@ struct EmulationServer::Impl {
     timespec patience{};
     patience.tv_sec = static_cast<time_t>(seconds);
     patience.tv_nsec = static_cast<long>((seconds - std::floor(seconds)) * 1e9);
-    if (::ppoll(waiting.data(), waiting.size(), &patience, nullptr) < 0 && errno != EINTR) fail("waiting failed");
+    if (::ppoll(waiting.data(), waiting.size(), &patience, nullptr) < 0 && errno != EINTR)
+      fail("waiting failed");
   }
 
   // What has come, in the order of collect().
@@ -135,8 +143,9 @@ struct EmulationServer::Impl {
   void run(std::stop_token stop) {
     const Descriptor waker(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
     const std::stop_callback wake(stop, [&] { ::eventfd_write(waker.get(), 1); });
-    began = std::chrono::steady_clock::now() -
-            std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(emulation.bench->time()));
+    began =
+        std::chrono::steady_clock::now() - std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+                                               std::chrono::duration<double>(emulation.bench->time()));
     std::vector<pollfd> waiting;
     while (!stop.stop_requested()) {
       collect(waker.get(), waiting);
@@ -148,19 +157,28 @@ struct EmulationServer::Impl {
   }
 };
 
-EmulationServer::EmulationServer(const BenchFile& file, Emulation emulation) : impl_(std::make_unique<Impl>()) {
+EmulationServer::EmulationServer(const BenchFile& file, Emulation emulation)
+    : impl_(std::make_unique<Impl>()) {
   impl_->emulation = std::move(emulation);
   for (const auto& [board, controller] : impl_->emulation.controllers) {
     const std::uint16_t port = impl_->listen(controller);
-    impl_->listening.push_back({"GPIB" + std::to_string(board), "prologix", to_string(protocols::ResourceName(protocols::PrologixName{board, false, "127.0.0.1", port}))});
+    impl_->listening.push_back(
+        {"GPIB" + std::to_string(board), "prologix",
+         to_string(protocols::ResourceName(protocols::PrologixName{board, false, "127.0.0.1", port}))});
   }
   for (std::size_t i = 0; i < file.instruments.size(); ++i) {
     const BenchInstrument& described = file.instruments[i];
     sim::EmulatedInstrument* instrument = impl_->emulation.instruments[i];
     Listening entry{described.name, described.kind.name, {}};
     switch (emulated_link(described)) {
-      case EmulatedLink::socket: entry.resource = to_string(protocols::ResourceName(protocols::SocketName{0, "127.0.0.1", impl_->listen(instrument)})); break;
-      case EmulatedLink::serial_line: entry.resource = to_string(protocols::ResourceName(protocols::SerialName{impl_->open_terminal(instrument)})); break;
+      case EmulatedLink::socket:
+        entry.resource = to_string(
+            protocols::ResourceName(protocols::SocketName{0, "127.0.0.1", impl_->listen(instrument)}));
+        break;
+      case EmulatedLink::serial_line:
+        entry.resource =
+            to_string(protocols::ResourceName(protocols::SerialName{impl_->open_terminal(instrument)}));
+        break;
       case EmulatedLink::gpib: entry.resource = to_string(*described.address); break;
     }
     impl_->listening.push_back(std::move(entry));

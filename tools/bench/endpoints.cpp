@@ -21,7 +21,9 @@ namespace ness {
 
 namespace {
 
-[[noreturn]] void fail(const std::string& what) { throw std::runtime_error("emulated instruments: " + what + ": " + std::strerror(errno)); }
+[[noreturn]] void fail(const std::string& what) {
+  throw std::runtime_error("emulated instruments: " + what + ": " + std::strerror(errno));
+}
 
 }  // namespace
 
@@ -29,13 +31,16 @@ Descriptor::~Descriptor() {
   if (number_ >= 0) ::close(number_);
 }
 
-ListeningSocket::ListeningSocket() : listener_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
+ListeningSocket::ListeningSocket()
+    : listener_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   socklen_t length = sizeof address;
   auto* general = reinterpret_cast<sockaddr*>(&address);
-  if (::bind(listener_.get(), general, length) != 0 || ::listen(listener_.get(), 8) != 0 || ::getsockname(listener_.get(), general, &length) != 0) fail("no port to listen on");
+  if (::bind(listener_.get(), general, length) != 0 || ::listen(listener_.get(), 8) != 0 ||
+      ::getsockname(listener_.get(), general, &length) != 0)
+    fail("no port to listen on");
   port_ = ntohs(address.sin_port);
 }
 
@@ -71,7 +76,9 @@ class DescriptorEnd : public sim::FarEnd {
 
   void receive(std::size_t count, std::string& into) override {
     std::array<char, piece> bytes;
-    if (count > piece) throw std::invalid_argument(address_ + ": " + std::to_string(count) + " bytes at once; expected at most " + std::to_string(piece));
+    if (count > piece)
+      throw std::invalid_argument(address_ + ": " + std::to_string(count) +
+                                  " bytes at once; expected at most " + std::to_string(piece));
     while (count > 0) {
       // A socket's bytes are there when the near end's write returns, a pseudo-terminal's a moment later.
       const ssize_t n = ::read(descriptor(), bytes.data(), count);
@@ -81,7 +88,9 @@ class DescriptorEnd : public sim::FarEnd {
       } else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
         wait(POLLIN);
       } else if (n == 0 || errno != EINTR) {
-        throw LinkError(address_, n == 0 ? std::string("the near end closed the link in the middle of a message") : std::string("reading at the far end failed: ") + std::strerror(errno));
+        throw LinkError(address_,
+                        n == 0 ? std::string("the near end closed the link in the middle of a message")
+                               : std::string("reading at the far end failed: ") + std::strerror(errno));
       }
     }
   }
@@ -91,7 +100,8 @@ class DescriptorEnd : public sim::FarEnd {
       const ssize_t n = ::write(descriptor(), bytes.data(), bytes.size());
       if (n > 0) bytes.remove_prefix(static_cast<std::size_t>(n));
       else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) wait(POLLOUT);
-      else if (errno != EINTR) throw LinkError(address_, std::string("writing at the far end failed: ") + std::strerror(errno));
+      else if (errno != EINTR)
+        throw LinkError(address_, std::string("writing at the far end failed: ") + std::strerror(errno));
     }
   }
 
@@ -99,20 +109,25 @@ class DescriptorEnd : public sim::FarEnd {
   virtual int descriptor() const = 0;
   void wait(short events) const {
     pollfd waiting{descriptor(), events, 0};
-    if (::poll(&waiting, 1, patience) == 0) throw LinkError(address_, "the far end was not ready in " + std::to_string(patience) + " ms");
+    if (::poll(&waiting, 1, patience) == 0)
+      throw LinkError(address_, "the far end was not ready in " + std::to_string(patience) + " ms");
   }
   std::string address_;
 };
 
 class SocketEnd final : public DescriptorEnd {
  public:
-  explicit SocketEnd(ListeningSocket socket) : DescriptorEnd(to_string(protocols::ResourceName(protocols::SocketName{0, "127.0.0.1", socket.port()}))), socket_(std::move(socket)) {}
+  explicit SocketEnd(ListeningSocket socket)
+      : DescriptorEnd(
+            to_string(protocols::ResourceName(protocols::SocketName{0, "127.0.0.1", socket.port()}))),
+        socket_(std::move(socket)) {}
   void accept() override {
     client_ = Descriptor();  // with what it had still to say
     pollfd waiting{socket_.descriptor(), POLLIN, 0};
     ::poll(&waiting, 1, patience);
     client_ = socket_.accept();
-    if (client_.get() < 0) throw LinkError(address_, "the far end took up no connection: " + std::string(std::strerror(errno)));
+    if (client_.get() < 0)
+      throw LinkError(address_, "the far end took up no connection: " + std::string(std::strerror(errno)));
   }
 
  private:
@@ -123,11 +138,15 @@ class SocketEnd final : public DescriptorEnd {
 
 class TerminalEnd final : public DescriptorEnd {
  public:
-  explicit TerminalEnd(PseudoTerminal terminal) : DescriptorEnd(to_string(protocols::ResourceName(protocols::SerialName{terminal.path}))), terminal_(std::move(terminal)) {}
-  // The line is the same one: what a client left on it, whatever its flush when it opened it has not reached, is read away.
+  explicit TerminalEnd(PseudoTerminal terminal)
+      : DescriptorEnd(to_string(protocols::ResourceName(protocols::SerialName{terminal.path}))),
+        terminal_(std::move(terminal)) {}
+  // The line is the same one: what a client left on it, whatever its flush when it opened it has not reached,
+  // is read away.
   void accept() override {
     std::array<char, piece> bytes;
-    for (ssize_t n = 1; n > 0 || (n < 0 && errno == EINTR);) n = ::read(descriptor(), bytes.data(), bytes.size());
+    for (ssize_t n = 1; n > 0 || (n < 0 && errno == EINTR);)
+      n = ::read(descriptor(), bytes.data(), bytes.size());
   }
 
  private:
@@ -137,7 +156,11 @@ class TerminalEnd final : public DescriptorEnd {
 
 }  // namespace
 
-std::unique_ptr<sim::FarEnd> far_end(ListeningSocket socket) { return std::make_unique<SocketEnd>(std::move(socket)); }
-std::unique_ptr<sim::FarEnd> far_end(PseudoTerminal terminal) { return std::make_unique<TerminalEnd>(std::move(terminal)); }
+std::unique_ptr<sim::FarEnd> far_end(ListeningSocket socket) {
+  return std::make_unique<SocketEnd>(std::move(socket));
+}
+std::unique_ptr<sim::FarEnd> far_end(PseudoTerminal terminal) {
+  return std::make_unique<TerminalEnd>(std::move(terminal));
+}
 
 }  // namespace ness

@@ -29,8 +29,8 @@ std::string number(double value) {
 
 [[noreturn]] void refuse(const std::string& reason) { throw std::invalid_argument("sweep: " + reason); }
 
-// Mean and standard error of the mean. Readings that round to the same digits are not exact: a display's step is an error of its
-// own, which no number of readings takes away.
+// Mean and standard error of the mean. Readings that round to the same digits are not exact: a display's step
+// is an error of its own, which no number of readings takes away.
 std::pair<double, double> mean_of(const std::vector<double>& values, double step) {
   const double n = static_cast<double>(values.size());
   double mean = 0, squares = 0;
@@ -40,7 +40,9 @@ std::pair<double, double> mean_of(const std::vector<double>& values, double step
 }
 
 // Of neighbours whose slope says nothing either way.
-bool silent(const SweepPoint& point, double errors) { return std::abs(point.slope) <= errors * point.slope_error; }
+bool silent(const SweepPoint& point, double errors) {
+  return std::abs(point.slope) <= errors * point.slope_error;
+}
 
 }  // namespace
 
@@ -55,7 +57,9 @@ void mark_slopes(std::span<SweepPoint> points, double errors) {
     const bool measured = !here.in_compliance && !next.in_compliance && !here.over_range && !next.over_range;
     if (!measured || !(std::abs(rise) > 0)) continue;
     here.slope = (next.amperes - here.amperes) / rise;
-    here.slope_error = std::hypot(std::hypot(here.amperes_error, next.amperes_error), here.slope * std::hypot(here.volts_error, next.volts_error)) / std::abs(rise);
+    here.slope_error = std::hypot(std::hypot(here.amperes_error, next.amperes_error),
+                                  here.slope * std::hypot(here.volts_error, next.volts_error)) /
+                       std::abs(rise);
     here.ndc = here.slope < -errors * here.slope_error;
   }
 }
@@ -70,7 +74,10 @@ std::vector<NdcRegion> ndc_regions(std::span<const SweepPoint> points, double er
     }
     const SweepPoint &a = points[i], &b = points[end];
     const bool up = a.volts < b.volts;
-    NdcRegion region{{std::min(a.volts, b.volts), std::max(a.volts, b.volts)}, up ? a.amperes : b.amperes, up ? b.amperes : a.amperes, 0};
+    NdcRegion region{{std::min(a.volts, b.volts), std::max(a.volts, b.volts)},
+                     up ? a.amperes : b.amperes,
+                     up ? b.amperes : a.amperes,
+                     0};
     for (std::size_t k = i; k < end; ++k) region.steepest = std::min(region.steepest, points[k].slope);
     regions.push_back(region);
     i = end - 1;
@@ -92,15 +99,22 @@ struct Sweep::Impl {
   std::unique_ptr<drivers::Scanner> scanner;
   std::size_t from = 0;
   std::optional<std::size_t> to;
-  std::vector<Driven> driven;  // the first is swept
+  std::vector<Driven> driven;               // the first is swept
   std::unique_ptr<drivers::Levels> levels;  // of `driven`, in its order
   std::vector<SweepPoint> points;
   SafeReport report;
 
-  Impl(BenchFile f, SweepOptions o, bool emulated) : file(std::move(f)), options(std::move(o)), sessions(file, emulated ? DeviceKind::emulated : DeviceKind::bench) {
+  Impl(BenchFile f, SweepOptions o, bool emulated)
+      : file(std::move(f)),
+        options(std::move(o)),
+        sessions(file, emulated ? DeviceKind::emulated : DeviceKind::bench) {
     if (options.points < 2) refuse(std::to_string(options.points) + " points; expected at least 2");
-    if (options.readings < 2) refuse(std::to_string(options.readings) + " readings a point; expected at least 2, for a standard error");
-    if (!std::isfinite(options.first) || !std::isfinite(options.last) || options.first == options.last) refuse("a range from " + number(options.first) + " V to " + number(options.last) + " V; expected two different finite levels");
+    if (options.readings < 2)
+      refuse(std::to_string(options.readings) +
+             " readings a point; expected at least 2, for a standard error");
+    if (!std::isfinite(options.first) || !std::isfinite(options.last) || options.first == options.last)
+      refuse("a range from " + number(options.first) + " V to " + number(options.last) +
+             " V; expected two different finite levels");
     if (!(options.errors >= 0)) refuse(number(options.errors) + " standard errors; expected 0 or more");
     choose_wires();
     plan_levels();
@@ -123,7 +137,8 @@ struct Sweep::Impl {
   // --- what is asked for, against the file ---------------------------------------------------------------
 
   std::size_t wire_named(const std::string& name) const {
-    const auto found = std::find_if(file.wiring.begin(), file.wiring.end(), [&](const BenchWire& w) { return w.name == name; });
+    const auto found = std::find_if(file.wiring.begin(), file.wiring.end(),
+                                    [&](const BenchWire& w) { return w.name == name; });
     if (found != file.wiring.end()) return static_cast<std::size_t>(found - file.wiring.begin());
     std::vector<std::string> names;
     for (const BenchWire& w : file.wiring) names.push_back(w.name);
@@ -132,9 +147,11 @@ struct Sweep::Impl {
 
   void add_level(std::size_t w, double level) {
     if (is_source(w) && instrument(w).settings.source.sourced != drivers::Sourced::voltage) {
-      refuse("wire '" + wire(w).name + "' is of '" + instrument(w).name + "', a source of current; expected a source of voltage");
+      refuse("wire '" + wire(w).name + "' is of '" + instrument(w).name +
+             "', a source of current; expected a source of voltage");
     }
-    const auto twice = std::find_if(driven.begin(), driven.end(), [&](const Driven& d) { return d.wire == w; });
+    const auto twice =
+        std::find_if(driven.begin(), driven.end(), [&](const Driven& d) { return d.wire == w; });
     if (twice != driven.end() || w == to) refuse("wire '" + wire(w).name + "' has a part in it already");
     if (is_read(w)) refuse("wire '" + wire(w).name + "' is read; expected one whose level is set");
     driven.push_back({w, level});
@@ -142,14 +159,22 @@ struct Sweep::Impl {
 
   void choose_wires() {
     from = wire_named(options.from);
-    if (!is_source(from) || !wire(from).node) refuse("wire '" + options.from + "' is not that of a source-meter; expected one to sweep");
-    if (wire(from).gain != 1) refuse("wire '" + options.from + "' has a gain of " + number(wire(from).gain) + ": what its source-meter draws is not the edge's current");
+    if (!is_source(from) || !wire(from).node)
+      refuse("wire '" + options.from + "' is not that of a source-meter; expected one to sweep");
+    if (wire(from).gain != 1)
+      refuse("wire '" + options.from + "' has a gain of " + number(wire(from).gain) +
+             ": what its source-meter draws is not the edge's current");
     add_level(from, options.first);
     if (!options.to.empty()) {
       const std::size_t end = wire_named(options.to);
-      if (!wire(end).node || wire(end).node == wire(from).node) refuse("wire '" + options.to + "' does not lead to the edge's other end: expected another node than that of '" + options.from + "'");
+      if (!wire(end).node || wire(end).node == wire(from).node)
+        refuse("wire '" + options.to +
+               "' does not lead to the edge's other end: expected another node than that of '" +
+               options.from + "'");
       if (!is_read(end)) {
-        if (is_source(end) && wire(end).gain != 1) refuse("wire '" + options.to + "' has a gain of " + number(wire(end).gain) + ": its source-meter does not measure the node");
+        if (is_source(end) && wire(end).gain != 1)
+          refuse("wire '" + options.to + "' has a gain of " + number(wire(end).gain) +
+                 ": its source-meter does not measure the node");
         add_level(end, -line(end).volts / line(end).gain);
       }
       to = end;
@@ -160,10 +185,15 @@ struct Sweep::Impl {
   void plan_levels() {
     std::vector<std::size_t> wires;
     for (const Driven& d : driven) wires.push_back(d.wire);
-    const auto swept = [&](const std::string& name) { return std::any_of(driven.begin(), driven.end(), [&](const Driven& d) { return wire(d.wire).name == name; }); };
+    const auto swept = [&](const std::string& name) {
+      return std::any_of(driven.begin(), driven.end(),
+                         [&](const Driven& d) { return wire(d.wire).name == name; });
+    };
     for (const BenchDifference& difference : file.differences) {
       if (swept(difference.first) == swept(difference.second)) continue;
-      refuse("[limits." + difference.name + "] holds '" + difference.first + "' and '" + difference.second + "' together: expected --hold " + (swept(difference.first) ? difference.second : difference.first) + "=VOLTS too");
+      refuse("[limits." + difference.name + "] holds '" + difference.first + "' and '" + difference.second +
+             "' together: expected --hold " +
+             (swept(difference.first) ? difference.second : difference.first) + "=VOLTS too");
     }
     levels = make_levels(file, sessions, wires);
     std::vector<double> asked;
@@ -179,8 +209,12 @@ struct Sweep::Impl {
     auto session = sessions.session(wire(*to).instrument);
     const BenchInstrument& reader = instrument(*to);
     switch (reader.role()) {
-      case drivers::Role::scanner: scanner = driver_of<drivers::Scanner>(reader.kind, std::move(session)); break;
-      case drivers::Role::voltmeter: voltmeter = driver_of<drivers::Voltmeter>(reader.kind, std::move(session)); break;
+      case drivers::Role::scanner:
+        scanner = driver_of<drivers::Scanner>(reader.kind, std::move(session));
+        break;
+      case drivers::Role::voltmeter:
+        voltmeter = driver_of<drivers::Voltmeter>(reader.kind, std::move(session));
+        break;
       case drivers::Role::source_meter:
       case drivers::Role::dac: refuse(reader.kind.name + ": a " + to_string(reader.role()) + " is no meter");
     }
@@ -190,7 +224,9 @@ struct Sweep::Impl {
 
   // The source-meter behind a wire of the sweep.
   drivers::SourceMeter& source_of(std::size_t w) {
-    const auto d = static_cast<std::size_t>(std::find_if(driven.begin(), driven.end(), [&](const Driven& x) { return x.wire == w; }) - driven.begin());
+    const auto d = static_cast<std::size_t>(
+        std::find_if(driven.begin(), driven.end(), [&](const Driven& x) { return x.wire == w; }) -
+        driven.begin());
     return levels->source(levels->channels()[d].instrument);
   }
 
@@ -213,7 +249,8 @@ struct Sweep::Impl {
 
   // --- measuring -----------------------------------------------------------------------------------------
 
-  // A node behind its line: from the volts at a source-meter and the amperes out of it to those at the node and into it.
+  // A node behind its line: from the volts at a source-meter and the amperes out of it to those at the node
+  // and into it.
   struct AtNode {
     double volts, amperes;
   };
@@ -281,7 +318,8 @@ struct Sweep::Impl {
     if (levels->broken(targets).empty()) levels->go(targets, stop);
     for (std::size_t i = 0; i < options.points; ++i) {
       const double share = static_cast<double>(i) / static_cast<double>(options.points - 1);
-      targets[0] = i + 1 == options.points ? options.last : options.first + share * (options.last - options.first);
+      targets[0] =
+          i + 1 == options.points ? options.last : options.first + share * (options.last - options.first);
       levels->go(targets, stop);
       sessions.clock()->wait(options.settle, stop);
       points.push_back(measure(targets[0], stop));
@@ -291,7 +329,8 @@ struct Sweep::Impl {
   }
 };
 
-Sweep::Sweep(BenchFile file, SweepOptions options, bool emulated) : impl_(std::make_unique<Impl>(std::move(file), std::move(options), emulated)) {}
+Sweep::Sweep(BenchFile file, SweepOptions options, bool emulated)
+    : impl_(std::make_unique<Impl>(std::move(file), std::move(options), emulated)) {}
 Sweep::~Sweep() = default;
 
 double Sweep::settle() const { return impl_->options.settle; }

@@ -36,7 +36,8 @@ std::vector<Combination> readable(Matrix basis) {
     Eigen::Index row = -1, column = done;
     for (Eigen::Index c = done; c < k; ++c) {
       for (Eigen::Index i = 0; i < basis.rows(); ++i) {
-        if (!used[static_cast<std::size_t>(i)] && (row < 0 || std::abs(basis(i, c)) > std::abs(basis(row, column)))) {
+        if (!used[static_cast<std::size_t>(i)] &&
+            (row < 0 || std::abs(basis(i, c)) > std::abs(basis(row, column)))) {
           row = i;
           column = c;
         }
@@ -59,7 +60,9 @@ std::vector<Combination> readable(Matrix basis) {
     for (Eigen::Index i = 0; i < v.size(); ++i) {
       if (std::abs(v[i]) >= 5e-3) sum.emplace_back(v[i], static_cast<std::size_t>(i));
     }
-    std::stable_sort(sum.begin(), sum.end(), [](const auto& a, const auto& b) { return std::abs(a.first) > std::abs(b.first) + 1e-6; });
+    std::stable_sort(sum.begin(), sum.end(), [](const auto& a, const auto& b) {
+      return std::abs(a.first) > std::abs(b.first) + 1e-6;
+    });
     combinations.push_back(std::move(sum));
   }
   return combinations;
@@ -119,24 +122,29 @@ class Fit {
   std::optional<Eigen::Index> free_of(Eigen::Index r) const {
     const CalibrationReading& reading = data_.readings[static_cast<std::size_t>(r)];
     if (reading.current) return std::nullopt;
-    return std::lower_bound(network_.free().begin(), network_.free().end(), reading.node) - network_.free().begin();
+    return std::lower_bound(network_.free().begin(), network_.free().end(), reading.node) -
+           network_.free().begin();
   }
 
   void check_size() const {
     std::uint64_t numbers = 0;
-    for (const CalibrationRow& row : data_.rows) numbers += static_cast<std::uint64_t>(row.reading.array().isFinite().count());
+    for (const CalibrationRow& row : data_.rows)
+      numbers += static_cast<std::uint64_t>(row.reading.array().isFinite().count());
     const auto p = static_cast<std::uint64_t>(model_.unknowns());
     // Beyond, the singular values take minutes and the derivatives gigabytes.
     if (p > 3000)
       throw std::runtime_error("a network of " + std::to_string(model_.parameters()) +
                                " parameters is too large to be calibrated: at most 3000 unknowns");
     if (numbers * p > 250'000'000) {
-      throw std::runtime_error(std::to_string(numbers) + " readings of " + std::to_string(p) + " unknowns do not fit into memory; expected fewer rows (--rows), at most " +
+      throw std::runtime_error(std::to_string(numbers) + " readings of " + std::to_string(p) +
+                               " unknowns do not fit into memory; expected fewer rows (--rows), at most " +
                                std::to_string(250'000'000 / p * data_.rows.size() / numbers));
     }
     if (numbers <= p) {
-      throw std::runtime_error("too few relaxations: " + std::to_string(data_.rows.size()) + " with " + std::to_string(numbers) + " readings, for " + std::to_string(p) +
-                               " unknowns and their noise; expected at least " + std::to_string(p / std::max<std::uint64_t>(1, numbers / data_.rows.size()) + 1) + " relaxations");
+      throw std::runtime_error(
+          "too few relaxations: " + std::to_string(data_.rows.size()) + " with " + std::to_string(numbers) +
+          " readings, for " + std::to_string(p) + " unknowns and their noise; expected at least " +
+          std::to_string(p / std::max<std::uint64_t>(1, numbers / data_.rows.size()) + 1) + " relaxations");
     }
   }
 
@@ -145,7 +153,8 @@ class Fit {
     if (stop_.stop_requested()) throw Cancelled();
     states_ = model_.predict(x_, RowModel::From::logged, nullptr, {}, true);
     const Vector scale = robust_scale();
-    for (std::size_t i = 0; i < states_.size(); ++i) left_out_[i] = !states_[i].settled || worst(states_[i], data_.rows[i], scale) > options_.outlier;
+    for (std::size_t i = 0; i < states_.size(); ++i)
+      left_out_[i] = !states_[i].settled || worst(states_[i], data_.rows[i], scale) > options_.outlier;
     numbers_.clear();
     for (std::size_t i = 0; i < states_.size(); ++i) {
       if (left_out_[i]) continue;
@@ -154,26 +163,32 @@ class Fit {
       }
     }
     if (static_cast<Eigen::Index>(numbers_.size()) <= model_.unknowns()) {
-      throw std::runtime_error("the model explains too few of the relaxations: " + std::to_string(std::count(left_out_.begin(), left_out_.end(), false)) + " of " +
-                               std::to_string(left_out_.size()) + " are left; does the log belong to this experiment?");
+      throw std::runtime_error("the model explains too few of the relaxations: " +
+                               std::to_string(std::count(left_out_.begin(), left_out_.end(), false)) +
+                               " of " + std::to_string(left_out_.size()) +
+                               " are left; does the log belong to this experiment?");
     }
     if (noise_.size() == 0) noise_ = scale;
-    // The noise decides the weights, the weights decide how many degrees of freedom the fit takes from each reading. Rounds go on until
-    // neither moves.
+    // The noise decides the weights, the weights decide how many degrees of freedom the fit takes from each
+    // reading. Rounds go on until neither moves.
     weigh();
     estimate_noise();
     weigh();
   }
 
-  double residual(const Number& n) const { return states_[n.row].reading[n.reading] - data_.rows[n.row].reading[n.reading]; }
+  double residual(const Number& n) const {
+    return states_[n.row].reading[n.reading] - data_.rows[n.row].reading[n.reading];
+  }
 
-  // 1.4826 x the median size of a normal residual is its standard deviation, whatever a few rows on another branch do.
+  // 1.4826 x the median size of a normal residual is its standard deviation, whatever a few rows on another
+  // branch do.
   Vector robust_scale() const {
     Vector scale(model_.readings());
     for (Eigen::Index r = 0; r < scale.size(); ++r) {
       std::vector<double> sizes;
       for (std::size_t i = 0; i < states_.size(); ++i) {
-        if (states_[i].settled && std::isfinite(data_.rows[i].reading[r])) sizes.push_back(std::abs(residual({i, r})));
+        if (states_[i].settled && std::isfinite(data_.rows[i].reading[r]))
+          sizes.push_back(std::abs(residual({i, r})));
       }
       scale[r] = std::max(1.4826 * median(std::move(sizes)), exact_to);
     }
@@ -183,7 +198,9 @@ class Fit {
   double worst(const Prediction& prediction, const CalibrationRow& row, const Vector& scale) const {
     double most = 0;
     for (Eigen::Index r = 0; r < scale.size(); ++r) {
-      if (std::isfinite(row.reading[r])) most = std::max(most, std::abs(prediction.reading[r] - row.reading[r]) / std::max(scale[r], 10 * exact_to));
+      if (std::isfinite(row.reading[r]))
+        most = std::max(most,
+                        std::abs(prediction.reading[r] - row.reading[r]) / std::max(scale[r], 10 * exact_to));
     }
     return most;
   }
@@ -191,11 +208,13 @@ class Fit {
   void weigh() {
     jacobian_.resize(static_cast<Eigen::Index>(numbers_.size()), model_.unknowns());
     for (std::size_t n = 0; n < numbers_.size(); ++n) {
-      jacobian_.row(static_cast<Eigen::Index>(n)) = states_[numbers_[n].row].derivative.row(numbers_[n].reading) / noise_[numbers_[n].reading];
+      jacobian_.row(static_cast<Eigen::Index>(n)) =
+          states_[numbers_[n].row].derivative.row(numbers_[n].reading) / noise_[numbers_[n].reading];
     }
     fisher_ = fisher_of(jacobian_, options_.largest);
     // Leverage: what the fit takes from each residual.
-    const Matrix U = jacobian_ * fisher_.identified() * fisher_.singular.head(fisher_.rank).cwiseInverse().asDiagonal();
+    const Matrix U =
+        jacobian_ * fisher_.identified() * fisher_.singular.head(fisher_.rank).cwiseInverse().asDiagonal();
     leverage_ = U.rowwise().squaredNorm();
   }
 
@@ -213,10 +232,13 @@ class Fit {
   }
 
   // True where another round would change nothing that is told.
-  bool settled(const Vector& before_x, const Vector& before_noise, const std::vector<bool>& before_left_out) const {
+  bool settled(const Vector& before_x, const Vector& before_noise,
+               const std::vector<bool>& before_left_out) const {
     if (left_out_ != before_left_out) return false;
     const Vector y = fisher_.identified().transpose() * (x_ - before_x);
-    const bool still = y.size() == 0 || (y.array() * fisher_.singular.head(fisher_.rank).array()).abs().maxCoeff() < 1e-2 || y.cwiseAbs().maxCoeff() < 1e-12;
+    const bool still = y.size() == 0 ||
+                       (y.array() * fisher_.singular.head(fisher_.rank).array()).abs().maxCoeff() < 1e-2 ||
+                       y.cwiseAbs().maxCoeff() < 1e-12;
     return still && ((noise_ - before_noise).array().abs() < 1e-3 * noise_.array() + 10 * exact_to).all();
   }
 
@@ -264,9 +286,11 @@ class Fit {
       if (!unknown.identified) continue;
       double variance = 0;
       for (Eigen::Index d = 0; d < fisher_.directions.cols(); ++d) {
-        // What is not identified was left at its start: it is off by its own error, or, where that has no bound, by `largest`.
+        // What is not identified was left at its start: it is off by its own error, or, where that has no
+        // bound, by `largest`.
         const bool boundless = d >= fisher_.rank && fisher_.singular[d] <= negligible * fisher_.singular[0];
-        variance += std::pow(fisher_.directions(at, d) * (boundless ? options_.largest : 1 / fisher_.singular[d]), 2);
+        variance +=
+            std::pow(fisher_.directions(at, d) * (boundless ? options_.largest : 1 / fisher_.singular[d]), 2);
       }
       unknown.standard_error = std::sqrt(variance);
       unknown.low = unknown.offset - quantile * unknown.standard_error;
@@ -279,10 +303,13 @@ class Fit {
   }
 
   void name_unknowns() {
-    for (const ParameterInfo& info : network_.parameter_info()) result_.unknowns.push_back({info.name, info.scale == Scale::log ? "ln" : info.unit, info.scale});
+    for (const ParameterInfo& info : network_.parameter_info())
+      result_.unknowns.push_back({info.name, info.scale == Scale::log ? "ln" : info.unit, info.scale});
     if (options_.gains) {
-      for (const CalibrationReading& reading : data_.readings) result_.unknowns.push_back({"gain of " + reading.name, "1"});
-      for (const CalibrationReading& reading : data_.readings) result_.unknowns.push_back({"offset of " + reading.name, reading.current ? "current" : "kT"});
+      for (const CalibrationReading& reading : data_.readings)
+        result_.unknowns.push_back({"gain of " + reading.name, "1"});
+      for (const CalibrationReading& reading : data_.readings)
+        result_.unknowns.push_back({"offset of " + reading.name, reading.current ? "current" : "kT"});
     }
     if (!options_.inputs) return;
     const auto inputs = [&](const char* what, const char* unit) {
@@ -296,7 +323,8 @@ class Fit {
   }
 
   void judge_by_the_log() {
-    // A standard error from a few readings scatters, its inverse square does so without bounds: each reading's are pooled.
+    // A standard error from a few readings scatters, its inverse square does so without bounds: each
+    // reading's are pooled.
     Vector squares = Vector::Zero(model_.readings()), stated = squares, freedom = squares, count = squares;
     for (std::size_t n = 0; n < numbers_.size(); ++n) {
       const Eigen::Index r = numbers_[n].reading;
@@ -322,7 +350,9 @@ class Fit {
       if (!left_out_[i]) continue;
       using Why = Calibration::LeftOut::Why;
       const bool explained = near[i].settled && worst(near[i], data_.rows[i], noise_) <= options_.outlier;
-      result_.left_out.push_back({data_.rows[i].row, explained ? Why::other_branch : states_[i].settled ? Why::unexplained : Why::no_state});
+      result_.left_out.push_back({data_.rows[i].row, explained            ? Why::other_branch
+                                                     : states_[i].settled ? Why::unexplained
+                                                                          : Why::no_state});
     }
   }
 
@@ -373,11 +403,17 @@ std::string CalibrationOptions::problem() const {
   return {};
 }
 
-Calibration calibrate(const sim::Network& network, const sim::SteadyStateOptions& solver, const CalibrationData& data, const TwinOffsets& twin,
-                      const CalibrationOptions& options, std::stop_token stop) {
-  if (const std::string problem = options.problem(); !problem.empty()) throw std::invalid_argument("calibration: " + problem);
-  if (data.rows.empty() || data.readings.empty()) throw std::invalid_argument("calibration: no rows, or no readings");
-  if (const std::string problem = twin.problem(network.parameter_info(), network.free().size(), network.clamped().size()); !problem.empty()) throw std::invalid_argument("calibration: " + problem);
+Calibration calibrate(const sim::Network& network, const sim::SteadyStateOptions& solver,
+                      const CalibrationData& data, const TwinOffsets& twin, const CalibrationOptions& options,
+                      std::stop_token stop) {
+  if (const std::string problem = options.problem(); !problem.empty())
+    throw std::invalid_argument("calibration: " + problem);
+  if (data.rows.empty() || data.readings.empty())
+    throw std::invalid_argument("calibration: no rows, or no readings");
+  if (const std::string problem =
+          twin.problem(network.parameter_info(), network.free().size(), network.clamped().size());
+      !problem.empty())
+    throw std::invalid_argument("calibration: " + problem);
   return Fit(network, solver, data, twin, options, std::move(stop)).run();
 }
 

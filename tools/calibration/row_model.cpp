@@ -161,8 +161,7 @@ void RowModel::derive(const CalibrationRow& row, const Vector& x, const Vector& 
     auto line = prediction.derivative.row(r).head(parameters());
     if (is_current(r))
       line = at.by_potential.row(node(r)) * moved + at.by_parameter.row(node(r)) * by_offset.asDiagonal();
-    else
-      line = moved.row(free_index_[node(r)]);
+    else line = moved.row(free_index_[node(r)]);
     line *= gain(x, r);
     if (gains_) {
       prediction.derivative(r, parameters() + r) = (prediction.reading[r] - zero(x, r)) / gain(x, r);

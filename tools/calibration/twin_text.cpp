@@ -64,8 +64,7 @@ std::string twin_text(const Experiment& experiment, const sim::Network& network,
       const std::string name = "node-" + std::to_string(nodes[k]);
       if (unknowns.empty())
         text += name + " = " + toml_number(values[static_cast<Eigen::Index>(k)]) + "  # as given\n";
-      else if (unknowns[k])
-        line(name, values[static_cast<Eigen::Index>(k)], *unknowns[k]);
+      else if (unknowns[k]) line(name, values[static_cast<Eigen::Index>(k)], *unknowns[k]);
     }
   };
   // Of each free node the unknown of its reading, null where it was not read.

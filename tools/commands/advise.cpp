@@ -24,16 +24,18 @@ struct AdviseOptions : CommonOptions {
 
 struct Advice {
   const EstimatorEntry* entry = nullptr;
-  std::string refused;      ///< empty: the device allows it
-  double a_sample = 0;      ///< relaxations
-  double a_step = 0;        ///< relaxations
+  std::string refused;  ///< empty: the device allows it
+  double a_sample = 0;  ///< relaxations
+  double a_step = 0;    ///< relaxations
   bool tried = false;
   std::size_t solved = 0, seeds = 0;
-  double to_target = NAN;   ///< relaxations, the median of the seeds that were solved
+  double to_target = NAN;  ///< relaxations, the median of the seeds that were solved
 };
 
-/// Device time of one relaxation, s: the bench, emulated in virtual time, relaxes the first samples. NaN in simulation, whose time has no unit.
-double time_of_a_relaxation(const std::optional<BenchFile>& bench, const Experiment& experiment, std::stop_token stop) {
+/// Device time of one relaxation, s: the bench, emulated in virtual time, relaxes the first samples. NaN in
+/// simulation, whose time has no unit.
+double time_of_a_relaxation(const std::optional<BenchFile>& bench, const Experiment& experiment,
+                            std::stop_token stop) {
   if (!bench) return NAN;
   Run run = prepare(experiment, *bench, DeviceKind::emulated);
   Drive drive;
@@ -41,28 +43,34 @@ double time_of_a_relaxation(const std::optional<BenchFile>& bench, const Experim
   double first = NAN, last = NAN;
   constexpr int relaxations = 5;
   for (int i = 0; i < relaxations; ++i) {
-    drive.clamp = experiment.task->train.pattern(static_cast<std::uint64_t>(i) % experiment.task->train.size());
+    drive.clamp =
+        experiment.task->train.pattern(static_cast<std::uint64_t>(i) % experiment.task->train.size());
     drive.start = Rest{experiment.training.rest_rate};
     drive.observe = experiment.training.observe;
-    run.device().relax({&drive, 1}, [&](std::size_t, const Relaxation& row) {
-      if (i == 0) first = row.timing.read;
-      last = row.timing.read;
-    }, stop);
+    run.device().relax(
+        {&drive, 1},
+        [&](std::size_t, const Relaxation& row) {
+          if (i == 0) first = row.timing.read;
+          last = row.timing.read;
+        },
+        stop);
   }
   run.device().make_safe(std::chrono::milliseconds(5000), SafeProfile::stop);
   return (last - first) / (relaxations - 1);
 }
 
-std::vector<Advice> advice_on(const AdviseOptions& options, const std::optional<BenchFile>& bench, const Experiment& base,
-                              std::stop_token stop) {
-  const std::uint64_t size = base.task->train.size(), batch = base.training.batch == 0 ? size : std::min(base.training.batch, size);
+std::vector<Advice> advice_on(const AdviseOptions& options, const std::optional<BenchFile>& bench,
+                              const Experiment& base, std::stop_token stop) {
+  const std::uint64_t size = base.task->train.size(),
+                      batch = base.training.batch == 0 ? size : std::min(base.training.batch, size);
   const double below = base.compare.solved > 0 ? base.compare.solved : 2 * base.training.target_loss;
   std::vector<Advice> all;
   for (const EstimatorEntry& entry : estimator_table()) {
     Advice advice;
     advice.entry = &entry;
     try {
-      const Experiment experiment = load_experiment(options.experiment, with_estimator(options.load(), base, entry));
+      const Experiment experiment =
+          load_experiment(options.experiment, with_estimator(options.load(), base, entry));
       Run run = bench ? prepare(experiment, *bench, DeviceKind::emulated) : prepare(experiment);
       const DeviceInfo info = run.space->narrowed(run.device().info());
       advice.refused = run.estimator->unmet_needs(info);
@@ -88,36 +96,49 @@ std::vector<Advice> advice_on(const AdviseOptions& options, const std::optional<
   return all;
 }
 
-void tell(const AdviseOptions& options, const Experiment& base, const std::vector<Advice>& all, double seconds) {
-  std::printf("%s on %s\n\n", base.title.c_str(), options.bench.empty() ? "the simulated network" : options.bench.c_str());
-  std::printf("%-38s %9s %10s %12s %9s %14s%s\n", "estimator", "a sample", "a step", "", "dry run", "to target", std::isnan(seconds) ? "" : "     time");
+void tell(const AdviseOptions& options, const Experiment& base, const std::vector<Advice>& all,
+          double seconds) {
+  std::printf("%s on %s\n\n", base.title.c_str(),
+              options.bench.empty() ? "the simulated network" : options.bench.c_str());
+  std::printf("%-38s %9s %10s %12s %9s %14s%s\n", "estimator", "a sample", "a step", "", "dry run",
+              "to target", std::isnan(seconds) ? "" : "     time");
   const Advice* best = nullptr;
   for (const Advice& advice : all) {
     if (!advice.refused.empty()) continue;
-    std::printf("%-38s %9.4g %10s %12s %9s %14s%s\n", std::string(advice.entry->name).c_str(), advice.a_sample, short_number(advice.a_step).c_str(),
-                std::isnan(seconds) ? "" : duration_text(advice.a_step * seconds).c_str(),
-                advice.tried ? (std::to_string(advice.solved) + "/" + std::to_string(advice.seeds)).c_str() : "-",
-                std::isnan(advice.to_target) ? "-" : grouped(static_cast<std::uint64_t>(advice.to_target)).c_str(),
-                std::isnan(seconds) || std::isnan(advice.to_target) ? "" : ("     " + duration_text(advice.to_target * seconds)).c_str());
+    std::printf(
+        "%-38s %9.4g %10s %12s %9s %14s%s\n", std::string(advice.entry->name).c_str(), advice.a_sample,
+        short_number(advice.a_step).c_str(),
+        std::isnan(seconds) ? "" : duration_text(advice.a_step * seconds).c_str(),
+        advice.tried ? (std::to_string(advice.solved) + "/" + std::to_string(advice.seeds)).c_str() : "-",
+        std::isnan(advice.to_target) ? "-" : grouped(static_cast<std::uint64_t>(advice.to_target)).c_str(),
+        std::isnan(seconds) || std::isnan(advice.to_target)
+            ? ""
+            : ("     " + duration_text(advice.to_target * seconds)).c_str());
     const bool sure = advice.tried && advice.solved == advice.seeds;
     // The model's own Jacobian costs nothing and is worth what the model is: it is no answer to the question.
-    if (sure && advice.entry->name != "adjoint" && (best == nullptr || advice.to_target < best->to_target)) best = &advice;
+    if (sure && advice.entry->name != "adjoint" && (best == nullptr || advice.to_target < best->to_target))
+      best = &advice;
   }
   bool any = false;
   for (const Advice& advice : all) {
     if (advice.refused.empty()) continue;
     if (!any) std::printf("\nrefused:\n");
     any = true;
-    std::printf("  %-36s %s; it needs to %s\n", std::string(advice.entry->name).c_str(), advice.refused.c_str(), std::string(advice.entry->needs).c_str());
+    std::printf("  %-36s %s; it needs to %s\n", std::string(advice.entry->name).c_str(),
+                advice.refused.c_str(), std::string(advice.entry->needs).c_str());
   }
   std::printf("\n");
   if (best != nullptr) {
-    std::printf("advice: --set estimator.kind=%s, measured with the fewest relaxations to the target in the dry run; twin-adjoint is cheaper, as right as the model is (ness calibrate)\n",
-                std::string(best->entry->alias).c_str());
+    std::printf(
+        "advice: --set estimator.kind=%s, measured with the fewest relaxations to the target in the dry run; "
+        "twin-adjoint is cheaper, as right as the model is (ness calibrate)\n",
+        std::string(best->entry->alias).c_str());
   } else if (std::any_of(all.begin(), all.end(), [](const Advice& a) { return a.tried; })) {
     std::printf("advice: none solved every seed of the dry run; see [compare.settings], or more epochs\n");
   } else {
-    std::printf("no dry run: %s\n", options.dry_run ? "the experiment has no training.target_loss to be reached" : "--no-dry-run");
+    std::printf("no dry run: %s\n", options.dry_run
+                                        ? "the experiment has no training.target_loss to be reached"
+                                        : "--no-dry-run");
   }
 }
 

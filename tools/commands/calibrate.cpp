@@ -29,7 +29,11 @@ std::string sum_text(const Calibration& found, const Combination& sum) {
   std::string text;
   for (const auto& [coefficient, unknown] : sum) {
     char number[32];
-    std::snprintf(number, sizeof number, "%s%.2f ", text.empty() ? (coefficient < 0 ? "-" : "") : coefficient < 0 ? " - " : " + ", std::abs(coefficient));
+    std::snprintf(number, sizeof number, "%s%.2f ",
+                  text.empty()      ? (coefficient < 0 ? "-" : "")
+                  : coefficient < 0 ? " - "
+                                    : " + ",
+                  std::abs(coefficient));
     text += number + found.unknowns[unknown].name;
   }
   return text;
@@ -61,7 +65,8 @@ std::vector<std::string> left_out_lines(const Calibration& found) {
     }
     if (rows.empty()) continue;
     std::string line = grouped(rows.size()) + (rows.size() == 1 ? " row " : " rows ") + text_of(why) + ":";
-    for (std::size_t i = 0; i < std::min<std::size_t>(rows.size(), 12); ++i) line += (i > 0 ? ", " : " ") + std::to_string(rows[i]);
+    for (std::size_t i = 0; i < std::min<std::size_t>(rows.size(), 12); ++i)
+      line += (i > 0 ? ", " : " ") + std::to_string(rows[i]);
     lines.push_back(line + (rows.size() > 12 ? ", .." : ""));
   }
   return lines;
@@ -112,27 +117,38 @@ void tell(const Calibration& found, const CalibrationData& data, const Calibrate
     report_of(found, data, options).print_json();
     return;
   }
-  std::printf("%s: %s of %s usable relaxations, %s readings; %zu of %zu unknowns identified\n", options.log.c_str(), grouped(data.rows.size()).c_str(), grouped(data.usable).c_str(),
-              grouped(found.numbers).c_str(), static_cast<std::size_t>(std::count_if(found.unknowns.begin(), found.unknowns.end(), [](const auto& u) { return u.identified; })),
+  std::printf("%s: %s of %s usable relaxations, %s readings; %zu of %zu unknowns identified\n",
+              options.log.c_str(), grouped(data.rows.size()).c_str(), grouped(data.usable).c_str(),
+              grouped(found.numbers).c_str(),
+              static_cast<std::size_t>(std::count_if(found.unknowns.begin(), found.unknowns.end(),
+                                                     [](const auto& u) { return u.identified; })),
               found.unknowns.size());
   std::size_t wide = 9;
   for (const CalibratedUnknown& unknown : found.unknowns) wide = std::max(wide, unknown.name.size());
-  std::printf("  %-*s  %11s  %-26s  %s\n", static_cast<int>(wide), "parameter", "offset", interval_title(options.fit.confidence).c_str(), "unit");
+  std::printf("  %-*s  %11s  %-26s  %s\n", static_cast<int>(wide), "parameter", "offset",
+              interval_title(options.fit.confidence).c_str(), "unit");
   for (const CalibratedUnknown& unknown : found.unknowns) {
     char interval[64] = "not identified";
-    if (unknown.identified) std::snprintf(interval, sizeof interval, "[%+.6f, %+.6f]", unknown.low, unknown.high);
-    std::printf("  %-*s  %+11.6f  %-26s  %s\n", static_cast<int>(wide), unknown.name.c_str(), unknown.offset, interval, unknown.unit.c_str());
+    if (unknown.identified)
+      std::snprintf(interval, sizeof interval, "[%+.6f, %+.6f]", unknown.low, unknown.high);
+    std::printf("  %-*s  %+11.6f  %-26s  %s\n", static_cast<int>(wide), unknown.name.c_str(), unknown.offset,
+                interval, unknown.unit.c_str());
   }
   std::printf("  offsets add to the setpoint; those in \"ln\" to its logarithm\n");
   for (std::size_t r = 0; r < data.readings.size(); ++r) {
-    std::printf("noise of %s: %.3g%s\n", data.readings[r].name.c_str(), found.noise[r], data.readings[r].current ? "" : " kT");
+    std::printf("noise of %s: %.3g%s\n", data.readings[r].name.c_str(), found.noise[r],
+                data.readings[r].current ? "" : " kT");
   }
   if (std::isfinite(found.chi_squared)) {
-    std::printf("chi^2 per degree of freedom, by the standard errors in the log: %.3f (%.0f degrees)\n", found.chi_squared, found.degrees_of_freedom);
+    std::printf("chi^2 per degree of freedom, by the standard errors in the log: %.3f (%.0f degrees)\n",
+                found.chi_squared, found.degrees_of_freedom);
   }
   if (!found.not_identified.empty()) {
-    std::printf("not identified: %zu %s of the parameters, along which the Fisher matrix (rank %zu of %zu) allows standard errors beyond %g, or any:\n", found.not_identified.size(),
-                found.not_identified.size() == 1 ? "combination" : "combinations", found.rank, found.unknowns.size(), options.fit.largest);
+    std::printf(
+        "not identified: %zu %s of the parameters, along which the Fisher matrix (rank %zu of %zu) allows "
+        "standard errors beyond %g, or any:\n",
+        found.not_identified.size(), found.not_identified.size() == 1 ? "combination" : "combinations",
+        found.rank, found.unknowns.size(), options.fit.largest);
     for (const Combination& sum : found.not_identified) std::printf("  %s\n", sum_text(found, sum).c_str());
   }
   for (const std::string& line : left_out_lines(found)) std::printf("left out: %s\n", line.c_str());
@@ -146,7 +162,9 @@ int calibrate_log(const CalibrateOptions& options, const Command& command) {
   const Experiment experiment = options.recorded(log, options.load());
   const Run run = prepare(experiment, log.header().info);
   const CalibrationData data = calibration_data(log, experiment, run, options.rows);
-  if (data.unknown_theta > 0) warn(grouped(data.unknown_theta) + " relaxations are not used: the log holds only digests of their parameters (log.full_theta)");
+  if (data.unknown_theta > 0)
+    warn(grouped(data.unknown_theta) +
+         " relaxations are not used: the log holds only digests of their parameters (log.full_theta)");
   CalibrationOptions fit = options.fit;
   fit.threads = options.threads;
   const NetworkDescription& described = network_description(experiment);
@@ -159,15 +177,21 @@ int calibrate_log(const CalibrateOptions& options, const Command& command) {
   } catch (const std::runtime_error& error) {
     throw LogError(options.log + ": " + error.what());
   }
-  if (!found.converged) warn("the fit did not come to rest within " + std::to_string(found.rounds) + " rounds: its intervals are not to be trusted");
+  if (!found.converged)
+    warn("the fit did not come to rest within " + std::to_string(found.rounds) +
+         " rounds: its intervals are not to be trusted");
   // 5 of the chi-squared's own standard deviations, and so much that it matters.
   if (found.chi_squared > 1.5 && (found.chi_squared - 1) * std::sqrt(found.degrees_of_freedom / 2) > 5) {
     char times[32];
     std::snprintf(times, sizeof times, "%.3g", std::sqrt(found.chi_squared));
-    warn(std::string("what the twin leaves unexplained is ") + times + " times the standard errors in the log: the device is off in ways that are not fitted" +
-         (options.fit.gains && options.fit.inputs ? "" : " (inputs: --inputs, readings: --gains)") + ", or noise is made by what is imposed; the intervals take it for noise of the readings, from row to row");
+    warn(std::string("what the twin leaves unexplained is ") + times +
+         " times the standard errors in the log: the device is off in ways that are not fitted" +
+         (options.fit.gains && options.fit.inputs ? "" : " (inputs: --inputs, readings: --gains)") +
+         ", or noise is made by what is imposed; the intervals take it for noise of the readings, from row "
+         "to row");
   }
-  if (!options.out.empty()) write_text_file(options.out, twin_text(experiment, *network, data, found, options.fit, options.log));
+  if (!options.out.empty())
+    write_text_file(options.out, twin_text(experiment, *network, data, found, options.fit, options.log));
   tell(found, data, options);
   return found.converged ? ExitCode::success : ExitCode::failure;
 }

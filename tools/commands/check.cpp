@@ -59,7 +59,16 @@ Report report_of(const WiringReport& report, const std::vector<TomlEdit>& writte
     for (const std::string& part : edit.table) table += (table.empty() ? "" : ".") + part;
     found.add({{"table", table}, {"key", edit.key}, {"value", edit.value}});
   }
-  return {{"passed", report.passed()}, {"failures", report.failures}, {"warnings", report.warnings}, {"undecided", undecided}, {"channels", channels}, {"readings", readings}, {"steps", steps}, {"relaxations", report.relaxations}, {"bench_seconds", seconds}, {"written", found}};
+  return {{"passed", report.passed()},
+          {"failures", report.failures},
+          {"warnings", report.warnings},
+          {"undecided", undecided},
+          {"channels", channels},
+          {"readings", readings},
+          {"steps", steps},
+          {"relaxations", report.relaxations},
+          {"bench_seconds", seconds},
+          {"written", found}};
 }
 
 void print(const WiringReport& report) {
@@ -68,7 +77,8 @@ void print(const WiringReport& report) {
     std::string who;
     for (const std::string& name : c.answered) who += (who.empty() ? "" : " ") + name;
     const std::string verdict = c.verdict == WiringVerdict::exchanged ? "like " + c.of : to_string(c.verdict);
-    std::printf("%-16s %-14s %+9.3f %9.4f  %s\n", c.name.c_str(), verdict.c_str(), c.gain, c.strength, who.c_str());
+    std::printf("%-16s %-14s %+9.3f %9.4f  %s\n", c.name.c_str(), verdict.c_str(), c.gain, c.strength,
+                who.c_str());
   }
   std::printf("\n%-16s %-14s %12s %12s\n", "read", "is", "offset, kT", "noise, kT");
   for (const ReadingReport& r : report.readings) {
@@ -77,24 +87,30 @@ void print(const WiringReport& report) {
   }
   std::printf("\n%-16s %-16s %9s  %s\n", "step of", "seen by", "kT", "time constant");
   for (const StepResponse& s : report.steps) {
-    std::printf("%-16s %-16s %+9.4f  %s%.3g s\n", s.channel.c_str(), s.reading.c_str(), s.change, s.tau ? "" : "faster than ", s.tau.value_or(s.bound));
+    std::printf("%-16s %-16s %+9.4f  %s%.3g s\n", s.channel.c_str(), s.reading.c_str(), s.change,
+                s.tau ? "" : "faster than ", s.tau.value_or(s.bound));
   }
 }
 
 int check(const CheckOptions& options, const Command& command) {
-  if (options.device == DeviceKind::simulation) throw std::invalid_argument("a simulation has no cables to check; expected --device bench or emulated");
+  if (options.device == DeviceKind::simulation)
+    throw std::invalid_argument("a simulation has no cables to check; expected --device bench or emulated");
   const BenchFile file = load_bench(options.bench, options.set);
   Platform expected;
   if (!options.experiment.empty()) {
     const Experiment experiment = load_experiment(options.experiment);
     expected = experiment.platform->made(experiment.seed, experiment.threads);
-    if (!expected.device) throw std::invalid_argument(options.experiment + ": what it describes cannot be simulated, so a bench cannot be checked against it");
+    if (!expected.device)
+      throw std::invalid_argument(
+          options.experiment +
+          ": what it describes cannot be simulated, so a bench cannot be checked against it");
   } else if (file.emulation) {
     NetworkDescription described;
     described.network = file.emulation->network;
     expected = described.made(0, 0);
   } else {
-    throw FileError(file.path + ": expected --experiment FILE, or a table [emulation]: which network should this be?");
+    throw FileError(file.path +
+                    ": expected --experiment FILE, or a table [emulation]: which network should this be?");
   }
   const std::shared_ptr<const sim::Network> network = network_of(expected);
   const sim::NetworkSpec* sample = network ? &network->spec() : nullptr;
@@ -109,10 +125,12 @@ int check(const CheckOptions& options, const Command& command) {
     report = check_bench(file, bench, *expected.device, expected.theta, command.stop);
     seconds = device.sessions->clock()->now() - begin;
   } catch (const Cancelled&) {
-    if (const SafeReport safe = bench.make_safe(safe_budget, SafeProfile::cancel); !safe.safe) throw std::runtime_error("stopped on request; " + safe.message());
+    if (const SafeReport safe = bench.make_safe(safe_budget, SafeProfile::cancel); !safe.safe)
+      throw std::runtime_error("stopped on request; " + safe.message());
     throw;
   } catch (...) {
-    if (const SafeReport safe = bench.make_safe(safe_budget, SafeProfile::emergency); !safe.safe) complain(safe.message());
+    if (const SafeReport safe = bench.make_safe(safe_budget, SafeProfile::emergency); !safe.safe)
+      complain(safe.message());
     throw;
   }
   const SafeReport safe = bench.make_safe(safe_budget);
@@ -128,7 +146,8 @@ int check(const CheckOptions& options, const Command& command) {
     report_of(report, written, seconds).print_json();
   } else {
     print(report);
-    std::printf("\n%llu relaxations, %s of the bench's time\n", static_cast<unsigned long long>(report.relaxations), duration_text(seconds).c_str());
+    std::printf("\n%llu relaxations, %s of the bench's time\n",
+                static_cast<unsigned long long>(report.relaxations), duration_text(seconds).c_str());
     for (const TomlEdit& edit : written) {
       std::string table;
       for (const std::string& part : edit.table) table += (table.empty() ? "" : ".") + part;

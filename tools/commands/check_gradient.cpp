@@ -28,16 +28,20 @@ struct CheckOptions : CommonOptions {
   std::optional<double> beta, probe, step;
 };
 
-/// The file's experiment, with the estimator that is to be checked and the sizes of its perturbations. The step is that of the reference
-/// too, and need not be the estimator's.
+/// The file's experiment, with the estimator that is to be checked and the sizes of its perturbations. The
+/// step is that of the reference too, and need not be the estimator's.
 Experiment experiment_to_check(const CheckOptions& options) {
   LoadOptions load = options.load();
-  const auto set = [&load](const std::string& key, const std::string& value) { load.set.push_back("estimator." + key + "=" + value); };
-  if (!options.estimator.empty()) set("kind", "\"" + std::string(estimator_entry(options.estimator).name) + "\"");
+  const auto set = [&load](const std::string& key, const std::string& value) {
+    load.set.push_back("estimator." + key + "=" + value);
+  };
+  if (!options.estimator.empty())
+    set("kind", "\"" + std::string(estimator_entry(options.estimator).name) + "\"");
   if (options.beta) set("beta", number_text(*options.beta));
   if (options.probe) set("probe", number_text(*options.probe));
   if (options.step) {
-    const std::string name = options.estimator.empty() ? load_experiment(options.experiment, load).estimator : options.estimator;
+    const std::string name =
+        options.estimator.empty() ? load_experiment(options.experiment, load).estimator : options.estimator;
     if (key_names(estimator_entry(name).read).count("step") > 0) set("step", number_text(*options.step));
   }
   return options.with_threads(load_experiment(options.experiment, load));
@@ -55,8 +59,8 @@ std::vector<T> chosen(std::vector<T> all, std::uint64_t count, Random& random) {
   return some;
 }
 
-GradientCheck check(Device& device, Run& run, const Experiment& experiment, const CheckOptions& options, const Vector& theta,
-                    std::stop_token stop) {
+GradientCheck check(Device& device, Run& run, const Experiment& experiment, const CheckOptions& options,
+                    const Vector& theta, std::stop_token stop) {
   Random random(experiment.seed, choice_stream);
   std::vector<std::uint64_t> samples(experiment.task->train.size());
   for (std::size_t i = 0; i < samples.size(); ++i) samples[i] = i;
@@ -74,9 +78,10 @@ GradientCheck check(Device& device, Run& run, const Experiment& experiment, cons
   if (options.step) check_options.step = *options.step;
   check_options.parameters = options.parameters ? chosen(trainable, *options.parameters, random) : trainable;
 
-  const auto estimator =
-      experiment.make_estimator({.model = run.model, .seed = experiment.seed, .parameters = check_options.parameters});
-  if (const std::string unmet = estimator->unmet_needs(device.info()); !unmet.empty()) throw Unsupported(std::string(estimator->name()) + ": " + unmet);
+  const auto estimator = experiment.make_estimator(
+      {.model = run.model, .seed = experiment.seed, .parameters = check_options.parameters});
+  if (const std::string unmet = estimator->unmet_needs(device.info()); !unmet.empty())
+    throw Unsupported(std::string(estimator->name()) + ": " + unmet);
   estimator->prepare(device, device.info(), batch, *experiment.task->loss, stop);
   return check_gradient(device, *estimator, batch, *experiment.task->loss, check_options, stop);
 }
@@ -97,10 +102,12 @@ void tell(const GradientCheck& result, const std::string& name, bool json) {
     object.print_json();
     return;
   }
-  std::printf("%s against central differences: %s samples, %s parameters\n", name.c_str(), grouped(result.samples).c_str(),
-              grouped(result.parameters).c_str());
-  std::printf("  cosine          %.12g   (an angle of %.3g degrees)\n", result.cosine, result.angle * 180 / std::numbers::pi);
-  std::printf("  relative error  %.3g   (of a gradient of norm %.6g)\n", result.relative_error, result.reference_norm);
+  std::printf("%s against central differences: %s samples, %s parameters\n", name.c_str(),
+              grouped(result.samples).c_str(), grouped(result.parameters).c_str());
+  std::printf("  cosine          %.12g   (an angle of %.3g degrees)\n", result.cosine,
+              result.angle * 180 / std::numbers::pi);
+  std::printf("  relative error  %.3g   (of a gradient of norm %.6g)\n", result.relative_error,
+              result.reference_norm);
   std::printf("  relaxations     %s, the reference %s\n", grouped(result.relaxations).c_str(),
               grouped(result.reference_relaxations).c_str());
   if (result.estimate.left_out > 0) {
@@ -111,7 +118,8 @@ void tell(const GradientCheck& result, const std::string& name, bool json) {
 
 std::string names_of_estimators() {
   std::string text = "Estimators, or short:\n";
-  for (const EstimatorEntry& entry : estimator_table()) text += "  " + std::string(entry.name) + ", " + std::string(entry.alias) + "\n";
+  for (const EstimatorEntry& entry : estimator_table())
+    text += "  " + std::string(entry.name) + ", " + std::string(entry.alias) + "\n";
   return text;
 }
 
@@ -123,8 +131,9 @@ int check_estimator(const CheckOptions& options, const Command& command) {
   if (!options.from.empty()) {
     theta = logged_theta(LogReader(options.from)).theta;
     if (theta.size() != run.theta.size()) {
-      throw std::invalid_argument(options.from + ": holds " + std::to_string(theta.size()) + " parameters; the network of " +
-                                  options.experiment + " has " + std::to_string(run.theta.size()));
+      throw std::invalid_argument(options.from + ": holds " + std::to_string(theta.size()) +
+                                  " parameters; the network of " + options.experiment + " has " +
+                                  std::to_string(run.theta.size()));
     }
   }
   GradientCheck result;

@@ -1,4 +1,5 @@
-// ness compare: every estimator on one task and one kind of device, over many seeds, beside training on the twin.
+// ness compare: every estimator on one task and one kind of device, over many seeds, beside training on the
+// twin.
 #include <cmath>
 #include <cstdio>
 #include <unistd.h>
@@ -33,11 +34,13 @@ Variation variation_of(const std::string& text) {
   Variation varied;
   if (text.empty()) return {"", {""}};
   const std::size_t equals = text.find('=');
-  if (equals == std::string::npos || equals == 0) throw std::invalid_argument("--vary " + text + ": expected KEY=VALUE,VALUE,..");
+  if (equals == std::string::npos || equals == 0)
+    throw std::invalid_argument("--vary " + text + ": expected KEY=VALUE,VALUE,..");
   varied.key = text.substr(0, equals);
   for (std::size_t at = equals + 1; at <= text.size();) {
     const std::size_t comma = std::min(text.find(',', at), text.size());
-    if (comma == at) throw std::invalid_argument("--vary " + text + ": a value is missing; expected KEY=VALUE,VALUE,..");
+    if (comma == at)
+      throw std::invalid_argument("--vary " + text + ": a value is missing; expected KEY=VALUE,VALUE,..");
     varied.values.push_back(text.substr(at, comma - at));
     at = comma + 1;
   }
@@ -85,11 +88,14 @@ Report report_of(const Contestant& contestant, const std::vector<Trial>& trials)
   return object;
 }
 
-std::string count_text(double count) { return std::isnan(count) ? "-" : grouped(static_cast<std::uint64_t>(std::llround(count))); }
+std::string count_text(double count) {
+  return std::isnan(count) ? "-" : grouped(static_cast<std::uint64_t>(std::llround(count)));
+}
 
 /// One line of the table; the first is the head.
 void print_head() {
-  std::printf("%-58s %8s %9s %26s %12s %10s\n", "", "a sample", "solved", "relaxations to target", "loss", "test");
+  std::printf("%-58s %8s %9s %26s %12s %10s\n", "", "a sample", "solved", "relaxations to target", "loss",
+              "test");
 }
 
 void print_row(const Contestant& contestant, const std::vector<Trial>& trials) {
@@ -102,11 +108,12 @@ void print_row(const Contestant& contestant, const std::vector<Trial>& trials) {
   }
   const double first = relaxations_to_target(trials, 0.25), third = relaxations_to_target(trials, 0.75);
   std::string count = count_text(relaxations_to_target(trials, 0.5));
-  if (!std::isnan(first) && contestant.kind != Contestant::Kind::deployed) count += " (" + count_text(first) + " .. " + count_text(third) + ")";
+  if (!std::isnan(first) && contestant.kind != Contestant::Kind::deployed)
+    count += " (" + count_text(first) + " .. " + count_text(third) + ")";
   const double test = median(tests);
   std::printf("%-58s %8.4g %9s %26s %12.3g %10s\n", contestant.label.c_str(), contestant.cost,
-              (std::to_string(solved(trials)) + "/" + std::to_string(trials.size())).c_str(), count.c_str(), median(losses),
-              std::isnan(test) ? "-" : short_number(test).c_str());
+              (std::to_string(solved(trials)) + "/" + std::to_string(trials.size())).c_str(), count.c_str(),
+              median(losses), std::isnan(test) ? "-" : short_number(test).c_str());
   std::fflush(stdout);
 }
 
@@ -121,29 +128,35 @@ double solved_below(const CompareOptions& options, const Experiment& base) {
   const double target = base.training.target_loss;
   const double below = options.solved.value_or(base.compare.solved > 0 ? base.compare.solved : 2 * target);
   if (!(below > 0)) {
-    throw std::invalid_argument(options.experiment +
-                                ": what counts as solved? Expected --solved LOSS, compare.solved or training.target_loss");
+    throw std::invalid_argument(
+        options.experiment +
+        ": what counts as solved? Expected --solved LOSS, compare.solved or training.target_loss");
   }
   return below;
 }
 
 void print_title(const CompareOptions& options, const std::string& title, std::uint64_t seeds, double below) {
-  std::printf("%s: %s seeds; solved: loss < %g from cold starts, read without noise%s\n", title.c_str(), grouped(seeds).c_str(), below,
-              options.age > 0 ? (", on a device used for " + grouped(options.age) + " relaxations before").c_str() : "");
+  std::printf("%s: %s seeds; solved: loss < %g from cold starts, read without noise%s\n", title.c_str(),
+              grouped(seeds).c_str(), below,
+              options.age > 0
+                  ? (", on a device used for " + grouped(options.age) + " relaxations before").c_str()
+                  : "");
   print_head();
 }
 
 /// Runs the seeds of a contestant, with a line of progress on a terminal.
-std::vector<Trial> trials_of(const Contestant& contestant, std::uint64_t first, std::uint64_t seeds, double below,
-                             const CompareOptions& options, const Command& command) {
+std::vector<Trial> trials_of(const Contestant& contestant, std::uint64_t first, std::uint64_t seeds,
+                             double below, const CompareOptions& options, const Command& command) {
   if (!contestant.refused.empty()) return {};
   const bool show = !options.quiet && isatty(STDERR_FILENO) == 1;
   std::size_t made = 0;
-  std::vector<Trial> trials = run_trials(contestant, first, seeds, options.age, below, command.stop, [&](const Trial&) {
-    ++made;
-    if (!show) return;
-    std::fprintf(stderr, "\r%s: %zu of %llu seeds\033[K", contestant.label.c_str(), made, static_cast<unsigned long long>(seeds));
-  });
+  std::vector<Trial> trials =
+      run_trials(contestant, first, seeds, options.age, below, command.stop, [&](const Trial&) {
+        ++made;
+        if (!show) return;
+        std::fprintf(stderr, "\r%s: %zu of %llu seeds\033[K", contestant.label.c_str(), made,
+                     static_cast<unsigned long long>(seeds));
+      });
   if (show) std::fputs("\r\033[K", stderr);
   return trials;
 }
@@ -153,7 +166,8 @@ void print_verdict(const std::string& key, const std::vector<Baselines>& wins) {
   if (wins.size() < 2) return;
   const auto first = [&](auto better) {
     const auto found = std::find_if(wins.begin(), wins.end(), better);
-    return found == wins.end() ? std::string("at none of these values") : "from " + key + " = " + found->value + " on";
+    return found == wins.end() ? std::string("at none of these values")
+                               : "from " + key + " = " + found->value + " on";
   };
   std::printf("in situ wins over deploying the twin: tuning %s; from scratch %s\n",
               first([](const Baselines& b) { return b.tuned > b.deployed; }).c_str(),
@@ -172,7 +186,9 @@ int compare(const CompareOptions& options, const Command& command) {
     const Experiment& base = all.back().experiment;
     const std::uint64_t seeds = options.seeds.value_or(base.compare.seeds);
     const double below = solved_below(options, base);
-    if (!options.json) print_title(options, base.title + (varied.key.empty() ? "" : ", " + varied.key + " = " + value), seeds, below);
+    if (!options.json)
+      print_title(options, base.title + (varied.key.empty() ? "" : ", " + varied.key + " = " + value), seeds,
+                  below);
     Report rows = Report::list();
     Baselines won{value, 0, 0, 0};
     for (std::size_t c = 0; c < all.size(); ++c) {
@@ -190,7 +206,8 @@ int compare(const CompareOptions& options, const Command& command) {
     report.add({{"value", varied.key.empty() ? "" : value}, {"solved_below", below}, {"rows", rows}});
   }
   if (options.json) {
-    Report{{"experiment", options.experiment}, {"vary", varied.key}, {"age", options.age}, {"tables", report}}.print_json();
+    Report{{"experiment", options.experiment}, {"vary", varied.key}, {"age", options.age}, {"tables", report}}
+        .print_json();
   } else {
     print_verdict(varied.key, wins);
   }

@@ -33,7 +33,8 @@ struct LinkOptions {
     line.flag("--json", json, "machine-readable results on standard output");
   }
 
-  std::unique_ptr<protocols::Session> open(protocols::Connections& connections, const protocols::ResourceName& name) const {
+  std::unique_ptr<protocols::Session> open(protocols::Connections& connections,
+                                           const protocols::ResourceName& name) const {
     protocols::SerialSettings serial;
     serial.baud = baud;
     protocols::SessionOptions session;
@@ -42,7 +43,8 @@ struct LinkOptions {
     if (transcript) {
       session.transcript = [](const protocols::Exchange& exchange) {
         static constexpr const char* marks[] = {"opened", ">", "<", "closed", "!"};
-        inform(std::string(exchange.address) + ' ' + marks[static_cast<std::size_t>(exchange.kind)] + ' ' + std::string(exchange.text));
+        inform(std::string(exchange.address) + ' ' + marks[static_cast<std::size_t>(exchange.kind)] + ' ' +
+               std::string(exchange.text));
       };
     }
     return std::make_unique<protocols::Session>(connections.to(name, serial), std::move(session));
@@ -53,7 +55,10 @@ struct LinkOptions {
     for (const std::string& text : via) {
       const auto name = protocols::parse_resource_name(text);
       const auto* board = std::get_if<protocols::PrologixName>(&name);
-      if (board == nullptr) throw std::invalid_argument("--via " + text + ": expected a Prologix controller, PRLGX-TCPIP0::host::1234::INTFC or PRLGX-ASRL0::/dev/ttyUSB0::INTFC");
+      if (board == nullptr)
+        throw std::invalid_argument("--via " + text +
+                                    ": expected a Prologix controller, PRLGX-TCPIP0::host::1234::INTFC or "
+                                    "PRLGX-ASRL0::/dev/ttyUSB0::INTFC");
       result.add_board(*board);
     }
     return result;
@@ -67,7 +72,8 @@ struct IdnOptions : LinkOptions {
 int identify(const IdnOptions& options) {
   // Every name is read before anything is opened.
   std::vector<protocols::ResourceName> names;
-  for (const std::string& resource : options.resources) names.push_back(protocols::parse_resource_name(resource));
+  for (const std::string& resource : options.resources)
+    names.push_back(protocols::parse_resource_name(resource));
   protocols::Connections connections = options.connections();
   bool all = true;
   for (const protocols::ResourceName& name : names) {
@@ -105,8 +111,7 @@ int converse(const QueryOptions& options) {
       continue;
     }
     const std::string reply = session->query(message);
-    if (options.json)
-      replies.add({{"message", message}, {"reply", reply}});
+    if (options.json) replies.add({{"message", message}, {"reply", reply}});
     else std::printf("%s\n", reply.c_str());
   }
   bool clean = true;

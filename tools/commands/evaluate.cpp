@@ -26,11 +26,13 @@ int evaluate_log(const EvaluateOptions& options, const Command& command) {
   const LogReader trained(options.trained);
   if (const std::string doubt = use_recorded_target(trained); !doubt.empty()) warn(doubt);
   const Experiment experiment = options.recorded(trained, options.load());
-  const LoggedTheta theta = options.best ? best_logged_theta(trained, experiment) : logged_theta(trained, options.checkpoint);
+  const LoggedTheta theta =
+      options.best ? best_logged_theta(trained, experiment) : logged_theta(trained, options.checkpoint);
   Run run = prepare(experiment);
   if (theta.theta.size() != run.theta.size()) {
     throw std::invalid_argument(options.trained + ": holds " + std::to_string(theta.theta.size()) +
-                                " parameters; the network as set now has " + std::to_string(run.theta.size()));
+                                " parameters; the network as set now has " +
+                                std::to_string(run.theta.size()));
   }
   Progress progress(1, 1, options.json);
   std::vector<SetEvaluation> evaluations;
@@ -50,7 +52,8 @@ int evaluate_log(const EvaluateOptions& options, const Command& command) {
     result["theta_digest"] = digest_text(digest(theta.theta));
     result.print_json();
   } else {
-    std::printf("%s, parameters %s:\n%s", options.trained.c_str(), theta.what.c_str(), text_of(evaluations).c_str());
+    std::printf("%s, parameters %s:\n%s", options.trained.c_str(), theta.what.c_str(),
+                text_of(evaluations).c_str());
   }
   return ExitCode::success;
 }

@@ -160,10 +160,13 @@ void print_for_people(const Report& log) {
   std::printf("%s: \"%s\", seed %s\n", text("log").c_str(), text("title").c_str(),
               log["seed"].json().c_str());
   if (log["cut_short"].truth()) {
-    std::printf("  status       cut short: no end was recorded (or it is being written now); what is counted is whole\n");
+    std::printf(
+        "  status       cut short: no end was recorded (or it is being written now); what is counted is "
+        "whole\n");
   } else {
     const std::string status = text("status"), reason = text("reason");
-    std::printf("  status       %s\n", reason.starts_with(status) ? reason.c_str() : (status + ": " + reason).c_str());
+    std::printf("  status       %s\n",
+                reason.starts_with(status) ? reason.c_str() : (status + ": " + reason).c_str());
   }
   std::printf("  command      %s\n", text("command").c_str());
   std::printf("  device       %s; %s terminals, %s parameters; vector target %s\n", text("device").c_str(),
@@ -186,8 +189,7 @@ void print_for_people(const Report& log) {
       std::printf("  quality      %s: %s rows\n", flags.c_str(), grouped(number.count()).c_str());
     }
     const Report& damaged = log["damaged_rows"];
-    if (damaged.values().empty())
-      std::printf("  check        the CRC of every counted row is right\n");
+    if (damaged.values().empty()) std::printf("  check        the CRC of every counted row is right\n");
     else
       std::printf("  check        %zu DAMAGED rows: the first is row %s\n", damaged.values().size(),
                   damaged.values()[0].json().c_str());

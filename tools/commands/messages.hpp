@@ -10,7 +10,8 @@ void warn(const std::string& message);
 /// An error, on one line.
 void complain(const std::string& message);
 
-/// How the user calls this command, for commands that are printed to be typed: $NESS_COMMAND (tools/run sets it), else "ness".
+/// How the user calls this command, for commands that are printed to be typed: $NESS_COMMAND (tools/run sets
+/// it), else "ness".
 std::string called();
 
 }  // namespace ness

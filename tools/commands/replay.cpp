@@ -29,9 +29,11 @@ bool at_the_end(const LogReader& log, std::uint64_t next_row, std::uint64_t step
   return log.status() != ExitStatus::finished && next_row == log.rows() && steps >= log.steps();
 }
 
-ReplayResult replay_log(const LogReader& log, const Experiment& experiment, bool quiet, std::stop_token stop) {
+ReplayResult replay_log(const LogReader& log, const Experiment& experiment, bool quiet,
+                        std::stop_token stop) {
   Run run = prepare(experiment, log.header().info);
-  Progress progress(experiment.training.epochs, steps_per_epoch(*experiment.task, experiment.training), quiet);
+  Progress progress(experiment.training.epochs, steps_per_epoch(*experiment.task, experiment.training),
+                    quiet);
   Replay device(log, pattern_sets(*experiment.task));
   ReplayCheck check(log);
   Session session(device, run, experiment, progress);
@@ -51,7 +53,8 @@ ReplayResult replay_log(const LogReader& log, const Experiment& experiment, bool
   if (result.equal && (result.steps != log.steps() || result.rows != log.rows())) {
     result.equal = false;
     result.message = "re-executed " + grouped(result.steps) + " of " + grouped(log.steps()) + " steps and " +
-                     grouped(result.rows) + " of " + grouped(log.rows()) + " rows: the log holds more than its experiment does";
+                     grouped(result.rows) + " of " + grouped(log.rows()) +
+                     " rows: the log holds more than its experiment does";
   }
   if (result.equal) result.message.clear();
   return result;
@@ -61,7 +64,8 @@ int replay(const ReplayOptions& options, const Command& command) {
   const LogReader log(options.log);
   if (log.outputs_only()) {
     throw LogError(options.log +
-                   ": its rows hold the potentials of the outputs alone (log.rows = \"outputs\"), and the gradients cannot be "
+                   ": its rows hold the potentials of the outputs alone (log.rows = \"outputs\"), and the "
+                   "gradients cannot be "
                    "formed again from them: nothing can be replayed");
   }
   if (const std::string doubt = use_recorded_target(log); !doubt.empty()) warn(doubt);
@@ -75,13 +79,14 @@ int replay(const ReplayOptions& options, const Command& command) {
                 {"logged_rows", log.rows()}, {"message", result.message}};
     json.print_json();
   } else if (result.equal) {
-    std::printf("%s: %s steps re-executed from %s rows; every parameter vector is bit-equal\n", options.log.c_str(),
-                grouped(result.steps).c_str(), grouped(result.rows).c_str());
-    if (log.status() != ExitStatus::finished) std::printf("(the run itself did not finish: %s)\n", to_string(log.status()));
+    std::printf("%s: %s steps re-executed from %s rows; every parameter vector is bit-equal\n",
+                options.log.c_str(), grouped(result.steps).c_str(), grouped(result.rows).c_str());
+    if (log.status() != ExitStatus::finished)
+      std::printf("(the run itself did not finish: %s)\n", to_string(log.status()));
   }
   if (!result.equal) {
-    complain(options.log + ": the replay differs after " + grouped(result.steps) + " bit-equal steps, at row " +
-             std::to_string(result.rows) + ": " + result.message);
+    complain(options.log + ": the replay differs after " + grouped(result.steps) +
+             " bit-equal steps, at row " + std::to_string(result.rows) + ": " + result.message);
   }
   return result.equal ? ExitCode::success : ExitCode::failure;
 }

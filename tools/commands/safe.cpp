@@ -33,15 +33,15 @@ int make_safe(const SafeOptions& options, const Command& command) {
   const auto bench = make_levels(file, sessions, wires);
   const LiveBench live(command);
   // What answers is made safe, also where something else does not, or is not what it should be.
-  SafeReport report = bench->make_safe(std::chrono::milliseconds(static_cast<std::int64_t>(options.budget * 1e3)), options.profile);
+  SafeReport report = bench->make_safe(
+      std::chrono::milliseconds(static_cast<std::int64_t>(options.budget * 1e3)), options.profile);
   const std::vector<double>& levels = bench->present();
   Report channels = Report::list();
   for (std::size_t c = 0; c < levels.size(); ++c) {
     const std::string& name = bench->channels()[c].plan.name;
     const bool known = bench->is_known(c);
     const Report level = known ? levels[c] : Report(), on = known ? bench->is_on(c) : Report();
-    if (options.json)
-      channels.add({{"name", name}, {"level", level}, {"on", on}});
+    if (options.json) channels.add({{"name", name}, {"level", level}, {"on", on}});
     else if (known) std::printf("%-16s %12g  %s\n", name.c_str(), levels[c], bench->is_on(c) ? "on" : "off");
     else std::printf("%-16s %12s  %s\n", name.c_str(), "unknown", "unknown");
   }

@@ -25,8 +25,8 @@ sigset_t awaited_signals() {
 
 std::atomic<pthread_t> waiter{};
 
-// A library may have started threads when it was loaded (OpenBLAS does). They do not block the signals, so the system delivers a
-// signal to them; without a handler it would end the process, whatever is switched on.
+// A library may have started threads when it was loaded (OpenBLAS does). They do not block the signals, so
+// the system delivers a signal to them; without a handler it would end the process, whatever is switched on.
 extern "C" void pass_to_waiter(int signal) {
   const int before = errno;
   pthread_kill(waiter, signal);

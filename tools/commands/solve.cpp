@@ -36,8 +36,8 @@ std::pair<std::uint32_t, double> assignment(const std::string& text, const std::
     const std::string node_text = text.substr(0, equals), value_text = text.substr(equals + 1);
     const unsigned long node = std::stoul(node_text, &used);
     const double value = std::stod(value_text, &used_value);
-    if (used != node_text.size() || used_value != value_text.size() || node_text.starts_with('-') || !std::isfinite(value) ||
-        node > std::numeric_limits<std::uint32_t>::max()) {
+    if (used != node_text.size() || used_value != value_text.size() || node_text.starts_with('-') ||
+        !std::isfinite(value) || node > std::numeric_limits<std::uint32_t>::max()) {
       throw std::invalid_argument(expected);
     }
     return {static_cast<std::uint32_t>(node), value};
@@ -58,7 +58,8 @@ class Solution {
       // The ramp's end is followed exactly; from there on nothing moves but the network.
       sim::TransientOptions transient;
       transient.clamp_rate = options.ramp;
-      const double duration = boundary_.clamp.size() > 0 ? boundary_.clamp.cwiseAbs().maxCoeff() / options.ramp : 0;
+      const double duration =
+          boundary_.clamp.size() > 0 ? boundary_.clamp.cwiseAbs().maxCoeff() / options.ramp : 0;
       const std::vector<double> times{duration};
       start = sim::follow(network_, boundary_, start, times, transient).back();
     }
@@ -94,17 +95,21 @@ class Solution {
   void impose(const SolveOptions& options) {
     const sim::NetworkSpec& spec = network_.spec();
     if (options.clamp.size() != network_.clamped().size()) {
-      throw std::invalid_argument("--clamp has " + std::to_string(options.clamp.size()) + " levels; this network has " +
-                                  std::to_string(network_.clamped().size()) + " clamped nodes");
+      throw std::invalid_argument("--clamp has " + std::to_string(options.clamp.size()) +
+                                  " levels; this network has " + std::to_string(network_.clamped().size()) +
+                                  " clamped nodes");
     }
     if (!options.target.empty() && options.target.size() != spec.graph.outputs.size()) {
-      throw std::invalid_argument("--target has " + std::to_string(options.target.size()) + " potentials; this network has " +
+      throw std::invalid_argument("--target has " + std::to_string(options.target.size()) +
+                                  " potentials; this network has " +
                                   std::to_string(spec.graph.outputs.size()) + " outputs");
     }
     free_index_.assign(spec.graph.nodes.size(), -1);
-    for (std::size_t k = 0; k < network_.free().size(); ++k) free_index_[network_.free()[k]] = static_cast<std::int64_t>(k);
+    for (std::size_t k = 0; k < network_.free().size(); ++k)
+      free_index_[network_.free()[k]] = static_cast<std::int64_t>(k);
     boundary_.theta = theta_.data();
-    boundary_.clamp = Eigen::Map<const Vector>(options.clamp.data(), static_cast<Eigen::Index>(options.clamp.size()));
+    boundary_.clamp =
+        Eigen::Map<const Vector>(options.clamp.data(), static_cast<Eigen::Index>(options.clamp.size()));
     if (!boundary_.clamp.allFinite()) throw std::invalid_argument("--clamp: levels must be finite");
     for (const double target : options.target) {
       if (!std::isfinite(target)) throw std::invalid_argument("--target: potentials must be finite");
@@ -113,7 +118,8 @@ class Solution {
       const auto [node, level] = assignment(text, "--hold");
       boundary_.held.emplace_back(free_index(node, "--hold " + text), level);
     }
-    if (!options.inject.empty()) boundary_.inject = Vector::Zero(static_cast<Eigen::Index>(network_.free().size()));
+    if (!options.inject.empty())
+      boundary_.inject = Vector::Zero(static_cast<Eigen::Index>(network_.free().size()));
     for (const std::string& text : options.inject) {
       const auto [node, current] = assignment(text, "--inject");
       boundary_.inject[free_index(node, "--inject " + text)] += current;
@@ -127,7 +133,8 @@ class Solution {
 
   std::uint32_t free_index(std::uint32_t node, const std::string& what) const {
     if (node >= free_index_.size() || free_index_[node] < 0) {
-      throw std::invalid_argument(what + ": node " + std::to_string(node) + " is not a free node of this network");
+      throw std::invalid_argument(what + ": node " + std::to_string(node) +
+                                  " is not a free node of this network");
     }
     return static_cast<std::uint32_t>(free_index_[node]);
   }
@@ -138,7 +145,8 @@ class Solution {
     return whole(moving_, moving_);
   }
 
-  /// The loss, and its gradient by everything in the file: dL/dp = -lambda^T dI/dp, edge by edge from the law itself.
+  /// The loss, and its gradient by everything in the file: dL/dp = -lambda^T dI/dp, edge by edge from the law
+  /// itself.
   void add_gradients(Report& result, const std::vector<double>& target, const Matrix& jacobian) const {
     const sim::NetworkSpec& spec = network_.spec();
     const Vector mu = network_.node_potentials(boundary_, state_.potential);
@@ -155,7 +163,8 @@ class Solution {
       c[k] = by_potential[network_.free()[static_cast<std::size_t>(moving_[static_cast<std::size_t>(k)])]];
     Vector solved = c;
     if (c.size() > 0) DenseLu(jacobian.transpose()).solve(c, solved);
-    Vector lambda = Vector::Zero(mu.size()), free_lambda = Vector::Zero(static_cast<Eigen::Index>(held_.size()));
+    Vector lambda = Vector::Zero(mu.size()),
+           free_lambda = Vector::Zero(static_cast<Eigen::Index>(held_.size()));
     for (Eigen::Index k = 0; k < c.size(); ++k) {
       const Eigen::Index index = moving_[static_cast<std::size_t>(k)];
       lambda[network_.free()[static_cast<std::size_t>(index)]] = solved[k];
@@ -178,9 +187,11 @@ class Solution {
     const sim::NetworkSpec& spec = network_.spec();
     const GraphEdge& edge = spec.graph.edges[e];
     const sim::EdgeProperties& properties = spec.edges[e];
-    const auto end = [&](std::uint32_t node) { return sim::EdgeEnd{mu[node], spec.nodes[node].T, spec.nodes[node].mu0}; };
-    const sim::EdgeCurrent current =
-        sim::edge_current(properties.law, properties.p.data(), end(edge.source), end(edge.target), spec.kT, spec.c_ref);
+    const auto end = [&](std::uint32_t node) {
+      return sim::EdgeEnd{mu[node], spec.nodes[node].T, spec.nodes[node].mu0};
+    };
+    const sim::EdgeCurrent current = sim::edge_current(properties.law, properties.p.data(), end(edge.source),
+                                                       end(edge.target), spec.kT, spec.c_ref);
     const std::span<const sim::LawParameter> parameters = properties.law->parameters;
     Report gradient = Report::table();
     for (std::size_t i = 0; i < parameters.size(); ++i) {
@@ -195,9 +206,9 @@ class Solution {
   std::vector<std::array<bool, 4>> given_;
   Vector theta_;
   sim::Boundary boundary_;
-  std::vector<std::int64_t> free_index_;   // by node; -1: clamped
-  std::vector<bool> held_;                 // by free index
-  std::vector<Eigen::Index> moving_;       // free indices not held
+  std::vector<std::int64_t> free_index_;  // by node; -1: clamped
+  std::vector<bool> held_;                // by free index
+  std::vector<Eigen::Index> moving_;      // free indices not held
   sim::SteadyState state_;
 };
 
@@ -241,8 +252,7 @@ int solve(const SolveOptions& options) {
       network_from_json(text_of_file(options.network, "a network file (JSON)"), options.network, &given);
   const Solution solution(spec, std::move(given), options);
   const Report result = solution.json(options);
-  if (options.json)
-    result.print_json();
+  if (options.json) result.print_json();
   else print_for_people(result);
   return solution.converged() ? ExitCode::success : ExitCode::failure;
 }
@@ -284,7 +294,9 @@ void declare_solve(Options& line, const Command& command) {
       "   \"edges\": [{\"source\": 0, \"target\": 1, \"law\": \"quantum-dot\", \"gamma\": 1, \"a\": 0.5, "
       "\"b\": 1.8}],\n"
       "   \"outputs\": [1], \"kT\": 1, \"c_ref\": 1}\n"
-      "Laws: " + described_laws() + ".\n"
+      "Laws: " +
+      described_laws() +
+      ".\n"
       "\n"
       "Example:\n"
       "  ness solve net.json --clamp 3 --target 0.5 --json");

@@ -37,8 +37,11 @@ std::vector<std::pair<std::string, double>> held(const std::vector<std::string>&
     const auto equals = text.rfind('=');
     double volts = 0;
     const char* end = text.data() + text.size();
-    const auto [last, error] = equals == std::string::npos ? std::from_chars_result{end, std::errc::invalid_argument} : std::from_chars(text.data() + equals + 1, end, volts);
-    if (error != std::errc() || last != end || !std::isfinite(volts)) throw std::invalid_argument("--hold " + text + ": expected WIRE=VOLTS");
+    const auto [last, error] = equals == std::string::npos
+                                   ? std::from_chars_result{end, std::errc::invalid_argument}
+                                   : std::from_chars(text.data() + equals + 1, end, volts);
+    if (error != std::errc() || last != end || !std::isfinite(volts))
+      throw std::invalid_argument("--hold " + text + ": expected WIRE=VOLTS");
     hold.emplace_back(text.substr(0, equals), volts);
   }
   return hold;
@@ -49,16 +52,20 @@ class CurveFile {
  public:
   explicit CurveFile(const std::string& path) : path_(path) {
     if (path_.empty()) return;
-    if (std::filesystem::exists(std::filesystem::symlink_status(path_))) throw FileError(path_ + ": exists already, and is not overwritten; choose another name with --out FILE");
+    if (std::filesystem::exists(std::filesystem::symlink_status(path_)))
+      throw FileError(path_ +
+                      ": exists already, and is not overwritten; choose another name with --out FILE");
     file_.open(path_);
     if (!file_) throw FileError(path_ + ": cannot be written");
   }
   void write(const std::vector<SweepPoint>& points) {
     if (path_.empty()) return;
     file_.precision(17);
-    file_ << "level (V),voltage (V),voltage error (V),current (A),current error (A),slope (S),slope error (S),ndc,in compliance,over range\n";
+    file_ << "level (V),voltage (V),voltage error (V),current (A),current error (A),slope (S),slope error "
+             "(S),ndc,in compliance,over range\n";
     for (const SweepPoint& p : points) {
-      file_ << p.level << ',' << p.volts << ',' << p.volts_error << ',' << p.amperes << ',' << p.amperes_error << ',' << p.slope << ',' << p.slope_error << ',' << p.ndc << ',' << p.in_compliance << ','
+      file_ << p.level << ',' << p.volts << ',' << p.volts_error << ',' << p.amperes << ',' << p.amperes_error
+            << ',' << p.slope << ',' << p.slope_error << ',' << p.ndc << ',' << p.in_compliance << ','
             << p.over_range << '\n';
     }
     if (!file_.flush()) throw FileError(path_ + ": could not be written to its end");
@@ -106,15 +113,20 @@ void tell(const SweepCommand& command, const BenchFile& file, const Sweep& sweep
         .print_json();
     return;
   }
-  std::printf("%12s %12s %10s %13s %10s %11s %10s\n", "level V", "voltage V", "+- V", "current A", "+- A", "slope S", "+- S");
+  std::printf("%12s %12s %10s %13s %10s %11s %10s\n", "level V", "voltage V", "+- V", "current A", "+- A",
+              "slope S", "+- S");
   for (const SweepPoint& p : sweep.points()) {
-    std::printf("%12.6f %12.6f %10.2e %13.6e %10.2e %11.3e %10.2e %s%s%s\n", p.level, p.volts, p.volts_error, p.amperes, p.amperes_error, p.slope, p.slope_error, p.ndc ? " NDC" : "",
+    std::printf("%12.6f %12.6f %10.2e %13.6e %10.2e %11.3e %10.2e %s%s%s\n", p.level, p.volts, p.volts_error,
+                p.amperes, p.amperes_error, p.slope, p.slope_error, p.ndc ? " NDC" : "",
                 p.in_compliance ? " compliance" : "", p.over_range ? " over-range" : "");
   }
   for (const NdcRegion& r : regions) {
-    std::printf("NDC from %.6f V to %.6f V (%.4f kT to %.4f kT): %.4e A falls to %.4e A, steepest %.3e S\n", r.volts.low, r.volts.high, in_kT(r).low, in_kT(r).high, r.at_low, r.at_high, r.steepest);
+    std::printf("NDC from %.6f V to %.6f V (%.4f kT to %.4f kT): %.4e A falls to %.4e A, steepest %.3e S\n",
+                r.volts.low, r.volts.high, in_kT(r).low, in_kT(r).high, r.at_low, r.at_high, r.steepest);
   }
-  if (regions.empty()) std::printf("no NDC: no slope is negative by more than %g of its standard errors\n", command.sweep.errors);
+  if (regions.empty())
+    std::printf("no NDC: no slope is negative by more than %g of its standard errors\n",
+                command.sweep.errors);
 }
 
 int sweep_edge(const SweepCommand& command, const Command& process) {
@@ -134,12 +146,15 @@ int sweep_edge(const SweepCommand& command, const Command& process) {
   };
   try {
     auto told = std::chrono::steady_clock::time_point::min();
-    sweep.run([&](const SweepPoint& point) {
-      const auto now = std::chrono::steady_clock::now();
-      if (sweep.points().size() > 1 && now - told < std::chrono::seconds(1)) return;
-      told = now;
-      inform("point " + std::to_string(sweep.points().size()) + "/" + std::to_string(options.points) + " at " + std::to_string(point.volts) + " V");
-    }, process.stop);
+    sweep.run(
+        [&](const SweepPoint& point) {
+          const auto now = std::chrono::steady_clock::now();
+          if (sweep.points().size() > 1 && now - told < std::chrono::seconds(1)) return;
+          told = now;
+          inform("point " + std::to_string(sweep.points().size()) + "/" + std::to_string(options.points) +
+                 " at " + std::to_string(point.volts) + " V");
+        },
+        process.stop);
   } catch (const Cancelled&) {
     status = "cancelled";
     end();

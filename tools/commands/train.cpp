@@ -43,21 +43,25 @@ SafeReport leave(Device& device, SafeProfile profile) {
 /// What the log says beside the reason.
 std::string remark(const SafeReport& report) { return report.safe ? "" : "; " + report.message(); }
 
-/// Runs `body`, then closes the log with how it ended. Whatever goes wrong, the device is made safe and the log says so, unless
-/// it is the log itself that failed: then no further call is made on it.
-Outcome closing(LogWriter& log, const std::string& path, Device& device, const std::function<Outcome()>& body) {
+/// Runs `body`, then closes the log with how it ended. Whatever goes wrong, the device is made safe and the
+/// log says so, unless it is the log itself that failed: then no further call is made on it.
+Outcome closing(LogWriter& log, const std::string& path, Device& device,
+                const std::function<Outcome()>& body) {
   try {
     Outcome outcome = body();
     outcome.safe = leave(device, outcome.cancelled() ? SafeProfile::cancel : SafeProfile::stop);
-    log.close(outcome.cancelled() ? ExitStatus::cancelled : ExitStatus::finished, outcome.summary.message() + remark(outcome.safe));
+    log.close(outcome.cancelled() ? ExitStatus::cancelled : ExitStatus::finished,
+              outcome.summary.message() + remark(outcome.safe));
     return outcome;
   } catch (const LogError&) {
     leave(device, SafeProfile::emergency);
     throw;
   } catch (const Cancelled&) {
     const SafeReport safe = leave(device, SafeProfile::cancel);
-    log.close(ExitStatus::cancelled, "stopped on request while evaluating, after training had ended" + remark(safe));
-    inform("training has ended, its evaluation has not; continue: " + called() + " train --resume " + shell_word(path));
+    log.close(ExitStatus::cancelled,
+              "stopped on request while evaluating, after training had ended" + remark(safe));
+    inform("training has ended, its evaluation has not; continue: " + called() + " train --resume " +
+           shell_word(path));
     if (!safe.safe) throw std::runtime_error("stopped on request; " + safe.message());
     throw;
   } catch (const std::exception& error) {
@@ -74,9 +78,9 @@ Report report_of(const Outcome& outcome, const std::string& log, std::uint64_t s
   result["log"] = log;
   result["seed"] = seed;
   result["status"] = outcome.cancelled() ? "cancelled" : "finished";
-  result["end"] = summary.end == End::epochs     ? "epochs"
-                  : summary.end == End::target   ? "target"
-                  : summary.end == End::patience ? "patience"
+  result["end"] = summary.end == End::epochs        ? "epochs"
+                  : summary.end == End::target      ? "target"
+                  : summary.end == End::patience    ? "patience"
                   : summary.end == End::relaxations ? "relaxations"
                                                     : "cancelled";
   result["epochs"] = summary.epochs;
@@ -97,12 +101,14 @@ Report report_of(const Outcome& outcome, const std::string& log, std::uint64_t s
 std::string continuation(const std::string& log, const TrainOptions& options) {
   std::string command = called() + " train --resume " + shell_word(log);
   if (options.device != DeviceKind::simulation) {
-    command += std::string(" --device ") + (options.device == DeviceKind::bench ? "bench" : "emulated") + " --bench " + shell_word(options.bench);
+    command += std::string(" --device ") + (options.device == DeviceKind::bench ? "bench" : "emulated") +
+               " --bench " + shell_word(options.bench);
   }
   return command;
 }
 
-void tell(const Outcome& outcome, const std::string& log, std::uint64_t seed, double seconds, const TrainOptions& options) {
+void tell(const Outcome& outcome, const std::string& log, std::uint64_t seed, double seconds,
+          const TrainOptions& options) {
   if (options.json) {
     report_of(outcome, log, seed, seconds).print_json();
     if (outcome.cancelled()) inform("continue: " + continuation(log, options));
@@ -115,14 +121,19 @@ void tell(const Outcome& outcome, const std::string& log, std::uint64_t seed, do
     std::printf("continue: %s\n", continuation(log, options).c_str());
   } else {
     std::printf("next:\n");
-    for (const auto& [subcommand, what] : {std::pair{"inspect", "what the log holds"}, {"evaluate", "loss on every set, from cold starts"},
+    for (const auto& [subcommand, what] : {std::pair{"inspect", "what the log holds"},
+                                           {"evaluate", "loss on every set, from cold starts"},
                                            {"replay", "the training again from its log, bit for bit"}}) {
       std::printf("  %s %-8s %s    # %s\n", called().c_str(), subcommand, word.c_str(), what);
     }
   }
 }
 
-int exit_code(const Outcome& outcome) { return !outcome.safe.safe ? ExitCode::failure : outcome.cancelled() ? ExitCode::cancelled : ExitCode::success; }
+int exit_code(const Outcome& outcome) {
+  return !outcome.safe.safe    ? ExitCode::failure
+         : outcome.cancelled() ? ExitCode::cancelled
+                               : ExitCode::success;
+}
 
 /// Every message of every session, a line each, as it happens.
 Transcript transcript_to(const std::string& path) {
@@ -131,17 +142,24 @@ Transcript transcript_to(const std::string& path) {
   if (!*file) throw FileError(path + ": cannot be written");
   return [file](const protocols::Exchange& exchange) {
     static constexpr const char* marks[] = {"opened", ">", "<", "closed", "!"};
-    *file << exchange.address << ' ' << marks[static_cast<std::size_t>(exchange.kind)] << ' ' << exchange.text << '\n' << std::flush;
+    *file << exchange.address << ' ' << marks[static_cast<std::size_t>(exchange.kind)] << ' ' << exchange.text
+          << '\n'
+          << std::flush;
   };
 }
 
 Run prepared(const Experiment& experiment, const TrainOptions& options) {
   const bool simulated = options.device == DeviceKind::simulation;
   if (simulated != options.bench.empty()) {
-    throw std::invalid_argument(simulated ? "--bench belongs to --device bench or emulated" : "--device bench and emulated need --bench FILE, which says what is wired to what");
+    throw std::invalid_argument(
+        simulated ? "--bench belongs to --device bench or emulated"
+                  : "--device bench and emulated need --bench FILE, which says what is wired to what");
   }
-  if (simulated && !options.transcript.empty()) throw std::invalid_argument("--transcript belongs to --device bench or emulated");
-  return simulated ? prepare(experiment) : prepare(experiment, load_bench(options.bench), options.device, transcript_to(options.transcript));
+  if (simulated && !options.transcript.empty())
+    throw std::invalid_argument("--transcript belongs to --device bench or emulated");
+  return simulated ? prepare(experiment)
+                   : prepare(experiment, load_bench(options.bench), options.device,
+                             transcript_to(options.transcript));
 }
 
 /// How rows are kept together. On a bench each is in the file before the next relaxation begins.
@@ -151,7 +169,8 @@ LogOptions log_options(const Experiment& experiment, const TrainOptions& options
   return log;
 }
 
-/// A bench that an error left before a log was there to be closed: it is safe already, or is made so, and what is stuck is told.
+/// A bench that an error left before a log was there to be closed: it is safe already, or is made so, and
+/// what is stuck is told.
 struct Leaving {
   Run& run;
   ~Leaving() {
@@ -159,16 +178,19 @@ struct Leaving {
   }
 };
 
-/// Switches the bench on before there is a log: what cannot be reached, or is not what it should be, is found here.
+/// Switches the bench on before there is a log: what cannot be reached, or is not what it should be, is found
+/// here.
 void start(Run& run, const TrainOptions& options, const Command& command) {
   if (!run.bench.bench) return;
   if (options.check) {
     if (!run.platform.device) {
-      throw std::invalid_argument(options.experiment + ": what it describes cannot be simulated, so " + options.bench +
-                                  " cannot be checked against it; --no-check trains without");
+      throw std::invalid_argument(options.experiment + ": what it describes cannot be simulated, so " +
+                                  options.bench + " cannot be checked against it; --no-check trains without");
     }
     const DeviceInfo& info = run.bench.bench->info();
-    if (const std::string problem = check_options(run.bench.sessions->file(), info).problem(info); !problem.empty()) throw std::invalid_argument(options.bench + ": it cannot be checked: " + problem);
+    if (const std::string problem = check_options(run.bench.sessions->file(), info).problem(info);
+        !problem.empty())
+      throw std::invalid_argument(options.bench + ": it cannot be checked: " + problem);
   }
   run.bench.bench->start(command.stop);
 }
@@ -201,12 +223,13 @@ void require_right_bench(Run& run, const TrainOptions& options, const Command& c
 int train(const TrainOptions& options, const Command& command) {
   const std::string path =
       options.log.empty() ? std::filesystem::path(options.experiment).stem().string() + ".h5" : options.log;
-  refuse_existing_log(path,
-                      "choose another name with --log FILE, or continue that run: " + called() + " train --resume " + shell_word(path));
+  refuse_existing_log(path, "choose another name with --log FILE, or continue that run: " + called() +
+                                " train --resume " + shell_word(path));
   const Experiment experiment = options.with_threads(load_experiment(options.experiment, options.load()));
   const LiveBench live(command, options.device == DeviceKind::bench);  // goes last
   Run run = prepared(experiment, options);
-  Progress progress(experiment.training.epochs, steps_per_epoch(*experiment.task, experiment.training), options.quiet);
+  Progress progress(experiment.training.epochs, steps_per_epoch(*experiment.task, experiment.training),
+                    options.quiet);
   // Whatever does not fit is found here, before there is a log.
   Session(run.device(), run, experiment, progress);
   const Leaving leaving{run};
@@ -218,7 +241,8 @@ int train(const TrainOptions& options, const Command& command) {
   Session session(recorder, run, experiment, progress);
   session.trainer().observe(recorder);
   session.trainer().observe(progress);
-  const Outcome outcome = closing(log, path, recorder, [&] { return session.run(std::nullopt, command.stop); });
+  const Outcome outcome =
+      closing(log, path, recorder, [&] { return session.run(std::nullopt, command.stop); });
   progress.end();
   tell(outcome, path, experiment.seed, progress.seconds(), options);
   return exit_code(outcome);
@@ -226,9 +250,11 @@ int train(const TrainOptions& options, const Command& command) {
 
 /// What stands against continuing a log; throws LogError.
 void check_resumable(const LogReader& log, const Experiment& experiment, std::uint64_t first_row) {
-  if (log.outputs_only() && (log.rows() > first_row || experiment.training.start == TrainingOptions::StartFrom::last)) {
+  if (log.outputs_only() &&
+      (log.rows() > first_row || experiment.training.start == TrainingOptions::StartFrom::last)) {
     throw LogError(log.path() +
-                   ": its rows hold the outputs alone (log.rows = \"outputs\"), from which the steps since the last checkpoint "
+                   ": its rows hold the outputs alone (log.rows = \"outputs\"), from which the steps since "
+                   "the last checkpoint "
                    "cannot be formed again: this run cannot be continued");
   }
 }
@@ -244,7 +270,8 @@ int tell_finished(const LogReader& log, const TrainOptions& options) {
   return ExitCode::success;
 }
 
-/// From the last checkpoint: what was done after it is done again from the recorded rows; where they end, the device goes on.
+/// From the last checkpoint: what was done after it is done again from the recorded rows; where they end, the
+/// device goes on.
 int resume(const TrainOptions& options, const Command& command) {
   const std::string& path = options.resume;
   std::optional<Experiment> experiment;
@@ -253,10 +280,18 @@ int resume(const TrainOptions& options, const Command& command) {
     const LogReader log(path);
     if (log.status() == ExitStatus::finished) return tell_finished(log, options);
     const std::string& identity = log.header().info.identity;
-    const DeviceKind recorded = identity.starts_with("bench: ") ? DeviceKind::bench : identity.starts_with("emulated bench: ") ? DeviceKind::emulated : DeviceKind::simulation;
+    const DeviceKind recorded = identity.starts_with("bench: ")            ? DeviceKind::bench
+                                : identity.starts_with("emulated bench: ") ? DeviceKind::emulated
+                                                                           : DeviceKind::simulation;
     if (recorded != options.device) {
-      throw std::invalid_argument(path + " was recorded " + (recorded == DeviceKind::simulation ? "in simulation: expected no --device and --bench"
-                                                                                                 : std::string("on ") + (recorded == DeviceKind::bench ? "a bench: expected --device bench" : "an emulated bench: expected --device emulated") + " and --bench, as it was begun with"));
+      throw std::invalid_argument(
+          path + " was recorded " +
+          (recorded == DeviceKind::simulation
+               ? "in simulation: expected no --device and --bench"
+               : std::string("on ") +
+                     (recorded == DeviceKind::bench ? "a bench: expected --device bench"
+                                                    : "an emulated bench: expected --device emulated") +
+                     " and --bench, as it was begun with"));
     }
     if (const std::string doubt = use_recorded_target(log); !doubt.empty()) warn(doubt);
     LoadOptions load;
@@ -266,20 +301,25 @@ int resume(const TrainOptions& options, const Command& command) {
     check_resumable(log, *experiment, checkpoint ? checkpoint->relaxations : 0);
   }
   if (experiment->training.start == TrainingOptions::StartFrom::present) {
-    warn("training.start = \"present\": the device's state of then is gone, so the continued run is not bit for bit what it "
-         "would have been");
+    warn(
+        "training.start = \"present\": the device's state of then is gone, so the continued run is not bit "
+        "for bit what it "
+        "would have been");
   }
   if (options.device != DeviceKind::simulation) {
-    warn("a bench has no state to restore: the continued run goes on from the last checkpoint's parameters, and is not bit for bit what it would have been");
+    warn(
+        "a bench has no state to restore: the continued run goes on from the last checkpoint's parameters, "
+        "and is not bit for bit what it would have been");
   }
   const LiveBench live(command, options.device == DeviceKind::bench);  // goes last
   Run run = prepared(*experiment, options);
-  const std::uint64_t first_row = checkpoint ? checkpoint->relaxations : 0, first_step = checkpoint ? checkpoint->step : 0;
-  Progress progress(experiment->training.epochs, steps_per_epoch(*experiment->task, experiment->training), options.quiet,
-                    first_step);
+  const std::uint64_t first_row = checkpoint ? checkpoint->relaxations : 0,
+                      first_step = checkpoint ? checkpoint->step : 0;
+  Progress progress(experiment->training.epochs, steps_per_epoch(*experiment->task, experiment->training),
+                    options.quiet, first_step);
 
-  // The writer first: it keeps out another that may still be at this log, and at these instruments; and it trims the log to what is
-  // counted, which the reader then sees.
+  // The writer first: it keeps out another that may still be at this log, and at these instruments; and it
+  // trims the log to what is counted, which the reader then sees.
   LogWriter log(path, LogWriter::Continue{}, log_options(*experiment, options));
   const Leaving leaving{run};
   start(run, options, command);

@@ -23,7 +23,7 @@ namespace {
 
 constexpr double infinite = std::numeric_limits<double>::infinity();
 constexpr double not_given = std::numeric_limits<double>::quiet_NaN();
-constexpr double standard_tolerance = 2e-2;  // kT, of [settle]
+constexpr double standard_tolerance = 2e-2;     // kT, of [settle]
 constexpr double standard_line_frequency = 50;  // Hz, of [emulation]
 
 template <typename Read>
@@ -37,11 +37,14 @@ void read_section(Table& root, const char* name, const Read& read) {
 void read_scale(Keys& keys, BenchFile& bench) {
   sim::CircuitScale& scale = bench.scale;
   keys.number("error_share", bench.error_share, Number::positive,
-              {"kT", "a bench on which an instrument's one-year error is larger (of an injected current in units) is refused"});
+              {"kT",
+               "a bench on which an instrument's one-year error is larger (of an injected current in units) "
+               "is refused"});
   keys.number("volts_per_kT", scale.volts_per_kT, Number::positive, {"V", "voltage of a kT"});
   keys.number("amperes_per_unit", scale.amperes_per_unit, Number::positive, {"A", "a unit of current"});
   double carrier = scale.carrier;
-  if (keys.number("carrier", carrier, Number::finite, {"", "1; -1 where the voltage rises as the potential falls"})) {
+  if (keys.number("carrier", carrier, Number::finite,
+                  {"", "1; -1 where the voltage rises as the potential falls"})) {
     if (carrier != 1 && carrier != -1) {
       keys.fail("carrier", "expected 1, or -1 where the voltage rises as the potential falls");
     }
@@ -51,13 +54,16 @@ void read_scale(Keys& keys, BenchFile& bench) {
 
 void read_link(Keys& keys, BenchInstrument& instrument) {
   keys.whole("baud", instrument.serial.baud, 1, {"1/s", "of a serial line"});
-  keys.number("timeout", instrument.timeout, Number::positive, {"s", "for a reply, beside what a measurement takes"});
-  keys.choice<std::string>("terminator", instrument.terminator, {{"lf", "\n"}, {"cr", "\r"}, {"crlf", "\r\n"}},
+  keys.number("timeout", instrument.timeout, Number::positive,
+              {"s", "for a reply, beside what a measurement takes"});
+  keys.choice<std::string>("terminator", instrument.terminator,
+                           {{"lf", "\n"}, {"cr", "\r"}, {"crlf", "\r\n"}},
                            {"", "end of a message on a serial line or socket"});
 }
 
 constexpr About about_difference{"", "[first, second]: two wires"};
-constexpr About about_difference_range{"V", "[low, high] of the first's level less the second's, kept at every ramp step"};
+constexpr About about_difference_range{
+    "V", "[low, high] of the first's level less the second's, kept at every ramp step"};
 
 std::vector<BenchDifference> read_differences(Table& root, const std::vector<BenchWire>& wiring) {
   std::vector<BenchDifference> differences;
@@ -70,7 +76,8 @@ std::vector<BenchDifference> read_differences(Table& root, const std::vector<Ben
     table.texts("difference", wires, about_difference);
     if (wires.size() != 2) table.fail("difference", "expected the names of two wires, [\"a\", \"b\"]");
     for (const std::string& wire : wires) {
-      if (std::none_of(wiring.begin(), wiring.end(), [&](const BenchWire& w) { return w.name == wire; })) table.fail("difference", "there is no [wiring." + wire + "]");
+      if (std::none_of(wiring.begin(), wiring.end(), [&](const BenchWire& w) { return w.name == wire; }))
+        table.fail("difference", "there is no [wiring." + wire + "]");
     }
     difference.first = wires[0];
     difference.second = wires[1];
@@ -89,17 +96,23 @@ std::vector<BenchDifference> read_differences(Table& root, const std::vector<Ben
 void read_settling(Keys& keys, BenchFile& bench) {
   keys.number("tolerance", bench.settle.tolerance, Number::positive,
               {"kT", "bound on the distance to the steady state at which a reading counts as settled"});
-  keys.number("tau_max", bench.settle.tau_max, Number::not_negative, {"s", "slowest time constant; `ness check` measures it"});
+  keys.number("tau_max", bench.settle.tau_max, Number::not_negative,
+              {"s", "slowest time constant; `ness check` measures it"});
   keys.number("noise", bench.settle.noise, Number::not_negative, {"kT", "of one reading"});
   std::uint64_t least = bench.settle.least;
   if (keys.whole("readings", least, 4, {"", "from which a verdict is made, at least"})) {
     bench.settle.least = static_cast<std::size_t>(least);
   }
-  keys.number("timeout", bench.settle_timeout, Number::positive, {"s", "after which a relaxation is timed out"});
-  keys.number("rest", bench.rest, Number::not_negative, {"s", "waited at rest before a relaxation that starts there; 0: ten times `tau_max`"});
-  keys.number("hold", bench.hold, Number::not_negative, {"s", "waited after a free node became a held one, or back; 0: as `rest`"});
-  const About burst{"", "readings of each node at the shortest integration after the verdict, which show an oscillation that "
-                        "averages hide; 0: none"};
+  keys.number("timeout", bench.settle_timeout, Number::positive,
+              {"s", "after which a relaxation is timed out"});
+  keys.number("rest", bench.rest, Number::not_negative,
+              {"s", "waited at rest before a relaxation that starts there; 0: ten times `tau_max`"});
+  keys.number("hold", bench.hold, Number::not_negative,
+              {"s", "waited after a free node became a held one, or back; 0: as `rest`"});
+  const About burst{
+      "",
+      "readings of each node at the shortest integration after the verdict, which show an oscillation that "
+      "averages hide; 0: none"};
   if (keys.whole("burst", bench.burst, 0, 10000, burst) && bench.burst > 0 && bench.burst < 4) {
     keys.fail("burst", "expected 0, or 4 readings and more");
   }
@@ -107,16 +120,20 @@ void read_settling(Keys& keys, BenchFile& bench) {
 }
 
 constexpr About about_model{"", "which instrument it is"};
-constexpr About about_channel{"", "of the instrument: of scanners 101 to 120, 201 to 220 or 301 to 320, of a QDAC-II 1 to 24"};
-constexpr About about_address{"", "VISA resource name; emulated it chooses the link alone: TCPIP or none a TCP port, ASRL a "
-                                  "pseudo-terminal, GPIB a Prologix controller in front"};
+constexpr About about_channel{
+    "", "of the instrument: of scanners 101 to 120, 201 to 220 or 301 to 320, of a QDAC-II 1 to 24"};
+constexpr About about_address{
+    "",
+    "VISA resource name; emulated it chooses the link alone: TCPIP or none a TCP port, ASRL a "
+    "pseudo-terminal, GPIB a Prologix controller in front"};
 constexpr About about_instrument{"", "its name in `[instruments]`"};
 
 const InstrumentKind& read_kind(Table& table, std::span<const InstrumentKind> kinds) {
   std::vector<std::pair<std::string, const InstrumentKind*>> named;
   for (const InstrumentKind& kind : kinds) named.emplace_back(kind.name, &kind);
   const InstrumentKind* kind = nullptr;
-  if (!table.choice("model", kind, named, about_model)) table.fail("", "expected model = one of the instruments' names");
+  if (!table.choice("model", kind, named, about_model))
+    table.fail("", "expected model = one of the instruments' names");
   if (const std::string problem = kind->problem(); !problem.empty()) table.fail("model", problem);
   return *kind;
 }
@@ -125,16 +142,19 @@ const InstrumentKind& read_kind(Table& table, std::span<const InstrumentKind> ki
 bool read_channel(Table& table, const InstrumentKind& kind, std::uint32_t& channel) {
   const bool numbered = table.whole("channel", channel, 1, about_channel);
   const InstrumentChannels& channels = kind.channels;
-  if (!numbered && channels.several) table.fail("", "expected channel = " + channels.words + " of the " + kind.name);
+  if (!numbered && channels.several)
+    table.fail("", "expected channel = " + channels.words + " of the " + kind.name);
   if (!channels.has(channel)) {
-    table.fail("channel", "a " + kind.name + " has no channel " + std::to_string(channel) + "; expected " + channels.words);
+    table.fail("channel", "a " + kind.name + " has no channel " + std::to_string(channel) + "; expected " +
+                              channels.words);
   }
   return numbered;
 }
 
 std::vector<BenchInstrument> read_instruments(Table& root, std::span<const InstrumentKind> kinds) {
   std::optional<Table> tables = root.table("instruments");
-  if (!tables || tables->other_tables().empty()) root.fail("", "expected at least one table [instruments.NAME]");
+  if (!tables || tables->other_tables().empty())
+    root.fail("", "expected at least one table [instruments.NAME]");
   std::vector<BenchInstrument> instruments;
   std::map<std::string, std::string> addresses;
   for (const std::string& name : tables->other_tables()) {
@@ -163,8 +183,10 @@ std::vector<BenchInstrument> read_instruments(Table& root, std::span<const Instr
 
 std::size_t instrument_of(Table& table, const std::vector<BenchInstrument>& instruments) {
   std::string name;
-  if (!table.text("instrument", name, about_instrument)) table.fail("", "expected instrument = the name of one in [instruments]");
-  const auto found = std::find_if(instruments.begin(), instruments.end(), [&](const BenchInstrument& i) { return i.name == name; });
+  if (!table.text("instrument", name, about_instrument))
+    table.fail("", "expected instrument = the name of one in [instruments]");
+  const auto found = std::find_if(instruments.begin(), instruments.end(),
+                                  [&](const BenchInstrument& i) { return i.name == name; });
   if (found == instruments.end()) {
     std::vector<std::string> known;
     for (const BenchInstrument& i : instruments) known.push_back(i.name);
@@ -182,13 +204,17 @@ constexpr About about_read{"", "of a source-meter: its own voltage is the node's
 
 // What a level may do, and what stands between node and instrument.
 void read_levels(Keys& keys, BenchWire& wire) {
-  keys.number("gain", wire.gain, Number::finite,
-              {"", "of what stands between node and instrument: V (A) at the node = volts + gain x level, or reading"});
+  keys.number(
+      "gain", wire.gain, Number::finite,
+      {"",
+       "of what stands between node and instrument: V (A) at the node = volts + gain x level, or reading"});
   if (wire.gain == 0) keys.fail("gain", "expected a number other than 0");
   keys.number("volts", wire.volts, Number::finite, {"V", "its offset"});
   std::pair<double, double> limits{not_given, not_given}, nudge{not_given, not_given};
-  if (keys.pair("limits", limits, {"V", "[low, high] of its level (A of a source of current); nothing is moved without"})) {
-    if (!(limits.first <= limits.second)) keys.fail("limits", "expected [low, high] in volts, low not above high");
+  if (keys.pair("limits", limits,
+                {"V", "[low, high] of its level (A of a source of current); nothing is moved without"})) {
+    if (!(limits.first <= limits.second))
+      keys.fail("limits", "expected [low, high] in volts, low not above high");
     wire.limits = Range{limits.first, limits.second};
   }
   keys.number("step", wire.step, Number::positive, {"V", "largest step of a ramp"});
@@ -199,15 +225,18 @@ void read_levels(Keys& keys, BenchWire& wire) {
   keys.whole("order", order, 0, {"", "in which it is made safe, the smallest first"});
   wire.safe.fill({safe, order, 1, drivers::LastAct::off});
   wire.safe[static_cast<std::size_t>(SafeProfile::emergency)].faster = 10;
-  keys.number("tau_input", wire.tau_input, Number::not_negative,
-              {"s", "of a reading: how slowly it follows an input; -1, the default: `tau_max` of `[settle]`"});
+  keys.number(
+      "tau_input", wire.tau_input, Number::not_negative,
+      {"s", "of a reading: how slowly it follows an input; -1, the default: `tau_max` of `[settle]`"});
   keys.number("tau_gate", wire.tau_gate, Number::not_negative,
               {"s", "of a reading: how slowly it follows a gate; -1, the default: `tau_max` of `[settle]`"});
-  if (keys.pair("nudge", nudge, {"unit current", "[low, high] that may be injected; on the wire of a leak reference"})) {
+  if (keys.pair("nudge", nudge,
+                {"unit current", "[low, high] that may be injected; on the wire of a leak reference"})) {
     if (!wire.parameter.starts_with("mu_ref[")) {
       keys.fail("nudge", "expected on the wire of a leak reference, parameter = \"mu_ref[..]\"");
     }
-    if (!(nudge.first < nudge.second)) keys.fail("nudge", "expected [low, high] in units of current, low below high");
+    if (!(nudge.first < nudge.second))
+      keys.fail("nudge", "expected [low, high] in units of current, low below high");
     wire.nudge = Range{nudge.first, nudge.second};
   }
 }
@@ -225,24 +254,33 @@ std::vector<BenchWire> read_wiring(Table& root, const std::vector<BenchInstrumen
     const BenchInstrument* found = &instruments[wire.instrument];
     const bool numbered = read_channel(table, found->kind, wire.channel);
     const auto [earlier, is_new] = taken.emplace(std::pair{wire.instrument, wire.channel}, name);
-    if (!is_new) table.fail(numbered ? "channel" : "instrument", "this channel is wired already, in [wiring." + earlier->second + "]");
+    if (!is_new)
+      table.fail(numbered ? "channel" : "instrument",
+                 "this channel is wired already, in [wiring." + earlier->second + "]");
     std::uint32_t node = 0;
-    const bool to_node = table.whole("node", node, 0, about_node), to_parameter = table.text("parameter", wire.parameter, about_parameter);
-    if (to_node == to_parameter) table.fail("", "expected either node = a node's number, or parameter = a parameter's name such as \"a[0]\"");
+    const bool to_node = table.whole("node", node, 0, about_node),
+               to_parameter = table.text("parameter", wire.parameter, about_parameter);
+    if (to_node == to_parameter)
+      table.fail(
+          "", "expected either node = a node's number, or parameter = a parameter's name such as \"a[0]\"");
     if (to_node) {
       wire.node = node;
       table.number("lead", wire.lead, Number::positive, about_lead);
     } else {
       if (!sets_parameters(found->role())) {
-        table.fail("parameter", "a " + found->kind.name + " sets no parameters; expected the channel of a DAC, such as the qdac-ii");
+        table.fail("parameter",
+                   "a " + found->kind.name +
+                       " sets no parameters; expected the channel of a DAC, such as the qdac-ii");
       }
-      if (!table.number("per_volt", wire.per_volt, Number::finite, about_per_volt)) table.fail("", "expected per_volt: by how much a volt changes " + wire.parameter);
+      if (!table.number("per_volt", wire.per_volt, Number::finite, about_per_volt))
+        table.fail("", "expected per_volt: by how much a volt changes " + wire.parameter);
       if (wire.per_volt == 0) table.fail("per_volt", "expected a number other than 0");
       table.number("offset", wire.offset, Number::finite, about_wire_offset);
     }
     read_line_elements(table, *found, wire);
     read_levels(table, wire);
-    if (table.flag("read", wire.read, about_read) && (found->role() != drivers::Role::source_meter || !wire.node)) {
+    if (table.flag("read", wire.read, about_read) &&
+        (found->role() != drivers::Role::source_meter || !wire.node)) {
       table.fail("read", "expected on the wire of a source-meter that leads to a node");
     }
     table.finish();
@@ -253,13 +291,15 @@ std::vector<BenchWire> read_wiring(Table& root, const std::vector<BenchInstrumen
 }
 
 const BenchWire* wire_called(const std::vector<BenchWire>& wiring, const std::string& name) {
-  const auto found = std::find_if(wiring.begin(), wiring.end(), [&](const BenchWire& w) { return w.name == name; });
+  const auto found =
+      std::find_if(wiring.begin(), wiring.end(), [&](const BenchWire& w) { return w.name == name; });
   return found == wiring.end() ? nullptr : &*found;
 }
 
 // What a profile says of all wires.
 void read_way(Keys& keys, drivers::SafeEntry& entry) {
-  keys.number("faster", entry.faster, Number::positive, {"", "times the wires' own `rate`; of `emergency` 10"});
+  keys.number("faster", entry.faster, Number::positive,
+              {"", "times the wires' own `rate`; of `emergency` 10"});
   keys.choice<drivers::LastAct>("last", entry.last,
                                 {{"off", drivers::LastAct::off},
                                  {"stay", drivers::LastAct::stay},
@@ -289,7 +329,8 @@ void read_profiles(Table& root, std::vector<BenchWire>& wiring) {
     }
     for (const std::string& name : table->other_tables()) {
       Table own = *table->table(name);
-      const auto wire = std::find_if(wiring.begin(), wiring.end(), [&](const BenchWire& w) { return w.name == name; });
+      const auto wire =
+          std::find_if(wiring.begin(), wiring.end(), [&](const BenchWire& w) { return w.name == name; });
       if (wire == wiring.end()) own.fail("", "there is no [wiring." + name + "]");
       read_own_way(own, wire->safe[p]);
       own.finish();
@@ -301,7 +342,8 @@ void read_profiles(Table& root, std::vector<BenchWire>& wiring) {
 
 constexpr About about_from{"", "a wire whose level is set"};
 constexpr About about_to{"", "a wire that sets a parameter"};
-constexpr About about_talk{"its unit", "needed: by how much a volt of the first changes the parameter of the second"};
+constexpr About about_talk{"its unit",
+                           "needed: by how much a volt of the first changes the parameter of the second"};
 
 std::vector<BenchTalk> read_cross_talk(Table& root, const std::vector<BenchWire>& wiring) {
   std::vector<BenchTalk> all;
@@ -310,10 +352,13 @@ std::vector<BenchTalk> read_cross_talk(Table& root, const std::vector<BenchWire>
   for (const std::string& name : tables->other_tables()) {
     Table table = *tables->table(name);
     BenchTalk talk{name, {}, {}, 0};
-    if (!table.text("from", talk.from, about_from) || wire_called(wiring, talk.from) == nullptr) table.fail("from", "expected the name of a wire whose level is set");
+    if (!table.text("from", talk.from, about_from) || wire_called(wiring, talk.from) == nullptr)
+      table.fail("from", "expected the name of a wire whose level is set");
     const BenchWire* to = table.text("to", talk.to, about_to) ? wire_called(wiring, talk.to) : nullptr;
-    if (to == nullptr || to->parameter.empty()) table.fail("to", "expected the name of a wire that sets a parameter");
-    if (!table.number("per_volt", talk.per_volt, Number::finite, about_talk)) table.fail("", "expected per_volt: by how much a volt of '" + talk.from + "' changes " + to->parameter);
+    if (to == nullptr || to->parameter.empty())
+      table.fail("to", "expected the name of a wire that sets a parameter");
+    if (!table.number("per_volt", talk.per_volt, Number::finite, about_talk))
+      table.fail("", "expected per_volt: by how much a volt of '" + talk.from + "' changes " + to->parameter);
     table.finish();
     all.push_back(std::move(talk));
   }
@@ -323,13 +368,15 @@ std::vector<BenchTalk> read_cross_talk(Table& root, const std::vector<BenchWire>
 
 void read_pauses(Keys& keys, BenchFile& bench) {
   keys.number("every", bench.pause_every, Number::positive, {"s", "between looks while the run waits"});
-  keys.number("timeout", bench.pause_timeout, Number::not_negative, {"s", "of waiting, after which the run ends"});
+  keys.number("timeout", bench.pause_timeout, Number::not_negative,
+              {"s", "of waiting, after which the run ends"});
 }
 
 // False where the unit is missing.
 bool read_surroundings(Keys& keys, BenchSurroundings& entry) {
   const bool named = keys.text("unit", entry.unit, {"", "needed: what the value is in, such as \"K\""});
-  keys.number("gain", entry.gain, Number::finite, {"", "value = offset + gain x reading (V; A of a source-meter)"});
+  keys.number("gain", entry.gain, Number::finite,
+              {"", "value = offset + gain x reading (V; A of a source-meter)"});
   keys.number("offset", entry.offset, Number::finite, {"", "see `gain`"});
   std::pair<double, double> range{-infinite, infinite};
   if (keys.pair("range", range, {"its unit", "[low, high] outside of which the run waits"})) {
@@ -350,13 +397,17 @@ void read_environment(Table& root, BenchFile& bench) {
     entry.instrument = instrument_of(table, bench.instruments);
     const InstrumentKind& kind = bench.instruments[entry.instrument].kind;
     if (!reads(kind.role)) {
-      table.fail("instrument", "a " + kind.name + " reads nothing; expected a meter, a scanner, or a source-meter whose current is meant");
+      table.fail("instrument",
+                 "a " + kind.name +
+                     " reads nothing; expected a meter, a scanner, or a source-meter whose current is meant");
     }
     read_channel(table, kind, entry.channel);
-    if (!read_surroundings(table, entry)) table.fail("", "expected unit = what the value is in, such as \"K\"");
+    if (!read_surroundings(table, entry))
+      table.fail("", "expected unit = what the value is in, such as \"K\"");
     for (const BenchWire& wire : bench.wiring) {
       // Of a source-meter the wire is its level, and what is read its current.
-      if (!sets_levels(kind.role) && wire.instrument == entry.instrument && wire.channel == entry.channel) table.fail("channel", "this channel is wired already, in [wiring." + wire.name + "]");
+      if (!sets_levels(kind.role) && wire.instrument == entry.instrument && wire.channel == entry.channel)
+        table.fail("channel", "this channel is wired already, in [wiring." + wire.name + "]");
     }
     table.finish();
     bench.environment.push_back(std::move(entry));
@@ -365,7 +416,8 @@ void read_environment(Table& root, BenchFile& bench) {
 }
 
 constexpr About about_title{"", "in messages"};
-constexpr About about_controllers{"", "the Prologix controllers that are GPIB boards 0, 1, ..: \"PRLGX-TCPIP0::10.0.0.9::1234::INTFC\""};
+constexpr About about_controllers{
+    "", "the Prologix controllers that are GPIB boards 0, 1, ..: \"PRLGX-TCPIP0::10.0.0.9::1234::INTFC\""};
 
 void read_controllers(Table& root, BenchFile& bench) {
   std::vector<std::string> names;
@@ -374,7 +426,10 @@ void read_controllers(Table& root, BenchFile& bench) {
     try {
       const protocols::ResourceName resource = protocols::parse_resource_name(name);
       const auto* board = std::get_if<protocols::PrologixName>(&resource);
-      if (board == nullptr) root.fail("controllers", "'" + name + "' is no Prologix controller; expected such as PRLGX-TCPIP0::10.0.0.9::1234::INTFC");
+      if (board == nullptr)
+        root.fail(
+            "controllers",
+            "'" + name + "' is no Prologix controller; expected such as PRLGX-TCPIP0::10.0.0.9::1234::INTFC");
       bench.controllers.push_back(*board);
     } catch (const std::invalid_argument& error) {
       root.fail("controllers", error.what());
@@ -384,8 +439,10 @@ void read_controllers(Table& root, BenchFile& bench) {
 
 void check_used(Table& root, const BenchFile& bench) {
   for (std::size_t i = 0; i < bench.instruments.size(); ++i) {
-    const bool wired = std::any_of(bench.wiring.begin(), bench.wiring.end(), [&](const BenchWire& w) { return w.instrument == i; });
-    const bool looks = std::any_of(bench.environment.begin(), bench.environment.end(), [&](const BenchSurroundings& e) { return e.instrument == i; });
+    const bool wired = std::any_of(bench.wiring.begin(), bench.wiring.end(),
+                                   [&](const BenchWire& w) { return w.instrument == i; });
+    const bool looks = std::any_of(bench.environment.begin(), bench.environment.end(),
+                                   [&](const BenchSurroundings& e) { return e.instrument == i; });
     if (!wired && !looks) root.fail("", "nothing is wired to instrument '" + bench.instruments[i].name + "'");
   }
 }
@@ -399,26 +456,36 @@ void read_check(Keys& keys, CheckSettings& check) {
   keys.number("leakage", check.leakage, Number::not_negative,
               {"A", "into a source at rest, where none should flow; 0: not judged"});
   keys.number("short", check.short_circuit, Number::positive, {"ohm", "a source that sees less is shorted"});
-  keys.number("longest", check.longest, Number::positive, {"s", "a step is followed at most; 0, the default: `timeout` of `[settle]`"});
+  keys.number("longest", check.longest, Number::positive,
+              {"s", "a step is followed at most; 0, the default: `timeout` of `[settle]`"});
   WiringCheckOptions& o = check.options;
   keys.whole("seed", o.seed, 0, {"", "of the operating points"});
   keys.number("gain_tolerance", o.gain_tolerance, Number::positive,
               {"", "relative: what moves readings by more or less than expected by this much fails"});
-  keys.number("pattern_tolerance", o.pattern_tolerance, Number::positive, {"", "relative, of a row's readings against each other"});
-  keys.number("roughness", o.roughness, Number::positive, {"", "below this share of a row there is no verdict"});
-  keys.number("cross_talk", o.cross_talk, Number::positive, {"", "share of a row from which on cross-talk is reported"});
+  keys.number("pattern_tolerance", o.pattern_tolerance, Number::positive,
+              {"", "relative, of a row's readings against each other"});
+  keys.number("roughness", o.roughness, Number::positive,
+              {"", "below this share of a row there is no verdict"});
+  keys.number("cross_talk", o.cross_talk, Number::positive,
+              {"", "share of a row from which on cross-talk is reported"});
   keys.number("visible", o.visible, Number::positive, {"kT", "the smallest change that counts as one"});
   std::uint64_t points = o.points, repeats = o.repeats;
-  if (keys.whole("points", points, 1, 100, {"", "operating points"})) o.points = static_cast<std::size_t>(points);
-  if (keys.whole("repeats", repeats, 1, 100, {"", "of each step"})) o.repeats = static_cast<std::size_t>(repeats);
+  if (keys.whole("points", points, 1, 100, {"", "operating points"}))
+    o.points = static_cast<std::size_t>(points);
+  if (keys.whole("repeats", repeats, 1, 100, {"", "of each step"}))
+    o.repeats = static_cast<std::size_t>(repeats);
   o.tries = std::max(o.tries, o.points);
 }
 
-constexpr About about_swapped{"", "mistakes to rehearse: wires whose cables are exchanged at the sample, [[\"input-0\", \"input-1\"], ..]"};
+constexpr About about_swapped{
+    "",
+    "mistakes to rehearse: wires whose cables are exchanged at the sample, [[\"input-0\", \"input-1\"], ..]"};
 constexpr About about_open{"", "wires that lead nowhere"};
 constexpr About about_shorted{"", "wires that, with their node, touch ground"};
-constexpr About about_network{"", "a network file (JSON) that stands in for the sample; either this or `experiment`"};
-constexpr About about_experiment{"", "an experiment file, whose network with its drawn parameters stands in for the sample"};
+constexpr About about_network{
+    "", "a network file (JSON) that stands in for the sample; either this or `experiment`"};
+constexpr About about_experiment{
+    "", "an experiment file, whose network with its drawn parameters stands in for the sample"};
 
 void read_imperfection(Keys& keys, EmulationOptions& options) {
   sim::Imperfection& i = options.imperfection;
@@ -428,15 +495,20 @@ void read_imperfection(Keys& keys, EmulationOptions& options) {
   keys.flag("quantised", i.quantised, {"", "readings and levels have their last digits"});
   keys.flag("loading", i.loading, {"", "false: inputs of meters and sources draw nothing"});
   keys.flag("leads", options.leads, {"", "false: wires of 0.1 mohm in place of their `lead`"});
-  keys.flag("links", options.links, {"", "false: training hands the bytes over within the process, a third faster, with the same bits"});
+  keys.flag(
+      "links", options.links,
+      {"", "false: training hands the bytes over within the process, a third faster, with the same bits"});
   keys.whole("seed", i.seed, 0, {"", "of errors and noise"});
-  keys.number("line_frequency", i.line_frequency, Number::positive, {"Hz", "of the mains, on which integration times depend"});
+  keys.number("line_frequency", i.line_frequency, Number::positive,
+              {"Hz", "of the mains, on which integration times depend"});
 }
 
 // Mistakes to rehearse, by the names of wires.
-void read_mistakes(Table& table, const std::vector<BenchWire>& wiring, const std::vector<BenchInstrument>& instruments, EmulationOptions& options) {
+void read_mistakes(Table& table, const std::vector<BenchWire>& wiring,
+                   const std::vector<BenchInstrument>& instruments, EmulationOptions& options) {
   const auto wire = [&](const std::string& key, const std::string& name) {
-    const auto found = std::find_if(wiring.begin(), wiring.end(), [&](const BenchWire& w) { return w.name == name; });
+    const auto found =
+        std::find_if(wiring.begin(), wiring.end(), [&](const BenchWire& w) { return w.name == name; });
     if (found == wiring.end()) table.fail(key, "there is no [wiring." + name + "]");
     return static_cast<std::size_t>(found - wiring.begin());
   };
@@ -444,9 +516,12 @@ void read_mistakes(Table& table, const std::vector<BenchWire>& wiring, const std
   table.pairs_of_texts("swapped", pairs, about_swapped);
   for (const auto& [first, second] : pairs) {
     const std::size_t a = wire("swapped", first), b = wire("swapped", second);
-    const auto may_set = [&](std::size_t w) { return sets_parameters(instruments[wiring[w].instrument].role()); };
+    const auto may_set = [&](std::size_t w) {
+      return sets_parameters(instruments[wiring[w].instrument].role());
+    };
     if ((!wiring[a].parameter.empty() && !may_set(b)) || (!wiring[b].parameter.empty() && !may_set(a))) {
-      table.fail("swapped", "'" + first + "' and '" + second + "' cannot be exchanged: a gate is set by a DAC");
+      table.fail("swapped",
+                 "'" + first + "' and '" + second + "' cannot be exchanged: a gate is set by a DAC");
     }
     options.swapped.emplace_back(a, b);
   }
@@ -458,13 +533,19 @@ void read_mistakes(Table& table, const std::vector<BenchWire>& wiring, const std
   for (const std::string& name : names) options.shorted.push_back(wire("shorted", name));
 }
 
-std::optional<EmulationOptions> read_emulation(Table& root, const std::string& directory, const std::vector<BenchWire>& wiring, const std::vector<BenchInstrument>& instruments) {
+std::optional<EmulationOptions> read_emulation(Table& root, const std::string& directory,
+                                               const std::vector<BenchWire>& wiring,
+                                               const std::vector<BenchInstrument>& instruments) {
   std::optional<Table> table = root.table("emulation");
   if (!table) return std::nullopt;
   EmulationOptions options;
   std::string network, experiment;
-  const bool edge_by_edge = table->text("network", network, about_network), drawn_from = table->text("experiment", experiment, about_experiment);
-  if (edge_by_edge == drawn_from) table->fail("", "expected either network = a network file (JSON), or experiment = an experiment file, whose network stands in for the sample");
+  const bool edge_by_edge = table->text("network", network, about_network),
+             drawn_from = table->text("experiment", experiment, about_experiment);
+  if (edge_by_edge == drawn_from)
+    table->fail("",
+                "expected either network = a network file (JSON), or experiment = an experiment file, whose "
+                "network stands in for the sample");
   options.imperfection.line_frequency = standard_line_frequency;
   read_imperfection(*table, options);
   read_mistakes(*table, wiring, instruments, options);
@@ -483,15 +564,20 @@ std::optional<EmulationOptions> read_emulation(Table& root, const std::string& d
 void check(Table& root, const BenchFile& bench) {
   if (!bench.emulation) return;
   const sim::NetworkSpec& spec = bench.emulation->network;
-  const sim::Circuit circuit(spec, bench.scale, std::vector<double>(spec.nodes.size(), bench.emulation->capacity));
+  const sim::Circuit circuit(spec, bench.scale,
+                             std::vector<double>(spec.nodes.size(), bench.emulation->capacity));
   Table tables = *root.table("wiring");
   for (const BenchWire& wire : bench.wiring) {
     const Table table = *tables.table(wire.name);
-    if (wire.node && *wire.node >= spec.nodes.size()) table.fail("node", "expected a node from 0 to " + std::to_string(spec.nodes.size() - 1) + ", found " + std::to_string(*wire.node));
+    if (wire.node && *wire.node >= spec.nodes.size())
+      table.fail("node", "expected a node from 0 to " + std::to_string(spec.nodes.size() - 1) + ", found " +
+                             std::to_string(*wire.node));
     if (wire.parameter.empty()) continue;
     std::vector<std::string> names;
     for (const ParameterInfo& parameter : circuit.network().parameter_info()) names.push_back(parameter.name);
-    if (std::find(names.begin(), names.end(), wire.parameter) == names.end()) table.fail("parameter", "the network has no parameter '" + wire.parameter + "'; " + suggestion(wire.parameter, names));
+    if (std::find(names.begin(), names.end(), wire.parameter) == names.end())
+      table.fail("parameter", "the network has no parameter '" + wire.parameter + "'; " +
+                                  suggestion(wire.parameter, names));
   }
 }
 
@@ -514,17 +600,19 @@ void list_instruments(const KeyList& top, std::span<const InstrumentKind> kinds)
     for (const InstrumentKind& other : kinds) {
       if (other.role == kind.role) names += (names.empty() ? "`" : ", `") + other.name + "`";
     }
-    KeyList own = top.table("instruments.NAME", "Beside them, of a " + to_string(kind.role) + " (" + names + ")");
+    KeyList own =
+        top.table("instruments.NAME", "Beside them, of a " + to_string(kind.role) + " (" + names + ")");
     drivers::InstrumentSettings settings;
     kind.read(own, settings);
   }
 }
 
 void list_wiring(const KeyList& top) {
-  KeyList keys = top.table("wiring.NAME",
-                           "A channel of an instrument, and the node it leads to, or the parameter its voltage sets. A source of "
-                           "voltage on a free node holds it where a drive asks for it (its instrument needs `off = "
-                           "\"high-impedance\"`), a source of current injects");
+  KeyList keys = top.table(
+      "wiring.NAME",
+      "A channel of an instrument, and the node it leads to, or the parameter its voltage sets. A source of "
+      "voltage on a free node holds it where a drive asks for it (its instrument needs `off = "
+      "\"high-impedance\"`), a source of current injects");
   BenchWire wire;
   std::string instrument;
   std::uint32_t channel = 1, node = 0;
@@ -538,10 +626,12 @@ void list_wiring(const KeyList& top) {
   keys.number("offset", wire.offset, Number::finite, about_wire_offset);
   keys.flag("read", wire.read, about_read);
   read_levels(keys, wire);
-  KeyList line = top.table("wiring.NAME", "Line elements of a node's wire, in this order along the signal, from a source to the "
-                                          "node, from the node to a meter. Emulated they are part of the circuit; on the bench's "
-                                          "side their unloaded gain and offset come on top of `gain` and `volts`. Limits are of "
-                                          "the instrument's level");
+  KeyList line =
+      top.table("wiring.NAME",
+                "Line elements of a node's wire, in this order along the signal, from a source to the "
+                "node, from the node to a meter. Emulated they are part of the circuit; on the bench's "
+                "side their unloaded gain and offset come on top of `gain` and `volts`. Limits are of "
+                "the instrument's level");
   list_line_elements(line);
 }
 
@@ -549,7 +639,8 @@ void list_environment(const KeyList& top) {
   BenchFile bench;
   KeyList keys = top.table("environment", "What is read beside every relaxation, and waited for");
   read_pauses(keys, bench);
-  KeyList own = top.table("environment.NAME", "A reading of the surroundings; `instrument` and `channel` as of a wire");
+  KeyList own =
+      top.table("environment.NAME", "A reading of the surroundings; `instrument` and `channel` as of a wire");
   BenchSurroundings entry;
   read_surroundings(own, entry);
 }
@@ -567,15 +658,18 @@ void list_relations(const KeyList& top) {
   talk.text("from", wire, about_from);
   talk.text("to", wire, about_to);
   talk.number("per_volt", none, Number::finite, about_talk);
-  KeyList profile = top.table("profiles.PROFILE", "PROFILE is `stop`, `cancel` or `emergency`: how a bench is left when a run is "
-                                                  "done, was stopped, has failed");
+  KeyList profile = top.table("profiles.PROFILE",
+                              "PROFILE is `stop`, `cancel` or `emergency`: how a bench is left when a run is "
+                              "done, was stopped, has failed");
   read_way(profile, entry);
   KeyList own = top.table("profiles.PROFILE.WIRE", "Of one wire");
   read_own_way(own, entry);
 }
 
 void list_emulation(const KeyList& top) {
-  KeyList keys = top.table("emulation", "The circuit that stands in for the sample, and how far the instruments are from ideal ones");
+  KeyList keys =
+      top.table("emulation",
+                "The circuit that stands in for the sample, and how far the instruments are from ideal ones");
   EmulationOptions options;
   options.imperfection.line_frequency = standard_line_frequency;
   std::string file;
@@ -612,7 +706,8 @@ KeyList bench_keys(std::span<const InstrumentKind> kinds) {
   return top;
 }
 
-BenchFile load_bench(const std::string& path, const std::vector<std::string>& set, std::span<const InstrumentKind> kinds) {
+BenchFile load_bench(const std::string& path, const std::vector<std::string>& set,
+                     std::span<const InstrumentKind> kinds) {
   Document document = Document::read(path, "a bench file (TOML)");
   for (const std::string& assignment : set) document.set(assignment);
   Table root = document.root();
@@ -631,7 +726,8 @@ BenchFile load_bench(const std::string& path, const std::vector<std::string>& se
   bench.differences = read_differences(root, bench.wiring);
   read_section(root, "settle", [&](Keys& keys) { read_settling(keys, bench); });
   read_section(root, "check", [&](Keys& keys) { read_check(keys, bench.check); });
-  bench.emulation = read_emulation(root, std::filesystem::path(path).parent_path().string(), bench.wiring, bench.instruments);
+  bench.emulation = read_emulation(root, std::filesystem::path(path).parent_path().string(), bench.wiring,
+                                   bench.instruments);
   check(root, bench);
   root.finish();
   return bench;

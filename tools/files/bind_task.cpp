@@ -30,7 +30,8 @@ std::string one_of_names(const std::vector<std::string>& names) {
   return text;
 }
 
-Task read_kind(Table& table, Document& document, const TaskContext& context, const KindTables& kinds, OtherKinds& others) {
+Task read_kind(Table& table, Document& document, const TaskContext& context, const KindTables& kinds,
+               OtherKinds& others) {
   std::vector<std::string> names;
   for (const TaskEntry& entry : kinds.tasks) names.emplace_back(entry.name);
   const TaskEntry* row = nullptr;
@@ -41,12 +42,16 @@ Task read_kind(Table& table, Document& document, const TaskContext& context, con
   keep_to_kind(table, document, std::string(row->name), kinds_of(kinds.tasks), others);
   table.finish();
   TaskContext with_document = context;
-  with_document.replace = [&](const std::string& key, const std::string& value) { document.set_text(table.dotted(key), value); };
+  with_document.replace = [&](const std::string& key, const std::string& value) {
+    document.set_text(table.dotted(key), value);
+  };
   return make(with_document);
 }
 
-/// The loss that [loss] names, or else the first that fits the task's targets: the targets decide whether it is one of classes.
-std::shared_ptr<const Loss> read_loss(Table& root, Document& document, const Task& task, const KindTables& kinds, OtherKinds& others) {
+/// The loss that [loss] names, or else the first that fits the task's targets: the targets decide whether it
+/// is one of classes.
+std::shared_ptr<const Loss> read_loss(Table& root, Document& document, const Task& task,
+                                      const KindTables& kinds, OtherKinds& others) {
   std::optional<Table> table = root.table("loss");
   if (!table) return task.loss;
   const bool classes = task.loss->classifies();
@@ -59,8 +64,8 @@ std::shared_ptr<const Loss> read_loss(Table& root, Document& document, const Tas
   }
   choose_row(*table, kinds.losses, row, about_loss);
   if (row->classifies != classes) {
-    table->fail("kind", "the targets of this " + task.name + " task are " + (classes ? "classes" : "potentials") + ": expected " +
-                            one_of_names(fitting));
+    table->fail("kind", "the targets of this " + task.name + " task are " +
+                            (classes ? "classes" : "potentials") + ": expected " + one_of_names(fitting));
   }
   const std::shared_ptr<const Loss> loss = row->read(*table);
   keep_to_kind(*table, document, std::string(row->name), kinds_of(kinds.losses), others);
@@ -70,8 +75,8 @@ std::shared_ptr<const Loss> read_loss(Table& root, Document& document, const Tas
 
 }  // namespace
 
-std::shared_ptr<const Task> read_task(Table& root, Document& document, const TaskContext& context, const KindTables& kinds,
-                                      OtherKinds& others) {
+std::shared_ptr<const Task> read_task(Table& root, Document& document, const TaskContext& context,
+                                      const KindTables& kinds, OtherKinds& others) {
   std::optional<Table> table = root.table("task");
   if (!table) {
     std::vector<std::string> names;
@@ -83,12 +88,13 @@ std::shared_ptr<const Task> read_task(Table& root, Document& document, const Tas
   auto task = std::make_shared<Task>(read_kind(*table, document, context, kinds, others));
   task->loss = read_loss(root, document, *task, kinds, others);
   if (split.samples > 0 && task->validation.size() > 0) {
-    table->fail("validation", "the validation points are chosen by 'validate_every' here: expected one of the two");
+    table->fail("validation",
+                "the validation points are chosen by 'validate_every' here: expected one of the two");
   }
   if (split.samples > 0) {
     if (split.samples >= task->train.size()) {
-      table->fail("validation", "expected fewer than the " + std::to_string(task->train.size()) + " training samples, found " +
-                                    std::to_string(split.samples));
+      table->fail("validation", "expected fewer than the " + std::to_string(task->train.size()) +
+                                    " training samples, found " + std::to_string(split.samples));
     }
     task->validation = split_off(task->train, split.samples, split.seed);
   }

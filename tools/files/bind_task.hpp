@@ -9,8 +9,8 @@
 namespace ness {
 
 /// Reads the task, its data and its loss. Throws FileError.
-std::shared_ptr<const Task> read_task(Table& root, Document& document, const TaskContext& context, const KindTables& kinds,
-                                      OtherKinds& others);
+std::shared_ptr<const Task> read_task(Table& root, Document& document, const TaskContext& context,
+                                      const KindTables& kinds, OtherKinds& others);
 
 /// Lists the keys of [task] and [loss].
 void list_task_keys(const KeyList& top, const KindTables& kinds);

@@ -7,7 +7,8 @@ namespace ness {
 namespace {
 
 /// Limits of a run: the documented name, and one that loads as well.
-constexpr std::array<std::pair<const char*, const char*>, 2> limits{{{"relaxations", "max_relaxations"}, {"time", "max_time"}}};
+constexpr std::array<std::pair<const char*, const char*>, 2> limits{
+    {{"relaxations", "max_relaxations"}, {"time", "max_time"}}};
 
 constexpr About about_estimator{"", "how the gradient of the loss is measured"};
 constexpr About about_optimizer{"", "how a step is made from the gradient"};
@@ -30,7 +31,8 @@ KeyKind listed(const EstimatorEntry& entry) {
   std::string name(entry.name), alias(entry.alias);
   if (name.find('-') != std::string::npos) std::swap(name, alias);
   if (name == alias) alias.clear();
-  return {name, alias,
+  return {name,
+          alias,
           {{"relaxations a sample", std::string(entry.cost)},
            {"needs", std::string(entry.needs)},
            {"source", std::string(entry.source)}}};
@@ -43,7 +45,8 @@ const OptimizerEntry* standard_optimizer(const KindTables& kinds) {
   return nullptr;
 }
 
-void read_schedule(Table& table, Document& document, const KindTables& kinds, Schedule& schedule, OtherKinds& others) {
+void read_schedule(Table& table, Document& document, const KindTables& kinds, Schedule& schedule,
+                   OtherKinds& others) {
   const ScheduleEntry* shape = &kinds.schedules.front();
   choose_row(table, kinds.schedules, shape, about_schedule);
   schedule.read(table);
@@ -55,18 +58,21 @@ void read_schedule(Table& table, Document& document, const KindTables& kinds, Sc
 
 }  // namespace
 
-void read_estimator(Table& table, Document& document, const KindTables& kinds, Experiment& experiment, OtherKinds& others) {
+void read_estimator(Table& table, Document& document, const KindTables& kinds, Experiment& experiment,
+                    OtherKinds& others) {
   choose_estimator(table, kinds, experiment.estimator);
   experiment.make_estimator = estimator_entry(experiment.estimator, kinds.estimators).read(table);
   keep_to_kind(table, document, experiment.estimator, kinds_of(kinds.estimators), others);
 }
 
-void read_optimizer(Table& table, Document& document, const KindTables& kinds, OptimizerOptions& options, OtherKinds& others) {
+void read_optimizer(Table& table, Document& document, const KindTables& kinds, OptimizerOptions& options,
+                    OtherKinds& others) {
   const OptimizerEntry* row = standard_optimizer(kinds);
   choose_row(table, kinds.optimizers, row, about_optimizer);
   options.read(table);
   options.make = row->read(table);
-  if (auto schedule = table.table("schedule")) read_schedule(*schedule, document, kinds, options.schedule, others);
+  if (auto schedule = table.table("schedule"))
+    read_schedule(*schedule, document, kinds, options.schedule, others);
   keep_to_kind(table, document, std::string(row->name), kinds_of(kinds.optimizers), others);
   table.require(options.problem());
 }
@@ -102,12 +108,15 @@ void read_limits(Keys& keys, TrainingOptions& options) {
               {"device time", "training ends once relaxations have taken this long; 0: no limit"});
 }
 
-void read_budget(Table& table, const std::optional<Table>& training, TrainingOptions& options, OtherKinds& others) {
+void read_budget(Table& table, const std::optional<Table>& training, TrainingOptions& options,
+                 OtherKinds& others) {
   for (const auto& [name, other] : limits) {
     if (!table.has(name) || !training || !training->has(other)) continue;
     const std::string spelling = "'" + training->dotted(other) + "'";
-    if (!others.passed_over) table.fail(name, "is " + spelling + " by another name, and both are given: expected one of them");
-    others.notes.push_back("key " + spelling + " is passed over: '" + table.dotted(name) + "' is given as well");
+    if (!others.passed_over)
+      table.fail(name, "is " + spelling + " by another name, and both are given: expected one of them");
+    others.notes.push_back("key " + spelling + " is passed over: '" + table.dotted(name) +
+                           "' is given as well");
   }
   read_limits(table, options);
 }

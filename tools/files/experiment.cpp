@@ -23,7 +23,8 @@ void check_shapes(Table& root, const PlatformEntry& platform, const Experiment& 
   const Dataset& train = experiment.task->train;
   const std::string of_task = "of task '" + experiment.task->name + "'";
   if (train.inputs && train.inputs->width() != inputs) {
-    root.table(name)->fail(key, "the " + name + " has " + std::to_string(inputs) + " inputs, but the patterns " + of_task + " have " +
+    root.table(name)->fail(key, "the " + name + " has " + std::to_string(inputs) +
+                                    " inputs, but the patterns " + of_task + " have " +
                                     std::to_string(train.inputs->width()) + " levels");
   }
   const std::size_t target = experiment.task->loss->target_size(outputs);
@@ -35,7 +36,8 @@ void check_shapes(Table& root, const PlatformEntry& platform, const Experiment& 
     wanted = "at least " + std::to_string(classes);
   }
   if (!fits) {
-    root.table(name)->fail(key, "the " + name + " has " + std::to_string(outputs) + " outputs, but the targets " + of_task + " need " + wanted);
+    root.table(name)->fail(key, "the " + name + " has " + std::to_string(outputs) +
+                                    " outputs, but the targets " + of_task + " need " + wanted);
   }
 }
 
@@ -51,8 +53,9 @@ bool read_at(Keys& keys, At& at) {
   keys.whole("samples", at.samples, 1, {"", "readings that are averaged"});
   keys.number("every", at.every, Number::not_negative,
               {"device time", "between serial readings; 0: as closely as the device reads"});
-  keys.choice<At::Mode>("mode", at.mode, {{"serial", At::Mode::serial}, {"repeat", At::Mode::repeat}},
-                        {"", "readings of one relaxation, one after another; or each of a relaxation of its own"});
+  keys.choice<At::Mode>(
+      "mode", at.mode, {{"serial", At::Mode::serial}, {"repeat", At::Mode::repeat}},
+      {"", "readings of one relaxation, one after another; or each of a relaxation of its own"});
   return timed;
 }
 
@@ -71,8 +74,9 @@ void read_training(Keys& keys, TrainingOptions& options) {
   using Start = TrainingOptions::StartFrom;
   keys.whole("epochs", options.epochs, 1, {"", "passes through the training set"});
   keys.whole("batch", options.batch, 0, {"", "samples a step; 0: all"});
-  keys.choice<Start>("start", options.start, {{"rest", Start::rest}, {"last", Start::last}, {"present", Start::present}},
-                     {"", "where free relaxations start: at rest, where the sample settled last, or where the device is"});
+  keys.choice<Start>(
+      "start", options.start, {{"rest", Start::rest}, {"last", Start::last}, {"present", Start::present}},
+      {"", "where free relaxations start: at rest, where the sample settled last, or where the device is"});
   keys.whole("restart_every", options.restart_every, 0,
              {"", "with `last`: epochs after which a sample starts at rest again; 0: never"});
   keys.number("rest_rate", options.rest_rate, Number::or_infinite,
@@ -84,7 +88,8 @@ void read_training(Keys& keys, TrainingOptions& options) {
   keys.number("target_loss", options.target_loss, Number::not_negative,
               {"", "training ends after an epoch whose mean loss is below; 0: off"});
   keys.whole("max_relaxations", options.max_relaxations, 0, {"", "the same as `relaxations` of `[budget]`"});
-  keys.number("max_time", options.max_time, Number::not_negative, {"device time", "the same as `time` of `[budget]`"});
+  keys.number("max_time", options.max_time, Number::not_negative,
+              {"device time", "the same as `time` of `[budget]`"});
   keys.whole("checkpoint_every", options.checkpoint_every, 1, {"", "epochs between checkpoints"});
   keys.number("max_left_out", options.max_left_out, Number::fraction,
               {"", "a step in which a larger share of samples cannot be used is skipped"});
@@ -93,24 +98,30 @@ void read_training(Keys& keys, TrainingOptions& options) {
 
 void read_noise(Keys& keys, TrainingOptions& options) {
   using OnNoise = TrainingOptions::OnNoise;
-  keys.whole("error_draws", options.error_draws, 0,
-             {"", "redraws of the readings from which a gradient's standard error is formed; 0: it is not formed"});
-  keys.number("target_error", options.target_error, Number::not_negative,
-              {"", "> 0: a minibatch is relaxed again until the standard error is this share of the gradient"});
+  keys.whole(
+      "error_draws", options.error_draws, 0,
+      {"", "redraws of the readings from which a gradient's standard error is formed; 0: it is not formed"});
+  keys.number(
+      "target_error", options.target_error, Number::not_negative,
+      {"", "> 0: a minibatch is relaxed again until the standard error is this share of the gradient"});
   keys.whole("max_repeats", options.max_repeats, 1, {"", "times a minibatch is relaxed at most"});
-  keys.choice<OnNoise>("when_noise_wins", options.on_noise,
-                       {{"step", OnNoise::step}, {"skip", OnNoise::skip}, {"average", OnNoise::average}},
-                       {"", "of a gradient smaller than its standard error: step along it, skip it, or average it with the "
-                            "next ones at the same parameters"});
+  keys.choice<OnNoise>(
+      "when_noise_wins", options.on_noise,
+      {{"step", OnNoise::step}, {"skip", OnNoise::skip}, {"average", OnNoise::average}},
+      {"",
+       "of a gradient smaller than its standard error: step along it, skip it, or average it with the "
+       "next ones at the same parameters"});
   keys.require(options.problem());
 }
 
 void read_drift(Keys& keys, TrainingOptions& options) {
-  keys.whole("reference_every", options.reference_every, 0,
-             {"", "> 0: every so many steps a reference relaxation, whose drift is subtracted from all readings"});
+  keys.whole(
+      "reference_every", options.reference_every, 0,
+      {"", "> 0: every so many steps a reference relaxation, whose drift is subtracted from all readings"});
 }
 
-void check_estimator(const Keys& keys, const std::string& key, const std::string& name, const KindTables& kinds) {
+void check_estimator(const Keys& keys, const std::string& key, const std::string& name,
+                     const KindTables& kinds) {
   try {
     estimator_entry(name, kinds.estimators);
   } catch (const std::invalid_argument& error) {
@@ -120,8 +131,10 @@ void check_estimator(const Keys& keys, const std::string& key, const std::string
 
 void read_compare(Keys& keys, Experiment::Compare& compare, const KindTables& kinds) {
   keys.whole("seeds", compare.seeds, 1, {"", "runs of each estimator"});
-  keys.number("solved", compare.solved, Number::positive, {"", "loss below which a run counts as solved; 0, the default: "
-                                                               "twice the target loss"});
+  keys.number("solved", compare.solved, Number::positive,
+              {"",
+               "loss below which a run counts as solved; 0, the default: "
+               "twice the target loss"});
   keys.texts("estimators", compare.estimators, {"", "which are compared; none: all"});
   for (const std::string& name : compare.estimators) check_estimator(keys, "estimators", name, kinds);
 }
@@ -139,7 +152,8 @@ void read_compare_settings(Table& table, Experiment::Compare& compare, const Kin
 }
 
 void read_readings(Keys& keys, NoiseOptions& noise) {
-  keys.number("read_noise", noise.read, Number::not_negative, {"kT", "standard deviation of each potential reading"});
+  keys.number("read_noise", noise.read, Number::not_negative,
+              {"kT", "standard deviation of each potential reading"});
   noise.read_current = noise.read;
   keys.number("current_noise", noise.read_current, Number::not_negative,
               {"unit current", "standard deviation of each measured current",
@@ -154,8 +168,9 @@ void read_readings(Keys& keys, NoiseOptions& noise) {
 
 void read_deviations(Keys& keys, NoiseOptions& noise) {
   keys.number("write_noise", noise.write, Number::not_negative,
-              {"its scale", "standard deviation of each parameter as imposed, anew in each relaxation; as of all "
-                            "parameters below: relative where the scale is logarithmic"});
+              {"its scale",
+               "standard deviation of each parameter as imposed, anew in each relaxation; as of all "
+               "parameters below: relative where the scale is logarithmic"});
   keys.number("variation", noise.variation, Number::not_negative,
               {"its scale", "fixed deviation of each parameter from its setpoint"});
   keys.number("parameter_drift", noise.parameter_drift, Number::not_negative,
@@ -167,14 +182,17 @@ void read_deviations(Keys& keys, NoiseOptions& noise) {
   keys.number("jump_size", noise.jump_size, Number::not_negative,
               {"its scale", "standard deviation of such a shift"});
   keys.texts("jump_kinds", noise.jump_kinds, {"", "kinds of parameters that jump"});
-  keys.number("cross_talk", noise.cross_talk, Number::not_negative,
-              {"", "how much a trainable linear parameter is moved by the others of its kind (of which there are at most "
-                   "2000), relative"});
+  keys.number(
+      "cross_talk", noise.cross_talk, Number::not_negative,
+      {"",
+       "how much a trainable linear parameter is moved by the others of its kind (of which there are at most "
+       "2000), relative"});
 }
 
 void read_sources(Keys& keys, NoiseOptions& noise) {
-  keys.number("resolution", noise.resolution, Number::not_negative,
-              {"its unit", "setpoints of parameters, levels and holds are rounded to multiples of this; 0: not"});
+  keys.number(
+      "resolution", noise.resolution, Number::not_negative,
+      {"its unit", "setpoints of parameters, levels and holds are rounded to multiples of this; 0: not"});
   keys.number("nudge_resolution", noise.nudge_resolution, Number::not_negative,
               {"unit current", "nudges are rounded to multiples of this; 0: not"});
   keys.flag("readback", noise.readback, {"", "the rounded setpoints are logged as `theta_readback`"});
@@ -187,27 +205,35 @@ void read_device(Keys& keys, Experiment& experiment) {
   read_readings(keys, noise);
   read_deviations(keys, noise);
   read_sources(keys, noise);
-  keys.whole("threads", experiment.threads, 0, {"", "of the simulation; 0: all cores. Results do not depend on it"});
+  keys.whole("threads", experiment.threads, 0,
+             {"", "of the simulation; 0: all cores. Results do not depend on it"});
   keys.require(noise.problem());
 }
 
 void read_log(Keys& keys, LogOptions& options) {
-  keys.choice<bool>("rows", options.outputs_only, {{"all", false}, {"outputs", true}},
-                    {"", "potentials in a row: of all free nodes, or of the outputs alone (smaller, but cannot be replayed)"});
+  keys.choice<bool>(
+      "rows", options.outputs_only, {{"all", false}, {"outputs", true}},
+      {"",
+       "potentials in a row: of all free nodes, or of the outputs alone (smaller, but cannot be replayed)"});
   keys.whole("group_rows", options.group_rows, 1,
-             {"", "rows that a crash can lose at most; 1: each is in the file before the next begins, as on a bench always"});
+             {"",
+              "rows that a crash can lose at most; 1: each is in the file before the next begins, as on a "
+              "bench always"});
   double seconds = std::chrono::duration<double>(options.group_age).count();
-  if (keys.number("group_age", seconds, Number::positive, {"s", "age at which rows are written at the latest; at most 1e6"})) {
+  if (keys.number("group_age", seconds, Number::positive,
+                  {"s", "age at which rows are written at the latest; at most 1e6"})) {
     if (seconds > 1e6) keys.fail("group_age", "expected seconds, at most 1e6");
     options.group_age = std::chrono::milliseconds(static_cast<std::int64_t>(std::ceil(seconds * 1000)));
   }
   keys.flag("background", options.background, {"", "a thread of the log's own writes"});
-  keys.whole("full_theta", options.full_theta, 0,
-             {"", "longest parameter vector that is logged at every step; a longer one at checkpoints alone"});
+  keys.whole(
+      "full_theta", options.full_theta, 0,
+      {"", "longest parameter vector that is logged at every step; a longer one at checkpoints alone"});
 }
 
 void read_evaluation(Keys& keys, Experiment& experiment) {
-  keys.flag("train", experiment.evaluate_train, {"", "when training has ended the training set is evaluated too"});
+  keys.flag("train", experiment.evaluate_train,
+            {"", "when training has ended the training set is evaluated too"});
 }
 
 void read_top(Keys& keys, Experiment& experiment) {
@@ -223,11 +249,14 @@ struct TwinTable {
   About about;
 };
 constexpr TwinTable reading_gain{"reading-gain", 1, Number::positive, {"", "gain of a free node's reading"}};
-constexpr TwinTable reading_offset{"reading-offset", 0, Number::finite, {"kT", "offset of a free node's reading"}};
+constexpr TwinTable reading_offset{
+    "reading-offset", 0, Number::finite, {"kT", "offset of a free node's reading"}};
 constexpr TwinTable input_gain{"input-gain", 1, Number::positive, {"", "gain of an input's level"}};
 constexpr TwinTable input_offset{"input-offset", 0, Number::finite, {"kT", "offset of an input's level"}};
-constexpr About about_offset{"its scale", "of the parameter of this name, such as \"a[0]\": added to the setpoint, or to its "
-                                          "logarithm where the scale is logarithmic"};
+constexpr About about_offset{
+    "its scale",
+    "of the parameter of this name, such as \"a[0]\": added to the setpoint, or to its "
+    "logarithm where the scale is logarithmic"};
 
 void read_twin_noise(Keys& keys, Experiment& experiment) {
   keys.number("read_noise", experiment.twin_read_noise, Number::not_negative,
@@ -251,7 +280,8 @@ void read_twin(Table& table, Experiment& experiment) {
     if (auto of_nodes = table.table(of.key)) {
       values = Vector::Constant(static_cast<Eigen::Index>(nodes.size()), of.standard);
       for (std::size_t k = 0; k < nodes.size(); ++k) {
-        of_nodes->number("node-" + std::to_string(nodes[k]), values[static_cast<Eigen::Index>(k)], of.must_be, of.about);
+        of_nodes->number("node-" + std::to_string(nodes[k]), values[static_cast<Eigen::Index>(k)], of.must_be,
+                         of.about);
       }
       of_nodes->finish();
     }
@@ -264,10 +294,12 @@ void read_twin(Table& table, Experiment& experiment) {
   table.require(experiment.twin.problem(parameters, free.size(), clamped.size()));
 }
 
-/// The estimators that [compare] names, all where it names none: the file's [estimator] holds keys of theirs too.
+/// The estimators that [compare] names, all where it names none: the file's [estimator] holds keys of theirs
+/// too.
 std::vector<std::string> compared_kinds(const Experiment::Compare& compare, const KindTables& kinds) {
   std::vector<std::string> names;
-  for (const std::string& name : compare.estimators) names.emplace_back(estimator_entry(name, kinds.estimators).name);
+  for (const std::string& name : compare.estimators)
+    names.emplace_back(estimator_entry(name, kinds.estimators).name);
   if (names.empty()) {
     for (const EstimatorEntry& entry : kinds.estimators) names.emplace_back(entry.name);
   }
@@ -279,11 +311,14 @@ void remove_rivals(Document& document, const std::string& assignment) {
   const std::string key = assigned_key(assignment);
   const auto dot = key.rfind('.');
   const std::vector<std::string>& rules = initial_value_keys();
-  if (!key.starts_with("parameters.") || std::find(rules.begin(), rules.end(), key.substr(dot + 1)) == rules.end()) return;
+  if (!key.starts_with("parameters.") ||
+      std::find(rules.begin(), rules.end(), key.substr(dot + 1)) == rules.end())
+    return;
   for (const std::string& rule : rules) document.erase(key.substr(0, dot + 1) + rule);
 }
 
-/// The platform whose table the file has. Throws FileError for none, for several, and for tables that belong to another one.
+/// The platform whose table the file has. Throws FileError for none, for several, and for tables that belong
+/// to another one.
 const PlatformEntry& platform_of(Table& root, std::span<const PlatformEntry> platforms) {
   std::vector<const PlatformEntry*> given;
   std::string names;
@@ -292,9 +327,11 @@ const PlatformEntry& platform_of(Table& root, std::span<const PlatformEntry> pla
     names += (names.empty() ? "" : " or ") + name;
     if (root.table(std::string(entry.name))) given.push_back(&entry);
   }
-  if (given.empty()) root.fail("", "expected a table " + names + ", which says what the experiment is run on");
+  if (given.empty())
+    root.fail("", "expected a table " + names + ", which says what the experiment is run on");
   if (given.size() > 1) {
-    root.table(std::string(given[1]->name))->fail("", "the file has [" + std::string(given[0]->name) + "] already: expected one platform");
+    root.table(std::string(given[1]->name))
+        ->fail("", "the file has [" + std::string(given[0]->name) + "] already: expected one platform");
   }
   const auto has = [](const PlatformEntry& entry, std::string_view table) {
     return std::find(entry.tables.begin(), entry.tables.end(), table) != entry.tables.end();
@@ -303,7 +340,8 @@ const PlatformEntry& platform_of(Table& root, std::span<const PlatformEntry> pla
     for (const std::string_view name : entry.tables) {
       if (has(*given[0], name)) continue;
       if (auto table = root.table(std::string(name))) {
-        table->fail("", "belongs to [" + std::string(entry.name) + "]; this experiment is run on [" + std::string(given[0]->name) + "]");
+        table->fail("", "belongs to [" + std::string(entry.name) + "]; this experiment is run on [" +
+                            std::string(given[0]->name) + "]");
       }
     }
   }
@@ -322,13 +360,15 @@ Experiment bind(Document document, const std::string& path, const LoadOptions& o
   Experiment experiment;
   experiment.path = path;
   Table root = document.root();
-  const TaskContext places{std::filesystem::absolute(path).parent_path().string(), options.data, options.recorded_data};
-  OtherKinds others{.passed_over = options.other_kinds, .assignments = options.set, .compared = {}, .notes = {}};
+  const TaskContext places{std::filesystem::absolute(path).parent_path().string(), options.data,
+                           options.recorded_data};
+  OtherKinds others{
+      .passed_over = options.other_kinds, .assignments = options.set, .compared = {}, .notes = {}};
   read_top(root, experiment);
   if (experiment.title.empty()) experiment.title = std::filesystem::path(path).stem().string();
   // First the names of the tables, so that a misspelt one is not reported as missing.
-  for (const char* name : {"task", "loss", "estimator", "optimizer", "training", "device", "log", "evaluation", "noise", "drift",
-                           "budget", "compare", "twin"}) {
+  for (const char* name : {"task", "loss", "estimator", "optimizer", "training", "device", "log",
+                           "evaluation", "noise", "drift", "budget", "compare", "twin"}) {
     root.table(name);
   }
   for (const PlatformEntry& entry : options.kinds.platforms) {
@@ -341,22 +381,26 @@ Experiment bind(Document document, const std::string& path, const LoadOptions& o
     read_compare_settings(table, experiment.compare, options.kinds);
     others.compared = compared_kinds(experiment.compare, options.kinds);
   });
-  read_section(root, "estimator", [&](Table& table) { read_estimator(table, document, options.kinds, experiment, others); });
-  read_section(root, "optimizer",
-               [&](Table& table) { read_optimizer(table, document, options.kinds, experiment.optimizer, others); });
+  read_section(root, "estimator",
+               [&](Table& table) { read_estimator(table, document, options.kinds, experiment, others); });
+  read_section(root, "optimizer", [&](Table& table) {
+    read_optimizer(table, document, options.kinds, experiment.optimizer, others);
+  });
   read_section(root, "training", [&](Table& table) {
     read_observe(table, experiment.training.observe);
     read_training(table, experiment.training);
   });
   read_section(root, "noise", [&](Table& table) { read_noise(table, experiment.training); });
   read_section(root, "drift", [&](Table& table) { read_drift(table, experiment.training); });
-  read_section(root, "budget",
-               [&](Table& table) { read_budget(table, root.table("training"), experiment.training, others); });
+  read_section(root, "budget", [&](Table& table) {
+    read_budget(table, root.table("training"), experiment.training, others);
+  });
   read_section(root, "device", [&](Table& table) { read_device(table, experiment); });
   read_section(root, "log", [&](Table& table) { read_log(table, experiment.log); });
   read_section(root, "evaluation", [&](Table& table) { read_evaluation(table, experiment); });
   const PlatformEntry& platform = platform_of(root, options.kinds.platforms);
-  experiment.platform = platform.read(root, {places.directory, document, experiment.seed, options.other_targets});
+  experiment.platform =
+      platform.read(root, {places.directory, document, experiment.seed, options.other_targets});
   read_section(root, "twin", [&](Table& table) { read_twin(table, experiment); });
   experiment.task = read_task(root, document, places, options.kinds, others);
   check_shapes(root, platform, experiment);
@@ -390,13 +434,16 @@ KeyList experiment_keys(const KindTables& kinds) {
   list("device", "The shortcomings of a laboratory, each alone or together, and the simulation's threads",
        [&](Keys& keys) { read_device(keys, e); });
   list("log", "How the log is written", [&](Keys& keys) { read_log(keys, e.log); });
-  list("evaluation", "What is evaluated when training has ended", [&](Keys& keys) { read_evaluation(keys, e); });
+  list("evaluation", "What is evaluated when training has ended",
+       [&](Keys& keys) { read_evaluation(keys, e); });
   list("compare", "Of `ness compare`, and of the dry run of `ness advise`",
        [&](Keys& keys) { read_compare(keys, e.compare, kinds); });
   std::vector<std::string> settings;
   list("compare.settings", "", [&](Keys& keys) { keys.texts("ESTIMATOR", settings, about_settings); });
-  list("twin", "Written by `ness calibrate`: the device as its model sees it. A simulated device is seen so too; a bench, real "
-               "or emulated, is given setpoints and is what it is",
+  list("twin",
+       "Written by `ness calibrate`: the device as its model sees it. A simulated device is seen so too; a "
+       "bench, real "
+       "or emulated, is given setpoints and is what it is",
        [&](Keys& keys) { read_twin_noise(keys, e); });
   list("twin.offset", "", [&](Keys& keys) {
     double none = 0;
@@ -416,7 +463,8 @@ Experiment load_experiment(const std::string& path, const LoadOptions& options) 
   return experiment_from_text(text_of_file(path, "an experiment file (TOML)"), path, options);
 }
 
-Experiment experiment_from_text(const std::string& text, const std::string& path, const LoadOptions& options) {
+Experiment experiment_from_text(const std::string& text, const std::string& path,
+                                const LoadOptions& options) {
   Document document(text, path);
   for (const std::string& assignment : options.set) {
     remove_rivals(document, assignment);

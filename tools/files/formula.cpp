@@ -20,7 +20,8 @@ std::function<double(double)> formula(const std::string& text) {
     parsed->parser.Eval();
   } catch (const mu::Parser::exception_type& error) {
     std::string message = error.GetMsg();
-    throw std::invalid_argument("expected a formula of x, as in exp(-x^2/10)*sin(5*x), found \"" + text + "\": " + message);
+    throw std::invalid_argument("expected a formula of x, as in exp(-x^2/10)*sin(5*x), found \"" + text +
+                                "\": " + message);
   }
   return [parsed](double x) {
     parsed->x = x;

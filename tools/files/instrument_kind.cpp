@@ -27,7 +27,10 @@ std::vector<InstrumentKind> rows() {
   using drivers::Role;
   using W = const EmulatedWiring&;
   return {
-      {"keithley-2400", Role::source_meter, {}, drivers::read_source_meter,
+      {"keithley-2400",
+       Role::source_meter,
+       {},
+       drivers::read_source_meter,
        [](Session s) { return drivers::keithley_2400(std::move(s)); },
        [](W w) { return sim::emulated_keithley_2400(w.circuit, w.ports.at(0).port, w.imperfection); }},
       {"keysight-34970a", Role::scanner, three_slots(), drivers::read_meter,
@@ -36,10 +39,16 @@ std::vector<InstrumentKind> rows() {
       {"keysight-daq970a", Role::scanner, three_slots(), drivers::read_meter,
        [](Session s) { return drivers::keysight_daq970a(std::move(s)); },
        [](W w) { return sim::emulated_keysight_daq970a(w.circuit, w.ports, w.imperfection); }},
-      {"agilent-34401a", Role::voltmeter, {}, drivers::read_meter,
+      {"agilent-34401a",
+       Role::voltmeter,
+       {},
+       drivers::read_meter,
        [](Session s) { return drivers::agilent_34401a(std::move(s)); },
        [](W w) { return sim::emulated_agilent_34401a(w.circuit, w.ports.at(0).port, w.imperfection); }},
-      {"keysight-34461a", Role::voltmeter, {}, drivers::read_meter,
+      {"keysight-34461a",
+       Role::voltmeter,
+       {},
+       drivers::read_meter,
        [](Session s) { return drivers::keysight_34461a(std::move(s)); },
        [](W w) { return sim::emulated_keysight_34461a(w.circuit, w.ports.at(0).port, w.imperfection); }},
       {"qdac-ii", Role::dac, numbered(1, 24), drivers::read_dac,
@@ -57,7 +66,8 @@ std::string InstrumentKind::problem() const {
   } catch (const std::logic_error& error) {
     return name + ": " + error.what();
   }
-  if (!channels.has || !read || !driver || !emulator) return name + ": its row lacks channels, settings, a driver or an emulator";
+  if (!channels.has || !read || !driver || !emulator)
+    return name + ": its row lacks channels, settings, a driver or an emulator";
   return {};
 }
 
@@ -70,7 +80,8 @@ template <typename RoleClass>
 std::unique_ptr<RoleClass> driver_of(const InstrumentKind& kind, Session session) {
   std::unique_ptr<drivers::Instrument> made = kind.driver(std::move(session));
   auto* as_role = dynamic_cast<RoleClass*>(made.get());
-  if (as_role == nullptr) throw std::logic_error(kind.name + ": its driver is not that of a " + to_string(kind.role));
+  if (as_role == nullptr)
+    throw std::logic_error(kind.name + ": its driver is not that of a " + to_string(kind.role));
   made.release();
   return std::unique_ptr<RoleClass>(as_role);
 }

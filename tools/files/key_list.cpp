@@ -19,7 +19,8 @@ std::string text_of(double value) {
 
 std::string quoted(const std::string& text) {
   std::string shown;
-  for (const char c : text) shown += c == '\n' ? std::string("\\n") : c == '\r' ? std::string("\\r") : std::string(1, c);
+  for (const char c : text)
+    shown += c == '\n' ? std::string("\\n") : c == '\r' ? std::string("\\r") : std::string(1, c);
   return "\"" + shown + "\"";
 }
 
@@ -170,7 +171,8 @@ bool KeyList::texts(const std::string& key, std::vector<std::string>& values, co
 }
 
 bool KeyList::wholes(const std::string& key, std::vector<std::uint32_t>& values, const About& about) {
-  add(key, array_of(values, [](std::uint32_t value) { return std::to_string(value); }), "whole numbers", about);
+  add(key, array_of(values, [](std::uint32_t value) { return std::to_string(value); }), "whole numbers",
+      about);
   return false;
 }
 
@@ -188,7 +190,8 @@ bool KeyList::pairs_of_texts(const std::string& key, std::vector<std::pair<std::
 
 std::shared_ptr<Keys> KeyList::inner(const std::string& key, const About& about) {
   const std::string& outer = (*tables_)[index_].name;
-  return std::make_shared<KeyList>(table(outer.empty() ? key : outer + "." + key, std::string(about.meaning)));
+  return std::make_shared<KeyList>(
+      table(outer.empty() ? key : outer + "." + key, std::string(about.meaning)));
 }
 
 void KeyList::fail(const std::string& key, const std::string& message) const {
@@ -216,11 +219,13 @@ void require_meanings(const std::vector<KeyTable>& tables) {
   }
 }
 
-std::string page_of(const std::string& title, const std::string& introduction, const std::vector<KeyTable>& tables) {
+std::string page_of(const std::string& title, const std::string& introduction,
+                    const std::vector<KeyTable>& tables) {
   std::string page = "# " + title + "\n\n" + introduction + "\n";
   for (const KeyTable& table : tables) {
     if (table.rows.empty() && table.meaning.empty()) continue;
-    page += "\n## " + (table.name.empty() ? std::string("Top of the file") : "`[" + table.name + "]`") + "\n\n";
+    page +=
+        "\n## " + (table.name.empty() ? std::string("Top of the file") : "`[" + table.name + "]`") + "\n\n";
     if (!table.meaning.empty()) page += table.meaning + ".\n";
     if (table.rows.empty()) continue;
     if (!table.meaning.empty()) page += "\n";

@@ -1,4 +1,5 @@
-// Tables of which `kind` decides which keys they have: [estimator], [optimizer], [optimizer.schedule], [loss], [task].
+// Tables of which `kind` decides which keys they have: [estimator], [optimizer], [optimizer.schedule],
+// [loss], [task].
 #pragma once
 
 #include <functional>
@@ -19,14 +20,17 @@ struct KindKeys {
 /// What becomes of keys that the chosen kind does not read, but another one does.
 struct OtherKinds {
   bool passed_over = false;              ///< all of them, each with a note (LoadOptions::other_kinds)
-  std::vector<std::string> assignments;  ///< LoadOptions::set: where they set the kind, the file's keys of its own kind go with that
+  std::vector<std::string> assignments;  ///< LoadOptions::set: where they set the kind, the file's keys of
+                                         ///< its own kind go with that
   std::vector<std::string> compared;     ///< keys of these kinds stand in the file on purpose ([compare])
   std::vector<std::string> notes;        ///< what was passed over
 };
 
-/// Call when the chosen kind has read its keys. A key left over that another kind reads is passed over, removed from the document,
-/// or refused with the names of the kinds that read it; Table::finish deals with all others.
-void keep_to_kind(Table& table, Document& document, const std::string& chosen, const std::vector<KindKeys>& kinds, OtherKinds& others);
+/// Call when the chosen kind has read its keys. A key left over that another kind reads is passed over,
+/// removed from the document, or refused with the names of the kinds that read it; Table::finish deals with
+/// all others.
+void keep_to_kind(Table& table, Document& document, const std::string& chosen,
+                  const std::vector<KindKeys>& kinds, OtherKinds& others);
 
 /// "optimizer.rate" of "optimizer.rate = 0.01".
 std::string assigned_key(const std::string& assignment);
@@ -51,7 +55,8 @@ void list_kinds(const KeyList& keys, const Rows& rows) {
 template <typename Rows>
 std::vector<KindKeys> kinds_of(const Rows& rows) {
   std::vector<KindKeys> kinds;
-  for (const auto& row : rows) kinds.push_back({std::string(row.name), [read = row.read](Keys& keys) { read(keys); }});
+  for (const auto& row : rows)
+    kinds.push_back({std::string(row.name), [read = row.read](Keys& keys) { read(keys); }});
   return kinds;
 }
 

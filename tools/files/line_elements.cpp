@@ -17,7 +17,8 @@ constexpr About about_shunt{"F", "to ground behind `series`: a low-pass"};
 
 // False where the gain is missing.
 bool read_preamplifier(Keys& keys, sim::Preamplifier& preamplifier) {
-  const bool given = keys.number("gain", preamplifier.gain, Number::finite, {"V/A", "needed, of either sign"});
+  const bool given =
+      keys.number("gain", preamplifier.gain, Number::finite, {"V/A", "needed, of either sign"});
   keys.number("input", preamplifier.input, Number::positive, {"ohm", "of its input, a virtual ground"});
   keys.number("bandwidth", preamplifier.bandwidth, Number::or_infinite, {"Hz", "at -3 dB"});
   keys.number("offset", preamplifier.offset, Number::finite, {"V", "at its output"});
@@ -33,8 +34,10 @@ void list_line_elements(Keys& keys) {
   keys.pair("divider", divider, about_divider);
   keys.number("series", elements.series, Number::positive, about_series);
   keys.number("shunt_capacity", elements.shunt_capacity, Number::positive, about_shunt);
-  const auto inner = keys.inner("preamplifier", {"", "A current preamplifier on a meter's wire, which then reads the current into a "
-                                                     "virtual ground; it has no noise and never overloads"});
+  const auto inner = keys.inner(
+      "preamplifier", {"",
+                       "A current preamplifier on a meter's wire, which then reads the current into a "
+                       "virtual ground; it has no noise and never overloads"});
   if (inner) read_preamplifier(*inner, preamplifier);
 }
 
@@ -43,20 +46,26 @@ void read_line_elements(Table& table, const BenchInstrument& instrument, BenchWi
   std::string last;  // the element a refusal of the whole points at
   std::pair<double, double> resistors;
   if (table.pair("divider", resistors, about_divider)) {
-    if (!(resistors.first > 0 && resistors.second > 0)) table.fail("divider", "expected [R1, R2] in ohms, both > 0: R1 in the signal's way, R2 from the tap to ground");
+    if (!(resistors.first > 0 && resistors.second > 0))
+      table.fail("divider",
+                 "expected [R1, R2] in ohms, both > 0: R1 in the signal's way, R2 from the tap to ground");
     elements.divider = sim::Divider{resistors.first, resistors.second};
     last = "divider";
   }
   if (table.number("series", elements.series, Number::positive, about_series)) last = "series";
   if (table.number("shunt_capacity", elements.shunt_capacity, Number::positive, about_shunt)) {
-    if (elements.series == 0) table.fail("shunt_capacity", "expected beside series = ohms; without a resistor in front of it there is no low-pass");
+    if (elements.series == 0)
+      table.fail("shunt_capacity",
+                 "expected beside series = ohms; without a resistor in front of it there is no low-pass");
     last = "shunt_capacity";
   }
   if (auto inner = table.table("preamplifier")) {
     if (sets_levels(instrument.role())) {
-      table.fail("preamplifier", "expected on the wire of a meter or scanner; a " + instrument.kind.name + " does not read one");
+      table.fail("preamplifier", "expected on the wire of a meter or scanner; a " + instrument.kind.name +
+                                     " does not read one");
     }
-    if (elements.divider) table.fail("preamplifier", "expected without a divider; a virtual ground leaves nothing to divide");
+    if (elements.divider)
+      table.fail("preamplifier", "expected without a divider; a virtual ground leaves nothing to divide");
     sim::Preamplifier preamplifier;
     if (!read_preamplifier(*inner, preamplifier)) inner->fail("gain", "expected gain = V/A, of either sign");
     if (preamplifier.gain == 0) inner->fail("gain", "expected a number other than 0, in V/A");
@@ -65,9 +74,14 @@ void read_line_elements(Table& table, const BenchInstrument& instrument, BenchWi
     last = "preamplifier";
   }
   if (last.empty()) return;
-  if (!wire.node) table.fail(last, "expected on the wire of a node; what stands in front of a gate belongs into its per_volt and offset");
+  if (!wire.node)
+    table.fail(last,
+               "expected on the wire of a node; what stands in front of a gate belongs into its per_volt and "
+               "offset");
   if (instrument.role() == drivers::Role::source_meter && instrument.settings.source.four_wire) {
-    table.fail(last, "instrument '" + instrument.name + "' senses at the node (four_wire = true); expected either remote sense or line elements");
+    table.fail(last,
+               "instrument '" + instrument.name +
+                   "' senses at the node (four_wire = true); expected either remote sense or line elements");
   }
 }
 

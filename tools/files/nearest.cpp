@@ -37,7 +37,8 @@ std::string nearest_name(std::string_view name, const std::vector<std::string>& 
 }
 
 std::string suggestion(std::string_view name, const std::vector<std::string>& known) {
-  if (const std::string best = nearest_name(name, known); !best.empty()) return "did you mean '" + best + "'?";
+  if (const std::string best = nearest_name(name, known); !best.empty())
+    return "did you mean '" + best + "'?";
   if (known.empty()) return "none are known here";
   std::string list;
   for (const std::string& candidate : known) list += (list.empty() ? "" : ", ") + candidate;

@@ -37,9 +37,10 @@ class Fields {
   bool number(const std::string& name, double& value, Must must = Must::finite) {
     const Json* found = find(name);
     if (!found) return false;
-    const double number = found->is_number() ? found->get<double>() : std::numeric_limits<double>::quiet_NaN();
-    const bool good =
-        std::isfinite(number) && (must == Must::finite || number > 0 || (must == Must::not_negative && number == 0));
+    const double number =
+        found->is_number() ? found->get<double>() : std::numeric_limits<double>::quiet_NaN();
+    const bool good = std::isfinite(number) &&
+                      (must == Must::finite || number > 0 || (must == Must::not_negative && number == 0));
     if (!good) {
       const char* expected = must == Must::finite     ? "a finite number"
                              : must == Must::positive ? "a number > 0"
@@ -62,7 +63,8 @@ class Fields {
 
   void finish() const {
     for (const auto& [name, value] : object_.items()) {
-      if (!asked_.count(name)) fail(name, "unknown field; " + suggestion(name, {asked_.begin(), asked_.end()}));
+      if (!asked_.count(name))
+        fail(name, "unknown field; " + suggestion(name, {asked_.begin(), asked_.end()}));
     }
   }
   [[noreturn]] void fail(const std::string& name, const std::string& message) const {
@@ -83,7 +85,8 @@ class Fields {
 void read_node(Fields fields, GraphNode& node, sim::NodeProperties& properties) {
   using Must = Fields::Must;
   if (const Json* clamped = fields.find("clamped")) {
-    if (!clamped->is_boolean()) fields.fail("clamped", "expected true or false, found " + Fields::shown(*clamped));
+    if (!clamped->is_boolean())
+      fields.fail("clamped", "expected true or false, found " + Fields::shown(*clamped));
     node.clamped = clamped->get<bool>();
   }
   if (const Json* name = fields.find("name")) {
@@ -99,7 +102,8 @@ void read_node(Fields fields, GraphNode& node, sim::NodeProperties& properties) 
   fields.finish();
 }
 
-std::array<bool, 4> read_edge(Fields fields, std::size_t nodes, GraphEdge& edge, sim::EdgeProperties& properties) {
+std::array<bool, 4> read_edge(Fields fields, std::size_t nodes, GraphEdge& edge,
+                              sim::EdgeProperties& properties) {
   std::array<bool, 4> all_given{};
   edge.source = fields.index("source", nodes);
   edge.target = fields.index("target", nodes);
@@ -118,7 +122,9 @@ std::array<bool, 4> read_edge(Fields fields, std::size_t nodes, GraphEdge& edge,
     // JSON has no infinity: no inhibition is a Ki that is absent, null or "inf".
     const Json* found = fields.find(name);
     if (found && std::isinf(parameter.initial) && (found->is_null() || *found == "inf")) continue;
-    all_given[i] = fields.number(name, properties.p[i], parameter.sign == sim::Sign::any ? Fields::Must::finite : Fields::Must::not_negative);
+    all_given[i] =
+        fields.number(name, properties.p[i],
+                      parameter.sign == sim::Sign::any ? Fields::Must::finite : Fields::Must::not_negative);
     if (!all_given[i] && std::isnan(parameter.initial)) {
       fields.fail(name, "missing; a " + std::string(properties.law->name) + " edge needs it");
     }
@@ -132,7 +138,8 @@ Json parsed(const std::string& text, const std::string& path) {
     return Json::parse(text);
   } catch (const Json::parse_error& error) {
     const std::size_t at = std::min(error.byte, text.size());
-    const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at > 0 ? at - 1 : 0), '\n');
+    const auto line =
+        1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at > 0 ? at - 1 : 0), '\n');
     std::string what = error.what();
     if (const auto colon = what.find(": "); colon != std::string::npos) what = what.substr(colon + 2);
     throw FileError(path + ":" + std::to_string(line) + ": no JSON (which has no NaN or Infinity): " + what);
@@ -141,7 +148,8 @@ Json parsed(const std::string& text, const std::string& path) {
 
 const Json& array_of(Fields& fields, const std::string& name, const std::string& what) {
   const Json& found = fields.need(name, "an array of " + what);
-  if (!found.is_array()) fields.fail(name, "expected an array of " + what + ", found " + Fields::shown(found));
+  if (!found.is_array())
+    fields.fail(name, "expected an array of " + what + ", found " + Fields::shown(found));
   return found;
 }
 
@@ -161,14 +169,16 @@ sim::NetworkSpec network_from_json(const std::string& text, const std::string& p
   spec.edges.resize(edges.size());
   for (std::size_t k = 0; k < nodes.size(); ++k) {
     spec.graph.nodes[k].name = std::to_string(k);
-    read_node(Fields(nodes[k], path + ": nodes[" + std::to_string(k) + "]"), spec.graph.nodes[k], spec.nodes[k]);
+    read_node(Fields(nodes[k], path + ": nodes[" + std::to_string(k) + "]"), spec.graph.nodes[k],
+              spec.nodes[k]);
   }
   for (std::size_t e = 0; e < edges.size(); ++e) {
     Fields edge(edges[e], path + ": edges[" + std::to_string(e) + "]");
     const auto of_edge = read_edge(std::move(edge), nodes.size(), spec.graph.edges[e], spec.edges[e]);
     if (given) given->push_back(of_edge);
   }
-  for (const Json& output : outputs) spec.graph.outputs.push_back(fields.index_of(output, "outputs", nodes.size()));
+  for (const Json& output : outputs)
+    spec.graph.outputs.push_back(fields.index_of(output, "outputs", nodes.size()));
   fields.number("kT", spec.kT, Fields::Must::positive);
   fields.number("c_ref", spec.c_ref, Fields::Must::positive);
   if (const Json* title = fields.find("title"); title && !title->is_string()) {

@@ -21,15 +21,18 @@ using NodeChange = std::function<void(sim::NodeProperties&)>;
 
 /// `apply` makes a change to every node the table speaks of.
 void read_node_properties(Keys& keys, const std::function<void(const NodeChange&)>& apply) {
-  const auto bind = [&](const std::string& key, double sim::NodeProperties::* member, Number must_be,
+  const auto bind = [&](const std::string& key, double sim::NodeProperties::*member, Number must_be,
                         const About& about) {
     double value = sim::NodeProperties{}.*member;
-    if (keys.number(key, value, must_be, about)) apply([&](sim::NodeProperties& node) { node.*member = value; });
+    if (keys.number(key, value, must_be, about))
+      apply([&](sim::NodeProperties& node) { node.*member = value; });
   };
-  bind("capacity", &sim::NodeProperties::capacity, Number::positive, {"", "charge a unit of potential; the volume, where an enzyme's edge ends"});
+  bind("capacity", &sim::NodeProperties::capacity, Number::positive,
+       {"", "charge a unit of potential; the volume, where an enzyme's edge ends"});
   bind("T", &sim::NodeProperties::T, Number::positive, {"", "relative temperature of the node"});
   bind("mu0", &sim::NodeProperties::mu0, Number::finite, {"kT", "standard potential"});
-  bind("mu_init", &sim::NodeProperties::mu_init, Number::finite, {"kT", "potential at rest, where relaxations begin"});
+  bind("mu_init", &sim::NodeProperties::mu_init, Number::finite,
+       {"kT", "potential at rest, where relaxations begin"});
 }
 
 /// [network.nodes]: properties of all nodes, refined in [network.nodes.layer-1] and [network.nodes.node-3].
@@ -55,20 +58,23 @@ void read_nodes(Table& network, sim::NetworkSpec& spec) {
         }
       });
       inner.finish();
-      if (!any) inner.fail("", "names no " + prefix.substr(0, prefix.size() - 1) + " of this network, or says nothing of it");
+      if (!any)
+        inner.fail("", "names no " + prefix.substr(0, prefix.size() - 1) +
+                           " of this network, or says nothing of it");
     }
   }
   table->finish();
 }
 
-constexpr About about_law{"", "of the edges: `linear`, `quantum-dot` or `enzyme`; or one for each layer of edges"};
+constexpr About about_law{
+    "", "of the edges: `linear`, `quantum-dot` or `enzyme`; or one for each layer of edges"};
 
 std::vector<sim::Law> read_laws(Table& network, std::size_t edge_layers) {
   std::vector<std::string> names;
   if (!network.texts("law", names, about_law)) network.fail("", "expected law = " + sim::law_names());
   if (names.size() != 1 && names.size() != edge_layers) {
-    network.fail("law", "expected one law, or one for each of the " + std::to_string(edge_layers) + " layers of edges, found " +
-                            std::to_string(names.size()));
+    network.fail("law", "expected one law, or one for each of the " + std::to_string(edge_layers) +
+                            " layers of edges, found " + std::to_string(names.size()));
   }
   std::vector<sim::Law> laws;
   for (std::size_t i = 0; i < edge_layers; ++i) {
@@ -107,9 +113,12 @@ struct NetworkSource {
 
 void read_network_source(Keys& keys, NetworkSource& from) {
   from.has_layers = keys.wholes(
-      "layers", from.layers, {"", "nodes of each layer, the input (clamped) first, the output last, joined layer by layer"});
-  from.has_file = keys.text("file", from.file, {"", "instead of `layers` and `law`: a network file, as `ness solve` reads it"});
-  from.has_json = keys.text("json", from.json, {"", "a network file's text, as logs hold it instead of `file`"});
+      "layers", from.layers,
+      {"", "nodes of each layer, the input (clamped) first, the output last, joined layer by layer"});
+  from.has_file = keys.text("file", from.file,
+                            {"", "instead of `layers` and `law`: a network file, as `ness solve` reads it"});
+  from.has_json =
+      keys.text("json", from.json, {"", "a network file's text, as logs hold it instead of `file`"});
 }
 
 void read_units(Keys& keys, sim::NetworkSpec& spec) {
@@ -128,7 +137,8 @@ sim::NetworkSpec read_network(Table& root, const PlatformContext& context) {
   if (from.has_layers) {
     spec = layered_network(*network, from.layers);
   } else {
-    const std::string path = from.has_file ? path_from(context.directory, from.file) : network->dotted("json");
+    const std::string path =
+        from.has_file ? path_from(context.directory, from.file) : network->dotted("json");
     if (from.has_file) {
       from.json = text_of_file(path, "a network file (JSON)");
       // So that the text in the log is the whole experiment.
@@ -154,8 +164,10 @@ std::string vector_target_problem(const std::string& target) {
 }
 
 void read_transient(Keys& keys, sim::TransientOptions& transient) {
-  keys.number("relative_tolerance", transient.relative_tolerance, Number::positive, {"", "of potentials, a time step"});
-  keys.number("absolute_tolerance", transient.absolute_tolerance, Number::positive, {"kT", "of potentials, a time step"});
+  keys.number("relative_tolerance", transient.relative_tolerance, Number::positive,
+              {"", "of potentials, a time step"});
+  keys.number("absolute_tolerance", transient.absolute_tolerance, Number::positive,
+              {"kT", "of potentials, a time step"});
   std::uint64_t steps = static_cast<std::uint64_t>(transient.max_steps);
   if (keys.whole("max_steps", steps, 1, {"", "time steps of one relaxation at most"})) {
     transient.max_steps = static_cast<long>(steps);
@@ -172,7 +184,8 @@ void read_steady_state(Keys& keys, sim::SteadyStateOptions& steady) {
   keys.number("tolerance", steady.tolerance, Number::positive,
               {"kT", "size of Newton's last correction; the error that is left is of its square"});
   keys.whole("max_steps", steady.max_steps, 1, {"", "time steps after which a limit cycle is looked for"});
-  keys.number("escape", steady.escape, Number::positive, {"kT", "a potential further from rest has diverged"});
+  keys.number("escape", steady.escape, Number::positive,
+              {"kT", "a potential further from rest has diverged"});
   keys.flag("newton_first", steady.newton_first, {"", "from a restored state Newton is tried at once"});
   keys.flag("eigenvalue", steady.eigenvalue, {"", "the slowest eigenvalue is computed at each steady state"});
 }
@@ -180,11 +193,12 @@ void read_steady_state(Keys& keys, sim::SteadyStateOptions& steady) {
 void read_solver(Keys& keys, NetworkDescription& read) {
   sim::SimulationOptions& options = read.simulation;
   read_steady_state(keys, options.steady_state);
-  keys.choice<sim::Batches>("batches", options.batches,
-                            {{"off", sim::Batches::off},
-                             {"single", sim::Batches::single_precision},
-                             {"double", sim::Batches::double_precision}},
-                            {"", "many samples are relaxed side by side, in this precision; quantum dots alone"});
+  keys.choice<sim::Batches>(
+      "batches", options.batches,
+      {{"off", sim::Batches::off},
+       {"single", sim::Batches::single_precision},
+       {"double", sim::Batches::double_precision}},
+      {"", "many samples are relaxed side by side, in this precision; quantum dots alone"});
   if (const auto transient = keys.inner("transient", about_transient)) {
     read_transient(*transient, options.transient);
     transient->finish();
@@ -199,8 +213,10 @@ std::shared_ptr<const PlatformDescription> read(Table& root, const PlatformConte
   if (auto table = root.table("solver")) {
     read_solver(*table, *description);
     std::string& target = description->vector_target;
-    // Of an earlier program or another machine: with equal bits where that can be, else with the best there is.
-    if (!target.empty() && context.other_targets && !vector_target_problem(target).empty()) target = sim::equal_vector_target(target);
+    // Of an earlier program or another machine: with equal bits where that can be, else with the best there
+    // is.
+    if (!target.empty() && context.other_targets && !vector_target_problem(target).empty())
+      target = sim::equal_vector_target(target);
     else if (!target.empty()) table->require(vector_target_problem(target));
     table->finish();
   }
@@ -213,15 +229,18 @@ std::shared_ptr<const PlatformDescription> read(Table& root, const PlatformConte
 }
 
 void list(const KeyList& top) {
-  KeyList network = top.table("network", "The network: layers that are joined one to the next, or a network file");
+  KeyList network =
+      top.table("network", "The network: layers that are joined one to the next, or a network file");
   std::vector<std::string> law;
   network.texts("law", law, about_law);
   NetworkSource source;
   read_network_source(network, source);
   sim::NetworkSpec spec;
   read_units(network, spec);
-  KeyList nodes = top.table("network.nodes", "Of all free nodes; refined in `[network.nodes.layer-N]` (the input is layer 0) and "
-                                             "`[network.nodes.node-N]`, the narrower one last");
+  KeyList nodes =
+      top.table("network.nodes",
+                "Of all free nodes; refined in `[network.nodes.layer-N]` (the input is layer 0) and "
+                "`[network.nodes.node-N]`, the narrower one last");
   read_node_properties(nodes, [](const NodeChange&) {});
   list_parameter_keys(top);
   KeyList solver = top.table("solver", "How a simulation finds steady states");
@@ -233,7 +252,12 @@ constexpr std::array<std::string_view, 2> tables{"parameters", "solver"};
 
 }  // namespace
 
-const PlatformEntry network_platform{.name = "network", .size_key = "layers", .files = "network files (JSON)", .tables = tables, .read = read, .list = list};
+const PlatformEntry network_platform{.name = "network",
+                                     .size_key = "layers",
+                                     .files = "network files (JSON)",
+                                     .tables = tables,
+                                     .read = read,
+                                     .list = list};
 
 std::size_t NetworkDescription::inputs() const {
   return static_cast<std::size_t>(std::count_if(network.graph.nodes.begin(), network.graph.nodes.end(),
@@ -256,13 +280,15 @@ Platform NetworkDescription::made(std::uint64_t seed, unsigned threads) const {
   return platform;
 }
 
-std::vector<ParameterRule> NetworkDescription::rules(const std::vector<ParameterInfo>& info, const Vector& theta) const {
+std::vector<ParameterRule> NetworkDescription::rules(const std::vector<ParameterInfo>& info,
+                                                     const Vector& theta) const {
   return training_rules(info, theta, network.graph, parameters);
 }
 
 const NetworkDescription& network_description(const Experiment& experiment) {
   const auto* network = dynamic_cast<const NetworkDescription*>(experiment.platform.get());
-  if (network == nullptr) throw FileError(experiment.path + ": expected an experiment on a network, with a table [network]");
+  if (network == nullptr)
+    throw FileError(experiment.path + ": expected an experiment on a network, with a table [network]");
   return *network;
 }
 

@@ -15,32 +15,38 @@ namespace {
 using Kind = InitialValue::Kind;
 constexpr double inf = std::numeric_limits<double>::infinity();
 
-// Streams of the seed from which initial values are drawn: one a parameter, the kind in the high half, the edge or node in the low one. The
-// stream of a kind is part of what a seed means. These kinds have been numbered from the beginning; any other has its stream from its name
-// (FNV-1a), with the highest bit set: Random's other users have theirs below.
-const std::array<std::string, 11> numbered_kinds{"gamma", "a", "b", "d", "G", "Vf", "Ka", "Kb", "Ki", "g", "mu_ref"};
+// Streams of the seed from which initial values are drawn: one a parameter, the kind in the high half, the
+// edge or node in the low one. The stream of a kind is part of what a seed means. These kinds have been
+// numbered from the beginning; any other has its stream from its name (FNV-1a), with the highest bit set:
+// Random's other users have theirs below.
+const std::array<std::string, 11> numbered_kinds{"gamma", "a",  "b",  "d", "G",     "Vf",
+                                                 "Ka",    "Kb", "Ki", "g", "mu_ref"};
 constexpr std::uint64_t draw_streams = 0x64726100;
 
 std::uint64_t stream_of_kind(const std::string& kind) {
   const auto known = std::find(numbered_kinds.begin(), numbered_kinds.end(), kind);
-  if (known != numbered_kinds.end()) return draw_streams + static_cast<std::uint64_t>(known - numbered_kinds.begin());
+  if (known != numbered_kinds.end())
+    return draw_streams + static_cast<std::uint64_t>(known - numbered_kinds.begin());
   std::uint32_t hash = 2166136261U;
   for (const char letter : kind) hash = (hash ^ static_cast<unsigned char>(letter)) * 16777619U;
   return hash | 0x80000000U;
 }
 
-Random stream_of(std::uint64_t seed, const std::string& kind, std::uint32_t item) { return Random(seed, stream_of_kind(kind) << 32 | item); }
+Random stream_of(std::uint64_t seed, const std::string& kind, std::uint32_t item) {
+  return Random(seed, stream_of_kind(kind) << 32 | item);
+}
 
 struct KindInfo {
   bool leak = false;
   bool positive = false;
   bool may_be_infinite = false;
-  bool required = false;  // has no default
+  bool required = false;            // has no default
   std::string fold_with, ratio_to;  // LawParameter's
 };
 
 std::map<std::string, KindInfo> kinds_of(const sim::NetworkSpec& spec) {
-  std::map<std::string, KindInfo> kinds{{"g", {true, true, false, false, {}, {}}}, {"mu_ref", {true, false, false, false, {}, {}}}};
+  std::map<std::string, KindInfo> kinds{{"g", {true, true, false, false, {}, {}}},
+                                        {"mu_ref", {true, false, false, false, {}, {}}}};
   for (const sim::EdgeProperties& edge : spec.edges) {
     for (std::size_t i = 0; i < edge.law->parameters.size(); ++i) {
       const sim::LawParameter& parameter = edge.law->parameters[i];
@@ -57,35 +63,45 @@ std::map<std::string, KindInfo> kinds_of(const sim::NetworkSpec& spec) {
 }
 
 // The kinds of all laws for which a rule refers to another parameter: "[parameters.Kb] and [parameters.Ki]".
-std::string kinds_with(std::string_view sim::LawParameter::* reference) {
+std::string kinds_with(std::string_view sim::LawParameter::*reference) {
   std::vector<std::string> kinds;
   for (const sim::Law law : sim::edge_laws()) {
     for (const sim::LawParameter& parameter : law->parameters) {
-      if (!(parameter.*reference).empty()) kinds.push_back("[parameters." + std::string(parameter.name) + "]");
+      if (!(parameter.*reference).empty())
+        kinds.push_back("[parameters." + std::string(parameter.name) + "]");
     }
   }
   std::string list;
-  for (std::size_t i = 0; i < kinds.size(); ++i) list += (i == 0 ? "" : i + 1 == kinds.size() ? " and " : ", ") + kinds[i];
+  for (std::size_t i = 0; i < kinds.size(); ++i)
+    list += (i == 0 ? "" : i + 1 == kinds.size() ? " and " : ", ") + kinds[i];
   return list;
 }
 
-bool is_interval(Kind rule) { return rule == Kind::uniform || rule == Kind::log_uniform || rule == Kind::fold; }
+bool is_interval(Kind rule) {
+  return rule == Kind::uniform || rule == Kind::log_uniform || rule == Kind::fold;
+}
 
 /// Empty if the rule can be used for the kind; otherwise what was expected.
-std::string problem_of(Kind rule, std::pair<double, double> numbers, const std::string& name, const KindInfo& kind) {
+std::string problem_of(Kind rule, std::pair<double, double> numbers, const std::string& name,
+                       const KindInfo& kind) {
   const bool logarithmic = rule == Kind::log_normal || rule == Kind::log_uniform;
   const bool interval = is_interval(rule);
   const std::string is_positive = "'" + name + "' is positive: expected ";
   if (interval && !(numbers.first < numbers.second)) return "expected [low, high] with low < high";
-  if (!interval && numbers.second < 0) return "expected [mean, standard deviation] with a standard deviation >= 0";
-  if (kind.positive && rule == Kind::normal) return is_positive + "'log-normal', 'log-uniform', 'uniform' or 'value'";
+  if (!interval && numbers.second < 0)
+    return "expected [mean, standard deviation] with a standard deviation >= 0";
+  if (kind.positive && rule == Kind::normal)
+    return is_positive + "'log-normal', 'log-uniform', 'uniform' or 'value'";
   if (kind.positive && rule == Kind::uniform && numbers.first < 0) return is_positive + "low >= 0";
-  if (!kind.positive && logarithmic) return "'" + name + "' has either sign: expected 'normal', 'uniform' or 'value'";
+  if (!kind.positive && logarithmic)
+    return "'" + name + "' has either sign: expected 'normal', 'uniform' or 'value'";
   if (rule == Kind::fold && kind.fold_with.empty()) {
-    return "places the fold of an edge: expected under " + kinds_with(&sim::LawParameter::fold_with) + " alone";
+    return "places the fold of an edge: expected under " + kinds_with(&sim::LawParameter::fold_with) +
+           " alone";
   }
   if (rule == Kind::ratio && kind.ratio_to.empty()) {
-    return "is relative to another parameter of the edge: expected under " + kinds_with(&sim::LawParameter::ratio_to) + " alone";
+    return "is relative to another parameter of the edge: expected under " +
+           kinds_with(&sim::LawParameter::ratio_to) + " alone";
   }
   return {};
 }
@@ -98,7 +114,8 @@ About about_initial(Kind rule) {
     case Kind::log_normal: return {"", "[mean, standard deviation] of the initial value's logarithm"};
     case Kind::log_uniform: return {"", "[low, high] of the initial value's logarithm"};
     case Kind::fold: return {"kT", "[low, high] of x in a = -b x: where the edge folds (`a` alone)"};
-    case Kind::ratio: return {"", "[mean, standard deviation] of the logarithm of its ratio to Ka (`Kb`, `Ki`)"};
+    case Kind::ratio:
+      return {"", "[mean, standard deviation] of the logarithm of its ratio to Ka (`Kb`, `Ki`)"};
   }
   return {};
 }
@@ -110,14 +127,18 @@ std::optional<InitialValue> read_initial(Keys& table, const std::string& name, c
     double value = std::numeric_limits<double>::quiet_NaN();  // no rule is the default
     std::pair<double, double> pair{value, value};
     if (rule == Kind::value) {
-      const Number must_be = kind.may_be_infinite ? Number::or_infinite : kind.positive ? Number::not_negative : Number::finite;
+      const Number must_be = kind.may_be_infinite ? Number::or_infinite
+                             : kind.positive      ? Number::not_negative
+                                                  : Number::finite;
       if (!table.number(key, value, must_be, about_initial(rule))) return;
       pair = {value, 0};
     } else if (!table.pair(key, pair, about_initial(rule))) {
       return;
     }
-    if (initial) table.fail(key, "an initial value is given by one rule, and '" + first_key + "' is here too");
-    if (const std::string problem = problem_of(rule, pair, name, kind); !problem.empty()) table.fail(key, problem);
+    if (initial)
+      table.fail(key, "an initial value is given by one rule, and '" + first_key + "' is here too");
+    if (const std::string problem = problem_of(rule, pair, name, kind); !problem.empty())
+      table.fail(key, problem);
     initial = InitialValue{rule, pair.first, pair.second};
     first_key = key;
   };
@@ -125,9 +146,12 @@ std::optional<InitialValue> read_initial(Keys& table, const std::string& name, c
                                   Kind::log_uniform, Kind::fold,   Kind::ratio};
   for (std::size_t i = 0; i < rules.size(); ++i) take(initial_value_keys()[i], rules[i]);
   bool stratified = false;
-  const About about{"", "beside an interval: each of the n edges into a layer (or leaks of it) has its own n-th part of it"};
+  const About about{
+      "",
+      "beside an interval: each of the n edges into a layer (or leaks of it) has its own n-th part of it"};
   if (table.flag("stratified", stratified, about) && stratified) {
-    if (!initial || !is_interval(initial->kind)) table.fail("stratified", "expected beside 'uniform', 'log-uniform' or 'fold'");
+    if (!initial || !is_interval(initial->kind))
+      table.fail("stratified", "expected beside 'uniform', 'log-uniform' or 'fold'");
     initial->stratified = true;
   }
   return initial;
@@ -139,16 +163,20 @@ ParameterRefinement read_refinement(Keys& table, const std::string& name, const 
   std::pair<double, double> range{-inf, inf};
   if (table.pair("range", range, {"its unit", "[low, high]: the parameter stays within"})) {
     if (!(range.first < range.second)) table.fail("range", "expected [low, high] with low < high");
-    if (kind.positive && range.first < 0) table.fail("range", "'" + name + "' is positive: expected low >= 0");
+    if (kind.positive && range.first < 0)
+      table.fail("range", "'" + name + "' is positive: expected low >= 0");
     refinement.range = Range{range.first, range.second};
   }
   bool trainable = true;
-  if (table.flag("trainable", trainable, {"", "false: a constant of the device"})) refinement.trainable = trainable;
+  if (table.flag("trainable", trainable, {"", "false: a constant of the device"}))
+    refinement.trainable = trainable;
   double decay = 0, rate = 1;
-  if (table.number("decay", decay, Number::not_negative, {"", "L2: this times the parameter, on its scale, is added to the gradient"})) {
+  if (table.number("decay", decay, Number::not_negative,
+                   {"", "L2: this times the parameter, on its scale, is added to the gradient"})) {
     refinement.decay = decay;
   }
-  if (table.number("rate", rate, Number::not_negative, {"", "factor on the learning rate"})) refinement.rate = rate;
+  if (table.number("rate", rate, Number::not_negative, {"", "factor on the learning rate"}))
+    refinement.rate = rate;
   return refinement;
 }
 
@@ -162,7 +190,8 @@ std::optional<std::uint32_t> numbered(const std::string& name, const std::string
   return number;
 }
 
-KindRules read_kind(Table& table, const std::string& name, const KindInfo& kind, const sim::NetworkSpec& spec) {
+KindRules read_kind(Table& table, const std::string& name, const KindInfo& kind,
+                    const sim::NetworkSpec& spec) {
   KindRules rules;
   rules.base = read_refinement(table, name, kind);
   const std::string item_name = kind.leak ? "node" : "edge";
@@ -172,15 +201,18 @@ KindRules read_kind(Table& table, const std::string& name, const KindInfo& kind,
     if (layer) {
       const auto& nodes = spec.graph.nodes;
       const auto& edges = spec.graph.edges;
-      const bool leaks =
-          std::any_of(nodes.begin(), nodes.end(), [&](const auto& node) { return !node.clamped && node.layer == *layer; });
-      const bool joined = std::any_of(edges.begin(), edges.end(), [&](const auto& edge) { return edge.layer == *layer; });
+      const bool leaks = std::any_of(nodes.begin(), nodes.end(),
+                                     [&](const auto& node) { return !node.clamped && node.layer == *layer; });
+      const bool joined =
+          std::any_of(edges.begin(), edges.end(), [&](const auto& edge) { return edge.layer == *layer; });
       const std::string none = kind.leak ? "no free node is in layer " : "no edge leads into layer ";
-      if (!(kind.leak ? leaks : joined)) inner.fail("", none + std::to_string(*layer) + " (the input is layer 0)");
+      if (!(kind.leak ? leaks : joined))
+        inner.fail("", none + std::to_string(*layer) + " (the input is layer 0)");
       rules.layers[*layer] = read_refinement(inner, name, kind);
     } else if (item) {
       const std::size_t count = kind.leak ? spec.graph.nodes.size() : spec.graph.edges.size();
-      if (*item >= count) inner.fail("", "expected " + item_name + "-0 to " + item_name + "-" + std::to_string(count - 1));
+      if (*item >= count)
+        inner.fail("", "expected " + item_name + "-0 to " + item_name + "-" + std::to_string(count - 1));
       if (kind.leak && spec.graph.nodes[*item].clamped) {
         inner.fail("", "node " + std::to_string(*item) + " is clamped: it has no leak");
       }
@@ -214,13 +246,16 @@ struct DrawContexts {
 };
 
 DrawContexts contexts_in(const Graph& graph) {
-  DrawContexts contexts{std::vector<DrawContext>(graph.edges.size()), std::vector<DrawContext>(graph.nodes.size())};
+  DrawContexts contexts{std::vector<DrawContext>(graph.edges.size()),
+                        std::vector<DrawContext>(graph.nodes.size())};
   std::map<std::uint32_t, std::uint32_t> edges_into, nodes_of;
-  for (std::size_t e = 0; e < graph.edges.size(); ++e) contexts.edges[e].stratum = edges_into[graph.edges[e].layer]++;
+  for (std::size_t e = 0; e < graph.edges.size(); ++e)
+    contexts.edges[e].stratum = edges_into[graph.edges[e].layer]++;
   for (std::size_t k = 0; k < graph.nodes.size(); ++k) {
     if (!graph.nodes[k].clamped) contexts.nodes[k].stratum = nodes_of[graph.nodes[k].layer]++;
   }
-  for (std::size_t e = 0; e < graph.edges.size(); ++e) contexts.edges[e].strata = edges_into[graph.edges[e].layer];
+  for (std::size_t e = 0; e < graph.edges.size(); ++e)
+    contexts.edges[e].strata = edges_into[graph.edges[e].layer];
   for (std::size_t k = 0; k < graph.nodes.size(); ++k) {
     if (!graph.nodes[k].clamped) contexts.nodes[k].strata = nodes_of[graph.nodes[k].layer];
   }
@@ -234,7 +269,8 @@ double clipped(double value, const std::optional<Range>& range) {
 double draw(const InitialValue& rule, Random random, const DrawContext& context) {
   const auto within = [&] {
     if (!rule.stratified) return random.uniform(rule.first, rule.second);
-    return rule.first + (rule.second - rule.first) * (context.stratum + random.uniform(0, 1)) / context.strata;
+    return rule.first +
+           (rule.second - rule.first) * (context.stratum + random.uniform(0, 1)) / context.strata;
   };
   switch (rule.kind) {
     case Kind::value: return rule.first;
@@ -251,7 +287,8 @@ double draw(const InitialValue& rule, Random random, const DrawContext& context)
 }  // namespace
 
 const std::vector<std::string>& initial_value_keys() {
-  static const std::vector<std::string> keys{"value", "normal", "uniform", "log-normal", "log-uniform", "fold", "ratio"};
+  static const std::vector<std::string> keys{"value",       "normal", "uniform", "log-normal",
+                                             "log-uniform", "fold",   "ratio"};
   return keys;
 }
 
@@ -270,11 +307,13 @@ ParameterRefinement KindRules::of(std::uint32_t item, std::uint32_t layer) const
 }
 
 void list_parameter_keys(const KeyList& top) {
-  KeyList keys = top.table(
-      "parameters.KIND",
-      "KIND is one of the network's: `G` (linear), `gamma`, `a`, `b`, `d` (quantum dots), `Vf`, `Ka`, `Kb`, `Ki` (enzymes), "
-      "`g`, `mu_ref` (leaks). One rule gives the initial value; levels are in kT, conductances in units. Refined in "
-      "`[parameters.KIND.layer-N]` (edges into the layer, its leaks), `[parameters.KIND.edge-N]` and, of leaks, `.node-N`");
+  KeyList keys = top.table("parameters.KIND",
+                           "KIND is one of the network's: `G` (linear), `gamma`, `a`, `b`, `d` (quantum "
+                           "dots), `Vf`, `Ka`, `Kb`, `Ki` (enzymes), "
+                           "`g`, `mu_ref` (leaks). One rule gives the initial value; levels are in kT, "
+                           "conductances in units. Refined in "
+                           "`[parameters.KIND.layer-N]` (edges into the layer, its leaks), "
+                           "`[parameters.KIND.edge-N]` and, of leaks, `.node-N`");
   read_refinement(keys, "a", {});
 }
 
@@ -292,11 +331,12 @@ ParameterRules read_parameter_rules(Table& root, const sim::NetworkSpec& spec) {
     const sim::EdgeLaw& law = *spec.edges[e].law;
     for (std::size_t i = 0; i < law.parameters.size(); ++i) {
       const std::string name(law.parameters[i].name);
-      const bool ruled = rules[name].of(static_cast<std::uint32_t>(e), spec.graph.edges[e].layer).initial.has_value();
+      const bool ruled =
+          rules[name].of(static_cast<std::uint32_t>(e), spec.graph.edges[e].layer).initial.has_value();
       if (!std::isnan(spec.edges[e].p[i]) || ruled) continue;
-      const std::string message = "no initial value for '" + name + "' of edge " + std::to_string(e) + ", a " +
-                                  std::string(law.name) + " edge; expected [parameters." + name + "] with " +
-                                  one_of(initial_value_keys());
+      const std::string message = "no initial value for '" + name + "' of edge " + std::to_string(e) +
+                                  ", a " + std::string(law.name) + " edge; expected [parameters." + name +
+                                  "] with " + one_of(initial_value_keys());
       if (parameters) parameters->fail("", message);
       root.fail("", message);
     }
@@ -315,17 +355,20 @@ sim::NetworkSpec drawn(const sim::NetworkSpec& spec, const ParameterRules& rules
       const ParameterRefinement rule = kind_rules.of(e, result.graph.edges[e].layer);
       DrawContext context = contexts.edges[e];
       const sim::LawParameter& parameter = edge.law->parameters[*index];
-      const std::string_view reference = rule.initial && rule.initial->kind == Kind::fold ? parameter.fold_with : parameter.ratio_to;
+      const std::string_view reference =
+          rule.initial && rule.initial->kind == Kind::fold ? parameter.fold_with : parameter.ratio_to;
       if (const auto other = parameter_of(edge, reference)) context.other = edge.p[*other];
       if (rule.initial) edge.p[*index] = draw(*rule.initial, stream_of(seed, kind, e), context);
       edge.p[*index] = clipped(edge.p[*index], rule.range);
     }
   };
-  const auto draw_leaks = [&](const std::string& kind, const KindRules& kind_rules, double sim::NodeProperties::* member) {
+  const auto draw_leaks = [&](const std::string& kind, const KindRules& kind_rules,
+                              double sim::NodeProperties::*member) {
     for (std::uint32_t k = 0; k < result.nodes.size(); ++k) {
       if (result.graph.nodes[k].clamped) continue;
       const ParameterRefinement rule = kind_rules.of(k, result.graph.nodes[k].layer);
-      if (rule.initial) result.nodes[k].*member = draw(*rule.initial, stream_of(seed, kind, k), contexts.nodes[k]);
+      if (rule.initial)
+        result.nodes[k].*member = draw(*rule.initial, stream_of(seed, kind, k), contexts.nodes[k]);
       result.nodes[k].*member = clipped(result.nodes[k].*member, rule.range);
     }
   };
@@ -347,16 +390,17 @@ sim::NetworkSpec drawn(const sim::NetworkSpec& spec, const ParameterRules& rules
   return result;
 }
 
-std::vector<ParameterRule> training_rules(const std::vector<ParameterInfo>& parameters, const Vector& theta, const Graph& graph,
-                                          const ParameterRules& rules) {
+std::vector<ParameterRule> training_rules(const std::vector<ParameterInfo>& parameters, const Vector& theta,
+                                          const Graph& graph, const ParameterRules& rules) {
   std::vector<ParameterRule> all(parameters.size());
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     const ParameterInfo& parameter = parameters[i];
     const auto kind = rules.find(parameter.kind);
     if (kind != rules.end()) {
       const std::int64_t item = parameter.edge >= 0 ? parameter.edge : parameter.node;
-      const std::uint32_t layer = parameter.edge >= 0 ? graph.edges[static_cast<std::size_t>(parameter.edge)].layer
-                                                      : graph.nodes[static_cast<std::size_t>(parameter.node)].layer;
+      const std::uint32_t layer = parameter.edge >= 0
+                                      ? graph.edges[static_cast<std::size_t>(parameter.edge)].layer
+                                      : graph.nodes[static_cast<std::size_t>(parameter.node)].layer;
       const ParameterRefinement rule = kind->second.of(static_cast<std::uint32_t>(item), layer);
       all[i].trainable = rule.trainable.value_or(true);
       if (rule.range) all[i].range = *rule.range;

@@ -20,10 +20,10 @@ namespace {
 
 // One statement of a document: a header or a key with its value. Positions in the text.
 struct Statement {
-  bool header = false, array = false;   // array: [[..]]
-  std::vector<std::string> name;        // of the table, or of the key
+  bool header = false, array = false;  // array: [[..]]
+  std::vector<std::string> name;       // of the table, or of the key
   std::size_t value_begin = 0, value_end = 0;
-  std::size_t line_end = 0;             // after the line's end
+  std::size_t line_end = 0;  // after the line's end
 };
 
 class Scanner {
@@ -91,7 +91,8 @@ class Scanner {
         at_ += 2;
       } else if (many ? text_.compare(at_, 3, std::string(3, quote)) == 0 : text_[at_] == quote) {
         at_ += many ? 3 : 1;
-        while (many && at_ < text_.size() && text_[at_] == quote) ++at_;  // up to two quotes may stand before the closing three
+        while (many && at_ < text_.size() && text_[at_] == quote)
+          ++at_;  // up to two quotes may stand before the closing three
         return;
       } else {
         ++at_;
@@ -129,24 +130,32 @@ class Scanner {
 std::string dotted(const std::vector<std::string>& name) {
   std::string text;
   for (const std::string& part : name) {
-    const bool bare = !part.empty() && part.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == std::string::npos;
+    const bool bare =
+        !part.empty() &&
+        part.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") ==
+            std::string::npos;
     text += (text.empty() ? "" : ".") + (bare ? part : "\"" + part + "\"");
   }
   return text;
 }
 
-bool begins_with(const std::vector<std::string>& name, const std::vector<std::string>& start) { return name.size() >= start.size() && std::equal(start.begin(), start.end(), name.begin()); }
+bool begins_with(const std::vector<std::string>& name, const std::vector<std::string>& start) {
+  return name.size() >= start.size() && std::equal(start.begin(), start.end(), name.begin());
+}
 
 // The value in its place, and a comment behind it in its column where there is room.
 std::string replaced(const std::string& text, const Statement& statement, const std::string& value) {
   const std::size_t old = statement.value_end - statement.value_begin;
   std::size_t spaces = 0;
   while (statement.value_end + spaces < text.size() && text[statement.value_end + spaces] == ' ') ++spaces;
-  const bool comment = statement.value_end + spaces < text.size() && text[statement.value_end + spaces] == '#';
+  const bool comment =
+      statement.value_end + spaces < text.size() && text[statement.value_end + spaces] == '#';
   std::size_t padding = spaces;
   const bool one_line = text.find('\n', statement.value_begin) >= statement.value_end;
-  if (comment && spaces > 0 && one_line) padding = old + spaces > value.size() ? old + spaces - value.size() : 1;
-  return text.substr(0, statement.value_begin) + value + std::string(padding, ' ') + text.substr(statement.value_end + spaces);
+  if (comment && spaces > 0 && one_line)
+    padding = old + spaces > value.size() ? old + spaces - value.size() : 1;
+  return text.substr(0, statement.value_begin) + value + std::string(padding, ' ') +
+         text.substr(statement.value_end + spaces);
 }
 
 }  // namespace
@@ -171,7 +180,8 @@ std::string with_key(const std::string& text, const TomlEdit& edit, const std::s
       if (statement->name == std::vector{edit.key}) return replaced(text, *statement, edit.value);
       last = statement->line_end;
     } else if (begins_with(full, edit.table) || begins_with(edit.table, full)) {
-      throw FileError(path + ": " + dotted(edit.table) + " is not written as a table [" + dotted(edit.table) + "] of its own; set " + edit.key + " = " + edit.value + " in it by hand");
+      throw FileError(path + ": " + dotted(edit.table) + " is not written as a table [" + dotted(edit.table) +
+                      "] of its own; set " + edit.key + " = " + edit.value + " in it by hand");
     }
   }
   const std::string line = edit.key + " = " + edit.value + ending;
@@ -180,7 +190,8 @@ std::string with_key(const std::string& text, const TomlEdit& edit, const std::s
     return text.substr(0, *last) + (ended ? "" : ending) + line + text.substr(*last);
   }
   const bool ended = text.empty() || text.back() == '\n';
-  return text + (ended ? "" : ending) + (text.empty() ? "" : ending) + "[" + dotted(edit.table) + "]" + ending + line;
+  return text + (ended ? "" : ending) + (text.empty() ? "" : ending) + "[" + dotted(edit.table) + "]" +
+         ending + line;
 }
 
 void edit_file(const std::string& path, const std::vector<TomlEdit>& edits) {
@@ -189,11 +200,13 @@ void edit_file(const std::string& path, const std::vector<TomlEdit>& edits) {
   for (const TomlEdit& edit : edits) text = with_key(text, edit, path);
   static_cast<void>(Document(text, path));  // what was a document still is one
 
-  const auto fail = [&](const char* what) { throw FileError(path + ": " + what + " (" + std::strerror(errno) + "); it is as it was"); };
+  const auto fail = [&](const char* what) {
+    throw FileError(path + ": " + what + " (" + std::strerror(errno) + "); it is as it was");
+  };
   std::string beside = real + ".XXXXXX";
   const int descriptor = ::mkstemp(beside.data());
   if (descriptor < 0) fail("no file can be made beside it");
-  struct stat status{};
+  struct stat status {};
   bool good = ::stat(real.c_str(), &status) == 0 && ::fchmod(descriptor, status.st_mode & 07777) == 0;
   for (std::size_t done = 0; good && done < text.size();) {
     const ssize_t n = ::write(descriptor, text.data() + done, text.size() - done);

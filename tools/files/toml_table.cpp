@@ -28,7 +28,7 @@ struct Document::Impl {
 struct Table::Impl {
   std::shared_ptr<Document::Impl> document;
   const toml::table* table = nullptr;
-  std::string name;              // dotted; empty: the root
+  std::string name;  // dotted; empty: the root
   std::set<std::string> asked;
 
   const toml::node* find(const std::string& key) {
@@ -43,16 +43,18 @@ std::string written(double value) {
   if (std::isnan(value)) return "nan";
   if (std::isinf(value)) return value > 0 ? "inf" : "-inf";
   char digits[32];
-  const auto end = std::to_chars(digits, digits + sizeof digits, value).ptr;  // the shortest that reads back to the same bits
+  const auto end = std::to_chars(digits, digits + sizeof digits, value)
+                       .ptr;  // the shortest that reads back to the same bits
   std::string text(digits, end);
   if (text.find_first_of(".e") == std::string::npos) text += ".0";
   return text;
 }
 
 std::string written(const std::string& value) {
-  const bool plain =
-      std::none_of(value.begin(), value.end(), [](unsigned char c) { return (c < 32 && c != '\n') || c == 127; });
-  if (plain && value.find('\n') != std::string::npos && value.find("'''") == std::string::npos && value.back() != '\'') {
+  const bool plain = std::none_of(value.begin(), value.end(),
+                                  [](unsigned char c) { return (c < 32 && c != '\n') || c == 127; });
+  if (plain && value.find('\n') != std::string::npos && value.find("'''") == std::string::npos &&
+      value.back() != '\'') {
     return "'''\n" + value + "'''";
   }
   std::string text = "\"";
@@ -103,11 +105,14 @@ void write(std::ostream& out, const toml::table& table, const std::string& name)
     const auto line = node.source().begin.line;
     order.emplace_back(line > 0 ? line : std::numeric_limits<std::uint32_t>::max(), key.str());
   }
-  std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-  const bool has_values = std::any_of(table.begin(), table.end(), [](auto&& entry) { return !entry.second.is_table(); });
+  std::stable_sort(order.begin(), order.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  const bool has_values =
+      std::any_of(table.begin(), table.end(), [](auto&& entry) { return !entry.second.is_table(); });
   if (!name.empty() && (has_values || table.empty())) out << "\n[" << name << "]\n";
   for (const auto& [line, key] : order) {
-    if (const toml::node& node = *table.get(key); !node.is_table()) out << written_key(key) << " = " << written(node) << "\n";
+    if (const toml::node& node = *table.get(key); !node.is_table())
+      out << written_key(key) << " = " << written(node) << "\n";
   }
   for (const auto& [line, key] : order) {
     const toml::table* inner = table.get(key)->as_table();
@@ -163,7 +168,8 @@ std::string trimmed(const std::string& text) {
   return text.substr(first, text.find_last_not_of(" \t") - first + 1);
 }
 
-/// The table that holds the last part of a key, made where it is missing; null where something else is in the way.
+/// The table that holds the last part of a key, made where it is missing; null where something else is in the
+/// way.
 toml::table* holder(toml::table& root, const std::vector<std::string>& parts, bool make) {
   toml::table* table = &root;
   for (std::size_t i = 0; i + 1 < parts.size(); ++i) {
@@ -191,7 +197,8 @@ void Table::fail(const std::string& key, const std::string& message) const {
   const auto line = node ? node->source().begin.line : impl_->table->source().begin.line;
   // A value set on the command line, one in it, or a table that was made for one.
   for (const auto& [assigned, command] : impl_->document->assigned) {
-    if (name == assigned || name.starts_with(assigned + ".") || (line == 0 && assigned.starts_with(name + ".")))
+    if (name == assigned || name.starts_with(assigned + ".") ||
+        (line == 0 && assigned.starts_with(name + ".")))
       where = command;
   }
   if (where.empty()) where = impl_->document->path + (line > 0 ? ":" + std::to_string(line) : "");
@@ -206,7 +213,8 @@ bool Table::number(const std::string& key, double& value, Number must_be, const 
   const toml::node* node = impl_->find(key);
   if (!node) return false;
   const auto found = node->is_number() ? node->value<double>() : std::nullopt;
-  if (!found || !acceptable(*found, must_be)) fail(key, "expected " + expectation(must_be) + ", found " + shown(*node));
+  if (!found || !acceptable(*found, must_be))
+    fail(key, "expected " + expectation(must_be) + ", found " + shown(*node));
   value = *found;
   return true;
 }
@@ -235,8 +243,9 @@ bool Table::whole(const std::string& key, std::uint64_t& value, std::uint64_t lo
   if (!found || found->get() < 0 || static_cast<std::uint64_t>(found->get()) < low ||
       static_cast<std::uint64_t>(found->get()) > high) {
     const bool open = high == largest_whole;
-    fail(key, "expected a whole number " + (open ? ">= " + std::to_string(low)
-                                                 : "from " + std::to_string(low) + " to " + std::to_string(high)) +
+    fail(key, "expected a whole number " +
+                  (open ? ">= " + std::to_string(low)
+                        : "from " + std::to_string(low) + " to " + std::to_string(high)) +
                   ", found " + shown(*node));
   }
   value = static_cast<std::uint64_t>(found->get());
@@ -252,7 +261,8 @@ bool Table::pair(const std::string& key, std::pair<double, double>& value, const
   for (std::size_t i = 0; i < 2; ++i) {
     const toml::node& entry = *array->get(i);
     const auto found = entry.is_number() ? entry.value<double>() : std::nullopt;
-    if (!found || !std::isfinite(*found)) fail(key, "expected two finite numbers, found " + shown(entry) + " among them");
+    if (!found || !std::isfinite(*found))
+      fail(key, "expected two finite numbers, found " + shown(entry) + " among them");
     numbers[i] = *found;
   }
   value = {numbers[0], numbers[1]};
@@ -284,7 +294,8 @@ bool Table::pairs_of_texts(const std::string& key, std::vector<std::pair<std::st
   values.clear();
   for (const toml::node& entry : *array) {
     const toml::array* pair = entry.as_array();
-    if (!pair || pair->size() != 2 || !(*pair)[0].is_string() || !(*pair)[1].is_string()) fail(key, "expected pairs of strings, found " + shown(entry) + " among them");
+    if (!pair || pair->size() != 2 || !(*pair)[0].is_string() || !(*pair)[1].is_string())
+      fail(key, "expected pairs of strings, found " + shown(entry) + " among them");
     values.emplace_back((*pair)[0].as_string()->get(), (*pair)[1].as_string()->get());
   }
   return true;
@@ -340,7 +351,8 @@ std::vector<std::string> Table::other_tables() const {
     const std::string name(key.str());
     if (node.is_table() && !impl_->asked.count(name)) found.emplace_back(node.source().begin.line, name);
   }
-  std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::stable_sort(found.begin(), found.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
   std::vector<std::string> names;
   for (auto& [line, name] : found) names.push_back(std::move(name));
   return names;
@@ -373,7 +385,8 @@ Document::Document(const std::string& text, const std::string& path) : impl_(std
   try {
     impl_->root = toml::parse(text, path);
   } catch (const toml::parse_error& error) {
-    throw FileError(path + ":" + std::to_string(error.source().begin.line) + ": no TOML: " + std::string(error.description()));
+    throw FileError(path + ":" + std::to_string(error.source().begin.line) +
+                    ": no TOML: " + std::string(error.description()));
   }
 }
 
@@ -387,10 +400,12 @@ void Document::set(const std::string& assignment) {
   if (equals == std::string::npos || trimmed(assignment.substr(0, equals)).empty()) {
     throw FileError(command + ": expected key=value, as in --set optimizer.rate=0.01");
   }
-  const std::string key = trimmed(assignment.substr(0, equals)), value = trimmed(assignment.substr(equals + 1));
+  const std::string key = trimmed(assignment.substr(0, equals)),
+                    value = trimmed(assignment.substr(equals + 1));
   const std::vector<std::string> parts = split_key(key);
   toml::table* table = holder(impl_->root, parts, true);
-  if (!table || parts.back().empty()) throw FileError(command + ": key '" + key + "': a part of it is a value, not a table");
+  if (!table || parts.back().empty())
+    throw FileError(command + ": key '" + key + "': a part of it is a value, not a table");
   bool toml = true;
   try {
     toml::table parsed = toml::parse("value = " + value);
@@ -413,7 +428,8 @@ void Document::set_text(const std::string& key, const std::string& value) {
 
 void Document::erase(const std::string& key) {
   const std::vector<std::string> parts = split_key(key);
-  if (toml::table* table = holder(impl_->root, parts, false); table && table->erase(parts.back())) impl_->changed = true;
+  if (toml::table* table = holder(impl_->root, parts, false); table && table->erase(parts.back()))
+    impl_->changed = true;
 }
 
 Table Document::root() const {

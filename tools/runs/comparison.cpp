@@ -54,7 +54,8 @@ Experiment twin_of(Experiment experiment) {
   return experiment;
 }
 
-TrainingSummary trained(Run& run, const Experiment& experiment, const Vector& theta, std::uint64_t age, std::stop_token stop) {
+TrainingSummary trained(Run& run, const Experiment& experiment, const Vector& theta, std::uint64_t age,
+                        std::stop_token stop) {
   Aged device(run.device(), age);
   Trainer trainer(device, *run.estimator, *experiment.task, *run.space, experiment.optimizer, run.training);
   TrainingSummary summary = trainer.run(theta, stop);
@@ -70,7 +71,8 @@ void judge(Trial& trial, Run& run, const Experiment& experiment, const Vector& t
   const Task& task = *experiment.task;
   const auto evaluated = [&](const Dataset& data, Label::Purpose purpose) {
     clean.seek(age);
-    return evaluate(clean, Parameters::of(theta), data, *task.loss, {Rest{experiment.training.rest_rate}, experiment.training.observe}, purpose, 0);
+    return evaluate(clean, Parameters::of(theta), data, *task.loss,
+                    {Rest{experiment.training.rest_rate}, experiment.training.observe}, purpose, 0);
   };
   const Evaluation train = evaluated(task.train, Label::Purpose::probe);
   trial.loss = train.failures == 0 ? train.loss : nan;
@@ -104,12 +106,14 @@ LoadOptions with_estimator(LoadOptions options, const Experiment& base, const Es
   if (entry.alias != entry.name) keys.push_back(entry.alias);
   for (const std::string_view key : keys) {
     const auto settings = base.compare.settings.find(std::string(key));
-    if (settings != base.compare.settings.end()) options.set.insert(options.set.end(), settings->second.begin(), settings->second.end());
+    if (settings != base.compare.settings.end())
+      options.set.insert(options.set.end(), settings->second.begin(), settings->second.end());
   }
   return options;
 }
 
-std::vector<Contestant> contestants(const std::string& path, const LoadOptions& options, const std::vector<std::string>& estimators) {
+std::vector<Contestant> contestants(const std::string& path, const LoadOptions& options,
+                                    const std::vector<std::string>& estimators) {
   const Experiment base = load_experiment(path, options);
   std::vector<std::string> names = estimators.empty() ? base.compare.estimators : estimators;
   if (names.empty()) {
@@ -119,7 +123,8 @@ std::vector<Contestant> contestants(const std::string& path, const LoadOptions& 
   using Kind = Contestant::Kind;
   for (const std::string& name : names) {
     const EstimatorEntry& entry = estimator_entry(name);
-    all.push_back(contestant_of(Kind::in_situ, std::string(entry.name), load_experiment(path, with_estimator(options, base, entry))));
+    all.push_back(contestant_of(Kind::in_situ, std::string(entry.name),
+                                load_experiment(path, with_estimator(options, base, entry))));
   }
   const std::string own(base.estimator);
   all.push_back(contestant_of(Kind::deployed, "twin, deployed", base));
@@ -128,7 +133,8 @@ std::vector<Contestant> contestants(const std::string& path, const LoadOptions& 
   return all;
 }
 
-Trial run_trial(const Contestant& contestant, std::uint64_t seed, std::uint64_t age, double solved_below, std::stop_token stop) {
+Trial run_trial(const Contestant& contestant, std::uint64_t seed, std::uint64_t age, double solved_below,
+                std::stop_token stop) {
   using Kind = Contestant::Kind;
   Experiment experiment = contestant.experiment;
   experiment.seed = seed;
@@ -156,8 +162,9 @@ Trial run_trial(const Contestant& contestant, std::uint64_t seed, std::uint64_t 
   return trial;
 }
 
-std::vector<Trial> run_trials(const Contestant& contestant, std::uint64_t first, std::uint64_t seeds, std::uint64_t age, double solved_below,
-                              std::stop_token stop, const std::function<void(const Trial&)>& done) {
+std::vector<Trial> run_trials(const Contestant& contestant, std::uint64_t first, std::uint64_t seeds,
+                              std::uint64_t age, double solved_below, std::stop_token stop,
+                              const std::function<void(const Trial&)>& done) {
   std::vector<Trial> trials(seeds);
   std::atomic<std::uint64_t> next{0};
   std::mutex telling;
@@ -177,7 +184,8 @@ std::vector<Trial> run_trials(const Contestant& contestant, std::uint64_t first,
     }
   };
   std::vector<std::thread> threads;
-  const std::uint64_t workers = std::min<std::uint64_t>(seeds, std::max(1u, std::thread::hardware_concurrency()));
+  const std::uint64_t workers =
+      std::min<std::uint64_t>(seeds, std::max(1u, std::thread::hardware_concurrency()));
   for (std::uint64_t t = 0; t < workers; ++t) threads.emplace_back(work);
   for (std::thread& thread : threads) thread.join();
   if (failed) std::rethrow_exception(failed);
@@ -185,7 +193,8 @@ std::vector<Trial> run_trials(const Contestant& contestant, std::uint64_t first,
 }
 
 std::size_t solved(const std::vector<Trial>& trials) {
-  return static_cast<std::size_t>(std::count_if(trials.begin(), trials.end(), [](const Trial& t) { return t.solved; }));
+  return static_cast<std::size_t>(
+      std::count_if(trials.begin(), trials.end(), [](const Trial& t) { return t.solved; }));
 }
 
 double relaxations_to_target(const std::vector<Trial>& trials, double q) {

@@ -10,8 +10,8 @@ namespace {
 constexpr std::size_t most_shown = 8;  // samples, and inputs
 }
 
-std::vector<SetEvaluation> evaluate_sets(Device& device, const Vector& theta, const Experiment& experiment, bool train,
-                                         std::uint64_t step, std::stop_token stop,
+std::vector<SetEvaluation> evaluate_sets(Device& device, const Vector& theta, const Experiment& experiment,
+                                         bool train, std::uint64_t step, std::stop_token stop,
                                          const std::function<void(const std::string&)>& says) {
   using Purpose = Label::Purpose;
   const Task& task = *experiment.task;
@@ -20,10 +20,17 @@ std::vector<SetEvaluation> evaluate_sets(Device& device, const Vector& theta, co
   std::vector<SetEvaluation> results;
   const auto one = [&](const std::string& name, const Dataset& set, Purpose purpose) {
     if (set.size() == 0) return;
-    if (says) says("evaluating the " + grouped(set.size()) + " samples of the " + name + " set from cold starts");
-    results.push_back({name, task.loss->classifies(), evaluate(device, parameters, set, *task.loss, path, purpose, step, stop), {}, {}});
-    if (name == "train" && set.size() <= most_shown && set.inputs->width() <= most_shown && !task.loss->classifies()) {
-      results.back().inputs.resize(static_cast<Eigen::Index>(set.size()), static_cast<Eigen::Index>(set.inputs->width()));
+    if (says)
+      says("evaluating the " + grouped(set.size()) + " samples of the " + name + " set from cold starts");
+    results.push_back({name,
+                       task.loss->classifies(),
+                       evaluate(device, parameters, set, *task.loss, path, purpose, step, stop),
+                       {},
+                       {}});
+    if (name == "train" && set.size() <= most_shown && set.inputs->width() <= most_shown &&
+        !task.loss->classifies()) {
+      results.back().inputs.resize(static_cast<Eigen::Index>(set.size()),
+                                   static_cast<Eigen::Index>(set.inputs->width()));
       Vector levels(static_cast<Eigen::Index>(set.inputs->width()));
       for (std::size_t i = 0; i < set.size(); ++i) {
         set.inputs->levels(set.rows[i], levels);
@@ -49,7 +56,8 @@ std::string text_of(const std::vector<SetEvaluation>& evaluations) {
       text += accuracy;
     }
     text += "  (" + grouped(set.evaluation.samples + set.evaluation.failures) + " samples";
-    if (set.evaluation.failures > 0) text += ", " + grouped(set.evaluation.failures) + " without a steady state";
+    if (set.evaluation.failures > 0)
+      text += ", " + grouped(set.evaluation.failures) + " without a steady state";
     text += ")\n";
     for (Eigen::Index i = 0; i < set.inputs.rows(); ++i) {
       const auto numbers = [&](const auto& row) {
@@ -61,7 +69,8 @@ std::string text_of(const std::vector<SetEvaluation>& evaluations) {
         }
         return all;
       };
-      text += "    " + numbers(set.inputs.row(i)) + " kT -> " + numbers(set.evaluation.outputs.row(i)) + " kT, wanted " + numbers(set.targets.row(i)) + '\n';
+      text += "    " + numbers(set.inputs.row(i)) + " kT -> " + numbers(set.evaluation.outputs.row(i)) +
+              " kT, wanted " + numbers(set.targets.row(i)) + '\n';
     }
   }
   return text;

@@ -18,10 +18,11 @@ LogHeader log_header(const Experiment& experiment, Run& run, const std::string& 
   header.experiment = experiment.text;
   header.command = command;
   header.seed = experiment.seed;
-  header.versions = {{"ness", NESS_VERSION},
-                     {"compiler", "g++ " __VERSION__},
-                     {"Eigen", std::to_string(EIGEN_WORLD_VERSION) + "." + std::to_string(EIGEN_MAJOR_VERSION) + "." +
-                                   std::to_string(EIGEN_MINOR_VERSION)}};
+  header.versions = {
+      {"ness", NESS_VERSION},
+      {"compiler", "g++ " __VERSION__},
+      {"Eigen", std::to_string(EIGEN_WORLD_VERSION) + "." + std::to_string(EIGEN_MAJOR_VERSION) + "." +
+                    std::to_string(EIGEN_MINOR_VERSION)}};
   header.info = run.device().info();
   header.pattern_sets = pattern_sets(*experiment.task);
   return header;
@@ -33,7 +34,9 @@ Experiment experiment_of(const LogReader& log, LoadOptions options) {
     options.recorded_data = std::filesystem::path(set.path).parent_path().string();
   }
   if (log.header().experiment.empty()) {
-    throw LogError(log.path() + ": holds no experiment text: it was not made by `ness train`, and its run cannot be rebuilt");
+    throw LogError(
+        log.path() +
+        ": holds no experiment text: it was not made by `ness train`, and its run cannot be rebuilt");
   }
   options.other_kinds = true;
   options.other_targets = true;
@@ -62,8 +65,9 @@ LoggedTheta best_logged_theta(const LogReader& log, const Experiment& experiment
     if (const EpochReport epoch = log.epoch(i); epoch.best) best = epoch;
   }
   if (!best) {
-    throw LogError(log.path() + ": nothing was validated in this run, so there is no best epoch (set task.validation and "
-                                "training.validate_every)");
+    throw LogError(log.path() +
+                   ": nothing was validated in this run, so there is no best epoch (set task.validation and "
+                   "training.validate_every)");
   }
   const std::string what = "best validation loss, after epoch " + std::to_string(best->epoch + 1);
   const std::uint64_t step = (best->epoch + 1) * steps_per_epoch(*experiment.task, experiment.training);
@@ -75,19 +79,23 @@ LoggedTheta best_logged_theta(const LogReader& log, const Experiment& experiment
   if (step <= log.steps()) {
     if (Vector theta = log.theta(step - 1); theta.size() > 0) return {std::move(theta), step, what};
   }
-  throw LogError(log.path() + ": the validation loss was best after epoch " + std::to_string(best->epoch + 1) +
+  throw LogError(log.path() + ": the validation loss was best after epoch " +
+                 std::to_string(best->epoch + 1) +
                  ", but no checkpoint was made then (training.checkpoint_every)");
 }
 
 void remember_from(const LogReader& log, std::uint64_t step, std::uint64_t samples, Trainer& trainer) {
   if (step == 0) return;
   if (log.outputs_only()) {
-    throw LogError(log.path() + ": its rows hold the outputs alone (log.rows = \"outputs\"), so the states from which training "
-                                "continues are not in it");
+    throw LogError(
+        log.path() +
+        ": its rows hold the outputs alone (log.rows = \"outputs\"), so the states from which training "
+        "continues are not in it");
   }
   std::vector<std::shared_ptr<const Vector>> last(samples);
   std::uint64_t missing = samples, end = log.rows();
-  // Backwards in blocks, forwards in each, since the reader is fast in that order; an epoch back, every sample has been met.
+  // Backwards in blocks, forwards in each, since the reader is fast in that order; an epoch back, every
+  // sample has been met.
   constexpr std::uint64_t block = 8192;
   while (end > 0 && missing > 0) {
     const std::uint64_t begin = (end - 1) / block * block;
@@ -95,8 +103,10 @@ void remember_from(const LogReader& log, std::uint64_t step, std::uint64_t sampl
     for (std::uint64_t i = begin; i < end; ++i) {
       LogRow row = log.row(i);
       const Label& label = row.label;
-      const bool free_state = label.purpose == Label::Purpose::train && label.position == 0 && label.step < step;
-      if (!free_state || !row.fault.empty() || !row.relaxation.quality.usable() || label.sample >= samples) continue;
+      const bool free_state =
+          label.purpose == Label::Purpose::train && label.position == 0 && label.step < step;
+      if (!free_state || !row.fault.empty() || !row.relaxation.quality.usable() || label.sample >= samples)
+        continue;
       here[label.sample] = std::make_shared<const Vector>(std::move(row.relaxation.potential));
     }
     for (std::uint64_t s = 0; s < samples; ++s) {
@@ -120,7 +130,8 @@ std::string use_recorded_target(const LogReader& log) {
   }
   std::string here;
   for (const std::string& target : sim::vector_targets()) here += (here.empty() ? "" : ", ") + target;
-  return "the log was written with the vector target " + recorded + ", which this machine or program lacks (it has " + here +
+  return "the log was written with the vector target " + recorded +
+         ", which this machine or program lacks (it has " + here +
          "): bits may differ, results agree within the solver's tolerances";
 }
 

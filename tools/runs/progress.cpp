@@ -22,7 +22,8 @@ double Progress::seconds() const { return std::chrono::duration<double>(Clock::n
 
 void Progress::on_step(const StepReport& report, const Vector&) {
   if (!any_) {
-    // The rate is over what this process did: a first step's own relaxations are those since the one before it.
+    // The rate is over what this process did: a first step's own relaxations are those since the one before
+    // it.
     first_relaxations_ = report.step == 0 ? 0 : report.relaxations;
     any_ = true;
   }
@@ -59,11 +60,12 @@ void Progress::show(bool now) {
   const double rate = static_cast<double>(last_.relaxations - first_relaxations_) / elapsed;
   std::string line = "epoch " + std::to_string(last_.epoch + 1) + "/" + std::to_string(epochs_);
   if (steps_per_epoch_ > 1) {
-    line +=
-        "  step " + std::to_string(last_.step - last_.epoch * steps_per_epoch_ + 1) + "/" + std::to_string(steps_per_epoch_);
+    line += "  step " + std::to_string(last_.step - last_.epoch * steps_per_epoch_ + 1) + "/" +
+            std::to_string(steps_per_epoch_);
   }
-  line += "  loss " + short_number(last_.loss) + validation_ + "  " + grouped(static_cast<std::uint64_t>(std::llround(rate))) +
-          " relaxations/s  " + duration_text(left) + " left";
+  line += "  loss " + short_number(last_.loss) + validation_ + "  " +
+          grouped(static_cast<std::uint64_t>(std::llround(rate))) + " relaxations/s  " + duration_text(left) +
+          " left";
   if (terminal_) {
     std::fprintf(stderr, "\r%s\033[K", line.c_str());
     line_open_ = true;

@@ -15,7 +15,8 @@ Run made(const Experiment& experiment) {
   run.platform = experiment.platform->made(experiment.seed, experiment.threads);
   const DeviceInfo& info = run.platform.info;
   const bool offset = experiment.twin.any();
-  if (run.platform.device && offset) run.twin = std::make_unique<TwinDevice>(*run.platform.device, experiment.twin);
+  if (run.platform.device && offset)
+    run.twin = std::make_unique<TwinDevice>(*run.platform.device, experiment.twin);
   NoiseOptions noise = experiment.noise;
   if (noise.read == 0) noise.read = experiment.twin_read_noise;
   if (run.platform.device && noise.any()) {
@@ -24,7 +25,8 @@ Run made(const Experiment& experiment) {
   }
   run.model = run.platform.model;
   if (run.model && offset) {
-    run.model = std::make_shared<TwinModel>(run.model, info.parameters, info.clamped().size(), experiment.twin);
+    run.model =
+        std::make_shared<TwinModel>(run.model, info.parameters, info.clamped().size(), experiment.twin);
   }
   run.estimator = experiment.make_estimator({.model = run.model, .seed = experiment.seed});
   run.training = experiment.training;
@@ -35,12 +37,15 @@ Run made(const Experiment& experiment) {
 
 // Initial parameters, within what the device can impose.
 void fit(Run& run, const Experiment& experiment, const DeviceInfo& info) {
-  run.space = std::make_unique<ParameterSpace>(info, experiment.platform->rules(info.parameters, run.platform.theta));
+  run.space =
+      std::make_unique<ParameterSpace>(info, experiment.platform->rules(info.parameters, run.platform.theta));
   run.theta = run.space->projected(run.platform.theta);
 }
 
 void require_simulation(const Run& run, const Experiment& experiment) {
-  if (!run.platform.device) throw std::invalid_argument(experiment.path + ": what it describes cannot be simulated; expected --device bench or emulated");
+  if (!run.platform.device)
+    throw std::invalid_argument(
+        experiment.path + ": what it describes cannot be simulated; expected --device bench or emulated");
 }
 
 }  // namespace
@@ -57,10 +62,13 @@ Run prepare(const Experiment& experiment, const BenchFile& bench, DeviceKind kin
   if (kind == DeviceKind::simulation) {
     require_simulation(run, experiment);
   } else {
-    if (experiment.noise.any()) throw std::invalid_argument("[device] read_noise and its like belong to the simulation: a bench has its own");
+    if (experiment.noise.any())
+      throw std::invalid_argument(
+          "[device] read_noise and its like belong to the simulation: a bench has its own");
     const std::shared_ptr<const sim::Network> network = network_of(run.platform);
     const sim::NetworkSpec* sample = network ? &network->spec() : nullptr;
-    run.bench = make_bench(bench, kind, {run.platform.info, run.platform.theta, sample}, std::move(transcript));
+    run.bench =
+        make_bench(bench, kind, {run.platform.info, run.platform.theta, sample}, std::move(transcript));
   }
   fit(run, experiment, run.device().info());
   return run;
@@ -75,13 +83,15 @@ Run prepare(const Experiment& experiment, const DeviceInfo& recorded) {
 std::vector<std::shared_ptr<const PatternSet>> pattern_sets(const Task& task) {
   std::vector<std::shared_ptr<const PatternSet>> sets;
   for (const Dataset* data : {&task.train, &task.validation, &task.test}) {
-    if (data->inputs && std::find(sets.begin(), sets.end(), data->inputs) == sets.end()) sets.push_back(data->inputs);
+    if (data->inputs && std::find(sets.begin(), sets.end(), data->inputs) == sets.end())
+      sets.push_back(data->inputs);
   }
   return sets;
 }
 
 std::uint64_t steps_per_epoch(const Task& task, const TrainingOptions& options) {
-  const std::uint64_t size = task.train.size(), batch = options.batch == 0 ? size : std::min(options.batch, size);
+  const std::uint64_t size = task.train.size(),
+                      batch = options.batch == 0 ? size : std::min(options.batch, size);
   return batch == 0 ? 0 : (size + batch - 1) / batch;
 }
 

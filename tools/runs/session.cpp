@@ -14,8 +14,9 @@ Outcome Session::run(const std::optional<Checkpoint>& from, std::stop_token stop
   outcome.summary = from ? trainer_.resume(*from, stop) : trainer_.run(run_.theta, stop);
   if (outcome.cancelled()) return outcome;
   const TrainingSummary& summary = outcome.summary;
-  outcome.evaluations = evaluate_sets(device_, summary.theta, experiment_, experiment_.evaluate_train, summary.steps, stop,
-                                      [this](const std::string& line) { progress_.say(line); });
+  outcome.evaluations =
+      evaluate_sets(device_, summary.theta, experiment_, experiment_.evaluate_train, summary.steps, stop,
+                    [this](const std::string& line) { progress_.say(line); });
   return outcome;
 }
 

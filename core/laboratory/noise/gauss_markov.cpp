@@ -7,10 +7,13 @@
 
 namespace ness {
 
-GaussMarkov::GaussMarkov(std::uint64_t seed, std::uint32_t channel, Eigen::Index size, double correlation_time)
+GaussMarkov::GaussMarkov(std::uint64_t seed, std::uint32_t channel, Eigen::Index size,
+                         double correlation_time)
     : seed_(seed), channel_(channel), size_(size), correlation_time_(correlation_time) {}
 
-double GaussMarkov::memory(std::uint64_t distance) const { return std::exp(-static_cast<double>(distance) / correlation_time_); }
+double GaussMarkov::memory(std::uint64_t distance) const {
+  return std::exp(-static_cast<double>(distance) / correlation_time_);
+}
 
 // Variance of x(t + distance) given x(t).
 double GaussMarkov::variance(std::uint64_t distance) const {
@@ -18,11 +21,13 @@ double GaussMarkov::variance(std::uint64_t distance) const {
   return correlation_time_ == walk ? steps : -std::expm1(-2 * steps / correlation_time_);
 }
 
-GaussMarkov::Value GaussMarkov::later(const Vector& before, std::uint64_t distance, std::uint64_t time) const {
+GaussMarkov::Value GaussMarkov::later(const Vector& before, std::uint64_t distance,
+                                      std::uint64_t time) const {
   const double kept = memory(distance), deviation = std::sqrt(variance(distance));
   Vector value(size_);
   for (Eigen::Index k = 0; k < size_; ++k) {
-    value[k] = kept * before[k] + deviation * normal_at(seed_, time, channel_ + static_cast<std::uint32_t>(k));
+    value[k] =
+        kept * before[k] + deviation * normal_at(seed_, time, channel_ + static_cast<std::uint32_t>(k));
   }
   return std::make_shared<const Vector>(std::move(value));
 }
@@ -44,7 +49,8 @@ GaussMarkov::Value GaussMarkov::between(const Interval& interval, std::uint64_t 
 // Starts with the interval between two powers of two that contains the time.
 void GaussMarkov::enclose(std::uint64_t time) {
   Vector first(size_);
-  for (Eigen::Index k = 0; k < size_; ++k) first[k] = normal_at(seed_, 1, channel_ + static_cast<std::uint32_t>(k));
+  for (Eigen::Index k = 0; k < size_; ++k)
+    first[k] = normal_at(seed_, 1, channel_ + static_cast<std::uint32_t>(k));
   Interval interval{1, 2, std::make_shared<const Vector>(std::move(first)), nullptr, nullptr};
   interval.at_high = later(*interval.at_low, 1, 2);
   while (interval.high < time) {
@@ -57,7 +63,8 @@ void GaussMarkov::enclose(std::uint64_t time) {
 }
 
 const Vector& GaussMarkov::at(std::uint64_t time) {
-  while (!intervals_.empty() && (time < intervals_.back().low || time > intervals_.back().high)) intervals_.pop_back();
+  while (!intervals_.empty() && (time < intervals_.back().low || time > intervals_.back().high))
+    intervals_.pop_back();
   if (intervals_.empty()) enclose(time);
   while (true) {
     Interval& interval = intervals_.back();

@@ -33,18 +33,27 @@ static_assert(NoiseOptions::flicker_octaves * octave_channels <= block);
 
 std::uint32_t channel_of(Eigen::Index i) { return static_cast<std::uint32_t>(i); }
 
-double rounded(double value, double resolution) { return resolution > 0 ? std::round(value / resolution) * resolution : value; }
+double rounded(double value, double resolution) {
+  return resolution > 0 ? std::round(value / resolution) * resolution : value;
+}
 
-double sign_at(std::uint64_t seed, std::uint32_t channel) { return uniform_at(seed, 0, channel) < 0.5 ? -1 : 1; }
+double sign_at(std::uint64_t seed, std::uint32_t channel) {
+  return uniform_at(seed, 0, channel) < 0.5 ? -1 : 1;
+}
 
 // Standard error of a number with standard error `error` after noise of `deviation` was added.
-double joined_error(double error, double deviation) { return std::sqrt(error * error + deviation * deviation); }
+double joined_error(double error, double deviation) {
+  return std::sqrt(error * error + deviation * deviation);
+}
 
 // Jumps of some parameters. The time between two jumps of a parameter is geometric, so random numbers are
 // drawn per jump, not per time.
 class Jumps {
  public:
-  Jumps(const NoiseOptions& options, std::vector<std::uint32_t> parameters) : options_(options), parameters_(std::move(parameters)) { begin(); }
+  Jumps(const NoiseOptions& options, std::vector<std::uint32_t> parameters)
+      : options_(options), parameters_(std::move(parameters)) {
+    begin();
+  }
 
   void add(Vector& deviation, std::uint64_t time) {
     if (time < time_) begin();
@@ -52,7 +61,8 @@ class Jumps {
     for (std::size_t p = 0; p < parameters_.size(); ++p) {
       State& state = states_[p];
       while (state.next <= time) {
-        state.shift += options_.jump_size * normal_at(options_.seed, state.jumps, jump_channels + parameters_[p]);
+        state.shift +=
+            options_.jump_size * normal_at(options_.seed, state.jumps, jump_channels + parameters_[p]);
         ++state.jumps;
         state.next = after(state.next, state.jumps, parameters_[p]);
       }
@@ -73,7 +83,8 @@ class Jumps {
   }
 
   std::uint64_t after(std::uint64_t time, std::uint64_t jump, std::uint32_t parameter) const {
-    const double passed_over = std::log1p(-uniform_at(options_.seed, jump, jump_channels + parameter)) / std::log1p(-options_.jump_rate);
+    const double passed_over = std::log1p(-uniform_at(options_.seed, jump, jump_channels + parameter)) /
+                               std::log1p(-options_.jump_rate);
     if (passed_over >= 0x1p62) return std::numeric_limits<std::uint64_t>::max();
     return time + 1 + static_cast<std::uint64_t>(passed_over);
   }
@@ -90,18 +101,21 @@ struct Coupled {
   Matrix coupling;
 };
 
-std::vector<Coupled> coupled_knobs(const NoiseOptions& options, const std::vector<ParameterInfo>& parameters) {
+std::vector<Coupled> coupled_knobs(const NoiseOptions& options,
+                                   const std::vector<ParameterInfo>& parameters) {
   std::vector<Coupled> all;
   if (options.cross_talk == 0) return all;
   std::map<std::string, std::vector<std::uint32_t>> kinds;
   for (std::uint32_t i = 0; i < parameters.size(); ++i) {
-    if (parameters[i].trainable && parameters[i].scale == Scale::linear) kinds[parameters[i].kind].push_back(i);
+    if (parameters[i].trainable && parameters[i].scale == Scale::linear)
+      kinds[parameters[i].kind].push_back(i);
   }
   for (auto& [kind, members] : kinds) {
     const std::size_t n = members.size();
     if (n < 2) continue;
     if (n > NoiseOptions::cross_talk_limit) {
-      throw std::invalid_argument("noise: cross_talk between the " + std::to_string(n) + " parameters of kind '" + kind + "'; it is for at most " +
+      throw std::invalid_argument("noise: cross_talk between the " + std::to_string(n) +
+                                  " parameters of kind '" + kind + "'; it is for at most " +
                                   std::to_string(NoiseOptions::cross_talk_limit) + " of a kind");
     }
     const double deviation = options.cross_talk / std::sqrt(static_cast<double>(n - 1));
@@ -109,22 +123,27 @@ std::vector<Coupled> coupled_knobs(const NoiseOptions& options, const std::vecto
     for (std::size_t i = 0; i < n; ++i) {
       for (std::size_t j = 0; j < n; ++j) {
         if (i == j) continue;
-        coupling(static_cast<Eigen::Index>(i), static_cast<Eigen::Index>(j)) = deviation * normal_at(options.seed, members[i], cross_talk_channels + members[j]);
+        coupling(static_cast<Eigen::Index>(i), static_cast<Eigen::Index>(j)) =
+            deviation * normal_at(options.seed, members[i], cross_talk_channels + members[j]);
       }
     }
     all.push_back({std::move(members), std::move(coupling)});
   }
   if (all.empty()) {
-    throw std::invalid_argument("noise: cross_talk " + number_text(options.cross_talk) +
-                                "; the device has no two trainable parameters of one kind whose scale is linear");
+    throw std::invalid_argument(
+        "noise: cross_talk " + number_text(options.cross_talk) +
+        "; the device has no two trainable parameters of one kind whose scale is linear");
   }
   return all;
 }
 
-std::vector<std::uint32_t> of_kinds(const std::vector<std::string>& kinds, const std::vector<ParameterInfo>& parameters) {
+std::vector<std::uint32_t> of_kinds(const std::vector<std::string>& kinds,
+                                    const std::vector<ParameterInfo>& parameters) {
   for (const std::string& kind : kinds) {
-    if (std::none_of(parameters.begin(), parameters.end(), [&](const ParameterInfo& one) { return one.kind == kind; }))
-      throw std::invalid_argument("noise: jump_kinds name '" + kind + "'; the device has no parameter of that kind");
+    if (std::none_of(parameters.begin(), parameters.end(),
+                     [&](const ParameterInfo& one) { return one.kind == kind; }))
+      throw std::invalid_argument("noise: jump_kinds name '" + kind +
+                                  "'; the device has no parameter of that kind");
   }
   std::vector<std::uint32_t> found;
   for (std::uint32_t i = 0; i < parameters.size(); ++i) {
@@ -136,11 +155,13 @@ std::vector<std::uint32_t> of_kinds(const std::vector<std::string>& kinds, const
 bool jumps(const NoiseOptions& options) { return options.jump_rate > 0 && options.jump_size > 0; }
 
 bool moves_parameters(const NoiseOptions& options) {
-  return options.write > 0 || options.parameter_drift > 0 || options.parameter_drift_rate > 0 || jumps(options);
+  return options.write > 0 || options.parameter_drift > 0 || options.parameter_drift_rate > 0 ||
+         jumps(options);
 }
 
 bool alters_parameters(const NoiseOptions& options) {
-  return moves_parameters(options) || options.variation > 0 || options.cross_talk > 0 || options.resolution > 0;
+  return moves_parameters(options) || options.variation > 0 || options.cross_talk > 0 ||
+         options.resolution > 0;
 }
 
 bool adds_noise(const NoiseOptions& options) {
@@ -169,12 +190,14 @@ std::string NoiseOptions::problem() const {
       return std::string(name) + " " + number_text(value) + "; it must be finite and >= 0";
   }
   if (jump_rate > 1) return "jump_rate " + number_text(jump_rate) + "; it is a probability, at most 1";
-  if (jumps(*this) && jump_kinds.empty()) return "jump_kinds is empty; name the kinds of parameters that jump";
+  if (jumps(*this) && jump_kinds.empty())
+    return "jump_kinds is empty; name the kinds of parameters that jump";
   return {};
 }
 
 bool NoiseOptions::varies_in_time() const {
-  return read > 0 || read_current > 0 || drift > 0 || drift_rate > 0 || flicker > 0 || moves_parameters(*this);
+  return read > 0 || read_current > 0 || drift > 0 || drift_rate > 0 || flicker > 0 ||
+         moves_parameters(*this);
 }
 
 bool NoiseOptions::any() const { return adds_noise(*this) || readback; }
@@ -184,22 +207,31 @@ bool NoiseOptions::any() const { return adds_noise(*this) || readback; }
 class Noisy::Imposed {
  public:
   Imposed(const NoiseOptions& options, const DeviceInfo& info)
-      : options_(options), parameters_(info.parameters), alters_(alters_parameters(options)), moves_(moves_parameters(options)),
+      : options_(options),
+        parameters_(info.parameters),
+        alters_(alters_parameters(options)),
+        moves_(moves_parameters(options)),
         coupled_(coupled_knobs(options, info.parameters)) {
     const auto count = static_cast<Eigen::Index>(parameters_.size());
-    if (parameters_.size() > block) throw std::invalid_argument("noise: " + std::to_string(count) + " parameters; at most " + std::to_string(block));
+    if (parameters_.size() > block)
+      throw std::invalid_argument("noise: " + std::to_string(count) + " parameters; at most " +
+                                  std::to_string(block));
     if (!alters_) return;
     fixed_ = Vector::Zero(count);
     if (options.variation > 0) {
-      for (Eigen::Index i = 0; i < count; ++i) fixed_[i] = options.variation * normal_at(options.seed, 0, variation_channels + channel_of(i));
+      for (Eigen::Index i = 0; i < count; ++i)
+        fixed_[i] = options.variation * normal_at(options.seed, 0, variation_channels + channel_of(i));
     }
     for (std::uint32_t i = 0; i < parameters_.size(); ++i) {
       if (parameters_[i].trainable) trainable_.push_back(i);
     }
     if (options.parameter_drift > 0)
-      walk_ = std::make_unique<GaussMarkov>(options.seed, parameter_drift_channels, static_cast<Eigen::Index>(trainable_.size()), GaussMarkov::walk);
+      walk_ = std::make_unique<GaussMarkov>(options.seed, parameter_drift_channels,
+                                            static_cast<Eigen::Index>(trainable_.size()), GaussMarkov::walk);
     if (options.parameter_drift_rate > 0) {
-      for (const std::uint32_t i : trainable_) rate_.push_back(options.parameter_drift_rate * sign_at(options.seed, parameter_drift_sign_channels + i));
+      for (const std::uint32_t i : trainable_)
+        rate_.push_back(options.parameter_drift_rate *
+                        sign_at(options.seed, parameter_drift_sign_channels + i));
     }
     if (jumps(options)) jumps_ = std::make_unique<Jumps>(options, of_kinds(options.jump_kinds, parameters_));
   }
@@ -219,7 +251,8 @@ class Noisy::Imposed {
     }
     Parameters made = imposed_base_;
     made.overrides = asked.overrides;
-    for (auto& [parameter, value] : made.overrides) value = realised(parameter, as_set(parameter, value), deviation[parameter]);
+    for (auto& [parameter, value] : made.overrides)
+      value = realised(parameter, as_set(parameter, value), deviation[parameter]);
     return made;
   }
 
@@ -249,7 +282,8 @@ class Noisy::Imposed {
       const Vector moved_by = knobs.coupling * setpoints(knobs.parameters);
       setpoints(knobs.parameters) += moved_by;
     }
-    for (Eigen::Index i = 0; i < setpoints.size(); ++i) setpoints[i] = realised(channel_of(i), setpoints[i], deviation[i]);
+    for (Eigen::Index i = 0; i < setpoints.size(); ++i)
+      setpoints[i] = realised(channel_of(i), setpoints[i], deviation[i]);
     return setpoints;
   }
 
@@ -257,13 +291,16 @@ class Noisy::Imposed {
     moved_ = fixed_;
     const std::uint64_t time = ordinal + 1;
     if (options_.write > 0) {
-      for (const std::uint32_t i : trainable_) moved_[i] += options_.write * normal_at(options_.seed, ordinal, write_channels + i);
+      for (const std::uint32_t i : trainable_)
+        moved_[i] += options_.write * normal_at(options_.seed, ordinal, write_channels + i);
     }
     if (walk_) {
       const Vector& walked = walk_->at(time);
-      for (std::size_t k = 0; k < trainable_.size(); ++k) moved_[trainable_[k]] += options_.parameter_drift * walked[static_cast<Eigen::Index>(k)];
+      for (std::size_t k = 0; k < trainable_.size(); ++k)
+        moved_[trainable_[k]] += options_.parameter_drift * walked[static_cast<Eigen::Index>(k)];
     }
-    for (std::size_t k = 0; k < rate_.size(); ++k) moved_[trainable_[k]] += rate_[k] * static_cast<double>(time);
+    for (std::size_t k = 0; k < rate_.size(); ++k)
+      moved_[trainable_[k]] += rate_[k] * static_cast<double>(time);
     if (jumps_) jumps_->add(moved_, time);
   }
 
@@ -313,16 +350,21 @@ void Noisy::round_sources(Drive& drive) const {
 class Noisy::Offsets {
  public:
   Offsets(const NoiseOptions& options, std::size_t readings) : options_(options) {
-    if (readings > octave_channels) throw std::invalid_argument("noise: " + std::to_string(readings) + " readings; at most " + std::to_string(octave_channels));
+    if (readings > octave_channels)
+      throw std::invalid_argument("noise: " + std::to_string(readings) + " readings; at most " +
+                                  std::to_string(octave_channels));
     const auto size = static_cast<Eigen::Index>(readings);
-    if (options.drift > 0) walk_ = std::make_unique<GaussMarkov>(options.seed, drift_channels, size, GaussMarkov::walk);
+    if (options.drift > 0)
+      walk_ = std::make_unique<GaussMarkov>(options.seed, drift_channels, size, GaussMarkov::walk);
     if (options.drift_rate > 0) {
       rate_.resize(size);
-      for (Eigen::Index k = 0; k < size; ++k) rate_[k] = options.drift_rate * sign_at(options.seed, drift_sign_channels + channel_of(k));
+      for (Eigen::Index k = 0; k < size; ++k)
+        rate_[k] = options.drift_rate * sign_at(options.seed, drift_sign_channels + channel_of(k));
     }
     if (options.flicker > 0) {
       for (std::uint32_t octave = 0; octave < NoiseOptions::flicker_octaves; ++octave)
-        octaves_.emplace_back(options.seed, flicker_channels + octave * octave_channels, size, std::ldexp(1.0, static_cast<int>(octave)));
+        octaves_.emplace_back(options.seed, flicker_channels + octave * octave_channels, size,
+                              std::ldexp(1.0, static_cast<int>(octave)));
     }
   }
 
@@ -355,13 +397,15 @@ Relaxation Noisy::read(Relaxation relaxation, std::uint64_t ordinal, const Obser
     }
   }
   if (current_noise > 0 && relaxation.current.size() > 0) {
-    if (relaxation.current_sigma.size() == 0) relaxation.current_sigma = Vector::Zero(relaxation.current.size());
+    if (relaxation.current_sigma.size() == 0)
+      relaxation.current_sigma = Vector::Zero(relaxation.current.size());
     for (Eigen::Index t = 0; t < relaxation.current.size(); ++t) {
       if (std::isnan(relaxation.current[t])) {
         relaxation.current_sigma[t] = std::numeric_limits<double>::quiet_NaN();
         continue;
       }
-      relaxation.current[t] += current_noise * normal_at(options_.seed, ordinal, current_channels + channel_of(t));
+      relaxation.current[t] +=
+          current_noise * normal_at(options_.seed, ordinal, current_channels + channel_of(t));
       relaxation.current_sigma[t] = joined_error(relaxation.current_sigma[t], current_noise);
     }
   }
@@ -370,8 +414,10 @@ Relaxation Noisy::read(Relaxation relaxation, std::uint64_t ordinal, const Obser
 
 // ---- the device -----------------------------------------------------------------------------------------
 
-Noisy::Noisy(Device& device, const NoiseOptions& options) : WrappingDevice(device), options_(options), info_(device.info()) {
-  if (const std::string problem = options.problem(); !problem.empty()) throw std::invalid_argument("noise: " + problem);
+Noisy::Noisy(Device& device, const NoiseOptions& options)
+    : WrappingDevice(device), options_(options), info_(device.info()) {
+  if (const std::string problem = options.problem(); !problem.empty())
+    throw std::invalid_argument("noise: " + problem);
   if (adds_noise(options)) info_.identity += " with noise";
   // Variation, cross-talk and resolution are the same in every relaxation, so they do not matter here.
   if (options.varies_in_time()) info_.deterministic = false;
@@ -395,7 +441,8 @@ Vector Noisy::variation() const {
 }
 
 void Noisy::seek(std::uint64_t ordinal) {
-  if (ordinal >> 62 != 0) throw std::invalid_argument("noise: ordinal " + std::to_string(ordinal) + "; it must be below 2^62");
+  if (ordinal >> 62 != 0)
+    throw std::invalid_argument("noise: ordinal " + std::to_string(ordinal) + "; it must be below 2^62");
   ordinal_ = ordinal;
   inner().seek(ordinal);
 }

@@ -48,7 +48,8 @@ std::string SettleOptions::problem() const {
 }
 
 SettleJudge::SettleJudge(const SettleOptions& options) : options_(options) {
-  if (const std::string problem = options.problem(); !problem.empty()) throw std::invalid_argument("settling: " + problem);
+  if (const std::string problem = options.problem(); !problem.empty())
+    throw std::invalid_argument("settling: " + problem);
   restart();
 }
 
@@ -61,7 +62,8 @@ void SettleJudge::restart() {
 
 void SettleJudge::add(double time, double reading) {
   if (!std::isfinite(reading)) throw std::invalid_argument("settling: a reading is not finite");
-  if (!std::isfinite(time) || (!times_.empty() && !(time > times_.back()))) throw std::invalid_argument("settling: times must ascend");
+  if (!std::isfinite(time) || (!times_.empty() && !(time > times_.back())))
+    throw std::invalid_argument("settling: times must ascend");
   times_.push_back(time);
   readings_.push_back(reading);
   judge();
@@ -105,7 +107,9 @@ void SettleJudge::judge() {
   verdict_.standard_error = mean_error;
   verdict_.slope = slope;
   verdict_.window = n;
-  verdict_.bound = k * mean_error + (options_.tau_max > 0 ? (std::abs(slope) + k * slope_error) * (options_.tau_max + window / 6) : 0);
+  verdict_.bound =
+      k * mean_error +
+      (options_.tau_max > 0 ? (std::abs(slope) + k * slope_error) * (options_.tau_max + window / 6) : 0);
   verdict_.settled = verdict_.bound < options_.tolerance;
 }
 
@@ -115,7 +119,8 @@ bool oscillates(std::span<const double> burst, double noise) {
   for (const double x : burst) mean += x;
   mean /= static_cast<double>(burst.size());
   for (const double x : burst) squares += (x - mean) * (x - mean);
-  // Chi-squared with n - 1 degrees of freedom, by Wilson and Hilferty's cube root: 4.75 standard deviations are 1e-6.
+  // Chi-squared with n - 1 degrees of freedom, by Wilson and Hilferty's cube root: 4.75 standard deviations
+  // are 1e-6.
   const double degrees = static_cast<double>(burst.size() - 1), c = 2 / (9 * degrees);
   const double limit = degrees * std::pow(1 - c + 4.75 * std::sqrt(c), 3);
   return squares > limit * noise * noise;

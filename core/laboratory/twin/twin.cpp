@@ -12,7 +12,8 @@ namespace {
 // Imposed parameters, from setpoints. A base shared by several drives is converted once.
 class Imposing {
  public:
-  Imposing(std::span<const ParameterInfo> parameters, const Vector& offset) : parameters_(parameters), offset_(offset) {}
+  Imposing(std::span<const ParameterInfo> parameters, const Vector& offset)
+      : parameters_(parameters), offset_(offset) {}
   Parameters operator()(const Parameters& asked) {
     if (offset_.size() == 0) return asked;
     if (asked.base != last_asked_) {
@@ -34,7 +35,8 @@ class Imposing {
 
 void impose(const TwinOffsets& offsets, Imposing& imposing, Drive& drive) {
   drive.theta = imposing(drive.theta);
-  if (offsets.inputs() && drive.clamp.set) drive.clamp = pattern_of(offset_levels(offsets, drive.clamp.levels()));
+  if (offsets.inputs() && drive.clamp.set)
+    drive.clamp = pattern_of(offset_levels(offsets, drive.clamp.levels()));
 }
 
 // mu from the readings, and back.
@@ -52,34 +54,47 @@ Vector as_read(const TwinOffsets& offsets, Vector potential) {
 
 }  // namespace
 
-std::string TwinOffsets::problem(std::span<const ParameterInfo> parameters, std::size_t free_nodes, std::size_t clamped_nodes) const {
+std::string TwinOffsets::problem(std::span<const ParameterInfo> parameters, std::size_t free_nodes,
+                                 std::size_t clamped_nodes) const {
   const auto sized = [](const char* what, const Vector& values, std::size_t wanted) {
     if (values.size() == 0 || static_cast<std::size_t>(values.size()) == wanted) return std::string();
     return std::to_string(values.size()) + " " + what + "; expected " + std::to_string(wanted) + ", or none";
   };
-  if (std::string wrong = sized("offsets of parameters", theta, parameters.size()); !wrong.empty()) return wrong;
+  if (std::string wrong = sized("offsets of parameters", theta, parameters.size()); !wrong.empty())
+    return wrong;
   if (std::string wrong = sized("gains of readings", gain, free_nodes); !wrong.empty()) return wrong;
-  if (std::string wrong = sized("offsets of readings", reading_offset, free_nodes); !wrong.empty()) return wrong;
+  if (std::string wrong = sized("offsets of readings", reading_offset, free_nodes); !wrong.empty())
+    return wrong;
   if (std::string wrong = sized("gains of inputs", input_gain, clamped_nodes); !wrong.empty()) return wrong;
-  if (std::string wrong = sized("offsets of inputs", input_offset, clamped_nodes); !wrong.empty()) return wrong;
+  if (std::string wrong = sized("offsets of inputs", input_offset, clamped_nodes); !wrong.empty())
+    return wrong;
   for (Eigen::Index i = 0; i < theta.size(); ++i) {
-    if (!std::isfinite(theta[i])) return "the offset of " + parameters[static_cast<std::size_t>(i)].name + " is " + number_text(theta[i]) + "; it must be finite";
+    if (!std::isfinite(theta[i]))
+      return "the offset of " + parameters[static_cast<std::size_t>(i)].name + " is " +
+             number_text(theta[i]) + "; it must be finite";
   }
   for (const auto& [what, gains] : {std::pair{"reading", &gain}, std::pair{"input", &input_gain}}) {
     for (Eigen::Index k = 0; k < gains->size(); ++k) {
       const double value = (*gains)[k];
-      if (!(value > 0) || std::isinf(value)) return std::string("the gain of ") + what + " " + std::to_string(k) + " is " + number_text(value) + "; it must be finite and > 0";
+      if (!(value > 0) || std::isinf(value))
+        return std::string("the gain of ") + what + " " + std::to_string(k) + " is " + number_text(value) +
+               "; it must be finite and > 0";
     }
   }
-  for (const auto& [what, zeros] : {std::pair{"reading", &reading_offset}, std::pair{"input", &input_offset}}) {
+  for (const auto& [what, zeros] :
+       {std::pair{"reading", &reading_offset}, std::pair{"input", &input_offset}}) {
     for (Eigen::Index k = 0; k < zeros->size(); ++k) {
-      if (!std::isfinite((*zeros)[k])) return std::string("the offset of ") + what + " " + std::to_string(k) + " is " + number_text((*zeros)[k]) + "; it must be finite";
+      if (!std::isfinite((*zeros)[k]))
+        return std::string("the offset of ") + what + " " + std::to_string(k) + " is " +
+               number_text((*zeros)[k]) + "; it must be finite";
     }
   }
   return {};
 }
 
-double offset_value(Scale scale, double setpoint, double offset) { return scale == Scale::log ? setpoint * std::exp(offset) : setpoint + offset; }
+double offset_value(Scale scale, double setpoint, double offset) {
+  return scale == Scale::log ? setpoint * std::exp(offset) : setpoint + offset;
+}
 
 Vector offset_levels(const TwinOffsets& offsets, Vector levels) {
   if (offsets.input_gain.size() > 0) levels.array() *= offsets.input_gain.array();
@@ -87,20 +102,27 @@ Vector offset_levels(const TwinOffsets& offsets, Vector levels) {
   return levels;
 }
 
-Vector offset_values(std::span<const ParameterInfo> parameters, const Vector& setpoint, const Vector& offset) {
+Vector offset_values(std::span<const ParameterInfo> parameters, const Vector& setpoint,
+                     const Vector& offset) {
   if (offset.size() == 0) return setpoint;
   Vector values = setpoint;
-  for (Eigen::Index i = 0; i < values.size(); ++i) values[i] = offset_value(parameters[static_cast<std::size_t>(i)].scale, setpoint[i], offset[i]);
+  for (Eigen::Index i = 0; i < values.size(); ++i)
+    values[i] = offset_value(parameters[static_cast<std::size_t>(i)].scale, setpoint[i], offset[i]);
   return values;
 }
 
-TwinModel::TwinModel(std::shared_ptr<const Model> model, std::vector<ParameterInfo> parameters, std::size_t clamped_nodes, TwinOffsets offsets)
+TwinModel::TwinModel(std::shared_ptr<const Model> model, std::vector<ParameterInfo> parameters,
+                     std::size_t clamped_nodes, TwinOffsets offsets)
     : model_(std::move(model)), parameters_(std::move(parameters)), offsets_(std::move(offsets)) {
   if (!model_) throw std::invalid_argument("twin: no model");
   if (parameters_.size() != model_->parameters()) {
-    throw std::invalid_argument("twin: " + std::to_string(parameters_.size()) + " parameters described; the model has " + std::to_string(model_->parameters()));
+    throw std::invalid_argument("twin: " + std::to_string(parameters_.size()) +
+                                " parameters described; the model has " +
+                                std::to_string(model_->parameters()));
   }
-  if (const std::string problem = offsets_.problem(parameters_, model_->free_nodes(), clamped_nodes); !problem.empty()) throw std::invalid_argument("twin: " + problem);
+  if (const std::string problem = offsets_.problem(parameters_, model_->free_nodes(), clamped_nodes);
+      !problem.empty())
+    throw std::invalid_argument("twin: " + problem);
 }
 
 std::vector<Drive> TwinModel::imposed(std::span<const Drive> drives) const {
@@ -129,8 +151,8 @@ Matrix TwinModel::conductance(const Drive& drive, const Vector& potential) const
   return G;
 }
 
-void TwinModel::costates(std::span<const Drive> drives, std::span<const Vector> potential, std::span<const Vector> cotangent,
-                         std::span<Vector> costate) const {
+void TwinModel::costates(std::span<const Drive> drives, std::span<const Vector> potential,
+                         std::span<const Vector> cotangent, std::span<Vector> costate) const {
   // (dI/dmu_read)^T lambda = c is (dI/dmu)^T lambda = gain c.
   std::vector<Vector> c(cotangent.begin(), cotangent.end());
   if (offsets_.gain.size() > 0) {
@@ -139,10 +161,11 @@ void TwinModel::costates(std::span<const Drive> drives, std::span<const Vector> 
   model_->costates(imposed(drives), true_potentials(potential), c, costate);
 }
 
-void TwinModel::add_gradient(std::span<const Drive> drives, std::span<const Vector> potential, std::span<const Vector> costate,
-                             Eigen::Ref<Vector> gradient) const {
+void TwinModel::add_gradient(std::span<const Drive> drives, std::span<const Vector> potential,
+                             std::span<const Vector> costate, Eigen::Ref<Vector> gradient) const {
   if (static_cast<std::size_t>(gradient.size()) != parameters_.size()) {
-    throw std::invalid_argument("twin: a gradient of " + std::to_string(gradient.size()) + " for " + std::to_string(parameters_.size()) + " parameters");
+    throw std::invalid_argument("twin: a gradient of " + std::to_string(gradient.size()) + " for " +
+                                std::to_string(parameters_.size()) + " parameters");
   }
   Vector added = Vector::Zero(gradient.size());
   model_->add_gradient(imposed(drives), true_potentials(potential), costate, added);
@@ -152,9 +175,14 @@ void TwinModel::add_gradient(std::span<const Drive> drives, std::span<const Vect
   gradient += added;
 }
 
-TwinDevice::TwinDevice(Device& device, TwinOffsets offsets) : WrappingDevice(device), offsets_(std::move(offsets)), info_(device.info()) {
-  if (const std::string problem = offsets_.problem(info_.parameters, info_.free().size(), info_.clamped().size()); !problem.empty()) throw std::invalid_argument("twin: " + problem);
-  if (offsets_.readings() && !info_.reads_every_free_potential()) throw Unsupported("twin: gains and offsets of readings, but not every free potential is read");
+TwinDevice::TwinDevice(Device& device, TwinOffsets offsets)
+    : WrappingDevice(device), offsets_(std::move(offsets)), info_(device.info()) {
+  if (const std::string problem =
+          offsets_.problem(info_.parameters, info_.free().size(), info_.clamped().size());
+      !problem.empty())
+    throw std::invalid_argument("twin: " + problem);
+  if (offsets_.readings() && !info_.reads_every_free_potential())
+    throw Unsupported("twin: gains and offsets of readings, but not every free potential is read");
   if (offsets_.any()) info_.identity += ", calibrated";
 }
 
@@ -163,7 +191,8 @@ void TwinDevice::do_relax(std::span<const Drive> drives, const Sink& sink, std::
   std::vector<Drive> altered(drives.begin(), drives.end());
   for (Drive& drive : altered) {
     impose(offsets_, imposing, drive);
-    if (const auto* from = std::get_if<From>(&drive.start); from && offsets_.readings()) drive.start = From{std::make_shared<const Vector>(unread(offsets_, *from->potential))};
+    if (const auto* from = std::get_if<From>(&drive.start); from && offsets_.readings())
+      drive.start = From{std::make_shared<const Vector>(unread(offsets_, *from->potential))};
   }
   inner().relax(
       altered,

@@ -15,11 +15,14 @@ namespace ness::wiring {
 
 class Check {
  public:
-  Check(Device& bench, Device& twin, const Vector& theta, const WiringCheckOptions& options, std::stop_token stop);
+  Check(Device& bench, Device& twin, const Vector& theta, const WiringCheckOptions& options,
+        std::stop_token stop);
   WiringReport run();
 
  private:
-  const WiringChannel& channel(Eigen::Index c) const { return options_.channels[static_cast<std::size_t>(c)]; }
+  const WiringChannel& channel(Eigen::Index c) const {
+    return options_.channels[static_cast<std::size_t>(c)];
+  }
   ChannelReport& entry(Eigen::Index c) { return report_.channels[static_cast<std::size_t>(c)]; }
   ReadingReport& reading(Eigen::Index r) { return report_.readings[static_cast<std::size_t>(r)]; }
 

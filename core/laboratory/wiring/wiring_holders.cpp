@@ -33,29 +33,35 @@ Held hold(const WiringHolder& holder, double rest, Drive drive, const Relaxing& 
 }
 
 // The fault of a source that holds the terminal of reading `own`; empty: none. Sets the verdict.
-std::string fault_of(const Held& held, const Held& expected, Eigen::Index own, const std::vector<ReadingReport>& readings,
-                     const WiringCheckOptions& options, ChannelReport& entry) {
+std::string fault_of(const Held& held, const Held& expected, Eigen::Index own,
+                     const std::vector<ReadingReport>& readings, const WiringCheckOptions& options,
+                     ChannelReport& entry) {
   const auto is = [&](WiringVerdict verdict, const std::string& what) {
     entry.verdict = verdict;
     return what;
   };
   Eigen::Index nearest = 0;  // reading whose response is closest to a whole step
   (held.moved.array() - 1).abs().minCoeff(&nearest);
-  if (held.limited) return is(WiringVerdict::limited, "is in compliance at tiny levels: is its lead shorted?");
+  if (held.limited)
+    return is(WiringVerdict::limited, "is in compliance at tiny levels: is its lead shorted?");
   if (nearest != own && std::abs(held.moved[nearest] - 1) <= slack) {
     entry.of = readings[static_cast<std::size_t>(nearest)].name;
     return is(WiringVerdict::exchanged, "holds the terminal of " + entry.of + ": are cables exchanged?");
   }
-  if (std::abs(held.moved[own]) < nothing) return is(WiringVerdict::silent, "holds nothing: is its lead open?");
+  if (std::abs(held.moved[own]) < nothing)
+    return is(WiringVerdict::silent, "holds nothing: is its lead open?");
   if (std::abs(held.moved[own] - 1) > slack) {
-    return is(WiringVerdict::wrong_gain, "moves its own node " + rounded(held.moved[own]) + " times as much as expected");
+    return is(WiringVerdict::wrong_gain,
+              "moves its own node " + rounded(held.moved[own]) + " times as much as expected");
   }
   // Near NDC a conductance is a small difference of large terms, so the tolerance has an absolute part.
   const double allowed = options.gain_tolerance * std::abs(expected.conductance) + options.roughness;
   if (!(std::abs(held.conductance - expected.conductance) > allowed)) return {};
-  if (held.conductance * expected.conductance < 0) return is(WiringVerdict::wrong_sign, "measures its current with the wrong sign");
+  if (held.conductance * expected.conductance < 0)
+    return is(WiringVerdict::wrong_sign, "measures its current with the wrong sign");
   return is(WiringVerdict::wrong_gain, "sees a conductance of " + rounded(held.conductance) +
-                                           " units of current per kT; the simulated network's is " + rounded(expected.conductance));
+                                           " units of current per kT; the simulated network's is " +
+                                           rounded(expected.conductance));
 }
 
 }  // namespace
@@ -69,9 +75,11 @@ void Check::holders() {
   const Vector rest = relax(drive).potential, exact_rest = exact_.relax(simulated).potential;
   for (const WiringHolder& holder : options_.holders) {
     const auto own = std::find(read.begin(), read.end(), holder.terminal) - read.begin();
-    const auto exact_own = std::find(exact_read.begin(), exact_read.end(), holder.terminal) - exact_read.begin();
+    const auto exact_own =
+        std::find(exact_read.begin(), exact_read.end(), holder.terminal) - exact_read.begin();
     const Held held = hold(holder, rest[own], drive, [this](const Drive& d) { return relax(d); });
-    const Held expected = hold(holder, exact_rest[exact_own], simulated, [this](const Drive& d) { return exact_.relax(d); });
+    const Held expected =
+        hold(holder, exact_rest[exact_own], simulated, [this](const Drive& d) { return exact_.relax(d); });
     ChannelReport found;
     found.name = holder.name;
     found.strength = 2 * holder.step * held.moved.norm();

@@ -15,7 +15,8 @@ std::string rounded(double x) {
 
 double Check::row_norm(const Matrix& rows, Eigen::Index c, const std::vector<bool>& reading) const {
   double squares = 0;
-  for (Eigen::Index k = 0; k < rows.cols(); ++k) squares += reading[static_cast<std::size_t>(k % R_)] ? rows(c, k) * rows(c, k) : 0;
+  for (Eigen::Index k = 0; k < rows.cols(); ++k)
+    squares += reading[static_cast<std::size_t>(k % R_)] ? rows(c, k) * rows(c, k) : 0;
   return std::sqrt(squares);
 }
 
@@ -43,8 +44,9 @@ bool Check::find_shorts() {
     if (!limited && !(conductance && *conductance > options_.short_conductance)) continue;
     found = true;
     set_verdict_of_channel(c, WiringVerdict::limited);
-    const std::string what = limited ? " is in compliance at tiny levels"
-                                     : " sees a conductance of " + rounded(*conductance) + " units of current per kT";
+    const std::string what =
+        limited ? " is in compliance at tiny levels"
+                : " sees a conductance of " + rounded(*conductance) + " units of current per kT";
     fail(channel(c).name + what + ": is its lead shorted?");
   }
   for (Eigen::Index r = 0; r < R_; ++r) {
@@ -67,9 +69,12 @@ std::vector<Eigen::Index> Check::find_mute_readings() {
       variance += measured_.variance.col(k).sum();
     }
     const bool visible = expected > 4 * options_.visible * options_.visible;
-    if (visible && std::sqrt(std::max(0.0, strength - variance)) < nothing * std::sqrt(expected)) mute.push_back(r);
+    if (visible && std::sqrt(std::max(0.0, strength - variance)) < nothing * std::sqrt(expected))
+      mute.push_back(r);
   }
-  if (static_cast<Eigen::Index>(mute.size()) == std::count(measured_.reading.begin(), measured_.reading.end(), true)) mute.clear();
+  if (static_cast<Eigen::Index>(mute.size()) ==
+      std::count(measured_.reading.begin(), measured_.reading.end(), true))
+    mute.clear();
   for (const Eigen::Index r : mute) {
     set_verdict_of_reading(r, WiringVerdict::silent);
     fail(reading(r).name + " does not respond to any source: is its lead open, or its node shorted?");
@@ -92,11 +97,13 @@ std::vector<Eigen::Index> Check::find_silent_channels() {
       const bool ever = row_norm(usual_, c, all) >= options_.visible;
       set_verdict_of_channel(c, ever ? WiringVerdict::not_judged : WiringVerdict::not_visible);
       if (!ever) {
-        report_.warnings.push_back("within the tiny limits " + found.name + " moves no reading: its cable is not checked");
+        report_.warnings.push_back("within the tiny limits " + found.name +
+                                   " moves no reading: its cable is not checked");
       }
       continue;
     }
-    const double without_noise = std::sqrt(std::max(0.0, found.strength * found.strength - found.error * found.error));
+    const double without_noise =
+        std::sqrt(std::max(0.0, found.strength * found.strength - found.error * found.error));
     if (without_noise < nothing * found.expected) silent.push_back(c);
   }
   return silent;
@@ -108,7 +115,8 @@ bool Check::explains(const Matrix& expected) const {
   for (Eigen::Index c = 0; c < C_; ++c) {
     if (!measured_.channel[static_cast<std::size_t>(c)]) continue;
     const Fit& row = left.row[static_cast<std::size_t>(c)];
-    if (row.misfit > 4 * options_.roughness * options_.roughness || !as_weak(expected, c, row.gain)) return false;
+    if (row.misfit > 4 * options_.roughness * options_.roughness || !as_weak(expected, c, row.gain))
+      return false;
   }
   return true;
 }
@@ -122,7 +130,8 @@ void Check::report_silent(const std::vector<Eigen::Index>& silent, bool mute_rea
     }
     set_verdict_of_channel(c, WiringVerdict::silent);
     const bool dead = entry(c).conductance && *entry(c).conductance < options_.open_conductance;
-    fail(entry(c).name + " moves no reading" + (dead ? ", and no current flows" : "") + ": is its lead open?");
+    fail(entry(c).name + " moves no reading" + (dead ? ", and no current flows" : "") +
+         ": is its lead open?");
   }
 }
 
@@ -154,9 +163,11 @@ void Check::judge() {
   }
   report_rows(expected, hidden);
   // A channel without verdict has not passed.
-  const auto not_judged = std::find_if(report_.channels.begin(), report_.channels.end(),
-                                       [](const ChannelReport& c) { return c.verdict == WiringVerdict::not_judged; });
-  if (report_.passed() && not_judged != report_.channels.end()) fail(not_judged->name + " could not be judged");
+  const auto not_judged =
+      std::find_if(report_.channels.begin(), report_.channels.end(),
+                   [](const ChannelReport& c) { return c.verdict == WiringVerdict::not_judged; });
+  if (report_.passed() && not_judged != report_.channels.end())
+    fail(not_judged->name + " could not be judged");
   // With any other mistake, a current at rest may be correct.
   if (report_.passed()) leakage();
 }
@@ -170,7 +181,8 @@ bool Check::as_weak(const Matrix& expected, Eigen::Index c, double gain) const {
     difference += (row - what) * (row - what);
     longest += std::max(row * row, what * what);
   }
-  return std::sqrt(difference) <= options_.pattern_tolerance * std::sqrt(longest) + 5 * std::sqrt(measured_.variance.row(c).sum());
+  return std::sqrt(difference) <=
+         options_.pattern_tolerance * std::sqrt(longest) + 5 * std::sqrt(measured_.variance.row(c).sum());
 }
 
 void Check::leakage() {
@@ -180,8 +192,8 @@ void Check::leakage() {
     const double current = current_[static_cast<Eigen::Index>(*channel(c).terminal)];
     if (!(std::abs(current) > options_.leakage)) continue;
     if (entry(c).verdict == WiringVerdict::limited) continue;
-    fail(channel(c).name + " leaks: at rest a current of " + rounded(current) + " units flows into it; at most " +
-         rounded(options_.leakage) + " is allowed");
+    fail(channel(c).name + " leaks: at rest a current of " + rounded(current) +
+         " units flows into it; at most " + rounded(options_.leakage) + " is allowed");
   }
 }
 
@@ -199,16 +211,20 @@ void Check::report_channels(const Cabling& cabling) {
       std::string line = found.name + " behaves like " + found.of;
       for (std::size_t k = place[i]; k != i; k = place[k]) {
         reported[k] = true;
-        line += (place[k] == i ? ", and " : ", ") + options_.channels[k].name + " like " + options_.channels[place[k]].name;
+        line += (place[k] == i ? ", and " : ", ") + options_.channels[k].name + " like " +
+                options_.channels[place[k]].name;
       }
       fail(line + ": are their cables exchanged?");
     }
     const double factor = cabling.factor[static_cast<Eigen::Index>(place[i])];
     if (factor == 1) continue;
-    if (found.verdict == WiringVerdict::right) found.verdict = factor < 0 ? WiringVerdict::wrong_sign : WiringVerdict::wrong_gain;
+    if (found.verdict == WiringVerdict::right)
+      found.verdict = factor < 0 ? WiringVerdict::wrong_sign : WiringVerdict::wrong_gain;
     const std::string sign = factor < 0 ? " has the wrong sign" : "", join = factor < 0 ? ", and" : "";
     fail(found.name + sign +
-         (factor == -1 ? "" : join + " moves its readings " + rounded(std::abs(factor)) + " times as much as expected"));
+         (factor == -1
+              ? ""
+              : join + " moves its readings " + rounded(std::abs(factor)) + " times as much as expected"));
   }
 }
 
@@ -221,13 +237,16 @@ void Check::report_readings(const Cabling& cabling) {
       found.of = report_.readings[node].name;
       const std::string line = found.name + " behaves like " + found.of;
       if (cabling.meter[node] != r) fail(line + ": are cables exchanged?");
-      else if (r < node) fail(line + ", and " + found.of + " like " + found.name + ": are their cables exchanged?");
+      else if (r < node)
+        fail(line + ", and " + found.of + " like " + found.name + ": are their cables exchanged?");
     }
     const double factor = cabling.meter_factor[static_cast<Eigen::Index>(r)];
     if (factor == 1) continue;
-    if (found.verdict == WiringVerdict::right) found.verdict = factor < 0 ? WiringVerdict::wrong_sign : WiringVerdict::wrong_gain;
+    if (found.verdict == WiringVerdict::right)
+      found.verdict = factor < 0 ? WiringVerdict::wrong_sign : WiringVerdict::wrong_gain;
     const std::string sign = factor < 0 ? "with the wrong sign" : "", join = factor < 0 ? ", and " : "";
-    fail(found.name + " reads " + sign + (factor == -1 ? "" : join + rounded(std::abs(factor)) + " times as much as expected"));
+    fail(found.name + " reads " + sign +
+         (factor == -1 ? "" : join + rounded(std::abs(factor)) + " times as much as expected"));
   }
 }
 
@@ -269,7 +288,9 @@ void Check::report_cross_talk(Eigen::Index c, const Matrix& expected, double gai
       beyond = std::max(beyond, difference - 5 * std::sqrt(measured_.variance(c, k)));
       should = std::max(should, std::abs(expected(c, k)));
     }
-    if (should > options_.cross_talk * usual || beyond <= options_.cross_talk * largest || beyond < options_.visible) continue;
+    if (should > options_.cross_talk * usual || beyond <= options_.cross_talk * largest ||
+        beyond < options_.visible)
+      continue;
     entry(c).verdict = WiringVerdict::cross_talk;
     fail(reading(r).name + " responds to " + entry(c).name + " by " + percent(beyond / largest) +
          " of its strongest response more than expected: is there a path between their leads?");
@@ -295,8 +316,10 @@ void Check::report_rows(const Matrix& expected, bool hidden) {
   if (strange.empty()) return;
   const bool one = strange.size() == 1;
   std::string names = strange.front();
-  for (std::size_t i = 1; i < strange.size(); ++i) names += (i + 1 == strange.size() ? " and " : ", ") + strange[i];
-  fail(names + (one ? " behaves like neither itself" : " behave like neither themselves") + " nor any other channel");
+  for (std::size_t i = 1; i < strange.size(); ++i)
+    names += (i + 1 == strange.size() ? " and " : ", ") + strange[i];
+  fail(names + (one ? " behaves like neither itself" : " behave like neither themselves") +
+       " nor any other channel");
 }
 
 }  // namespace ness::wiring

@@ -8,7 +8,8 @@
 
 namespace ness::wiring {
 
-Check::Check(Device& bench, Device& twin, const Vector& theta, const WiringCheckOptions& options, std::stop_token stop)
+Check::Check(Device& bench, Device& twin, const Vector& theta, const WiringCheckOptions& options,
+             std::stop_token stop)
     : bench_(bench),
       exact_(twin),
       options_(options),
@@ -44,10 +45,12 @@ WiringReport Check::run() {
   step_options_.noise = single_readings().noise;
   // A row below its noise cannot be judged.
   const double entries = static_cast<double>(R_) * static_cast<double>(options_.points);
-  options_.visible = std::max(options_.visible, 5 * step_options_.noise.maxCoeff() * std::sqrt(1.5 * entries / averaged));
+  options_.visible =
+      std::max(options_.visible, 5 * step_options_.noise.maxCoeff() * std::sqrt(1.5 * entries / averaged));
   const Design design = choose_points(twin_, options_, stop_);
   if (design.points.empty()) {
-    throw std::invalid_argument("wiring check: no operating point within the tiny limits keeps every limit and has a steady state");
+    throw std::invalid_argument(
+        "wiring check: no operating point within the tiny limits keeps every limit and has a steady state");
   }
   points_ = design.points;
   usual_ = twin_.rows(Cabling::right(options_.channels.size(), report_.readings.size()), points_);
@@ -69,11 +72,14 @@ WiringReport Check::run() {
 Relaxation Check::relax(const Drive& drive) {
   if (stop_.stop_requested()) throw Cancelled();
   Relaxation row;
-  bench_.relax({&drive, 1}, [&](std::size_t, const Relaxation& relaxation) { row = relaxation; }, stop_);
+  bench_.relax(
+      {&drive, 1}, [&](std::size_t, const Relaxation& relaxation) { row = relaxation; }, stop_);
   ++report_.relaxations;
   for (Eigen::Index r = 0; r < R_; ++r) {
-    const std::uint16_t flags = row.quality.terminal.empty() ? 0 : row.quality.terminal[static_cast<std::size_t>(r)];
-    if (std::isfinite(row.potential[r]) && (flags & (bit(Flag::over_range) | bit(Flag::invalid))) == 0) continue;
+    const std::uint16_t flags =
+        row.quality.terminal.empty() ? 0 : row.quality.terminal[static_cast<std::size_t>(r)];
+    if (std::isfinite(row.potential[r]) && (flags & (bit(Flag::over_range) | bit(Flag::invalid))) == 0)
+      continue;
     no_number_[static_cast<std::size_t>(r)] = true;
     row.potential[r] = 0;  // so that the others can continue; this reading is not used any more
   }
@@ -92,7 +98,8 @@ void Check::find_limited(const Drive& drive, const Relaxation& row) {
       const WiringChannel& one = options_.channels[c];
       if (one.terminal != clamped_[i]) continue;
       const double reach = std::abs(one.gain) * (one.tiny.high - one.tiny.low);
-      if (std::abs(row.clamp_readback[at] - asked[at]) > 0.1 * std::abs(asked[at]) + 0.05 * reach) limited_[c] = true;
+      if (std::abs(row.clamp_readback[at] - asked[at]) > 0.1 * std::abs(asked[at]) + 0.05 * reach)
+        limited_[c] = true;
     }
   }
 }
@@ -142,7 +149,8 @@ void Check::at_rest() {
   const auto near = [](const Vector& potentials, double level) {
     return potentials.size() == 0 || (potentials.array() - level).abs().maxCoeff() < 0.1;
   };
-  at_one_potential_ = expected.allFinite() && (asked.size() == 0 || (near(expected, asked[0]) && near(asked, asked[0])));
+  at_one_potential_ =
+      expected.allFinite() && (asked.size() == 0 || (near(expected, asked[0]) && near(asked, asked[0])));
 }
 
 // Steps a source and a gate, each where the twin expects the largest response. If nothing responds, the next
@@ -173,7 +181,8 @@ bool Check::time_constants_of(Eigen::Index c, std::size_t point, double expected
   down[c] -= twin_.step()[c];
   step_options_.known = std::max(wait_, options_.shortest);
   const Relax once = [this](const Drive& drive) { return relax(drive); };
-  const Followed followed = follow_step(once, levels_.drive(down), levels_.drive(up), expected, step_options_);
+  const Followed followed =
+      follow_step(once, levels_.drive(down), levels_.drive(up), expected, step_options_);
   wait_ = std::max(wait_, 1.5 * followed.end);
   bool any = false;
   for (Eigen::Index r = 0; r < R_; ++r) {
@@ -218,7 +227,8 @@ void Check::measure_row(Eigen::Index c, std::size_t point) {
     has_current = row.current.size() > 0;
     if (channel(c).terminal && has_current && before.current.size() > 0 && after.current.size() > 0) {
       const auto t = static_cast<Eigen::Index>(*channel(c).terminal);
-      slope += ((before.current[t] + after.current[t]) / 2 - row.current[t]) / (value(up[c]) - value(down[c]));
+      slope +=
+          ((before.current[t] + after.current[t]) / 2 - row.current[t]) / (value(up[c]) - value(down[c]));
     }
     before = std::move(after);
     ++times;
@@ -227,13 +237,15 @@ void Check::measure_row(Eigen::Index c, std::size_t point) {
     block(measured_.variance) = (step_options_.noise.cwiseAbs2() * (1.5 / repeats)).transpose();
   } while (times < options_.repeats && unclear(c, point));
   if (!channel(c).terminal || !has_current) return;
-  entry(c).conductance = entry(c).conductance.value_or(0) + slope / static_cast<double>(times * points_.size());
+  entry(c).conductance =
+      entry(c).conductance.value_or(0) + slope / static_cast<double>(times * points_.size());
 }
 
 // True if a response is expected, but is so far neither clearly present nor clearly absent.
 bool Check::unclear(Eigen::Index c, std::size_t point) const {
   const auto at = static_cast<Eigen::Index>(point) * R_;
-  const double expected = usual_.block(c, at, 1, R_).norm(), error = std::sqrt(measured_.variance.block(c, at, 1, R_).sum());
+  const double expected = usual_.block(c, at, 1, R_).norm(),
+               error = std::sqrt(measured_.variance.block(c, at, 1, R_).sum());
   const double strength = measured_.rows.block(c, at, 1, R_).norm();
   return expected > 3 * error && strength < 10 * error && expected < 30 * error;
 }

@@ -27,13 +27,14 @@ struct Sums {
 
 struct Candidate {
   Vector level;
-  std::vector<double> strength;            // [n_channels] squared length of each row
-  std::vector<std::pair<Sums, Sums>> sums; // [pairs]
+  std::vector<double> strength;             // [n_channels] squared length of each row
+  std::vector<std::pair<Sums, Sums>> sums;  // [pairs]
 };
 
 double distinction(const std::pair<Sums, Sums>& sums, const WiringCheckOptions& options) {
   double misfit = 0;
-  for (const Sums& s : {sums.first, sums.second}) misfit += fit(s.rr, s.re, s.ee, 0, size_of(s.rr, s.ee, options), options.gain_tolerance).misfit;
+  for (const Sums& s : {sums.first, sums.second})
+    misfit += fit(s.rr, s.re, s.ee, 0, size_of(s.rr, s.ee, options), options.gain_tolerance).misfit;
   return misfit;
 }
 
@@ -82,8 +83,10 @@ Vector random_level(const std::vector<WiringChannel>& channels, Random& random) 
   return level;
 }
 
-/// What the twin answers at a level, with right cables and with each exchange; none where a right one has no steady state.
-std::optional<Candidate> candidate_at(const Vector& level, const Twin& twin, const Cabling& right, const Exchanges& exchanges) {
+/// What the twin answers at a level, with right cables and with each exchange; none where a right one has no
+/// steady state.
+std::optional<Candidate> candidate_at(const Vector& level, const Twin& twin, const Cabling& right,
+                                      const Exchanges& exchanges) {
   const std::size_t C = right.source.size();
   const auto& pairs = exchanges.pairs;
   Candidate candidate;
@@ -112,14 +115,15 @@ std::optional<Candidate> candidate_at(const Vector& level, const Twin& twin, con
 
 /// What the points chosen so far reach together.
 struct Reached {
-  std::vector<double> strength;            ///< of each channel
+  std::vector<double> strength;             ///< of each channel
   std::vector<std::pair<Sums, Sums>> sums;  ///< of each exchange
 
   static double enough(const WiringCheckOptions& options) { return 100 * options.visible * options.visible; }
 
   /// Every exchange is clearly distinguished, and every channel clearly visible.
   bool is_enough(const WiringCheckOptions& options) const {
-    return std::all_of(sums.begin(), sums.end(), [&](const auto& both) { return distinction(both, options) >= clear; }) &&
+    return std::all_of(sums.begin(), sums.end(),
+                       [&](const auto& both) { return distinction(both, options) >= clear; }) &&
            std::all_of(strength.begin(), strength.end(), [&](double s) { return s >= enough(options); });
   }
 
@@ -157,11 +161,13 @@ Design choose_points(const Twin& twin, const WiringCheckOptions& options, std::s
 
   Random random(options.seed);
   std::vector<Candidate> candidates;
-  for (std::size_t attempt = 0; attempt < 20 * options.tries && candidates.size() < options.tries; ++attempt) {
+  for (std::size_t attempt = 0; attempt < 20 * options.tries && candidates.size() < options.tries;
+       ++attempt) {
     if (stop.stop_requested()) throw Cancelled();
     const Vector level = random_level(options.channels, random);
     if (!may_stand(level, twin.step(), options)) continue;
-    if (auto candidate = candidate_at(level, twin, right, exchanges)) candidates.push_back(std::move(*candidate));
+    if (auto candidate = candidate_at(level, twin, right, exchanges))
+      candidates.push_back(std::move(*candidate));
   }
 
   // Chooses points one by one, each the best addition to those chosen.
@@ -183,7 +189,8 @@ Design choose_points(const Twin& twin, const WiringCheckOptions& options, std::s
     candidates.erase(candidates.begin() + static_cast<std::ptrdiff_t>(best));
   }
   for (std::size_t p = 0; p < pairs.size(); ++p) {
-    if (distinction(reached.sums[p], options) < 1.5 * options.roughness * options.roughness) design.undecided.push_back(pairs[p]);
+    if (distinction(reached.sums[p], options) < 1.5 * options.roughness * options.roughness)
+      design.undecided.push_back(pairs[p]);
   }
   return design;
 }

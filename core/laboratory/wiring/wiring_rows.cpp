@@ -21,14 +21,16 @@ Cabling Cabling::right(std::size_t channels, std::size_t readings) {
   return cabling;
 }
 
-Levels::Levels(const DeviceInfo& info, const WiringCheckOptions& options, const Vector& theta) : channels_(options.channels) {
+Levels::Levels(const DeviceInfo& info, const WiringCheckOptions& options, const Vector& theta)
+    : channels_(options.channels) {
   const std::vector<std::uint32_t> clamped = info.clamped();
   clamped_ = clamped.size();
   Vector at_rest = theta;
   for (const WiringChannel& channel : channels_) {
     if (channel.terminal) {
       range_.push_back(info.terminals[*channel.terminal].level);
-      position_.push_back(static_cast<std::size_t>(std::find(clamped.begin(), clamped.end(), *channel.terminal) - clamped.begin()));
+      position_.push_back(static_cast<std::size_t>(
+          std::find(clamped.begin(), clamped.end(), *channel.terminal) - clamped.begin()));
     } else {
       range_.push_back(info.parameters[*channel.parameter].range);
       position_.push_back(0);
@@ -39,7 +41,8 @@ Levels::Levels(const DeviceInfo& info, const WiringCheckOptions& options, const 
 }
 
 double Levels::value(std::size_t channel, double level) const {
-  return std::clamp(channels_[channel].offset + channels_[channel].gain * level, range_[channel].low, range_[channel].high);
+  return std::clamp(channels_[channel].offset + channels_[channel].gain * level, range_[channel].low,
+                    range_[channel].high);
 }
 
 Drive Levels::drive(const Vector& level, const Cabling* cabling) const {
@@ -49,7 +52,9 @@ Drive Levels::drive(const Vector& level, const Cabling* cabling) const {
   Vector inputs = Vector::Zero(static_cast<Eigen::Index>(clamped_));
   for (std::size_t j = 0; j < channels_.size(); ++j) {
     const auto at = static_cast<Eigen::Index>(j);
-    const double there = cabling == nullptr ? level[at] : cabling->factor[at] * level[static_cast<Eigen::Index>(cabling->source[j])];
+    const double there = cabling == nullptr
+                             ? level[at]
+                             : cabling->factor[at] * level[static_cast<Eigen::Index>(cabling->source[j])];
     if (channels_[j].terminal) inputs[static_cast<Eigen::Index>(position_[j])] = value(j, there);
     else drive.theta.overrides.emplace_back(*channels_[j].parameter, value(j, there));
   }
@@ -57,16 +62,21 @@ Drive Levels::drive(const Vector& level, const Cabling* cabling) const {
   return drive;
 }
 
-Twin::Twin(Device& twin, const DeviceInfo& bench, const WiringCheckOptions& options, const Vector& theta, std::stop_token stop)
+Twin::Twin(Device& twin, const DeviceInfo& bench, const WiringCheckOptions& options, const Vector& theta,
+           std::stop_token stop)
     : twin_(twin), levels_(twin.info(), options, theta), stop_(std::move(stop)) {
   const std::vector<std::uint32_t> known = twin.info().read();
   for (const std::uint32_t terminal : bench.read()) {
     const auto found = std::find(known.begin(), known.end(), terminal);
-    if (found == known.end()) throw Unsupported("wiring check: the twin does not read terminal " + std::to_string(terminal) + ", which the bench reads");
+    if (found == known.end())
+      throw Unsupported("wiring check: the twin does not read terminal " + std::to_string(terminal) +
+                        ", which the bench reads");
     position_.push_back(static_cast<std::size_t>(found - known.begin()));
   }
   step_.resize(static_cast<Eigen::Index>(options.channels.size()));
-  for (std::size_t c = 0; c < options.channels.size(); ++c) step_[static_cast<Eigen::Index>(c)] = 0.2 * (options.channels[c].tiny.high - options.channels[c].tiny.low);
+  for (std::size_t c = 0; c < options.channels.size(); ++c)
+    step_[static_cast<Eigen::Index>(c)] =
+        0.2 * (options.channels[c].tiny.high - options.channels[c].tiny.low);
 }
 
 std::vector<Vector> Twin::read(std::span<const Drive> drives) const {
@@ -78,7 +88,10 @@ std::vector<Vector> Twin::read(std::span<const Drive> drives) const {
       from_rest,
       [&](std::size_t, const Relaxation& row) {
         Vector read(static_cast<Eigen::Index>(position_.size()));
-        for (std::size_t r = 0; r < position_.size(); ++r) read[static_cast<Eigen::Index>(r)] = row.quality.usable() ? row.potential[static_cast<Eigen::Index>(position_[r])] : std::numeric_limits<double>::quiet_NaN();
+        for (std::size_t r = 0; r < position_.size(); ++r)
+          read[static_cast<Eigen::Index>(r)] = row.quality.usable()
+                                                   ? row.potential[static_cast<Eigen::Index>(position_[r])]
+                                                   : std::numeric_limits<double>::quiet_NaN();
         readings.push_back(std::move(read));
       },
       stop_);
@@ -112,7 +125,9 @@ Matrix Twin::rows(const Cabling& cabling, std::span<const Vector> points) const 
   const std::vector<Vector> answered = answers(asks);
   const auto R = static_cast<Eigen::Index>(readings());
   Matrix rows(step_.size(), static_cast<Eigen::Index>(points.size()) * R);
-  for (std::size_t i = 0; i < asks.size(); ++i) rows.block(static_cast<Eigen::Index>(i % channels), static_cast<Eigen::Index>(i / channels) * R, 1, R) = answered[i].transpose();
+  for (std::size_t i = 0; i < asks.size(); ++i)
+    rows.block(static_cast<Eigen::Index>(i % channels), static_cast<Eigen::Index>(i / channels) * R, 1, R) =
+        answered[i].transpose();
   return rows;
 }
 
@@ -121,7 +136,8 @@ Matrix seen(const Matrix& rows, const Cabling& cabling) {
   Matrix out(rows.rows(), rows.cols());
   for (Eigen::Index k = 0; k < rows.cols(); ++k) {
     const Eigen::Index r = k % R;
-    out.col(k) = cabling.meter_factor[r] * rows.col(k - r + static_cast<Eigen::Index>(cabling.meter[static_cast<std::size_t>(r)]));
+    out.col(k) = cabling.meter_factor[r] *
+                 rows.col(k - r + static_cast<Eigen::Index>(cabling.meter[static_cast<std::size_t>(r)]));
   }
   return out;
 }
@@ -138,7 +154,8 @@ Fit fit(double rr, double re, double ee, double noise, double size, double gain_
   return result;
 }
 
-Misfit misfit(const Measured& measured, const Matrix& expected, const Matrix& usual, const WiringCheckOptions& options) {
+Misfit misfit(const Measured& measured, const Matrix& expected, const Matrix& usual,
+              const WiringCheckOptions& options) {
   const auto R = static_cast<Eigen::Index>(measured.reading.size());
   Misfit result;
   result.row.resize(static_cast<std::size_t>(measured.rows.rows()));
@@ -156,7 +173,8 @@ Misfit misfit(const Measured& measured, const Matrix& expected, const Matrix& us
     }
     const double size = size_of(rr, uu, options);
     Fit& row = result.row[static_cast<std::size_t>(c)];
-    row = std::isnan(re) ? Fit{1, std::numeric_limits<double>::infinity()} : fit(rr, re, ee, noise, size, options.gain_tolerance);
+    row = std::isnan(re) ? Fit{1, std::numeric_limits<double>::infinity()}
+                         : fit(rr, re, ee, noise, size, options.gain_tolerance);
     if (!measured.channel[static_cast<std::size_t>(c)]) continue;
     result.total += row.misfit;
     for (Eigen::Index k = 0; k < measured.rows.cols(); ++k) {
@@ -180,7 +198,9 @@ double share_of(const Misfit& misfit, const Mistake& mistake, Eigen::Index R) {
   double sum = 0;
   for (const std::size_t c : mistake.rows) sum += misfit.row[c].misfit;
   for (Eigen::Index k = 0; k < misfit.entry.cols(); ++k) {
-    if (std::find(mistake.readings.begin(), mistake.readings.end(), static_cast<std::size_t>(k % R)) != mistake.readings.end()) sum += misfit.entry.col(k).sum();
+    if (std::find(mistake.readings.begin(), mistake.readings.end(), static_cast<std::size_t>(k % R)) !=
+        mistake.readings.end())
+      sum += misfit.entry.col(k).sum();
   }
   return sum;
 }
@@ -190,7 +210,8 @@ double share_of(const Misfit& misfit, const Mistake& mistake, Eigen::Index R) {
 std::optional<double> odd_factor(double re, double ee, double gain_tolerance) {
   if (!(ee > 0)) return std::nullopt;
   const double factor = re / ee;
-  if (std::abs(factor) < nothing || (factor > 0 && std::abs(std::log(factor)) <= std::log1p(gain_tolerance))) return std::nullopt;
+  if (std::abs(factor) < nothing || (factor > 0 && std::abs(std::log(factor)) <= std::log1p(gain_tolerance)))
+    return std::nullopt;
   return factor;
 }
 
@@ -204,23 +225,30 @@ Matrix about(const Twin& twin, const Mistake& mistake, Matrix there, std::span<c
   if (asks.empty()) return there;
   const std::vector<Vector> answers = twin.answers(asks);
   const auto R = static_cast<Eigen::Index>(twin.readings());
-  for (std::size_t a = 0; a < asks.size(); ++a) there.block(static_cast<Eigen::Index>(asks[a].channel), static_cast<Eigen::Index>(a % points.size()) * R, 1, R) = answers[a].transpose();
+  for (std::size_t a = 0; a < asks.size(); ++a)
+    there.block(static_cast<Eigen::Index>(asks[a].channel), static_cast<Eigen::Index>(a % points.size()) * R,
+                1, R) = answers[a].transpose();
   return there;
 }
 
 // All single mistakes that may explain rows that do not fit.
-std::vector<Mistake> mistakes(const Cabling& now, const WiringCheckOptions& options, const Measured& measured, const Matrix& expected, const Misfit& misfit) {
+std::vector<Mistake> mistakes(const Cabling& now, const WiringCheckOptions& options, const Measured& measured,
+                              const Matrix& expected, const Misfit& misfit) {
   std::vector<Mistake> all;
   const auto R = static_cast<Eigen::Index>(measured.reading.size());
   const double least = options.roughness * options.roughness / 2;
   const auto wrong = [&](std::size_t c) { return measured.channel[c] && misfit.row[c].misfit > least; };
   for (std::size_t i = 0; i < options.channels.size(); ++i) {
     for (std::size_t j = i + 1; j < options.channels.size(); ++j) {
-      if (options.channels[i].plug != options.channels[j].plug || !(wrong(i) || wrong(j)) || !measured.channel[i] || !measured.channel[j]) continue;
+      if (options.channels[i].plug != options.channels[j].plug || !(wrong(i) || wrong(j)) ||
+          !measured.channel[i] || !measured.channel[j])
+        continue;
       Mistake swap{now, {i, j}, {}};
       // Positions of the cables that lead to channels i and j.
-      const auto at_i = std::find(now.source.begin(), now.source.end(), i) - now.source.begin(), at_j = std::find(now.source.begin(), now.source.end(), j) - now.source.begin();
-      std::swap(swap.cabling.source[static_cast<std::size_t>(at_i)], swap.cabling.source[static_cast<std::size_t>(at_j)]);
+      const auto at_i = std::find(now.source.begin(), now.source.end(), i) - now.source.begin(),
+                 at_j = std::find(now.source.begin(), now.source.end(), j) - now.source.begin();
+      std::swap(swap.cabling.source[static_cast<std::size_t>(at_i)],
+                swap.cabling.source[static_cast<std::size_t>(at_j)]);
       std::swap(swap.cabling.factor[at_i], swap.cabling.factor[at_j]);
       all.push_back(std::move(swap));
     }
@@ -271,7 +299,8 @@ std::vector<Mistake> mistakes(const Cabling& now, const WiringCheckOptions& opti
 
 }  // namespace
 
-Cabling explain(const Twin& twin, const WiringCheckOptions& options, std::span<const Vector> points, const Measured& measured) {
+Cabling explain(const Twin& twin, const WiringCheckOptions& options, std::span<const Vector> points,
+                const Measured& measured) {
   constexpr std::size_t most_mistakes = 6, most_asked = 24;
   const auto R = static_cast<Eigen::Index>(twin.readings());
   Cabling cabling = Cabling::right(options.channels.size(), twin.readings());
@@ -286,8 +315,11 @@ Cabling explain(const Twin& twin, const WiringCheckOptions& options, std::span<c
     std::vector<std::pair<double, Mistake>> likely;
     const std::vector<Mistake> all = mistakes(cabling, options, measured, expected, now);
     const auto consider = [&](const Matrix& rows, const Mistake& mistake) {
-      const double before = share_of(now, mistake, R), after = share_of(misfit(measured, seen(rows, mistake.cabling), usual, options), mistake, R);
-      if (4 * after < before && before - after > options.roughness * options.roughness) likely.emplace_back(after / before, mistake);
+      const double before = share_of(now, mistake, R),
+                   after =
+                       share_of(misfit(measured, seen(rows, mistake.cabling), usual, options), mistake, R);
+      if (4 * after < before && before - after > options.roughness * options.roughness)
+        likely.emplace_back(after / before, mistake);
     };
     for (const Mistake& mistake : all) {
       const Matrix rows = about(twin, mistake, there, points);
@@ -302,7 +334,8 @@ Cabling explain(const Twin& twin, const WiringCheckOptions& options, std::span<c
         consider(rows, both);
       }
     }
-    std::stable_sort(likely.begin(), likely.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    std::stable_sort(likely.begin(), likely.end(),
+                     [](const auto& a, const auto& b) { return a.first < b.first; });
     if (likely.size() > most_asked) likely.resize(most_asked);
     std::optional<Mistake> best;
     Matrix best_there;
@@ -312,7 +345,8 @@ Cabling explain(const Twin& twin, const WiringCheckOptions& options, std::span<c
       const double total = misfit(measured, seen(rows, mistake.cabling), usual, options).total;
       // Two mistakes are accepted only if they explain more than the best single one by more than the twin's
       // own error.
-      const bool two = !mistake.rows.empty() && (mistake.cabling.meter != cabling.meter || mistake.cabling.meter_factor != cabling.meter_factor);
+      const bool two = !mistake.rows.empty() && (mistake.cabling.meter != cabling.meter ||
+                                                 mistake.cabling.meter_factor != cabling.meter_factor);
       if (!(total + (two ? options.roughness * options.roughness : 0) < best_total)) continue;
       best = std::move(mistake);
       best_there = std::move(rows);

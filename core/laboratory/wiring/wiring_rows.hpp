@@ -32,8 +32,8 @@ class Levels {
 
  private:
   const std::vector<WiringChannel>& channels_;
-  std::vector<Range> range_;          // of each channel's value
-  std::vector<std::size_t> position_; // among the clamped terminals
+  std::vector<Range> range_;           // of each channel's value
+  std::vector<std::size_t> position_;  // among the clamped terminals
   std::size_t clamped_;
   Parameters theta_;
 };
@@ -41,7 +41,8 @@ class Levels {
 /// The twin; computes many relaxations at once.
 class Twin {
  public:
-  Twin(Device& twin, const DeviceInfo& bench, const WiringCheckOptions& options, const Vector& theta, std::stop_token stop);
+  Twin(Device& twin, const DeviceInfo& bench, const WiringCheckOptions& options, const Vector& theta,
+       std::stop_token stop);
   /// The readings for each drive, [n_read of the bench]; NaN where the twin finds no steady state.
   std::vector<Vector> read(std::span<const Drive> drives) const;
   /// Response of each reading to a step of `channel` (by 2 x its step) at a point, with a cabling: [n_read].
@@ -69,8 +70,8 @@ class Twin {
 /// Squared distance of `row` from the nearest allowed multiple of `expected`, in units of the row's length.
 /// `noise`: variance that does not count as misfit.
 struct Fit {
-  double gain = 1;     ///< the multiple, within the tolerance
-  double misfit = 0;   ///< squared
+  double gain = 1;    ///< the multiple, within the tolerance
+  double misfit = 0;  ///< squared
 };
 /// From the sums row.row, row.expected, expected.expected; `size`: squared length used as the unit.
 Fit fit(double rr, double re, double ee, double noise, double size, double gain_tolerance);
@@ -87,13 +88,14 @@ Design choose_points(const Twin& twin, const WiringCheckOptions& options, std::s
 
 /// Measurements of the rows and readings that can be judged.
 struct Measured {
-  Matrix rows, variance;         ///< [n_channels x points n_read]
+  Matrix rows, variance;               ///< [n_channels x points n_read]
   std::vector<bool> channel, reading;  ///< judged
 };
 
 /// The mistakes that explain the measurement. Starting from the correct wiring, they are added one by one as
 /// long as one more explains most of the remaining misfit.
-Cabling explain(const Twin& twin, const WiringCheckOptions& options, std::span<const Vector> points, const Measured& measured);
+Cabling explain(const Twin& twin, const WiringCheckOptions& options, std::span<const Vector> points,
+                const Measured& measured);
 
 /// Misfits of all rows for expected rows `expected`: per row, and per entry [n_channels x points n_read].
 struct Misfit {
@@ -102,7 +104,8 @@ struct Misfit {
   double total = 0;
 };
 /// `usual`: rows expected without mistakes, which give the unit of each row.
-Misfit misfit(const Measured& measured, const Matrix& expected, const Matrix& usual, const WiringCheckOptions& options);
+Misfit misfit(const Measured& measured, const Matrix& expected, const Matrix& usual,
+              const WiringCheckOptions& options);
 /// `rows` as shown by the meters of a cabling.
 Matrix seen(const Matrix& rows, const Cabling& cabling);
 

@@ -8,9 +8,9 @@ namespace ness::wiring {
 namespace {
 
 struct Sample {
-  double asked = 0;   // requested time, At::time
-  double time = 0;    // from the step to the actual reading
-  Vector rest;        // remaining change, [n_read]
+  double asked = 0;  // requested time, At::time
+  double time = 0;   // from the step to the actual reading
+  Vector rest;       // remaining change, [n_read]
 };
 
 // Time constant of a decay, by least squares of A exp(-t/tau). If the noise allows, only readings after the
@@ -20,8 +20,11 @@ std::optional<double> decay(const std::vector<Sample>& samples, Eigen::Index r, 
   double largest = 0;
   for (const Sample& sample : samples) largest = std::max(largest, std::abs(sample.rest[r]));
   const double from = 0.2 * largest > 10 * least ? 0.2 * largest : largest;
-  const auto begin = std::find_if(samples.begin(), samples.end(), [&](const Sample& sample) { return std::abs(sample.rest[r]) <= from; });
-  if (std::count_if(begin, samples.end(), [&](const Sample& sample) { return std::abs(sample.rest[r]) > least; }) < 3) return std::nullopt;
+  const auto begin = std::find_if(samples.begin(), samples.end(),
+                                  [&](const Sample& sample) { return std::abs(sample.rest[r]) <= from; });
+  if (std::count_if(begin, samples.end(),
+                    [&](const Sample& sample) { return std::abs(sample.rest[r]) > least; }) < 3)
+    return std::nullopt;
   const auto left = [&](double log_tau) {
     const double tau = std::exp(log_tau);
     double ee = 0, er = 0, rr = 0;
@@ -48,16 +51,19 @@ std::optional<double> decay(const std::vector<Sample>& samples, Eigen::Index r, 
 // limit at a later one. At the step itself the whole change remains. A mean over an aperture is at least the
 // value at its end.
 double bound(const std::vector<Sample>& samples, Eigen::Index r, double change, double least) {
-  const auto gone = std::find_if(samples.begin(), samples.end(), [&](const Sample& sample) { return std::abs(sample.rest[r]) <= least; });
+  const auto gone = std::find_if(samples.begin(), samples.end(),
+                                 [&](const Sample& sample) { return std::abs(sample.rest[r]) <= least; });
   if (gone == samples.end()) return samples.back().time;
   double bound = gone->time / std::log(change / least);
-  for (auto sample = samples.begin(); sample != gone; ++sample) bound = std::min(bound, (gone->time - sample->time) / std::log(std::abs(sample->rest[r]) / least));
+  for (auto sample = samples.begin(); sample != gone; ++sample)
+    bound = std::min(bound, (gone->time - sample->time) / std::log(std::abs(sample->rest[r]) / least));
   return bound;
 }
 
 }  // namespace
 
-Rested rest(const Relax& relax, Drive drive, const Vector& from, double far, const Vector& least, const StepOptions& options) {
+Rested rest(const Relax& relax, Drive drive, const Vector& from, double far, const Vector& least,
+            const StepOptions& options) {
   drive.observe = At{options.shortest, options.samples};
   Relaxation row = relax(drive);
   Rested rested{row.potential, options.shortest, false};
@@ -67,7 +73,8 @@ Rested rest(const Relax& relax, Drive drive, const Vector& from, double far, con
     // Each wait is as long as all before together, so an incomplete change is visible. Without noise an
     // exponential never ends; a thousandth of the whole change counts as the end.
     const double unseen = std::max(1e-6, 1e-3 * (later - from).norm());
-    const bool still = ((later - rested.potential).array().abs() <= least.array().max(unseen)).all() && (later - from).norm() >= far;
+    const bool still = ((later - rested.potential).array().abs() <= least.array().max(unseen)).all() &&
+                       (later - from).norm() >= far;
     rested.potential = later;
     rested.reached = still;
     if (still || wait >= options.longest) return rested;
@@ -75,7 +82,8 @@ Rested rest(const Relax& relax, Drive drive, const Vector& from, double far, con
   }
 }
 
-Followed follow_step(const Relax& relax, const Drive& before, const Drive& after, double expected, const StepOptions& options) {
+Followed follow_step(const Relax& relax, const Drive& before, const Drive& after, double expected,
+                     const StepOptions& options) {
   const Vector noise = 4 * options.noise;
   // Step there and back, so that each end state is known to have been reached from the other. The state
   // before the first step is not known.
@@ -109,7 +117,9 @@ Followed follow_step(const Relax& relax, const Drive& before, const Drive& after
     const Relaxation row = relax(step);
     samples.push_back({t, row.timing.read - row.timing.start, last.potential - row.potential});
     bool left = false;
-    for (Eigen::Index r = 0; r < noise.size(); ++r) left = left || (followed.reading[static_cast<std::size_t>(r)].clear && std::abs(samples.back().rest[r]) > least[r]);
+    for (Eigen::Index r = 0; r < noise.size(); ++r)
+      left = left || (followed.reading[static_cast<std::size_t>(r)].clear &&
+                      std::abs(samples.back().rest[r]) > least[r]);
     return left;
   };
   // Reads later and later until nothing is left; then with closer spacing in the last part, where only the

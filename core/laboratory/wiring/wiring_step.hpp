@@ -36,7 +36,8 @@ struct Rested {
   double waited = 0;
   bool reached = false;  ///< moved by `far`, and at rest
 };
-Rested rest(const Relax& relax, Drive drive, const Vector& from, double far, const Vector& least, const StepOptions& options);
+Rested rest(const Relax& relax, Drive drive, const Vector& from, double far, const Vector& least,
+            const StepOptions& options);
 
 struct Followed {
   std::vector<Follow> reading;  ///< [n_read]
@@ -45,6 +46,7 @@ struct Followed {
 /// Steps from `before` to `after` repeatedly, starting from the present state, and reads at later and later
 /// times after the step. `expected`: expected movement of the readings, kT; if they have not moved after
 /// `longest`, the result is empty.
-Followed follow_step(const Relax& relax, const Drive& before, const Drive& after, double expected, const StepOptions& options);
+Followed follow_step(const Relax& relax, const Drive& before, const Drive& after, double expected,
+                     const StepOptions& options);
 
 }  // namespace ness::wiring

@@ -14,9 +14,12 @@ namespace {
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
-std::vector<ParameterStep> law_steps(const DeviceInfo& info, const Parameters& theta, const CurrentLawOptions& law) {
+std::vector<ParameterStep> law_steps(const DeviceInfo& info, const Parameters& theta,
+                                     const CurrentLawOptions& law) {
   std::vector<ParameterStep> steps;
-  for (const std::uint32_t p : trainable_parameters(info)) steps.push_back(parameter_step("measured dI/dtheta", info.parameters[p], p, theta[p], law.step, law.central));
+  for (const std::uint32_t p : trainable_parameters(info))
+    steps.push_back(
+        parameter_step("measured dI/dtheta", info.parameters[p], p, theta[p], law.step, law.central));
   return steps;
 }
 
@@ -27,7 +30,8 @@ std::size_t law_perturbations(const DeviceInfo& info, const CurrentLawOptions& l
 // The perturbations of an estimator, followed by the held steps that measure dI/dtheta.
 class WithLaw final : public PerturbationPlan {
  public:
-  WithLaw(std::unique_ptr<const PerturbationPlan> own, const DeviceInfo& info, const Minibatch& batch, const CurrentLawOptions& law)
+  WithLaw(std::unique_ptr<const PerturbationPlan> own, const DeviceInfo& info, const Minibatch& batch,
+          const CurrentLawOptions& law)
       : own_(std::move(own)), free_(info.free()) {
     if (!law.measured) return;
     steps_ = law_steps(info, batch.theta, law);
@@ -38,7 +42,8 @@ class WithLaw final : public PerturbationPlan {
   bool impose(Drive& drive, std::size_t sample, std::size_t k, const ChainSoFar& so_far) const override {
     const std::size_t own = own_->perturbations(sample);
     if (k < own) return own_->impose(drive, sample, k, so_far);
-    for (std::size_t n = 0; n < free_.size(); ++n) drive.holds.push_back({free_[n], so_far.free->potential[static_cast<Eigen::Index>(n)]});
+    for (std::size_t n = 0; n < free_.size(); ++n)
+      drive.holds.push_back({free_[n], so_far.free->potential[static_cast<Eigen::Index>(n)]});
     if (k == own) return true;
     const ParameterStep& step = steps_[(k - own - 1) / each_];
     drive.theta = drive.theta.with(step.parameter, (k - own - 1) % each_ == 0 ? step.first : step.second);
@@ -53,13 +58,16 @@ class WithLaw final : public PerturbationPlan {
 };
 
 // -costate^T dI/dtheta from the holding currents of a sample's last perturbations.
-Vector measured_gradient(const DeviceInfo& info, const Minibatch& batch, const CurrentLawOptions& law, const Sample& sample, const Vector& costate) {
+Vector measured_gradient(const DeviceInfo& info, const Minibatch& batch, const CurrentLawOptions& law,
+                         const Sample& sample, const Vector& costate) {
   const std::vector<ParameterStep> steps = law_steps(info, batch.theta, law);
-  const std::size_t each = law.central ? 2 : 1, base = sample.perturbations.size() - law_perturbations(info, law);
+  const std::size_t each = law.central ? 2 : 1,
+                    base = sample.perturbations.size() - law_perturbations(info, law);
   const std::vector<std::uint32_t> free = info.free();
   const auto pull = [&](std::size_t k) {
     double sum = 0;
-    for (std::size_t n = 0; n < free.size(); ++n) sum += costate[static_cast<Eigen::Index>(n)] * sample.perturbations[k]->current[free[n]];
+    for (std::size_t n = 0; n < free.size(); ++n)
+      sum += costate[static_cast<Eigen::Index>(n)] * sample.perturbations[k]->current[free[n]];
     return sum;
   };
   Vector gradient = Vector::Zero(static_cast<Eigen::Index>(info.parameters.size()));
@@ -67,7 +75,8 @@ Vector measured_gradient(const DeviceInfo& info, const Minibatch& batch, const C
   for (std::size_t s = 0; s < steps.size(); ++s) {
     const std::size_t first = base + 1 + s * each, second = first + each - 1;
     const ParameterStep& step = steps[s];
-    const ParameterStep done = achieved(step, *sample.perturbations[base], *sample.perturbations[first], *sample.perturbations[second]);
+    const ParameterStep done = achieved(step, *sample.perturbations[base], *sample.perturbations[first],
+                                        *sample.perturbations[second]);
     gradient[step.parameter] = -done.slope(at_base, pull(first), pull(second));
   }
   return gradient;
@@ -87,11 +96,17 @@ bool currents_read(const DeviceInfo& info, const Sample& sample, std::size_t las
 
 }  // namespace
 
-CostateEstimator::CostateEstimator(std::string name, std::shared_ptr<const Model> model, const PerturbationOptions& perturbations, const CurrentLawOptions& law,
+CostateEstimator::CostateEstimator(std::string name, std::shared_ptr<const Model> model,
+                                   const PerturbationOptions& perturbations, const CurrentLawOptions& law,
                                    bool model_needed)
-    : PerturbationEstimator(name, perturbations), name_(std::move(name)), model_(std::move(model)), law_(law) {
+    : PerturbationEstimator(name, perturbations),
+      name_(std::move(name)),
+      model_(std::move(model)),
+      law_(law) {
   if (!model_ && (model_needed || !law.measured)) throw std::invalid_argument(name_ + ": no model is given");
-  if (!(law.step > 0) || std::isinf(law.step)) throw std::invalid_argument(name_ + ": step of the measured dI/dtheta " + number_text(law.step) + "; it must be finite and > 0");
+  if (!(law.step > 0) || std::isinf(law.step))
+    throw std::invalid_argument(name_ + ": step of the measured dI/dtheta " + number_text(law.step) +
+                                "; it must be finite and > 0");
 }
 
 std::string CostateEstimator::unmet_needs(const DeviceInfo& info) const {
@@ -100,17 +115,22 @@ std::string CostateEstimator::unmet_needs(const DeviceInfo& info) const {
   return unmet.empty() ? unmet_by_costate(info) : unmet;
 }
 
-double CostateEstimator::cost(const DeviceInfo& info) const { return cost_with(info, costate_perturbations(info)); }
+double CostateEstimator::cost(const DeviceInfo& info) const {
+  return cost_with(info, costate_perturbations(info));
+}
 
 double CostateEstimator::cost_with(const DeviceInfo& info, double costate_perturbations) const {
   return relaxations(info, costate_perturbations + static_cast<double>(law_perturbations(info, law_)));
 }
 
-std::unique_ptr<const PerturbationPlan> CostateEstimator::plan(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const {
+std::unique_ptr<const PerturbationPlan> CostateEstimator::plan(const DeviceInfo& info, const Minibatch& batch,
+                                                               const Loss& loss) const {
   return std::make_unique<WithLaw>(costate_plan(info, batch, loss), info, batch, law_);
 }
 
-CostateEstimator::Probed CostateEstimator::probe(Device& device, const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::stop_token stop) const {
+CostateEstimator::Probed CostateEstimator::probe(Device& device, const DeviceInfo& info,
+                                                 const Minibatch& batch, const Loss& loss,
+                                                 std::stop_token stop) const {
   const std::shared_ptr<const PerturbationPlan> own = costate_plan(info, batch, loss);
   std::vector<Chain> chains = chains_of(own, info, batch);
   for (Chain& chain : chains) {
@@ -128,7 +148,8 @@ CostateEstimator::Probed CostateEstimator::probe(Device& device, const DeviceInf
     std::optional<Vector>& found = probed.costates.emplace_back();
     if (!sorted.samples[i]) continue;
     double asymmetry = nan;
-    found = costate(info, batch, *sorted.samples[i], cotangent(info, batch, loss, i, *sorted.samples[i]->free), asymmetry);
+    found = costate(info, batch, *sorted.samples[i],
+                    cotangent(info, batch, loss, i, *sorted.samples[i]->free), asymmetry);
     if (!found->allFinite()) found.reset();
   }
   return probed;
@@ -199,9 +220,11 @@ Vector Nudging::currents(double sign, double wanted, const Vector& c) const {
 std::string unmet_by_nudging(const DeviceInfo& info, std::uint32_t at) {
   const Terminal& terminal = info.terminals[at];
   const bool output = std::find(info.outputs.begin(), info.outputs.end(), at) != info.outputs.end();
-  const std::string who = (output ? "output terminal " : "terminal ") + std::to_string(at) + " (" + terminal.name + ")";
+  const std::string who =
+      (output ? "output terminal " : "terminal ") + std::to_string(at) + " (" + terminal.name + ")";
   if (terminal.nudge.empty()) return who + " cannot be nudged";
-  if (!(terminal.nudge.low < 0 && terminal.nudge.high > 0)) return who + " can be nudged one way only; both signs are needed";
+  if (!(terminal.nudge.low < 0 && terminal.nudge.high > 0))
+    return who + " can be nudged one way only; both signs are needed";
   return {};
 }
 
@@ -212,13 +235,16 @@ std::string unmet_by_nudging(const DeviceInfo& info) {
   return {};
 }
 
-Vector cotangent(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::size_t sample, const Relaxation& free) {
+Vector cotangent(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::size_t sample,
+                 const Relaxation& free) {
   const std::vector<std::uint32_t> positions = info.output_positions();
   Vector outputs(static_cast<Eigen::Index>(positions.size())), at_outputs;
-  for (std::size_t k = 0; k < positions.size(); ++k) outputs[static_cast<Eigen::Index>(k)] = free.potential[positions[k]];
+  for (std::size_t k = 0; k < positions.size(); ++k)
+    outputs[static_cast<Eigen::Index>(k)] = free.potential[positions[k]];
   loss.value(outputs, batch.target(sample), &at_outputs);
   Vector everywhere = Vector::Zero(free.potential.size());
-  for (std::size_t k = 0; k < positions.size(); ++k) everywhere[positions[k]] = at_outputs[static_cast<Eigen::Index>(k)];
+  for (std::size_t k = 0; k < positions.size(); ++k)
+    everywhere[positions[k]] = at_outputs[static_cast<Eigen::Index>(k)];
   return everywhere;
 }
 

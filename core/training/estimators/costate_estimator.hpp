@@ -20,7 +20,8 @@ class CostateEstimator : public PerturbationEstimator {
 
  protected:
   /// `model` may be null if dI/dtheta is measured and `model_needed` is false.
-  CostateEstimator(std::string name, std::shared_ptr<const Model> model, const PerturbationOptions& perturbations, const CurrentLawOptions& law,
+  CostateEstimator(std::string name, std::shared_ptr<const Model> model,
+                   const PerturbationOptions& perturbations, const CurrentLawOptions& law,
                    bool model_needed = false);
 
   /// Needs of the costate measurement only. Reading of every free potential, and the needs of dI/dtheta, are
@@ -28,13 +29,16 @@ class CostateEstimator : public PerturbationEstimator {
   virtual std::string unmet_by_costate(const DeviceInfo& info) const = 0;
   /// Perturbations per sample, without those for dI/dtheta.
   virtual double costate_perturbations(const DeviceInfo& info) const = 0;
-  virtual std::unique_ptr<const PerturbationPlan> costate_plan(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const = 0;
+  virtual std::unique_ptr<const PerturbationPlan> costate_plan(const DeviceInfo& info, const Minibatch& batch,
+                                                               const Loss& loss) const = 0;
   /// The costate of a sample, [n_free]; a sample whose costate is not finite is left out. The last
   /// perturbations of `sample` may be those for dI/dtheta. A measured asymmetry is written to `asymmetry`.
-  virtual Vector costate(const DeviceInfo& info, const Minibatch& batch, const Sample& sample, const Vector& cotangent, double& asymmetry) const = 0;
+  virtual Vector costate(const DeviceInfo& info, const Minibatch& batch, const Sample& sample,
+                         const Vector& cotangent, double& asymmetry) const = 0;
 
   const Model* model() const { return model_.get(); }
-  std::unique_ptr<const PerturbationPlan> plan(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const final;
+  std::unique_ptr<const PerturbationPlan> plan(const DeviceInfo& info, const Minibatch& batch,
+                                               const Loss& loss) const final;
   /// Relaxations of a sample with this many perturbations for the costate.
   double cost_with(const DeviceInfo& info, double costate_perturbations) const;
 
@@ -44,7 +48,8 @@ class CostateEstimator : public PerturbationEstimator {
     std::vector<std::optional<Vector>> costates;
     std::uint64_t relaxations = 0;
   };
-  Probed probe(Device& device, const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::stop_token stop) const;
+  Probed probe(Device& device, const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
+               std::stop_token stop) const;
 
  private:
   std::string name_;
@@ -73,6 +78,7 @@ std::string unmet_by_nudging(const DeviceInfo& info);
 /// Empty if this free terminal can be nudged both ways.
 std::string unmet_by_nudging(const DeviceInfo& info, std::uint32_t terminal);
 /// dL/dmu [n_read] of a sample at a free relaxation; zero except at the outputs.
-Vector cotangent(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::size_t sample, const Relaxation& free);
+Vector cotangent(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::size_t sample,
+                 const Relaxation& free);
 
 }  // namespace ness

@@ -18,18 +18,23 @@ Drive Minibatch::free_drive(std::size_t i) const {
   return drive;
 }
 
-std::uint64_t Estimator::prepare(Device&, const DeviceInfo&, const Minibatch&, const Loss&, std::stop_token) { return 0; }
+std::uint64_t Estimator::prepare(Device&, const DeviceInfo&, const Minibatch&, const Loss&, std::stop_token) {
+  return 0;
+}
 
-void Estimator::remember(const DeviceInfo&, const Minibatch&, const Loss&, std::span<const std::vector<Relaxation>>) {}
+void Estimator::remember(const DeviceInfo&, const Minibatch&, const Loss&,
+                         std::span<const std::vector<Relaxation>>) {}
 
 Vector Estimator::state() const { return {}; }
 
 void Estimator::restore(const Vector& state) {
   if (state.size() == 0) return;
-  throw std::invalid_argument(std::string(name()) + ": it has no state, but " + std::to_string(state.size()) + " numbers of one were recorded");
+  throw std::invalid_argument(std::string(name()) + ": it has no state, but " + std::to_string(state.size()) +
+                              " numbers of one were recorded");
 }
 
-Gradient estimate(Device& device, const Estimator& estimator, const Minibatch& batch, const Loss& loss, std::stop_token stop) {
+Gradient estimate(Device& device, const Estimator& estimator, const Minibatch& batch, const Loss& loss,
+                  std::stop_token stop) {
   const DeviceInfo& info = device.info();
   if (const std::string unmet = estimator.unmet_needs(info); !unmet.empty()) {
     throw Unsupported(std::string(estimator.name()) + ": " + unmet);
@@ -39,10 +44,13 @@ Gradient estimate(Device& device, const Estimator& estimator, const Minibatch& b
   return estimator.form(info, batch, loss, rows);
 }
 
-Vector standard_error(const Estimator& estimator, const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
-                      std::span<const std::vector<Relaxation>> rows, std::uint32_t draws, std::uint64_t seed) {
+Vector standard_error(const Estimator& estimator, const DeviceInfo& info, const Minibatch& batch,
+                      const Loss& loss, std::span<const std::vector<Relaxation>> rows, std::uint32_t draws,
+                      std::uint64_t seed) {
   const bool known = std::any_of(rows.begin(), rows.end(), [](const auto& chain) {
-    return std::any_of(chain.begin(), chain.end(), [](const Relaxation& row) { return row.sigma.size() > 0 || row.current_sigma.size() > 0; });
+    return std::any_of(chain.begin(), chain.end(), [](const Relaxation& row) {
+      return row.sigma.size() > 0 || row.current_sigma.size() > 0;
+    });
   });
   if (!known || draws == 0) return {};
   const Gradient measured = estimator.form(info, batch, loss, rows);
@@ -55,8 +63,10 @@ Vector standard_error(const Estimator& estimator, const DeviceInfo& info, const 
     for (auto& chain : redrawn) {
       for (Relaxation& row : chain) {
         std::uint32_t channel = draw << 16;
-        for (Eigen::Index k = 0; k < row.sigma.size(); ++k) row.potential[k] += row.sigma[k] * normal_at(seed, ordinal, channel++);
-        for (Eigen::Index k = 0; k < row.current_sigma.size(); ++k) row.current[k] += row.current_sigma[k] * normal_at(seed, ordinal, channel++);
+        for (Eigen::Index k = 0; k < row.sigma.size(); ++k)
+          row.potential[k] += row.sigma[k] * normal_at(seed, ordinal, channel++);
+        for (Eigen::Index k = 0; k < row.current_sigma.size(); ++k)
+          row.current[k] += row.current_sigma[k] * normal_at(seed, ordinal, channel++);
         ++ordinal;
       }
     }

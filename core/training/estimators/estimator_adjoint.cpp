@@ -76,7 +76,9 @@ class Adjoint final : public Estimator {
 
 }  // namespace
 
-std::unique_ptr<Estimator> adjoint(std::shared_ptr<const Model> model) { return std::make_unique<Adjoint>(std::move(model)); }
+std::unique_ptr<Estimator> adjoint(std::shared_ptr<const Model> model) {
+  return std::make_unique<Adjoint>(std::move(model));
+}
 
 EstimatorMaker read_adjoint(Keys&) {
   return [](const EstimatorContext& context) { return adjoint(context.model); };

@@ -12,32 +12,39 @@ namespace {
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
-const char* name_of(const ConductanceOptions& options) { return options.measure_every > 0 ? "conductance-by-voltage-tracked" : "conductance-by-voltage"; }
+const char* name_of(const ConductanceOptions& options) {
+  return options.measure_every > 0 ? "conductance-by-voltage-tracked" : "conductance-by-voltage";
+}
 
 class ConductanceByVoltage final : public MeasuredJacobian {
  public:
   ConductanceByVoltage(std::shared_ptr<const Model> model, const ConductanceOptions& o)
-      : MeasuredJacobian(name_of(o), std::move(model), {o.probe, o.central, o.measure_every, o.refresh, o.reset}, o.perturbations, o.law) {}
+      : MeasuredJacobian(name_of(o), std::move(model),
+                         {o.probe, o.central, o.measure_every, o.refresh, o.reset}, o.perturbations, o.law) {}
 
  private:
   std::string unmet_by_costate(const DeviceInfo& info) const override { return unmet_by_holding(info); }
 
-  Probe probe_of(const DeviceInfo& info, const Relaxation& free, std::size_t node, double size) const override {
+  Probe probe_of(const DeviceInfo& info, const Relaxation& free, std::size_t node,
+                 double size) const override {
     const Range& range = info.terminals[info.free()[node]].level;
-    const double here = free.potential[static_cast<Eigen::Index>(node)], up = std::max(0.0, std::min(size, range.high - here)),
+    const double here = free.potential[static_cast<Eigen::Index>(node)],
+                 up = std::max(0.0, std::min(size, range.high - here)),
                  down = std::max(0.0, std::min(size, here - range.low));
     if (central()) return {up, -down, Probe::Kind::pair};
     return {up >= down ? up : -down, 0, Probe::Kind::one_sided};
   }
 
-  bool impose_step(Drive& drive, const DeviceInfo& info, const Relaxation& free, std::size_t node, double step) const override {
+  bool impose_step(Drive& drive, const DeviceInfo& info, const Relaxation& free, std::size_t node,
+                   double step) const override {
     const std::vector<std::uint32_t> terminals = info.free();
     for (std::size_t k = 0; k < terminals.size(); ++k) {
       const Range& range = info.terminals[terminals[k]].level;
       const double here = free.potential[static_cast<Eigen::Index>(k)];
       if (!range.contains(here)) return false;
       // here + (high - here) may exceed high by rounding.
-      drive.holds.push_back({terminals[k], k == node ? std::clamp(here + step, range.low, range.high) : here});
+      drive.holds.push_back(
+          {terminals[k], k == node ? std::clamp(here + step, range.low, range.high) : here});
     }
     return true;
   }
@@ -51,7 +58,9 @@ class ConductanceByVoltage final : public MeasuredJacobian {
     for (std::size_t k = 0; k < terminals.size(); ++k) some[static_cast<Eigen::Index>(k)] = all[terminals[k]];
     return some;
   }
-  Vector answer(const DeviceInfo& info, const Relaxation& row, const Vector&) const override { return at_free(info, row.current); }
+  Vector answer(const DeviceInfo& info, const Relaxation& row, const Vector&) const override {
+    return at_free(info, row.current);
+  }
   Vector answer_error(const DeviceInfo& info, const Relaxation& row) const override {
     const Vector errors = at_free(info, row.current_sigma);
     return errors.allFinite() ? errors : Vector();
@@ -70,20 +79,23 @@ class ConductanceByVoltage final : public MeasuredJacobian {
     return (response - response.transpose()).norm() / (response + response.transpose()).norm();
   }
 
-  Shift shift_of(const DeviceInfo&, const Matrix& response, const Vector& shift, const Vector& equivalent, const Vector& errors) const override {
+  Shift shift_of(const DeviceInfo&, const Matrix& response, const Vector& shift, const Vector& equivalent,
+                 const Vector& errors) const override {
     return {shift, equivalent, (response * errors.asDiagonal()).norm()};
   }
 };
 
 }  // namespace
 
-std::unique_ptr<Estimator> conductance_by_voltage(std::shared_ptr<const Model> model, const ConductanceOptions& options) {
+std::unique_ptr<Estimator> conductance_by_voltage(std::shared_ptr<const Model> model,
+                                                  const ConductanceOptions& options) {
   return std::make_unique<ConductanceByVoltage>(std::move(model), options);
 }
 
 EstimatorMaker read_conductance(Keys& keys, bool tracked) {
   const auto options = read_measured_jacobian<ConductanceOptions>(keys, tracked, "kT");
-  return [options](const EstimatorContext& context) { return conductance_by_voltage(context.model, options); };
+  return
+      [options](const EstimatorContext& context) { return conductance_by_voltage(context.model, options); };
 }
 
 }  // namespace ness

@@ -17,8 +17,12 @@ constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 class CoupledLearning final : public CostateEstimator {
  public:
   CoupledLearning(std::shared_ptr<const Model> model, const CoupledLearningOptions& options)
-      : CostateEstimator(name_of, std::move(model), options.perturbations, options.law), eta_(options.eta), centred_(options.centred) {
-    if (!(options.eta > 0) || std::isinf(options.eta)) throw std::invalid_argument(std::string(name_of) + ": eta " + number_text(options.eta) + "; it must be finite and > 0");
+      : CostateEstimator(name_of, std::move(model), options.perturbations, options.law),
+        eta_(options.eta),
+        centred_(options.centred) {
+    if (!(options.eta > 0) || std::isinf(options.eta))
+      throw std::invalid_argument(std::string(name_of) + ": eta " + number_text(options.eta) +
+                                  "; it must be finite and > 0");
   }
 
  private:
@@ -42,8 +46,13 @@ class CoupledLearning final : public CostateEstimator {
 
   class HoldPlan final : public PerturbationPlan {
    public:
-    HoldPlan(const CoupledLearning& estimator, const DeviceInfo& info, const Minibatch& batch, const Loss& loss)
-        : estimator_(estimator), info_(info), batch_(batch), loss_(loss), positions_(info.output_positions()) {}
+    HoldPlan(const CoupledLearning& estimator, const DeviceInfo& info, const Minibatch& batch,
+             const Loss& loss)
+        : estimator_(estimator),
+          info_(info),
+          batch_(batch),
+          loss_(loss),
+          positions_(info.output_positions()) {}
     std::size_t perturbations(std::size_t) const override { return estimator_.centred_ ? 2 : 1; }
     bool impose(Drive& drive, std::size_t sample, std::size_t k, const ChainSoFar& so_far) const override {
       const Vector c = cotangent(info_, batch_, loss_, sample, *so_far.free);
@@ -52,7 +61,9 @@ class CoupledLearning final : public CostateEstimator {
       for (std::size_t o = 0; o < positions_.size(); ++o) {
         const Range& level = info_.terminals[info_.outputs[o]].level;
         // room / pull * pull may exceed room by rounding.
-        drive.holds.push_back({info_.outputs[o], std::clamp(so_far.free->potential[positions_[o]] + sign(k) * eta * c[positions_[o]], level.low, level.high)});
+        drive.holds.push_back({info_.outputs[o], std::clamp(so_far.free->potential[positions_[o]] +
+                                                                sign(k) * eta * c[positions_[o]],
+                                                            level.low, level.high)});
       }
       return true;
     }
@@ -75,11 +86,13 @@ class CoupledLearning final : public CostateEstimator {
     return {};
   }
   double costate_perturbations(const DeviceInfo&) const override { return centred_ ? 2 : 1; }
-  std::unique_ptr<const PerturbationPlan> costate_plan(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const override {
+  std::unique_ptr<const PerturbationPlan> costate_plan(const DeviceInfo& info, const Minibatch& batch,
+                                                       const Loss& loss) const override {
     return std::make_unique<HoldPlan>(*this, info, batch, loss);
   }
 
-  Vector costate(const DeviceInfo& info, const Minibatch&, const Sample& sample, const Vector& c, double&) const override {
+  Vector costate(const DeviceInfo& info, const Minibatch&, const Sample& sample, const Vector& c,
+                 double&) const override {
     // No error, no gradient.
     if (c.isZero(0)) return Vector::Zero(c.size());
     // Shift from the phase against c to the phase along c, or to the free state.
@@ -89,7 +102,9 @@ class CoupledLearning final : public CostateEstimator {
     // A current u at the output shifts the potentials by R e u, also when the holding source supplies it. In
     // the free state this current is 0.
     const std::uint32_t output = info.outputs.front();
-    const auto current = [&](const Relaxation& row) { return row.current.size() > output ? row.current[output] : nan; };
+    const auto current = [&](const Relaxation& row) {
+      return row.current.size() > output ? row.current[output] : nan;
+    };
     const double u = (centred_ ? current(*sample.perturbations[1]) : 0) - current(*sample.perturbations[0]);
     return shift * (c[info.output_positions().front()] / u);
   }
@@ -100,7 +115,8 @@ class CoupledLearning final : public CostateEstimator {
 
 }  // namespace
 
-std::unique_ptr<Estimator> coupled_learning(std::shared_ptr<const Model> model, const CoupledLearningOptions& options) {
+std::unique_ptr<Estimator> coupled_learning(std::shared_ptr<const Model> model,
+                                            const CoupledLearningOptions& options) {
   return std::make_unique<CoupledLearning>(std::move(model), options);
 }
 
@@ -108,7 +124,8 @@ EstimatorMaker read_coupled_learning(Keys& keys) {
   CoupledLearningOptions options;
   keys.number("eta", options.eta, Number::positive,
               {"kT^2 per unit of the loss", "outputs are held at their free potentials -+eta dL/dmu"});
-  keys.flag("central", options.centred, {"", "outputs are held on both sides of the free state; false: on one"});
+  keys.flag("central", options.centred,
+            {"", "outputs are held on both sides of the free state; false: on one"});
   read_perturbations(keys, options.perturbations);
   read_current_law(keys, options.law);
   return [options](const EstimatorContext& context) { return coupled_learning(context.model, options); };

@@ -28,13 +28,18 @@ const char* name_of(Form form) {
 class EquilibriumPropagation final : public CostateEstimator {
  public:
   EquilibriumPropagation(std::shared_ptr<const Model> model, const EquilibriumPropagationOptions& options)
-      : CostateEstimator(name_of(options.form), std::move(model), options.perturbations, options.law), beta_(options.beta, "equilibrium propagation"), nudge_(options.nudge), form_(options.form) {
+      : CostateEstimator(name_of(options.form), std::move(model), options.perturbations, options.law),
+        beta_(options.beta, "equilibrium propagation"),
+        nudge_(options.nudge),
+        form_(options.form) {
     if (!(options.nudge >= 0) || std::isinf(options.nudge)) {
-      throw std::invalid_argument("equilibrium propagation: nudge " + number_text(options.nudge) + "; it must be finite and >= 0 (0: beta says it)");
+      throw std::invalid_argument("equilibrium propagation: nudge " + number_text(options.nudge) +
+                                  "; it must be finite and >= 0 (0: beta says it)");
     }
   }
 
-  std::uint64_t prepare(Device& device, const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::stop_token stop) override {
+  std::uint64_t prepare(Device& device, const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
+                        std::stop_token stop) override {
     if (!beta_.automatic() || nudge_ > 0) return 0;
     const auto measure = [&](const Minibatch& few, double beta, std::uint64_t& relaxations) {
       beta_.choose(beta);
@@ -59,12 +64,15 @@ class EquilibriumPropagation final : public CostateEstimator {
       case Form::one_sided: return {{-1, 1, -1}};
       case Form::centred: return {{-1, 1, -0.5}, {1, 1, 0.5}};
       case Form::random_sign: {
-        const auto channel = static_cast<std::uint32_t>((batch.samples[i] ^ (batch.samples[i] >> 28) ^ (std::uint64_t{batch.repeat} << 20)) & ((1u << 28) - 1));
+        const auto channel = static_cast<std::uint32_t>(
+            (batch.samples[i] ^ (batch.samples[i] >> 28) ^ (std::uint64_t{batch.repeat} << 20)) &
+            ((1u << 28) - 1));
         const double sign = uniform_at(sign_seed, batch.step, channel) < 0.5 ? -1 : 1;
         return {{sign, 1, sign}};
       }
       // D(beta) = (mu+ - mu-) / (2 beta); (4 D(beta / 2) - D(beta)) / 3.
-      case Form::richardson: return {{-1, 1, 1.0 / 6}, {1, 1, -1.0 / 6}, {1, 0.5, 4.0 / 3}, {-1, 0.5, -4.0 / 3}};
+      case Form::richardson:
+        return {{-1, 1, 1.0 / 6}, {1, 1, -1.0 / 6}, {1, 0.5, 4.0 / 3}, {-1, 0.5, -4.0 / 3}};
     }
     return {};
   }
@@ -81,9 +89,12 @@ class EquilibriumPropagation final : public CostateEstimator {
 
   class NudgePlan final : public PerturbationPlan {
    public:
-    NudgePlan(const EquilibriumPropagation& estimator, const DeviceInfo& info, const Minibatch& batch, const Loss& loss)
+    NudgePlan(const EquilibriumPropagation& estimator, const DeviceInfo& info, const Minibatch& batch,
+              const Loss& loss)
         : estimator_(estimator), info_(info), batch_(batch), loss_(loss), nudging_(info) {}
-    std::size_t perturbations(std::size_t sample) const override { return estimator_.phases(batch_, sample).size(); }
+    std::size_t perturbations(std::size_t sample) const override {
+      return estimator_.phases(batch_, sample).size();
+    }
     bool impose(Drive& drive, std::size_t sample, std::size_t k, const ChainSoFar& so_far) const override {
       const Phase phase = estimator_.phases(batch_, sample)[k];
       const Vector c = cotangent(info_, batch_, loss_, sample, *so_far.free);
@@ -101,11 +112,15 @@ class EquilibriumPropagation final : public CostateEstimator {
   };
 
   std::string unmet_by_costate(const DeviceInfo& info) const override { return unmet_by_nudging(info); }
-  double costate_perturbations(const DeviceInfo&) const override { return form_ == Form::centred ? 2 : form_ == Form::richardson ? 4 : 1; }
-  std::unique_ptr<const PerturbationPlan> costate_plan(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const override {
+  double costate_perturbations(const DeviceInfo&) const override {
+    return form_ == Form::centred ? 2 : form_ == Form::richardson ? 4 : 1;
+  }
+  std::unique_ptr<const PerturbationPlan> costate_plan(const DeviceInfo& info, const Minibatch& batch,
+                                                       const Loss& loss) const override {
     return std::make_unique<NudgePlan>(*this, info, batch, loss);
   }
-  Vector costate(const DeviceInfo& info, const Minibatch& batch, const Sample& sample, const Vector& c, double&) const override {
+  Vector costate(const DeviceInfo& info, const Minibatch& batch, const Sample& sample, const Vector& c,
+                 double&) const override {
     const double beta = Nudging(info).beta(wanted(c), c);
     const std::vector<Phase> all = phases(batch, sample.index);
     Vector sum = Vector::Zero(c.size());
@@ -131,7 +146,8 @@ class EquilibriumPropagation final : public CostateEstimator {
 
 }  // namespace
 
-std::unique_ptr<Estimator> equilibrium_propagation(std::shared_ptr<const Model> model, const EquilibriumPropagationOptions& options) {
+std::unique_ptr<Estimator> equilibrium_propagation(std::shared_ptr<const Model> model,
+                                                   const EquilibriumPropagationOptions& options) {
   return std::make_unique<EquilibriumPropagation>(std::move(model), options);
 }
 
@@ -146,7 +162,8 @@ EstimatorMaker read_equilibrium_propagation(Keys& keys, EquilibriumPropagationOp
                "0: `beta` is used"});
   read_perturbations(keys, options.perturbations);
   read_current_law(keys, options.law);
-  return [options](const EstimatorContext& context) { return equilibrium_propagation(context.model, options); };
+  return
+      [options](const EstimatorContext& context) { return equilibrium_propagation(context.model, options); };
 }
 
 }  // namespace ness

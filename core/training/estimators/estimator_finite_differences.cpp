@@ -13,27 +13,35 @@ namespace {
 
 class FiniteDifferences final : public PerturbationEstimator {
  public:
-  explicit FiniteDifferences(const FiniteDifferenceOptions& options) : PerturbationEstimator("finite differences", options.perturbations), options_(options) {
+  explicit FiniteDifferences(const FiniteDifferenceOptions& options)
+      : PerturbationEstimator("finite differences", options.perturbations), options_(options) {
     if (!(options.step > 0) || std::isinf(options.step)) {
-      throw std::invalid_argument("finite differences: step " + number_text(options.step) + "; it must be finite and > 0");
+      throw std::invalid_argument("finite differences: step " + number_text(options.step) +
+                                  "; it must be finite and > 0");
     }
   }
 
-  std::string_view name() const override { return options_.central ? "finite-differences-central" : "finite-differences-forward"; }
+  std::string_view name() const override {
+    return options_.central ? "finite-differences-central" : "finite-differences-forward";
+  }
 
   std::string unmet_needs(const DeviceInfo& info) const override {
     for (const std::uint32_t parameter : options_.parameters) {
       if (parameter >= info.parameters.size()) {
-        return "parameter " + std::to_string(parameter) + " is to be differenced; the device has " + std::to_string(info.parameters.size());
+        return "parameter " + std::to_string(parameter) + " is to be differenced; the device has " +
+               std::to_string(info.parameters.size());
       }
       if (!info.parameters[parameter].trainable) {
-        return "parameter " + std::to_string(parameter) + " (" + info.parameters[parameter].name + ") is a constant of the device";
+        return "parameter " + std::to_string(parameter) + " (" + info.parameters[parameter].name +
+               ") is a constant of the device";
       }
     }
     return unmet_by_outputs(info);
   }
 
-  double cost(const DeviceInfo& info) const override { return relaxations(info, static_cast<double>(each() * chosen(info).size())); }
+  double cost(const DeviceInfo& info) const override {
+    return relaxations(info, static_cast<double>(each() * chosen(info).size()));
+  }
 
   Gradient form(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
                 std::span<const std::vector<Relaxation>> rows) const override {
@@ -52,8 +60,10 @@ class FiniteDifferences final : public PerturbationEstimator {
       const double free = total.loss_of(i, sample->free->potential);
       for (std::size_t k = 0; k < steps.size(); ++k) {
         const std::size_t first = k * each(), second = first + each() - 1;
-        const ParameterStep done = achieved(steps[k], *sample->free, *sample->perturbations[first], *sample->perturbations[second]);
-        sum[steps[k].parameter] += done.slope(free, total.loss_of(i, sample->potential[first]), total.loss_of(i, sample->potential[second]));
+        const ParameterStep done =
+            achieved(steps[k], *sample->free, *sample->perturbations[first], *sample->perturbations[second]);
+        sum[steps[k].parameter] += done.slope(free, total.loss_of(i, sample->potential[first]),
+                                              total.loss_of(i, sample->potential[second]));
       }
       total.use(i);
     }
@@ -70,7 +80,9 @@ class FiniteDifferences final : public PerturbationEstimator {
   std::vector<ParameterStep> steps_of(const DeviceInfo& info, const Parameters& theta) const {
     const Vector values = theta.values();
     std::vector<ParameterStep> steps;
-    for (const std::uint32_t p : chosen(info)) steps.push_back(parameter_step("finite differences", info.parameters[p], p, values[p], options_.step, options_.central));
+    for (const std::uint32_t p : chosen(info))
+      steps.push_back(parameter_step("finite differences", info.parameters[p], p, values[p], options_.step,
+                                     options_.central));
     return steps;
   }
 
@@ -90,7 +102,8 @@ class FiniteDifferences final : public PerturbationEstimator {
     std::vector<ParameterStep> steps_;
     std::size_t each_;
   };
-  std::unique_ptr<const PerturbationPlan> plan(const DeviceInfo& info, const Minibatch& batch, const Loss&) const override {
+  std::unique_ptr<const PerturbationPlan> plan(const DeviceInfo& info, const Minibatch& batch,
+                                               const Loss&) const override {
     return std::make_unique<StepPlan>(steps_of(info, batch.theta), each());
   }
 
@@ -105,9 +118,9 @@ std::unique_ptr<Estimator> finite_differences(const FiniteDifferenceOptions& opt
 
 EstimatorMaker read_finite_differences(Keys& keys, bool central) {
   FiniteDifferenceOptions options{.central = central, .parameters = {}};
-  keys.number("step", options.step, Number::positive,
-              {"its scale",
-               "step of a parameter: absolute on a linear scale, relative on a logarithmic one"});
+  keys.number(
+      "step", options.step, Number::positive,
+      {"its scale", "step of a parameter: absolute on a linear scale, relative on a logarithmic one"});
   read_perturbations(keys, options.perturbations);
   return [options](const EstimatorContext& context) {
     FiniteDifferenceOptions of_these = options;

@@ -28,11 +28,15 @@ Options read_measured_jacobian(Keys& keys, bool tracked, std::string_view probe_
   Options options;
   if (tracked) options.measure_every = 20;
   keys.number("probe", options.probe, Number::not_negative,
-              {probe_unit, "size of a probe: an injected current, or the step of a held potential; 0: chosen before the first step "
-                           "from noise and curvature"});
+              {probe_unit,
+               "size of a probe: an injected current, or the step of a held potential; 0: chosen before the "
+               "first step "
+               "from noise and curvature"});
   keys.flag("central", options.central, {"", "two probes of opposite sign a node; false: one"});
-  keys.whole("measure_every", options.measure_every, 0,
-             {"visits of a sample", "between full measurements of its Jacobian, which is updated in between; 0: measured at every step"});
+  keys.whole(
+      "measure_every", options.measure_every, 0,
+      {"visits of a sample",
+       "between full measurements of its Jacobian, which is updated in between; 0: measured at every step"});
   keys.whole("refresh", options.refresh, 1, {"nodes", "probed in turn at a visit between full measurements"});
   keys.number("reset", options.reset, Number::positive,
               {"", "relative error of an update above which the sample is measured again at its next visit"});

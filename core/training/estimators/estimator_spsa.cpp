@@ -24,18 +24,27 @@ double sign_of(std::uint64_t seed, std::uint64_t ordinal, std::uint32_t paramete
 }
 
 // theta stepped along a direction (way = +1) or against it (-1).
-Parameters along(const Parameters& theta, const std::vector<Swing>& all, std::uint64_t seed, std::uint64_t ordinal, double way) {
+Parameters along(const Parameters& theta, const std::vector<Swing>& all, std::uint64_t seed,
+                 std::uint64_t ordinal, double way) {
   std::vector<std::pair<std::uint32_t, double>> changes;
   changes.reserve(all.size());
-  for (const Swing& swing : all) changes.emplace_back(swing.parameter, way * sign_of(seed, ordinal, swing.parameter) > 0 ? swing.up : swing.down);
+  for (const Swing& swing : all)
+    changes.emplace_back(swing.parameter,
+                         way * sign_of(seed, ordinal, swing.parameter) > 0 ? swing.up : swing.down);
   return with_all(theta, std::move(changes));
 }
 
 // Mean losses of a minibatch at several thetas, over the samples that settle at all of them.
 class LossProbe {
  public:
-  LossProbe(Device& device, const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::stop_token stop)
-      : device_(device), batch_(batch), loss_(loss), stop_(std::move(stop)), outputs_(info.output_positions()), settled_(batch.samples.size(), true) {}
+  LossProbe(Device& device, const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
+            std::stop_token stop)
+      : device_(device),
+        batch_(batch),
+        loss_(loss),
+        stop_(std::move(stop)),
+        outputs_(info.output_positions()),
+        settled_(batch.samples.size(), true) {}
 
   void measure(const Parameters& theta) {
     std::vector<Drive> drives(batch_.samples.size());
@@ -45,11 +54,14 @@ class LossProbe {
       drives[i].label.purpose = Label::Purpose::probe;
     }
     std::vector<Found> found(drives.size());
-    device_.relax(drives, [&](std::size_t i, const Relaxation& row) {
-      ++relaxations_;
-      settled_[i] = settled_[i] && row.quality.usable();
-      found[i] = loss_of(i, row);
-    }, stop_);
+    device_.relax(
+        drives,
+        [&](std::size_t i, const Relaxation& row) {
+          ++relaxations_;
+          settled_[i] = settled_[i] && row.quality.usable();
+          found[i] = loss_of(i, row);
+        },
+        stop_);
     found_.push_back(std::move(found));
   }
 
@@ -83,10 +95,12 @@ class LossProbe {
   };
   Found loss_of(std::size_t i, const Relaxation& row) const {
     Vector values(static_cast<Eigen::Index>(outputs_.size())), slope;
-    for (std::size_t k = 0; k < outputs_.size(); ++k) values[static_cast<Eigen::Index>(k)] = row.potential[outputs_[k]];
+    for (std::size_t k = 0; k < outputs_.size(); ++k)
+      values[static_cast<Eigen::Index>(k)] = row.potential[outputs_[k]];
     Found found{loss_.value(values, batch_.target(i), &slope), 0};
     if (row.sigma.size() == 0) return found;
-    for (std::size_t k = 0; k < outputs_.size(); ++k) found.variance += std::pow(slope[static_cast<Eigen::Index>(k)] * row.sigma[outputs_[k]], 2);
+    for (std::size_t k = 0; k < outputs_.size(); ++k)
+      found.variance += std::pow(slope[static_cast<Eigen::Index>(k)] * row.sigma[outputs_[k]], 2);
     return found;
   }
 
@@ -102,18 +116,26 @@ class LossProbe {
 
 class Spsa final : public PerturbationEstimator {
  public:
-  Spsa(const SpsaOptions& options, std::uint64_t seed) : PerturbationEstimator("spsa", options.perturbations), options_(options), seed_(seed), c_(options.c) {
-    if (!(options.c >= 0) || std::isinf(options.c)) throw std::invalid_argument("spsa: c " + number_text(options.c) + "; it must be finite and >= 0 (0: calibrated)");
-    if (!(options.gamma >= 0) || std::isinf(options.gamma)) throw std::invalid_argument("spsa: gamma " + number_text(options.gamma) + "; it must be finite and >= 0");
+  Spsa(const SpsaOptions& options, std::uint64_t seed)
+      : PerturbationEstimator("spsa", options.perturbations), options_(options), seed_(seed), c_(options.c) {
+    if (!(options.c >= 0) || std::isinf(options.c))
+      throw std::invalid_argument("spsa: c " + number_text(options.c) +
+                                  "; it must be finite and >= 0 (0: calibrated)");
+    if (!(options.gamma >= 0) || std::isinf(options.gamma))
+      throw std::invalid_argument("spsa: gamma " + number_text(options.gamma) +
+                                  "; it must be finite and >= 0");
     if (options.directions == 0) throw std::invalid_argument("spsa: directions 0; at least 1 is needed");
-    if (!(options.block >= 0) || std::isinf(options.block)) throw std::invalid_argument("spsa: block " + number_text(options.block) + "; it must be finite and >= 0");
+    if (!(options.block >= 0) || std::isinf(options.block))
+      throw std::invalid_argument("spsa: block " + number_text(options.block) +
+                                  "; it must be finite and >= 0");
   }
 
   std::string_view name() const override { return "spsa"; }
   std::string unmet_needs(const DeviceInfo& info) const override { return unmet_by_outputs(info); }
   double cost(const DeviceInfo& info) const override { return relaxations(info, 2.0 * options_.directions); }
 
-  std::uint64_t prepare(Device& device, const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::stop_token stop) override {
+  std::uint64_t prepare(Device& device, const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
+                        std::stop_token stop) override {
     check_blocking(batch);
     const bool calibrates = options_.c == 0;
     if (!calibrates && !options_.blocking) return 0;
@@ -124,18 +146,23 @@ class Spsa final : public PerturbationEstimator {
       for (const double size : {trial, 2 * trial}) {
         const std::vector<Swing> all = swings("spsa", info, batch.theta.values(), size);
         for (std::size_t d = 0; d < trial_directions; ++d) {
-          for (const double way : {1.0, -1.0}) probe.measure(along(batch.theta, all, seed_, calibration_ordinal + d, way));
+          for (const double way : {1.0, -1.0})
+            probe.measure(along(batch.theta, all, seed_, calibration_ordinal + d, way));
         }
       }
     }
-    if (!probe.any_settled()) throw std::runtime_error("spsa: no sample settled near the parameters that training begins with, so that the noise of the loss cannot be measured; give c, without blocking");
+    if (!probe.any_settled())
+      throw std::runtime_error(
+          "spsa: no sample settled near the parameters that training begins with, so that the noise of the "
+          "loss cannot be measured; give c, without blocking");
     scatter_ = loss_scatter(probe);
     if (calibrates) c_ = calibrated(probe, trial, std::min(0.5, largest_swing(info)));
     previous_.reset();
     return probe.relaxations();
   }
 
-  Gradient form(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::span<const std::vector<Relaxation>> rows) const override {
+  Gradient form(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
+                std::span<const std::vector<Relaxation>> rows) const override {
     GradientSum total(info, batch, loss, rows);
     const SortedRows sorted = sort_rows(info, batch, *plan(info, batch, loss), rows);
     total.lose(sorted.lost);
@@ -162,12 +189,15 @@ class Spsa final : public PerturbationEstimator {
     for (const Vector& one : each) sum += one / static_cast<double>(each.size());
     Gradient gradient = total.finish(sum);
     gradient.at_theta = relaxes_freely();
-    if (each.size() > 1 && !used.empty()) gradient.standard_error = scatter_of(each, sum) / static_cast<double>(used.size());
-    if (gradient.used > 0 && gradient.left_out == 0 && risen(batch, gradient.loss)) gradient.next = previous_->theta;
+    if (each.size() > 1 && !used.empty())
+      gradient.standard_error = scatter_of(each, sum) / static_cast<double>(used.size());
+    if (gradient.used > 0 && gradient.left_out == 0 && risen(batch, gradient.loss))
+      gradient.next = previous_->theta;
     return gradient;
   }
 
-  void remember(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::span<const std::vector<Relaxation>> rows) override {
+  void remember(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
+                std::span<const std::vector<Relaxation>> rows) override {
     if (!options_.blocking) return;
     const Gradient gradient = form(info, batch, loss, rows);
     if (gradient.used == 0 || gradient.left_out > 0 || gradient.next) return;
@@ -183,8 +213,10 @@ class Spsa final : public PerturbationEstimator {
     return all;
   }
   void restore(const Vector& state) override {
-    if (state.size() == 1 || state.size() == 3 || (state.size() > 0 && !(state[0] > 0 && std::isfinite(state[0])))) {
-      throw std::invalid_argument("spsa: " + std::to_string(state.size()) + " numbers that are no state of it were recorded");
+    if (state.size() == 1 || state.size() == 3 ||
+        (state.size() > 0 && !(state[0] > 0 && std::isfinite(state[0])))) {
+      throw std::invalid_argument("spsa: " + std::to_string(state.size()) +
+                                  " numbers that are no state of it were recorded");
     }
     // A given c does not depend on the state.
     c_ = state.size() == 0 || options_.c > 0 ? options_.c : state[0];
@@ -205,21 +237,32 @@ class Spsa final : public PerturbationEstimator {
 
   bool starts_afresh() const override { return true; }
   // The free relaxation is needed only to observe drift or for blocking.
-  bool relaxes_freely() const override { return options_.blocking || options_.perturbations.cancel_drift || options_.perturbations.references.value_or(0) > 0; }
+  bool relaxes_freely() const override {
+    return options_.blocking || options_.perturbations.cancel_drift ||
+           options_.perturbations.references.value_or(0) > 0;
+  }
 
   // Losses of different samples cannot show whether a step was good.
   void check_blocking(const Minibatch& batch) const {
     if (!options_.blocking) return;
     if (batch.samples.size() != batch.data->size()) {
-      throw std::invalid_argument("spsa: blocking compares the losses of successive steps over the same samples, but a minibatch has " + std::to_string(batch.samples.size()) + " of " +
-                                  std::to_string(batch.data->size()) + "; train on all at each step, or without blocking");
+      throw std::invalid_argument(
+          "spsa: blocking compares the losses of successive steps over the same samples, but a minibatch "
+          "has " +
+          std::to_string(batch.samples.size()) + " of " + std::to_string(batch.data->size()) +
+          "; train on all at each step, or without blocking");
     }
-    if (!batch.variants.empty()) throw std::invalid_argument("spsa: blocking compares the losses of successive steps over the same patterns, but they are drawn from variants; train without blocking");
+    if (!batch.variants.empty())
+      throw std::invalid_argument(
+          "spsa: blocking compares the losses of successive steps over the same patterns, but they are drawn "
+          "from variants; train without blocking");
   }
 
   bool risen(const Minibatch& batch, double loss) const {
     if (!options_.blocking || !previous_) return false;
-    if (!std::isfinite(scatter_)) throw std::invalid_argument("spsa: blocking needs the scatter of the loss, which is measured before the first step (prepare)");
+    if (!std::isfinite(scatter_))
+      throw std::invalid_argument(
+          "spsa: blocking needs the scatter of the loss, which is measured before the first step (prepare)");
     return loss > previous_->loss + options_.block * scatter_ && previous_->theta != batch.theta.values();
   }
 
@@ -239,14 +282,16 @@ class Spsa final : public PerturbationEstimator {
       slopes[size].resize(trial_directions);
       for (std::size_t d = 0; d < trial_directions; ++d) {
         const std::size_t up = repeats + 2 * (size * trial_directions + d);
-        slopes[size][static_cast<Eigen::Index>(d)] = (probe.mean(up) - probe.mean(up + 1)) / (2 * trial * static_cast<double>(1 + size));
+        slopes[size][static_cast<Eigen::Index>(d)] =
+            (probe.mean(up) - probe.mean(up + 1)) / (2 * trial * static_cast<double>(1 + size));
       }
     }
     // Noise of (L+ - L-) / 2 at size 1, in each direction.
     const double noise = scatter_ / std::sqrt(2.0) * std::sqrt(static_cast<double>(trial_directions));
     // Spall's rule, c about equal to the scatter, is the lower bound. Below 1e-4 the settling bounds exceed
     // the gain.
-    return best_perturbation_size(slopes[0], slopes[1], trial, noise, 2, std::clamp(scatter_, std::min(1e-4, most), most), most);
+    return best_perturbation_size(slopes[0], slopes[1], trial, noise, 2,
+                                  std::clamp(scatter_, std::min(1e-4, most), most), most);
   }
 
   std::uint64_t ordinal(const Minibatch& batch, std::size_t direction) const {
@@ -254,20 +299,27 @@ class Spsa final : public PerturbationEstimator {
   }
 
   std::vector<Swing> swings_of(const DeviceInfo& info, const Minibatch& batch) const {
-    if (c_ == 0) throw std::invalid_argument("spsa: c 0 is calibrated before the first step (prepare); for a gradient by itself c has to be given");
-    return swings("spsa", info, batch.theta.values(), c_ / std::pow(static_cast<double>(batch.step) + 1, options_.gamma));
+    if (c_ == 0)
+      throw std::invalid_argument(
+          "spsa: c 0 is calibrated before the first step (prepare); for a gradient by itself c has to be "
+          "given");
+    return swings("spsa", info, batch.theta.values(),
+                  c_ / std::pow(static_cast<double>(batch.step) + 1, options_.gamma));
   }
 
   // The gradient from each direction, times the number of samples used.
-  std::vector<Vector> directional(const DeviceInfo& info, const Minibatch& batch, const std::vector<const Sample*>& used, const Vector& differences) const {
+  std::vector<Vector> directional(const DeviceInfo& info, const Minibatch& batch,
+                                  const std::vector<const Sample*>& used, const Vector& differences) const {
     const std::vector<Swing> all = swings_of(info, batch);
-    std::vector<Vector> each(options_.directions, Vector::Zero(static_cast<Eigen::Index>(info.parameters.size())));
+    std::vector<Vector> each(options_.directions,
+                             Vector::Zero(static_cast<Eigen::Index>(info.parameters.size())));
     for (std::size_t d = 0; d < each.size() && !used.empty(); ++d) {
       for (const Swing& swing : all) {
         const double sign = sign_of(seed_, ordinal(batch, d), swing.parameter);
         double step = 0;
         for (const Sample* sample : used) {
-          step += swing.achieved(*sample->perturbations[2 * d], sign > 0 ? swing.up : swing.down) - swing.achieved(*sample->perturbations[2 * d + 1], sign > 0 ? swing.down : swing.up);
+          step += swing.achieved(*sample->perturbations[2 * d], sign > 0 ? swing.up : swing.down) -
+                  swing.achieved(*sample->perturbations[2 * d + 1], sign > 0 ? swing.down : swing.up);
         }
         step /= static_cast<double>(used.size());
         // The source did not move, or moved the other way: use the requested step.
@@ -297,26 +349,30 @@ class Spsa final : public PerturbationEstimator {
    private:
     std::vector<Parameters> thetas_;
   };
-  std::unique_ptr<const PerturbationPlan> plan(const DeviceInfo& info, const Minibatch& batch, const Loss&) const override {
+  std::unique_ptr<const PerturbationPlan> plan(const DeviceInfo& info, const Minibatch& batch,
+                                               const Loss&) const override {
     check_blocking(batch);
     const std::vector<Swing> all = swings_of(info, batch);
     std::vector<Parameters> thetas;
     for (std::size_t d = 0; d < options_.directions; ++d) {
-      for (const double way : {1.0, -1.0}) thetas.push_back(along(batch.theta, all, seed_, ordinal(batch, d), way));
+      for (const double way : {1.0, -1.0})
+        thetas.push_back(along(batch.theta, all, seed_, ordinal(batch, d), way));
     }
     return std::make_unique<DirectionPlan>(std::move(thetas));
   }
 
   SpsaOptions options_;
   std::uint64_t seed_;
-  double c_;               // 0: not calibrated yet
-  double scatter_ = nan;   // standard deviation of the loss of a minibatch
+  double c_;              // 0: not calibrated yet
+  double scatter_ = nan;  // standard deviation of the loss of a minibatch
   std::optional<Previous> previous_;
 };
 
 }  // namespace
 
-std::unique_ptr<Estimator> spsa(const SpsaOptions& options, std::uint64_t seed) { return std::make_unique<Spsa>(options, seed); }
+std::unique_ptr<Estimator> spsa(const SpsaOptions& options, std::uint64_t seed) {
+  return std::make_unique<Spsa>(options, seed);
+}
 
 EstimatorMaker read_spsa(Keys& keys) {
   SpsaOptions options;

@@ -18,7 +18,9 @@ namespace {
 // Hadamard matrix of order 2 half. All these rows are odd under exchange of the halves, so the product of two
 // of them is even and not the code of any parameter: effects of second order in the steps cancel. Products of
 // three are odd again and alias, so the error is of the order of step^2.
-std::size_t half_period(std::size_t parameters) { return std::bit_ceil(std::max<std::size_t>(parameters, 1)); }
+std::size_t half_period(std::size_t parameters) {
+  return std::bit_ceil(std::max<std::size_t>(parameters, 1));
+}
 
 // Perturbation k of the period belongs to pair k / 2. The order within the pairs follows the Thue-Morse
 // sequence: a drift linear over the period then looks like the row of all ones, which is used only if the
@@ -43,8 +45,10 @@ void transform(Vector& x) {
 
 class Walsh final : public PerturbationEstimator {
  public:
-  explicit Walsh(const WalshOptions& options) : PerturbationEstimator("walsh", options.perturbations), options_(options) {
-    if (!(options.step > 0) || std::isinf(options.step)) throw std::invalid_argument("walsh: step " + number_text(options.step) + "; it must be finite and > 0");
+  explicit Walsh(const WalshOptions& options)
+      : PerturbationEstimator("walsh", options.perturbations), options_(options) {
+    if (!(options.step > 0) || std::isinf(options.step))
+      throw std::invalid_argument("walsh: step " + number_text(options.step) + "; it must be finite and > 0");
   }
 
   std::string_view name() const override { return "walsh"; }
@@ -53,14 +57,19 @@ class Walsh final : public PerturbationEstimator {
     constexpr std::size_t longest = 65536;
     const std::size_t parameters = trainable_parameters(info).size(), period = 2 * half_period(parameters);
     if (period > longest) {
-      return std::to_string(parameters) + " trainable parameters need a code period of " + std::to_string(period) + " relaxations a sample; at most " + std::to_string(longest) + " are made";
+      return std::to_string(parameters) + " trainable parameters need a code period of " +
+             std::to_string(period) + " relaxations a sample; at most " + std::to_string(longest) +
+             " are made";
     }
     return unmet_by_outputs(info);
   }
 
-  double cost(const DeviceInfo& info) const override { return relaxations(info, 2.0 * static_cast<double>(half_period(trainable_parameters(info).size()))); }
+  double cost(const DeviceInfo& info) const override {
+    return relaxations(info, 2.0 * static_cast<double>(half_period(trainable_parameters(info).size())));
+  }
 
-  Gradient form(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::span<const std::vector<Relaxation>> rows) const override {
+  Gradient form(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
+                std::span<const std::vector<Relaxation>> rows) const override {
     const std::vector<Swing> all = swings_of(info, batch);
     GradientSum total(info, batch, loss, rows);
     const std::unique_ptr<const PerturbationPlan> layout = plan(info, batch, loss);
@@ -85,7 +94,8 @@ class Walsh final : public PerturbationEstimator {
     transform(differences);
     Vector sum = Vector::Zero(static_cast<Eigen::Index>(info.parameters.size()));
     for (std::size_t q = 0; q < all.size() && !used.empty(); ++q) {
-      sum[all[q].parameter] = all[q].slope(differences[static_cast<Eigen::Index>(q)] / correlated(all[q], q, used, half));
+      sum[all[q].parameter] =
+          all[q].slope(differences[static_cast<Eigen::Index>(q)] / correlated(all[q], q, used, half));
     }
     return total.finish(std::move(sum));
   }
@@ -93,12 +103,16 @@ class Walsh final : public PerturbationEstimator {
  private:
   bool starts_afresh() const override { return true; }
 
-  std::vector<Swing> swings_of(const DeviceInfo& info, const Minibatch& batch) const { return swings("walsh", info, batch.theta.values(), options_.step); }
+  std::vector<Swing> swings_of(const DeviceInfo& info, const Minibatch& batch) const {
+    return swings("walsh", info, batch.theta.values(), options_.step);
+  }
 
   // Correlation of the parameter's coordinate with its code, per sample; with readback, the steps achieved
   // are used.
-  static double correlated(const Swing& swing, std::size_t q, const std::vector<const Sample*>& used, std::size_t half) {
-    const double asked = static_cast<double>(half) * (swing.coordinate(swing.up) - swing.coordinate(swing.down));
+  static double correlated(const Swing& swing, std::size_t q, const std::vector<const Sample*>& used,
+                           std::size_t half) {
+    const double asked =
+        static_cast<double>(half) * (swing.coordinate(swing.up) - swing.coordinate(swing.down));
     bool read = false;
     for (const Sample* sample : used) {
       for (const Relaxation* row : sample->perturbations) read = read || row->theta_readback.size() > 0;
@@ -118,14 +132,16 @@ class Walsh final : public PerturbationEstimator {
 
   class CodePlan final : public PerturbationPlan {
    public:
-    CodePlan(Parameters theta, std::vector<Swing> all, std::size_t half) : theta_(std::move(theta)), all_(std::move(all)), half_(half) {}
+    CodePlan(Parameters theta, std::vector<Swing> all, std::size_t half)
+        : theta_(std::move(theta)), all_(std::move(all)), half_(half) {}
     std::size_t perturbations(std::size_t) const override { return 2 * half_; }
     bool impose(Drive& drive, std::size_t, std::size_t k, const ChainSoFar&) const override {
       // In parallel chains, all samples request the same perturbation one after another.
       if (last_ != k) {
         std::vector<std::pair<std::uint32_t, double>> changes;
         changes.reserve(all_.size());
-        for (std::size_t q = 0; q < all_.size(); ++q) changes.emplace_back(all_[q].parameter, up(q, k) ? all_[q].up : all_[q].down);
+        for (std::size_t q = 0; q < all_.size(); ++q)
+          changes.emplace_back(all_[q].parameter, up(q, k) ? all_[q].up : all_[q].down);
         perturbed_ = with_all(theta_, std::move(changes));
         last_ = k;
       }
@@ -140,8 +156,10 @@ class Walsh final : public PerturbationEstimator {
     mutable std::optional<std::size_t> last_;
     mutable Parameters perturbed_;
   };
-  std::unique_ptr<const PerturbationPlan> plan(const DeviceInfo& info, const Minibatch& batch, const Loss&) const override {
-    return std::make_unique<CodePlan>(batch.theta, swings_of(info, batch), half_period(trainable_parameters(info).size()));
+  std::unique_ptr<const PerturbationPlan> plan(const DeviceInfo& info, const Minibatch& batch,
+                                               const Loss&) const override {
+    return std::make_unique<CodePlan>(batch.theta, swings_of(info, batch),
+                                      half_period(trainable_parameters(info).size()));
   }
 
   WalshOptions options_;

@@ -11,15 +11,16 @@
 namespace ness {
 
 GradientSum::GradientSum(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
-                 std::span<const std::vector<Relaxation>> rows)
+                         std::span<const std::vector<Relaxation>> rows)
     : batch_(batch), loss_(loss), rows_(rows), output_positions_(info.output_positions()) {
   if (rows.size() != batch.samples.size()) {
-    throw std::invalid_argument("gradient: rows of " + std::to_string(rows.size()) + " samples for a minibatch of " +
-                                std::to_string(batch.samples.size()));
+    throw std::invalid_argument("gradient: rows of " + std::to_string(rows.size()) +
+                                " samples for a minibatch of " + std::to_string(batch.samples.size()));
   }
   const auto read = static_cast<Eigen::Index>(info.read().size());
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    if (rows[i].empty()) throw std::invalid_argument("gradient: sample " + std::to_string(i) + " has no free relaxation");
+    if (rows[i].empty())
+      throw std::invalid_argument("gradient: sample " + std::to_string(i) + " has no free relaxation");
     for (const Relaxation& row : rows[i]) {
       gradient_.worst = static_cast<std::uint16_t>(gradient_.worst | row.quality.all());
       if (row.potential.size() == read) continue;
@@ -33,7 +34,8 @@ GradientSum::GradientSum(const DeviceInfo& info, const Minibatch& batch, const L
 
 Vector GradientSum::outputs(const Vector& potential) const {
   Vector values(static_cast<Eigen::Index>(output_positions_.size()));
-  for (std::size_t k = 0; k < output_positions_.size(); ++k) values[static_cast<Eigen::Index>(k)] = potential[output_positions_[k]];
+  for (std::size_t k = 0; k < output_positions_.size(); ++k)
+    values[static_cast<Eigen::Index>(k)] = potential[output_positions_[k]];
   return values;
 }
 
@@ -41,9 +43,13 @@ double GradientSum::loss_at(std::size_t i, std::size_t position, Vector* gradien
   return loss_.value(outputs(rows_[i][position]), batch_.target(i), gradient);
 }
 
-double GradientSum::loss_of(std::size_t i, const Vector& potential) const { return loss_.value(outputs(potential), batch_.target(i)); }
+double GradientSum::loss_of(std::size_t i, const Vector& potential) const {
+  return loss_.value(outputs(potential), batch_.target(i));
+}
 
-bool GradientSum::correct(std::size_t i, const Vector& potential) const { return loss_.correct(outputs(potential), batch_.target(i)); }
+bool GradientSum::correct(std::size_t i, const Vector& potential) const {
+  return loss_.correct(outputs(potential), batch_.target(i));
+}
 
 void GradientSum::asymmetry(double found) {
   asymmetry_sum_ += found;
@@ -110,7 +116,8 @@ Gradient contracted(const Model& model, GradientSum total, Contraction parts, st
   }
   Vector sum = Vector::Zero(static_cast<Eigen::Index>(parameters));
   const std::span<const Drive> drives(parts.drives.data(), kept);
-  if (kept > 0) model.add_gradient(drives, {parts.potentials.data(), kept}, {parts.costates.data(), kept}, sum);
+  if (kept > 0)
+    model.add_gradient(drives, {parts.potentials.data(), kept}, {parts.costates.data(), kept}, sum);
   return total.finish(std::move(sum));
 }
 
@@ -153,7 +160,8 @@ Gradient mean_of(std::span<const Gradient> passes) {
   }
   if (counted > 1) {
     mean.standard_error = (scatter / (counted * (counted - 1))).cwiseSqrt();
-    if (known && squares.sum() / (used * used) > mean.standard_error.squaredNorm()) mean.standard_error = squares.cwiseSqrt() / used;
+    if (known && squares.sum() / (used * used) > mean.standard_error.squaredNorm())
+      mean.standard_error = squares.cwiseSqrt() / used;
   } else if (known && used > 0) {
     mean.standard_error = squares.cwiseSqrt() / used;
   }
@@ -175,7 +183,8 @@ std::string unmet_by_readings(const DeviceInfo& info) {
   if (!unmet.empty()) return unmet;
   for (const std::uint32_t terminal : info.free()) {
     if (info.terminals[terminal].reads_potential) continue;
-    return "terminal " + std::to_string(terminal) + " (" + info.terminals[terminal].name + ") has no potential reading; every free potential is needed";
+    return "terminal " + std::to_string(terminal) + " (" + info.terminals[terminal].name +
+           ") has no potential reading; every free potential is needed";
   }
   return {};
 }

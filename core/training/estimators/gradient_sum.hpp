@@ -12,7 +12,8 @@ namespace ness {
 /// The loss, the counts and the quality flags of a gradient. Samples are added in order.
 class GradientSum {
  public:
-  GradientSum(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::span<const std::vector<Relaxation>> rows);
+  GradientSum(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
+              std::span<const std::vector<Relaxation>> rows);
 
   /// Output potentials of a relaxation.
   Vector outputs(const Relaxation& row) const { return outputs(row.potential); }

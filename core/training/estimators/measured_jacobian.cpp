@@ -34,7 +34,8 @@ Probe::Weights Probe::weights() const {
     case Kind::one_sided: return {-1 / first, 1 / first, 0};
     case Kind::pair: return {0, 1 / (first - second), 1 / (second - first)};
     case Kind::parabola: {
-      const double scale = first * second * (second - first), w1 = second * second / scale, w2 = -first * first / scale;
+      const double scale = first * second * (second - first), w1 = second * second / scale,
+                   w2 = -first * first / scale;
       return {-w1 - w2, w1, w2};
     }
   }
@@ -49,30 +50,45 @@ Vector reading_errors(const Relaxation& row) {
   return errors;
 }
 
-MeasuredJacobian::MeasuredJacobian(const std::string& name, std::shared_ptr<const Model> model, const MeasuredJacobianOptions& options,
+MeasuredJacobian::MeasuredJacobian(const std::string& name, std::shared_ptr<const Model> model,
+                                   const MeasuredJacobianOptions& options,
                                    const PerturbationOptions& perturbations, const CurrentLawOptions& law)
-    : CostateEstimator(name, std::move(model), perturbations, law), options_(options), chosen_(options.probe) {
-  if (!(options.probe >= 0) || std::isinf(options.probe)) throw std::invalid_argument(name + ": probe " + number_text(options.probe) + "; it must be finite and > 0, or 0 to be chosen");
+    : CostateEstimator(name, std::move(model), perturbations, law),
+      options_(options),
+      chosen_(options.probe) {
+  if (!(options.probe >= 0) || std::isinf(options.probe))
+    throw std::invalid_argument(name + ": probe " + number_text(options.probe) +
+                                "; it must be finite and > 0, or 0 to be chosen");
   if (options.refresh == 0) throw std::invalid_argument(name + ": refresh 0; at least 1 is needed");
-  if (!(options.reset > 0)) throw std::invalid_argument(name + ": reset " + number_text(options.reset) + "; it must be > 0 (infinite: no reset)");
+  if (!(options.reset > 0))
+    throw std::invalid_argument(name + ": reset " + number_text(options.reset) +
+                                "; it must be > 0 (infinite: no reset)");
 }
 
 double MeasuredJacobian::probe_size(std::uint64_t lost) const {
-  if (!(chosen_ > 0)) throw std::logic_error(std::string(name()) + ": the probe is 0, to be chosen from noise and curvature, and prepare has not chosen it");
+  if (!(chosen_ > 0))
+    throw std::logic_error(
+        std::string(name()) +
+        ": the probe is 0, to be chosen from noise and curvature, and prepare has not chosen it");
   return std::ldexp(chosen_, -2 * static_cast<int>(lost));
 }
 
 // ---- the perturbations of a sample ----------------------------------------------------------------------
 
-double MeasuredJacobian::perturbations_of(std::size_t nodes) const { return (has_base() ? 1 : 0) + static_cast<double>(each() * nodes); }
+double MeasuredJacobian::perturbations_of(std::size_t nodes) const {
+  return (has_base() ? 1 : 0) + static_cast<double>(each() * nodes);
+}
 
-double MeasuredJacobian::costate_perturbations(const DeviceInfo& info) const { return perturbations_of(info.free().size()); }
+double MeasuredJacobian::costate_perturbations(const DeviceInfo& info) const {
+  return perturbations_of(info.free().size());
+}
 
 double MeasuredJacobian::cost(const DeviceInfo& info) const {
   const std::size_t n = info.free().size();
   const double full = cost_with(info, perturbations_of(n));
   if (!tracks()) return full;
-  const double between = cost_with(info, perturbations_of(std::min<std::size_t>(options_.refresh, n))), every = static_cast<double>(options_.measure_every);
+  const double between = cost_with(info, perturbations_of(std::min<std::size_t>(options_.refresh, n))),
+               every = static_cast<double>(options_.measure_every);
   return (full + (every - 1) * between) / every;
 }
 
@@ -91,13 +107,17 @@ MeasuredJacobian::Layout MeasuredJacobian::layout(const DeviceInfo& info, std::u
 
 class MeasuredJacobian::ProbePlan final : public PerturbationPlan {
  public:
-  ProbePlan(const MeasuredJacobian& estimator, const DeviceInfo& info, const Minibatch& batch) : estimator_(estimator), info_(info) {
+  ProbePlan(const MeasuredJacobian& estimator, const DeviceInfo& info, const Minibatch& batch)
+      : estimator_(estimator), info_(info) {
     estimator.probe_size(0);  // must be chosen; throws before anything is imposed
     for (const std::uint64_t sample : batch.samples) layouts_.push_back(estimator.layout(info, sample));
   }
-  std::size_t perturbations(std::size_t sample) const override { return static_cast<std::size_t>(estimator_.perturbations_of(layouts_[sample].nodes.size())); }
+  std::size_t perturbations(std::size_t sample) const override {
+    return static_cast<std::size_t>(estimator_.perturbations_of(layouts_[sample].nodes.size()));
+  }
   bool impose(Drive& drive, std::size_t sample, std::size_t k, const ChainSoFar& so_far) const override {
-    return estimator_.impose_perturbation(drive, info_, *so_far.free, layouts_[sample].nodes, k, estimator_.probe_size(so_far.lost));
+    return estimator_.impose_perturbation(drive, info_, *so_far.free, layouts_[sample].nodes, k,
+                                          estimator_.probe_size(so_far.lost));
   }
 
  private:
@@ -106,21 +126,28 @@ class MeasuredJacobian::ProbePlan final : public PerturbationPlan {
   std::vector<Layout> layouts_;
 };
 
-bool MeasuredJacobian::impose_perturbation(Drive& drive, const DeviceInfo& info, const Relaxation& free, const std::vector<std::size_t>& nodes, std::size_t k,
-                                       double size) const {
+bool MeasuredJacobian::impose_perturbation(Drive& drive, const DeviceInfo& info, const Relaxation& free,
+                                           const std::vector<std::size_t>& nodes, std::size_t k,
+                                           double size) const {
   const std::size_t base = has_base() ? 1 : 0;
   if (k < base) return impose_step(drive, info, free, 0, 0);
   const std::size_t place = (k - base) / each(), node = nodes[place];
   const Probe probe = probe_of(info, free, node, size);
-  return impose_step(drive, info, free, node, k == perturbation_at(has_base(), each(), place, 0) ? probe.first : probe.second);
+  return impose_step(drive, info, free, node,
+                     k == perturbation_at(has_base(), each(), place, 0) ? probe.first : probe.second);
 }
 
-std::unique_ptr<const PerturbationPlan> MeasuredJacobian::costate_plan(const DeviceInfo& info, const Minibatch& batch, const Loss&) const {
+std::unique_ptr<const PerturbationPlan> MeasuredJacobian::costate_plan(const DeviceInfo& info,
+                                                                       const Minibatch& batch,
+                                                                       const Loss&) const {
   constexpr double most = 1e9;
-  const double bytes = tracks() ? TrackedJacobians::bytes(batch.data->size(), answers(info), info.free().size()) : 0;
+  const double bytes =
+      tracks() ? TrackedJacobians::bytes(batch.data->size(), answers(info), info.free().size()) : 0;
   if (bytes > most) {
-    throw std::invalid_argument(std::string(name()) + ": to remember the Jacobians of " + std::to_string(batch.data->size()) + " samples takes " +
-                                number_text(bytes / 1e9) + " GB; at most 1 GB is used (measure_every = 0 measures at every step and remembers nothing)");
+    throw std::invalid_argument(
+        std::string(name()) + ": to remember the Jacobians of " + std::to_string(batch.data->size()) +
+        " samples takes " + number_text(bytes / 1e9) +
+        " GB; at most 1 GB is used (measure_every = 0 measures at every step and remembers nothing)");
   }
   return std::make_unique<ProbePlan>(*this, info, batch);
 }
@@ -130,8 +157,8 @@ std::unique_ptr<const PerturbationPlan> MeasuredJacobian::costate_plan(const Dev
 // The Jacobian column of the node at `place` of the layout; `of` computes the answer from a relaxation and
 // its readings.
 template <typename Answer>
-Vector MeasuredJacobian::slope(const DeviceInfo& info, const Sample& sample, std::size_t place, std::size_t node, double size, const Answer& of,
-                               double* weight) const {
+Vector MeasuredJacobian::slope(const DeviceInfo& info, const Sample& sample, std::size_t place,
+                               std::size_t node, double size, const Answer& of, double* weight) const {
   const Probe::Weights w = probe_of(info, *sample.free, node, size).weights();
   if (weight != nullptr) *weight = w.norm();
   const auto perturbation = [&](std::size_t k) { return of(*sample.perturbations[k], sample.potential[k]); };
@@ -146,33 +173,41 @@ Matrix MeasuredJacobian::all_potentials(const DeviceInfo& info, const Sample& sa
   Matrix all(sample.free->potential.size(), n);
   for (Eigen::Index k = 0; k < n; ++k) {
     const auto node = static_cast<std::size_t>(k);
-    all.col(k) = slope(info, sample, node, node, probe_size(sample.lost), [](const Relaxation&, const Vector& potential) -> const Vector& { return potential; });
+    all.col(k) = slope(info, sample, node, node, probe_size(sample.lost),
+                       [](const Relaxation&, const Vector& potential) -> const Vector& { return potential; });
   }
   return all;
 }
 
-MeasuredJacobian::Visit MeasuredJacobian::visit(const DeviceInfo& info, const Minibatch& batch, const Sample& sample) const {
+MeasuredJacobian::Visit MeasuredJacobian::visit(const DeviceInfo& info, const Minibatch& batch,
+                                                const Sample& sample) const {
   const std::uint64_t number = batch.samples[sample.index];
   const Layout at = layout(info, number);
   const auto n = static_cast<Eigen::Index>(info.free().size());
   const auto column = [&](std::size_t place, double* weight = nullptr) {
-    return slope(info, sample, place, at.nodes[place], probe_size(sample.lost), [&](const Relaxation& row, const Vector& potential) { return answer(info, row, potential); }, weight);
+    return slope(
+        info, sample, place, at.nodes[place], probe_size(sample.lost),
+        [&](const Relaxation& row, const Vector& potential) { return answer(info, row, potential); }, weight);
   };
   Visit visit;
   if (at.full) {
     visit.known.response.resize(static_cast<Eigen::Index>(answers(info)), n);
-    for (std::size_t k = 0; k < at.nodes.size(); ++k) visit.known.response.col(static_cast<Eigen::Index>(k)) = column(k);
-    if (const KnownJacobian* before = tracks() ? tracked_.find(number) : nullptr) visit.known.next = before->next;
+    for (std::size_t k = 0; k < at.nodes.size(); ++k)
+      visit.known.response.col(static_cast<Eigen::Index>(k)) = column(k);
+    if (const KnownJacobian* before = tracks() ? tracked_.find(number) : nullptr)
+      visit.known.next = before->next;
     return visit;
   }
   visit.full = visit.moved = false;
   KnownJacobian& known = visit.known = *tracked_.find(number);
   ++known.age;
-  const Vector errors = std::sqrt(2.0) * reading_errors(*sample.free), shift = sample.free->potential - known.potential;
+  const Vector errors = std::sqrt(2.0) * reading_errors(*sample.free),
+               shift = sample.free->potential - known.potential;
   if (model() != nullptr && known.currents.size() == n && shift.norm() > shift_errors * errors.norm()) {
     // A change of the parameters changed the currents at the old state; injecting the opposite current would
     // have had the same effect.
-    const Vector equivalent = known.currents - model()->currents(batch.free_drive(sample.index), known.potential);
+    const Vector equivalent =
+        known.currents - model()->currents(batch.free_drive(sample.index), known.potential);
     const Shift found = shift_of(info, known.response, shift, equivalent, errors);
     if (found.input.allFinite() && found.answer.allFinite()) {
       known.due = known.correct(found.input, found.answer, found.error, options_.reset);
@@ -181,21 +216,26 @@ MeasuredJacobian::Visit MeasuredJacobian::visit(const DeviceInfo& info, const Mi
   }
   for (std::size_t k = 0; k < at.nodes.size(); ++k) {
     double weight = 0;
-    const Vector found = column(k, &weight), error = answer_error(info, *sample.perturbations[has_base() ? 1 : 0]);
-    known.due = known.correct(Vector::Unit(n, static_cast<Eigen::Index>(at.nodes[k])), found, weight * error.norm(), options_.reset) || known.due;
+    const Vector found = column(k, &weight),
+                 error = answer_error(info, *sample.perturbations[has_base() ? 1 : 0]);
+    known.due = known.correct(Vector::Unit(n, static_cast<Eigen::Index>(at.nodes[k])), found,
+                              weight * error.norm(), options_.reset) ||
+                known.due;
   }
   known.next = (known.next + at.nodes.size()) % static_cast<std::size_t>(n);
   return visit;
 }
 
-Vector MeasuredJacobian::costate(const DeviceInfo& info, const Minibatch& batch, const Sample& sample, const Vector& c, double& asymmetry) const {
+Vector MeasuredJacobian::costate(const DeviceInfo& info, const Minibatch& batch, const Sample& sample,
+                                 const Vector& c, double& asymmetry) const {
   const Visit found = visit(info, batch, sample);
   if (!found.known.response.allFinite()) return Vector::Constant(c.size(), nan);
   if (found.full) asymmetry = asymmetry_of(info, sample, found.known.response);
   return solved(info, found.known.response, c);
 }
 
-void MeasuredJacobian::remember(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::span<const std::vector<Relaxation>> rows) {
+void MeasuredJacobian::remember(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
+                                std::span<const std::vector<Relaxation>> rows) {
   if (!tracks()) return;
   const std::unique_ptr<const PerturbationPlan> layout = plan(info, batch, loss);
   const SortedRows sorted = sort_rows(info, batch, *layout, rows);
@@ -205,7 +245,8 @@ void MeasuredJacobian::remember(const DeviceInfo& info, const Minibatch& batch, 
     if (!found.known.response.allFinite()) continue;
     if (found.moved) {
       found.known.potential = sample->free->potential;
-      if (model() != nullptr) found.known.currents = model()->currents(batch.free_drive(sample->index), found.known.potential);
+      if (model() != nullptr)
+        found.known.currents = model()->currents(batch.free_drive(sample->index), found.known.potential);
     }
     tracked_.store(batch.samples[sample->index], std::move(found.known));
   }
@@ -222,9 +263,12 @@ Vector MeasuredJacobian::state() const {
 void MeasuredJacobian::restore(const Vector& state) {
   if (options_.probe > 0 && !tracks()) return Estimator::restore(state);
   const bool automatic = options_.probe == 0;
-  if (state.size() == 0 || !(state[0] >= 0) || std::isinf(state[0]) || (!automatic && state[0] != options_.probe) || (!tracks() && state.size() > 1)) {
-    throw std::invalid_argument(std::string(name()) + ": " + std::to_string(state.size()) + " numbers are no state of it: expected the probe" +
-                                (automatic ? "" : " (" + number_text(options_.probe) + ")") + (tracks() ? ", and the Jacobians remembered" : " alone"));
+  if (state.size() == 0 || !(state[0] >= 0) || std::isinf(state[0]) ||
+      (!automatic && state[0] != options_.probe) || (!tracks() && state.size() > 1)) {
+    throw std::invalid_argument(std::string(name()) + ": " + std::to_string(state.size()) +
+                                " numbers are no state of it: expected the probe" +
+                                (automatic ? "" : " (" + number_text(options_.probe) + ")") +
+                                (tracks() ? ", and the Jacobians remembered" : " alone"));
   }
   tracked_.unpack(state.tail(state.size() - 1), name());
   chosen_ = state[0];
@@ -236,8 +280,14 @@ void MeasuredJacobian::restore(const Vector& state) {
 // curvature.
 class MeasuredJacobian::ProbeChoice {
  public:
-  ProbeChoice(const MeasuredJacobian& estimator, Device& device, const DeviceInfo& info, const Minibatch& batch, std::stop_token stop)
-      : estimator_(estimator), device_(device), info_(info), batch_(batch), stop_(std::move(stop)), restores_(info.restores_state && info.reads_every_free_potential()),
+  ProbeChoice(const MeasuredJacobian& estimator, Device& device, const DeviceInfo& info,
+              const Minibatch& batch, std::stop_token stop)
+      : estimator_(estimator),
+        device_(device),
+        info_(info),
+        batch_(batch),
+        stop_(std::move(stop)),
+        restores_(info.restores_state && info.reads_every_free_potential()),
         samples_(std::min<std::size_t>(3, batch.samples.size())) {}
 
   double size() {
@@ -273,12 +323,16 @@ class MeasuredJacobian::ProbeChoice {
  private:
   std::optional<std::vector<Relaxation>> relaxed(const std::vector<Drive>& drives) {
     std::vector<Relaxation> rows;
-    device_.relax(drives, [&](std::size_t, const Relaxation& row) {
-      ++relaxations;
-      rows.push_back(row);
-    }, stop_);
+    device_.relax(
+        drives,
+        [&](std::size_t, const Relaxation& row) {
+          ++relaxations;
+          rows.push_back(row);
+        },
+        stop_);
     for (std::size_t k = 0; k < rows.size(); ++k) {
-      const bool moved = !std::holds_alternative<Rest>(drives[k].start) && (rows[k].quality.all() & bit(Flag::other_branch)) != 0;
+      const bool moved = !std::holds_alternative<Rest>(drives[k].start) &&
+                         (rows[k].quality.all() & bit(Flag::other_branch)) != 0;
       if (!rows[k].quality.usable() || moved) return std::nullopt;
     }
     return rows;
@@ -335,7 +389,9 @@ class MeasuredJacobian::ProbeChoice {
     Vector all(0);
     std::vector<std::size_t> nodes(info_.free().size());
     std::iota(nodes.begin(), nodes.end(), std::size_t{0});
-    const auto answer = [&](const Relaxation& row, const Vector& potential) { return estimator_.answer(info_, row, potential); };
+    const auto answer = [&](const Relaxation& row, const Vector& potential) {
+      return estimator_.answer(info_, row, potential);
+    };
     for (std::size_t i = 0; i < samples_; ++i) {
       const auto free = relaxed({free_drive(i)});
       if (!free) return {};
@@ -372,7 +428,8 @@ class MeasuredJacobian::ProbeChoice {
   double reach_ = 0;  // largest shift of a potential per unit step
 };
 
-std::uint64_t MeasuredJacobian::prepare(Device& device, const DeviceInfo& info, const Minibatch& batch, const Loss&, std::stop_token stop) {
+std::uint64_t MeasuredJacobian::prepare(Device& device, const DeviceInfo& info, const Minibatch& batch,
+                                        const Loss&, std::stop_token stop) {
   if (options_.probe > 0) return 0;
   ProbeChoice choice(*this, device, info, batch, std::move(stop));
   chosen_ = choice.size();

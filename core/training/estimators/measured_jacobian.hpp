@@ -40,22 +40,27 @@ struct MeasuredJacobianOptions {
 class MeasuredJacobian : public CostateEstimator {
  public:
   double cost(const DeviceInfo& info) const final;
-  std::uint64_t prepare(Device& device, const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::stop_token stop) final;
-  void remember(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, std::span<const std::vector<Relaxation>> rows) final;
+  std::uint64_t prepare(Device& device, const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
+                        std::stop_token stop) final;
+  void remember(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
+                std::span<const std::vector<Relaxation>> rows) final;
   /// The probe if it was chosen, and the stored Jacobians if they are tracked.
   Vector state() const final;
   void restore(const Vector& state) final;
 
  protected:
   /// Throws std::invalid_argument, beginning with `name`, for invalid options.
-  MeasuredJacobian(const std::string& name, std::shared_ptr<const Model> model, const MeasuredJacobianOptions& options, const PerturbationOptions& perturbations,
+  MeasuredJacobian(const std::string& name, std::shared_ptr<const Model> model,
+                   const MeasuredJacobianOptions& options, const PerturbationOptions& perturbations,
                    const CurrentLawOptions& law);
   bool central() const { return options_.central; }
 
   /// The steps of `node`, of about `size`, at this free state.
-  virtual Probe probe_of(const DeviceInfo& info, const Relaxation& free, std::size_t node, double size) const = 0;
+  virtual Probe probe_of(const DeviceInfo& info, const Relaxation& free, std::size_t node,
+                         double size) const = 0;
   /// Imposes the step; 0 means no step. False if it cannot be imposed.
-  virtual bool impose_step(Drive& drive, const DeviceInfo& info, const Relaxation& free, std::size_t node, double step) const = 0;
+  virtual bool impose_step(Drive& drive, const DeviceInfo& info, const Relaxation& free, std::size_t node,
+                           double step) const = 0;
   /// True: the first perturbation has no step. False: the free relaxation is used for that.
   virtual bool has_base() const = 0;
   /// The answer of a relaxation, [n_answers]; `potential` are its readings, with the drift subtracted if that
@@ -75,7 +80,8 @@ class MeasuredJacobian : public CostateEstimator {
     Vector input, answer;
     double error = 0;
   };
-  virtual Shift shift_of(const DeviceInfo& info, const Matrix& response, const Vector& shift, const Vector& equivalent, const Vector& errors) const = 0;
+  virtual Shift shift_of(const DeviceInfo& info, const Matrix& response, const Vector& shift,
+                         const Vector& equivalent, const Vector& errors) const = 0;
 
   /// All potential shifts of a full measurement, per unit of each node's step: [n_read x n_free].
   Matrix all_potentials(const DeviceInfo& info, const Sample& sample) const;
@@ -101,14 +107,18 @@ class MeasuredJacobian : public CostateEstimator {
   double perturbations_of(std::size_t nodes) const;
   Layout layout(const DeviceInfo& info, std::uint64_t sample) const;
   // Imposes perturbation k of a sample whose `nodes` are stepped.
-  bool impose_perturbation(Drive& drive, const DeviceInfo& info, const Relaxation& free, const std::vector<std::size_t>& nodes, std::size_t k, double size) const;
+  bool impose_perturbation(Drive& drive, const DeviceInfo& info, const Relaxation& free,
+                           const std::vector<std::size_t>& nodes, std::size_t k, double size) const;
   template <typename Answer>
-  Vector slope(const DeviceInfo& info, const Sample& sample, std::size_t place, std::size_t node, double size, const Answer& of, double* weight = nullptr) const;
+  Vector slope(const DeviceInfo& info, const Sample& sample, std::size_t place, std::size_t node, double size,
+               const Answer& of, double* weight = nullptr) const;
   Visit visit(const DeviceInfo& info, const Minibatch& batch, const Sample& sample) const;
 
   double costate_perturbations(const DeviceInfo& info) const final;
-  std::unique_ptr<const PerturbationPlan> costate_plan(const DeviceInfo& info, const Minibatch& batch, const Loss& loss) const final;
-  Vector costate(const DeviceInfo& info, const Minibatch& batch, const Sample& sample, const Vector& c, double& asymmetry) const final;
+  std::unique_ptr<const PerturbationPlan> costate_plan(const DeviceInfo& info, const Minibatch& batch,
+                                                       const Loss& loss) const final;
+  Vector costate(const DeviceInfo& info, const Minibatch& batch, const Sample& sample, const Vector& c,
+                 double& asymmetry) const final;
 
   MeasuredJacobianOptions options_;
   double chosen_ = 0;  // chosen probe; 0: not chosen yet

@@ -23,15 +23,20 @@ struct FreeStates {
 double squared_errors(const std::vector<Relaxation>& rows, bool deterministic) {
   const Relaxation& first = rows.front();
   if (first.sigma.size() > 0) return first.sigma.squaredNorm();
-  if (deterministic) return std::isfinite(first.timing.bound) ? static_cast<double>(first.potential.size()) * first.timing.bound * first.timing.bound : 0;
+  if (deterministic)
+    return std::isfinite(first.timing.bound)
+               ? static_cast<double>(first.potential.size()) * first.timing.bound * first.timing.bound
+               : 0;
   Vector mean = Vector::Zero(first.potential.size());
   for (const Relaxation& row : rows) mean += row.potential / static_cast<double>(rows.size());
   double sum = 0;
-  for (const Relaxation& row : rows) sum += (row.potential - mean).squaredNorm() / static_cast<double>(rows.size() - 1);
+  for (const Relaxation& row : rows)
+    sum += (row.potential - mean).squaredNorm() / static_cast<double>(rows.size() - 1);
   return sum;
 }
 
-FreeStates look(Device& device, const DeviceInfo& info, const Minibatch& few, const Loss& loss, std::stop_token stop) {
+FreeStates look(Device& device, const DeviceInfo& info, const Minibatch& few, const Loss& loss,
+                std::stop_token stop) {
   FreeStates seen;
   seen.squares.resize(few.samples.size(), 0);
   for (std::size_t i = 0; i < few.samples.size(); ++i) {
@@ -39,16 +44,20 @@ FreeStates look(Device& device, const DeviceInfo& info, const Minibatch& few, co
     const auto relax = [&] {
       Drive drive = few.free_drive(i);
       drive.label.purpose = Label::Purpose::probe;
-      device.relax({&drive, 1}, [&](std::size_t, const Relaxation& row) { rows.push_back(row); }, stop);
+      device.relax(
+          {&drive, 1}, [&](std::size_t, const Relaxation& row) { rows.push_back(row); }, stop);
       ++seen.relaxations;
       return rows.back().quality.usable();
     };
     if (!relax()) continue;
     constexpr std::size_t again = 4;
     bool usable = true;
-    while (usable && rows.front().sigma.size() == 0 && !info.deterministic && rows.size() < again) usable = relax();
+    while (usable && rows.front().sigma.size() == 0 && !info.deterministic && rows.size() < again)
+      usable = relax();
     if (!usable) rows.pop_back();
-    seen.squares[i] = rows.size() > 1 || rows.front().sigma.size() > 0 || info.deterministic ? squared_errors(rows, info.deterministic) : 0;
+    seen.squares[i] = rows.size() > 1 || rows.front().sigma.size() > 0 || info.deterministic
+                          ? squared_errors(rows, info.deterministic)
+                          : 0;
     seen.largest = std::max(seen.largest, cotangent(info, few, loss, i, rows.front()).cwiseAbs().maxCoeff());
   }
   return seen;
@@ -66,27 +75,37 @@ Minibatch first_of(const Minibatch& batch, std::size_t most) {
 }  // namespace
 
 NudgeStrength::NudgeStrength(double given, const std::string& who) : automatic_(given == 0), value_(given) {
-  if (!(given >= 0) || std::isinf(given)) throw std::invalid_argument(who + ": beta " + number_text(given) + "; it must be finite and > 0, or 0 to be chosen");
+  if (!(given >= 0) || std::isinf(given))
+    throw std::invalid_argument(who + ": beta " + number_text(given) +
+                                "; it must be finite and > 0, or 0 to be chosen");
 }
 
 double NudgeStrength::value() const {
-  if (!(value_ > 0)) throw std::logic_error("beta is 0, to be chosen from noise and curvature, and prepare has not chosen it");
+  if (!(value_ > 0))
+    throw std::logic_error("beta is 0, to be chosen from noise and curvature, and prepare has not chosen it");
   return value_;
 }
 
-Vector NudgeStrength::state() const { return automatic_ && value_ > 0 ? Vector::Constant(1, value_) : Vector(); }
+Vector NudgeStrength::state() const {
+  return automatic_ && value_ > 0 ? Vector::Constant(1, value_) : Vector();
+}
 
 void NudgeStrength::restore(const Vector& state, std::string_view who) {
-  const bool possible = state.size() == 0 || (automatic_ && state.size() == 1 && state[0] > 0 && std::isfinite(state[0]));
+  const bool possible =
+      state.size() == 0 || (automatic_ && state.size() == 1 && state[0] > 0 && std::isfinite(state[0]));
   if (!possible) {
-    throw std::invalid_argument(std::string(who) + ": " + std::to_string(state.size()) + " numbers are no state of it: expected " +
+    throw std::invalid_argument(std::string(who) + ": " + std::to_string(state.size()) +
+                                " numbers are no state of it: expected " +
                                 (automatic_ ? "the beta that was chosen" : "none, since beta is given"));
   }
   if (automatic_) value_ = state.size() == 0 ? 0 : state[0];
 }
 
-NudgeSize best_nudge(Device& device, const DeviceInfo& info, const Minibatch& batch, const Loss& loss, const NudgeError& error,
-                     const std::function<std::vector<std::optional<Vector>>(const Minibatch&, double, std::uint64_t&)>& measure, std::stop_token stop) {
+NudgeSize best_nudge(Device& device, const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
+                     const NudgeError& error,
+                     const std::function<std::vector<std::optional<Vector>>(const Minibatch&, double,
+                                                                            std::uint64_t&)>& measure,
+                     std::stop_token stop) {
   const Minibatch few = first_of(batch, 4);
   const FreeStates seen = look(device, info, few, loss, stop);
   NudgeSize chosen{fallback, seen.relaxations};
@@ -99,7 +118,8 @@ NudgeSize best_nudge(Device& device, const DeviceInfo& info, const Minibatch& ba
   double h = room / 4 / seen.largest;
   constexpr int tries = 6;
   for (int attempt = 0; attempt < tries; ++attempt, h /= 4) {
-    const std::vector<std::optional<Vector>> at_h = measure(few, h, chosen.relaxations), at_2h = measure(few, 2 * h, chosen.relaxations);
+    const std::vector<std::optional<Vector>> at_h = measure(few, h, chosen.relaxations),
+                                             at_2h = measure(few, 2 * h, chosen.relaxations);
     Vector one(0), two(0);
     double squares = 0;
     for (std::size_t i = 0; i < at_h.size(); ++i) {
@@ -112,7 +132,8 @@ NudgeSize best_nudge(Device& device, const DeviceInfo& info, const Minibatch& ba
       squares += seen.squares[i];
     }
     if (one.size() == 0) continue;
-    chosen.beta = best_perturbation_size(one, two, h, error.noise * std::sqrt(squares), error.order, 1e-6 * h, 2 * h);
+    chosen.beta =
+        best_perturbation_size(one, two, h, error.noise * std::sqrt(squares), error.order, 1e-6 * h, 2 * h);
     return chosen;
   }
   return chosen;

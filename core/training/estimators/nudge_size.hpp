@@ -32,7 +32,7 @@ class NudgeStrength {
 
 /// How the error of a costate measured with nudges -+beta c depends on beta.
 struct NudgeError {
-  int order = 2;     ///< order of the bias in beta
+  int order = 2;  ///< order of the bias in beta
   /// Standard error of an entry of the costate at beta = 1, if each reading has standard error 1.
   double noise = 1;
 };
@@ -51,8 +51,10 @@ struct NudgeSize {
 /// the scatter of four of them if the device does not know it; or the bound on the remaining settling if the
 /// device is deterministic. beta is at most 2 h, up to which the curvature was measured; it is 1e-3 if
 /// nothing could be measured.
-NudgeSize best_nudge(Device& device, const DeviceInfo& info, const Minibatch& batch, const Loss& loss, const NudgeError& error,
-                     const std::function<std::vector<std::optional<Vector>>(const Minibatch& few, double beta, std::uint64_t& relaxations)>& measure,
+NudgeSize best_nudge(Device& device, const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
+                     const NudgeError& error,
+                     const std::function<std::vector<std::optional<Vector>>(
+                         const Minibatch& few, double beta, std::uint64_t& relaxations)>& measure,
                      std::stop_token stop);
 
 }  // namespace ness

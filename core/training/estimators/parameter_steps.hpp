@@ -25,10 +25,12 @@ struct ParameterStep {
 /// the source's resolution; in the other direction if it would leave the range. Central differences without
 /// room on one side step to h and 2 h on the other: the error remains of order h^2. Throws
 /// std::invalid_argument, beginning with `who`, if there is no room.
-ParameterStep parameter_step(const std::string& who, const ParameterInfo& info, std::uint32_t parameter, double here, double size, bool central);
+ParameterStep parameter_step(const std::string& who, const ParameterInfo& info, std::uint32_t parameter,
+                             double here, double size, bool central);
 
 /// The step with values as read back, where the device reads parameters back.
-ParameterStep achieved(const ParameterStep& step, const Relaxation& here, const Relaxation& first, const Relaxation& second);
+ParameterStep achieved(const ParameterStep& step, const Relaxation& here, const Relaxation& first,
+                       const Relaxation& second);
 
 /// Indices of the trainable parameters.
 std::vector<std::uint32_t> trainable_parameters(const DeviceInfo& info);

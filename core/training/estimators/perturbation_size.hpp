@@ -11,6 +11,7 @@ namespace ness {
 /// difference gives the curvature (noise makes it larger, and d smaller). `noise`: norm of the error of these
 /// derivatives at size 1. `order` of the error in d: 1 one-sided, 2 centred. Without noise, rounding of
 /// readings of order 1 (2e-16) limits small sizes.
-double best_perturbation_size(const Vector& at_h, const Vector& at_2h, double h, double noise, int order, double least, double most);
+double best_perturbation_size(const Vector& at_h, const Vector& at_2h, double h, double noise, int order,
+                              double least, double most);
 
 }  // namespace ness

@@ -35,20 +35,27 @@ std::vector<Swing> swings(const std::string& who, const DeviceInfo& info, const 
     const bool log = parameter.scale == Scale::log;
     const double here = theta[p];
     if (std::isinf(here)) continue;
-    if (std::isnan(here) || (log && !(here > 0))) throw std::invalid_argument(who + ": parameter " + parameter.name + " = " + number_text(here) + " cannot be perturbed");
+    if (std::isnan(here) || (log && !(here > 0)))
+      throw std::invalid_argument(who + ": parameter " + parameter.name + " = " + number_text(here) +
+                                  " cannot be perturbed");
     const double least = resolutions * parameter.resolution;
     // exp(h) - exp(-h) = 2 sinh(h): on a logarithmic scale, too, up and down are then 2 `least` apart.
     const double half = std::max(size, log ? std::asinh(least / here) : least);
     const Range range = coordinates(parameter);
     if (!(range.low + half <= range.high - half)) {
-      throw std::invalid_argument(who + ": the range " + range_text(parameter.range) + " of parameter " + parameter.name + " has no room for steps of +-" + number_text(half) +
+      throw std::invalid_argument(who + ": the range " + range_text(parameter.range) + " of parameter " +
+                                  parameter.name + " has no room for steps of +-" + number_text(half) +
                                   (log ? " of its logarithm" : ""));
     }
     const double w = log ? std::log(here) : here;
     const double shift = std::clamp(w, range.low + half, range.high - half) - w;
-    const auto moved = [&](double by) { return std::clamp(log ? here * std::exp(by) : here + by, parameter.range.low, parameter.range.high); };
+    const auto moved = [&](double by) {
+      return std::clamp(log ? here * std::exp(by) : here + by, parameter.range.low, parameter.range.high);
+    };
     const Swing swing{p, log, here, moved(shift + half), moved(shift - half)};
-    if (!(swing.up > swing.down)) throw std::invalid_argument(who + ": parameter " + parameter.name + " = " + number_text(here) + " cannot be stepped by " + number_text(half));
+    if (!(swing.up > swing.down))
+      throw std::invalid_argument(who + ": parameter " + parameter.name + " = " + number_text(here) +
+                                  " cannot be stepped by " + number_text(half));
     all.push_back(swing);
   }
   return all;

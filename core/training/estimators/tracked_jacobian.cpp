@@ -39,7 +39,8 @@ double TrackedJacobians::bytes(std::uint64_t samples, std::size_t answers, std::
 
 Vector TrackedJacobians::pack() const {
   Eigen::Index size = 0;
-  for (const auto& [sample, known] : known_) size += head + known.potential.size() + known.currents.size() + known.response.size();
+  for (const auto& [sample, known] : known_)
+    size += head + known.potential.size() + known.currents.size() + known.response.size();
   Vector numbers(size);
   Eigen::Index at = 0;
   const auto put = [&](const auto& part) {
@@ -48,8 +49,9 @@ Vector TrackedJacobians::pack() const {
   };
   for (const auto& [sample, known] : known_) {
     Vector counts(head);
-    counts << static_cast<double>(sample), static_cast<double>(known.age), static_cast<double>(known.next), known.due ? 1 : 0,
-        static_cast<double>(known.response.rows()), static_cast<double>(known.response.cols()), static_cast<double>(known.currents.size());
+    counts << static_cast<double>(sample), static_cast<double>(known.age), static_cast<double>(known.next),
+        known.due ? 1 : 0, static_cast<double>(known.response.rows()),
+        static_cast<double>(known.response.cols()), static_cast<double>(known.currents.size());
     put(counts);
     put(known.potential);
     put(known.currents);
@@ -62,7 +64,8 @@ void TrackedJacobians::unpack(const Vector& numbers, std::string_view who) {
   std::map<std::uint64_t, KnownJacobian> found;
   Eigen::Index at = 0;
   const auto refuse = [&] {
-    throw std::invalid_argument(std::string(who) + ": " + std::to_string(numbers.size()) + " numbers of a state, in which number " + std::to_string(at) +
+    throw std::invalid_argument(std::string(who) + ": " + std::to_string(numbers.size()) +
+                                " numbers of a state, in which number " + std::to_string(at) +
                                 " begins no remembered Jacobian");
   };
   while (at < numbers.size()) {
@@ -71,12 +74,15 @@ void TrackedJacobians::unpack(const Vector& numbers, std::string_view who) {
       if (!is_count(numbers[at + k])) refuse();
     }
     const double answers = numbers[at + 4], free = numbers[at + 5], currents = numbers[at + 6];
-    if (!(currents == 0 || currents == free) || free + currents + answers * free > static_cast<double>(numbers.size() - at - head)) refuse();
+    if (!(currents == 0 || currents == free) ||
+        free + currents + answers * free > static_cast<double>(numbers.size() - at - head))
+      refuse();
     KnownJacobian known;
     known.age = static_cast<std::uint64_t>(numbers[at + 1]);
     known.next = static_cast<std::uint64_t>(numbers[at + 2]);
     known.due = numbers[at + 3] != 0;
-    const auto rows = static_cast<Eigen::Index>(answers), n = static_cast<Eigen::Index>(free), m = static_cast<Eigen::Index>(currents);
+    const auto rows = static_cast<Eigen::Index>(answers), n = static_cast<Eigen::Index>(free),
+               m = static_cast<Eigen::Index>(currents);
     const auto sample = static_cast<std::uint64_t>(numbers[at]);
     at += head;
     known.potential = numbers.segment(at, n);

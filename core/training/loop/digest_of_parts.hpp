@@ -18,7 +18,10 @@ namespace ness {
 /// Parts enter the digest in order, each while it is still in a core's cache.
 class DigestOfParts {
  public:
-  DigestOfParts(const Vector& of, std::size_t part) : of_(of.data(), static_cast<std::size_t>(of.size())), part_(part), made_((of_.size() + part - 1) / part, false) {}
+  DigestOfParts(const Vector& of, std::size_t part)
+      : of_(of.data(), static_cast<std::size_t>(of.size())),
+        part_(part),
+        made_((of_.size() + part - 1) / part, false) {}
   void made(std::size_t k) {
     std::unique_lock lock(mutex_);
     made_[k] = true;

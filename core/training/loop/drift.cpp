@@ -20,7 +20,8 @@ void DriftMonitor::begin(std::span<const Relaxation> first) {
     sum += row.potential;
     used += 1;
   }
-  if (used == 0) throw std::invalid_argument("drift: the reference relaxation gave no reading that can be used");
+  if (used == 0)
+    throw std::invalid_argument("drift: the reference relaxation gave no reading that can be used");
   origin_ = sum / used;
   level_ = slope_ = Vector::Zero(origin_.size());
   time_ = 0;
@@ -62,7 +63,8 @@ void DriftMonitor::restore(const Vector& state) {
     *this = {};
     return;
   }
-  if (state.size() < 5 || (state.size() - 2) % 3 != 0) throw std::invalid_argument("drift: a state of " + std::to_string(state.size()) + " numbers");
+  if (state.size() < 5 || (state.size() - 2) % 3 != 0)
+    throw std::invalid_argument("drift: a state of " + std::to_string(state.size()) + " numbers");
   const Eigen::Index n = (state.size() - 2) / 3;
   time_ = state[0];
   observed_ = static_cast<std::uint64_t>(state[1]);

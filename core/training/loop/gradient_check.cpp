@@ -13,7 +13,8 @@ namespace {
 // One estimator's rows for a minibatch; the gradient of each sample can be computed separately.
 class SampleGradients {
  public:
-  SampleGradients(Device& device, const Estimator& estimator, const Minibatch& batch, const Loss& loss, std::stop_token stop)
+  SampleGradients(Device& device, const Estimator& estimator, const Minibatch& batch, const Loss& loss,
+                  std::stop_token stop)
       : info_(device.info()), estimator_(estimator), batch_(batch), loss_(loss) {
     if (const std::string unmet = estimator.unmet_needs(info_); !unmet.empty()) {
       throw Unsupported(std::string(estimator.name()) + ": " + unmet);
@@ -85,14 +86,15 @@ void compare(GradientCheck& check, const Vector& estimate, const Vector& referen
 
 }  // namespace
 
-GradientCheck check_gradient(Device& device, const Estimator& estimator, const Minibatch& batch, const Loss& loss,
-                             const GradientCheckOptions& options, std::stop_token stop) {
+GradientCheck check_gradient(Device& device, const Estimator& estimator, const Minibatch& batch,
+                             const Loss& loss, const GradientCheckOptions& options, std::stop_token stop) {
   const DeviceInfo& info = device.info();
   std::vector<std::uint32_t> parameters = options.parameters;
   for (std::uint32_t i = 0; options.parameters.empty() && i < info.parameters.size(); ++i) {
     if (info.parameters[i].trainable) parameters.push_back(i);
   }
-  if (parameters.empty()) throw std::invalid_argument("gradient check: the device has no trainable parameter");
+  if (parameters.empty())
+    throw std::invalid_argument("gradient check: the device has no trainable parameter");
   const auto differences = [&](double step) { return finite_differences({true, step, parameters}); };
   const auto small = differences(options.step), large = differences(2 * options.step);
 

@@ -23,7 +23,8 @@ class ScaledOptimizer : public Optimizer {
  public:
   ScaledOptimizer(const OptimizerOptions& options, const ParameterSpace& space)
       : largest_(options.clip), rate_(static_cast<Eigen::Index>(space.size())) {
-    for (std::size_t i = 0; i < space.size(); ++i) rate_[static_cast<Eigen::Index>(i)] = options.rate * space.rate(i);
+    for (std::size_t i = 0; i < space.size(); ++i)
+      rate_[static_cast<Eigen::Index>(i)] = options.rate * space.rate(i);
   }
 
   void begin(double norm, double factor) final {
@@ -39,11 +40,14 @@ class ScaledOptimizer : public Optimizer {
   /// The gradient's entry after clipping.
   double clipped(double gradient) const { return clip_ < 1 ? gradient * clip_ : gradient; }
   /// dw along a direction.
-  double along(std::size_t i, double direction) const { return -factor_ * rate_[static_cast<Eigen::Index>(i)] * direction; }
+  double along(std::size_t i, double direction) const {
+    return -factor_ * rate_[static_cast<Eigen::Index>(i)] * direction;
+  }
 
   void check_state(const Vector& state, Eigen::Index size) const {
     if (state.size() == size) return;
-    throw std::invalid_argument("optimizer state of " + std::to_string(state.size()) + " numbers; " + std::to_string(size) +
+    throw std::invalid_argument("optimizer state of " + std::to_string(state.size()) + " numbers; " +
+                                std::to_string(size) +
                                 " are needed (a checkpoint of another optimizer or network?)");
   }
 
@@ -58,7 +62,8 @@ class Sgd final : public ScaledOptimizer {
   Vector state() const override { return {}; }
   void restore(const Vector& state) override { check_state(state, 0); }
   void move(Part part, const double* gradient, double* dw) override {
-    for (std::size_t i = part.begin; i < part.end; ++i) dw[i - part.begin] = along(i, clipped(gradient[i - part.begin]));
+    for (std::size_t i = part.begin; i < part.end; ++i)
+      dw[i - part.begin] = along(i, clipped(gradient[i - part.begin]));
   }
 };
 
@@ -87,7 +92,10 @@ class Momentum final : public ScaledOptimizer {
 class Adam final : public ScaledOptimizer {
  public:
   Adam(const AdamOptions& decay, const OptimizerOptions& options, const ParameterSpace& space)
-      : ScaledOptimizer(options, space), decay_(decay), mean_(Vector::Zero(rate_.size())), square_(Vector::Zero(rate_.size())) {}
+      : ScaledOptimizer(options, space),
+        decay_(decay),
+        mean_(Vector::Zero(rate_.size())),
+        square_(Vector::Zero(rate_.size())) {}
 
   Vector state() const override {
     Vector all(1 + 2 * mean_.size());
@@ -109,8 +117,8 @@ class Adam final : public ScaledOptimizer {
                                 decay_.epsilon,
                                 clip_,
                                 -factor_};
-    vector_loops::adam(part.end - part.begin, by, gradient, rate_.data() + part.begin, mean_.data() + part.begin,
-                       square_.data() + part.begin, dw);
+    vector_loops::adam(part.end - part.begin, by, gradient, rate_.data() + part.begin,
+                       mean_.data() + part.begin, square_.data() + part.begin, dw);
   }
 
  protected:
@@ -126,7 +134,8 @@ OptimizerMaker read_sgd(Keys&) { return sgd_optimizer(); }
 
 OptimizerMaker read_momentum(Keys& keys) {
   MomentumOptions options;
-  keys.number("momentum", options.momentum, Number::fraction, {"", "share of the last step's velocity that is kept, below 1"});
+  keys.number("momentum", options.momentum, Number::fraction,
+              {"", "share of the last step's velocity that is kept, below 1"});
   keys.require(options.problem());
   return momentum_optimizer(options);
 }
@@ -154,7 +163,9 @@ constexpr std::array table{
 std::span<const OptimizerEntry> optimizer_table() { return table; }
 
 OptimizerMaker sgd_optimizer() {
-  return [](const OptimizerOptions& options, const ParameterSpace& space) { return std::make_unique<Sgd>(options, space); };
+  return [](const OptimizerOptions& options, const ParameterSpace& space) {
+    return std::make_unique<Sgd>(options, space);
+  };
 }
 
 std::string MomentumOptions::problem() const {
@@ -178,7 +189,9 @@ std::string AdamOptions::problem() const {
 
 OptimizerMaker adam_optimizer(const AdamOptions& by) {
   require(by.problem());
-  return [by](const OptimizerOptions& options, const ParameterSpace& space) { return std::make_unique<Adam>(by, options, space); };
+  return [by](const OptimizerOptions& options, const ParameterSpace& space) {
+    return std::make_unique<Adam>(by, options, space);
+  };
 }
 
 std::string OptimizerOptions::problem() const {
@@ -190,17 +203,18 @@ std::string OptimizerOptions::problem() const {
 
 void OptimizerOptions::read(Keys& keys) {
   keys.number("rate", rate, Number::positive,
-              {"", "learning rate, before the schedule; a step is in each parameter or, where its scale is "
-                   "logarithmic, in its logarithm"});
-  keys.number("clip", clip, Number::not_negative,
-              {"of the gradient",
-               "largest Euclidean norm of the gradient; larger ones are scaled down; 0: off"});
+              {"",
+               "learning rate, before the schedule; a step is in each parameter or, where its scale is "
+               "logarithmic, in its logarithm"});
+  keys.number(
+      "clip", clip, Number::not_negative,
+      {"of the gradient", "largest Euclidean norm of the gradient; larger ones are scaled down; 0: off"});
 }
 
 Vector Optimizer::step(const Vector& gradient, double factor) {
   if (static_cast<std::size_t>(gradient.size()) != size()) {
-    throw std::invalid_argument("optimizer: gradient of " + std::to_string(gradient.size()) + " entries for " +
-                                std::to_string(size()) + " parameters");
+    throw std::invalid_argument("optimizer: gradient of " + std::to_string(gradient.size()) +
+                                " entries for " + std::to_string(size()) + " parameters");
   }
   Vector dw(gradient.size());
   begin(gradient.norm(), factor);

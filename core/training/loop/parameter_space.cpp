@@ -22,7 +22,8 @@ Range common_range(const ParameterInfo& parameter, const ParameterRule& rule) {
     throw std::invalid_argument(where + "rate " + number_text(rule.rate) + "; it must be finite and >= 0");
   if (!(rule.range.low <= rule.range.high))
     throw std::invalid_argument(where + "range " + range_text(rule.range) + " is empty");
-  const Range common{std::max(rule.range.low, parameter.range.low), std::min(rule.range.high, parameter.range.high)};
+  const Range common{std::max(rule.range.low, parameter.range.low),
+                     std::min(rule.range.high, parameter.range.high)};
   if (common.low <= common.high) return common;
   throw std::invalid_argument(where + "range " + range_text(rule.range) + " lies outside the device's, " +
                               range_text(parameter.range));
@@ -30,12 +31,13 @@ Range common_range(const ParameterInfo& parameter, const ParameterRule& rule) {
 
 }  // namespace
 
-ParameterSpace::ParameterSpace(const DeviceInfo& info, std::vector<ParameterRule> rules) : rules_(std::move(rules)) {
+ParameterSpace::ParameterSpace(const DeviceInfo& info, std::vector<ParameterRule> rules)
+    : rules_(std::move(rules)) {
   const std::size_t count = info.parameters.size();
   if (rules_.empty()) rules_.resize(count);
   if (rules_.size() != count) {
-    throw std::invalid_argument(std::to_string(rules_.size()) + " parameter rules; the device has " + std::to_string(count) +
-                                " parameters");
+    throw std::invalid_argument(std::to_string(rules_.size()) + " parameter rules; the device has " +
+                                std::to_string(count) + " parameters");
   }
   scale_.reserve(count);
   for (std::size_t i = 0; i < count; ++i) {
@@ -46,7 +48,12 @@ ParameterSpace::ParameterSpace(const DeviceInfo& info, std::vector<ParameterRule
     const ParameterRule& rule = rules_[i];
     constexpr double infinite = std::numeric_limits<double>::infinity();
     // A parameter that is not trained is not limited: it keeps its value.
-    const Run here{i, i + 1, parameter.scale, rule.trainable, rule.decay > 0, rule.trainable ? rule.range : Range{-infinite, infinite}};
+    const Run here{i,
+                   i + 1,
+                   parameter.scale,
+                   rule.trainable,
+                   rule.decay > 0,
+                   rule.trainable ? rule.range : Range{-infinite, infinite}};
     if (!runs_.empty() && runs_.back().continues(here)) {
       ++runs_.back().end;
     } else {
@@ -72,18 +79,22 @@ Vector ParameterSpace::errors(const Vector& theta, const Vector& standard_error)
   Vector in_coordinates = Vector::Zero(theta.size());
   for (std::size_t k = 0; k < size(); ++k) {
     const auto i = static_cast<Eigen::Index>(k);
-    if (rules_[k].trainable && std::isfinite(theta[i])) in_coordinates[i] = scale_[k] == Scale::log ? theta[i] * standard_error[i] : standard_error[i];
+    if (rules_[k].trainable && std::isfinite(theta[i]))
+      in_coordinates[i] = scale_[k] == Scale::log ? theta[i] * standard_error[i] : standard_error[i];
   }
   return in_coordinates;
 }
 
 template <class Body>
 void ParameterSpace::for_runs(Part part, const Body& body) const {
-  auto run = std::partition_point(runs_.begin(), runs_.end(), [&](const Run& r) { return r.end <= part.begin; });
-  for (; run != runs_.end() && run->begin < part.end; ++run) body(*run, std::max(run->begin, part.begin), std::min(run->end, part.end));
+  auto run =
+      std::partition_point(runs_.begin(), runs_.end(), [&](const Run& r) { return r.end <= part.begin; });
+  for (; run != runs_.end() && run->begin < part.end; ++run)
+    body(*run, std::max(run->begin, part.begin), std::min(run->end, part.end));
 }
 
-void ParameterSpace::gradient(Part part, const double* theta, const double* gradient, double* in_coordinates) const {
+void ParameterSpace::gradient(Part part, const double* theta, const double* gradient,
+                              double* in_coordinates) const {
   for_runs(part, [&](const Run& run, std::size_t from, std::size_t to) {
     const std::size_t begin = from - part.begin, end = to - part.begin;
     if (!run.trainable) {
@@ -99,7 +110,9 @@ void ParameterSpace::gradient(Part part, const double* theta, const double* grad
     }
     if (!run.decays) return;
     for (std::size_t i = begin; i < end; ++i) {
-      if (!std::isinf(theta[i])) in_coordinates[i] += rules_[part.begin + i].decay * (run.scale == Scale::log ? std::log(theta[i]) : theta[i]);
+      if (!std::isinf(theta[i]))
+        in_coordinates[i] +=
+            rules_[part.begin + i].decay * (run.scale == Scale::log ? std::log(theta[i]) : theta[i]);
     }
   });
 }
@@ -133,7 +146,8 @@ Vector ParameterSpace::stepped(const Vector& theta, const Vector& dw) const {
 Vector ParameterSpace::projected(const Vector& theta) const {
   Vector inside(theta.size());
   for_runs({0, size()}, [&](const Run& run, std::size_t begin, std::size_t end) {
-    vector_loops::limit(end - begin, theta.data() + begin, run.range.low, run.range.high, inside.data() + begin);
+    vector_loops::limit(end - begin, theta.data() + begin, run.range.low, run.range.high,
+                        inside.data() + begin);
   });
   return inside;
 }

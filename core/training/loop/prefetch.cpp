@@ -4,7 +4,8 @@ namespace ness {
 
 // The order of states within an epoch is random, so the processor cannot predict it. Each state is behind two
 // pointers, which are fetched a few samples apart.
-void prefetch_states(const std::vector<std::shared_ptr<Vector>>& last, std::span<const std::uint64_t> samples) {
+void prefetch_states(const std::vector<std::shared_ptr<Vector>>& last,
+                     std::span<const std::uint64_t> samples) {
   constexpr std::size_t far = 24, near = 16, at_hand = 8;
   if (far < samples.size()) __builtin_prefetch(&last[samples[far]]);
   if (near < samples.size() && last[samples[near]]) __builtin_prefetch(last[samples[near]].get());

@@ -20,15 +20,16 @@ ScheduleShape read_constant(Keys&) { return constant_rate(); }
 
 ScheduleShape read_cosine(Keys& keys) {
   double final_factor = 0;
-  keys.number("final_factor", final_factor, Number::not_negative, {"", "factor on the rate at the end of the run"});
+  keys.number("final_factor", final_factor, Number::not_negative,
+              {"", "factor on the rate at the end of the run"});
   return cosine_rate(final_factor);
 }
 
 ScheduleShape read_step(Keys& keys) {
   double every = 0.5, factor = 0.1;
-  keys.number("step_every", every, Number::positive,
-              {"fraction of the run",
-               "after which the rate is multiplied by `step_factor`, again and again"});
+  keys.number(
+      "step_every", every, Number::positive,
+      {"fraction of the run", "after which the rate is multiplied by `step_factor`, again and again"});
   keys.number("step_factor", factor, Number::positive, {"", "factor on the rate each time"});
   return stepped_rate(every, factor);
 }

@@ -27,19 +27,22 @@ void check_set(const Dataset& set, const std::string& name, const DeviceInfo& in
   if (!set.inputs) throw std::invalid_argument(name + " set: it has no inputs");
   const std::size_t clamped = info.clamped().size();
   if (set.inputs->width() != clamped) {
-    throw std::invalid_argument(name + " set: patterns of " + std::to_string(set.inputs->width()) + " levels; the device has " +
-                                std::to_string(clamped) + " clamped terminals");
+    throw std::invalid_argument(name + " set: patterns of " + std::to_string(set.inputs->width()) +
+                                " levels; the device has " + std::to_string(clamped) + " clamped terminals");
   }
   const std::size_t wanted = loss.target_size(info.outputs.size());
-  if (static_cast<std::uint64_t>(set.targets.rows()) != set.size() || static_cast<std::size_t>(set.targets.cols()) != wanted) {
+  if (static_cast<std::uint64_t>(set.targets.rows()) != set.size() ||
+      static_cast<std::size_t>(set.targets.cols()) != wanted) {
     throw std::invalid_argument(name + " set: targets [" + std::to_string(set.targets.rows()) + " x " +
-                                std::to_string(set.targets.cols()) + "]; " + loss.name() + " of " + std::to_string(set.size()) +
-                                " samples at " + std::to_string(info.outputs.size()) + " outputs needs [" +
+                                std::to_string(set.targets.cols()) + "]; " + loss.name() + " of " +
+                                std::to_string(set.size()) + " samples at " +
+                                std::to_string(info.outputs.size()) + " outputs needs [" +
                                 std::to_string(set.size()) + " x " + std::to_string(wanted) + "]");
   }
   for (std::uint64_t i = 0; i < set.size(); ++i) {
     if (set.rows[i] < set.inputs->base_rows()) continue;
-    throw std::invalid_argument(name + " set: sample " + std::to_string(i) + " is row " + std::to_string(set.rows[i]) + " of " +
+    throw std::invalid_argument(name + " set: sample " + std::to_string(i) + " is row " +
+                                std::to_string(set.rows[i]) + " of " +
                                 std::to_string(set.inputs->base_rows()));
   }
   // Check targets now: a class without an output would otherwise be found in the middle of an epoch.
@@ -69,11 +72,14 @@ std::string TrainingOptions::problem() const {
     return "target_loss " + number_text(target_loss) + "; it must be finite and >= 0";
   if (!(max_left_out >= 0 && max_left_out <= 1))
     return "max_left_out " + number_text(max_left_out) + "; it must be in [0, 1]";
-  if (!(max_time >= 0) || std::isinf(max_time)) return "max_time " + number_text(max_time) + "; it must be finite and >= 0 (0: no limit)";
-  if (!(target_error >= 0) || std::isinf(target_error)) return "target_error " + number_text(target_error) + "; it must be finite and >= 0 (0: no repeats)";
+  if (!(max_time >= 0) || std::isinf(max_time))
+    return "max_time " + number_text(max_time) + "; it must be finite and >= 0 (0: no limit)";
+  if (!(target_error >= 0) || std::isinf(target_error))
+    return "target_error " + number_text(target_error) + "; it must be finite and >= 0 (0: no repeats)";
   if (max_repeats == 0) return "max_repeats 0; at least 1 is needed";
   if (target_error > 0 && error_draws == 0 && max_repeats < 2)
-    return "target_error " + number_text(target_error) + " needs standard errors: error_draws > 0, or max_repeats of at least 2";
+    return "target_error " + number_text(target_error) +
+           " needs standard errors: error_draws > 0, or max_repeats of at least 2";
   if (patience > 0 && validate_every == 0)
     return "patience " + std::to_string(patience) + " counts validations; set validate_every too";
   return {};
@@ -94,16 +100,19 @@ std::string TrainingSummary::message() const {
   if (!std::isnan(loss)) text << "; loss " << loss;
   if (!std::isnan(best_validation_loss)) text << "; best validation loss " << best_validation_loss;
   if (left_out > 0) text << "; " << count_text(left_out, "sample") << " left out";
-  if (lost > 0) text << "; " << count_text(lost, "chain") << " off " << (lost == 1 ? "its" : "their") << " branch";
+  if (lost > 0)
+    text << "; " << count_text(lost, "chain") << " off " << (lost == 1 ? "its" : "their") << " branch";
   if (skipped > 0) text << "; " << count_text(skipped, "step") << " skipped";
   return text.str();
 }
 
-Evaluation evaluate(Device& device, const Parameters& theta, const Dataset& data, const Loss& loss, const EvaluationPath& path,
-                    Label::Purpose purpose, std::uint64_t step, std::stop_token stop) {
+Evaluation evaluate(Device& device, const Parameters& theta, const Dataset& data, const Loss& loss,
+                    const EvaluationPath& path, Label::Purpose purpose, std::uint64_t step,
+                    std::stop_token stop) {
   const std::vector<std::uint32_t> positions = device.info().output_positions();
   Evaluation result;
-  result.outputs = Matrix::Constant(static_cast<Eigen::Index>(data.size()), static_cast<Eigen::Index>(positions.size()), nan);
+  result.outputs = Matrix::Constant(static_cast<Eigen::Index>(data.size()),
+                                    static_cast<Eigen::Index>(positions.size()), nan);
   double loss_sum = 0;
   std::uint64_t correct = 0;
   constexpr std::uint64_t group = 4096;  // drives per call: enough for all cores, with little memory
@@ -122,7 +131,8 @@ Evaluation evaluate(Device& device, const Parameters& theta, const Dataset& data
         return;
       }
       Vector output(static_cast<Eigen::Index>(positions.size()));
-      for (std::size_t o = 0; o < positions.size(); ++o) output[static_cast<Eigen::Index>(o)] = row.potential[positions[o]];
+      for (std::size_t o = 0; o < positions.size(); ++o)
+        output[static_cast<Eigen::Index>(o)] = row.potential[positions[o]];
       loss_sum += loss.value(output, data.target(first + k));
       if (loss.correct(output, data.target(first + k))) ++correct;
       result.outputs.row(static_cast<Eigen::Index>(first + k)) = output.transpose();
@@ -147,7 +157,8 @@ class Trainer::Counted final : public WrappingDevice {
   /// One relaxation, with readings as measured.
   Relaxation raw(const Drive& drive, std::stop_token stop) {
     Relaxation found;
-    inner().relax({&drive, 1}, [&](std::size_t, const Relaxation& row) { found = row; }, stop);
+    inner().relax(
+        {&drive, 1}, [&](std::size_t, const Relaxation& row) { found = row; }, stop);
     time(found);
     return found;
   }
@@ -189,7 +200,11 @@ class Trainer::Counted final : public WrappingDevice {
 class Trainer::Loop {
  public:
   Loop(Trainer& trainer, State& state, std::stop_token stop)
-      : trainer_(trainer), options_(trainer.options_), state_(state), device_(trainer.device_, state), stop_(std::move(stop)) {
+      : trainer_(trainer),
+        options_(trainer.options_),
+        state_(state),
+        device_(trainer.device_, state),
+        stop_(std::move(stop)) {
     const std::uint64_t size = trainer.task_.train.size();
     batch_ = options_.batch == 0 ? size : std::min(options_.batch, size);
     steps_per_epoch_ = (size + batch_ - 1) / batch_;
@@ -225,12 +240,14 @@ class Trainer::Loop {
   // Depends on the state alone, so that a run that had ended does not continue when resumed.
   std::optional<End> ended() const {
     if (steps_into_epoch() == 0 && state_.epoch > 0) {
-      if (options_.target_loss > 0 && state_.last_left_out == 0 && state_.last_loss < options_.target_loss) return End::target;
+      if (options_.target_loss > 0 && state_.last_left_out == 0 && state_.last_loss < options_.target_loss)
+        return End::target;
       if (options_.patience > 0 && state_.waited >= options_.patience) return End::patience;
     }
     if (state_.epoch >= options_.epochs) return End::epochs;
     if (options_.max_relaxations > 0 && steps_into_epoch() < steps_per_epoch_ &&
-        static_cast<double>(state_.relaxations) + relaxations_a_sample_ * static_cast<double>(next_size()) > static_cast<double>(options_.max_relaxations)) {
+        static_cast<double>(state_.relaxations) + relaxations_a_sample_ * static_cast<double>(next_size()) >
+            static_cast<double>(options_.max_relaxations)) {
       return End::relaxations;
     }
     if (options_.max_time > 0 && state_.time >= options_.max_time) return End::time;
@@ -256,7 +273,8 @@ class Trainer::Loop {
 
   void choose(const Minibatch& batch) {
     device_.recount();
-    state_.relaxations += trainer_.estimator_.prepare(device_, trainer_.info_, batch, *trainer_.task_.loss, stop_);
+    state_.relaxations +=
+        trainer_.estimator_.prepare(device_, trainer_.info_, batch, *trainer_.task_.loss, stop_);
     state_.prepared = options_.reference_every == 0;
     if (state_.prepared) return;
     constexpr std::size_t averaged = 4;
@@ -290,7 +308,8 @@ class Trainer::Loop {
     rows = relax_chains(device_, chains, stop_);
     Gradient gradient = estimator.form(info, batch, loss, rows);
     if (gradient.standard_error.size() == 0) {
-      gradient.standard_error = standard_error(estimator, info, batch, loss, rows, options_.error_draws, error_seed(batch));
+      gradient.standard_error =
+          standard_error(estimator, info, batch, loss, rows, options_.error_draws, error_seed(batch));
     }
     estimator.remember(info, batch, loss, rows);
     state_.relaxations += gradient.relaxations;
@@ -304,9 +323,13 @@ class Trainer::Loop {
 
   // The norm of a gradient's standard error in coordinates; NaN if the error is not known.
   double error_norm(const Gradient& gradient) const {
-    return gradient.standard_error.size() == 0 ? nan : trainer_.space_.errors(*state_.theta.base, gradient.standard_error).norm();
+    return gradient.standard_error.size() == 0
+               ? nan
+               : trainer_.space_.errors(*state_.theta.base, gradient.standard_error).norm();
   }
-  double norm(const Gradient& gradient) const { return trainer_.space_.gradient(*state_.theta.base, gradient.value).norm(); }
+  double norm(const Gradient& gradient) const {
+    return trainer_.space_.gradient(*state_.theta.base, gradient.value).norm();
+  }
 
   // Measures the minibatch; repeats it while the noise requires that and the budget allows it.
   Gradient measured(Minibatch& batch, std::uint32_t& repeats) {
@@ -327,7 +350,9 @@ class Trainer::Loop {
         if (!(error > options_.target_error * norm(mean))) break;
       }
       if (options_.max_relaxations > 0 &&
-          static_cast<double>(state_.relaxations) + relaxations_a_sample_ * static_cast<double>(batch.samples.size()) > static_cast<double>(options_.max_relaxations))
+          static_cast<double>(state_.relaxations) +
+                  relaxations_a_sample_ * static_cast<double>(batch.samples.size()) >
+              static_cast<double>(options_.max_relaxations))
         break;
       if (options_.max_time > 0 && state_.time >= options_.max_time) break;
       ++batch.repeat;
@@ -379,7 +404,8 @@ class Trainer::Loop {
       const Relaxation reference = relax_reference();
       state_.drift.observe(reference, static_cast<double>(state_.relaxations - 1));
     }
-    if (state_.drift.begun()) offset = state_.drift.offset(static_cast<double>(state_.relaxations)).cwiseAbs().maxCoeff();
+    if (state_.drift.begun())
+      offset = state_.drift.offset(static_cast<double>(state_.relaxations)).cwiseAbs().maxCoeff();
     Minibatch batch = trainer_.minibatch(state_, state_.epoch, steps_into_epoch());
     std::uint32_t repeats = 1;
     Gradient gradient = measured(batch, repeats);
@@ -412,13 +438,17 @@ class Trainer::Loop {
   template <class Body>
   void for_parts(const Body& body) const {
     const std::size_t size = trainer_.space_.size(), parts = (size + part_size - 1) / part_size;
-    for_each_index(parts, parts > 2 ? options_.threads : 1, [&](std::size_t k) { body(k, Part{k * part_size, std::min(size, (k + 1) * part_size)}); });
+    for_each_index(parts, parts > 2 ? options_.threads : 1, [&](std::size_t k) {
+      body(k, Part{k * part_size, std::min(size, (k + 1) * part_size)});
+    });
   }
 
   // A part's gradient in coordinates. Computed again at each use, which is faster than reading it from
   // memory.
-  Eigen::Map<const Vector> in_coordinates(Part part, const Vector& gradient, std::array<double, part_size>& room) const {
-    trainer_.space_.gradient(part, state_.theta.base->data() + part.begin, gradient.data() + part.begin, room.data());
+  Eigen::Map<const Vector> in_coordinates(Part part, const Vector& gradient,
+                                          std::array<double, part_size>& room) const {
+    trainer_.space_.gradient(part, state_.theta.base->data() + part.begin, gradient.data() + part.begin,
+                             room.data());
     return {room.data(), static_cast<Eigen::Index>(part.end - part.begin)};
   }
 
@@ -449,7 +479,8 @@ class Trainer::Loop {
   // Steps theta, or skips the step if the gradient cannot be used.
   StepReport learn(const Gradient& gradient) {
     const ParameterSpace& space = trainer_.space_;
-    const double factor = trainer_.optimizer_.schedule.factor(state_.step, options_.epochs * steps_per_epoch_);
+    const double factor =
+        trainer_.optimizer_.schedule.factor(state_.step, options_.epochs * steps_per_epoch_);
     StepReport report;
     report.step = state_.step;
     report.epoch = state_.epoch;
@@ -460,17 +491,19 @@ class Trainer::Loop {
     report.gradient_norm = norm_in_coordinates(gradient.value);
     report.standard_error = error_norm(gradient);
     const auto size = static_cast<double>(gradient.used + gradient.left_out);
-    const bool usable = gradient.used > 0 && static_cast<double>(gradient.left_out) <= options_.max_left_out * size;
+    const bool usable =
+        gradient.used > 0 && static_cast<double>(gradient.left_out) <= options_.max_left_out * size;
     // The full batch was measured below the target at this theta. A further step could only lose that, for
     // example over a fold.
-    const bool reached =
-        steps_per_epoch_ == 1 && gradient.at_theta && gradient.left_out == 0 && options_.target_loss > 0 && gradient.loss < options_.target_loss;
+    const bool reached = steps_per_epoch_ == 1 && gradient.at_theta && gradient.left_out == 0 &&
+                         options_.target_loss > 0 && gradient.loss < options_.target_loss;
     if (reached) {
       report.theta_after = state_.theta.digest;
       return report;
     }
     // Also false if the error is not known.
-    const bool noise_wins = options_.on_noise != TrainingOptions::OnNoise::step && report.standard_error > report.gradient_norm;
+    const bool noise_wins =
+        options_.on_noise != TrainingOptions::OnNoise::step && report.standard_error > report.gradient_norm;
     if (gradient.next && usable) {
       state_.theta = Parameters::of(space.projected(*gradient.next));
       state_.kept = 0;
@@ -512,7 +545,9 @@ class Trainer::Loop {
     const auto counted = static_cast<double>(state_.counted);
     report.loss = state_.loss_sum / counted;
     report.correct = state_.correct_sum / counted;
-    const bool last = state_.epoch + 1 >= options_.epochs || (options_.target_loss > 0 && state_.epoch_left_out == 0 && report.loss < options_.target_loss);
+    const bool last =
+        state_.epoch + 1 >= options_.epochs ||
+        (options_.target_loss > 0 && state_.epoch_left_out == 0 && report.loss < options_.target_loss);
     const bool due = options_.validate_every > 0 && (state_.epoch + 1) % options_.validate_every == 0;
     // Before the state changes: if stopped during validation, the state is that after the last step.
     if (trainer_.task_.validation.size() > 0 && (due || last)) validate(report);
@@ -529,7 +564,8 @@ class Trainer::Loop {
 
   void validate(EpochReport& report) {
     const Dataset& set = trainer_.task_.validation;
-    const Evaluation evaluation = evaluate(trainer_.device_, state_.theta, set, *trainer_.task_.loss, {Rest{options_.rest_rate}, options_.observe},
+    const Evaluation evaluation = evaluate(trainer_.device_, state_.theta, set, *trainer_.task_.loss,
+                                           {Rest{options_.rest_rate}, options_.observe},
                                            Label::Purpose::validation, state_.step, stop_);
     state_.relaxations += set.size();
     state_.last_read = 0;  // validation time is not training time
@@ -582,15 +618,23 @@ class Trainer::Loop {
 
 Trainer::Trainer(Device& device, Estimator& estimator, const Task& task, const ParameterSpace& space,
                  const OptimizerOptions& optimizer, const TrainingOptions& options)
-    : device_(device), estimator_(estimator), task_(task), space_(space), optimizer_(optimizer), options_(options) {
+    : device_(device),
+      estimator_(estimator),
+      task_(task),
+      space_(space),
+      optimizer_(optimizer),
+      options_(options) {
   const DeviceInfo& info = device.info();
-  if (const std::string problem = options.problem(); !problem.empty()) throw std::invalid_argument("training: " + problem);
-  if (const std::string problem = optimizer.problem(); !problem.empty()) throw std::invalid_argument("optimizer: " + problem);
+  if (const std::string problem = options.problem(); !problem.empty())
+    throw std::invalid_argument("training: " + problem);
+  if (const std::string problem = optimizer.problem(); !problem.empty())
+    throw std::invalid_argument("optimizer: " + problem);
   if (!task.loss) throw std::invalid_argument("task '" + task.name + "': it has no loss");
-  if (task.train.size() == 0) throw std::invalid_argument("task '" + task.name + "': the training set is empty");
+  if (task.train.size() == 0)
+    throw std::invalid_argument("task '" + task.name + "': the training set is empty");
   if (space.size() != info.parameters.size()) {
-    throw std::invalid_argument("parameter space of " + std::to_string(space.size()) + " parameters; the device has " +
-                                std::to_string(info.parameters.size()));
+    throw std::invalid_argument("parameter space of " + std::to_string(space.size()) +
+                                " parameters; the device has " + std::to_string(info.parameters.size()));
   }
   info_ = space.narrowed(info);
   if (const std::string unmet = estimator.unmet_needs(info_); !unmet.empty()) {
@@ -603,7 +647,8 @@ Trainer::Trainer(Device& device, Estimator& estimator, const Task& task, const P
                                 " needs a validation set; there is none");
   }
   if (options.start != TrainingOptions::StartFrom::last) return;
-  if (!info.restores_state) throw Unsupported("training: starting from the last state needs a device that restores states");
+  if (!info.restores_state)
+    throw Unsupported("training: starting from the last state needs a device that restores states");
   if (!info.reads_every_free_potential())
     throw Unsupported("training: starting from the last state needs every free potential read");
   last_.resize(task.train.size());
@@ -634,18 +679,21 @@ Minibatch Trainer::minibatch(const State& state, std::uint64_t epoch, std::uint6
     }
     Start start = Rest{options_.rest_rate};
     if (options_.start == TrainingOptions::StartFrom::present) start = Present{};
-    if (options_.start == TrainingOptions::StartFrom::last && !restart && last_[sample]) start = From{last_[sample]};
+    if (options_.start == TrainingOptions::StartFrom::last && !restart && last_[sample])
+      start = From{last_[sample]};
     batch.starts.push_back(std::move(start));
   }
   return batch;
 }
 
-TrainingSummary Trainer::run_from(State& state, std::stop_token stop) { return Loop(*this, state, std::move(stop)).run(); }
+TrainingSummary Trainer::run_from(State& state, std::stop_token stop) {
+  return Loop(*this, state, std::move(stop)).run();
+}
 
 TrainingSummary Trainer::run(const Vector& theta, std::stop_token stop) {
   if (static_cast<std::size_t>(theta.size()) != space_.size()) {
-    throw std::invalid_argument("training: " + std::to_string(theta.size()) + " parameters to begin with; the device has " +
-                                std::to_string(space_.size()));
+    throw std::invalid_argument("training: " + std::to_string(theta.size()) +
+                                " parameters to begin with; the device has " + std::to_string(space_.size()));
   }
   std::fill(last_.begin(), last_.end(), nullptr);
   State state;
@@ -656,8 +704,8 @@ TrainingSummary Trainer::run(const Vector& theta, std::stop_token stop) {
 
 TrainingSummary Trainer::resume(const Checkpoint& from, std::stop_token stop) {
   if (static_cast<std::size_t>(from.theta.size()) != space_.size()) {
-    throw std::invalid_argument("checkpoint: " + std::to_string(from.theta.size()) + " parameters; the device has " +
-                                std::to_string(space_.size()));
+    throw std::invalid_argument("checkpoint: " + std::to_string(from.theta.size()) +
+                                " parameters; the device has " + std::to_string(space_.size()));
   }
   State state;
   state.step = from.step;
@@ -683,7 +731,8 @@ TrainingSummary Trainer::resume(const Checkpoint& from, std::stop_token stop) {
 void Trainer::remember(std::uint64_t sample, std::shared_ptr<const Vector> potential) {
   if (last_.empty()) return;  // no start needs it
   if (sample >= last_.size()) {
-    throw std::invalid_argument("remember: sample " + std::to_string(sample) + " of " + std::to_string(last_.size()));
+    throw std::invalid_argument("remember: sample " + std::to_string(sample) + " of " +
+                                std::to_string(last_.size()));
   }
   last_[sample] = potential ? std::make_shared<Vector>(*potential) : nullptr;
 }

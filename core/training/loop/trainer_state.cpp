@@ -14,7 +14,9 @@ class Packed {
     numbers_.push_back(static_cast<double>(part.size()));
     numbers_.insert(numbers_.end(), part.data(), part.data() + part.size());
   }
-  Vector all() const { return Eigen::Map<const Vector>(numbers_.data(), static_cast<Eigen::Index>(numbers_.size())); }
+  Vector all() const {
+    return Eigen::Map<const Vector>(numbers_.data(), static_cast<Eigen::Index>(numbers_.size()));
+  }
 
  private:
   std::vector<double> numbers_;
@@ -26,8 +28,10 @@ class Unpacked {
   /// Takes a vector of the expected length; < 0: any length.
   Vector take(Eigen::Index expected, const char* what) {
     const double length = at_ < all_.size() ? all_[at_++] : -1;
-    if (!(length >= 0) || length > static_cast<double>(all_.size() - at_) || (expected >= 0 && length != static_cast<double>(expected) && length != 0)) {
-      throw std::invalid_argument("checkpoint: the trainer's " + std::to_string(all_.size()) + " numbers hold no " + what + " of this training");
+    if (!(length >= 0) || length > static_cast<double>(all_.size() - at_) ||
+        (expected >= 0 && length != static_cast<double>(expected) && length != 0)) {
+      throw std::invalid_argument("checkpoint: the trainer's " + std::to_string(all_.size()) +
+                                  " numbers hold no " + what + " of this training");
     }
     const Vector part = all_.segment(at_, static_cast<Eigen::Index>(length));
     at_ += part.size();
@@ -46,9 +50,10 @@ constexpr Eigen::Index trainer_numbers = 15;
 Checkpoint Trainer::State::checkpoint() const {
   Checkpoint made{step, epoch, relaxations, *theta.base, optimizer->state(), {}, {}};
   Vector numbers(trainer_numbers);
-  numbers << loss_sum, correct_sum, static_cast<double>(counted), static_cast<double>(left_out), static_cast<double>(skipped), last_loss,
-      has_best ? 1 : 0, best_loss, static_cast<double>(waited), static_cast<double>(lost), time, static_cast<double>(kept),
-      prepared ? 1 : 0, static_cast<double>(epoch_left_out), static_cast<double>(last_left_out);
+  numbers << loss_sum, correct_sum, static_cast<double>(counted), static_cast<double>(left_out),
+      static_cast<double>(skipped), last_loss, has_best ? 1 : 0, best_loss, static_cast<double>(waited),
+      static_cast<double>(lost), time, static_cast<double>(kept), prepared ? 1 : 0,
+      static_cast<double>(epoch_left_out), static_cast<double>(last_left_out);
   Packed packed;
   packed.put(numbers);
   packed.put(has_best && best_theta != theta.base ? *best_theta : Vector());
@@ -64,7 +69,9 @@ void Trainer::State::restore(const Vector& all) {
   const Eigen::Index parameters = theta.base->size();
   Unpacked unpacked(all);
   const Vector numbers = unpacked.take(trainer_numbers, "counts");
-  if (numbers.size() == 0) throw std::invalid_argument("checkpoint: the trainer's " + std::to_string(all.size()) + " numbers hold no counts");
+  if (numbers.size() == 0)
+    throw std::invalid_argument("checkpoint: the trainer's " + std::to_string(all.size()) +
+                                " numbers hold no counts");
   const auto count = [&](Eigen::Index i) { return static_cast<std::uint64_t>(numbers[i]); };
   loss_sum = numbers[0];
   correct_sum = numbers[1];

@@ -25,11 +25,11 @@ struct Trainer::State {
 
   std::uint64_t left_out = 0, lost = 0, skipped = 0;
   double last_loss = std::numeric_limits<double>::quiet_NaN();  // of the last complete epoch
-  double time = 0;       // device time of relaxations
+  double time = 0;                                              // device time of relaxations
   // Time of the last reading. Not in a checkpoint: a resumed device may have another clock.
   double last_read = 0;
   DriftMonitor drift;
-  Parameters reference;            // of the reference relaxation
+  Parameters reference;  // of the reference relaxation
   bool prepared = false;
   // Gradients at this theta below their noise, weighted by the samples used and summed until the sum exceeds
   // its noise.

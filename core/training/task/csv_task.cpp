@@ -37,7 +37,8 @@ class CsvReader {
   explicit CsvReader(const std::string& path) : path_(path), file_(path) {
     if (!file_ || std::filesystem::is_directory(path)) throw FileError(path + ": cannot be opened");
     std::string header;
-    if (!next_line(header)) throw FileError(path + ": empty; expected a header line with the names of the columns");
+    if (!next_line(header))
+      throw FileError(path + ": empty; expected a header line with the names of the columns");
     if (header.starts_with("\xef\xbb\xbf")) header.erase(0, 3);
     for (const std::string_view name : fields_of(header)) names_.emplace_back(name);
   }
@@ -67,8 +68,8 @@ class CsvReader {
     const std::vector<std::string_view> fields = fields_of(line);
     if (fields.size() != names_.size()) {
       const std::size_t missing = std::min(fields.size(), names_.size() - 1);
-      throw FileError(here() + ": column '" + names_[missing] + "': " + std::to_string(fields.size()) + " fields; expected " +
-                      std::to_string(names_.size()) + ", as in the header");
+      throw FileError(here() + ": column '" + names_[missing] + "': " + std::to_string(fields.size()) +
+                      " fields; expected " + std::to_string(names_.size()) + ", as in the header");
     }
     values.clear();
     for (const std::size_t column : wanted) values.push_back(parsed(fields[column], column));
@@ -92,7 +93,8 @@ class CsvReader {
     double value = 0;
     const auto [end, error] = std::from_chars(field.data(), field.data() + field.size(), value);
     if (error == std::errc() && end == field.data() + field.size() && std::isfinite(value)) return value;
-    throw FileError(here() + ": column '" + names_[column] + "': '" + std::string(field) + "'; expected a finite number");
+    throw FileError(here() + ": column '" + names_[column] + "': '" + std::string(field) +
+                    "'; expected a finite number");
   }
 
   std::string path_;
@@ -101,7 +103,8 @@ class CsvReader {
   std::vector<std::string> names_;
 };
 
-Dataset csv_dataset(const std::string& name, const std::string& path, const CsvOptions& options, std::uint32_t classes) {
+Dataset csv_dataset(const std::string& name, const std::string& path, const CsvOptions& options,
+                    std::uint32_t classes) {
   CsvReader file(path);
   std::vector<std::string> columns = options.inputs;
   columns.insert(columns.end(), options.targets.begin(), options.targets.end());
@@ -114,7 +117,8 @@ Dataset csv_dataset(const std::string& name, const std::string& path, const CsvO
     for (std::size_t i = 0; i < inputs; ++i) {
       const double level = options.input_offset + options.input_scale * values[i];
       if (!std::isfinite(level)) {
-        throw FileError(file.here() + ": column '" + columns[i] + "': " + number_text(values[i]) + "; its level is not finite");
+        throw FileError(file.here() + ": column '" + columns[i] + "': " + number_text(values[i]) +
+                        "; its level is not finite");
       }
       input_values.push_back(level);
     }
@@ -134,7 +138,8 @@ Dataset csv_dataset(const std::string& name, const std::string& path, const CsvO
   Dataset set;
   set.inputs = std::make_shared<DensePatterns>(
       name, Eigen::Map<const RowMatrix>(input_values.data(), rows, static_cast<Eigen::Index>(inputs)));
-  set.targets = Eigen::Map<const RowMatrix>(target_values.data(), rows, static_cast<Eigen::Index>(options.targets.size()));
+  set.targets = Eigen::Map<const RowMatrix>(target_values.data(), rows,
+                                            static_cast<Eigen::Index>(options.targets.size()));
   set.rows.resize(count);
   for (std::uint64_t i = 0; i < count; ++i) set.rows[i] = i;
   return set;

@@ -33,7 +33,8 @@ struct Point {
 
 std::vector<Point> pooled_points(const Dataset& set) {
   std::vector<Point> samples;
-  for (std::uint64_t i = 0; i < set.size(); ++i) samples.push_back({set.pattern(i).levels(), 1, set.target(i)[0]});
+  for (std::uint64_t i = 0; i < set.size(); ++i)
+    samples.push_back({set.pattern(i).levels(), 1, set.target(i)[0]});
   std::stable_sort(samples.begin(), samples.end(), [](const Point& a, const Point& b) {
     return std::lexicographical_compare(a.input.begin(), a.input.end(), b.input.begin(), b.input.end());
   });
@@ -150,7 +151,8 @@ Dataset Dataset::subset(std::span<const std::uint64_t> samples) const {
   part.rows.reserve(samples.size());
   for (std::size_t i = 0; i < samples.size(); ++i) {
     if (samples[i] >= size()) {
-      throw std::invalid_argument("subset: sample " + std::to_string(samples[i]) + " of " + std::to_string(size()));
+      throw std::invalid_argument("subset: sample " + std::to_string(samples[i]) + " of " +
+                                  std::to_string(size()));
     }
     part.rows.push_back(rows[samples[i]]);
     part.targets.row(static_cast<Eigen::Index>(i)) = targets.row(static_cast<Eigen::Index>(samples[i]));
@@ -177,9 +179,11 @@ std::string RegressionOptions::problem() const {
   if (points < 2) return std::to_string(points) + " points; at least 2 are needed";
   if (hold_out_every == 1) return "hold_out_every = 1 holds out every point; use 2 or more, or 0 for none";
   if (hold_out_every > 0 && hold_out_first >= points) {
-    return "hold_out_first = " + std::to_string(hold_out_first) + " of " + std::to_string(points) + " points holds out none";
+    return "hold_out_first = " + std::to_string(hold_out_first) + " of " + std::to_string(points) +
+           " points holds out none";
   }
-  if (validate_every == 1) return "validate_every = 1 leaves no point to train on; use 2 or more, or 0 for none";
+  if (validate_every == 1)
+    return "validate_every = 1 leaves no point to train on; use 2 or more, or 0 for none";
   if (!std::isfinite(input_scale) || input_scale == 0) return "input_scale must be finite and not 0";
   if (!std::isfinite(input_offset)) return "input_offset must be finite";
   if (!std::isfinite(target_scale) || target_scale == 0) return "target_scale must be finite and not 0";
@@ -187,9 +191,12 @@ std::string RegressionOptions::problem() const {
 }
 
 Task regression_task(const std::function<double(double)>& f, const RegressionOptions& options) {
-  if (const std::string problem = options.problem(); !problem.empty()) throw std::invalid_argument("regression: " + problem);
+  if (const std::string problem = options.problem(); !problem.empty())
+    throw std::invalid_argument("regression: " + problem);
   std::vector<double> train_x, validation_x, test_x;
-  const auto is_of = [](std::uint32_t k, std::uint32_t first, std::uint32_t every) { return every > 0 && k >= first && (k - first) % every == 0; };
+  const auto is_of = [](std::uint32_t k, std::uint32_t first, std::uint32_t every) {
+    return every > 0 && k >= first && (k - first) % every == 0;
+  };
   for (std::uint32_t k = 0; k < options.points; ++k) {
     const double x = options.low + (options.high - options.low) * k / (options.points - 1);
     if (is_of(k, options.hold_out_first, options.hold_out_every)) test_x.push_back(x);
@@ -197,7 +204,8 @@ Task regression_task(const std::function<double(double)>& f, const RegressionOpt
     else train_x.push_back(x);
   }
   const auto sampled = [&](const char* name, const std::vector<double>& xs) {
-    RowMatrix inputs(static_cast<Eigen::Index>(xs.size()), 1), targets(static_cast<Eigen::Index>(xs.size()), 1);
+    RowMatrix inputs(static_cast<Eigen::Index>(xs.size()), 1),
+        targets(static_cast<Eigen::Index>(xs.size()), 1);
     for (std::size_t i = 0; i < xs.size(); ++i) {
       const double y = f(xs[i]);
       if (!std::isfinite(y)) {
@@ -237,19 +245,23 @@ Dataset split_off(Dataset& set, std::uint64_t count, std::uint64_t seed) {
 double isotonic_bound(const Dataset& set) {
   if (set.size() == 0) throw std::invalid_argument("isotonic bound of an empty set");
   if (set.targets.cols() != 1) {
-    throw std::invalid_argument("isotonic bound: " + std::to_string(set.targets.cols()) + " targets a sample; one is needed");
+    throw std::invalid_argument("isotonic bound: " + std::to_string(set.targets.cols()) +
+                                " targets a sample; one is needed");
   }
   const std::uint32_t inputs = set.inputs->width();
   if (inputs > 1 && set.size() > 16) {
-    throw std::invalid_argument("isotonic bound: " + std::to_string(set.size()) + " samples of " + std::to_string(inputs) +
+    throw std::invalid_argument("isotonic bound: " + std::to_string(set.size()) + " samples of " +
+                                std::to_string(inputs) +
                                 " inputs; with several inputs at most 16 samples are supported");
   }
   const std::vector<Point> points = pooled_points(set);
-  const std::vector<double> values = inputs == 1 ? pool_adjacent_violators(points) : PartialOrder(points).regression();
+  const std::vector<double> values =
+      inputs == 1 ? pool_adjacent_violators(points) : PartialOrder(points).regression();
   double sum = 0;
   for (std::uint64_t i = 0; i < set.size(); ++i) {
     const Vector input = set.pattern(i).levels();
-    const auto point = std::find_if(points.begin(), points.end(), [&](const Point& p) { return p.input == input; });
+    const auto point =
+        std::find_if(points.begin(), points.end(), [&](const Point& p) { return p.input == input; });
     const double error = set.target(i)[0] - values[static_cast<std::size_t>(point - points.begin())];
     sum += error * error;
   }

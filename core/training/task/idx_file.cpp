@@ -24,7 +24,8 @@ class GzipReader {
   explicit GzipReader(const std::string& path) : path_(path) {
     errno = 0;
     file_ = gzopen(path.c_str(), "rb");
-    if (!file_) throw FileError(path + ": cannot be opened: " + (errno != 0 ? std::strerror(errno) : "out of memory"));
+    if (!file_)
+      throw FileError(path + ": cannot be opened: " + (errno != 0 ? std::strerror(errno) : "out of memory"));
     gzbuffer(file_, 1 << 18);
   }
   ~GzipReader() { gzclose(file_); }
@@ -42,7 +43,8 @@ class GzipReader {
       if (now == static_cast<int>(want)) continue;
       int code = Z_OK;
       gzerror(file_, &code);
-      if (code == Z_BUF_ERROR) throw FileError(path_ + ": damaged gzip data: the compressed stream ends early");
+      if (code == Z_BUF_ERROR)
+        throw FileError(path_ + ": damaged gzip data: the compressed stream ends early");
       break;
     }
     return got;
@@ -62,15 +64,16 @@ class GzipReader {
 };
 
 std::uint32_t big_endian(const std::uint8_t* bytes) {
-  return (std::uint32_t{bytes[0]} << 24) | (std::uint32_t{bytes[1]} << 16) | (std::uint32_t{bytes[2]} << 8) | bytes[3];
+  return (std::uint32_t{bytes[0]} << 24) | (std::uint32_t{bytes[1]} << 16) | (std::uint32_t{bytes[2]} << 8) |
+         bytes[3];
 }
-
 
 std::vector<std::uint32_t> read_idx_shape(GzipReader& file, const std::string& path) {
   std::array<std::uint8_t, 4> magic{};
   const std::size_t got = file.read(magic.data(), magic.size());
   if (got < magic.size())
-    throw FileError(path + ": not an IDX file: " + std::to_string(got) + " bytes long; a header has at least 8");
+    throw FileError(path + ": not an IDX file: " + std::to_string(got) +
+                    " bytes long; a header has at least 8");
   if (magic[0] != 0 || magic[1] != 0) {
     throw FileError(path + ": not an IDX file: begins with the bytes " + hex(magic[0]) + " " + hex(magic[1]) +
                     "; expected 00 00");
@@ -121,13 +124,13 @@ IdxFile read_idx(const std::string& path) {
     idx.values.resize(before + want);
     const std::size_t got = file.read(idx.values.data() + before, want);
     if (got == want) continue;
-    throw FileError(path + ": truncated: expected " + std::to_string(expected) + " bytes of values (" + shape_text(idx.shape) +
-                    "), found " + std::to_string(before + got));
+    throw FileError(path + ": truncated: expected " + std::to_string(expected) + " bytes of values (" +
+                    shape_text(idx.shape) + "), found " + std::to_string(before + got));
   }
   std::uint8_t surplus = 0;  // reading past the end also makes zlib verify the checksum
   if (file.read(&surplus, 1) != 0) {
-    throw FileError(path + ": too long: expected " + std::to_string(expected) + " bytes of values (" + shape_text(idx.shape) +
-                    "), found more");
+    throw FileError(path + ": too long: expected " + std::to_string(expected) + " bytes of values (" +
+                    shape_text(idx.shape) + "), found more");
   }
   return idx;
 }

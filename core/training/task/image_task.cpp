@@ -23,8 +23,8 @@ class ByteImages final : public PatternSet {
       : name_(std::move(name)), images_(std::move(images)), encoding_(encoding), shifts_(shifts) {
     const std::string& path = images_.path;
     if (!std::isfinite(encoding.low) || !std::isfinite(encoding.high)) {
-      throw std::invalid_argument("byte images: levels " + number_text(encoding.low) + " to " + number_text(encoding.high) +
-                                  "; they must be finite");
+      throw std::invalid_argument("byte images: levels " + number_text(encoding.low) + " to " +
+                                  number_text(encoding.high) + "; they must be finite");
     }
     const std::size_t dimensions = images_.shape.size();
     if (dimensions < 2 || (shifts && dimensions != 3)) {
@@ -34,7 +34,8 @@ class ByteImages final : public PatternSet {
     width_ = images_.shape[0] == 0 ? 0 : static_cast<std::uint32_t>(all / images_.shape[0]);
     if (width_ == 0) throw FileError(path + ": shape " + shape_text(images_.shape) + " holds no pixel");
     if (images_.values.size() != all) {
-      throw FileError(path + ": " + std::to_string(images_.values.size()) + " values for shape " + shape_text(images_.shape));
+      throw FileError(path + ": " + std::to_string(images_.values.size()) + " values for shape " +
+                      shape_text(images_.shape));
     }
     for (std::size_t p = 0; p < table_.size(); ++p) {
       table_[p] = encoding.low + (encoding.high - encoding.low) * static_cast<double>(p) / 255;
@@ -49,7 +50,8 @@ class ByteImages final : public PatternSet {
 
   void levels(std::uint64_t row, Eigen::Ref<Vector> out) const override {
     if (row >= rows()) {
-      throw std::invalid_argument("pattern set '" + name_ + "': row " + std::to_string(row) + " of " + std::to_string(rows()));
+      throw std::invalid_argument("pattern set '" + name_ + "': row " + std::to_string(row) + " of " +
+                                  std::to_string(rows()));
     }
     const std::uint64_t variant = row / base_rows();
     const std::uint8_t* pixels = images_.values.data() + (row % base_rows()) * width_;
@@ -69,8 +71,9 @@ class ByteImages final : public PatternSet {
 
   std::optional<Source> source() const override {
     if (images_.path.empty()) return std::nullopt;
-    std::string encoding = "byte p of an IDX file: level = low + (high - low) p / 255, low = " + number_text(encoding_.low) +
-                           ", high = " + number_text(encoding_.high);
+    std::string encoding =
+        "byte p of an IDX file: level = low + (high - low) p / 255, low = " + number_text(encoding_.low) +
+        ", high = " + number_text(encoding_.high);
     if (shifts_) encoding += "; 9 variants, shifted by -1, 0, 1 pixels both ways, empty pixels 0";
     return Source{std::filesystem::absolute(images_.path).lexically_normal().string(), std::move(encoding)};
   }
@@ -87,7 +90,8 @@ class ByteImages final : public PatternSet {
       double* const row = out.data() + y * width;
       const int from_y = y - dy;
       std::fill_n(row, width, table_[0]);
-      if (from_y >= 0 && from_y < height) decode(pixels + from_y * width + std::max(0, -dx), kept, row + std::max(0, dx));
+      if (from_y >= 0 && from_y < height)
+        decode(pixels + from_y * width + std::max(0, -dx), kept, row + std::max(0, dx));
     }
   }
 
@@ -115,12 +119,14 @@ class ByteImages final : public PatternSet {
   std::array<double, 256> table_{};
 };
 
-Dataset labelled_images(const std::string& name, const std::string& images_path, const std::string& labels_path,
-                        const ImageTaskOptions& options, bool shifts, std::uint64_t limit) {
+Dataset labelled_images(const std::string& name, const std::string& images_path,
+                        const std::string& labels_path, const ImageTaskOptions& options, bool shifts,
+                        std::uint64_t limit) {
   IdxFile images = read_idx(images_path);
   const IdxFile labels = read_idx(labels_path);
   if (labels.shape.size() != 1) {
-    throw FileError(labels_path + ": shape " + shape_text(labels.shape) + "; labels have one dimension (are these images?)");
+    throw FileError(labels_path + ": shape " + shape_text(labels.shape) +
+                    "; labels have one dimension (are these images?)");
   }
   if (images.shape[0] != labels.shape[0]) {
     throw FileError(labels_path + ": " + std::to_string(labels.shape[0]) + " labels for the " +
@@ -128,13 +134,13 @@ Dataset labelled_images(const std::string& name, const std::string& images_path,
   }
   for (std::size_t i = 0; i < labels.values.size(); ++i) {
     if (labels.values[i] < options.classes) continue;
-    throw FileError(labels_path + ": label " + std::to_string(labels.values[i]) + " of sample " + std::to_string(i) +
-                    "; expected a class below " + std::to_string(options.classes));
+    throw FileError(labels_path + ": label " + std::to_string(labels.values[i]) + " of sample " +
+                    std::to_string(i) + "; expected a class below " + std::to_string(options.classes));
   }
   const std::uint64_t available = labels.values.size();
   if (limit > available) {
-    throw std::invalid_argument("the first " + std::to_string(limit) + " samples are asked for; " + images_path + " has " +
-                                std::to_string(available));
+    throw std::invalid_argument("the first " + std::to_string(limit) + " samples are asked for; " +
+                                images_path + " has " + std::to_string(available));
   }
   Dataset set;
   set.inputs = byte_images(name, std::move(images), options.encoding, shifts);
@@ -149,26 +155,30 @@ Dataset labelled_images(const std::string& name, const std::string& images_path,
 
 }  // namespace
 
-std::shared_ptr<const PatternSet> byte_images(std::string name, IdxFile images, ByteEncoding encoding, bool shifts) {
+std::shared_ptr<const PatternSet> byte_images(std::string name, IdxFile images, ByteEncoding encoding,
+                                              bool shifts) {
   return std::make_shared<ByteImages>(std::move(name), std::move(images), encoding, shifts);
 }
 
 Task image_task(const ImageTaskOptions& options, double readout_scale) {
   if (options.classes < 2)
-    throw std::invalid_argument("image task: " + std::to_string(options.classes) + " classes; at least 2 are needed");
+    throw std::invalid_argument("image task: " + std::to_string(options.classes) +
+                                " classes; at least 2 are needed");
   if (options.test_images.empty() != options.test_labels.empty()) {
     throw std::invalid_argument("image task: test images and test labels are given together or not at all");
   }
   Task task;
   task.name = "images";
   task.loss = std::make_shared<CrossEntropy>(readout_scale);
-  task.train =
-      labelled_images("train", options.train_images, options.train_labels, options, options.shifts, options.train_limit);
+  task.train = labelled_images("train", options.train_images, options.train_labels, options, options.shifts,
+                               options.train_limit);
   if (options.test_images.empty()) return task;
-  task.test = labelled_images("test", options.test_images, options.test_labels, options, false, options.test_limit);
+  task.test =
+      labelled_images("test", options.test_images, options.test_labels, options, false, options.test_limit);
   if (task.test.inputs->width() != task.train.inputs->width()) {
-    throw FileError(options.test_images + ": images of " + std::to_string(task.test.inputs->width()) + " pixels; those of " +
-                    options.train_images + " have " + std::to_string(task.train.inputs->width()));
+    throw FileError(options.test_images + ": images of " + std::to_string(task.test.inputs->width()) +
+                    " pixels; those of " + options.train_images + " have " +
+                    std::to_string(task.train.inputs->width()));
   }
   return task;
 }

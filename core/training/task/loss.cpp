@@ -35,8 +35,7 @@ std::shared_ptr<const Loss> read_cross_entropy(Keys& keys) {
 constexpr std::array table{
     LossEntry{"squared-error", "sum over the outputs of (mu - target)^2; targets are potentials", false,
               read_squared_error},
-    LossEntry{"cross-entropy",
-              "softmax cross-entropy of `scale` mu, natural logarithm; targets are classes",
+    LossEntry{"cross-entropy", "softmax cross-entropy of `scale` mu, natural logarithm; targets are classes",
               true, read_cross_entropy},
 };
 
@@ -58,7 +57,8 @@ double SquaredError::value(const VectorView& output, std::span<const double> tar
 
 CrossEntropy::CrossEntropy(double scale) : scale_(scale) {
   if (!(scale > 0) || std::isinf(scale)) {
-    throw std::invalid_argument("cross-entropy: readout scale " + number_text(scale) + "; it must be finite and > 0");
+    throw std::invalid_argument("cross-entropy: readout scale " + number_text(scale) +
+                                "; it must be finite and > 0");
   }
 }
 

@@ -35,7 +35,9 @@ bool is_form_of(std::string_view text, std::string_view word) {
 }
 
 std::size_t CommandTable::add(std::string_view pattern) {
-  const auto fail = [&](const std::string& reason) { throw std::invalid_argument("command pattern '" + std::string(pattern) + "': " + reason); };
+  const auto fail = [&](const std::string& reason) {
+    throw std::invalid_argument("command pattern '" + std::string(pattern) + "': " + reason);
+  };
   Pattern result;
   std::string_view rest = pattern;
   if (rest.ends_with('?')) {
@@ -68,13 +70,16 @@ std::size_t CommandTable::add(std::string_view pattern) {
     }
   }
   if (optional) fail("'[' without ']'");
-  if (result.nodes.empty() || std::all_of(result.nodes.begin(), result.nodes.end(), [](const Node& n) { return n.optional; })) fail("nothing that must be written");
+  if (result.nodes.empty() ||
+      std::all_of(result.nodes.begin(), result.nodes.end(), [](const Node& n) { return n.optional; }))
+    fail("nothing that must be written");
   patterns_.push_back(std::move(result));
   found_.clear();
   return patterns_.size() - 1;
 }
 
-bool CommandTable::matches(const Pattern& pattern, std::size_t at, std::span<const std::string> header, std::vector<std::uint32_t>& suffixes) {
+bool CommandTable::matches(const Pattern& pattern, std::size_t at, std::span<const std::string> header,
+                           std::vector<std::uint32_t>& suffixes) {
   if (at == pattern.nodes.size()) return header.empty();
   const Node& node = pattern.nodes[at];
   const std::size_t before = suffixes.size();
@@ -87,7 +92,9 @@ bool CommandTable::matches(const Pattern& pattern, std::size_t at, std::span<con
     const std::string_view mnemonic = std::string_view(word).substr(0, letters);
     if (mnemonic == node.brief || mnemonic == node.full) {
       std::uint32_t suffix = 1;
-      if (letters < word.size() && std::from_chars(word.data() + letters, word.data() + word.size(), suffix).ec != std::errc{}) suffix = std::numeric_limits<std::uint32_t>::max();
+      if (letters < word.size() &&
+          std::from_chars(word.data() + letters, word.data() + word.size(), suffix).ec != std::errc{})
+        suffix = std::numeric_limits<std::uint32_t>::max();
       if (node.numbered) suffixes.push_back(suffix);
       if (matches(pattern, at + 1, header.subspan(1), suffixes)) return true;
       suffixes.resize(before);
@@ -125,7 +132,19 @@ namespace {
 
 // IEEE 488.2 table 7-1. M means milli, but mega with HZ and OHM.
 double multiplier(std::string_view prefix, std::string_view unit) {
-  constexpr std::array<std::pair<std::string_view, double>, 13> table{{{"", 1}, {"EX", 1e18}, {"PE", 1e15}, {"T", 1e12}, {"G", 1e9}, {"MA", 1e6}, {"K", 1e3}, {"M", 1e-3}, {"U", 1e-6}, {"N", 1e-9}, {"P", 1e-12}, {"F", 1e-15}, {"A", 1e-18}}};
+  constexpr std::array<std::pair<std::string_view, double>, 13> table{{{"", 1},
+                                                                       {"EX", 1e18},
+                                                                       {"PE", 1e15},
+                                                                       {"T", 1e12},
+                                                                       {"G", 1e9},
+                                                                       {"MA", 1e6},
+                                                                       {"K", 1e3},
+                                                                       {"M", 1e-3},
+                                                                       {"U", 1e-6},
+                                                                       {"N", 1e-9},
+                                                                       {"P", 1e-12},
+                                                                       {"F", 1e-15},
+                                                                       {"A", 1e-18}}};
   if (prefix == "M" && (unit == "HZ" || unit == "OHM")) return 1e6;
   for (const auto& [name, value] : table) {
     if (name == prefix) return value;
@@ -153,7 +172,10 @@ double Arguments::number(std::size_t i, const NumberRange& range) const {
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
     if (error == std::errc::result_out_of_range) {
       // Outside the range of a double: 0 if the exponent is negative, otherwise infinite.
-      value = digits.find("E-") != std::string_view::npos ? 0 : std::copysign(std::numeric_limits<double>::infinity(), digits.starts_with('-') ? -1.0 : 1.0);
+      value =
+          digits.find("E-") != std::string_view::npos
+              ? 0
+              : std::copysign(std::numeric_limits<double>::infinity(), digits.starts_with('-') ? -1.0 : 1.0);
     } else if (error != std::errc{} || end != digits.data() + digits.size()) {
       throw Fault(-121);
     }
@@ -164,7 +186,9 @@ double Arguments::number(std::size_t i, const NumberRange& range) const {
       value *= multiplier(unit.substr(0, unit.size() - range.unit.size()), range.unit);
     }
   } else {
-    throw Fault(parameter.kind == Parameter::Kind::string ? -158 : parameter.kind == Parameter::Kind::block ? -168 : -178);
+    throw Fault(parameter.kind == Parameter::Kind::string  ? -158
+                : parameter.kind == Parameter::Kind::block ? -168
+                                                           : -178);
   }
   if (!(value >= range.low && value <= range.high)) throw Fault(-222);
   return value;
@@ -211,7 +235,8 @@ std::vector<std::uint32_t> Arguments::channels(std::size_t i) const {
   const Parameter& parameter = parameters_[i];
   if (parameter.kind != Parameter::Kind::expression) throw Fault(-104);
   std::string text;
-  std::remove_copy_if(parameter.text.begin(), parameter.text.end(), std::back_inserter(text), [](unsigned char c) { return c <= ' '; });
+  std::remove_copy_if(parameter.text.begin(), parameter.text.end(), std::back_inserter(text),
+                      [](unsigned char c) { return c <= ' '; });
   if (!text.starts_with('@')) throw Fault(-171);
   std::string_view rest = std::string_view(text).substr(1);
   std::vector<std::uint32_t> result;
@@ -246,6 +271,8 @@ bool Arguments::is_word(std::size_t i, std::string_view word) const {
   return i < size() && parameters_[i].kind == Parameter::Kind::word && is_form_of(parameters_[i].text, word);
 }
 
-bool Arguments::is_channels(std::size_t i) const { return i < size() && parameters_[i].kind == Parameter::Kind::expression; }
+bool Arguments::is_channels(std::size_t i) const {
+  return i < size() && parameters_[i].kind == Parameter::Kind::expression;
+}
 
 }  // namespace ness::sim::scpi

@@ -36,9 +36,13 @@ class Cursor {
 };
 
 std::string read_mnemonic(Cursor& in) {
-  if (!is_letter(in.peek())) throw Fault(in.done() ? -110 : std::isprint(static_cast<unsigned char>(in.peek())) && in.peek() != ',' ? -101 : -103);
+  if (!is_letter(in.peek()))
+    throw Fault(in.done()                                                                 ? -110
+                : std::isprint(static_cast<unsigned char>(in.peek())) && in.peek() != ',' ? -101
+                                                                                          : -103);
   std::string mnemonic;
-  while (!in.done() && (is_letter(in.peek()) || is_digit(in.peek()) || in.peek() == '_')) mnemonic += upper(in.take());
+  while (!in.done() && (is_letter(in.peek()) || is_digit(in.peek()) || in.peek() == '_'))
+    mnemonic += upper(in.take());
   if (mnemonic.size() > 12) throw Fault(-112);
   return mnemonic;
 }
@@ -137,14 +141,18 @@ Parameter read_number(Cursor& in) {
       if (sign) exponent += in.take();
       while (is_digit(in.peek())) exponent += in.take();
       const std::size_t significant = exponent.find_first_not_of("+-0");
-      if (significant != std::string::npos && exponent.size() - significant > 4 && (exponent.size() - significant > 5 || exponent.substr(significant) > "32000")) throw Fault(-123);
+      if (significant != std::string::npos && exponent.size() - significant > 4 &&
+          (exponent.size() - significant > 5 || exponent.substr(significant) > "32000"))
+        throw Fault(-123);
       parameter.text += 'E' + exponent;
     }
   }
   in.skip_white();
   if (is_letter(in.peek()) || in.peek() == '/') {
     std::string unit;
-    while (!in.done() && (is_letter(in.peek()) || is_digit(in.peek()) || in.peek() == '/' || in.peek() == '.' || in.peek() == '-')) unit += upper(in.take());
+    while (!in.done() && (is_letter(in.peek()) || is_digit(in.peek()) || in.peek() == '/' ||
+                          in.peek() == '.' || in.peek() == '-'))
+      unit += upper(in.take());
     if (unit.size() > 12) throw Fault(-134);
     parameter.text += ' ' + unit;
   }
@@ -159,7 +167,8 @@ Parameter read_parameter(Cursor& in) {
   if (is_digit(c) || c == '+' || c == '-' || c == '.') return read_number(in);
   if (!is_letter(c)) throw Fault(in.done() || c == ',' || c == ';' ? -109 : -102);
   Parameter word{Parameter::Kind::word, {}};
-  while (!in.done() && (is_letter(in.peek()) || is_digit(in.peek()) || in.peek() == '_' || in.peek() == ':')) word.text += upper(in.take());
+  while (!in.done() && (is_letter(in.peek()) || is_digit(in.peek()) || in.peek() == '_' || in.peek() == ':'))
+    word.text += upper(in.take());
   return word;
 }
 

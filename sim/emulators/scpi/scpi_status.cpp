@@ -96,11 +96,13 @@ constexpr std::array standard_texts = std::to_array<NumberedText>({
 }  // namespace
 
 std::string_view standard_text(int number) {
-  const auto found = std::find_if(standard_texts.begin(), standard_texts.end(), [&](const NumberedText& t) { return t.number == number; });
+  const auto found = std::find_if(standard_texts.begin(), standard_texts.end(),
+                                  [&](const NumberedText& t) { return t.number == number; });
   return found == standard_texts.end() ? std::string_view{} : found->text;
 }
 
-Fault::Fault(int number, std::string text) : std::runtime_error(text.empty() ? std::string(standard_text(number)) : text), number_(number) {}
+Fault::Fault(int number, std::string text)
+    : std::runtime_error(text.empty() ? std::string(standard_text(number)) : text), number_(number) {}
 
 void RegisterGroup::update(std::uint16_t now) {
   const unsigned rising = now & ~unsigned{condition}, falling = condition & ~unsigned{now};

@@ -36,7 +36,9 @@ struct CholmodAnalysis {
     matrix.xtype = CHOLMOD_PATTERN;
     matrix.dtype = CHOLMOD_DOUBLE;
     matrix.sorted = matrix.packed = 1;
-    factor = cholmod_analyze_p(&matrix, method == CHOLMOD_GIVEN ? const_cast<std::int32_t*>(order.data()) : nullptr, nullptr, 0, &common);
+    factor = cholmod_analyze_p(&matrix,
+                               method == CHOLMOD_GIVEN ? const_cast<std::int32_t*>(order.data()) : nullptr,
+                               nullptr, 0, &common);
     if (factor != nullptr && (kind == CHOLMOD_SIMPLICIAL || factor->is_super != 0)) return;
     cholmod_free_factor(&factor, &common);
     cholmod_finish(&common);

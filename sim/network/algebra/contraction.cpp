@@ -52,7 +52,8 @@ bool rows_dominate(const JacobianPattern& pattern, const std::vector<double>& a,
       sum -= entry;
       magnitude += entry;
     }
-    if (!(sum > epsilon * magnitude * static_cast<double>(pattern.begin[i + 1] - pattern.begin[i] + 1))) return false;
+    if (!(sum > epsilon * magnitude * static_cast<double>(pattern.begin[i + 1] - pattern.begin[i] + 1)))
+      return false;
   }
   return true;
 }
@@ -75,7 +76,8 @@ bool Contraction::positive_definite(const Jacobian& jacobian, const Definite& de
       if (!(s * s < a[pattern.diagonal[i]] * a[pattern.diagonal[pattern.column[p]]])) return false;
     }
   }
-  if (ordering_->first_flops() > costliest_elimination && ordering_->flops() > costliest_elimination) return false;
+  if (ordering_->first_flops() > costliest_elimination && ordering_->flops() > costliest_elimination)
+    return false;
   changed_.clear(jacobian.size(), jacobian.pattern());
   double* m = changed_.data();
   for (std::size_t i = 0; i < n; ++i) {
@@ -84,7 +86,8 @@ bool Contraction::positive_definite(const Jacobian& jacobian, const Definite& de
   return definite(changed_);
 }
 
-bool Contraction::shown(const Jacobian& jacobian, const Solve& solve, const Definite& definite, SolverCounts& counts) {
+bool Contraction::shown(const Jacobian& jacobian, const Solve& solve, const Definite& definite,
+                        SolverCounts& counts) {
   const JacobianPattern& pattern = *jacobian.pattern();
   const std::vector<double>& a = jacobian.values();
   for (const std::int32_t p : pattern.diagonal) {
@@ -93,7 +96,8 @@ bool Contraction::shown(const Jacobian& jacobian, const Solve& solve, const Defi
   if (!jacobian.finite()) return ++counts.uncertified, false;
   if (columns_dominate(pattern, a)) return ++counts.by_columns, true;
   if (rows_dominate(pattern, a, nullptr)) return ++counts.by_rows, true;
-  if (scaling_.size() == jacobian.size() && rows_dominate(pattern, a, &scaling_)) return ++counts.by_remembered, true;
+  if (scaling_.size() == jacobian.size() && rows_dominate(pattern, a, &scaling_))
+    return ++counts.by_remembered, true;
   changed_.clear(jacobian.size(), jacobian.pattern());
   double* m = changed_.data();
   for (std::size_t p = 0; p < a.size(); ++p) m[p] = -std::abs(a[p]);

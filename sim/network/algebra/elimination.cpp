@@ -21,7 +21,8 @@ void gather(const Vector& from, const Places& places, Vector& into) {
 void gather(const Matrix& from, const Places& rows, const Places& columns, Matrix& into) {
   into.resize(static_cast<Eigen::Index>(rows.size()), static_cast<Eigen::Index>(columns.size()));
   for (std::size_t j = 0; j < columns.size(); ++j) {
-    for (std::size_t i = 0; i < rows.size(); ++i) into(static_cast<Eigen::Index>(i), static_cast<Eigen::Index>(j)) = from(rows[i], columns[j]);
+    for (std::size_t i = 0; i < rows.size(); ++i)
+      into(static_cast<Eigen::Index>(i), static_cast<Eigen::Index>(j)) = from(rows[i], columns[j]);
   }
 }
 void scatter(const Vector& from, const Places& places, Vector& into) {
@@ -33,7 +34,8 @@ Elimination::Order Elimination::Order::of(const std::vector<std::vector<std::uin
   const std::size_t n = neighbours.size();
   std::vector<std::int32_t> by_degree(n);
   std::iota(by_degree.begin(), by_degree.end(), 0);
-  std::stable_sort(by_degree.begin(), by_degree.end(), [&](auto i, auto j) { return neighbours[i].size() < neighbours[j].size(); });
+  std::stable_sort(by_degree.begin(), by_degree.end(),
+                   [&](auto i, auto j) { return neighbours[i].size() < neighbours[j].size(); });
   std::vector<bool> blocked(n, false), chosen(n, false);
   for (const auto i : by_degree) {
     if (blocked[i]) continue;
@@ -41,7 +43,8 @@ Elimination::Order Elimination::Order::of(const std::vector<std::vector<std::uin
     for (const auto k : neighbours[i]) blocked[k] = true;
   }
   Order order;
-  for (std::size_t i = 0; i < n; ++i) (chosen[i] ? order.first : order.rest).push_back(static_cast<std::int32_t>(i));
+  for (std::size_t i = 0; i < n; ++i)
+    (chosen[i] ? order.first : order.rest).push_back(static_cast<std::int32_t>(i));
   return order;
 }
 
@@ -57,7 +60,9 @@ bool Elimination::factor(const Matrix& matrix, const Order& order) {
   dense_ = false;
   for (Eigen::Index i = 0; i < n_first && !dense_; ++i) {
     pivot_[i] = matrix(order.first[i], order.first[i]);
-    const double largest = order.rest.empty() ? 0.0 : std::max(upper_.row(i).cwiseAbs().maxCoeff(), lower_.col(i).cwiseAbs().maxCoeff());
+    const double largest = order.rest.empty() ? 0.0
+                                              : std::max(upper_.row(i).cwiseAbs().maxCoeff(),
+                                                         lower_.col(i).cwiseAbs().maxCoeff());
     if (std::abs(pivot_[i]) <= std::max(smallest_pivot * largest, 1e-14 * scale)) dense_ = true;
   }
   if (dense_) {

@@ -43,7 +43,7 @@ class Elimination {
   Matrix upper_, lower_, schur_;  // M(first, rest), M(rest, first), Schur complement
   Vector pivot_;
   DenseLu lu_;
-  Matrix scaled_;                 // lower x 1/pivot
+  Matrix scaled_;  // lower x 1/pivot
   mutable Vector a_, b_, c_;
 };
 
@@ -55,7 +55,8 @@ class EliminationSolver final : public LinearSolver {
   void solve(const Vector& b, Vector& x) override { elimination_.solve(b, x); }
   void solve_transposed(const Vector& b, Vector& x) override { elimination_.solve_transposed(b, x); }
   bool contracting(const Jacobian& jacobian) override {
-    return elimination_.positive_definite(jacobian.full(), order_) || elimination_.dominated_by_diagonal(jacobian.full(), order_);
+    return elimination_.positive_definite(jacobian.full(), order_) ||
+           elimination_.dominated_by_diagonal(jacobian.full(), order_);
   }
 
  private:

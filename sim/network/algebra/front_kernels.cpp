@@ -1,7 +1,7 @@
 #include "algebra/front_kernels.hpp"
 
-// Compiled once for each instruction set, so nothing that is inlined elsewhere (Eigen, the standard library's templates) may be
-// used here: the linker would keep one copy, of any target.
+// Compiled once for each instruction set, so nothing that is inlined elsewhere (Eigen, the standard library's
+// templates) may be used here: the linker would keep one copy, of any target.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "algebra/front_kernels.cpp"
 #include <hwy/foreach_target.h>
@@ -17,9 +17,9 @@ namespace hn = hwy::HWY_NAMESPACE;
 using D = Tag<double>;
 using V = Vec<double>;
 
-constexpr std::size_t narrow = 8;          // columns eliminated in registers
-constexpr std::size_t together = 64;       // columns updated together, from the first one's diagonal down
-constexpr std::size_t most_at_once = 4;    // columns, and
+constexpr std::size_t narrow = 8;        // columns eliminated in registers
+constexpr std::size_t together = 64;     // columns updated together, from the first one's diagonal down
+constexpr std::size_t most_at_once = 4;  // columns, and
 // vectors of rows, of a product held in registers: 12 sums, enough to keep all multipliers of a core busy
 constexpr std::size_t most_vectors = 3;
 // Products of large matrices are computed in blocks (depth x width) that fit in the second-level cache,
@@ -29,7 +29,9 @@ constexpr std::size_t depth = 128, width = front_room / depth, worth_copying = 4
 // C -= A B^T for `vectors` vectors of rows and n columns. a_step, b_step, c_step: distance between columns of
 // A, B, C.
 template <std::size_t vectors, std::size_t n, bool part>
-HWY_INLINE void tile(std::size_t k, std::size_t in_part, const double* HWY_RESTRICT a, std::size_t a_step, bool a_padded, const double* HWY_RESTRICT b, std::size_t b_step, double* HWY_RESTRICT c, std::size_t c_step) {
+HWY_INLINE void tile(std::size_t k, std::size_t in_part, const double* HWY_RESTRICT a, std::size_t a_step,
+                     bool a_padded, const double* HWY_RESTRICT b, std::size_t b_step, double* HWY_RESTRICT c,
+                     std::size_t c_step) {
   const D d;
   const std::size_t lanes = hn::Lanes(d);
   V sum[n][vectors];
@@ -69,17 +71,24 @@ HWY_INLINE void tile(std::size_t k, std::size_t in_part, const double* HWY_RESTR
 
 // All columns of a strip. b_jump: distance in B between two groups of columns.
 template <std::size_t vectors, bool part>
-HWY_INLINE void strip(std::size_t n, std::size_t k, std::size_t in_part, const double* a, std::size_t a_step, bool a_padded, const double* b, std::size_t b_step, std::size_t b_jump, double* c, std::size_t c_step) {
+HWY_INLINE void strip(std::size_t n, std::size_t k, std::size_t in_part, const double* a, std::size_t a_step,
+                      bool a_padded, const double* b, std::size_t b_step, std::size_t b_jump, double* c,
+                      std::size_t c_step) {
   std::size_t j = 0;
-  for (; j + most_at_once <= n; j += most_at_once, b += b_jump) tile<vectors, most_at_once, part>(k, in_part, a, a_step, a_padded, b, b_step, c + j * c_step, c_step);
+  for (; j + most_at_once <= n; j += most_at_once, b += b_jump)
+    tile<vectors, most_at_once, part>(k, in_part, a, a_step, a_padded, b, b_step, c + j * c_step, c_step);
   if (n - j == 3) tile<vectors, 3, part>(k, in_part, a, a_step, a_padded, b, b_step, c + j * c_step, c_step);
-  else if (n - j == 2) tile<vectors, 2, part>(k, in_part, a, a_step, a_padded, b, b_step, c + j * c_step, c_step);
-  else if (n - j == 1) tile<vectors, 1, part>(k, in_part, a, a_step, a_padded, b, b_step, c + j * c_step, c_step);
+  else if (n - j == 2)
+    tile<vectors, 2, part>(k, in_part, a, a_step, a_padded, b, b_step, c + j * c_step, c_step);
+  else if (n - j == 1)
+    tile<vectors, 1, part>(k, in_part, a, a_step, a_padded, b, b_step, c + j * c_step, c_step);
 }
 
 // C [m x n] -= A [m x k] B^T, B [n x k]. b_step, b_jump: as above. `room`: memory for a copy of a strip of A,
 // or null.
-HWY_INLINE void subtract(std::size_t m, std::size_t n, std::size_t k, const double* a, std::size_t a_step, const double* b, std::size_t b_step, std::size_t b_jump, double* c, std::size_t c_step, double* room) {
+HWY_INLINE void subtract(std::size_t m, std::size_t n, std::size_t k, const double* a, std::size_t a_step,
+                         const double* b, std::size_t b_step, std::size_t b_jump, double* c,
+                         std::size_t c_step, double* room) {
   const D d;
   const std::size_t lanes = hn::Lanes(d);
   for (std::size_t i = 0; i < m;) {
@@ -105,7 +114,9 @@ HWY_INLINE void subtract(std::size_t m, std::size_t n, std::size_t k, const doub
   }
 }
 
-HWY_INLINE void subtract_product(std::size_t m, std::size_t n, std::size_t k, const double* a, std::size_t a_step, const double* b, std::size_t b_step, double* c, std::size_t c_step, double* dense) {
+HWY_INLINE void subtract_product(std::size_t m, std::size_t n, std::size_t k, const double* a,
+                                 std::size_t a_step, const double* b, std::size_t b_step, double* c,
+                                 std::size_t c_step, double* dense) {
   if (m < worth_copying || n < worth_copying || k < narrow) {
     subtract(m, n, k, a, a_step, b, b_step, most_at_once, c, c_step, nullptr);
     return;
@@ -117,9 +128,11 @@ HWY_INLINE void subtract_product(std::size_t m, std::size_t n, std::size_t k, co
       const std::size_t wide = n - left < width ? n - left : width;
       for (std::size_t at = 0; at < deep; ++at) {
         const double* from = b + left + (first + at) * b_step;
-        for (std::size_t j = 0; j < wide; ++j) dense[(j / most_at_once) * (deep * most_at_once) + at * most_at_once + j % most_at_once] = from[j];
+        for (std::size_t j = 0; j < wide; ++j)
+          dense[(j / most_at_once) * (deep * most_at_once) + at * most_at_once + j % most_at_once] = from[j];
       }
-      subtract(m, wide, deep, a + first * a_step, a_step, dense, most_at_once, deep * most_at_once, c + left * c_step, c_step, strip_room);
+      subtract(m, wide, deep, a + first * a_step, a_step, dense, most_at_once, deep * most_at_once,
+               c + left * c_step, c_step, strip_room);
     }
   }
 }
@@ -127,7 +140,8 @@ HWY_INLINE void subtract_product(std::size_t m, std::size_t n, std::size_t k, co
 // X := X T^-T for `rows` rows of n columns, T lower triangular [narrow x narrow]. The diagonal of T is 1, or
 // has these reciprocals.
 template <std::size_t n, bool scaled, class At>
-HWY_INLINE void divide(const At& at, const double (*t)[narrow], const double* reciprocal, double* x, std::size_t step) {
+HWY_INLINE void divide(const At& at, const double (*t)[narrow], const double* reciprocal, double* x,
+                       std::size_t step) {
   const D d;
   V column[n];
   HWY_UNROLL(8)
@@ -141,7 +155,8 @@ HWY_INLINE void divide(const At& at, const double (*t)[narrow], const double* re
 }
 
 template <std::size_t n>
-HWY_INLINE void divide_all(std::size_t rows, const double (*lower)[narrow], const double (*upper)[narrow], const double* reciprocal, double* l, double* u, std::size_t step) {
+HWY_INLINE void divide_all(std::size_t rows, const double (*lower)[narrow], const double (*upper)[narrow],
+                           const double* reciprocal, double* l, double* u, std::size_t step) {
   for_each_vector<double>(rows, [&](const auto& at) HWY_ATTR {
     divide<n, true>(at, upper, reciprocal, l, step);
     divide<n, false>(at, lower, nullptr, u, step);
@@ -201,12 +216,15 @@ void eliminate_columns(const Front& f, std::size_t from, std::size_t to) {
 void eliminate_front(const Front& f) {
   eliminate_columns(f, 0, f.pivots);
   const std::size_t rest = f.rows - f.pivots;
-  subtract_product(rest, rest, f.pivots, f.lower + f.pivots, f.rows, f.upper + f.pivots, f.rows, f.update, rest, f.room);
+  subtract_product(rest, rest, f.pivots, f.lower + f.pivots, f.rows, f.upper + f.pivots, f.rows, f.update,
+                   rest, f.room);
   for (std::size_t r = 0; r < f.rows; ++r) f.largest[r] = 0;
   for (std::size_t c = 0; c < f.pivots; ++c) {
     const double* u = f.upper + c * f.rows + c + 1;
     double* largest = f.largest + c + 1;
-    for_each_vector<double>(f.rows - c - 1, [&](const auto& at) HWY_ATTR { at.store(hn::Max(at.load(largest, 0.0), hn::Abs(at.load(u, 0.0))), largest); });
+    for_each_vector<double>(f.rows - c - 1, [&](const auto& at) HWY_ATTR {
+      at.store(hn::Max(at.load(largest, 0.0), hn::Abs(at.load(u, 0.0))), largest);
+    });
   }
 }
 
@@ -215,7 +233,9 @@ void forward(std::size_t rows, std::size_t pivots, const double* kept, const dou
   for (std::size_t c = 0; c < pivots; ++c, kept += rows) {
     if (diagonal != nullptr) x[c] /= diagonal[c * (rows + 1)];
     const V by = hn::Set(d, x[c]);
-    for_each_vector<double>(rows - c - 1, [&](const auto& at) HWY_ATTR { at.store(hn::NegMulAdd(by, at.load(kept + c + 1, 0.0), at.load(x + c + 1, 0.0)), x + c + 1); });
+    for_each_vector<double>(rows - c - 1, [&](const auto& at) HWY_ATTR {
+      at.store(hn::NegMulAdd(by, at.load(kept + c + 1, 0.0), at.load(x + c + 1, 0.0)), x + c + 1);
+    });
   }
 }
 
@@ -224,7 +244,9 @@ void backward(std::size_t rows, std::size_t pivots, const double* kept, const do
   for (std::size_t c = pivots; c-- > 0;) {
     const double* column = kept + c * rows + c + 1;
     V sum = hn::Zero(d);
-    for_each_vector<double>(rows - c - 1, [&](const auto& at) HWY_ATTR { sum = hn::MulAdd(at.load(column, 0.0), at.load(x + c + 1, 0.0), sum); });
+    for_each_vector<double>(rows - c - 1, [&](const auto& at) HWY_ATTR {
+      sum = hn::MulAdd(at.load(column, 0.0), at.load(x + c + 1, 0.0), sum);
+    });
     x[c] -= hn::GetLane(hn::SumOfLanes(d, sum));
     if (diagonal != nullptr) x[c] /= diagonal[c * (rows + 1)];
   }
@@ -242,8 +264,14 @@ HWY_EXPORT(forward);
 HWY_EXPORT(backward);
 
 void eliminate(const Front& front) { HWY_DYNAMIC_DISPATCH(eliminate_front)(front); }
-void solve_forward(std::size_t rows, std::size_t pivots, const double* kept, const double* diagonal, double* x) { HWY_DYNAMIC_DISPATCH(forward)(rows, pivots, kept, diagonal, x); }
-void solve_backward(std::size_t rows, std::size_t pivots, const double* kept, const double* diagonal, double* x) { HWY_DYNAMIC_DISPATCH(backward)(rows, pivots, kept, diagonal, x); }
+void solve_forward(std::size_t rows, std::size_t pivots, const double* kept, const double* diagonal,
+                   double* x) {
+  HWY_DYNAMIC_DISPATCH(forward)(rows, pivots, kept, diagonal, x);
+}
+void solve_backward(std::size_t rows, std::size_t pivots, const double* kept, const double* diagonal,
+                    double* x) {
+  HWY_DYNAMIC_DISPATCH(backward)(rows, pivots, kept, diagonal, x);
+}
 
 }  // namespace ness::sim::kernels
 #endif

@@ -27,8 +27,10 @@ void eliminate(const Front& front);
 /// -B x_first. The columns of `kept` [rows x pivots] hold a lower triangle T, and B below it. `kept` is L,
 /// with a diagonal of 1 (`diagonal` null), or U^T, whose diagonal is in `diagonal`, with the layout of
 /// `kept`.
-void solve_forward(std::size_t rows, std::size_t pivots, const double* kept, const double* diagonal, double* x);
+void solve_forward(std::size_t rows, std::size_t pivots, const double* kept, const double* diagonal,
+                   double* x);
 /// x_first := T^-T (x_first - B^T x_rest), with the same arguments.
-void solve_backward(std::size_t rows, std::size_t pivots, const double* kept, const double* diagonal, double* x);
+void solve_backward(std::size_t rows, std::size_t pivots, const double* kept, const double* diagonal,
+                    double* x);
 
 }  // namespace ness::sim::kernels

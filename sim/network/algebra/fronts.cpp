@@ -29,7 +29,8 @@ Aligned<double> in_large_pages(std::size_t n) {
   Aligned<double> memory = aligned<double>(n);
   const std::size_t bytes = n * sizeof(double);
   if (bytes < 8 * page) return memory;
-  const auto begin = (reinterpret_cast<std::uintptr_t>(memory.get()) + page - 1) / page * page, end = (reinterpret_cast<std::uintptr_t>(memory.get()) + bytes) / page * page;
+  const auto begin = (reinterpret_cast<std::uintptr_t>(memory.get()) + page - 1) / page * page,
+             end = (reinterpret_cast<std::uintptr_t>(memory.get()) + bytes) / page * page;
   ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
   return memory;
 }
@@ -61,8 +62,9 @@ struct FrontsBuilder {
   const JacobianPattern& pattern;
   const CholmodAnalysis& symbolic;
   std::size_t nodes = pattern.nodes(), count = symbolic.factor->nsuper;
-  std::vector<std::int32_t> front_of = std::vector<std::int32_t>(nodes);      ///< front that eliminates the k-th node
-  std::vector<std::int32_t> elimination = std::vector<std::int32_t>(nodes);   ///< inverse of the order
+  std::vector<std::int32_t> front_of =
+      std::vector<std::int32_t>(nodes);  ///< front that eliminates the k-th node
+  std::vector<std::int32_t> elimination = std::vector<std::int32_t>(nodes);  ///< inverse of the order
   std::vector<std::int32_t> parent = std::vector<std::int32_t>(count, -1);
   Fronts fronts = {};
 
@@ -75,7 +77,8 @@ struct FrontsBuilder {
     fronts.row.assign(rows, rows + rows_begin[count]);
     fronts.relative.assign(fronts.row.size(), 0);
     fronts.front.resize(count);
-    for (std::size_t k = 0; k < nodes; ++k) elimination[static_cast<std::size_t>(order[k])] = static_cast<std::int32_t>(k);
+    for (std::size_t k = 0; k < nodes; ++k)
+      elimination[static_cast<std::size_t>(order[k])] = static_cast<std::int32_t>(k);
     for (std::size_t s = 0; s < count; ++s) {
       Fronts::Front& f = fronts.front[s];
       f.first = static_cast<std::uint32_t>(first[s]);
@@ -89,7 +92,8 @@ struct FrontsBuilder {
     }
   }
 
-  /// The parent is the front of the first node left over. Depths, computed from the roots down, choose the stack.
+  /// The parent is the front of the first node left over. Depths, computed from the roots down, choose the
+  /// stack.
   void join_parents() {
     std::vector<std::uint32_t> children(count + 1, 0);
     for (std::size_t s = count; s-- > 0;) {
@@ -115,7 +119,8 @@ struct FrontsBuilder {
     fronts.child.resize(end);
     for (std::size_t s = 0; s < count; ++s) {
       if (parent[s] < 0) continue;
-      fronts.child[fronts.front[static_cast<std::size_t>(parent[s])].children_end++] = static_cast<std::uint32_t>(s);
+      fronts.child[fronts.front[static_cast<std::size_t>(parent[s])].children_end++] =
+          static_cast<std::uint32_t>(s);
     }
   }
 
@@ -141,7 +146,8 @@ struct FrontsBuilder {
       return elimination[static_cast<std::size_t>(pattern.column[static_cast<std::size_t>(p)])];
     };
     const auto front_at = [&](std::size_t i, std::int32_t p) {
-      return static_cast<std::size_t>(front_of[static_cast<std::size_t>(std::min(elimination[i], column_of(p)))]);
+      return static_cast<std::size_t>(
+          front_of[static_cast<std::size_t>(std::min(elimination[i], column_of(p)))]);
     };
     std::vector<std::uint32_t> entries(count, 0);
     for (std::size_t i = 0; i < nodes; ++i) {
@@ -159,9 +165,11 @@ struct FrontsBuilder {
         const std::int32_t row = elimination[i], column = column_of(p);
         const auto pivot = static_cast<std::size_t>(std::min(row, column)) - f.first;
         const auto first = fronts.row.begin() + static_cast<std::ptrdiff_t>(f.rows_at);
-        const auto below = static_cast<std::size_t>(std::lower_bound(first, first + f.rows, std::max(row, column)) - first);
+        const auto below =
+            static_cast<std::size_t>(std::lower_bound(first, first + f.rows, std::max(row, column)) - first);
         const std::size_t upper = row >= column ? 0 : std::size_t{f.rows} * f.pivots;
-        fronts.entry[f.entries_end++] = {p, static_cast<std::int32_t>(i), f.factor_at + upper + pivot * f.rows + below};
+        fronts.entry[f.entries_end++] = {p, static_cast<std::int32_t>(i),
+                                         f.factor_at + upper + pivot * f.rows + below};
       }
     }
   }
@@ -178,7 +186,8 @@ Fronts Fronts::of(const Ordering& ordering) {
   return std::move(builder.fronts);
 }
 
-void FrontalLu::assemble(const Fronts::Front& f, const Jacobian& matrix, std::size_t entry, std::size_t child) {
+void FrontalLu::assemble(const Fronts::Front& f, const Jacobian& matrix, std::size_t entry,
+                         std::size_t child) {
   const Fronts& all = *fronts_;
   double* factors = factors_.get();
   const std::size_t size = std::size_t{f.rows} * f.pivots, rest = f.rows - f.pivots;
@@ -194,7 +203,8 @@ void FrontalLu::assemble(const Fronts::Front& f, const Jacobian& matrix, std::si
     const Fronts::Front& c = all.front[all.child[child]];
     const std::int32_t* to = all.relative.data() + c.rows_at + c.pivots;
     const std::size_t m = c.rows - c.pivots;
-    const std::size_t among_pivots = static_cast<std::size_t>(std::lower_bound(to, to + m, static_cast<std::int32_t>(f.pivots)) - to);
+    const std::size_t among_pivots =
+        static_cast<std::size_t>(std::lower_bound(to, to + m, static_cast<std::int32_t>(f.pivots)) - to);
     const double* from = stack_[c.stack].get() + c.update_at;
     for (std::size_t j = 0; j < m; ++j, from += m) {
       const auto column = static_cast<std::size_t>(to[j]);
@@ -228,7 +238,8 @@ bool FrontalLu::factor(const Jacobian& matrix, Pivots pivots) {
   Vector before = Vector::Zero(static_cast<Eigen::Index>(n)), after = before;
   for (std::size_t i = 0; i < n; ++i) {
     double largest = 0;
-    for (std::int32_t p = pattern.begin[i]; p < pattern.begin[i + 1]; ++p) largest = std::max(largest, std::abs(matrix.values()[static_cast<std::size_t>(p)]));
+    for (std::int32_t p = pattern.begin[i]; p < pattern.begin[i + 1]; ++p)
+      largest = std::max(largest, std::abs(matrix.values()[static_cast<std::size_t>(p)]));
     if (largest == 0) return false;
     const double by = reciprocal_scale_[static_cast<Eigen::Index>(i)] = 1 / largest;
     for (std::int32_t p = pattern.begin[i]; p < pattern.begin[i + 1]; ++p) {
@@ -243,7 +254,8 @@ bool FrontalLu::factor(const Jacobian& matrix, Pivots pivots) {
     assemble(f, matrix, entry, child);
     entry = f.entries_end, child = f.children_end;
     double* lower = factors_.get() + f.factor_at;
-    kernels::eliminate({f.rows, f.pivots, lower, lower + std::size_t{f.rows} * f.pivots, stack_[f.stack].get() + f.update_at, largest_.get(), room_.get()});
+    kernels::eliminate({f.rows, f.pivots, lower, lower + std::size_t{f.rows} * f.pivots,
+                        stack_[f.stack].get() + f.update_at, largest_.get(), room_.get()});
     for (std::size_t c = 0; c < f.pivots; ++c) {
       const double signed_pivot = lower[c * (f.rows + 1)], pivot = std::abs(signed_pivot);
       if (!(pivot > 0) || (pivots == Pivots::positive && signed_pivot < 0)) return false;
@@ -278,7 +290,8 @@ void FrontalLu::substitute(Vector& x, bool transposed) {
     const double *lower = factors_.get() + f.factor_at, *upper = lower + std::size_t{f.rows} * f.pivots;
     local_.head(f.pivots) = ordered_.segment(f.first, f.pivots);
     local_.segment(f.pivots, f.rows - f.pivots).setZero();
-    kernels::solve_forward(f.rows, f.pivots, transposed ? upper : lower, transposed ? lower : nullptr, local_.data());
+    kernels::solve_forward(f.rows, f.pivots, transposed ? upper : lower, transposed ? lower : nullptr,
+                           local_.data());
     ordered_.segment(f.first, f.pivots) = local_.head(f.pivots);
     for (std::size_t r = f.pivots; r < f.rows; ++r) ordered_[row[r]] += local_[static_cast<Eigen::Index>(r)];
   }
@@ -287,7 +300,8 @@ void FrontalLu::substitute(Vector& x, bool transposed) {
     const std::int32_t* row = all.row.data() + f.rows_at;
     const double *lower = factors_.get() + f.factor_at, *upper = lower + std::size_t{f.rows} * f.pivots;
     for (std::size_t r = 0; r < f.rows; ++r) local_[static_cast<Eigen::Index>(r)] = ordered_[row[r]];
-    kernels::solve_backward(f.rows, f.pivots, transposed ? lower : upper, transposed ? nullptr : lower, local_.data());
+    kernels::solve_backward(f.rows, f.pivots, transposed ? lower : upper, transposed ? nullptr : lower,
+                            local_.data());
     ordered_.segment(f.first, f.pivots) = local_.head(f.pivots);
   }
   for (Eigen::Index k = 0; k < n; ++k) x[all.order[static_cast<std::size_t>(k)]] = ordered_[k];

@@ -19,7 +19,7 @@ struct Fronts {
     std::size_t rows_at = 0, factor_at = 0, update_at = 0;
     /// First node eliminated (in elimination order), number of pivots, size of the front.
     std::uint32_t first = 0, pivots = 0, rows = 0;
-    std::uint32_t children_end = 0, entries_end = 0;        ///< ends of its parts of `child` and `entry`
+    std::uint32_t children_end = 0, entries_end = 0;  ///< ends of its parts of `child` and `entry`
     /// Stack of its update; the parent's update is on the other stack.
     std::uint32_t stack = 0;
   };
@@ -27,11 +27,11 @@ struct Fronts {
     std::int32_t place, row;  ///< position and row in the pattern
     std::size_t at;           ///< position in the factors
   };
-  std::vector<Front> front;           ///< children before their parents
-  std::vector<std::uint32_t> child;   ///< fronts by parent
-  std::vector<Entry> entry;           ///< entries of the pattern, by front
-  std::vector<std::int32_t> order;    ///< [n] the node eliminated k-th
-  std::vector<std::int32_t> row;      ///< each front's nodes, ascending in elimination order
+  std::vector<Front> front;          ///< children before their parents
+  std::vector<std::uint32_t> child;  ///< fronts by parent
+  std::vector<Entry> entry;          ///< entries of the pattern, by front
+  std::vector<std::int32_t> order;   ///< [n] the node eliminated k-th
+  std::vector<std::int32_t> row;     ///< each front's nodes, ascending in elimination order
   /// Like `row`, without the pivots: index of the node in the parent's front.
   std::vector<std::int32_t> relative;
   std::size_t factor_size = 0, stack_size[2] = {0, 0}, largest_front = 0;
@@ -57,7 +57,7 @@ class FrontalLu {
   void substitute(Vector& x, bool transposed);
   std::shared_ptr<const Fronts> fronts_;
   Aligned<double> factors_, stack_[2], room_, largest_;
-  Vector reciprocal_scale_;              // of the rows: the scaled matrix has entries of at most 1
+  Vector reciprocal_scale_;  // of the rows: the scaled matrix has entries of at most 1
   Vector ordered_, local_;
 };
 

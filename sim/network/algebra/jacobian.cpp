@@ -9,9 +9,11 @@
 
 namespace ness::sim {
 
-JacobianPattern JacobianPattern::of(std::size_t n, const std::vector<std::pair<std::uint32_t, std::uint32_t>>& edges) {
+JacobianPattern JacobianPattern::of(std::size_t n,
+                                    const std::vector<std::pair<std::uint32_t, std::uint32_t>>& edges) {
   if (2 * edges.size() + n > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max())) {
-    throw std::invalid_argument("network: " + std::to_string(edges.size()) + " edges between " + std::to_string(n) + " free nodes; dI/dmu can have at most 2^31 - 1 entries");
+    throw std::invalid_argument("network: " + std::to_string(edges.size()) + " edges between " +
+                                std::to_string(n) + " free nodes; dI/dmu can have at most 2^31 - 1 entries");
   }
   // Counting sort, in linear time: the neighbours of each node with repetitions; then each row is sorted and
   // made unique.
@@ -21,7 +23,8 @@ JacobianPattern JacobianPattern::of(std::size_t n, const std::vector<std::pair<s
     ++first[t + 1];
   }
   for (std::size_t k = 0; k < n; ++k) first[k + 1] += first[k] + 1;  // and the diagonal
-  std::vector<std::int32_t> neighbour(static_cast<std::size_t>(first[n])), next(first.begin(), first.end() - 1);
+  std::vector<std::int32_t> neighbour(static_cast<std::size_t>(first[n])),
+      next(first.begin(), first.end() - 1);
   for (std::size_t k = 0; k < n; ++k) neighbour[next[k]++] = static_cast<std::int32_t>(k);
   for (const auto& [s, t] : edges) {
     neighbour[next[s]++] = static_cast<std::int32_t>(t);
@@ -36,7 +39,9 @@ JacobianPattern JacobianPattern::of(std::size_t n, const std::vector<std::pair<s
     const auto from = neighbour.begin() + first[k], to = neighbour.begin() + first[k + 1];
     std::sort(from, to);
     const auto end = std::unique(from, to);
-    pattern.diagonal.push_back(static_cast<std::int32_t>(pattern.column.size()) + static_cast<std::int32_t>(std::lower_bound(from, end, static_cast<std::int32_t>(k)) - from));
+    pattern.diagonal.push_back(
+        static_cast<std::int32_t>(pattern.column.size()) +
+        static_cast<std::int32_t>(std::lower_bound(from, end, static_cast<std::int32_t>(k)) - from));
     pattern.column.insert(pattern.column.end(), from, end);
     pattern.begin.push_back(static_cast<std::int32_t>(pattern.column.size()));
   }
@@ -49,7 +54,8 @@ JacobianPattern JacobianPattern::of(std::size_t n, const std::vector<std::pair<s
 
 std::int32_t JacobianPattern::place(std::uint32_t row, std::uint32_t col) const {
   const auto from = column.begin() + begin[row], to = column.begin() + begin[row + 1];
-  return static_cast<std::int32_t>(std::lower_bound(from, to, static_cast<std::int32_t>(col)) - column.begin());
+  return static_cast<std::int32_t>(std::lower_bound(from, to, static_cast<std::int32_t>(col)) -
+                                   column.begin());
 }
 
 void Jacobian::clear(Eigen::Index n, const std::shared_ptr<const JacobianPattern>& pattern) {
@@ -66,7 +72,8 @@ void Jacobian::add_to_diagonal(const Vector& by) {
     full_.diagonal() += by;
     return;
   }
-  for (std::size_t k = 0; k < pattern_->nodes(); ++k) values_[pattern_->diagonal[k]] += by[static_cast<Eigen::Index>(k)];
+  for (std::size_t k = 0; k < pattern_->nodes(); ++k)
+    values_[pattern_->diagonal[k]] += by[static_cast<Eigen::Index>(k)];
 }
 
 double Jacobian::row_magnitude(Eigen::Index k) const {
@@ -82,7 +89,12 @@ bool Jacobian::finite() const {
 }
 
 Jacobian::Compressed Jacobian::compressed() const {
-  return {size(), size(), static_cast<Eigen::Index>(pattern_->entries()), pattern_->begin.data(), pattern_->column.data(), values_.data()};
+  return {size(),
+          size(),
+          static_cast<Eigen::Index>(pattern_->entries()),
+          pattern_->begin.data(),
+          pattern_->column.data(),
+          values_.data()};
 }
 
 Vector Jacobian::operator*(const Vector& x) const {
@@ -94,8 +106,10 @@ Matrix Jacobian::dense() const {
   if (!pattern_) return full_;
   const double gigabytes = 8e-9 * static_cast<double>(size()) * static_cast<double>(size());
   if (gigabytes > 8) {
-    throw std::invalid_argument("network: a dense matrix of " + std::to_string(size()) + " x " + std::to_string(size()) + " conductances would take " +
-                                std::to_string(static_cast<long long>(std::ceil(gigabytes))) + " GB; at most 8 are allowed");
+    throw std::invalid_argument("network: a dense matrix of " + std::to_string(size()) + " x " +
+                                std::to_string(size()) + " conductances would take " +
+                                std::to_string(static_cast<long long>(std::ceil(gigabytes))) +
+                                " GB; at most 8 are allowed");
   }
   return Matrix(compressed());
 }

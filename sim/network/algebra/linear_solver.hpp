@@ -15,8 +15,9 @@ class LinearSolver {
   virtual ~LinearSolver() = default;
   /// False if singular to working precision or not finite.
   virtual bool factor(const Jacobian& matrix) = 0;
-  virtual void solve(const Vector& b, Vector& x) = 0;             ///< M x = b; NaN where it cannot be solved
-  virtual void solve_transposed(const Vector& b, Vector& x) = 0;  ///< M^T x = b; NaN where it cannot be solved
+  virtual void solve(const Vector& b, Vector& x) = 0;  ///< M x = b; NaN where it cannot be solved
+  virtual void solve_transposed(const Vector& b,
+                                Vector& x) = 0;  ///< M^T x = b; NaN where it cannot be solved
   /// Network::contracting. May forget the factorisation.
   virtual bool contracting(const Jacobian& jacobian) = 0;
   /// Discards everything kept of earlier matrices: later results do not depend on earlier calls.

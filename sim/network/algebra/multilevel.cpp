@@ -8,11 +8,11 @@ namespace ness::sim {
 namespace {
 using Sparse = Multilevel::Sparse;
 
-constexpr Eigen::Index coarsest = 300;     // nodes that a dense LU solves
-constexpr double strong = 0.08;            // a coupling is strong if (a_ij a_ji) > strong^2 a_ii a_jj
+constexpr Eigen::Index coarsest = 300;  // nodes that a dense LU solves
+constexpr double strong = 0.08;         // a coupling is strong if (a_ij a_ji) > strong^2 a_ii a_jj
 // a row whose diagonal is this many times the sum of the other entries is solved by smoothing alone
 constexpr double dominated = 5;
-constexpr int sweeps_if_not_coarsened = 8; // on a coarsest matrix that is too large for a dense LU
+constexpr int sweeps_if_not_coarsened = 8;  // on a coarsest matrix that is too large for a dense LU
 
 // One Gauss-Seidel sweep, rows in ascending or descending order.
 void sweep(const Sparse& A, const Vector& inverse, const Vector& b, Vector& x, bool up) {
@@ -94,7 +94,8 @@ Aggregation aggregate(const Sparse& A, const std::vector<bool>& is_strong, const
 
 // (1 - omega_i D^-1 A_F) T: the piecewise constant prolongation T, smoothed by one damped Jacobi step. A_F is
 // the matrix with weak couplings lumped into the diagonal.
-Sparse prolongation_of(const Sparse& A, const std::vector<bool>& is_strong, const Aggregation& aggregation, const std::vector<std::int32_t>* mirror) {
+Sparse prolongation_of(const Sparse& A, const std::vector<bool>& is_strong, const Aggregation& aggregation,
+                       const std::vector<std::int32_t>* mirror) {
   const auto n = static_cast<std::int32_t>(A.rows());
   const std::int32_t *begin = A.outerIndexPtr(), *column = A.innerIndexPtr();
   const double* a = A.valuePtr();
@@ -119,11 +120,13 @@ Sparse prolongation_of(const Sparse& A, const std::vector<bool>& is_strong, cons
     }
     if (!(diagonal > 0.5 * strong_sum)) diagonal = std::max(0.5 * strong_sum, 1e-300);
     // 4/3 over a bound of the row of D^-1 A_F. A node without strong couplings keeps its weight of 1.
-    const double omega = strong_sum > 0 ? std::min(2.0 / 3.0, (4.0 / 3.0) / (1 + strong_sum / diagonal)) : 0.0;
+    const double omega =
+        strong_sum > 0 ? std::min(2.0 / 3.0, (4.0 / 3.0) / (1 + strong_sum / diagonal)) : 0.0;
     row.clear();
     row.emplace_back(aggregation.of[i], 1 - omega);
     for (std::int32_t p = begin[i]; p < begin[i + 1]; ++p) {
-      if (column[p] != i && is_strong[p] && aggregation.of[column[p]] >= 0) row.emplace_back(aggregation.of[column[p]], -omega * entry(p) / diagonal);
+      if (column[p] != i && is_strong[p] && aggregation.of[column[p]] >= 0)
+        row.emplace_back(aggregation.of[column[p]], -omega * entry(p) / diagonal);
     }
     std::sort(row.begin(), row.end(), [](const auto& x, const auto& y) { return x.first < y.first; });
     for (std::size_t k = 0; k < row.size(); ++k) {
@@ -144,7 +147,8 @@ Sparse prolongation_of(const Sparse& A, const std::vector<bool>& is_strong, cons
 
 // Position of (j, i) for each (i, j) of a matrix with a symmetric pattern and sorted rows.
 std::vector<std::int32_t> mirror_of(const Sparse& A) {
-  std::vector<std::int32_t> mirror(static_cast<std::size_t>(A.nonZeros())), met(A.outerIndexPtr(), A.outerIndexPtr() + A.rows());
+  std::vector<std::int32_t> mirror(static_cast<std::size_t>(A.nonZeros())),
+      met(A.outerIndexPtr(), A.outerIndexPtr() + A.rows());
   for (std::size_t p = 0; p < mirror.size(); ++p) mirror[p] = met[A.innerIndexPtr()[p]]++;
   return mirror;
 }
@@ -161,7 +165,8 @@ bool Multilevel::set_up(const Sparse& matrix) {
     const double* a = A->valuePtr();
     std::vector<double> diagonal(static_cast<std::size_t>(n), 0.0), rest(static_cast<std::size_t>(n), 0.0);
     for (std::int32_t i = 0; i < n; ++i) {
-      for (std::int32_t p = begin[i]; p < begin[i + 1]; ++p) (column[p] == i ? diagonal[i] : rest[i]) += column[p] == i ? a[p] : std::abs(a[p]);
+      for (std::int32_t p = begin[i]; p < begin[i + 1]; ++p)
+        (column[p] == i ? diagonal[i] : rest[i]) += column[p] == i ? a[p] : std::abs(a[p]);
       if (!std::isfinite(diagonal[i] + rest[i])) return false;
     }
     if (n <= coarsest) {
@@ -191,7 +196,8 @@ bool Multilevel::set_up(const Sparse& matrix) {
       easy[i] = diagonal[i] > dominated * std::max(rest[i], column_rest[i]);
       for (std::int32_t p = begin[i]; p < begin[i + 1]; ++p) {
         const double coupling = 0.5 * (std::abs(a[p]) + std::abs(a[mirror[p]]));
-        is_strong[p] = column[p] != i && a[p] + a[mirror[p]] < 0 && coupling * coupling > strong * strong * diagonal[i] * diagonal[column[p]];
+        is_strong[p] = column[p] != i && a[p] + a[mirror[p]] < 0 &&
+                       coupling * coupling > strong * strong * diagonal[i] * diagonal[column[p]];
       }
     }
     const Aggregation aggregation = aggregate(*A, is_strong, easy);

@@ -1,4 +1,5 @@
-// A multilevel preconditioner for matrices of networks: smoothed aggregation (P. Vanek, J. Mandel, M. Brezina, Computing 56 (1996) 179).
+// A multilevel preconditioner for matrices of networks: smoothed aggregation (P. Vanek, J. Mandel, M.
+// Brezina, Computing 56 (1996) 179).
 #pragma once
 
 #include <vector>
@@ -23,13 +24,15 @@ class Multilevel {
 
  private:
   struct Level {
-    Sparse own;                     // of coarse levels
-    const Sparse* matrix = nullptr; // the finest's is the caller's
+    Sparse own;                      // of coarse levels
+    const Sparse* matrix = nullptr;  // the finest's is the caller's
     Sparse prolongation, restriction;
-    Vector inverse;                 // factor for the residual of each row in a sweep
+    Vector inverse;  // factor for the residual of each row in a sweep
     mutable Vector b, x, residual;
   };
-  const Sparse& at(std::size_t level) const { return levels_[level].matrix != nullptr ? *levels_[level].matrix : levels_[level].own; }
+  const Sparse& at(std::size_t level) const {
+    return levels_[level].matrix != nullptr ? *levels_[level].matrix : levels_[level].own;
+  }
   void cycle(std::size_t level, const Vector& b, Vector& x) const;
   std::vector<Level> levels_;
   Sparse coarsest_;

@@ -11,15 +11,16 @@ namespace ness::sim {
 namespace {
 // residual relative to the right side; its own rounding error is about 1e-15
 constexpr double tolerance = 1e-11;
-constexpr double rough = 1e-3;        // enough for a scaling, which is verified separately
-constexpr int longest = 120;          // iterations; a good preconditioner needs 5 to 25
+constexpr double rough = 1e-3;  // enough for a scaling, which is verified separately
+constexpr int longest = 120;    // iterations; a good preconditioner needs 5 to 25
 
 // BiCGSTAB (H. van der Vorst, SIAM J. Sci. Stat. Comput. 13 (1992) 631), preconditioned from the right.
 // Eigen's BiCGSTAB is not used: it takes the preconditioner by value and does not reuse its vectors.
 class BiCgStab {
  public:
   /// Starts from x = 0. Stops at |b - A x| <= tolerance |b|; false if that is not reached.
-  bool solve(const Multilevel::Sparse& A, const Multilevel& preconditioner, const Vector& b, double tolerance_here, Vector& x, std::uint64_t& cycles) {
+  bool solve(const Multilevel::Sparse& A, const Multilevel& preconditioner, const Vector& b,
+             double tolerance_here, Vector& x, std::uint64_t& cycles) {
     x.setZero(b.size());
     const double size = b.norm();
     if (size == 0) return true;
@@ -71,7 +72,8 @@ class BiCgStab {
 
 class MultilevelSolver final : public LinearSolver, public Counting {
  public:
-  explicit MultilevelSolver(std::shared_ptr<const Ordering> ordering) : ordering_(std::move(ordering)), contraction_(ordering_) {}
+  explicit MultilevelSolver(std::shared_ptr<const Ordering> ordering)
+      : ordering_(std::move(ordering)), contraction_(ordering_) {}
 
   bool factor(const Jacobian& matrix) override {
     fallback_ready_ = false;
@@ -95,28 +97,35 @@ class MultilevelSolver final : public LinearSolver, public Counting {
   void solve_transposed(const Vector& b, Vector& x) override {
     if (known_ && !fallback_ready_ && !transposed_usable_) {
       Jacobian mirrored = kept_;
-      for (std::size_t p = 0; p < mirrored.values().size(); ++p) mirrored.data()[p] = kept_.values()[kept_.pattern()->mirror[p]];
+      for (std::size_t p = 0; p < mirrored.values().size(); ++p)
+        mirrored.data()[p] = kept_.values()[kept_.pattern()->mirror[p]];
       prepare(mirrored, transposed_, transposed_preconditioner_, transposed_usable_);
     }
-    answer(transposed_, transposed_preconditioner_, transposed_usable_, b, x, [&] { lu_->solve_transposed(b, x); });
+    answer(transposed_, transposed_preconditioner_, transposed_usable_, b, x,
+           [&] { lu_->solve_transposed(b, x); });
   }
 
   bool contracting(const Jacobian& jacobian) override {
-    return contraction_.shown(jacobian, [&](const Jacobian& comparison, Vector& d) {
-      // No fallback to LU: if the iteration fails, the matrix is not an M-matrix, or only marginally.
-      if (!known_ || comparison.values() != kept_.values()) {
-        known_ = fallback_ready_ = transposed_usable_ = false;
-        kept_ = comparison;
-        known_ = true;
-        prepare(comparison, matrix_, preconditioner_, usable_);
-      }
-      if (!usable_) return false;
-      ++counts.solved;
-      return iteration_.solve(matrix_, preconditioner_, Vector::Ones(comparison.size()), rough, d, counts.cycles);
-    }, [&](const Jacobian& symmetric) {
-      fallback_ready_ = false;
-      return lu().positive_definite(symmetric);
-    }, counts);
+    return contraction_.shown(
+        jacobian,
+        [&](const Jacobian& comparison, Vector& d) {
+          // No fallback to LU: if the iteration fails, the matrix is not an M-matrix, or only marginally.
+          if (!known_ || comparison.values() != kept_.values()) {
+            known_ = fallback_ready_ = transposed_usable_ = false;
+            kept_ = comparison;
+            known_ = true;
+            prepare(comparison, matrix_, preconditioner_, usable_);
+          }
+          if (!usable_) return false;
+          ++counts.solved;
+          return iteration_.solve(matrix_, preconditioner_, Vector::Ones(comparison.size()), rough, d,
+                                  counts.cycles);
+        },
+        [&](const Jacobian& symmetric) {
+          fallback_ready_ = false;
+          return lu().positive_definite(symmetric);
+        },
+        counts);
   }
 
   void forget() override {
@@ -126,14 +135,16 @@ class MultilevelSolver final : public LinearSolver, public Counting {
   }
 
  private:
-  void prepare(const Jacobian& jacobian, Multilevel::Sparse& matrix, Multilevel& preconditioner, bool& usable) {
+  void prepare(const Jacobian& jacobian, Multilevel::Sparse& matrix, Multilevel& preconditioner,
+               bool& usable) {
     matrix = jacobian.compressed();
     ++counts.set_up;
     usable = preconditioner.set_up(matrix);
   }
   // Solves by iteration, or by LU if that fails.
   template <class ByLu>
-  void answer(const Multilevel::Sparse& matrix, const Multilevel& preconditioner, bool usable, const Vector& b, Vector& x, ByLu by_lu) {
+  void answer(const Multilevel::Sparse& matrix, const Multilevel& preconditioner, bool usable,
+              const Vector& b, Vector& x, ByLu by_lu) {
     if (known_ && !fallback_ready_ && usable) {
       ++counts.solved;
       if (iteration_.solve(matrix, preconditioner, b, tolerance, x, counts.cycles)) return;
@@ -165,6 +176,8 @@ class MultilevelSolver final : public LinearSolver, public Counting {
 };
 }  // namespace
 
-std::unique_ptr<LinearSolver> multilevel_iteration(std::shared_ptr<const Ordering> ordering) { return std::make_unique<MultilevelSolver>(std::move(ordering)); }
+std::unique_ptr<LinearSolver> multilevel_iteration(std::shared_ptr<const Ordering> ordering) {
+  return std::make_unique<MultilevelSolver>(std::move(ordering));
+}
 
 }  // namespace ness::sim

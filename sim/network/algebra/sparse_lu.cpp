@@ -82,7 +82,8 @@ struct SparseLu::Impl {
     if (symbolic == nullptr) {
       // The order is given, so KLU does not search for one.
       auto* order = const_cast<int*>(ordering->order().data());
-      symbolic = klu_analyze_given(static_cast<int>(ordering->pattern()->nodes()), begin(), column(), order, order, &common);
+      symbolic = klu_analyze_given(static_cast<int>(ordering->pattern()->nodes()), begin(), column(), order,
+                                   order, &common);
       if (symbolic == nullptr) throw std::bad_alloc();
     }
     numeric = klu_factor(begin(), column(), values.data(), symbolic, &common);
@@ -93,14 +94,16 @@ struct SparseLu::Impl {
   }
 };
 
-SparseLu::SparseLu(std::shared_ptr<const Ordering> ordering, SolverCounts& counts) : impl_(std::make_unique<Impl>(std::move(ordering))), counts_(counts) {}
+SparseLu::SparseLu(std::shared_ptr<const Ordering> ordering, SolverCounts& counts)
+    : impl_(std::make_unique<Impl>(std::move(ordering))), counts_(counts) {}
 SparseLu::~SparseLu() = default;
 void SparseLu::forget() { impl_->drop(); }
 
 bool SparseLu::factor(const Jacobian& matrix) {
   Impl& lu = *impl_;
   const std::vector<double>& a = matrix.values();
-  if (lu.good && std::memcmp(lu.values.data(), a.data(), a.size() * sizeof(double)) == 0) return ++counts_.reused, true;
+  if (lu.good && std::memcmp(lu.values.data(), a.data(), a.size() * sizeof(double)) == 0)
+    return ++counts_.reused, true;
   lu.drop();
   if (!matrix.finite()) return false;
   lu.values = a;
@@ -120,7 +123,8 @@ void SparseLu::solve(const Vector& b, Vector& x) {
   Impl& lu = *impl_;
   x = b;
   if (lu.good && lu.numeric == nullptr) return lu.frontal->solve(x);
-  if (!lu.good || klu_tsolve(lu.symbolic, lu.numeric, static_cast<int>(b.size()), 1, x.data(), &lu.common) == 0) {
+  if (!lu.good ||
+      klu_tsolve(lu.symbolic, lu.numeric, static_cast<int>(b.size()), 1, x.data(), &lu.common) == 0) {
     x.setConstant(std::numeric_limits<double>::quiet_NaN());
   }
 }
@@ -129,7 +133,8 @@ void SparseLu::solve_transposed(const Vector& b, Vector& x) {
   Impl& lu = *impl_;
   x = b;
   if (lu.good && lu.numeric == nullptr) return lu.frontal->solve_transposed(x);
-  if (!lu.good || klu_solve(lu.symbolic, lu.numeric, static_cast<int>(b.size()), 1, x.data(), &lu.common) == 0) {
+  if (!lu.good ||
+      klu_solve(lu.symbolic, lu.numeric, static_cast<int>(b.size()), 1, x.data(), &lu.common) == 0) {
     x.setConstant(std::numeric_limits<double>::quiet_NaN());
   }
 }
@@ -137,16 +142,20 @@ void SparseLu::solve_transposed(const Vector& b, Vector& x) {
 namespace {
 class SparseLuSolver final : public LinearSolver, public Counting {
  public:
-  explicit SparseLuSolver(std::shared_ptr<const Ordering> ordering) : lu_(ordering, counts), contraction_(ordering) {}
+  explicit SparseLuSolver(std::shared_ptr<const Ordering> ordering)
+      : lu_(ordering, counts), contraction_(ordering) {}
   bool factor(const Jacobian& matrix) override { return lu_.factor(matrix); }
   void solve(const Vector& b, Vector& x) override { lu_.solve(b, x); }
   void solve_transposed(const Vector& b, Vector& x) override { lu_.solve_transposed(b, x); }
   bool contracting(const Jacobian& jacobian) override {
-    return contraction_.shown(jacobian, [&](const Jacobian& comparison, Vector& d) {
-      if (!lu_.factor(comparison)) return false;
-      lu_.solve(Vector::Ones(comparison.size()), d);
-      return true;
-    }, [&](const Jacobian& symmetric) { return lu_.positive_definite(symmetric); }, counts);
+    return contraction_.shown(
+        jacobian,
+        [&](const Jacobian& comparison, Vector& d) {
+          if (!lu_.factor(comparison)) return false;
+          lu_.solve(Vector::Ones(comparison.size()), d);
+          return true;
+        },
+        [&](const Jacobian& symmetric) { return lu_.positive_definite(symmetric); }, counts);
   }
   void forget() override {
     lu_.forget();
@@ -159,7 +168,9 @@ class SparseLuSolver final : public LinearSolver, public Counting {
 };
 }  // namespace
 
-std::unique_ptr<LinearSolver> sparse_lu(std::shared_ptr<const Ordering> ordering) { return std::make_unique<SparseLuSolver>(std::move(ordering)); }
+std::unique_ptr<LinearSolver> sparse_lu(std::shared_ptr<const Ordering> ordering) {
+  return std::make_unique<SparseLuSolver>(std::move(ordering));
+}
 
 const SolverCounts* counts_of(const LinearSolver& solver) {
   const auto* counting = dynamic_cast<const Counting*>(&solver);

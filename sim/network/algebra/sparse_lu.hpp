@@ -15,7 +15,8 @@ class SparseLu {
  public:
   SparseLu(std::shared_ptr<const Ordering> ordering, SolverCounts& counts);
   ~SparseLu();
-  /// False if singular to working precision or not finite. Throws std::bad_alloc where the factors need too much memory.
+  /// False if singular to working precision or not finite. Throws std::bad_alloc where the factors need too
+  /// much memory.
   bool factor(const Jacobian& matrix);
   void solve(const Vector& b, Vector& x);
   void solve_transposed(const Vector& b, Vector& x);

@@ -21,7 +21,7 @@ class Ordering {
   const std::shared_ptr<const JacobianPattern>& pattern() const { return pattern_; }
   /// [n] the node eliminated k-th. Throws std::bad_alloc if memory is insufficient.
   const std::vector<std::int32_t>& order() const;
-  double flops() const;    ///< of a Cholesky factorisation in that order; an LU takes twice as many
+  double flops() const;  ///< of a Cholesky factorisation in that order; an LU takes twice as many
   /// The fronts of an LU in that order. Throws std::bad_alloc.
   const std::shared_ptr<const Fronts>& fronts() const;
   /// flops() of minimum degree alone, which is computed quickly.
@@ -54,7 +54,8 @@ struct SolverCounts {
   /// multilevel iteration
   std::uint64_t set_up = 0, solved = 0, cycles = 0, fallbacks = 0;
   /// How contraction was shown, or that it was not.
-  std::uint64_t by_columns = 0, by_rows = 0, by_remembered = 0, by_solution = 0, by_pivots = 0, uncertified = 0;
+  std::uint64_t by_columns = 0, by_rows = 0, by_remembered = 0, by_solution = 0, by_pivots = 0,
+                uncertified = 0;
 };
 /// Counts of a solver made by one of the functions above; null for other solvers.
 const SolverCounts* counts_of(const LinearSolver& solver);

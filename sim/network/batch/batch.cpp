@@ -23,13 +23,15 @@ namespace ness::sim::batches {
 std::string problem(const Network::Impl& impl) {
   const NetworkSpec& spec = impl.spec;
   for (std::size_t k = 0; k < spec.nodes.size(); ++k) {
-    if (spec.nodes[k].T != spec.nodes[0].T) return "node " + std::to_string(k) + " has another temperature than node 0; batches need one";
+    if (spec.nodes[k].T != spec.nodes[0].T)
+      return "node " + std::to_string(k) + " has another temperature than node 0; batches need one";
   }
   std::vector<std::vector<std::uint32_t>> seen(impl.free.size());
   for (std::size_t e = 0; e < spec.edges.size(); ++e) {
     const GraphEdge& ends = spec.graph.edges[e];
     const std::string where = "edge " + std::to_string(e);
-    if (spec.edges[e].law != Law::quantum_dot) return where + " is " + std::string(spec.edges[e].law->name) + "; batches need quantum dots";
+    if (spec.edges[e].law != Law::quantum_dot)
+      return where + " is " + std::string(spec.edges[e].law->name) + "; batches need quantum dots";
     if (impl.laws.front().offset[3] >= 0) return "common-mode lever arms d; batches need d = 0";
     const std::int64_t s = impl.free_index[ends.source], t = impl.free_index[ends.target];
     if ((s < 0) == (t < 0)) continue;
@@ -37,9 +39,12 @@ std::string problem(const Network::Impl& impl) {
   }
   for (std::size_t k = 0; k < seen.size(); ++k) {
     std::sort(seen[k].begin(), seen[k].end());
-    if (std::adjacent_find(seen[k].begin(), seen[k].end()) != seen[k].end()) return "node " + std::to_string(impl.free[k]) + " has two edges to one clamped node; batches need one";
+    if (std::adjacent_find(seen[k].begin(), seen[k].end()) != seen[k].end())
+      return "node " + std::to_string(impl.free[k]) + " has two edges to one clamped node; batches need one";
   }
-  if (!impl.batched) return "a network of " + std::to_string(impl.free.size()) + " free nodes; batches need one that takes few operations as a dense matrix";
+  if (!impl.batched)
+    return "a network of " + std::to_string(impl.free.size()) +
+           " free nodes; batches need one that takes few operations as a dense matrix";
   return {};
 }
 
@@ -49,10 +54,14 @@ template <class T>
 class BatchOf final : public Batch {
  public:
   explicit BatchOf(const Network::Impl& impl);
-  void relax(const std::shared_ptr<const Vector>& theta, std::span<const Pattern> clamp, std::span<const Vector* const> start, std::span<const Vector* const> inject,
-             const std::vector<bool>& restored, const SteadyStateOptions& options, unsigned threads, std::span<Vector> potential, std::span<Found> found) const override;
-  std::vector<std::uint32_t> pull(const std::shared_ptr<const Vector>& theta, std::span<const Pattern> clamp, std::span<const Vector> potential,
-                                  std::span<const Vector> cotangent, std::span<Vector> costate, Eigen::Ref<Vector> gradient, unsigned threads) const override;
+  void relax(const std::shared_ptr<const Vector>& theta, std::span<const Pattern> clamp,
+             std::span<const Vector* const> start, std::span<const Vector* const> inject,
+             const std::vector<bool>& restored, const SteadyStateOptions& options, unsigned threads,
+             std::span<Vector> potential, std::span<Found> found) const override;
+  std::vector<std::uint32_t> pull(const std::shared_ptr<const Vector>& theta, std::span<const Pattern> clamp,
+                                  std::span<const Vector> potential, std::span<const Vector> cotangent,
+                                  std::span<Vector> costate, Eigen::Ref<Vector> gradient,
+                                  unsigned threads) const override;
 
  private:
   // A parameter vector in the order and precision of the kernels, with what was last derived from it.
@@ -63,7 +72,7 @@ class BatchOf final : public Batch {
     Values<T> values;
     // Largest |b| or |1 + b| of an input edge: it determines the distance of the poles of the current.
     double steepest = 1;
-    double most_a = 0;    // largest |scaled a| of an input edge
+    double most_a = 0;  // largest |scaled a| of an input edge
     double low_ref = 0, high_ref = 0;
     std::mutex mutex;
     std::shared_ptr<const Tabulated<T>> table;
@@ -81,14 +90,17 @@ class BatchOf final : public Batch {
   void note_first_edges();
   double scale() const { return inverse() * std::numbers::log2e; }
   double inverse() const { return impl_.inverse_T.empty() ? 1 : impl_.inverse_T.front(); }
-  std::shared_ptr<const InputLevels<T>> input_levels(std::span<const Pattern> clamp, bool based, unsigned threads) const;
+  std::shared_ptr<const InputLevels<T>> input_levels(std::span<const Pattern> clamp, bool based,
+                                                     unsigned threads) const;
   std::shared_ptr<Prepared> prepared(const std::shared_ptr<const Vector>& theta, unsigned threads) const;
   void prepare_inputs(Prepared& ready, unsigned threads) const;
   Interval interval_of(const Prepared& ready, const InputLevels<T>& inputs, double error) const;
   // For levels and potentials (kT) within the interval.
   Values<T> values_within(const Prepared& ready, const Interval& interval) const;
-  std::shared_ptr<const Tabulated<T>> table_of(Prepared& ready, const InputLevels<T>& inputs, unsigned threads) const;
-  std::shared_ptr<const Series<T>> series_of(Prepared& ready, const InputLevels<T>& inputs, unsigned threads) const;
+  std::shared_ptr<const Tabulated<T>> table_of(Prepared& ready, const InputLevels<T>& inputs,
+                                               unsigned threads) const;
+  std::shared_ptr<const Series<T>> series_of(Prepared& ready, const InputLevels<T>& inputs,
+                                             unsigned threads) const;
 
   // What evaluates the input currents of samples around a state: the inputs that differ from the commonest
   // level, and the series of the others. If a series would not pay, all inputs and no series.
@@ -100,7 +112,7 @@ class BatchOf final : public Batch {
 
   // Arguments of one call of relax.
   struct Call {
-    std::span<const Vector* const> start, inject;
+    std::span<const Vector*const> start, inject;
     unsigned threads;
     Limits limits;
     std::span<Vector> potential;
@@ -108,7 +120,8 @@ class BatchOf final : public Batch {
   };
   // Applies `body` to the given samples, in groups of at most `side`, and stores the results that converged.
   using Body = std::function<void(Sample<T>* samples, std::size_t count)>;
-  void in_groups(const Call& call, const InputLevels<T>& inputs, std::span<const std::uint32_t> which, std::size_t side, const Body& body) const;
+  void in_groups(const Call& call, const InputLevels<T>& inputs, std::span<const std::uint32_t> which,
+                 std::size_t side, const Body& body) const;
 
   // Layout of one chunk's sums over its samples (Sums<T>).
   struct Layout {
@@ -123,12 +136,17 @@ class BatchOf final : public Batch {
     std::span<Vector> costate;
     std::span<std::uint8_t> left;  // of each sample: 1 if it is left to the reference solver
   };
-  void pull_samples(const PullCall& call, std::size_t first, std::size_t count, T* sums, const Layout& layout) const;
-  bool serves(const InputLevels<T>& inputs, const Series<T>& series, std::size_t sample, const Vector& potential) const;
-  void add_sums(const Prepared& ready, const Series<T>& series, std::span<const T> sums, const Layout& layout, Eigen::Ref<Vector> gradient, unsigned threads) const;
-  void add_rest(const Prepared& ready, std::span<const T> sums, const Layout& layout, Eigen::Ref<Vector> gradient) const;
+  void pull_samples(const PullCall& call, std::size_t first, std::size_t count, T* sums,
+                    const Layout& layout) const;
+  bool serves(const InputLevels<T>& inputs, const Series<T>& series, std::size_t sample,
+              const Vector& potential) const;
+  void add_sums(const Prepared& ready, const Series<T>& series, std::span<const T> sums, const Layout& layout,
+                Eigen::Ref<Vector> gradient, unsigned threads) const;
+  void add_rest(const Prepared& ready, std::span<const T> sums, const Layout& layout,
+                Eigen::Ref<Vector> gradient) const;
   // Adds the gradient of one edge from its sums over the samples (Sums<T>).
-  void put(const Vector& theta, const EdgePosition& place, double window, double level, double difference, Eigen::Ref<Vector> gradient) const;
+  void put(const Vector& theta, const EdgePosition& place, double window, double level, double difference,
+           Eigen::Ref<Vector> gradient) const;
 
   const Network::Impl& impl_;
   Shape shape_;
@@ -141,7 +159,7 @@ class BatchOf final : public Batch {
   std::vector<EdgePosition> input_place_;  // [blocks][inputs][16]
   // [blocks][16] Edge of input 0, if the edges of the other inputs follow it and none is reversed; else -1.
   std::vector<std::int32_t> first_edge_;
-  std::vector<EdgePosition> edge_place_;   // [edges]
+  std::vector<EdgePosition> edge_place_;  // [edges]
   mutable std::mutex mutex_;
   mutable std::shared_ptr<Prepared> last_;
   mutable std::shared_ptr<InputLevels<T>> last_levels_;
@@ -186,7 +204,8 @@ BatchOf<T>::BatchOf(const Network::Impl& impl) : impl_(impl) {
   place_nodes();
   place_edges(place_fed_nodes());
   note_first_edges();
-  for (const std::uint32_t k : free_of_) capacity_.push_back(static_cast<T>(impl.spec.nodes[impl.free[k]].capacity));
+  for (const std::uint32_t k : free_of_)
+    capacity_.push_back(static_cast<T>(impl.spec.nodes[impl.free[k]].capacity));
   shape_.fed = fed_.data();
   shape_.source = source_.data();
   shape_.target = target_.data();
@@ -248,11 +267,13 @@ void BatchOf<T>::place_edges(const std::vector<std::size_t>& place_of) {
   for (std::size_t i = 0; i < 3; ++i) offset_[i] = law.offset[i];
   for (std::size_t i = 0; i < law.count(); ++i) {
     const GraphEdge& edge = impl.spec.graph.edges[law.edges[i]];
-    const std::int64_t s = impl.free_index[edge.source], t = impl.free_index[edge.target], at = static_cast<std::int64_t>(i);
+    const std::int64_t s = impl.free_index[edge.source], t = impl.free_index[edge.target],
+                       at = static_cast<std::int64_t>(i);
     if (s < 0 && t < 0) continue;
     const EdgePosition place{static_cast<std::int32_t>(at), t < 0};
     if (s >= 0 && t >= 0) {
-      const std::uint32_t ps = position_[static_cast<std::size_t>(s)], pt = position_[static_cast<std::size_t>(t)];
+      const std::uint32_t ps = position_[static_cast<std::size_t>(s)],
+                          pt = position_[static_cast<std::size_t>(t)];
       source_.push_back(ps);
       target_.push_back(pt);
       source_target_.push_back(static_cast<std::uint32_t>(coupling(ps, pt)));
@@ -277,7 +298,8 @@ void BatchOf<T>::note_first_edges() {
     const EdgePosition* const column = input_place_.data() + k / block * shape_.inputs * block + k % block;
     bool follow = shape_.inputs > 0 && column->edge >= 0;
     for (std::size_t i = 0; follow && i < shape_.inputs; ++i) {
-      follow = column[i * block].edge == column->edge + static_cast<std::int32_t>(i) && !column[i * block].reversed;
+      follow = column[i * block].edge == column->edge + static_cast<std::int32_t>(i) &&
+               !column[i * block].reversed;
     }
     first_edge_.push_back(follow ? column->edge : -1);
   }
@@ -286,7 +308,8 @@ void BatchOf<T>::note_first_edges() {
 // A gradient is usually computed right after the relaxations, with the same patterns, so the last levels are
 // kept.
 template <class T>
-std::shared_ptr<const InputLevels<T>> BatchOf<T>::input_levels(std::span<const Pattern> clamp, bool based, unsigned threads) const {
+std::shared_ptr<const InputLevels<T>> BatchOf<T>::input_levels(std::span<const Pattern> clamp, bool based,
+                                                               unsigned threads) const {
   typename InputLevels<T>::Memory memory;
   if (based) {
     const std::scoped_lock lock(mutex_);
@@ -297,7 +320,8 @@ std::shared_ptr<const InputLevels<T>> BatchOf<T>::input_levels(std::span<const P
       memory = std::move(*std::exchange(last_levels_, nullptr)).memory();
     }
   }
-  auto made = std::make_shared<InputLevels<T>>(clamp, static_cast<T>(scale()), static_cast<T>(inverse()), based, threads, std::move(memory));
+  auto made = std::make_shared<InputLevels<T>>(clamp, static_cast<T>(scale()), static_cast<T>(inverse()),
+                                               based, threads, std::move(memory));
   if (!based) return made;
   const std::scoped_lock lock(mutex_);
   last_levels_ = made;
@@ -309,16 +333,19 @@ template <class T>
 void BatchOf<T>::prepare_inputs(Prepared& ready, unsigned threads) const {
   const std::size_t stretches = (shape_.inputs + stretch - 1) / stretch;
   ready.input = aligned<T>(shape_.blocks * shape_.inputs * 3 * block);
-  const double *const gamma = ready.theta->data() + offset_[0], *const a = ready.theta->data() + offset_[1], *const b = ready.theta->data() + offset_[2];
+  const double *const gamma = ready.theta->data() + offset_[0], *const a = ready.theta->data() + offset_[1],
+                      *const b = ready.theta->data() + offset_[2];
   const double by = scale();
   std::vector<T> sizes(shape_.blocks * stretches * 4 * block);
   for_each_index(shape_.blocks * stretches, threads, [&](std::size_t part) {
-    const std::size_t of_block = part / stretches, from = part % stretches * stretch, to = std::min(shape_.inputs, from + stretch);
+    const std::size_t of_block = part / stretches, from = part % stretches * stretch,
+                      to = std::min(shape_.inputs, from + stretch);
     for (std::size_t v = 0; v < block; ++v) {
       const std::int32_t first = first_edge_[of_block * block + v];
       for (std::size_t i = from; i < to; ++i) {
         const std::size_t row = of_block * shape_.inputs + i;
-        const EdgePosition place = first >= 0 ? EdgePosition{first + static_cast<std::int32_t>(i), false} : input_place_[row * block + v];
+        const EdgePosition place = first >= 0 ? EdgePosition{first + static_cast<std::int32_t>(i), false}
+                                              : input_place_[row * block + v];
         T* const out = ready.input.get() + row * 3 * block + v;
         const bool none = place.edge < 0;
         out[0] = none ? T(0) : static_cast<T>(gamma[place.edge]);
@@ -326,7 +353,8 @@ void BatchOf<T>::prepare_inputs(Prepared& ready, unsigned threads) const {
         out[2 * block] = none ? T(0) : static_cast<T>(place.reversed ? -b[place.edge] : b[place.edge]);
       }
     }
-    arithmetic<T>().edge_sizes(to - from, ready.input.get() + (of_block * shape_.inputs + from) * 3 * block, sizes.data() + part * 4 * block);
+    arithmetic<T>().edge_sizes(to - from, ready.input.get() + (of_block * shape_.inputs + from) * 3 * block,
+                               sizes.data() + part * 4 * block);
   });
   // Error of the derivatives (slopes) of expansions to third order at a distance d. It has two parts. The
   // fourth derivative contributes at most 0.13 (d/kT T)^3/6 times the sum of fourth powers, since 0.13 bounds
@@ -349,7 +377,8 @@ void BatchOf<T>::prepare_inputs(Prepared& ready, unsigned threads) const {
 }
 
 template <class T>
-std::shared_ptr<typename BatchOf<T>::Prepared> BatchOf<T>::prepared(const std::shared_ptr<const Vector>& theta, unsigned threads) const {
+std::shared_ptr<typename BatchOf<T>::Prepared> BatchOf<T>::prepared(
+    const std::shared_ptr<const Vector>& theta, unsigned threads) const {
   {
     const std::scoped_lock lock(mutex_);
     if (last_ && last_->theta == theta) return last_;
@@ -374,8 +403,11 @@ std::shared_ptr<typename BatchOf<T>::Prepared> BatchOf<T>::prepared(const std::s
     made->low_ref = std::min(made->low_ref, all[g + n]);
     made->high_ref = std::max(made->high_ref, all[g + n]);
   }
-  made->values = {static_cast<T>(scale()), static_cast<T>(inverse()), made->input.get(), made->gamma.data(), made->a.data(), made->b.data(),
-                  made->g.data(), made->mu_ref.data(), capacity_.data()};
+  made->values = {static_cast<T>(scale()), static_cast<T>(inverse()),
+                  made->input.get(),       made->gamma.data(),
+                  made->a.data(),          made->b.data(),
+                  made->g.data(),          made->mu_ref.data(),
+                  capacity_.data()};
   if (!made->slope_noise.empty()) {
     made->values.slope_noise = made->slope_noise.data();
     made->values.slope_growth = made->slope_growth.data();
@@ -389,7 +421,8 @@ std::shared_ptr<typename BatchOf<T>::Prepared> BatchOf<T>::prepared(const std::s
 // nodes.
 template <class T>
 Interval BatchOf<T>::interval_of(const Prepared& ready, const InputLevels<T>& inputs, double error) const {
-  return interval_for(std::min(inputs.low(), ready.low_ref), std::max(inputs.high(), ready.high_ref), std::numbers::pi / inverse() / ready.steepest, error);
+  return interval_for(std::min(inputs.low(), ready.low_ref), std::max(inputs.high(), ready.high_ref),
+                      std::numbers::pi / inverse() / ready.steepest, error);
 }
 
 template <class T>
@@ -398,13 +431,15 @@ Values<T> BatchOf<T>::values_within(const Prepared& ready, const Interval& inter
   const double furthest = std::abs(interval.middle) + interval.half;
   values.low = static_cast<T>(interval.middle - interval.half);
   values.high = static_cast<T>(interval.middle + interval.half);
-  values.bounded = ready.most_a + scale() * (2 * ready.steepest * interval.half + furthest) < most_exponent<T>;
+  values.bounded =
+      ready.most_a + scale() * (2 * ready.steepest * interval.half + furthest) < most_exponent<T>;
   return values;
 }
 
 // The table of a minibatch; null if the currents are too steep for a series.
 template <class T>
-std::shared_ptr<const Tabulated<T>> BatchOf<T>::table_of(Prepared& ready, const InputLevels<T>& inputs, unsigned threads) const {
+std::shared_ptr<const Tabulated<T>> BatchOf<T>::table_of(Prepared& ready, const InputLevels<T>& inputs,
+                                                         unsigned threads) const {
   // Relative to the sum of the gammas: the exact law then corrects a few 1e-4 kT.
   constexpr double error = 3e-4;
   static const auto none = std::make_shared<const Tabulated<T>>();
@@ -414,10 +449,13 @@ std::shared_ptr<const Tabulated<T>> BatchOf<T>::table_of(Prepared& ready, const 
   {
     const std::scoped_lock lock(ready.mutex);
     const auto& kept = ready.table;
-    if (kept && kept->based == inputs.based() && kept->level == inputs.base() && kept->interval.middle == interval.middle && kept->interval.half == interval.half) return kept;
+    if (kept && kept->based == inputs.based() && kept->level == inputs.base() &&
+        kept->interval.middle == interval.middle && kept->interval.half == interval.half)
+      return kept;
   }
   const double base = inputs.base();
-  auto made = tabulated(shape_, values_within(ready, interval), interval, inputs.based() ? &base : nullptr, ready.steepest, threads);
+  auto made = tabulated(shape_, values_within(ready, interval), interval, inputs.based() ? &base : nullptr,
+                        ready.steepest, threads);
   const std::scoped_lock lock(ready.mutex);
   ready.table = made;
   return made;
@@ -425,33 +463,40 @@ std::shared_ptr<const Tabulated<T>> BatchOf<T>::table_of(Prepared& ready, const 
 
 // The series of a minibatch; without terms if a series would not pay.
 template <class T>
-std::shared_ptr<const Series<T>> BatchOf<T>::series_of(Prepared& ready, const InputLevels<T>& inputs, unsigned threads) const {
+std::shared_ptr<const Series<T>> BatchOf<T>::series_of(Prepared& ready, const InputLevels<T>& inputs,
+                                                       unsigned threads) const {
   const Interval interval = interval_of(ready, inputs, series_error<T>);
   {
     const std::scoped_lock lock(ready.mutex);
     const auto& kept = ready.series;
-    if (kept && kept->level == inputs.base() && kept->interval == interval && kept->common == inputs.common()) return kept;
+    if (kept && kept->level == inputs.base() && kept->interval == interval && kept->common == inputs.common())
+      return kept;
   }
-  auto made = series_of_base(shape_, values_within(ready, interval), interval, inputs.base(), inputs.common(), threads);
+  auto made = series_of_base(shape_, values_within(ready, interval), interval, inputs.base(), inputs.common(),
+                             threads);
   const std::scoped_lock lock(ready.mutex);
   ready.series = made;
   return made;
 }
 
 template <class T>
-typename BatchOf<T>::InputFunctions BatchOf<T>::input_functions(Prepared& ready, std::span<const Pattern> clamp, unsigned threads) const {
+typename BatchOf<T>::InputFunctions BatchOf<T>::input_functions(Prepared& ready,
+                                                                std::span<const Pattern> clamp,
+                                                                unsigned threads) const {
   static const auto none = std::make_shared<const Series<T>>();
   std::shared_ptr<const InputLevels<T>> inputs = input_levels(clamp, true, threads);
   if (!inputs->based() || shape_.blocks == 0) return {inputs, none};
   // Each term takes one evaluation of all edges; each sample saves most of one evaluation.
   const std::size_t terms = interval_of(ready, *inputs, series_error<T>).terms;
-  const bool pays = terms > 0 && static_cast<double>(clamp.size()) * (2 * inputs->share() - 1) >= static_cast<double>(terms);
+  const bool pays = terms > 0 && static_cast<double>(clamp.size()) * (2 * inputs->share() - 1) >=
+                                     static_cast<double>(terms);
   if (!pays) return {input_levels(clamp, false, threads), none};
   return {inputs, series_of(ready, *inputs, threads)};
 }
 
 template <class T>
-void BatchOf<T>::in_groups(const Call& call, const InputLevels<T>& inputs, std::span<const std::uint32_t> which, std::size_t side, const Body& body) const {
+void BatchOf<T>::in_groups(const Call& call, const InputLevels<T>& inputs,
+                           std::span<const std::uint32_t> which, std::size_t side, const Body& body) const {
   const std::size_t n = shape_.nodes();
   const Groups groups(which.size(), side);
   for_each_index(groups.count, call.threads, [&](std::size_t group) {
@@ -468,27 +513,40 @@ void BatchOf<T>::in_groups(const Call& call, const InputLevels<T>& inputs, std::
         if (injected != nullptr) u[k] = static_cast<T>((*injected)[at]);
       }
       const std::span<const SingleInput<T>> singles = inputs.singles(sample);
-      samples[i] = {singles.data(), singles.size(), singles.size() - inputs.varied(), from, injected != nullptr ? u : nullptr, to};
+      samples[i] = {singles.data(),
+                    singles.size(),
+                    singles.size() - inputs.varied(),
+                    from,
+                    injected != nullptr ? u : nullptr,
+                    to};
     }
     body(samples.data(), members.size());
     for (std::size_t i = 0; i < members.size(); ++i) {
       const Sample<T>& sample = samples[i];
       Found& found = call.found[members[i]];
       const std::uint32_t before = found.exact;
-      found = {sample.converged && !inputs.wide(members[i]), sample.contracting, sample.followed, static_cast<double>(sample.bound), static_cast<double>(sample.displacement),
-               static_cast<double>(sample.time), before + sample.exact};
+      found = {sample.converged && !inputs.wide(members[i]),
+               sample.contracting,
+               sample.followed,
+               static_cast<double>(sample.bound),
+               static_cast<double>(sample.displacement),
+               static_cast<double>(sample.time),
+               before + sample.exact};
       if (!found.converged) continue;
       Vector& potential = call.potential[members[i]];
       potential.resize(static_cast<Eigen::Index>(n));
-      for (std::size_t k = 0; k < n; ++k) potential[static_cast<Eigen::Index>(free_of_[k])] = static_cast<double>(sample.potential[k]);
+      for (std::size_t k = 0; k < n; ++k)
+        potential[static_cast<Eigen::Index>(free_of_[k])] = static_cast<double>(sample.potential[k]);
     }
   });
 }
 
 // Restored states settle by Newton's method. The others, and those that do not settle, are relaxed in time.
 template <class T>
-void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<const Pattern> clamp, std::span<const Vector* const> start, std::span<const Vector* const> inject,
-                       const std::vector<bool>& restored, const SteadyStateOptions& options, unsigned threads, std::span<Vector> potential, std::span<Found> found) const {
+void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<const Pattern> clamp,
+                       std::span<const Vector* const> start, std::span<const Vector* const> inject,
+                       const std::vector<bool>& restored, const SteadyStateOptions& options, unsigned threads,
+                       std::span<Vector> potential, std::span<Found> found) const {
   if (clamp.empty()) return;
   std::fill(found.begin(), found.end(), Found{});
   // In parallel, since each of the two begins on one thread.
@@ -497,12 +555,18 @@ void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<con
     if (which == 0) ready = prepared(theta, threads);
     else input_levels(clamp, true, threads);
   });
-  const double tolerance = sizeof(T) == sizeof(double) ? options.tolerance : std::max(options.tolerance, 1e-3);
+  const double tolerance =
+      sizeof(T) == sizeof(double) ? options.tolerance : std::max(options.tolerance, 1e-3);
   // The error of an expansion to third order is of fourth order in the distance, in units of the width of the
   // currents' steps.
   const double reach = 4 * std::sqrt(std::sqrt(tolerance)) / (inverse() * std::max(ready->steepest, 1.0));
-  const Call call{start, inject, threads, {options.path_tolerance, options.trust, tolerance, impl_.spec.kT, reach, std::min<std::uint32_t>(options.max_steps, 200)},
-                  potential, found};
+  const Call call{start,
+                  inject,
+                  threads,
+                  {options.path_tolerance, options.trust, tolerance, impl_.spec.kT, reach,
+                   std::min<std::uint32_t>(options.max_steps, 200)},
+                  potential,
+                  found};
   const std::size_t side = arithmetic<T>().group_size;
   std::vector<std::uint32_t> which;
   for (std::uint32_t i = 0; i < clamp.size(); ++i) {
@@ -512,7 +576,8 @@ void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<con
     const InputFunctions with = input_functions(*ready, clamp, threads);
     const Values<T> values = values_within(*ready, interval_of(*ready, *with.inputs, 1));
     in_groups(call, *with.inputs, which, at_most, [&](Sample<T>* samples, std::size_t count) {
-      by(shape_, values, with.series->base, call.limits, samples, count, scratch_of_thread<T, 1>(scratch_to_settle(shape_)));
+      by(shape_, values, with.series->base, call.limits, samples, count,
+         scratch_of_thread<T, 1>(scratch_to_settle(shape_)));
     });
   };
   if (!which.empty()) on_expansions(side, arithmetic<T>().settle_group);
@@ -526,7 +591,8 @@ void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<con
   if (unsettled() == 0) return;
   // A table takes as long as a hundred samples. A few restored samples that went far are followed on
   // expansions instead, as two groups.
-  const bool few = which.size() <= side && std::all_of(which.begin(), which.end(), [&](std::uint32_t i) { return restored[i]; });
+  const bool few = which.size() <= side &&
+                   std::all_of(which.begin(), which.end(), [&](std::uint32_t i) { return restored[i]; });
   if (few) {
     on_expansions((which.size() + 1) / 2, arithmetic<T>().follow_group);
     if (unsettled() == 0) return;
@@ -536,23 +602,27 @@ void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<con
   if (made == nullptr) return;
   const Values<T> values = values_within(*ready, interval_of(*ready, *inputs, 1));
   in_groups(call, *inputs, which, side, [&](Sample<T>* samples, std::size_t count) {
-    arithmetic<T>().relax_group(shape_, values, made->table, call.limits, samples, count, scratch_of_thread<T, 1>(scratch_to_relax(shape_, made->table.terms)));
+    arithmetic<T>().relax_group(shape_, values, made->table, call.limits, samples, count,
+                                scratch_of_thread<T, 1>(scratch_to_relax(shape_, made->table.terms)));
   });
 }
 
 // Whether the series and the precision hold for a sample. Steady states stay within the range of the levels
 // that lead to them, but noisy readings may not.
 template <class T>
-bool BatchOf<T>::serves(const InputLevels<T>& inputs, const Series<T>& series, std::size_t sample, const Vector& potential) const {
+bool BatchOf<T>::serves(const InputLevels<T>& inputs, const Series<T>& series, std::size_t sample,
+                        const Vector& potential) const {
   if (inputs.wide(sample) || !(potential.cwiseAbs().maxCoeff() * inverse() <= widest)) return false;
   if (series.base.terms == 0) return true;
   return std::all_of(fed_.begin(), fed_.end(), [&](std::uint32_t k) {
-    return k == nobody || std::abs(potential[static_cast<Eigen::Index>(free_of_[k])] - series.interval.middle) <= series.interval.half;
+    return k == nobody || std::abs(potential[static_cast<Eigen::Index>(free_of_[k])] -
+                                   series.interval.middle) <= series.interval.half;
   });
 }
 
 template <class T>
-void BatchOf<T>::pull_samples(const PullCall& call, std::size_t first, std::size_t count, T* sums, const Layout& layout) const {
+void BatchOf<T>::pull_samples(const PullCall& call, std::size_t first, std::size_t count, T* sums,
+                              const Layout& layout) const {
   const auto& [ready, inputs, series, potential, cotangent, costate, left] = call;
   const std::size_t n = shape_.nodes();
   T* const nodes = scratch_of_thread<T, 0>(3 * block * n);
@@ -574,9 +644,12 @@ void BatchOf<T>::pull_samples(const PullCall& call, std::size_t first, std::size
     }
     const std::span<const SingleInput<T>> singles = inputs.singles(first + i);
     most = std::max(most, singles.size());
-    samples[i] = {singles.data(), singles.size(), singles.size() - inputs.varied(), mu, cotangent.empty() ? nullptr : c, lambda};
+    samples[i] = {
+        singles.data(), singles.size(), singles.size() - inputs.varied(), mu, cotangent.empty() ? nullptr : c,
+        lambda};
   }
-  arithmetic<T>().pull_group(shape_, values, series.base, samples.data(), count, {sums, sums + layout.edge, sums + layout.leak, sums + layout.moments},
+  arithmetic<T>().pull_group(shape_, values, series.base, samples.data(), count,
+                             {sums, sums + layout.edge, sums + layout.leak, sums + layout.moments},
                              scratch_of_thread<T, 1>(scratch_to_pull(shape_, most)));
   if (cotangent.empty()) return;
   for (std::size_t i = 0; i < count; ++i) {
@@ -590,7 +663,8 @@ void BatchOf<T>::pull_samples(const PullCall& call, std::size_t first, std::size
 }
 
 template <class T>
-void BatchOf<T>::put(const Vector& theta, const EdgePosition& place, double window, double level, double difference, Eigen::Ref<Vector> gradient) const {
+void BatchOf<T>::put(const Vector& theta, const EdgePosition& place, double window, double level,
+                     double difference, Eigen::Ref<Vector> gradient) const {
   const double factor = theta[offset_[0] + place.edge] * inverse();
   gradient[offset_[0] + place.edge] += window;
   gradient[offset_[1] + place.edge] += factor * level;
@@ -598,8 +672,10 @@ void BatchOf<T>::put(const Vector& theta, const EdgePosition& place, double wind
 }
 
 template <class T>
-void BatchOf<T>::add_sums(const Prepared& ready, const Series<T>& series, std::span<const T> sums, const Layout& layout, Eigen::Ref<Vector> gradient, unsigned threads) const {
-  const std::size_t fed = shape_.blocks * block, terms = series.base.terms, chunks = sums.size() / layout.size;
+void BatchOf<T>::add_sums(const Prepared& ready, const Series<T>& series, std::span<const T> sums,
+                          const Layout& layout, Eigen::Ref<Vector> gradient, unsigned threads) const {
+  const std::size_t fed = shape_.blocks * block, terms = series.base.terms,
+                    chunks = sums.size() / layout.size;
   const auto total = [&](std::size_t at) {
     double sum = 0;
     for (std::size_t c = 0; c < chunks; ++c) sum += static_cast<double>(sums[c * layout.size + at]);
@@ -626,10 +702,12 @@ void BatchOf<T>::add_sums(const Prepared& ready, const Series<T>& series, std::s
       add_rest(ready, sums, layout, gradient);
       return;
     }
-    const std::size_t part = task - 1, b = part / stretches, from = part % stretches * stretch, to = std::min(shape_.inputs, from + stretch);
+    const std::size_t part = task - 1, b = part / stretches, from = part % stretches * stretch,
+                      to = std::min(shape_.inputs, from + stretch);
     alignas(64) T sum[stretch * 3 * block];
-    arithmetic<T>().input_gradient(shape_, values, series.base, series.node.data(), series.node_exponential.data(), weight.get(), {sums.data(), chunks, layout.size}, b,
-                                   from, to, sum);
+    arithmetic<T>().input_gradient(shape_, values, series.base, series.node.data(),
+                                   series.node_exponential.data(), weight.get(),
+                                   {sums.data(), chunks, layout.size}, b, from, to, sum);
     const double by_level = inverse(), by_difference = inverse() / scale();
     for (std::size_t v = 0; v < block; ++v) {
       const std::int32_t first = first_edge_[b * block + v];
@@ -637,7 +715,8 @@ void BatchOf<T>::add_sums(const Prepared& ready, const Series<T>& series, std::s
         for (std::size_t i = from; i < to; ++i) {
           const EdgePosition& place = input_place_[(b * shape_.inputs + i) * block + v];
           const T* const of_edge = sum + (i - from) * 3 * block + v;
-          if (place.edge >= 0) put(*ready.theta, place, of_edge[0], of_edge[block], of_edge[2 * block], gradient);
+          if (place.edge >= 0)
+            put(*ready.theta, place, of_edge[0], of_edge[block], of_edge[2 * block], gradient);
         }
         continue;
       }
@@ -656,7 +735,8 @@ void BatchOf<T>::add_sums(const Prepared& ready, const Series<T>& series, std::s
 }
 
 template <class T>
-void BatchOf<T>::add_rest(const Prepared& ready, std::span<const T> sums, const Layout& layout, Eigen::Ref<Vector> gradient) const {
+void BatchOf<T>::add_rest(const Prepared& ready, std::span<const T> sums, const Layout& layout,
+                          Eigen::Ref<Vector> gradient) const {
   const auto total = [&](std::size_t at) {
     double lanes[block] = {};
     for (std::size_t c = 0; c < sums.size() / layout.size; ++c) {
@@ -679,14 +759,18 @@ void BatchOf<T>::add_rest(const Prepared& ready, std::span<const T> sums, const 
 }
 
 template <class T>
-std::vector<std::uint32_t> BatchOf<T>::pull(const std::shared_ptr<const Vector>& theta, std::span<const Pattern> clamp, std::span<const Vector> potential, std::span<const Vector> cotangent,
-                      std::span<Vector> costate, Eigen::Ref<Vector> gradient, unsigned threads) const {
+std::vector<std::uint32_t> BatchOf<T>::pull(const std::shared_ptr<const Vector>& theta,
+                                            std::span<const Pattern> clamp, std::span<const Vector> potential,
+                                            std::span<const Vector> cotangent, std::span<Vector> costate,
+                                            Eigen::Ref<Vector> gradient, unsigned threads) const {
   if (clamp.empty()) return {};
   const std::shared_ptr<Prepared> ready = prepared(theta, threads);
   const auto [inputs, series] = input_functions(*ready, clamp, threads);
   const std::size_t side = arithmetic<T>().group_size, fed = shape_.blocks * block;
-  const std::size_t input_size = shape_.blocks * shape_.inputs * 3 * block, edge_size = shape_.edges * 3 * block, leak_size = shape_.nodes() * 2 * block;
-  const Layout layout{input_size, input_size + edge_size, input_size + edge_size + leak_size, input_size + edge_size + leak_size + series->base.terms * fed};
+  const std::size_t input_size = shape_.blocks * shape_.inputs * 3 * block,
+                    edge_size = shape_.edges * 3 * block, leak_size = shape_.nodes() * 2 * block;
+  const Layout layout{input_size, input_size + edge_size, input_size + edge_size + leak_size,
+                      input_size + edge_size + leak_size + series->base.terms * fed};
   const Groups groups(clamp.size(), side);
   const std::size_t chunks = chunks_for(groups.count);
   const auto memory = aligned<T>(chunks * layout.size);
@@ -720,7 +804,8 @@ std::shared_ptr<const Batch> shared(const Network::Impl& impl, Batches kind) {
   const std::scoped_lock lock(impl.batches_mutex);
   std::weak_ptr<const Batch>& kept = impl.kept_batches[kind == Batches::single_precision ? 0 : 1];
   std::shared_ptr<const Batch> batch = kept.lock();
-  if (batch == nullptr) kept = batch = kind == Batches::single_precision ? make<float>(impl) : make<double>(impl);
+  if (batch == nullptr)
+    kept = batch = kind == Batches::single_precision ? make<float>(impl) : make<double>(impl);
   return batch;
 }
 

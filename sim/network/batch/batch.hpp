@@ -37,15 +37,19 @@ class Batch {
   };
   /// Relaxes samples under one parameter vector. clamp: patterns of n_clamped levels; start: [n_free];
   /// inject: [n_free] or null, or empty for none; potential: receives [n_free].
-  virtual void relax(const std::shared_ptr<const Vector>& theta, std::span<const Pattern> clamp, std::span<const Vector* const> start, std::span<const Vector* const> inject,
-                     const std::vector<bool>& restored, const SteadyStateOptions& options, unsigned threads, std::span<Vector> potential, std::span<Found> found) const = 0;
+  virtual void relax(const std::shared_ptr<const Vector>& theta, std::span<const Pattern> clamp,
+                     std::span<const Vector* const> start, std::span<const Vector* const> inject,
+                     const std::vector<bool>& restored, const SteadyStateOptions& options, unsigned threads,
+                     std::span<Vector> potential, std::span<Found> found) const = 0;
 
   /// Computes costates lambda = R^T c of samples, and adds -sum lambda^T dI/dtheta to `gradient`. If
   /// cotangent is empty, the costates are given. Returns the samples left to the reference solver, which add
   /// nothing to the gradient: those whose elimination failed, and those with levels or potentials outside the
   /// range of the series and the precision (for example a noisy reading outside the range of steady states).
-  virtual std::vector<std::uint32_t> pull(const std::shared_ptr<const Vector>& theta, std::span<const Pattern> clamp, std::span<const Vector> potential, std::span<const Vector> cotangent,
-                    std::span<Vector> costate, Eigen::Ref<Vector> gradient, unsigned threads) const = 0;
+  virtual std::vector<std::uint32_t> pull(const std::shared_ptr<const Vector>& theta,
+                                          std::span<const Pattern> clamp, std::span<const Vector> potential,
+                                          std::span<const Vector> cotangent, std::span<Vector> costate,
+                                          Eigen::Ref<Vector> gradient, unsigned threads) const = 0;
 };
 
 /// In single (float) or double precision.

@@ -59,7 +59,8 @@ void edge_sizes(std::size_t n, const T* input, T* sizes) {
     auto level = hn::Zero(d), steepest = level, low = level, fourth = level;
     const T* edge = input + v;
     for (std::size_t i = 0; i < n; ++i, edge += 3 * block) {
-      const auto rate = hn::Abs(hn::LoadU(d, edge)), slope = hn::LoadU(d, edge + 2 * block), b = hn::Abs(slope), c = hn::Abs(hn::Add(slope, one));
+      const auto rate = hn::Abs(hn::LoadU(d, edge)), slope = hn::LoadU(d, edge + 2 * block),
+                 b = hn::Abs(slope), c = hn::Abs(hn::Add(slope, one));
       const auto b2 = hn::Mul(b, b), c2 = hn::Mul(c, c);
       level = hn::Max(level, hn::Abs(hn::LoadU(d, edge + block)));
       steepest = hn::Max(steepest, hn::Max(b, c));
@@ -84,7 +85,8 @@ HWY_INLINE Vec<T> window(Tag<T> d, const T* edge, T level, T exponential, const 
 // The exact input currents of a sample at its nodes' potentials, [blocks * 16], and with_slope their
 // derivatives.
 template <class T, bool bounded, bool with_slope>
-void input_sums_of(const Shape& shape, const Values<T>& values, const T* level, const T* exponential, const T* potential, T* current, T* slope) {
+void input_sums_of(const Shape& shape, const Values<T>& values, const T* level, const T* exponential,
+                   const T* potential, T* current, T* slope) {
   const Tag<T> d;
   const auto scale = hn::Set(d, values.scale);
   for (std::size_t b = 0; b < shape.blocks; ++b) {
@@ -102,9 +104,11 @@ void input_sums_of(const Shape& shape, const Values<T>& values, const T* level, 
           for (; i + together <= end; i += together, edge += together * 3 * block) {
             Vec<T> w[together];
             HWY_UNROLL(together)
-            for (std::size_t n = 0; n < together; ++n) w[n] = window<T, bounded>(d, edge + n * 3 * block, level[i + n], exponential[i + n], node);
+            for (std::size_t n = 0; n < together; ++n)
+              w[n] = window<T, bounded>(d, edge + n * 3 * block, level[i + n], exponential[i + n], node);
             HWY_UNROLL(together)
-            for (std::size_t n = 0; n < together; ++n) I_part = hn::MulAdd(hn::LoadU(d, edge + n * 3 * block), w[n], I_part);
+            for (std::size_t n = 0; n < together; ++n)
+              I_part = hn::MulAdd(hn::LoadU(d, edge + n * 3 * block), w[n], I_part);
           }
         }
         for (; i < end; ++i, edge += 3 * block) {
@@ -113,7 +117,8 @@ void input_sums_of(const Shape& shape, const Values<T>& values, const T* level, 
             const auto f = seen<T, bounded>(d, edge, level[i], exponential[i], node);
             I_part = hn::MulAdd(gamma, hn::Sub(f.s, f.t), I_part);
             const auto p_s = hn::NegMulAdd(f.s, f.s, f.s), p_t = hn::NegMulAdd(f.t, f.t, f.t);
-            S_part = hn::NegMulAdd(gamma, hn::MulAdd(hn::LoadU(d, edge + 2 * block), hn::Sub(p_t, p_s), p_t), S_part);
+            S_part = hn::NegMulAdd(gamma, hn::MulAdd(hn::LoadU(d, edge + 2 * block), hn::Sub(p_t, p_s), p_t),
+                                   S_part);
           } else {
             I_part = hn::MulAdd(gamma, window<T, bounded>(d, edge, level[i], exponential[i], node), I_part);
           }
@@ -127,15 +132,18 @@ void input_sums_of(const Shape& shape, const Values<T>& values, const T* level, 
   }
 }
 template <class T, bool with_slope>
-void input_sums(const Shape& shape, const Values<T>& values, const T* level, const T* exponential, const T* potential, T* current, T* slope) {
-  (values.bounded ? input_sums_of<T, true, with_slope> : input_sums_of<T, false, with_slope>)(shape, values, level, exponential, potential, current, slope);
+void input_sums(const Shape& shape, const Values<T>& values, const T* level, const T* exponential,
+                const T* potential, T* current, T* slope) {
+  (values.bounded
+       ? input_sums_of<T, true, with_slope>
+       : input_sums_of<T, false, with_slope>)(shape, values, level, exponential, potential, current, slope);
 }
 
 // Computes the table's rows of inputs [from, to) of a block (batch_kernels.hpp), and their sums over these
 // inputs [terms][16].
 template <class T>
-void table_rows(const Shape& shape, const Values<T>& values, const Table<T>& table, const T* node, std::size_t b, std::size_t from, std::size_t to, T* growth, T* current,
-                T* sums) {
+void table_rows(const Shape& shape, const Values<T>& values, const Table<T>& table, const T* node,
+                std::size_t b, std::size_t from, std::size_t to, T* growth, T* current, T* sums) {
   const Tag<T> d;
   for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
     for (std::size_t k = 0; k < table.terms; ++k) {
@@ -144,7 +152,8 @@ void table_rows(const Shape& shape, const Values<T>& values, const Table<T>& tab
       for (std::size_t i = from; i < to; ++i) {
         const T* edge = edges_of(shape, values, b) + i * 3 * block + v;
         const std::size_t place = (i * table.terms + k) * block + v;
-        hn::StoreU(power_of_two(d, hn::Neg(hn::Mul(hn::LoadU(d, edge + 2 * block), at.mu))), d, growth + place);
+        hn::StoreU(power_of_two(d, hn::Neg(hn::Mul(hn::LoadU(d, edge + 2 * block), at.mu))), d,
+                   growth + place);
         if (!table.based) continue;
         const auto f = seen<T, false>(d, edge, table.level, table.exponential, at);
         const auto I = hn::Mul(hn::LoadU(d, edge), hn::Sub(f.s, f.t));
@@ -160,11 +169,14 @@ void table_rows(const Shape& shape, const Values<T>& values, const Table<T>& tab
 // nodes. 2^level is the product of a factor of the sample and a factor of the table, so that no exponential
 // per node is needed. `wide`: the product may overflow.
 template <class T, bool wide, bool based>
-HWY_INLINE void add_single(Tag<T> d, std::size_t terms, const T* HWY_RESTRICT node_exponential, Vec<T> highest, const T* HWY_RESTRICT edge, const T* HWY_RESTRICT growth,
-                         const T* HWY_RESTRICT current, const SingleInput<T>& single, T* HWY_RESTRICT sums, std::size_t stride) {
+HWY_INLINE void add_single(Tag<T> d, std::size_t terms, const T* HWY_RESTRICT node_exponential,
+                           Vec<T> highest, const T* HWY_RESTRICT edge, const T* HWY_RESTRICT growth,
+                           const T* HWY_RESTRICT current, const SingleInput<T>& single, T* HWY_RESTRICT sums,
+                           std::size_t stride) {
   const auto one = hn::Set(d, T(1)), full = hn::Set(d, kernels::HWY_NAMESPACE::Precision<T>::full);
   const auto gamma = hn::LoadU(d, edge), e_s = hn::Set(d, single.exponential);
-  const auto level = hn::MulAdd(hn::LoadU(d, edge + 2 * block), hn::Set(d, single.level), hn::LoadU(d, edge + block));
+  const auto level =
+      hn::MulAdd(hn::LoadU(d, edge + 2 * block), hn::Set(d, single.level), hn::LoadU(d, edge + block));
   const auto factor = power_of_two(d, hn::Min(level, highest));
   for (std::size_t k = 0; k < terms; k += 4) {
     HWY_UNROLL(4)
@@ -177,7 +189,8 @@ HWY_INLINE void add_single(Tag<T> d, std::size_t terms, const T* HWY_RESTRICT no
       }
       auto I = hn::LoadU(d, sums + n * stride);
       if constexpr (based) I = hn::Sub(I, hn::LoadU(d, current + n * block));
-      I = hn::MulAdd(hn::Mul(gamma, hn::Sub(above_t, above_s)), reciprocal<true>(d, hn::Mul(above_s, above_t)), I);
+      I = hn::MulAdd(hn::Mul(gamma, hn::Sub(above_t, above_s)),
+                     reciprocal<true>(d, hn::Mul(above_s, above_t)), I);
       hn::StoreU(I, d, sums + n * stride);
     }
   }
@@ -187,13 +200,17 @@ HWY_INLINE void add_single(Tag<T> d, std::size_t terms, const T* HWY_RESTRICT no
 // and from every other input at the commonest level. Input by input, so that an input's rows of the table are
 // read once for all samples.
 template <class T, bool wide, bool based>
-void currents_at_nodes(const Shape& shape, const Values<T>& values, const Table<T>& table, const Sample<T>* samples, std::size_t n, T* out) {
+void currents_at_nodes(const Shape& shape, const Values<T>& values, const Table<T>& table,
+                       const Sample<T>* samples, std::size_t n, T* out) {
   const Tag<T> d;
-  const std::size_t terms = table.terms, blocks = shape.blocks, inputs = shape.inputs, stride = blocks * block, size = terms * stride;
-  const T *const growth = table.growth, *const current = table.current, *const node_exponential = table.node_exponential, *const edges = values.input;
+  const std::size_t terms = table.terms, blocks = shape.blocks, inputs = shape.inputs,
+                    stride = blocks * block, size = terms * stride;
+  const T *const growth = table.growth, *const current = table.current,
+                 *const node_exponential = table.node_exponential, *const edges = values.input;
   const auto highest = hn::Set(d, table.highest);
   for (std::size_t s = 0; s < n; ++s) {
-    for (std::size_t i = 0; i < size; i += hn::Lanes(d)) hn::StoreU(hn::LoadU(d, table.sum + i), d, out + s * size + i);
+    for (std::size_t i = 0; i < size; i += hn::Lanes(d))
+      hn::StoreU(hn::LoadU(d, table.sum + i), d, out + s * size + i);
   }
   // First the common inputs, then the others; both in ascending order.
   for (const bool common : {true, false}) {
@@ -213,9 +230,12 @@ void currents_at_nodes(const Shape& shape, const Values<T>& values, const Table<
       for (std::size_t b = 0; b < blocks && with > 0; ++b) {
         const std::size_t row = b * inputs + input;
         for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
-          const T *const edge = edges + row * 3 * block + v, *const growth_row = growth + row * terms * block + v, *const current_row = based ? current + row * terms * block + v : nullptr;
+          const T *const edge = edges + row * 3 * block + v,
+                         *const growth_row = growth + row * terms * block + v,
+                         *const current_row = based ? current + row * terms * block + v : nullptr;
           for (std::size_t w = 0; w < with; ++w) {
-            add_single<T, wide, based>(d, terms, node_exponential, highest, edge, growth_row, current_row, *next[here[w]], out + here[w] * size + b * block + v, stride);
+            add_single<T, wide, based>(d, terms, node_exponential, highest, edge, growth_row, current_row,
+                                       *next[here[w]], out + here[w] * size + b * block + v, stride);
           }
         }
       }
@@ -227,11 +247,13 @@ void currents_at_nodes(const Shape& shape, const Values<T>& values, const Table<
 // Converts these values into Chebyshev series, [n][terms][blocks * 16], in place; scratch [terms *
 // blocks][16].
 template <class T>
-void functions(const Shape& shape, const Values<T>& values, const Table<T>& table, const Sample<T>* samples, std::size_t n, T* out, T* scratch) {
+void functions(const Shape& shape, const Values<T>& values, const Table<T>& table, const Sample<T>* samples,
+               std::size_t n, T* out, T* scratch) {
   const Tag<T> d;
   const std::size_t stride = shape.blocks * block, size = table.terms * stride;
-  const auto currents = table.wide ? (table.based ? currents_at_nodes<T, true, true> : currents_at_nodes<T, true, false>)
-                                   : (table.based ? currents_at_nodes<T, false, true> : currents_at_nodes<T, false, false>);
+  const auto currents =
+      table.wide ? (table.based ? currents_at_nodes<T, true, true> : currents_at_nodes<T, true, false>)
+                 : (table.based ? currents_at_nodes<T, false, true> : currents_at_nodes<T, false, false>);
   currents(shape, values, table, samples, n, out);
   for (std::size_t s = 0; s < n; ++s) {
     T* const here = out + s * size;
@@ -239,7 +261,9 @@ void functions(const Shape& shape, const Values<T>& values, const Table<T>& tabl
     for (std::size_t m = 0; m < table.terms; ++m) {
       for (std::size_t i = 0; i < stride; i += hn::Lanes(d)) {
         auto sum = hn::Zero(d);
-        for (std::size_t k = 0; k < table.terms; ++k) sum = hn::MulAdd(hn::Set(d, table.transform[m * table.terms + k]), hn::LoadU(d, scratch + k * stride + i), sum);
+        for (std::size_t k = 0; k < table.terms; ++k)
+          sum = hn::MulAdd(hn::Set(d, table.transform[m * table.terms + k]),
+                           hn::LoadU(d, scratch + k * stride + i), sum);
         hn::StoreU(sum, d, here + m * stride + i);
       }
     }
@@ -249,18 +273,22 @@ void functions(const Shape& shape, const Values<T>& values, const Table<T>& tabl
 // The base's Chebyshev series and its derivatives by the potential, up to the first or third order, at
 // potentials (kT): Clenshaw's recurrence b_k = c_k + 2 x b_(k+1) - b_(k+2), differentiated.
 template <class T, int order>
-HWY_INLINE void base_series(const Shape& shape, const Base<T>& base, std::size_t place, Tag<T> d, Vec<T> potential, Vec<T>* out) {
+HWY_INLINE void base_series(const Shape& shape, const Base<T>& base, std::size_t place, Tag<T> d,
+                            Vec<T> potential, Vec<T>* out) {
   static_assert(order == 1 || order == 3);
   const std::size_t stride = shape.blocks * block;
   const auto half = hn::Set(d, T(2) / (base.high - base.low));
-  const auto x = hn::Mul(hn::Sub(potential, hn::Set(d, (base.high + base.low) / 2)), half), two_x = hn::Add(x, x);
+  const auto x = hn::Mul(hn::Sub(potential, hn::Set(d, (base.high + base.low) / 2)), half),
+             two_x = hn::Add(x, x);
   const auto zero = hn::Zero(d);
   // The m-th derivative of b_k is 2 m times the (m-1)-th derivative of b_(k+1), plus 2 x b_(k+1) - b_(k+2)
   // for the m-th derivatives.
-  auto b0 = zero, b1 = zero, b2 = zero, b3 = zero, before0 = zero, before1 = zero, before2 = zero, before3 = zero;
+  auto b0 = zero, b1 = zero, b2 = zero, b3 = zero, before0 = zero, before1 = zero, before2 = zero,
+       before3 = zero;
   const auto four = hn::Set(d, T(4)), six = hn::Set(d, T(6));
   for (std::size_t k = base.terms; k-- > 1;) {
-    const auto next0 = hn::MulAdd(two_x, b0, hn::Sub(hn::LoadU(d, base.current + k * stride + place), before0));
+    const auto next0 =
+        hn::MulAdd(two_x, b0, hn::Sub(hn::LoadU(d, base.current + k * stride + place), before0));
     const auto next1 = hn::MulAdd(two_x, b1, hn::Sub(hn::Add(b0, b0), before1));
     if constexpr (order == 3) {
       const auto next2 = hn::MulAdd(two_x, b2, hn::MulSub(four, b1, before2));
@@ -276,34 +304,41 @@ HWY_INLINE void base_series(const Shape& shape, const Base<T>& base, std::size_t
   out[1] = hn::Mul(half, hn::MulAdd(x, b1, hn::Sub(b0, before1)));
   if constexpr (order == 3) {
     out[2] = hn::Mul(hn::Mul(half, half), hn::MulAdd(x, b2, hn::Sub(hn::Add(b1, b1), before2)));
-    out[3] = hn::Mul(hn::Mul(half, hn::Mul(half, half)), hn::MulAdd(x, b3, hn::MulSub(hn::Set(d, T(3)), b2, before3)));
+    out[3] = hn::Mul(hn::Mul(half, hn::Mul(half, half)),
+                     hn::MulAdd(x, b3, hn::MulSub(hn::Set(d, T(3)), b2, before3)));
   }
 }
 
 // An input edge's current divided by gamma, and its derivatives D by the node's potential in units of kT T.
 // With p = f (1 - f) at each end, and b and c = 1 + b the factors of the potential in the exponents:
-//   D I = b p_s - c p_t,   D^2 I = b^2 p_s (1 - 2 f_s) - c^2 p_t (1 - 2 f_t),   D^3 I = b^3 p_s (1 - 6 p_s) - c^3 p_t (1 - 6 p_t).
+//   D I = b p_s - c p_t,   D^2 I = b^2 p_s (1 - 2 f_s) - c^2 p_t (1 - 2 f_t),   D^3 I = b^3 p_s (1 - 6 p_s) -
+//   c^3 p_t (1 - 6 p_t).
 template <class T>
 struct Jet {
   Vec<T> value, slope, curvature, third;
 };
 template <class T, bool bounded, int order>
-HWY_INLINE Jet<T> jet_of(Tag<T> d, Vec<T> a, Vec<T> b, Vec<T> c, Vec<T> level, Vec<T> exponential, const Fed<T>& node) {
+HWY_INLINE Jet<T> jet_of(Tag<T> d, Vec<T> a, Vec<T> b, Vec<T> c, Vec<T> level, Vec<T> exponential,
+                         const Fed<T>& node) {
   const auto one = hn::Set(d, T(1)), two = hn::Set(d, T(2)), six = hn::Set(d, T(6));
-  const auto f = occupations<bounded, true>(d, hn::MulAdd(b, hn::Sub(level, node.mu), a), exponential, node.e);
+  const auto f =
+      occupations<bounded, true>(d, hn::MulAdd(b, hn::Sub(level, node.mu), a), exponential, node.e);
   const auto p_s = hn::NegMulAdd(f.s, f.s, f.s), p_t = hn::NegMulAdd(f.t, f.t, f.t);
   const auto s = hn::Mul(b, p_s), t = hn::Mul(c, p_t);
   if constexpr (order == 1) return {hn::Sub(f.s, f.t), hn::Sub(s, t), hn::Zero(d), hn::Zero(d)};
   const auto bs = hn::Mul(b, s), ct = hn::Mul(c, t);
-  return {hn::Sub(f.s, f.t), hn::Sub(s, t), hn::MulSub(bs, hn::NegMulAdd(two, f.s, one), hn::Mul(ct, hn::NegMulAdd(two, f.t, one))),
-          hn::MulSub(hn::Mul(b, bs), hn::NegMulAdd(six, p_s, one), hn::Mul(hn::Mul(c, ct), hn::NegMulAdd(six, p_t, one)))};
+  return {hn::Sub(f.s, f.t), hn::Sub(s, t),
+          hn::MulSub(bs, hn::NegMulAdd(two, f.s, one), hn::Mul(ct, hn::NegMulAdd(two, f.t, one))),
+          hn::MulSub(hn::Mul(b, bs), hn::NegMulAdd(six, p_s, one),
+                     hn::Mul(hn::Mul(c, ct), hn::NegMulAdd(six, p_t, one)))};
 }
 
 // The input currents of a sample around its nodes' potentials, [1 + order][blocks * 16]: value, first
 // derivative, half of the second, a sixth of the third. The base is evaluated by its series, singles by the
 // law with approximate occupations; the exact law checks the result later.
 template <class T, int order, bool bounded>
-void expansion_of(const Shape& shape, const Values<T>& values, const Base<T>& base, const Sample<T>& sample, const T* potential, T* out) {
+void expansion_of(const Shape& shape, const Values<T>& values, const Base<T>& base, const Sample<T>& sample,
+                  const T* potential, T* out) {
   const Tag<T> d;
   const std::size_t fed = shape.blocks * block;
   for (std::size_t b = 0; b < shape.blocks; ++b) {
@@ -313,23 +348,29 @@ void expansion_of(const Shape& shape, const Values<T>& values, const Base<T>& ba
       Fed<T> node;
       node.mu = hn::Mul(hn::Set(d, values.scale), mu);
       node.e = power_of_two(d, hn::Neg(node.mu));
-      const auto zero = hn::Zero(d), one = hn::Set(d, T(1)), base_level = hn::Set(d, base.level), base_exponential = hn::Set(d, base.exponential);
+      const auto zero = hn::Zero(d), one = hn::Set(d, T(1)), base_level = hn::Set(d, base.level),
+                 base_exponential = hn::Set(d, base.exponential);
       const T* edges = edges_of(shape, values, b) + v;
       Jet<T> sum{zero, zero, zero, zero};
       const auto add = [&](Vec<T> gamma, const Jet<T>& jet) HWY_ATTR {
-        sum = {hn::MulAdd(gamma, jet.value, sum.value), hn::MulAdd(gamma, jet.slope, sum.slope), hn::MulAdd(gamma, jet.curvature, sum.curvature), hn::MulAdd(gamma, jet.third, sum.third)};
+        sum = {hn::MulAdd(gamma, jet.value, sum.value), hn::MulAdd(gamma, jet.slope, sum.slope),
+               hn::MulAdd(gamma, jet.curvature, sum.curvature), hn::MulAdd(gamma, jet.third, sum.third)};
       };
       const auto at = [&](const T* edge, Vec<T> level, Vec<T> exponential) HWY_ATTR {
         const auto slope = hn::LoadU(d, edge + 2 * block);
-        return jet_of<T, bounded, order>(d, hn::LoadU(d, edge + block), slope, hn::Add(slope, one), level, exponential, node);
+        return jet_of<T, bounded, order>(d, hn::LoadU(d, edge + block), slope, hn::Add(slope, one), level,
+                                         exponential, node);
       };
-      const auto here = [&](const SingleInput<T>& single) HWY_ATTR { return at(edges + single.input * 3 * block, hn::Set(d, single.level), hn::Set(d, single.exponential)); };
+      const auto here = [&](const SingleInput<T>& single) HWY_ATTR {
+        return at(edges + single.input * 3 * block, hn::Set(d, single.level), hn::Set(d, single.exponential));
+      };
       std::size_t k = 0;
       for (; k < sample.n_common; ++k) {
         const SingleInput<T>& single = sample.singles[k];
         const T* edge = edges + single.input * 3 * block;
         const Jet<T> jet = here(single), off = at(edge, base_level, base_exponential);
-        add(hn::LoadU(d, edge), {hn::Sub(jet.value, off.value), hn::Sub(jet.slope, off.slope), hn::Sub(jet.curvature, off.curvature), hn::Sub(jet.third, off.third)});
+        add(hn::LoadU(d, edge), {hn::Sub(jet.value, off.value), hn::Sub(jet.slope, off.slope),
+                                 hn::Sub(jet.curvature, off.curvature), hn::Sub(jet.third, off.third)});
       }
       for (; k + 2 <= sample.n_singles; k += 2) {
         const SingleInput<T>*single = sample.singles + k, *next = single + 1;
@@ -337,25 +378,31 @@ void expansion_of(const Shape& shape, const Values<T>& values, const Base<T>& ba
         add(hn::LoadU(d, edges + single->input * 3 * block), first);
         add(hn::LoadU(d, edges + next->input * 3 * block), second);
       }
-      if (k < sample.n_singles) add(hn::LoadU(d, edges + sample.singles[k].input * 3 * block), here(sample.singles[k]));
+      if (k < sample.n_singles)
+        add(hn::LoadU(d, edges + sample.singles[k].input * 3 * block), here(sample.singles[k]));
       Vec<T> whole[4] = {zero, zero, zero, zero};
       if (base.terms > 0) base_series<T, order>(shape, base, place, d, mu, whole);
       const auto by = hn::Set(d, values.inverse), by2 = hn::Mul(by, by);
       hn::StoreU(hn::Add(whole[0], sum.value), d, out + place);
       hn::StoreU(hn::MulAdd(by, sum.slope, whole[1]), d, out + fed + place);
       if constexpr (order == 1) continue;
-      hn::StoreU(hn::Mul(hn::Set(d, T(0.5)), hn::MulAdd(by2, sum.curvature, whole[2])), d, out + 2 * fed + place);
-      hn::StoreU(hn::Mul(hn::Set(d, T(1) / T(6)), hn::MulAdd(hn::Mul(by, by2), sum.third, whole[3])), d, out + 3 * fed + place);
+      hn::StoreU(hn::Mul(hn::Set(d, T(0.5)), hn::MulAdd(by2, sum.curvature, whole[2])), d,
+                 out + 2 * fed + place);
+      hn::StoreU(hn::Mul(hn::Set(d, T(1) / T(6)), hn::MulAdd(hn::Mul(by, by2), sum.third, whole[3])), d,
+                 out + 3 * fed + place);
     }
   }
 }
 template <class T, int order>
-void expansion(const Shape& shape, const Values<T>& values, const Base<T>& base, const Sample<T>& sample, const T* potential, T* out) {
-  (values.bounded ? expansion_of<T, order, true> : expansion_of<T, order, false>)(shape, values, base, sample, potential, out);
+void expansion(const Shape& shape, const Values<T>& values, const Base<T>& base, const Sample<T>& sample,
+               const T* potential, T* out) {
+  (values.bounded ? expansion_of<T, order, true> : expansion_of<T, order, false>)(shape, values, base, sample,
+                                                                                  potential, out);
 }
 
 template <class T, bool bounded>
-void base_sums_of(const Shape& shape, const Values<T>& values, const std::uint8_t* common, T level, T exponential, T potential, T* current) {
+void base_sums_of(const Shape& shape, const Values<T>& values, const std::uint8_t* common, T level,
+                  T exponential, T potential, T* current) {
   const Tag<T> d;
   const auto mu = hn::Set(d, potential * values.scale);
   const Fed<T> node{mu, power_of_two(d, hn::Neg(mu))};
@@ -388,8 +435,10 @@ void base_sums_of(const Shape& shape, const Values<T>& values, const std::uint8_
   }
 }
 template <class T>
-void base_sums(const Shape& shape, const Values<T>& values, const std::uint8_t* common, T level, T exponential, T potential, T* current) {
-  (values.bounded ? base_sums_of<T, true> : base_sums_of<T, false>)(shape, values, common, level, exponential, potential, current);
+void base_sums(const Shape& shape, const Values<T>& values, const std::uint8_t* common, T level,
+               T exponential, T potential, T* current) {
+  (values.bounded ? base_sums_of<T, true> : base_sums_of<T, false>)(shape, values, common, level, exponential,
+                                                                    potential, current);
 }
 
 template <class T>
@@ -397,7 +446,8 @@ void scaled(std::size_t n, const double* level, T scale, T* out, T* exponential)
   const Tag<T> d;
   for (std::size_t i = 0; i < n; ++i) out[i] = static_cast<T>(level[i]) * scale;
   std::size_t i = 0;
-  for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d)) hn::StoreU(power_of_two(d, hn::Neg(hn::LoadU(d, out + i))), d, exponential + i);
+  for (; i + hn::Lanes(d) <= n; i += hn::Lanes(d))
+    hn::StoreU(power_of_two(d, hn::Neg(hn::LoadU(d, out + i))), d, exponential + i);
   if (i == n) return;
   T last[block] = {};
   for (std::size_t k = i; k < n; ++k) last[k - i] = out[k];
@@ -406,8 +456,9 @@ void scaled(std::size_t n, const double* level, T scale, T* out, T* exponential)
 }
 
 template <class T>
-std::uint32_t find_singles(std::size_t n, const double* level, T scale, const double* base, const std::uint32_t* varied, std::size_t n_varied, SingleInput<T>* singles, double* ends,
-                  double* chosen, T* scratch) {
+std::uint32_t find_singles(std::size_t n, const double* level, T scale, const double* base,
+                           const std::uint32_t* varied, std::size_t n_varied, SingleInput<T>* singles,
+                           double* ends, double* chosen, T* scratch) {
   const Tag<double> d;
   const hn::RebindToSigned<Tag<double>> d_index;
   std::uint32_t count = 0;
@@ -420,9 +471,11 @@ std::uint32_t find_singles(std::size_t n, const double* level, T scale, const do
     const auto differs = hn::AndNot(hn::Eq(x, at), hn::Eq(at, at));  // NaN counts as different
     if (hn::AllFalse(d, differs)) continue;
     std::int64_t found[2 * block] = {};  // CompressStore may write a whole vector
-    const std::size_t many = hn::CompressStore(hn::Iota(d_index, static_cast<std::int64_t>(i)), hn::RebindMask(d_index, differs), d_index, found);
+    const std::size_t many = hn::CompressStore(hn::Iota(d_index, static_cast<std::int64_t>(i)),
+                                               hn::RebindMask(d_index, differs), d_index, found);
     // Always a whole vector: no branch to mispredict.
-    for (std::size_t m = 0; m < hn::Lanes(d); ++m) singles[count + m].input = static_cast<std::uint32_t>(found[m]);
+    for (std::size_t m = 0; m < hn::Lanes(d); ++m)
+      singles[count + m].input = static_cast<std::uint32_t>(found[m]);
     count += static_cast<std::uint32_t>(many);
   }
   ends[0] = hn::GetLane(hn::MinOfLanes(d, low));
@@ -473,9 +526,11 @@ struct Parts {
   Vec<T> window, level, difference;
 };
 template <class T, bool bounded>
-HWY_INLINE Parts<T> parts_of(Tag<T> d, const T* edge, T level, T exponential, const Fed<T>& node, Vec<T>& slope, Vec<T> gamma) {
+HWY_INLINE Parts<T> parts_of(Tag<T> d, const T* edge, T level, T exponential, const Fed<T>& node,
+                             Vec<T>& slope, Vec<T> gamma) {
   const auto f = seen<T, bounded>(d, edge, level, exponential, node);
-  const auto p_s = hn::NegMulAdd(f.s, f.s, f.s), p_t = hn::NegMulAdd(f.t, f.t, f.t), by_level = hn::Sub(p_t, p_s);
+  const auto p_s = hn::NegMulAdd(f.s, f.s, f.s), p_t = hn::NegMulAdd(f.t, f.t, f.t),
+             by_level = hn::Sub(p_t, p_s);
   slope = hn::NegMulAdd(gamma, hn::MulAdd(hn::LoadU(d, edge + 2 * block), by_level, p_t), slope);
   return {hn::Sub(f.s, f.t), by_level, hn::Mul(by_level, hn::Sub(hn::Set(d, level), node.mu))};
 }
@@ -484,8 +539,8 @@ HWY_INLINE Parts<T> parts_of(Tag<T> d, const T* edge, T level, T exponential, co
 // the windows and level derivatives of its varied inputs, [varied][2][16]; and the derivative of its input
 // currents.
 template <class T, bool bounded>
-void single_parts_of(const Shape& shape, const Values<T>& values, const Base<T>& base, const Pull<T>& sample, std::size_t b, const T* potential, T* common, T* varied,
-                   T* slope) {
+void single_parts_of(const Shape& shape, const Values<T>& values, const Base<T>& base, const Pull<T>& sample,
+                     std::size_t b, const T* potential, T* common, T* varied, T* slope) {
   const Tag<T> d;
   for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
     const auto mu = hn::LoadU(d, potential + v);
@@ -500,7 +555,8 @@ void single_parts_of(const Shape& shape, const Values<T>& values, const Base<T>&
       const auto gamma = hn::LoadU(d, edge);
       const Parts<T> here = parts_of<T, bounded>(d, edge, single.level, single.exponential, node, sum, gamma);
       const Parts<T> there = parts_of<T, bounded>(d, edge, base.level, base.exponential, node, off, gamma);
-      return {hn::Sub(here.window, there.window), hn::Sub(here.level, there.level), hn::Sub(here.difference, there.difference)};
+      return {hn::Sub(here.window, there.window), hn::Sub(here.level, there.level),
+              hn::Sub(here.difference, there.difference)};
     };
     const auto put_difference = [&](const Parts<T>& parts) HWY_ATTR {
       hn::StoreU(parts.window, d, out);
@@ -544,8 +600,10 @@ void single_parts_of(const Shape& shape, const Values<T>& values, const Base<T>&
   }
 }
 template <class T>
-void single_parts(const Shape& shape, const Values<T>& values, const Base<T>& base, const Pull<T>& sample, std::size_t b, const T* potential, T* common, T* varied, T* slope) {
-  (values.bounded ? single_parts_of<T, true> : single_parts_of<T, false>)(shape, values, base, sample, b, potential, common, varied, slope);
+void single_parts(const Shape& shape, const Values<T>& values, const Base<T>& base, const Pull<T>& sample,
+                  std::size_t b, const T* potential, T* common, T* varied, T* slope) {
+  (values.bounded ? single_parts_of<T, true> : single_parts_of<T, false>)(shape, values, base, sample, b,
+                                                                          potential, common, varied, slope);
 }
 
 // Adds costate times parts of a sample's common singles, for one block, to the sums of their edges.
@@ -559,27 +617,36 @@ void add_common(const Pull<T>& sample, const T* parts, const T* costate, T* sums
       T* to = sums + sample.singles[k].input * 3 * block + v;
       hn::StoreU(hn::MulAdd(lambda, hn::LoadU(d, part), hn::LoadU(d, to)), d, to);
       hn::StoreU(hn::MulAdd(lambda, hn::LoadU(d, part + block), hn::LoadU(d, to + block)), d, to + block);
-      hn::StoreU(hn::MulAdd(lambda, hn::LoadU(d, part + 2 * block), hn::LoadU(d, to + 2 * block)), d, to + 2 * block);
+      hn::StoreU(hn::MulAdd(lambda, hn::LoadU(d, part + 2 * block), hn::LoadU(d, to + 2 * block)), d,
+                 to + 2 * block);
     }
   }
 }
 // The same for the varied inputs of n samples, [n][blocks][varied][2][16]. All samples have the same varied
 // inputs, so the sums of an edge stay in registers. Scaled potentials and costates: [n][blocks * 16].
 template <class T>
-void add_varied(const Shape& shape, const Pull<T>* samples, std::size_t n, const T* parts, const T* potential, const T* costate, T* sums) {
+void add_varied(const Shape& shape, const Pull<T>* samples, std::size_t n, const T* parts, const T* potential,
+                const T* costate, T* sums) {
   const Tag<T> d;
-  const std::size_t blocks = shape.blocks, fed = blocks * block, varied = samples[0].n_singles - samples[0].n_common, of_block = varied * 2 * block;
+  const std::size_t blocks = shape.blocks, fed = blocks * block,
+                    varied = samples[0].n_singles - samples[0].n_common, of_block = varied * 2 * block;
   for (std::size_t b = 0; b < blocks; ++b) {
     for (std::size_t k = 0; k < varied; ++k) {
-      T* const edge = sums + (b * shape.inputs + samples[0].singles[samples[0].n_common + k].input) * 3 * block;
+      T* const edge =
+          sums + (b * shape.inputs + samples[0].singles[samples[0].n_common + k].input) * 3 * block;
       for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
-        auto window = hn::LoadU(d, edge + v), level = hn::LoadU(d, edge + block + v), difference = hn::LoadU(d, edge + 2 * block + v);
-        const T *part = parts + b * of_block + k * 2 * block + v, *lambda = costate + b * block + v, *mu = potential + b * block + v;
+        auto window = hn::LoadU(d, edge + v), level = hn::LoadU(d, edge + block + v),
+             difference = hn::LoadU(d, edge + 2 * block + v);
+        const T *part = parts + b * of_block + k * 2 * block + v, *lambda = costate + b * block + v,
+                *mu = potential + b * block + v;
         for (std::size_t s = 0; s < n; ++s, part += blocks * of_block, lambda += fed, mu += fed) {
           const auto by = hn::LoadU(d, lambda), by_level = hn::Mul(by, hn::LoadU(d, part + block));
           window = hn::MulAdd(by, hn::LoadU(d, part), window);
           level = hn::Add(level, by_level);
-          difference = hn::MulAdd(by_level, hn::Sub(hn::Set(d, samples[s].singles[samples[s].n_common + k].level), hn::LoadU(d, mu)), difference);
+          difference = hn::MulAdd(
+              by_level,
+              hn::Sub(hn::Set(d, samples[s].singles[samples[s].n_common + k].level), hn::LoadU(d, mu)),
+              difference);
         }
         hn::StoreU(window, d, edge + v);
         hn::StoreU(level, d, edge + block + v);
@@ -591,11 +658,13 @@ void add_varied(const Shape& shape, const Pull<T>* samples, std::size_t n, const
 
 // Adds costate times the Chebyshev polynomial T_k of a node's potential, k < terms.
 template <class T>
-void add_moments(const Shape& shape, const Base<T>& base, std::size_t b, const T* potential, const T* costate, T* moments) {
+void add_moments(const Shape& shape, const Base<T>& base, std::size_t b, const T* potential, const T* costate,
+                 T* moments) {
   const Tag<T> d;
   const std::size_t stride = shape.blocks * block;
   for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
-    const auto x = hn::Mul(hn::Sub(hn::LoadU(d, potential + v), hn::Set(d, (base.high + base.low) / 2)), hn::Set(d, T(2) / (base.high - base.low)));
+    const auto x = hn::Mul(hn::Sub(hn::LoadU(d, potential + v), hn::Set(d, (base.high + base.low) / 2)),
+                           hn::Set(d, T(2) / (base.high - base.low)));
     const auto two_x = hn::Add(x, x);
     auto before = hn::LoadU(d, costate + v), now = hn::Mul(x, before);
     T* to = moments + b * block + v;
@@ -611,8 +680,9 @@ void add_moments(const Shape& shape, const Base<T>& base, std::size_t b, const T
 // Gradient sums of input edges [from, to) of a block: the sums of the chunks, plus the contribution of the
 // base.
 template <class T, bool bounded>
-void base_part_of(const Shape& shape, const Values<T>& values, const Base<T>& base, const T* node, const T* node_exponential, const T* moments, const Chunks<T>& chunks,
-                  std::size_t b, std::size_t from, std::size_t to, T* sums) {
+void base_part_of(const Shape& shape, const Values<T>& values, const Base<T>& base, const T* node,
+                  const T* node_exponential, const T* moments, const Chunks<T>& chunks, std::size_t b,
+                  std::size_t from, std::size_t to, T* sums) {
   const Tag<T> d;
   const std::size_t stride = shape.blocks * block;
   for (std::size_t v = 0; v < block; v += hn::Lanes(d)) {
@@ -652,9 +722,12 @@ void base_part_of(const Shape& shape, const Values<T>& values, const Base<T>& ba
 }
 
 template <class T>
-void base_part(const Shape& shape, const Values<T>& values, const Base<T>& base, const T* node, const T* node_exponential, const T* moments, const Chunks<T>& chunks,
-               std::size_t b, std::size_t from, std::size_t to, T* sums) {
-  (values.bounded ? base_part_of<T, true> : base_part_of<T, false>)(shape, values, base, node, node_exponential, moments, chunks, b, from, to, sums);
+void base_part(const Shape& shape, const Values<T>& values, const Base<T>& base, const T* node,
+               const T* node_exponential, const T* moments, const Chunks<T>& chunks, std::size_t b,
+               std::size_t from, std::size_t to, T* sums) {
+  (values.bounded ? base_part_of<T, true> : base_part_of<T, false>)(shape, values, base, node,
+                                                                    node_exponential, moments, chunks, b,
+                                                                    from, to, sums);
 }
 
 }  // namespace HWY_NAMESPACE

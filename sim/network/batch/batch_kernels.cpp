@@ -1,7 +1,7 @@
 #include "batch/batch_kernels.hpp"
 
-// Compiled once for each instruction set, so nothing that is inlined elsewhere (Eigen, the standard library's templates) may be
-// included here: the linker would keep one copy, of any target.
+// Compiled once for each instruction set, so nothing that is inlined elsewhere (Eigen, the standard library's
+// templates) may be included here: the linker would keep one copy, of any target.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "batch/batch_kernels.cpp"
 #include <hwy/foreach_target.h>
@@ -26,8 +26,14 @@ class Group {
   using V = Vec<T>;
   using M = hn::Mask<D>;
 
-  Group(const Shape& shape, const Values<T>& values, const Table<T>* table, const Base<T>* base, const Limits& limits, Sample<T>* samples, std::size_t n, T* scratch)
-      : shape_(shape), base_(base), limits_(limits), samples_(samples), n_(n), lanes_(shape, values, table, scratch) {
+  Group(const Shape& shape, const Values<T>& values, const Table<T>* table, const Base<T>* base,
+        const Limits& limits, Sample<T>* samples, std::size_t n, T* scratch)
+      : shape_(shape),
+        base_(base),
+        limits_(limits),
+        samples_(samples),
+        n_(n),
+        lanes_(shape, values, table, scratch) {
     lanes_.clear_matrix();
     for (std::size_t lane = 0; lane < block; ++lane) {
       // Lanes without a sample repeat the first one; their results are not used.
@@ -67,7 +73,8 @@ class Group {
     hn::StoreU(hn::IfThenElse(running, hn::Set(d, T(1)), hn::LoadU(d, sloped_)), d, sloped_);
     const T leash = base_ == nullptr ? T(0) : T(limits_.reach);
     // Each step needs new expansions of every lane, so lanes that take long are left to a table.
-    const std::uint32_t steps = base_ != nullptr && limits_.max_steps > most_expanded_steps ? most_expanded_steps : limits_.max_steps;
+    const std::uint32_t steps =
+        base_ != nullptr && limits_.max_steps > most_expanded_steps ? most_expanded_steps : limits_.max_steps;
     look_around(running, running);
     const M none = hn::Ne(hn::Zero(d), hn::Zero(d));
     V h = first_step(), time = hn::Zero(d);
@@ -84,7 +91,8 @@ class Group {
       uncertified = hn::IfThenElse(hn::AndNot(lanes_.contracting(), taken), hn::Set(d, T(1)), uncertified);
       M ready = hn::And(hn::And(taken, open()), lanes_.factor(nullptr));
       lanes_.solve(lanes_.y_flow, lanes_.correction);
-      ready = hn::And(ready, hn::Le(lanes_.largest(lanes_.correction), hn::Set(d, T(0.5 * limits_.trust * limits_.kT))));
+      ready = hn::And(
+          ready, hn::Le(lanes_.largest(lanes_.correction), hn::Set(d, T(0.5 * limits_.trust * limits_.kT))));
       if (hn::AllFalse(d, ready)) continue;
       settle(ready);
       note(ready, time, uncertified);
@@ -118,7 +126,8 @@ class Group {
   // then checks the state and corrects the functions, until the state is settled. Lanes that do not settle
   // stay open.
   void settle(M where) {
-    for (std::size_t k = 0; k < shape_.nodes(); ++k) lanes_.store(lanes_.load(lanes_.mu, k), lanes_.origin, k);
+    for (std::size_t k = 0; k < shape_.nodes(); ++k)
+      lanes_.store(lanes_.load(lanes_.mu, k), lanes_.origin, k);
     int expansions = 0;
     for (int round = 0; round < 4;) {
       where = hn::And(where, open());
@@ -142,7 +151,8 @@ class Group {
   // the functions' derivatives, the last one by those of the exact law.
   M newton(M where) {
     // A correction leaves an error of the order of its square (kT), which is then below the tolerance.
-    const V trust = hn::Set(d, T(limits_.trust * limits_.kT)), near = hn::Set(d, T(0.3 * sqrt(limits_.tolerance) * limits_.kT));
+    const V trust = hn::Set(d, T(limits_.trust * limits_.kT)),
+            near = hn::Set(d, T(0.3 * sqrt(limits_.tolerance) * limits_.kT));
     M arrived = hn::Not(where);
     V before = hn::Set(d, T(1e30));
     for (int iteration = 0; iteration < 14; ++iteration) {
@@ -152,11 +162,13 @@ class Group {
       lanes_.solve(lanes_.flow, lanes_.correction);
       const V size = lanes_.largest(lanes_.correction);
       where = hn::And(where, hn::Or(arrived, hn::Le(size, trust)));
-      if (iteration > 2) where = hn::And(where, hn::Or(arrived, hn::Le(size, hn::Mul(hn::Set(d, T(0.5)), before))));
+      if (iteration > 2)
+        where = hn::And(where, hn::Or(arrived, hn::Le(size, hn::Mul(hn::Set(d, T(0.5)), before))));
       before = size;
       const M moving = hn::AndNot(arrived, where);
       lanes_.add_where(moving, lanes_.correction, lanes_.mu);
-      where = hn::And(where, hn::And(lanes_.inside(lanes_.mu), hn::Le(lanes_.largest_difference(lanes_.mu, lanes_.origin), trust)));
+      where = hn::And(where, hn::And(lanes_.inside(lanes_.mu),
+                                     hn::Le(lanes_.largest_difference(lanes_.mu, lanes_.origin), trust)));
       arrived = hn::Or(arrived, hn::And(hn::Le(size, near), where));
       // The last iterate is certified by the derivatives of the exact law.
       if (hn::AllFalse(d, hn::AndNot(arrived, where))) break;
@@ -169,7 +181,8 @@ class Group {
   // all derivatives within the error bounds, and the step must be so short that their error does not matter.
   // Otherwise the exact law also computes the derivatives.
   void judge(M where) {
-    const M sloped = hn::AndNot(hn::AndNot(flags(sloped_), lanes_.slopes_known()), where), unsloped = hn::AndNot(sloped, where);
+    const M sloped = hn::AndNot(hn::AndNot(flags(sloped_), lanes_.slopes_known()), where),
+            unsloped = hn::AndNot(sloped, where);
     T on[block] = {}, with_slope[block] = {};
     hn::StoreU(hn::IfThenElseZero(where, hn::Set(d, T(1))), d, on);
     hn::StoreU(hn::IfThenElseZero(sloped, hn::Set(d, T(1))), d, with_slope);
@@ -191,7 +204,8 @@ class Group {
     settled = hn::And(settled, hn::Le(size, hn::Set(d, T(limits_.tolerance * limits_.kT))));
     const V left = hn::Mul(size, lanes_.slope_doubt()), negligible = hn::Set(d, T(1e-5 * limits_.kT));
     settled = hn::And(settled, hn::Or(sloped, hn::Le(left, negligible)));
-    hn::StoreU(hn::IfThenElse(hn::AndNot(settled, unsloped), hn::Set(d, T(1)), hn::LoadU(d, sloped_)), d, sloped_);
+    hn::StoreU(hn::IfThenElse(hn::AndNot(settled, unsloped), hn::Set(d, T(1)), hn::LoadU(d, sloped_)), d,
+               sloped_);
     lanes_.add_where(settled, lanes_.correction, lanes_.mu);
     const V displacement = lanes_.largest_difference(lanes_.mu, lanes_.start);
     hn::StoreU(hn::IfThenElseZero(settled, hn::Set(d, T(1))), d, on);
@@ -211,14 +225,19 @@ class Group {
   void look_around(M moved, M lost) {
     lanes_.copy_where(moved, lanes_.y, lanes_.mu);
     close(hn::AndNot(lanes_.inside(lanes_.y), moved));
-    if (base_ != nullptr) expand<false>(hn::And(open(), hn::Or(lost, hn::And(moved, hn::Gt(lanes_.off_center(), hn::Set(d, T(0.5 * limits_.reach)))))));
+    if (base_ != nullptr)
+      expand<false>(hn::And(
+          open(),
+          hn::Or(lost, hn::And(moved, hn::Gt(lanes_.off_center(), hn::Set(d, T(0.5 * limits_.reach)))))));
     lanes_.template evaluate<true>(lanes_.y, lanes_.y_flow);
   }
 
   // First step: no node moves by more than 0.1 kT at its present rate.
   V first_step() {
     V fastest = hn::Set(d, T(1e-30));
-    for (std::size_t k = 0; k < shape_.nodes(); ++k) fastest = hn::Max(fastest, hn::Abs(hn::Mul(lanes_.load(lanes_.y_flow, k), hn::Set(d, T(1) / lanes_.capacity(k)))));
+    for (std::size_t k = 0; k < shape_.nodes(); ++k)
+      fastest = hn::Max(
+          fastest, hn::Abs(hn::Mul(lanes_.load(lanes_.y_flow, k), hn::Set(d, T(1) / lanes_.capacity(k)))));
     return hn::Min(hn::Div(hn::Set(d, T(0.1 * limits_.kT)), fastest), hn::Set(d, T(1e6)));
   }
 
@@ -265,15 +284,18 @@ class Group {
 };
 
 template <class T>
-void pull(const Shape& shape, const Values<T>& values, const Base<T>& base, Pull<T>* samples, std::size_t n, const Sums<T>& sums, T* scratch) {
+void pull(const Shape& shape, const Values<T>& values, const Base<T>& base, Pull<T>* samples, std::size_t n,
+          const Sums<T>& sums, T* scratch) {
   const Tag<T> d;
   Lanes<T> lanes(shape, values, nullptr, scratch);
   const std::size_t nodes = shape.nodes(), fed = shape.blocks * block;
   // Layout. Fed nodes of all samples, [n][fed] each: potentials, scaled potentials, costates; of one sample:
   // derivatives. Then parts of the varied inputs, [n][blocks][varied][2][16], and of the common singles,
   // [n][blocks][singles][3][16], with as many singles as each sample has.
-  T *const potential = lanes.end(), *const scaled_potential = potential + block * fed, *const costate = scaled_potential + block * fed, *const slope = costate + block * fed;
-  const std::size_t varied = samples[0].n_singles - samples[0].n_common, of_sample = shape.blocks * varied * 2 * block;
+  T *const potential = lanes.end(), *const scaled_potential = potential + block * fed,
+           *const costate = scaled_potential + block * fed, *const slope = costate + block * fed;
+  const std::size_t varied = samples[0].n_singles - samples[0].n_common,
+                    of_sample = shape.blocks * varied * 2 * block;
   T *const varied_parts = slope + fed, *const common_parts = varied_parts + block * of_sample;
   lanes.clear_matrix();
   for (std::size_t lane = 0; lane < block; ++lane) {
@@ -285,7 +307,8 @@ void pull(const Shape& shape, const Values<T>& values, const Base<T>& base, Pull
     }
   }
   const auto of_fed = [&](const T* from, std::size_t lane, T* to) {
-    for (std::size_t i = 0; i < fed; ++i) to[i] = shape.fed[i] == nobody ? T(0) : from[shape.fed[i] * block + lane];
+    for (std::size_t i = 0; i < fed; ++i)
+      to[i] = shape.fed[i] == nobody ? T(0) : from[shape.fed[i] * block + lane];
   };
   T* next = common_parts;
   for (std::size_t lane = 0; lane < n; ++lane) {
@@ -293,7 +316,8 @@ void pull(const Shape& shape, const Values<T>& values, const Base<T>& base, Pull
     of_fed(lanes.mu, lane, here);
     for (std::size_t i = 0; i < fed; ++i) scaled_potential[lane * fed + i] = values.scale * here[i];
     for (std::size_t b = 0; b < shape.blocks; ++b) {
-      single_parts<T>(shape, values, base, samples[lane], b, here + b * block, next, varied_parts + lane * of_sample + b * varied * 2 * block, slope + b * block);
+      single_parts<T>(shape, values, base, samples[lane], b, here + b * block, next,
+                      varied_parts + lane * of_sample + b * varied * 2 * block, slope + b * block);
       next += samples[lane].n_common * 3 * block;
     }
     lanes.set_slopes(slope, lane);
@@ -329,7 +353,8 @@ void pull(const Shape& shape, const Values<T>& values, const Base<T>& base, Pull
     for (std::size_t b = 0; b < shape.blocks; ++b) {
       add_common<T>(samples[lane], next, lambda + b * block, sums.input + b * shape.inputs * 3 * block);
       next += samples[lane].n_common * 3 * block;
-      if (base.terms > 0) add_moments<T>(shape, base, b, potential + lane * fed + b * block, lambda + b * block, sums.moments);
+      if (base.terms > 0)
+        add_moments<T>(shape, base, b, potential + lane * fed + b * block, lambda + b * block, sums.moments);
     }
   }
   add_varied<T>(shape, samples, n, varied_parts, scaled_potential, costate, sums.input);
@@ -337,20 +362,24 @@ void pull(const Shape& shape, const Values<T>& values, const Base<T>& base, Pull
 }
 
 template <class T>
-void settle_lanes(const Shape& shape, const Values<T>& values, const Base<T>& base, const Limits& limits, Sample<T>* samples, std::size_t n, T* scratch) {
+void settle_lanes(const Shape& shape, const Values<T>& values, const Base<T>& base, const Limits& limits,
+                  Sample<T>* samples, std::size_t n, T* scratch) {
   Group<T>(shape, values, nullptr, &base, limits, samples, n, scratch).expand_and_settle();
 }
 template <class T>
-void follow_lanes(const Shape& shape, const Values<T>& values, const Base<T>& base, const Limits& limits, Sample<T>* samples, std::size_t n, T* scratch) {
+void follow_lanes(const Shape& shape, const Values<T>& values, const Base<T>& base, const Limits& limits,
+                  Sample<T>* samples, std::size_t n, T* scratch) {
   Group<T>(shape, values, nullptr, &base, limits, samples, n, scratch).follow();
 }
 template <class T>
-void relax_lanes(const Shape& shape, const Values<T>& values, const Table<T>& table, const Limits& limits, Sample<T>* samples, std::size_t n, T* scratch) {
+void relax_lanes(const Shape& shape, const Values<T>& values, const Table<T>& table, const Limits& limits,
+                 Sample<T>* samples, std::size_t n, T* scratch) {
   Group<T>(shape, values, &table, nullptr, limits, samples, n, scratch).relax();
 }
 template <class T>
 Arithmetic<T> all() {
-  return {hn::Lanes(Tag<T>()), scaled<T>, find_singles<T>, edge_sizes<T>, base_sums<T>, table_rows<T>, settle_lanes<T>, follow_lanes<T>, relax_lanes<T>, pull<T>, base_part<T>};
+  return {hn::Lanes(Tag<T>()), scaled<T>,       find_singles<T>, edge_sizes<T>, base_sums<T>, table_rows<T>,
+          settle_lanes<T>,     follow_lanes<T>, relax_lanes<T>,  pull<T>,       base_part<T>};
 }
 // Highway dispatches plain functions only.
 Arithmetic<float> all_single() { return all<float>(); }

@@ -25,25 +25,31 @@ class Lanes {
   using M = hn::Mask<D>;
 
   /// table null: input currents are set by expand_lane or set_slopes.
-  Lanes(const Shape& shape, const Values<T>& values, const Table<T>* table, T* scratch) : s_(shape), p_(values), table_(table), terms_(table == nullptr ? 0 : table->terms) {
+  Lanes(const Shape& shape, const Values<T>& values, const Table<T>* table, T* scratch)
+      : s_(shape), p_(values), table_(table), terms_(table == nullptr ? 0 : table->terms) {
     auto take = [&](std::size_t rows) {
       T* here = scratch;
       scratch += rows * block;
       return here;
     };
     const std::size_t n = s_.nodes(), fed = s_.blocks * block;
-    mu = take(n), flow = take(n), diagonal = take(n), correction = take(n), y = take(n), y_flow = take(n), start = take(n), origin = take(n);
+    mu = take(n), flow = take(n), diagonal = take(n), correction = take(n), y = take(n), y_flow = take(n),
+    start = take(n), origin = take(n);
     k1_ = take(n), k2_ = take(n), k3_ = take(n), rhs_ = take(n), stage_ = take(n), inject = take(n);
     scaled_ = take(n), e_ = take(n), pivot_ = take(n), row_ = take(n);
     matrix = take(s_.couplings());
     schur_ = take(s_.rest * s_.rest), symmetric_ = take(s_.first * s_.rest);
-    off_ = take(fed), off_slope_ = take(fed), off_half_ = take(fed), off_sixth_ = take(fed), exact_ = take(fed), exact_slope_ = take(fed), center_ = take(fed), slope_error_ = take(fed), slope_guess_ = take(fed);
+    off_ = take(fed), off_slope_ = take(fed), off_half_ = take(fed), off_sixth_ = take(fed),
+    exact_ = take(fed), exact_slope_ = take(fed), center_ = take(fed), slope_error_ = take(fed),
+    slope_guess_ = take(fed);
     series_ = take(terms_ * fed);
     // Of one sample: potentials, currents and derivatives of its fed nodes, or its series.
     lane_ = take((terms_ > 5 ? terms_ : 5) * s_.blocks);
     end_ = scratch;
     for (std::size_t i = 0; i < fed; ++i) {
-      for (T* of : {off_, off_slope_, off_half_, off_sixth_, exact_, exact_slope_, center_, slope_error_, slope_guess_}) store(hn::Zero(d), of, i);
+      for (T* of : {off_, off_slope_, off_half_, off_sixth_, exact_, exact_slope_, center_, slope_error_,
+                    slope_guess_})
+        store(hn::Zero(d), of, i);
     }
   }
 
@@ -58,7 +64,8 @@ class Lanes {
     if (size == 0) return;
     functions<T>(s_, p_, *table_, samples, n, end_, lane_);
     for (std::size_t i = 0; i < size; ++i) {
-      for (std::size_t lane = 0; lane < block; ++lane) series_[i * block + lane] = lane < n ? end_[lane * size + i] : T(0);
+      for (std::size_t lane = 0; lane < block; ++lane)
+        series_[i * block + lane] = lane < n ? end_[lane * size + i] : T(0);
     }
   }
 
@@ -115,9 +122,12 @@ class Lanes {
       if (k == nobody) continue;
       // The first expansion, at the start, was of third order. A renewed expansion is of first order and
       // keeps the third derivative of the start.
-      const V x = load(mu, k), far = hn::Abs(hn::Sub(x, load(start, k))), near = hn::Abs(hn::Sub(x, load(center_, i)));
+      const V x = load(mu, k), far = hn::Abs(hn::Sub(x, load(start, k))),
+              near = hn::Abs(hn::Sub(x, load(center_, i)));
       const V before = hn::Max(hn::Sub(far, near), hn::Zero(d)), cube = hn::Mul(hn::Mul(far, far), far);
-      const V error = hn::MulAdd(hn::Set(d, p_.slope_growth[i]), hn::NegMulAdd(hn::Mul(before, before), before, cube), hn::Set(d, p_.slope_noise[i]));
+      const V error =
+          hn::MulAdd(hn::Set(d, p_.slope_growth[i]), hn::NegMulAdd(hn::Mul(before, before), before, cube),
+                     hn::Set(d, p_.slope_noise[i]));
       store(error, slope_error_, i);
       all = hn::And(all, hn::Le(error, hn::Mul(share, load(diagonal, k))));
     }
@@ -131,17 +141,25 @@ class Lanes {
       const V at = load(mu, s_.fed[i]), half = load(off_half_, i), sixth = load(off_sixth_, i);
       V current, slope;
       series<true>(i, at, current, slope);
-      const V moved = hn::IfThenElseZero(where, hn::Sub(at, load(center_, i))), value = hn::Sub(load(exact_, i), current);
+      const V moved = hn::IfThenElseZero(where, hn::Sub(at, load(center_, i))),
+              value = hn::Sub(load(exact_, i), current);
       // The part missing from the value at this distance is of fourth order; the part missing from the
       // derivative is four times it, divided by the distance.
-      const V missed = hn::Abs(hn::Sub(value, hn::MulAdd(hn::MulAdd(hn::MulAdd(sixth, moved, half), moved, load(off_slope_, i)), moved, load(off_, i))));
-      const V likely = hn::Div(hn::Mul(hn::Set(d, T(4)), missed), hn::Max(hn::Abs(moved), hn::Set(d, T(1e-6))));
+      const V missed = hn::Abs(
+          hn::Sub(value, hn::MulAdd(hn::MulAdd(hn::MulAdd(sixth, moved, half), moved, load(off_slope_, i)),
+                                    moved, load(off_, i))));
+      const V likely =
+          hn::Div(hn::Mul(hn::Set(d, T(4)), missed), hn::Max(hn::Abs(moved), hn::Set(d, T(1e-6))));
       const V error = load(slope_error_, i);
-      store(hn::Min(error, p_.slope_noise == nullptr ? error : hn::MulAdd(hn::Set(d, T(0.125)), hn::Set(d, p_.slope_noise[i]), likely)), slope_guess_, i);
+      store(hn::Min(error, p_.slope_noise == nullptr
+                               ? error
+                               : hn::MulAdd(hn::Set(d, T(0.125)), hn::Set(d, p_.slope_noise[i]), likely)),
+            slope_guess_, i);
       store(hn::IfThenElse(where, value, load(off_, i)), off_, i);
       const V thrice = hn::Mul(hn::Set(d, T(3)), sixth);
       const V own = hn::MulAdd(hn::MulAdd(thrice, moved, hn::Add(half, half)), moved, load(off_slope_, i));
-      store(hn::IfThenElse(hn::And(where, with_slope), hn::Sub(load(exact_slope_, i), slope), own), off_slope_, i);
+      store(hn::IfThenElse(hn::And(where, with_slope), hn::Sub(load(exact_slope_, i), slope), own),
+            off_slope_, i);
       store(hn::MulAdd(thrice, moved, half), off_half_, i);
       store(hn::IfThenElse(where, at, load(center_, i)), center_, i);
     }
@@ -168,7 +186,9 @@ class Lanes {
   M near_center(const T* at, T leash) const {
     M all = hn::Eq(hn::Zero(d), hn::Zero(d));
     for (std::size_t i = 0; i < s_.blocks * block; ++i) {
-      if (s_.fed[i] != nobody) all = hn::And(all, hn::Le(hn::Abs(hn::Sub(load(at, s_.fed[i]), load(center_, i))), hn::Set(d, leash)));
+      if (s_.fed[i] != nobody)
+        all =
+            hn::And(all, hn::Le(hn::Abs(hn::Sub(load(at, s_.fed[i]), load(center_, i))), hn::Set(d, leash)));
     }
     return all;
   }
@@ -188,13 +208,16 @@ class Lanes {
     for (std::size_t i = 0; i < s_.blocks * block; ++i) {
       const std::uint32_t k = s_.fed[i];
       if (k == nobody) continue;
-      const V x = load(at, k), dx = hn::Sub(x, load(center_, i)), half = load(off_half_, i), sixth = load(off_sixth_, i), off_slope = load(off_slope_, i);
+      const V x = load(at, k), dx = hn::Sub(x, load(center_, i)), half = load(off_half_, i),
+              sixth = load(off_sixth_, i), off_slope = load(off_slope_, i);
       V I, slope;
       series<with_slope>(i, x, I, slope);
       I = hn::Add(I, hn::MulAdd(hn::MulAdd(hn::MulAdd(sixth, dx, half), dx, off_slope), dx, load(off_, i)));
       store(hn::Add(load(out, k), I), out, k);
       if (with_slope) {
-        slope = hn::Add(slope, hn::MulAdd(hn::MulAdd(hn::Mul(hn::Set(d, T(3)), sixth), dx, hn::Add(half, half)), dx, off_slope));
+        slope = hn::Add(
+            slope,
+            hn::MulAdd(hn::MulAdd(hn::Mul(hn::Set(d, T(3)), sixth), dx, hn::Add(half, half)), dx, off_slope));
         store(hn::Sub(load(diagonal, k), slope), diagonal, k);
       }
     }
@@ -206,7 +229,8 @@ class Lanes {
     for (std::size_t i = 0; i < shape.edges; ++i) {
       const std::size_t s = shape.source[i] * block, t = shape.target[i] * block;
       const V b = hn::Set(d, values.b[i]), gamma = hn::Set(d, values.gamma[i]);
-      const V level = hn::MulAdd(b, hn::Sub(hn::LoadU(d, scaled + s), hn::LoadU(d, scaled + t)), hn::Set(d, values.a[i]));
+      const V level =
+          hn::MulAdd(b, hn::Sub(hn::LoadU(d, scaled + s), hn::LoadU(d, scaled + t)), hn::Set(d, values.a[i]));
       const auto f = occupations(d, level, hn::LoadU(d, e + s), hn::LoadU(d, e + t));
       const V I = hn::Mul(gamma, hn::Sub(f.s, f.t));
       hn::StoreU(hn::Sub(hn::LoadU(d, out + s), I), d, out + s);
@@ -214,7 +238,8 @@ class Lanes {
       if (with_slope) {
         const V p_s = hn::NegMulAdd(f.s, f.s, f.s), p_t = hn::NegMulAdd(f.t, f.t, f.t);
         const V by_level = hn::Mul(b, hn::Sub(p_t, p_s)), strength = hn::Mul(gamma, by);
-        const V by_source = hn::Mul(strength, hn::Add(by_level, p_s)), minus_by_target = hn::Mul(strength, hn::Add(by_level, p_t));
+        const V by_source = hn::Mul(strength, hn::Add(by_level, p_s)),
+                minus_by_target = hn::Mul(strength, hn::Add(by_level, p_t));
         hn::StoreU(hn::Add(hn::LoadU(d, sums + s), by_source), d, sums + s);
         hn::StoreU(hn::Add(hn::LoadU(d, sums + t), minus_by_target), d, sums + t);
         T *st = couplings + shape.source_target[i] * block, *ts = couplings + shape.target_source[i] * block;
@@ -253,19 +278,22 @@ class Lanes {
     for (std::size_t r = 0; r < R; ++r) {
       V sum = load(b, F + r);
       const T* lower = matrix + (F * R + r * F) * block;
-      for (std::size_t f = 0; f < F; ++f) sum = hn::NegMulAdd(hn::LoadU(d, lower + f * block), load(x, f), sum);
+      for (std::size_t f = 0; f < F; ++f)
+        sum = hn::NegMulAdd(hn::LoadU(d, lower + f * block), load(x, f), sum);
       for (std::size_t c = 0; c < r; ++c) sum = hn::NegMulAdd(load(schur_, r * R + c), load(x, F + c), sum);
       store(sum, x, F + r);
     }
     for (std::size_t r = R; r-- > 0;) {
       V sum = load(x, F + r);
-      for (std::size_t c = r + 1; c < R; ++c) sum = hn::NegMulAdd(load(schur_, r * R + c), load(x, F + c), sum);
+      for (std::size_t c = r + 1; c < R; ++c)
+        sum = hn::NegMulAdd(load(schur_, r * R + c), load(x, F + c), sum);
       store(hn::Mul(sum, load(schur_, r * R + r)), x, F + r);
     }
     for (std::size_t f = 0; f < F; ++f) {
       V sum = load(b, f);
       const T* upper = matrix + f * R * block;
-      for (std::size_t r = 0; r < R; ++r) sum = hn::NegMulAdd(hn::LoadU(d, upper + r * block), load(x, F + r), sum);
+      for (std::size_t r = 0; r < R; ++r)
+        sum = hn::NegMulAdd(hn::LoadU(d, upper + r * block), load(x, F + r), sum);
       store(hn::Mul(sum, load(pivot_, f)), x, f);
     }
   }
@@ -282,12 +310,14 @@ class Lanes {
     }
     for (std::size_t r = R; r-- > 0;) {
       V sum = load(x, F + r);
-      for (std::size_t c = r + 1; c < R; ++c) sum = hn::NegMulAdd(load(schur_, c * R + r), load(x, F + c), sum);
+      for (std::size_t c = r + 1; c < R; ++c)
+        sum = hn::NegMulAdd(load(schur_, c * R + r), load(x, F + c), sum);
       store(sum, x, F + r);
     }
     for (std::size_t f = 0; f < F; ++f) {
       V sum = load(b, f);
-      for (std::size_t r = 0; r < R; ++r) sum = hn::NegMulAdd(load(matrix, F * R + r * F + f), load(x, F + r), sum);
+      for (std::size_t r = 0; r < R; ++r)
+        sum = hn::NegMulAdd(load(matrix, F * R + r * F + f), load(x, F + r), sum);
       store(hn::Mul(sum, load(pivot_, f)), x, f);
     }
   }
@@ -306,7 +336,8 @@ class Lanes {
     for (std::size_t k = 0; k < s_.nodes(); ++k) store(load(diagonal, k), k1_, k);
     for (std::size_t i = 0; i < s_.blocks * block; ++i) {
       const std::uint32_t k = s_.fed[i];
-      if (k != nobody) store(hn::Sub(load(diagonal, k), hn::IfThenElseZero(off, load(slope_error_, i))), diagonal, k);
+      if (k != nobody)
+        store(hn::Sub(load(diagonal, k), hn::IfThenElseZero(off, load(slope_error_, i))), diagonal, k);
     }
     const M all = contracting();
     for (std::size_t k = 0; k < s_.nodes(); ++k) store(load(k1_, k), diagonal, k);
@@ -317,7 +348,8 @@ class Lanes {
   V slope_doubt() const {
     V most = hn::Zero(d);
     for (std::size_t i = 0; i < s_.blocks * block; ++i) {
-      if (s_.fed[i] != nobody) most = hn::Max(most, hn::Div(load(slope_guess_, i), load(diagonal, s_.fed[i])));
+      if (s_.fed[i] != nobody)
+        most = hn::Max(most, hn::Div(load(slope_guess_, i), load(diagonal, s_.fed[i])));
     }
     return most;
   }
@@ -329,14 +361,17 @@ class Lanes {
   }
   V largest_difference(const T* a, const T* b) const {
     V most = hn::Zero(d);
-    for (std::size_t k = 0; k < s_.nodes(); ++k) most = hn::Max(most, hn::Abs(hn::Sub(load(a, k), load(b, k))));
+    for (std::size_t k = 0; k < s_.nodes(); ++k)
+      most = hn::Max(most, hn::Abs(hn::Sub(load(a, k), load(b, k))));
     return most;
   }
   void add_where(M where, const T* what, T* to) const {
-    for (std::size_t k = 0; k < s_.nodes(); ++k) store(hn::Add(load(to, k), hn::IfThenElseZero(where, load(what, k))), to, k);
+    for (std::size_t k = 0; k < s_.nodes(); ++k)
+      store(hn::Add(load(to, k), hn::IfThenElseZero(where, load(what, k))), to, k);
   }
   void copy_where(M where, const T* from, T* to) const {
-    for (std::size_t k = 0; k < s_.nodes(); ++k) store(hn::IfThenElse(where, load(from, k), load(to, k)), to, k);
+    for (std::size_t k = 0; k < s_.nodes(); ++k)
+      store(hn::IfThenElse(where, load(from, k), load(to, k)), to, k);
   }
 
   // One attempt at a step of RODAS3 (rosenbrock.hpp) from y, where the flow is y_flow, and `diagonal` and
@@ -349,19 +384,25 @@ class Lanes {
     const M factored = factor(&shift);
     auto C_h = [&](std::size_t k) HWY_ATTR { return hn::Mul(hn::Set(d, p_.capacity[k]), inverse_h); };
     solve(y_flow, k1_);
-    for (std::size_t k = 0; k < n; ++k) store(hn::MulAdd(hn::Mul(hn::Set(d, T(4)), C_h(k)), load(k1_, k), load(y_flow, k)), rhs_, k);
+    for (std::size_t k = 0; k < n; ++k)
+      store(hn::MulAdd(hn::Mul(hn::Set(d, T(4)), C_h(k)), load(k1_, k), load(y_flow, k)), rhs_, k);
     solve(rhs_, k2_);
-    for (std::size_t k = 0; k < n; ++k) store(hn::MulAdd(hn::Set(d, T(2)), load(k1_, k), load(y, k)), stage_, k);
-    const auto holds = [&]() HWY_ATTR { return leash > 0 ? hn::And(inside(stage_), near_center(stage_, leash)) : inside(stage_); };
+    for (std::size_t k = 0; k < n; ++k)
+      store(hn::MulAdd(hn::Set(d, T(2)), load(k1_, k), load(y, k)), stage_, k);
+    const auto holds = [&]() HWY_ATTR {
+      return leash > 0 ? hn::And(inside(stage_), near_center(stage_, leash)) : inside(stage_);
+    };
     M within = holds();
     evaluate<false>(stage_, rhs_);
-    for (std::size_t k = 0; k < n; ++k) store(hn::MulAdd(C_h(k), hn::Sub(load(k1_, k), load(k2_, k)), load(rhs_, k)), rhs_, k);
+    for (std::size_t k = 0; k < n; ++k)
+      store(hn::MulAdd(C_h(k), hn::Sub(load(k1_, k), load(k2_, k)), load(rhs_, k)), rhs_, k);
     solve(rhs_, k3_);
     for (std::size_t k = 0; k < n; ++k) store(hn::Add(load(stage_, k), load(k3_, k)), stage_, k);
     within = hn::And(within, holds());
     evaluate<false>(stage_, rhs_);
     for (std::size_t k = 0; k < n; ++k) {
-      const V inner = hn::NegMulAdd(hn::Set(d, T(8) / T(3)), load(k3_, k), hn::Sub(load(k1_, k), load(k2_, k)));
+      const V inner =
+          hn::NegMulAdd(hn::Set(d, T(8) / T(3)), load(k3_, k), hn::Sub(load(k1_, k), load(k2_, k)));
       store(hn::MulAdd(C_h(k), inner, load(rhs_, k)), rhs_, k);
     }
     solve(rhs_, correction);
@@ -388,7 +429,8 @@ class Lanes {
     for (std::size_t k = 0; k < s_.nodes(); ++k) {
       T* to = sums.leak + k * 2 * block;
       const V lambda = load(y, k);
-      hn::StoreU(hn::NegMulAdd(lambda, hn::Sub(load(mu, k), hn::Set(d, p_.mu_ref[k])), hn::LoadU(d, to)), d, to);
+      hn::StoreU(hn::NegMulAdd(lambda, hn::Sub(load(mu, k), hn::Set(d, p_.mu_ref[k])), hn::LoadU(d, to)), d,
+                 to);
       hn::StoreU(hn::MulAdd(lambda, hn::Set(d, p_.g[k]), hn::LoadU(d, to + block)), d, to + block);
     }
   }
@@ -399,7 +441,8 @@ class Lanes {
 
  private:
   void gather(std::size_t lane) {
-    for (std::size_t i = 0; i < s_.blocks * block; ++i) lane_[i] = s_.fed[i] == nobody ? T(0) : mu[s_.fed[i] * block + lane];
+    for (std::size_t i = 0; i < s_.blocks * block; ++i)
+      lane_[i] = s_.fed[i] == nobody ? T(0) : mu[s_.fed[i] * block + lane];
   }
 
   // Clenshaw's recurrence b_k = c_k + 2 x b_(k+1) - b_(k+2) for the series of fed node i, and its derivative.
@@ -409,7 +452,8 @@ class Lanes {
     if (terms_ == 0) return;
     const std::size_t fed = s_.blocks * block;
     const V half = hn::Set(d, T(2) / (table_->high - table_->low));
-    const V x = hn::Mul(hn::Sub(potential, hn::Set(d, (table_->high + table_->low) / 2)), half), two_x = hn::Add(x, x);
+    const V x = hn::Mul(hn::Sub(potential, hn::Set(d, (table_->high + table_->low) / 2)), half),
+            two_x = hn::Add(x, x);
     V b = hn::Zero(d), b_before = b, c = b, c_before = b;
     for (std::size_t k = terms_; k-- > 1;) {
       const V next = hn::MulAdd(two_x, b, hn::Sub(load(series_, k * fed + i), b_before));
@@ -443,9 +487,11 @@ class Lanes {
     };
     for (std::size_t r = 0; r < R; ++r) {
       const T* lower = matrix + (F * R + r * F) * block;
-      for (std::size_t f = 0; f < F; ++f) store(hn::Mul(coupling(lower + f * block), load(pivot_, f)), row_, f);
+      for (std::size_t f = 0; f < F; ++f)
+        store(hn::Mul(coupling(lower + f * block), load(pivot_, f)), row_, f);
       const T* square = matrix + (2 * F * R + r * R) * block;
-      auto begin = [&](std::size_t c) HWY_ATTR { return c == r ? pivot_at(F + r, shift) : coupling(square + c * block); };
+      auto begin = [&](std::size_t c)
+                       HWY_ATTR { return c == r ? pivot_at(F + r, shift) : coupling(square + c * block); };
       std::size_t c = 0;
       for (; c + 4 <= R; c += 4) {
         V s0 = begin(c), s1 = begin(c + 1), s2 = begin(c + 2), s3 = begin(c + 3);
@@ -457,11 +503,13 @@ class Lanes {
           s2 = hn::NegMulAdd(scaled, coupling(upper + 2 * block), s2);
           s3 = hn::NegMulAdd(scaled, coupling(upper + 3 * block), s3);
         }
-        store(s0, schur_, r * R + c), store(s1, schur_, r * R + c + 1), store(s2, schur_, r * R + c + 2), store(s3, schur_, r * R + c + 3);
+        store(s0, schur_, r * R + c), store(s1, schur_, r * R + c + 1), store(s2, schur_, r * R + c + 2),
+            store(s3, schur_, r * R + c + 3);
       }
       for (; c < R; ++c) {
         V sum = begin(c);
-        for (std::size_t f = 0; f < F; ++f) sum = hn::NegMulAdd(load(row_, f), coupling(matrix + (f * R + c) * block), sum);
+        for (std::size_t f = 0; f < F; ++f)
+          sum = hn::NegMulAdd(load(row_, f), coupling(matrix + (f * R + c) * block), sum);
         store(sum, schur_, r * R + c);
       }
     }
@@ -473,7 +521,8 @@ class Lanes {
       for (std::size_t r = k + 1; r < R; ++r) {
         const V factor = hn::Mul(load(schur_, r * R + k), inverse);
         store(factor, schur_, r * R + k);
-        for (std::size_t c = k + 1; c < R; ++c) store(hn::NegMulAdd(factor, load(schur_, k * R + c), load(schur_, r * R + c)), schur_, r * R + c);
+        for (std::size_t c = k + 1; c < R; ++c)
+          store(hn::NegMulAdd(factor, load(schur_, k * R + c), load(schur_, r * R + c)), schur_, r * R + c);
       }
     }
   }
@@ -482,20 +531,25 @@ class Lanes {
   M symmetric_part_definite() {
     const std::size_t F = s_.first, R = s_.rest;
     M fine = hn::Eq(hn::Zero(d), hn::Zero(d));
-    const V one = hn::Set(d, T(1)), zero = hn::Zero(d), half = hn::Set(d, T(0.5)), margin = hn::Set(d, T(1e-5));
+    const V one = hn::Set(d, T(1)), zero = hn::Zero(d), half = hn::Set(d, T(0.5)),
+            margin = hn::Set(d, T(1e-5));
     for (std::size_t f = 0; f < F; ++f) {
       const V own = load(diagonal, f);
       fine = hn::And(fine, hn::Gt(own, zero));
       const V weight = hn::Mul(half, hn::Sqrt(hn::Div(one, own)));
       for (std::size_t r = 0; r < R; ++r) {
-        store(hn::Mul(weight, hn::Add(load(matrix, f * R + r), load(matrix, F * R + r * F + f))), symmetric_, r * F + f);
+        store(hn::Mul(weight, hn::Add(load(matrix, f * R + r), load(matrix, F * R + r * F + f))), symmetric_,
+              r * F + f);
       }
     }
     for (std::size_t r = 0; r < R; ++r) {
       for (std::size_t c = 0; c <= r; ++c) {
-        V sum = r == c ? load(diagonal, F + r) : hn::Mul(half, hn::Add(load(matrix, 2 * F * R + r * R + c), load(matrix, 2 * F * R + c * R + r)));
+        V sum = r == c ? load(diagonal, F + r)
+                       : hn::Mul(half, hn::Add(load(matrix, 2 * F * R + r * R + c),
+                                               load(matrix, 2 * F * R + c * R + r)));
         const T *left = symmetric_ + r * F * block, *right = symmetric_ + c * F * block;
-        for (std::size_t f = 0; f < F; ++f) sum = hn::NegMulAdd(hn::LoadU(d, left + f * block), hn::LoadU(d, right + f * block), sum);
+        for (std::size_t f = 0; f < F; ++f)
+          sum = hn::NegMulAdd(hn::LoadU(d, left + f * block), hn::LoadU(d, right + f * block), sum);
         store(sum, schur_, r * R + c);
       }
     }
@@ -505,7 +559,8 @@ class Lanes {
       const V inverse = hn::Div(one, pivot);
       for (std::size_t r = k + 1; r < R; ++r) {
         const V factor = hn::Mul(load(schur_, r * R + k), inverse);
-        for (std::size_t c = k + 1; c <= r; ++c) store(hn::NegMulAdd(factor, load(schur_, c * R + k), load(schur_, r * R + c)), schur_, r * R + c);
+        for (std::size_t c = k + 1; c <= r; ++c)
+          store(hn::NegMulAdd(factor, load(schur_, c * R + k), load(schur_, r * R + c)), schur_, r * R + c);
       }
     }
     return fine;

@@ -8,15 +8,19 @@
 namespace ness::sim::batches {
 
 namespace {
-constexpr double least_share = 0.6;            // of the inputs at the commonest level
+constexpr double least_share = 0.6;           // of the inputs at the commonest level
 constexpr std::size_t ahead = 3;              // samples: levels are prefetched this far ahead
 constexpr std::size_t looked_at = 4;          // samples that determine what is common,
 constexpr std::size_t looked_at_inputs = 16;  // and which inputs are varied
 }  // namespace
 
 template <class T>
-InputLevels<T>::InputLevels(std::span<const Pattern> patterns, T scale, T inverse, bool based, unsigned threads, Memory memory)
-    : patterns_(patterns.begin(), patterns.end()), width_(patterns.front().set->width()), singles_(std::move(memory)), wide_(patterns.size()) {
+InputLevels<T>::InputLevels(std::span<const Pattern> patterns, T scale, T inverse, bool based,
+                            unsigned threads, Memory memory)
+    : patterns_(patterns.begin(), patterns.end()),
+      width_(patterns.front().set->width()),
+      singles_(std::move(memory)),
+      wide_(patterns.size()) {
   singles_.resize(patterns.size());
   if (based) find_base(patterns);
   find_varied(patterns);
@@ -33,7 +37,9 @@ InputLevels<T>::InputLevels(std::span<const Pattern> patterns, T scale, T invers
     chosen.resize(width_);
     patterns[i].set->levels(patterns[i].row, levels);
     double ends[2] = {};
-    const std::uint32_t count = arithmetic<T>().find_singles(width_, levels.data(), scale, base_of_.data(), varied_.data(), varied_.size(), singles.data(), ends, chosen.data(), scratch.data());
+    const std::uint32_t count =
+        arithmetic<T>().find_singles(width_, levels.data(), scale, base_of_.data(), varied_.data(),
+                                     varied_.size(), singles.data(), ends, chosen.data(), scratch.data());
     singles_[i].assign(singles.begin(), singles.begin() + count);
     low[i] = ends[0];
     high[i] = ends[1];
@@ -45,7 +51,8 @@ InputLevels<T>::InputLevels(std::span<const Pattern> patterns, T scale, T invers
 
 template <class T>
 bool InputLevels<T>::of(std::span<const Pattern> patterns) const {
-  return std::equal(patterns.begin(), patterns.end(), patterns_.begin(), patterns_.end(), [](const Pattern& a, const Pattern& b) { return a.row == b.row && a.set == b.set; });
+  return std::equal(patterns.begin(), patterns.end(), patterns_.begin(), patterns_.end(),
+                    [](const Pattern& a, const Pattern& b) { return a.row == b.row && a.set == b.set; });
 }
 
 // Boyer-Moore majority vote: a level that more than half of the inputs have wins, since every other level
@@ -54,7 +61,9 @@ template <class T>
 void InputLevels<T>::find_base(std::span<const Pattern> patterns) {
   const std::size_t samples = std::min(looked_at, patterns.size());
   Vector levels(static_cast<Eigen::Index>(samples * width_));
-  for (std::size_t i = 0; i < samples; ++i) patterns[i].set->levels(patterns[i].row, levels.segment(static_cast<Eigen::Index>(i * width_), static_cast<Eigen::Index>(width_)));
+  for (std::size_t i = 0; i < samples; ++i)
+    patterns[i].set->levels(patterns[i].row, levels.segment(static_cast<Eigen::Index>(i * width_),
+                                                            static_cast<Eigen::Index>(width_)));
   std::size_t votes = 0;
   double candidate = 0;
   for (const double x : levels) {

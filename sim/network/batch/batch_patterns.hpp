@@ -23,7 +23,8 @@ class InputLevels {
   /// inputs have it. An input with another level in more than half of the first patterns is not common but
   /// varied: evaluating its edges at its own level in every sample takes less than evaluating them at both
   /// levels where they differ. `memory`: taken from an earlier object.
-  InputLevels(std::span<const Pattern> patterns, T scale, T inverse, bool based, unsigned threads, Memory memory = {});
+  InputLevels(std::span<const Pattern> patterns, T scale, T inverse, bool based, unsigned threads,
+              Memory memory = {});
   Memory memory() && { return std::move(singles_); }
 
   /// True if this was made from these patterns.
@@ -34,9 +35,10 @@ class InputLevels {
   const std::vector<std::uint8_t>& common() const { return common_; }  ///< [inputs] 1: counts as common
   /// number of inputs that are not common
   std::size_t varied() const { return varied_.size(); }
-  double low() const { return low_; }      ///< smallest and largest level (kT)
+  double low() const { return low_; }  ///< smallest and largest level (kT)
   double high() const { return high_; }
-  /// The common inputs that differ from the commonest level, then the varied ones; without a commonest level all are varied.
+  /// The common inputs that differ from the commonest level, then the varied ones; without a commonest level
+  /// all are varied.
   std::span<const SingleInput<T>> singles(std::size_t sample) const { return singles_[sample]; }
   /// True if a level is so large that products of exponentials overflow: the sample cannot be in a batch.
   bool wide(std::size_t sample) const { return wide_[sample] != 0; }

@@ -44,7 +44,8 @@ struct Tabulated {
 };
 /// base: the commonest level, or null; steepest: the largest |b| or |1 + b| of an input edge.
 template <class T>
-std::shared_ptr<const Tabulated<T>> tabulated(const Shape& shape, const Values<T>& values, Interval interval, const double* base, double steepest, unsigned threads);
+std::shared_ptr<const Tabulated<T>> tabulated(const Shape& shape, const Values<T>& values, Interval interval,
+                                              const double* base, double steepest, unsigned threads);
 
 /// Series of the base's currents, and their memory; without terms if there are none.
 template <class T>
@@ -58,7 +59,8 @@ struct Series {
 };
 /// common: [inputs] 1 where an input contributes.
 template <class T>
-std::shared_ptr<const Series<T>> series_of_base(const Shape& shape, const Values<T>& values, Interval interval, double base, const std::vector<std::uint8_t>& common,
-                                                unsigned threads);
+std::shared_ptr<const Series<T>> series_of_base(const Shape& shape, const Values<T>& values,
+                                                Interval interval, double base,
+                                                const std::vector<std::uint8_t>& common, unsigned threads);
 
 }  // namespace ness::sim::batches

@@ -10,8 +10,8 @@
 namespace ness::sim {
 
 namespace {
-constexpr std::size_t gathered_block = 256;   // edges: the scratch of a block stays in the first-level cache
-constexpr std::size_t shortest_fan_in = 4;    // shorter ones are not worth a separate kernel call
+constexpr std::size_t gathered_block = 256;  // edges: the scratch of a block stays in the first-level cache
+constexpr std::size_t shortest_fan_in = 4;   // shorter ones are not worth a separate kernel call
 // Networks of at most this many free nodes use a dense matrix: sparse algebra would be mostly bookkeeping.
 constexpr std::size_t tiny = 20;
 // A dense matrix is also used where its elimination takes at most this many times the operations of a sparse
@@ -101,10 +101,12 @@ Network::Impl::Impl(NetworkSpec described, LinearAlgebra wanted) : spec(std::mov
 void Network::Impl::choose_algebra(LinearAlgebra wanted) {
   algebra = wanted;
   const bool automatic = wanted == LinearAlgebra::automatic;
-  if (wanted == LinearAlgebra::dense || (automatic && free.size() <= largest_ordered)) compile_elimination_order();
+  if (wanted == LinearAlgebra::dense || (automatic && free.size() <= largest_ordered))
+    compile_elimination_order();
   const auto n = static_cast<double>(free.size()), rest = static_cast<double>(elimination_order.rest.size());
   const double elimination = (n - rest) * rest * rest + rest * rest * rest / 3;
-  batched = !elimination_order.first.empty() && (!automatic || free.size() <= largest_batched || elimination < cheap_elimination);
+  batched = !elimination_order.first.empty() &&
+            (!automatic || free.size() <= largest_batched || elimination < cheap_elimination);
   if (automatic && free.size() <= tiny) algebra = LinearAlgebra::dense;
   if (algebra == LinearAlgebra::dense) return;
   compile_jacobian_pattern();
@@ -143,7 +145,8 @@ void Network::Impl::compile_jacobian_pattern() {
     if (block.clamped_sources) continue;  // only sums are needed
     block.place.reserve(block.count);
     for (std::size_t i = 0; i < block.count; ++i) {
-      const std::int64_t s = free_index[block.fan_in ? block.source0 + i : block.source[i]], t = free_index[block.fan_in ? block.target : block.target_of[i]];
+      const std::int64_t s = free_index[block.fan_in ? block.source0 + i : block.source[i]],
+                         t = free_index[block.fan_in ? block.target : block.target_of[i]];
       std::array<std::int32_t, 4> place{-1, -1, -1, -1};
       if (s >= 0) place[0] = pattern->diagonal[s];
       if (t >= 0) place[1] = pattern->diagonal[t];
@@ -163,7 +166,8 @@ void Network::Impl::compile_blocks(const LawEdges& law) {
     return here.target == before.target && here.source == before.source + 1 &&
            spec.graph.nodes[here.source].clamped == spec.graph.nodes[before.source].clamped;
   };
-  const bool concentrations = law.law->kernels != nullptr && law.law->kernels->shared == kernels::NodeQuantity::concentration;
+  const bool concentrations =
+      law.law->kernels != nullptr && law.law->kernels->shared == kernels::NodeQuantity::concentration;
   auto finish = [&](EdgeBlock block) {
     const double T = spec.nodes[block.fan_in ? block.target : block.target_of.front()].T;
     block.inverse = 1 / (spec.kT * T);
@@ -229,10 +233,12 @@ std::array<double, 4> Network::Impl::edge_values(const double* theta, std::size_
   return values;
 }
 
-EdgeCurrent Network::Impl::edge_of_block(const EdgeBlock& block, std::size_t i, const double* theta, const double* mu) const {
+EdgeCurrent Network::Impl::edge_of_block(const EdgeBlock& block, std::size_t i, const double* theta,
+                                         const double* mu) const {
   const std::size_t e = of(block.law).edges[block.first + i];
   const GraphEdge& ends = spec.graph.edges[e];
-  return edge_current(block.law, edge_values(theta, e).data(), end(ends.source, mu[ends.source]), end(ends.target, mu[ends.target]), spec.kT, spec.c_ref);
+  return edge_current(block.law, edge_values(theta, e).data(), end(ends.source, mu[ends.source]),
+                      end(ends.target, mu[ends.target]), spec.kT, spec.c_ref);
 }
 
 }  // namespace ness::sim

@@ -8,7 +8,8 @@
 namespace ness::sim {
 
 namespace {
-constexpr double widest = 300;                // |mu|/(kT T) up to which the shared exponentials cannot overflow (kernels.hpp)
+// |mu|/(kT T) up to which the shared exponentials cannot overflow (kernels.hpp)
+constexpr double widest = 300;
 }  // namespace
 
 void fill_nodes(const Network::Impl& impl, const std::vector<std::uint32_t>& nodes, NodeState& state) {
@@ -18,27 +19,35 @@ void fill_nodes(const Network::Impl& impl, const std::vector<std::uint32_t>& nod
     std::size_t end = i + 1;
     while (end < nodes.size() && nodes[end] == nodes[end - 1] + 1) ++end;
     const std::size_t k = nodes[i], n = end - i;
-    if (impl.any_exponential) kernels::exp_minus(n, state.mu.data() + k, impl.inverse_T.data() + k, state.e.data() + k);
-    if (impl.any_concentration) kernels::concentrations(n, state.mu.data() + k, impl.mu0.data() + k, 1 / impl.spec.kT, impl.spec.c_ref, state.c.data() + k);
+    if (impl.any_exponential)
+      kernels::exp_minus(n, state.mu.data() + k, impl.inverse_T.data() + k, state.e.data() + k);
+    if (impl.any_concentration)
+      kernels::concentrations(n, state.mu.data() + k, impl.mu0.data() + k, 1 / impl.spec.kT, impl.spec.c_ref,
+                              state.c.data() + k);
     i = end;
   }
   if (!impl.any_exponential) return;
-  for (const std::uint32_t k : nodes) state.wide = state.wide || !(std::abs(state.mu[k] * impl.inverse_T[k]) <= widest);
+  for (const std::uint32_t k : nodes)
+    state.wide = state.wide || !(std::abs(state.mu[k] * impl.inverse_T[k]) <= widest);
 }
 
 void Network::impose(const Boundary& boundary, Workspace& work) const {
   const std::size_t n_nodes = impl_->spec.graph.nodes.size();
   if (static_cast<std::size_t>(boundary.clamp.size()) != impl_->clamped.size()) {
-    throw std::invalid_argument("network: " + std::to_string(boundary.clamp.size()) + " levels for " + std::to_string(impl_->clamped.size()) + " clamped nodes");
+    throw std::invalid_argument("network: " + std::to_string(boundary.clamp.size()) + " levels for " +
+                                std::to_string(impl_->clamped.size()) + " clamped nodes");
   }
   if (boundary.inject.size() != 0 && static_cast<std::size_t>(boundary.inject.size()) != impl_->free.size()) {
-    throw std::invalid_argument("network: " + std::to_string(boundary.inject.size()) + " injected currents for " + std::to_string(impl_->free.size()) + " free nodes");
+    throw std::invalid_argument("network: " + std::to_string(boundary.inject.size()) +
+                                " injected currents for " + std::to_string(impl_->free.size()) +
+                                " free nodes");
   }
   work.boundary = &boundary;
   work.state.mu.assign(n_nodes, 0.0);
   work.state.e.assign(n_nodes, 1.0);
   work.state.c.assign(n_nodes, 0.0);
-  for (std::size_t i = 0; i < impl_->clamped.size(); ++i) work.state.mu[impl_->clamped[i]] = boundary.clamp[static_cast<Eigen::Index>(i)];
+  for (std::size_t i = 0; i < impl_->clamped.size(); ++i)
+    work.state.mu[impl_->clamped[i]] = boundary.clamp[static_cast<Eigen::Index>(i)];
   work.state.wide = false;
   fill_nodes(*impl_, impl_->clamped, work.state);
   work.clamped_wide = work.state.wide;
@@ -48,12 +57,13 @@ void Network::impose(const Boundary& boundary, Workspace& work) const {
   work.solver->forget();
 }
 
-kernels::Edges<double> edges_of(const Network::Impl& impl, const EdgeBlock& block, const double* theta, const NodeState& state,
-                                std::vector<double> (&gather)[4]) {
+kernels::Edges<double> edges_of(const Network::Impl& impl, const EdgeBlock& block, const double* theta,
+                                const NodeState& state, std::vector<double> (&gather)[4]) {
   const LawEdges& law = impl.of(block.law);
   kernels::Edges<double> q;
   q.n = block.count;
-  for (std::size_t i = 0; i < 4; ++i) q.p[i] = law.offset[i] < 0 ? nullptr : theta + law.offset[i] + static_cast<std::int64_t>(block.first);
+  for (std::size_t i = 0; i < 4; ++i)
+    q.p[i] = law.offset[i] < 0 ? nullptr : theta + law.offset[i] + static_cast<std::int64_t>(block.first);
   const std::vector<double>* shared = nullptr;
   switch (block.law->kernels->shared) {
     case kernels::NodeQuantity::none: break;
@@ -79,7 +89,8 @@ kernels::Edges<double> edges_of(const Network::Impl& impl, const EdgeBlock& bloc
     q.one_target = true;
     return q;
   }
-  auto take = [&](const std::vector<double>& of_node, const std::vector<std::uint32_t>& nodes, std::vector<double>& here) {
+  auto take = [&](const std::vector<double>& of_node, const std::vector<std::uint32_t>& nodes,
+                  std::vector<double>& here) {
     here.resize(block.count);
     for (std::size_t i = 0; i < block.count; ++i) here[i] = of_node[nodes[i]];
     return here.data();
@@ -96,8 +107,10 @@ kernels::Edges<double> edges_of(const Network::Impl& impl, const EdgeBlock& bloc
 namespace {
 // Sums over the edges of a block: by the law's vector code, or edge by edge by the scalar law if there is
 // none.
-kernels::Sum<double> sum_of_block(const Network::Impl& impl, const EdgeBlock& block, const double* theta, Network::Workspace& work) {
-  if (block.law->kernels != nullptr) return kernels::sum(block.law, edges_of(impl, block, theta, work.state, work.gather));
+kernels::Sum<double> sum_of_block(const Network::Impl& impl, const EdgeBlock& block, const double* theta,
+                                  Network::Workspace& work) {
+  if (block.law->kernels != nullptr)
+    return kernels::sum(block.law, edges_of(impl, block, theta, work.state, work.gather));
   kernels::Sum<double> sum;
   for (std::size_t i = 0; i < block.count; ++i) {
     const EdgeCurrent I = impl.edge_of_block(block, i, theta, work.state.mu.data());
@@ -107,10 +120,12 @@ kernels::Sum<double> sum_of_block(const Network::Impl& impl, const EdgeBlock& bl
   return sum;
 }
 
-void each_of_block(const Network::Impl& impl, const EdgeBlock& block, const double* theta, Network::Workspace& work) {
+void each_of_block(const Network::Impl& impl, const EdgeBlock& block, const double* theta,
+                   Network::Workspace& work) {
   for (auto* of_edges : {&work.current, &work.by_source, &work.by_target}) of_edges->resize(block.count);
   if (block.law->kernels != nullptr) {
-    kernels::each(block.law, edges_of(impl, block, theta, work.state, work.gather), work.current.data(), work.by_source.data(), work.by_target.data());
+    kernels::each(block.law, edges_of(impl, block, theta, work.state, work.gather), work.current.data(),
+                  work.by_source.data(), work.by_target.data());
     return;
   }
   for (std::size_t i = 0; i < block.count; ++i) {
@@ -122,7 +137,8 @@ void each_of_block(const Network::Impl& impl, const EdgeBlock& block, const doub
 }
 }  // namespace
 
-void Network::evaluate(Workspace& work, const Vector& potential, Vector& unbalanced, Jacobian* jacobian) const {
+void Network::evaluate(Workspace& work, const Vector& potential, Vector& unbalanced,
+                       Jacobian* jacobian) const {
   const Impl& impl = *impl_;
   const double* theta = work.boundary->theta;
   const auto n = static_cast<Eigen::Index>(impl.free.size());
@@ -177,7 +193,8 @@ void Network::evaluate(Workspace& work, const Vector& potential, Vector& unbalan
     for (Eigen::Index k = 0; k < n; ++k) {
       if (!work.held[k]) continue;
       unbalanced[k] = 0;
-      if (values != nullptr) std::fill(values + impl.pattern->begin[k], values + impl.pattern->begin[k + 1], 0.0);
+      if (values != nullptr)
+        std::fill(values + impl.pattern->begin[k], values + impl.pattern->begin[k + 1], 0.0);
       if (full != nullptr) full->row(k).setZero();
       if (jacobian != nullptr) jacobian->diagonal(k) = 1;
     }
@@ -201,16 +218,19 @@ Matrix Network::jacobian(const Boundary& boundary, const Vector& potential) cons
 
 Vector Network::node_potentials(const Boundary& boundary, const Vector& potential) const {
   Vector mu(static_cast<Eigen::Index>(impl_->spec.graph.nodes.size()));
-  for (std::size_t i = 0; i < impl_->clamped.size(); ++i) mu[impl_->clamped[i]] = boundary.clamp[static_cast<Eigen::Index>(i)];
-  for (std::size_t k = 0; k < impl_->free.size(); ++k) mu[impl_->free[k]] = potential[static_cast<Eigen::Index>(k)];
+  for (std::size_t i = 0; i < impl_->clamped.size(); ++i)
+    mu[impl_->clamped[i]] = boundary.clamp[static_cast<Eigen::Index>(i)];
+  for (std::size_t k = 0; k < impl_->free.size(); ++k)
+    mu[impl_->free[k]] = potential[static_cast<Eigen::Index>(k)];
   return mu;
 }
 
 EdgeCurrent Network::edge(std::size_t e, const Boundary& boundary, const Vector& node_potential) const {
   const GraphEdge& edge = impl_->spec.graph.edges[e];
   const auto p = impl_->edge_values(boundary.theta, e);
-  return edge_current(impl_->spec.edges[e].law, p.data(), impl_->end(edge.source, node_potential[edge.source]), impl_->end(edge.target, node_potential[edge.target]),
-                      impl_->spec.kT, impl_->spec.c_ref);
+  return edge_current(
+      impl_->spec.edges[e].law, p.data(), impl_->end(edge.source, node_potential[edge.source]),
+      impl_->end(edge.target, node_potential[edge.target]), impl_->spec.kT, impl_->spec.c_ref);
 }
 
 Vector Network::edge_currents(const Boundary& boundary, const Vector& potential) const {
@@ -220,7 +240,8 @@ Vector Network::edge_currents(const Boundary& boundary, const Vector& potential)
   return current;
 }
 
-Vector Network::clamp_gradient(const Boundary& boundary, const Vector& potential, const Vector& costate) const {
+Vector Network::clamp_gradient(const Boundary& boundary, const Vector& potential,
+                               const Vector& costate) const {
   const Vector mu = node_potentials(boundary, potential);
   Vector by_node = Vector::Zero(mu.size());
   for (std::size_t e = 0; e < impl_->spec.edges.size(); ++e) {
@@ -233,7 +254,8 @@ Vector Network::clamp_gradient(const Boundary& boundary, const Vector& potential
     if (t < 0) by_node[ends.target] -= weight * I.by_target;
   }
   Vector gradient(static_cast<Eigen::Index>(impl_->clamped.size()));
-  for (std::size_t i = 0; i < impl_->clamped.size(); ++i) gradient[static_cast<Eigen::Index>(i)] = by_node[impl_->clamped[i]];
+  for (std::size_t i = 0; i < impl_->clamped.size(); ++i)
+    gradient[static_cast<Eigen::Index>(i)] = by_node[impl_->clamped[i]];
   return gradient;
 }
 

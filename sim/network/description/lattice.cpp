@@ -20,16 +20,25 @@ std::string LatticeOptions::problem() const {
   double boundary = nodes, inside = 1;
   for (const std::uint32_t side : sides) inside *= side - 2;
   boundary -= inside;
-  if (clamped > boundary || clamped >= nodes) return "clamped is " + std::to_string(clamped) + ", the boundary has " + std::to_string(static_cast<long long>(boundary)) + " nodes, and one has to be free";
-  for (const auto& [name, value] : {std::pair{"leak", leak}, {"b", b}, {"mu_ref", mu_ref}, {"log_gamma", log_gamma}, {"log_capacity", log_capacity}}) {
-    if (!(value >= 0) || !std::isfinite(value)) return std::string(name) + " is " + std::to_string(value) + ", expected a finite number >= 0";
+  if (clamped > boundary || clamped >= nodes)
+    return "clamped is " + std::to_string(clamped) + ", the boundary has " +
+           std::to_string(static_cast<long long>(boundary)) + " nodes, and one has to be free";
+  for (const auto& [name, value] : {std::pair{"leak", leak},
+                                    {"b", b},
+                                    {"mu_ref", mu_ref},
+                                    {"log_gamma", log_gamma},
+                                    {"log_capacity", log_capacity}}) {
+    if (!(value >= 0) || !std::isfinite(value))
+      return std::string(name) + " is " + std::to_string(value) + ", expected a finite number >= 0";
   }
   return {};
 }
 
 NetworkSpec lattice(const LatticeOptions& options) {
-  if (const std::string problem = options.problem(); !problem.empty()) throw std::invalid_argument("lattice: " + problem);
-  const std::uint32_t X = options.sides[0], Y = options.sides[1], Z = options.sides.size() == 3 ? options.sides[2] : 1;
+  if (const std::string problem = options.problem(); !problem.empty())
+    throw std::invalid_argument("lattice: " + problem);
+  const std::uint32_t X = options.sides[0], Y = options.sides[1],
+                      Z = options.sides.size() == 3 ? options.sides[2] : 1;
   const auto number = [&](std::uint32_t x, std::uint32_t y, std::uint32_t z) { return x + X * (y + Y * z); };
   NetworkSpec spec;
   Random random(options.seed, 41);
@@ -39,13 +48,16 @@ NetworkSpec lattice(const LatticeOptions& options) {
   for (std::uint32_t z = 0; z < Z; ++z) {
     for (std::uint32_t y = 0; y < Y; ++y) {
       for (std::uint32_t x = 0; x < X; ++x) {
-        if (x == 0 || y == 0 || x + 1 == X || y + 1 == Y || (Z > 1 && (z == 0 || z + 1 == Z))) boundary.push_back(number(x, y, z));
+        if (x == 0 || y == 0 || x + 1 == X || y + 1 == Y || (Z > 1 && (z == 0 || z + 1 == Z)))
+          boundary.push_back(number(x, y, z));
       }
     }
   }
-  for (std::uint64_t i = 0; i < options.clamped; ++i) spec.graph.nodes[boundary[i * boundary.size() / options.clamped]].clamped = true;
+  for (std::uint64_t i = 0; i < options.clamped; ++i)
+    spec.graph.nodes[boundary[i * boundary.size() / options.clamped]].clamped = true;
   for (std::size_t k = 0; k < spec.nodes.size(); ++k) {
-    const double reference = options.mu_ref * random.normal(), capacity = std::exp(options.log_capacity * random.normal());
+    const double reference = options.mu_ref * random.normal(),
+                 capacity = std::exp(options.log_capacity * random.normal());
     if (spec.graph.nodes[k].clamped) continue;
     spec.nodes[k].g = options.leak;
     spec.nodes[k].mu_ref = reference;
@@ -68,7 +80,8 @@ NetworkSpec lattice(const LatticeOptions& options) {
     }
   }
   std::uint32_t output = number(X / 2, Y / 2, Z / 2);
-  while (spec.graph.nodes[output].clamped) output = (output + 1) % static_cast<std::uint32_t>(spec.nodes.size());
+  while (spec.graph.nodes[output].clamped)
+    output = (output + 1) % static_cast<std::uint32_t>(spec.nodes.size());
   spec.graph.outputs = {output};
   return spec;
 }

@@ -18,7 +18,8 @@ const char* to_string(LinearAlgebra algebra) {
   return "?";
 }
 
-Network::Network(NetworkSpec spec, LinearAlgebra algebra) : impl_(std::make_unique<Impl>(std::move(spec), algebra)) {}
+Network::Network(NetworkSpec spec, LinearAlgebra algebra)
+    : impl_(std::make_unique<Impl>(std::move(spec), algebra)) {}
 Network::~Network() = default;
 Network::Network(Network&&) noexcept = default;
 
@@ -35,7 +36,9 @@ Vector Network::capacity(const Vector& potential) const {
     const std::uint32_t node = impl_->free[k];
     const NodeProperties& p = impl_->spec.nodes[node];
     C[k] = p.capacity;
-    if (impl_->pool_node[node]) C[k] *= impl_->spec.c_ref * std::exp((potential[k] - p.mu0) / impl_->spec.kT) / impl_->spec.kT;  // Eq. 21
+    if (impl_->pool_node[node])
+      C[k] *=
+          impl_->spec.c_ref * std::exp((potential[k] - p.mu0) / impl_->spec.kT) / impl_->spec.kT;  // Eq. 21
   }
   return C;
 }
@@ -52,14 +55,20 @@ Network::WorkspacePtr Network::workspace() const {
   switch (impl_->algebra) {
     case LinearAlgebra::direct: work->solver = sparse_lu(impl_->ordering); break;
     case LinearAlgebra::iterative: work->solver = multilevel_iteration(impl_->ordering); break;
-    case LinearAlgebra::dense: work->solver = std::make_unique<EliminationSolver>(impl_->elimination_order); break;
+    case LinearAlgebra::dense:
+      work->solver = std::make_unique<EliminationSolver>(impl_->elimination_order);
+      break;
     case LinearAlgebra::automatic: throw std::logic_error("a network whose algebra was not chosen");
   }
   return work;
 }
 bool Network::factor(Workspace& work, const Jacobian& matrix) const { return work.solver->factor(matrix); }
 void Network::solve(const Workspace& work, const Vector& b, Vector& x) const { work.solver->solve(b, x); }
-void Network::solve_transposed(const Workspace& work, const Vector& b, Vector& x) const { work.solver->solve_transposed(b, x); }
-bool Network::contracting(Workspace& work, const Jacobian& jacobian) const { return work.solver->contracting(jacobian); }
+void Network::solve_transposed(const Workspace& work, const Vector& b, Vector& x) const {
+  work.solver->solve_transposed(b, x);
+}
+bool Network::contracting(Workspace& work, const Jacobian& jacobian) const {
+  return work.solver->contracting(jacobian);
+}
 
 }  // namespace ness::sim

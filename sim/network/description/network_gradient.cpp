@@ -14,7 +14,8 @@ struct SampleState {
   std::vector<double> costate;  // [nodes], 0 at clamped nodes
 };
 
-SampleState state_of_sample(const Network::Impl& impl, const Boundary& boundary, const Vector& potential, const Vector& costate) {
+SampleState state_of_sample(const Network::Impl& impl, const Boundary& boundary, const Vector& potential,
+                            const Vector& costate) {
   SampleState c;
   const std::size_t n_nodes = impl.spec.graph.nodes.size();
   c.theta = boundary.theta;
@@ -22,7 +23,8 @@ SampleState state_of_sample(const Network::Impl& impl, const Boundary& boundary,
   c.state.e.assign(n_nodes, 1.0);
   c.state.c.assign(n_nodes, 0.0);
   c.costate.assign(n_nodes, 0.0);
-  for (std::size_t i = 0; i < impl.clamped.size(); ++i) c.state.mu[impl.clamped[i]] = boundary.clamp[static_cast<Eigen::Index>(i)];
+  for (std::size_t i = 0; i < impl.clamped.size(); ++i)
+    c.state.mu[impl.clamped[i]] = boundary.clamp[static_cast<Eigen::Index>(i)];
   for (std::size_t k = 0; k < impl.free.size(); ++k) {
     c.state.mu[impl.free[k]] = potential[static_cast<Eigen::Index>(k)];
     c.costate[impl.free[k]] = costate[static_cast<Eigen::Index>(k)];
@@ -36,14 +38,17 @@ struct Scratch {
   std::vector<double> gather[4], weight;
 };
 
-void add_block(const Network::Impl& impl, const EdgeBlock& block, const SampleState& c, Scratch& scratch, double* gradient) {
+void add_block(const Network::Impl& impl, const EdgeBlock& block, const SampleState& c, Scratch& scratch,
+               double* gradient) {
   const LawEdges& law = impl.of(block.law);
   double* by_parameter[4] = {};
   for (std::size_t i = 0; i < 4; ++i) {
-    if (law.offset[i] >= 0) by_parameter[i] = gradient + law.offset[i] + static_cast<std::int64_t>(block.first);
+    if (law.offset[i] >= 0)
+      by_parameter[i] = gradient + law.offset[i] + static_cast<std::int64_t>(block.first);
   }
   const auto weight = [&](std::size_t i) {
-    return block.fan_in ? c.costate[block.source0 + i] - c.costate[block.target] : c.costate[block.source[i]] - c.costate[block.target_of[i]];
+    return block.fan_in ? c.costate[block.source0 + i] - c.costate[block.target]
+                        : c.costate[block.source[i]] - c.costate[block.target_of[i]];
   };
   if (block.law->kernels == nullptr) {
     for (std::size_t i = 0; i < block.count; ++i) {
@@ -66,16 +71,23 @@ void add_block(const Network::Impl& impl, const EdgeBlock& block, const SampleSt
 }
 }  // namespace
 
-void Network::add_gradient(std::span<const Boundary> boundaries, std::span<const Vector> potential, std::span<const Vector> costate,
-                           Eigen::Ref<Vector> gradient, unsigned threads) const {
+void Network::add_gradient(std::span<const Boundary> boundaries, std::span<const Vector> potential,
+                           std::span<const Vector> costate, Eigen::Ref<Vector> gradient,
+                           unsigned threads) const {
   const Impl& impl = *impl_;
-  if (boundaries.size() != potential.size() || boundaries.size() != costate.size()) throw std::invalid_argument("network: gradient of samples of unequal number");
-  if (static_cast<std::size_t>(gradient.size()) != impl.n_parameters) throw std::invalid_argument("network: a gradient of " + std::to_string(gradient.size()) + " for " + std::to_string(impl.n_parameters) + " parameters");
+  if (boundaries.size() != potential.size() || boundaries.size() != costate.size())
+    throw std::invalid_argument("network: gradient of samples of unequal number");
+  if (static_cast<std::size_t>(gradient.size()) != impl.n_parameters)
+    throw std::invalid_argument("network: a gradient of " + std::to_string(gradient.size()) + " for " +
+                                std::to_string(impl.n_parameters) + " parameters");
   std::vector<SampleState> samples(boundaries.size());
-  for_each_index(boundaries.size(), threads, [&](std::size_t i) { samples[i] = state_of_sample(impl, boundaries[i], potential[i], costate[i]); });
+  for_each_index(boundaries.size(), threads, [&](std::size_t i) {
+    samples[i] = state_of_sample(impl, boundaries[i], potential[i], costate[i]);
+  });
   for_each_index(impl.blocks.size(), threads, [&](std::size_t b) {
     Scratch scratch;
-    for (const SampleState& sample : samples) add_block(impl, impl.blocks[b], sample, scratch, gradient.data());
+    for (const SampleState& sample : samples)
+      add_block(impl, impl.blocks[b], sample, scratch, gradient.data());
   });
   // The current of a leak, g (mu - mu_ref), flows out of its node.
   for (const SampleState& sample : samples) {

@@ -15,11 +15,13 @@ std::string number(double x) {
 
 std::string node_problem(const GraphNode& node, const NodeProperties& p, std::size_t k) {
   auto bad = [&](const char* what, double value, const char* expected) {
-    return "node " + std::to_string(k) + (node.name.empty() ? "" : " (" + node.name + ")") + ": " + what + " is " + number(value) + ", expected " + expected;
+    return "node " + std::to_string(k) + (node.name.empty() ? "" : " (" + node.name + ")") + ": " + what +
+           " is " + number(value) + ", expected " + expected;
   };
   if (!(p.T > 0) || !std::isfinite(p.T)) return bad("T", p.T, "a finite number > 0");
   if (!(p.g >= 0) || !std::isfinite(p.g)) return bad("g", p.g, "a finite number >= 0");
-  if (!(p.capacity > 0) || !std::isfinite(p.capacity)) return bad("capacity", p.capacity, "a finite number > 0");
+  if (!(p.capacity > 0) || !std::isfinite(p.capacity))
+    return bad("capacity", p.capacity, "a finite number > 0");
   if (!std::isfinite(p.mu_ref)) return bad("mu_ref", p.mu_ref, "a finite number");
   if (!std::isfinite(p.mu0)) return bad("mu0", p.mu0, "a finite number");
   if (!std::isfinite(p.mu_init)) return bad("mu_init", p.mu_init, "a finite number");
@@ -42,8 +44,9 @@ std::string edge_problem(const EdgeProperties& edge, std::size_t e) {
       case Sign::positive: fine = fine && value > 0, limit = " > 0"; break;
     }
     if (!fine) {
-      return "edge " + std::to_string(e) + " (" + std::string(law.name) + "): " + std::string(parameter.name) + " is " + number(value) +
-             ", expected a finite number" + limit;
+      return "edge " + std::to_string(e) + " (" + std::string(law.name) +
+             "): " + std::string(parameter.name) + " is " + number(value) + ", expected a finite number" +
+             limit;
     }
   }
   return {};
@@ -52,10 +55,15 @@ std::string edge_problem(const EdgeProperties& edge, std::size_t e) {
 
 std::string NetworkSpec::problem() const {
   if (std::string p = graph.problem(); !p.empty()) return p;
-  if (nodes.size() != graph.nodes.size()) return "properties of " + std::to_string(nodes.size()) + " nodes for a graph of " + std::to_string(graph.nodes.size());
-  if (edges.size() != graph.edges.size()) return "properties of " + std::to_string(edges.size()) + " edges for a graph of " + std::to_string(graph.edges.size());
+  if (nodes.size() != graph.nodes.size())
+    return "properties of " + std::to_string(nodes.size()) + " nodes for a graph of " +
+           std::to_string(graph.nodes.size());
+  if (edges.size() != graph.edges.size())
+    return "properties of " + std::to_string(edges.size()) + " edges for a graph of " +
+           std::to_string(graph.edges.size());
   if (!(kT > 0) || !std::isfinite(kT)) return "kT is " + number(kT) + ", expected a finite number > 0";
-  if (!(c_ref > 0) || !std::isfinite(c_ref)) return "c_ref is " + number(c_ref) + ", expected a finite number > 0";
+  if (!(c_ref > 0) || !std::isfinite(c_ref))
+    return "c_ref is " + number(c_ref) + ", expected a finite number > 0";
   for (std::size_t k = 0; k < nodes.size(); ++k) {
     if (std::string p = node_problem(graph.nodes[k], nodes[k], k); !p.empty()) return p;
   }
@@ -73,8 +81,10 @@ std::string NetworkSpec::problem() const {
   for (std::size_t k = 0; k < nodes.size(); ++k) grounded[k] = nodes[k].g > 0;
   if (const auto floating = conducting.floating(grounded); !floating.empty()) {
     const std::uint32_t k = floating.front();
-    return "node " + std::to_string(k) + (graph.nodes[k].name.empty() ? "" : " (" + graph.nodes[k].name + ")") +
-           " has no path to ground: neither a leak (g > 0) nor edges that lead to a clamped node or a leak; its potential is undetermined (singular dI/dmu)";
+    return "node " + std::to_string(k) +
+           (graph.nodes[k].name.empty() ? "" : " (" + graph.nodes[k].name + ")") +
+           " has no path to ground: neither a leak (g > 0) nor edges that lead to a clamped node or a leak; "
+           "its potential is undetermined (singular dI/dmu)";
   }
   return {};
 }

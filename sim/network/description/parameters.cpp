@@ -10,7 +10,9 @@ std::int64_t Network::edge_parameter(std::size_t edge, std::size_t which) const 
   return offset < 0 ? -1 : offset + static_cast<std::int64_t>(impl_->place_of_edge[edge]);
 }
 std::size_t Network::leak_g(std::size_t free_index) const { return impl_->leak_offset + free_index; }
-std::size_t Network::leak_mu_ref(std::size_t free_index) const { return impl_->leak_offset + impl_->free.size() + free_index; }
+std::size_t Network::leak_mu_ref(std::size_t free_index) const {
+  return impl_->leak_offset + impl_->free.size() + free_index;
+}
 
 std::vector<ParameterInfo> Network::parameter_info() const {
   std::vector<ParameterInfo> all;
@@ -55,7 +57,8 @@ Vector Network::theta() const {
   for (const LawEdges& law : impl_->laws) {
     for (std::size_t i = 0; i < law.law->parameters.size(); ++i) {
       if (law.offset[i] < 0) continue;
-      for (std::size_t k = 0; k < law.count(); ++k) theta[law.offset[i] + static_cast<std::int64_t>(k)] = impl_->spec.edges[law.edges[k]].p[i];
+      for (std::size_t k = 0; k < law.count(); ++k)
+        theta[law.offset[i] + static_cast<std::int64_t>(k)] = impl_->spec.edges[law.edges[k]].p[i];
     }
   }
   for (std::size_t k = 0; k < impl_->free.size(); ++k) {
@@ -67,7 +70,8 @@ Vector Network::theta() const {
 
 Vector Network::rest() const {
   Vector rest(static_cast<Eigen::Index>(impl_->free.size()));
-  for (std::size_t k = 0; k < impl_->free.size(); ++k) rest[static_cast<Eigen::Index>(k)] = impl_->spec.nodes[impl_->free[k]].mu_init;
+  for (std::size_t k = 0; k < impl_->free.size(); ++k)
+    rest[static_cast<Eigen::Index>(k)] = impl_->spec.nodes[impl_->free[k]].mu_init;
   return rest;
 }
 

@@ -21,9 +21,11 @@ Linearisation linearised(const Network& network, const Boundary& boundary, const
   const NetworkSpec& spec = network.spec();
   const std::size_t nodes = spec.graph.nodes.size();
   if (static_cast<std::size_t>(potential.size()) != network.free().size()) {
-    throw std::invalid_argument("linearisation: " + std::to_string(potential.size()) + " potentials for " + std::to_string(network.free().size()) + " free nodes");
+    throw std::invalid_argument("linearisation: " + std::to_string(potential.size()) + " potentials for " +
+                                std::to_string(network.free().size()) + " free nodes");
   }
-  const std::vector<Eigen::Index> free = places(network.free(), nodes), clamped = places(network.clamped(), nodes);
+  const std::vector<Eigen::Index> free = places(network.free(), nodes),
+                                  clamped = places(network.clamped(), nodes);
   const auto n = static_cast<Eigen::Index>(nodes);
   Linearisation at;
   at.current = Vector::Zero(n);
@@ -44,12 +46,15 @@ Linearisation linearised(const Network& network, const Boundary& boundary, const
       by_node(row, ends.target, sign * I.by_target);
       for (std::size_t which = 0; which < spec.edges[e].law->parameters.size(); ++which) {
         const std::int64_t place = network.edge_parameter(e, which);
-        if (place >= 0 && std::isfinite(I.by_parameter[which])) at.by_parameter(row, place) += sign * I.by_parameter[which];
+        if (place >= 0 && std::isfinite(I.by_parameter[which]))
+          at.by_parameter(row, place) += sign * I.by_parameter[which];
       }
     }
   }
   for (std::size_t k = 0; k < network.free().size(); ++k) {
-    const auto row = static_cast<Eigen::Index>(network.free()[k]), g = static_cast<Eigen::Index>(network.leak_g(k)), ref = static_cast<Eigen::Index>(network.leak_mu_ref(k));
+    const auto row = static_cast<Eigen::Index>(network.free()[k]),
+               g = static_cast<Eigen::Index>(network.leak_g(k)),
+               ref = static_cast<Eigen::Index>(network.leak_mu_ref(k));
     const double above = potential[static_cast<Eigen::Index>(k)] - boundary.theta[ref];
     at.current[row] += boundary.theta[g] * above;
     at.by_potential(row, static_cast<Eigen::Index>(k)) += boundary.theta[g];
@@ -64,7 +69,8 @@ Sensitivity sensitivity(const Network& network, const Boundary& boundary, const 
   std::vector<bool> held(static_cast<std::size_t>(n), false);
   for (const auto& [k, level] : boundary.held) held[k] = true;
   Matrix jacobian = Matrix::Identity(n, n);
-  Matrix by_parameter = Matrix::Zero(n, at.by_parameter.cols()), by_clamp = Matrix::Zero(n, at.by_clamp.cols());
+  Matrix by_parameter = Matrix::Zero(n, at.by_parameter.cols()),
+         by_clamp = Matrix::Zero(n, at.by_clamp.cols());
   Matrix moved = Matrix::Identity(n, n);
   for (Eigen::Index k = 0; k < n; ++k) {
     if (held[static_cast<std::size_t>(k)]) {

@@ -19,9 +19,11 @@ std::string edge_problem(const Graph& graph) {
     const std::string name = "edge " + std::to_string(i);
     for (const std::uint32_t end : {edge.source, edge.target}) {
       if (end < graph.nodes.size()) continue;
-      return name + " joins node " + std::to_string(end) + ", but there are " + std::to_string(graph.nodes.size()) + " nodes";
+      return name + " joins node " + std::to_string(end) + ", but there are " +
+             std::to_string(graph.nodes.size()) + " nodes";
     }
-    if (edge.source == edge.target) return name + " leads from " + node_text(graph, edge.source) + " to itself";
+    if (edge.source == edge.target)
+      return name + " leads from " + node_text(graph, edge.source) + " to itself";
   }
   return {};
 }
@@ -31,7 +33,8 @@ std::string output_problem(const Graph& graph) {
   std::vector<bool> seen(graph.nodes.size(), false);
   for (const std::uint32_t output : graph.outputs) {
     if (output >= graph.nodes.size()) {
-      return "output node " + std::to_string(output) + ", but there are " + std::to_string(graph.nodes.size()) + " nodes";
+      return "output node " + std::to_string(output) + ", but there are " +
+             std::to_string(graph.nodes.size()) + " nodes";
     }
     if (seen[output]) return node_text(graph, output) + " is an output twice";
     if (graph.nodes[output].clamped) return node_text(graph, output) + " is an output and clamped";
@@ -43,7 +46,8 @@ std::string output_problem(const Graph& graph) {
 }  // namespace
 
 std::string Graph::problem() const {
-  const bool any_free = std::any_of(nodes.begin(), nodes.end(), [](const GraphNode& node) { return !node.clamped; });
+  const bool any_free =
+      std::any_of(nodes.begin(), nodes.end(), [](const GraphNode& node) { return !node.clamped; });
   if (!any_free) return "there is no free node";
   std::string found = edge_problem(*this);
   return found.empty() ? output_problem(*this) : found;
@@ -92,14 +96,16 @@ Graph layered(const std::vector<std::uint32_t>& layers) {
   Graph graph;
   std::vector<std::uint32_t> first;  // first node of each layer
   for (std::uint32_t layer = 0; layer < layers.size(); ++layer) {
-    if (layers[layer] == 0) throw std::invalid_argument("layered: layer " + std::to_string(layer) + " is empty");
+    if (layers[layer] == 0)
+      throw std::invalid_argument("layered: layer " + std::to_string(layer) + " is empty");
     const bool input = layer == 0, output = layer + 1 == layers.size();
     const std::string prefix = input                ? "in"
                                : output             ? "out"
                                : layers.size() == 3 ? "hidden"
                                                     : "hidden" + std::to_string(layer) + "_";
     first.push_back(static_cast<std::uint32_t>(graph.nodes.size()));
-    for (std::uint32_t i = 0; i < layers[layer]; ++i) graph.nodes.push_back({prefix + std::to_string(i), input, layer});
+    for (std::uint32_t i = 0; i < layers[layer]; ++i)
+      graph.nodes.push_back({prefix + std::to_string(i), input, layer});
   }
   for (std::uint32_t layer = 1; layer < layers.size(); ++layer) {
     for (std::uint32_t target = 0; target < layers[layer]; ++target) {

@@ -1,8 +1,8 @@
 // Arithmetic that all vector kernels share: powers of two and the occupations of a quantum dot, in single and
 // double precision.
 //
-// Included once for each instruction set by files that Highway compiles several times; such files include nothing that is inlined
-// elsewhere (Eigen, the standard library's templates).
+// Included once for each instruction set by files that Highway compiles several times; such files include
+// nothing that is inlined elsewhere (Eigen, the standard library's templates).
 #if defined(NESS_SIM_EDGE_KERNELS_INL) == defined(HWY_TARGET_TOGGLE)
 #ifdef NESS_SIM_EDGE_KERNELS_INL
 #undef NESS_SIM_EDGE_KERNELS_INL
@@ -28,10 +28,12 @@ struct Precision<float> {
   static constexpr int mantissa = 23;
   static constexpr float rounder = 12582912.0F;  // 1.5 x 2^23: adding it rounds to an integer in the low bits
   static constexpr float limit = 125.0F;
-  static constexpr float full = 1.152921504606847e18F;  // 2^60: 1/(1 + 2^60) is 0 to all digits, and the product of two is finite
+  static constexpr float full =
+      1.152921504606847e18F;  // 2^60: 1/(1 + 2^60) is 0 to all digits, and the product of two is finite
   // Chebyshev fit of (2^f - 1)/f on [-1/2, 1/2], highest power first: relative error of 2^f 5.1e-9.
   static constexpr int terms = 6;
-  static constexpr float growth[terms] = {1.54531629e-4F, 1.33908634e-3F, 9.61808256e-3F, 5.55035711e-2F, 2.40226508e-1F, 6.93147188e-1F};
+  static constexpr float growth[terms] = {1.54531629e-4F, 1.33908634e-3F, 9.61808256e-3F,
+                                          5.55035711e-2F, 2.40226508e-1F, 6.93147188e-1F};
   // The same with relative error 7e-6.
   static constexpr float about[4] = {9.65671029e-3F, 5.58382829e-2F, 2.40225301e-1F, 6.93136734e-1F};
 };
@@ -44,9 +46,10 @@ struct Precision<double> {
   static constexpr double full = 1.5260508637393594e150;  // 2^498.9
   // The same with relative error 8.4e-18.
   static constexpr int terms = 11;
-  static constexpr double growth[terms] = {4.45496059818651839e-10, 7.0725859492692237e-9,  1.01780624458457735e-7, 1.32154425879216897e-6,
-                                           1.52527338298361184e-5,  1.54035304417360502e-4, 1.33335581464169353e-3, 9.61812910760688853e-3,
-                                           5.55041086648215943e-2,  2.40226506959100982e-1, 6.93147180559945309e-1};
+  static constexpr double growth[terms] = {
+      4.45496059818651839e-10, 7.0725859492692237e-9,  1.01780624458457735e-7, 1.32154425879216897e-6,
+      1.52527338298361184e-5,  1.54035304417360502e-4, 1.33335581464169353e-3, 9.61812910760688853e-3,
+      5.55041086648215943e-2,  2.40226506959100982e-1, 6.93147180559945309e-1};
 };
 
 // (2^f - 1)/f on [-1/2, 1/2]; `about`: in single precision to 7e-6 of 2^f.
@@ -76,7 +79,8 @@ HWY_INLINE hn::Vec<D> power_of_two(D d, hn::Vec<D> y) {
   const auto shifted = hn::Add(y, hn::Set(d, P::rounder));
   const auto f = hn::Sub(y, hn::Sub(shifted, hn::Set(d, P::rounder)));
   const auto fraction = hn::MulAdd(growth<about>(d, f), f, hn::Set(d, hn::TFromD<D>(1)));
-  return hn::BitCast(d, hn::Add(hn::BitCast(bits, fraction), hn::ShiftLeft<P::mantissa>(hn::BitCast(bits, shifted))));
+  return hn::BitCast(
+      d, hn::Add(hn::BitCast(bits, fraction), hn::ShiftLeft<P::mantissa>(hn::BitCast(bits, shifted))));
 }
 
 /// The base of an exponential, b^x = 2^(x scale), and the limits of its argument.
@@ -100,7 +104,8 @@ HWY_INLINE hn::Vec<D> power(D d, const Base<D>& base, hn::Vec<D> x) {
   const auto shifted = hn::MulAdd(x, base.scale, hn::Set(d, P::rounder));
   const auto f = hn::MulSub(x, base.scale, hn::Sub(shifted, hn::Set(d, P::rounder)));
   const auto fraction = hn::MulAdd(growth(d, f), f, hn::Set(d, hn::TFromD<D>(1)));
-  return hn::BitCast(d, hn::Add(hn::BitCast(bits, fraction), hn::ShiftLeft<P::mantissa>(hn::BitCast(bits, shifted))));
+  return hn::BitCast(
+      d, hn::Add(hn::BitCast(bits, fraction), hn::ShiftLeft<P::mantissa>(hn::BitCast(bits, shifted))));
 }
 
 /// 1/x, for x far from the ends of the range. `about`: single precision with at least 12 bits, where the
@@ -128,7 +133,8 @@ struct Occupations {
 };
 /// 1/f_s and 1/f_t.
 template <bool bounded, bool about, class D>
-HWY_INLINE Occupations<hn::Vec<D>> inverse_occupations(D d, hn::Vec<D> level, hn::Vec<D> e_s, hn::Vec<D> e_t) {
+HWY_INLINE Occupations<hn::Vec<D>> inverse_occupations(D d, hn::Vec<D> level, hn::Vec<D> e_s,
+                                                       hn::Vec<D> e_t) {
   using T = hn::TFromD<D>;
   const auto one = hn::Set(d, T(1)), full = hn::Set(d, Precision<T>::full);
   const auto E = power_of_two<bounded, about>(d, level);

@@ -1,4 +1,5 @@
-// Vector kernels: many edges of one law at a time, in single or double precision, dispatched at run time to the best instruction set.
+// Vector kernels: many edges of one law at a time, in single or double precision, dispatched at run time to
+// the best instruction set.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +15,8 @@ namespace ness::sim::kernels {
 /// - quantum dots of equal temperatures: exp(-mu/(kT T)), with |mu|/(kT T) <= 300 (float: 80). Null if
 ///   temperatures differ or potentials are larger: inverse_s and inverse_t are then given per edge, and each
 ///   edge needs a second exponential;
-/// - enzymes: the concentrations, within 2^-500 .. 2^500 (float: 2^-45 .. 2^45), as `concentrations` computes them.
+/// - enzymes: the concentrations, within 2^-500 .. 2^500 (float: 2^-45 .. 2^45), as `concentrations` computes
+/// them.
 ///
 /// Errors. In double precision a current has full relative precision wherever the potentials of its ends
 /// differ, also in deep blockade. In single precision, with u = 2^-24 = 6e-8:
@@ -27,12 +29,13 @@ template <class T>
 struct Edges {
   std::size_t n = 0;
   const T* p[4] = {};
-  const T *mu_s = nullptr, *mu_t = nullptr;      ///< potentials of the ends
+  const T *mu_s = nullptr, *mu_t = nullptr;  ///< potentials of the ends
   const T *node_s = nullptr, *node_t = nullptr;
-  bool one_target = false;                       ///< mu_t and node_t point to a single value: many edges into one node
-  T inverse = 1;                                 ///< quantum dots of equal temperatures: 1/(kT T); enzymes: 1/kT
-  const T *inverse_s = nullptr, *inverse_t = nullptr;  ///< quantum dots of unequal temperatures, per edge: 1/(kT T) of the ends
-  const T* quotient = nullptr;                   ///< enzymes, per edge: exp((mu0_t - mu0_s)/kT) = 1/Keq
+  bool one_target = false;  ///< mu_t and node_t point to a single value: many edges into one node
+  T inverse = 1;            ///< quantum dots of equal temperatures: 1/(kT T); enzymes: 1/kT
+  const T *inverse_s = nullptr,
+          *inverse_t = nullptr;  ///< quantum dots of unequal temperatures, per edge: 1/(kT T) of the ends
+  const T* quotient = nullptr;   ///< enzymes, per edge: exp((mu0_t - mu0_s)/kT) = 1/Keq
 };
 
 /// Sum of the currents and of dI/dmu_t: edges from clamped nodes into one.
@@ -58,8 +61,10 @@ struct LawKernels {
   /// Adds -weight * dI/dp to the gradient of each edge's parameters, by_parameter[i] for
   /// EdgeLaw::parameters[i] (skipped where it is null). weight = lambda_s - lambda_t, per edge or one for
   /// all.
-  void (*gradient_64)(const Edges<double>& edges, const double* weight, bool one_weight, double* const (&by_parameter)[4]);
-  void (*gradient_32)(const Edges<float>& edges, const float* weight, bool one_weight, float* const (&by_parameter)[4]);
+  void (*gradient_64)(const Edges<double>& edges, const double* weight, bool one_weight,
+                      double* const (&by_parameter)[4]);
+  void (*gradient_32)(const Edges<float>& edges, const float* weight, bool one_weight,
+                      float* const (&by_parameter)[4]);
 };
 
 /// out = exp(-x * inverse), arguments limited to +-707 (float: +-86).
@@ -68,7 +73,8 @@ void exp_minus(std::size_t n, const float* x, const float* inverse, float* out);
 
 /// out = c_ref exp((mu - mu0) * inverse), with the exponential limited to 2^-500 .. 2^500 (float: 2^-45 ..
 /// 2^45). The current of an enzyme is saturated long before these limits.
-void concentrations(std::size_t n, const double* mu, const double* mu0, double inverse, double c_ref, double* out);
+void concentrations(std::size_t n, const double* mu, const double* mu0, double inverse, double c_ref,
+                    double* out);
 void concentrations(std::size_t n, const float* mu, const float* mu0, float inverse, float c_ref, float* out);
 
 /// out = 2^y, |y| limited to 1021 (float: 125). For benchmarks: the time of one exponential.

@@ -40,7 +40,7 @@ HWY_INLINE Vec<T> target(const Edges<T>& e, const At& at, const T* p, T fill) {
 template <class T>
 struct Values {
   Vec<T> amplitude, current, by_source, by_target;
-  Vec<T> by[4];  // by parameter; by[0], the amplitude, is `current`
+  Vec<T> by[4];           // by parameter; by[0], the amplitude, is `current`
   Vec<T> level, divisor;  // if not limited: the argument of the exponential, and 1/r
 };
 // True where the estimate of a denormal reciprocal is 0 (AVX-512 estimates it correctly).
@@ -50,7 +50,8 @@ constexpr float largest = 4.25352959e37F;  // 2^125
 // Adds the currents of the edges [first, end), and with_slope their derivatives by the target's potential.
 // Returns false, and adds nothing, if the law is not limited but the arguments exceed what it can handle.
 template <bool with_slope, class T, class L>
-HWY_INLINE bool add_currents(const L& edges, std::size_t first, std::size_t end, Vec<T>& current, Vec<T>& slope) {
+HWY_INLINE bool add_currents(const L& edges, std::size_t first, std::size_t end, Vec<T>& current,
+                             Vec<T>& slope) {
   const Tag<T> d;
   auto I = current, G = slope, squares = hn::Zero(d), most = hn::Zero(d);
   for_each_vector<T, 4>(first, end, [&](auto at) HWY_ATTR {
@@ -62,7 +63,8 @@ HWY_INLINE bool add_currents(const L& edges, std::size_t first, std::size_t end,
   });
   if constexpr (!L::limited) {
     // The sum of squares bounds the largest square.
-    const auto right = hn::And(hn::Le(squares, hn::Mul(edges.furthest(), edges.furthest())), hn::And(hn::IsFinite(I), hn::IsFinite(G)));
+    const auto right = hn::And(hn::Le(squares, hn::Mul(edges.furthest(), edges.furthest())),
+                               hn::And(hn::IsFinite(I), hn::IsFinite(G)));
     if (!hn::AllTrue(d, hn::And(right, hn::Le(most, hn::Set(d, T(largest)))))) return false;
   }
   current = I;
@@ -84,7 +86,8 @@ HWY_INLINE Sum<T> sum_of(const Edges<T>& e) {
       if (add_currents<with_slope, T>(edges, first, end, current, slope)) continue;
       if constexpr (!L::limited) add_currents<with_slope, T>(edges.with_limits(), first, end, current, slope);
     }
-    total = {hn::GetLane(hn::SumOfLanes(d, current)), with_slope ? hn::GetLane(hn::SumOfLanes(d, slope)) * edges.slope : T(0)};
+    total = {hn::GetLane(hn::SumOfLanes(d, current)),
+             with_slope ? hn::GetLane(hn::SumOfLanes(d, slope)) * edges.slope : T(0)};
   });
   return total;
 }
@@ -103,14 +106,16 @@ HWY_INLINE void each_of(const Edges<T>& e, T* current, T* by_source, T* by_targe
 }
 
 template <class With, class T>
-HWY_INLINE void gradient_of(const Edges<T>& e, const T* weight, bool one_weight, T* const (&by_parameter)[4]) {
+HWY_INLINE void gradient_of(const Edges<T>& e, const T* weight, bool one_weight,
+                            T* const (&by_parameter)[4]) {
   With::template with<true>(e, [&](auto edges) HWY_ATTR {
     for_each_vector<T>(e.n, [&](auto at) HWY_ATTR {
       const Values<T> v = edges(at);
       const auto minus = hn::Neg(one_weight ? hn::Set(Tag<T>(), *weight) : at.load(weight, 0));
       const auto scaled = hn::Mul(minus, v.amplitude);
       at.store(hn::MulAdd(minus, v.current, at.load(by_parameter[0], 0)), by_parameter[0]);
-      for (int i = 1; i < decltype(edges)::parameters; ++i) at.store(hn::MulAdd(scaled, v.by[i], at.load(by_parameter[i], 0)), by_parameter[i]);
+      for (int i = 1; i < decltype(edges)::parameters; ++i)
+        at.store(hn::MulAdd(scaled, v.by[i], at.load(by_parameter[i], 0)), by_parameter[i]);
     });
   });
 }
@@ -121,39 +126,61 @@ HWY_AFTER_NAMESPACE();
 
 // The functions of a law for one instruction set, one per precision: Highway dispatches by name.
 #undef NESS_LAW_KERNELS_OF_TARGET
-#define NESS_LAW_KERNELS_OF_TARGET(With)                                                                                                  \
-  Sum<double> sum_64(const Edges<double>& e) { return sum_of<true, With>(e); }                                                            \
-  Sum<float> sum_32(const Edges<float>& e) { return sum_of<true, With>(e); }                                                              \
-  double current_sum_64(const Edges<double>& e) { return sum_of<false, With>(e).current; }                                                \
-  float current_sum_32(const Edges<float>& e) { return sum_of<false, With>(e).current; }                                                  \
-  void each_64(const Edges<double>& e, double* I, double* by_s, double* by_t) { each_of<With>(e, I, by_s, by_t); }                        \
-  void each_32(const Edges<float>& e, float* I, float* by_s, float* by_t) { each_of<With>(e, I, by_s, by_t); }                            \
-  void gradient_64(const Edges<double>& e, const double* weight, bool one, double* const (&by)[4]) { gradient_of<With>(e, weight, one, by); } \
-  void gradient_32(const Edges<float>& e, const float* weight, bool one, float* const (&by)[4]) { gradient_of<With>(e, weight, one, by); }
+#define NESS_LAW_KERNELS_OF_TARGET(With)                                                            \
+  Sum<double> sum_64(const Edges<double>& e) { return sum_of<true, With>(e); }                      \
+  Sum<float> sum_32(const Edges<float>& e) { return sum_of<true, With>(e); }                        \
+  double current_sum_64(const Edges<double>& e) { return sum_of<false, With>(e).current; }          \
+  float current_sum_32(const Edges<float>& e) { return sum_of<false, With>(e).current; }            \
+  void each_64(const Edges<double>& e, double* I, double* by_s, double* by_t) {                     \
+    each_of<With>(e, I, by_s, by_t);                                                                \
+  }                                                                                                 \
+  void each_32(const Edges<float>& e, float* I, float* by_s, float* by_t) {                         \
+    each_of<With>(e, I, by_s, by_t);                                                                \
+  }                                                                                                 \
+  void gradient_64(const Edges<double>& e, const double* weight, bool one, double* const(&by)[4]) { \
+    gradient_of<With>(e, weight, one, by);                                                          \
+  }                                                                                                 \
+  void gradient_32(const Edges<float>& e, const float* weight, bool one, float* const(&by)[4]) {    \
+    gradient_of<With>(e, weight, one, by);                                                          \
+  }
 
 // The functions of a law's row; each dispatches to the best instruction set of the machine.
 #undef NESS_LAW_KERNELS
-#define NESS_LAW_KERNELS(name, quantity)                                                                                         \
-  HWY_EXPORT(sum_64);                                                                                                            \
-  HWY_EXPORT(sum_32);                                                                                                            \
-  HWY_EXPORT(current_sum_64);                                                                                                    \
-  HWY_EXPORT(current_sum_32);                                                                                                    \
-  HWY_EXPORT(each_64);                                                                                                           \
-  HWY_EXPORT(each_32);                                                                                                           \
-  HWY_EXPORT(gradient_64);                                                                                                       \
-  HWY_EXPORT(gradient_32);                                                                                                       \
-  extern const LawKernels name;                                                                                                  \
-  const LawKernels name = {                                                                                                      \
-      .shared = quantity,                                                                                                        \
-      .sum_64 = [](const Edges<double>& e) { return HWY_DYNAMIC_DISPATCH(sum_64)(e); },                                          \
-      .sum_32 = [](const Edges<float>& e) { return HWY_DYNAMIC_DISPATCH(sum_32)(e); },                                           \
-      .current_sum_64 = [](const Edges<double>& e) { return HWY_DYNAMIC_DISPATCH(current_sum_64)(e); },                          \
-      .current_sum_32 = [](const Edges<float>& e) { return HWY_DYNAMIC_DISPATCH(current_sum_32)(e); },                           \
-      .each_64 = [](const Edges<double>& e, double* I, double* by_s, double* by_t) { HWY_DYNAMIC_DISPATCH(each_64)(e, I, by_s, by_t); }, \
-      .each_32 = [](const Edges<float>& e, float* I, float* by_s, float* by_t) { HWY_DYNAMIC_DISPATCH(each_32)(e, I, by_s, by_t); }, \
-      .gradient_64 = [](const Edges<double>& e, const double* weight, bool one,                                                  \
-                        double* const (&by)[4]) { HWY_DYNAMIC_DISPATCH(gradient_64)(e, weight, one, by); },                      \
-      .gradient_32 = [](const Edges<float>& e, const float* weight, bool one,                                                    \
-                        float* const (&by)[4]) { HWY_DYNAMIC_DISPATCH(gradient_32)(e, weight, one, by); }}
+#define NESS_LAW_KERNELS(name, quantity)                                                                \
+  HWY_EXPORT(sum_64);                                                                                   \
+  HWY_EXPORT(sum_32);                                                                                   \
+  HWY_EXPORT(current_sum_64);                                                                           \
+  HWY_EXPORT(current_sum_32);                                                                           \
+  HWY_EXPORT(each_64);                                                                                  \
+  HWY_EXPORT(each_32);                                                                                  \
+  HWY_EXPORT(gradient_64);                                                                              \
+  HWY_EXPORT(gradient_32);                                                                              \
+  extern const LawKernels name;                                                                         \
+  const LawKernels name = {                                                                             \
+      .shared = quantity,                                                                               \
+      .sum_64 = [](const Edges<double>& e) { return HWY_DYNAMIC_DISPATCH(sum_64)(e); },                 \
+      .sum_32 = [](const Edges<float>& e) { return HWY_DYNAMIC_DISPATCH(sum_32)(e); },                  \
+      .current_sum_64 = [](const Edges<double>& e) { return HWY_DYNAMIC_DISPATCH(current_sum_64)(e); }, \
+      .current_sum_32 = [](const Edges<float>& e) { return HWY_DYNAMIC_DISPATCH(current_sum_32)(e); },  \
+      .each_64 =                                                                                        \
+          [](const Edges<double>& e, double* I, double* by_s, double* by_t) {                           \
+            HWY_DYNAMIC_DISPATCH(each_64)                                                               \
+            (e, I, by_s, by_t);                                                                         \
+          },                                                                                            \
+      .each_32 =                                                                                        \
+          [](const Edges<float>& e, float* I, float* by_s, float* by_t) {                               \
+            HWY_DYNAMIC_DISPATCH(each_32)                                                               \
+            (e, I, by_s, by_t);                                                                         \
+          },                                                                                            \
+      .gradient_64 =                                                                                    \
+          [](const Edges<double>& e, const double* weight, bool one, double* const(&by)[4]) {           \
+            HWY_DYNAMIC_DISPATCH(gradient_64)                                                           \
+            (e, weight, one, by);                                                                       \
+          },                                                                                            \
+      .gradient_32 =                                                                                    \
+          [](const Edges<float>& e, const float* weight, bool one, float* const(&by)[4]) {              \
+            HWY_DYNAMIC_DISPATCH(gradient_32)                                                           \
+            (e, weight, one, by);                                                                       \
+          }}
 
 #endif  // per-target include guard

@@ -12,7 +12,8 @@ namespace {
 // Targets in the binary that the machine can run, best first (the lowest bit).
 std::vector<std::int64_t> usable() {
   std::vector<std::int64_t> bits;
-  for (std::int64_t targets = hwy::SupportedTargets() & HWY_TARGETS; targets != 0; targets &= targets - 1) bits.push_back(targets & -targets);
+  for (std::int64_t targets = hwy::SupportedTargets() & HWY_TARGETS; targets != 0; targets &= targets - 1)
+    bits.push_back(targets & -targets);
   return bits;
 }
 
@@ -37,7 +38,8 @@ void force_vector_target(const std::string& name) {
     }
     there += (there.empty() ? "" : ", ") + std::string(hwy::TargetName(target));
   }
-  throw std::invalid_argument("no vector target '" + name + "' in this binary on this machine: there are " + there);
+  throw std::invalid_argument("no vector target '" + name + "' in this binary on this machine: there are " +
+                              there);
 }
 
 std::string equal_vector_target(const std::string& recorded) {

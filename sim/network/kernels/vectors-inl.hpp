@@ -38,7 +38,9 @@ struct Part {
     const auto mask = hn::FirstN(d, count);
     return hn::IfThenElse(mask, hn::MaskedLoad(mask, d, p + i), hn::Set(d, fill));
   }
-  HWY_INLINE void store(Vec<T> v, T* p) const { hn::BlendedStore(v, hn::FirstN(Tag<T>(), count), Tag<T>(), p + i); }
+  HWY_INLINE void store(Vec<T> v, T* p) const {
+    hn::BlendedStore(v, hn::FirstN(Tag<T>(), count), Tag<T>(), p + i);
+  }
 #else
   HWY_INLINE Vec<T> load(const T* p, T fill) const {
     T lanes[hn::MaxLanes(Tag<T>())];

@@ -30,7 +30,8 @@ std::string description(const EdgeLaw& law) {
   for (std::size_t i = 0; i < law.parameters.size(); ++i) {
     const LawParameter& parameter = law.parameters[i];
     const bool must_be_given = parameter.initial != parameter.initial;
-    text += (i == 0 ? " (" : ", ") + std::string(must_be_given ? "" : "optional ") + std::string(parameter.name);
+    text +=
+        (i == 0 ? " (" : ", ") + std::string(must_be_given ? "" : "optional ") + std::string(parameter.name);
   }
   return text + (law.pools ? "; capacity is the volume)" : ")");
 }

@@ -1,7 +1,7 @@
 // Vector code of enzymes.
 //
-// Compiled once for each instruction set, so nothing that is inlined elsewhere (Eigen, the standard library's templates) may be
-// used here: the linker would keep one copy, of any target.
+// Compiled once for each instruction set, so nothing that is inlined elsewhere (Eigen, the standard library's
+// templates) may be used here: the linker would keep one copy, of any target.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "laws/enzyme_kernel.cpp"
 #include <hwy/foreach_target.h>
@@ -18,7 +18,8 @@ namespace {
 
 // The law multiplied by Ka Kb Ki s, so that one reciprocal does: with k_i = Ki s, k = c_s s, a = Ka k_i
 //   M = Kb (a + c_s (k_i + k)) + c_t a,   R = 1/M,   I = Vf (c_s - c_t/Keq) Kb k_i R.
-// s is the power of two that brings the larger of Ki and c_s to 1..2: squares of concentrations do not overflow, and Ki may be infinite.
+// s is the power of two that brings the larger of Ki and c_s to 1..2: squares of concentrations do not
+// overflow, and Ki may be infinite.
 template <class T>
 struct Enzyme {
   static constexpr bool limited = true;
@@ -34,9 +35,11 @@ struct Enzyme {
     const hn::Rebind<Bits, Tag<T>> bits;
     // 2^80 (2^600) replaces an infinite Ki. Its inverse is negligible beside the largest concentration, and
     // its product with the smallest concentration is not denormal.
-    const auto infinite = hn::Set(d, sizeof(T) == 4 ? T(1.2089258196146292e24) : T(4.149515568880993e180));  // 2^80, 2^600
+    const auto infinite =
+        hn::Set(d, sizeof(T) == 4 ? T(1.2089258196146292e24) : T(4.149515568880993e180));  // 2^80, 2^600
     const auto Ka = at.load(e.p[1], 1), Kb = at.load(e.p[2], 1), Ki = hn::Min(at.load(e.p[3], 1), infinite);
-    const auto c_s = at.load(e.node_s, 1), c_t = target(e, at, e.node_t, T(1)), quotient = at.load(e.quotient, 1);
+    const auto c_s = at.load(e.node_s, 1), c_t = target(e, at, e.node_t, T(1)),
+               quotient = at.load(e.quotient, 1);
 
     constexpr Bits one_bits = Bits{sizeof(T) == 4 ? 127 : 1023} << P::mantissa;
     constexpr Bits exponent = sizeof(T) == 4 ? Bits{0x7f800000} : static_cast<Bits>(0x7ff0000000000000);

@@ -19,10 +19,12 @@ inline void each(Law law, const Edges<double>& edges, double* current, double* b
 inline void each(Law law, const Edges<float>& edges, float* current, float* by_source, float* by_target) {
   law->kernels->each_32(edges, current, by_source, by_target);
 }
-inline void gradient(Law law, const Edges<double>& edges, const double* weight, bool one_weight, double* const (&by_parameter)[4]) {
+inline void gradient(Law law, const Edges<double>& edges, const double* weight, bool one_weight,
+                     double* const (&by_parameter)[4]) {
   law->kernels->gradient_64(edges, weight, one_weight, by_parameter);
 }
-inline void gradient(Law law, const Edges<float>& edges, const float* weight, bool one_weight, float* const (&by_parameter)[4]) {
+inline void gradient(Law law, const Edges<float>& edges, const float* weight, bool one_weight,
+                     float* const (&by_parameter)[4]) {
   law->kernels->gradient_32(edges, weight, one_weight, by_parameter);
 }
 

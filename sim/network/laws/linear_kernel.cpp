@@ -1,7 +1,7 @@
 // Vector code of the linear law.
 //
-// Compiled once for each instruction set, so nothing that is inlined elsewhere (Eigen, the standard library's templates) may be
-// used here: the linker would keep one copy, of any target.
+// Compiled once for each instruction set, so nothing that is inlined elsewhere (Eigen, the standard library's
+// templates) may be used here: the linker would keep one copy, of any target.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "laws/linear_kernel.cpp"
 #include <hwy/foreach_target.h>

@@ -22,28 +22,28 @@ EdgeCurrent quantum_dot_current(const double* p, const EdgeEnd& source, const Ed
   // free of the rounding of the level.
   const double w = source.T == target.T ? difference / theta_s : v - u;
   const double window = w >= 0 ? -f_s * empty_t * std::expm1(-w) : f_t * empty_s * std::expm1(w);
-  const double p_s = f_s * empty_s / theta_s, p_t = f_t * empty_t / theta_t;  // f(1-f)/kT: Eq. E4 over the temperature
+  const double p_s = f_s * empty_s / theta_s,
+               p_t = f_t * empty_t / theta_t;  // f(1-f)/kT: Eq. E4 over the temperature
   const double by_level = gamma * (p_t - p_s);
   const double level_by_source = b + d / 2, level_by_target = -b + d / 2;
   EdgeCurrent result;
-  result.current = gamma * window;                                    // Eq. 15
+  result.current = gamma * window;  // Eq. 15
   result.by_source = level_by_source * by_level + gamma * p_s;
-  result.by_target = level_by_target * by_level - gamma * p_t;        // Eq. 18 is -by_target at d = 0
+  result.by_target = level_by_target * by_level - gamma * p_t;  // Eq. 18 is -by_target at d = 0
   result.by_parameter = {window, by_level, by_level * difference, by_level * mean};
   return result;
 }
 
 namespace {
-constexpr LawParameter parameters[] = {
-    {.name = "gamma", .unit = "1", .sign = Sign::not_negative},
-    {.name = "a", .unit = "kT", .fold_with = "b"},
-    {.name = "b", .unit = "1"},
-    {.name = "d", .unit = "1", .initial = 0, .omitted = true}};
-constexpr EdgeLaw row{
-    .name = "quantum-dot",
-    .parameters = parameters,
-    .current = [](const double* p, const EdgeEnd& source, const EdgeEnd& target, double kT, double) { return quantum_dot_current(p, source, target, kT); },
-    .kernels = &kernels::quantum_dot_kernels};
+constexpr LawParameter parameters[] = {{.name = "gamma", .unit = "1", .sign = Sign::not_negative},
+                                       {.name = "a", .unit = "kT", .fold_with = "b"},
+                                       {.name = "b", .unit = "1"},
+                                       {.name = "d", .unit = "1", .initial = 0, .omitted = true}};
+constexpr EdgeLaw row{.name = "quantum-dot",
+                      .parameters = parameters,
+                      .current = [](const double* p, const EdgeEnd& source, const EdgeEnd& target, double kT,
+                                    double) { return quantum_dot_current(p, source, target, kT); },
+                      .kernels = &kernels::quantum_dot_kernels};
 static_assert(row.problem().empty());
 }  // namespace
 constinit const EdgeLaw quantum_dot_law = row;

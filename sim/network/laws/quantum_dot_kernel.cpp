@@ -1,7 +1,7 @@
 // Vector code of quantum dots.
 //
-// Compiled once for each instruction set, so nothing that is inlined elsewhere (Eigen, the standard library's templates) may be
-// used here: the linker would keep one copy, of any target.
+// Compiled once for each instruction set, so nothing that is inlined elsewhere (Eigen, the standard library's
+// templates) may be used here: the linker would keep one copy, of any target.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "laws/quantum_dot_kernel.cpp"
 #include <hwy/foreach_target.h>
@@ -33,9 +33,14 @@ struct QuantumDot {
   const Base<Tag<T>> base;
   const Vec<T> one_mu_t, one_node_t;
   HWY_INLINE explicit QuantumDot(const Edges<T>& edges)
-      : e(edges), slope(equal_T ? edges.inverse : T(1)), base(Tag<T>(), static_cast<T>(log2_e * static_cast<double>(slope))),
-        one_mu_t(hn::Set(Tag<T>(), limits ? T(0) : *edges.mu_t)), one_node_t(hn::Set(Tag<T>(), limits ? T(0) : *edges.node_t)) {}
-  HWY_INLINE QuantumDot<T, with_d, equal_T, true> with_limits() const { return QuantumDot<T, with_d, equal_T, true>(e); }
+      : e(edges),
+        slope(equal_T ? edges.inverse : T(1)),
+        base(Tag<T>(), static_cast<T>(log2_e * static_cast<double>(slope))),
+        one_mu_t(hn::Set(Tag<T>(), limits ? T(0) : *edges.mu_t)),
+        one_node_t(hn::Set(Tag<T>(), limits ? T(0) : *edges.node_t)) {}
+  HWY_INLINE QuantumDot<T, with_d, equal_T, true> with_limits() const {
+    return QuantumDot<T, with_d, equal_T, true>(e);
+  }
   HWY_INLINE Vec<T> furthest() const { return base.highest; }
 
   template <class At>
@@ -106,9 +111,12 @@ struct Choice {
   static HWY_INLINE void with(const Edges<T>& e, Use use) {
     const bool equal_T = e.node_s != nullptr;
     if constexpr (!limits && sizeof(T) == 4) {
-      if (equal_T && e.one_target) return e.p[3] != nullptr ? use(QuantumDot<T, true, true, false>(e)) : use(QuantumDot<T, false, true, false>(e));
+      if (equal_T && e.one_target)
+        return e.p[3] != nullptr ? use(QuantumDot<T, true, true, false>(e))
+                                 : use(QuantumDot<T, false, true, false>(e));
     }
-    if (e.p[3] != nullptr) return equal_T ? use(QuantumDot<T, true, true, true>(e)) : use(QuantumDot<T, true, false, true>(e));
+    if (e.p[3] != nullptr)
+      return equal_T ? use(QuantumDot<T, true, true, true>(e)) : use(QuantumDot<T, true, false, true>(e));
     return equal_T ? use(QuantumDot<T, false, true, true>(e)) : use(QuantumDot<T, false, false, true>(e));
   }
 };

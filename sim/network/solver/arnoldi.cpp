@@ -16,11 +16,13 @@ struct Operation {
 };
 }  // namespace
 
-Nearest nearest_to(ShiftedInverse& inverse, double sigma, Eigen::Index wanted, const Vector& start, bool vector) {
+Nearest nearest_to(ShiftedInverse& inverse, double sigma, Eigen::Index wanted, const Vector& start,
+                   bool vector) {
   Operation operation{inverse};
   Spectra::GenEigsRealShiftSolver<Operation> solver(operation, wanted, 3 * wanted, sigma);
   solver.init(start.data());
-  if (solver.compute(Spectra::SortRule::LargestMagn, 300, 1e-10, Spectra::SortRule::LargestReal) < wanted) return {};
+  if (solver.compute(Spectra::SortRule::LargestMagn, 300, 1e-10, Spectra::SortRule::LargestReal) < wanted)
+    return {};
   Nearest found{solver.eigenvalues(), {}};
   if (vector) found.direction = solver.eigenvectors(1).col(0).real();
   return found;

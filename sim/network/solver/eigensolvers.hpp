@@ -28,7 +28,9 @@ struct Nearest {
   Eigen::VectorXcd values;  ///< by decreasing real part; fewer than wanted: the iteration did not converge
   Vector direction;         ///< real part of the first one's eigenvector, if requested
 };
-/// The `wanted` eigenvalues of M nearest to sigma, by Arnoldi's method (Spectra). Throws what `inverse` throws.
-Nearest nearest_to(ShiftedInverse& inverse, double sigma, Eigen::Index wanted, const Vector& start, bool vector);
+/// The `wanted` eigenvalues of M nearest to sigma, by Arnoldi's method (Spectra). Throws what `inverse`
+/// throws.
+Nearest nearest_to(ShiftedInverse& inverse, double sigma, Eigen::Index wanted, const Vector& start,
+                   bool vector);
 
 }  // namespace ness::sim

@@ -17,14 +17,17 @@ namespace {
 // With fewer moving nodes than this, a dense matrix is used in any network.
 constexpr std::size_t few = 100;
 
-void keep_direction(const Vector& of_moving, const std::vector<Eigen::Index>& moving, Eigen::Index n, Leading& leading) {
+void keep_direction(const Vector& of_moving, const std::vector<Eigen::Index>& moving, Eigen::Index n,
+                    Leading& leading) {
   Eigen::Index largest = 0;
   of_moving.cwiseAbs().maxCoeff(&largest);
   leading.direction = Vector::Zero(n);
-  for (std::size_t i = 0; i < moving.size(); ++i) leading.direction[moving[i]] = of_moving[static_cast<Eigen::Index>(i)] / of_moving[largest];
+  for (std::size_t i = 0; i < moving.size(); ++i)
+    leading.direction[moving[i]] = of_moving[static_cast<Eigen::Index>(i)] / of_moving[largest];
 }
 
-Leading of_all(const Vector& capacity, const Matrix& jacobian, const std::vector<Eigen::Index>& moving, bool vector) {
+Leading of_all(const Vector& capacity, const Matrix& jacobian, const std::vector<Eigen::Index>& moving,
+               bool vector) {
   Leading leading;
   const Vector C = capacity(moving);
   const Matrix J = -(C.cwiseInverse().asDiagonal() * Matrix(jacobian(moving, moving)));
@@ -67,7 +70,8 @@ Region region_of(const Jacobian& jacobian, const Vector& C, const std::vector<bo
 // (C^-1 G - sigma)^-1 = -(dI/dmu + sigma C)^-1 C, for vectors that are zero at held nodes.
 class ShiftedSolve final : public ShiftedInverse {
  public:
-  ShiftedSolve(const Network& network, Network::Workspace& work, const Jacobian& jacobian, const Vector& C, const std::vector<bool>& held)
+  ShiftedSolve(const Network& network, Network::Workspace& work, const Jacobian& jacobian, const Vector& C,
+               const std::vector<bool>& held)
       : network_(network), work_(work), jacobian_(jacobian), C_(C), held_(held) {}
   Eigen::Index size() const override { return C_.size(); }
   void set_shift(double sigma) override {
@@ -94,7 +98,8 @@ class ShiftedSolve final : public ShiftedInverse {
   mutable Vector b_, x_;
 };
 
-Leading of_nearest(const Network& network, Network::Workspace& work, const Vector& C, const Jacobian& jacobian, const std::vector<bool>& held,
+Leading of_nearest(const Network& network, Network::Workspace& work, const Vector& C,
+                   const Jacobian& jacobian, const std::vector<bool>& held,
                    const std::vector<Eigen::Index>& moving, bool vector) {
   const Region region = region_of(jacobian, C, held);
   Leading leading;
@@ -105,9 +110,12 @@ Leading of_nearest(const Network& network, Network::Workspace& work, const Vecto
   ShiftedSolve operation(network, work, jacobian, C, held);
   Vector start = Vector::Zero(C.size());
   // The start needs a component along each eigenvector, so it has no symmetry.
-  for (std::size_t i = 0; i < moving.size(); ++i) start[moving[i]] = 1 + 0.5 * std::sin(0.7 * static_cast<double>(i + 1) * static_cast<double>(i % 101 + 1));
+  for (std::size_t i = 0; i < moving.size(); ++i)
+    start[moving[i]] =
+        1 + 0.5 * std::sin(0.7 * static_cast<double>(i + 1) * static_cast<double>(i % 101 + 1));
   leading.bound = region.right;
-  for (Eigen::Index wanted = 6; wanted <= 96 && 3 * wanted < static_cast<Eigen::Index>(moving.size()); wanted *= 2) {
+  for (Eigen::Index wanted = 6; wanted <= 96 && 3 * wanted < static_cast<Eigen::Index>(moving.size());
+       wanted *= 2) {
     try {
       const Nearest nearest = nearest_to(operation, sigma, wanted, start, vector);
       if (nearest.values.size() < wanted) continue;
@@ -117,7 +125,9 @@ Leading of_nearest(const Network& network, Network::Workspace& work, const Vecto
       if (vector) keep_direction(Vector(nearest.direction(moving)), moving, C.size(), leading);
       // All eigenvalues not found are at least as far from the shift as the furthest found.
       const double radius = (found.array() - sigma).abs().maxCoeff();
-      const double reach = radius > region.height ? sigma - std::sqrt(radius * radius - region.height * region.height) : region.right;
+      const double reach = radius > region.height
+                               ? sigma - std::sqrt(radius * radius - region.height * region.height)
+                               : region.right;
       leading.bound = std::max(leading.real, std::min(reach, region.right));
       if (reach <= leading.real) break;
     } catch (const std::runtime_error&) {
@@ -128,7 +138,8 @@ Leading of_nearest(const Network& network, Network::Workspace& work, const Vecto
 }
 }  // namespace
 
-Leading leading_eigenvalue(const Network& network, Network::Workspace& work, const Vector& potential, const Jacobian& jacobian, bool vector) {
+Leading leading_eigenvalue(const Network& network, Network::Workspace& work, const Vector& potential,
+                           const Jacobian& jacobian, bool vector) {
   const std::vector<bool> held = held_nodes(work);
   std::vector<Eigen::Index> moving;
   for (Eigen::Index k = 0; k < potential.size(); ++k) {
@@ -142,12 +153,17 @@ Leading leading_eigenvalue(const Network& network, Network::Workspace& work, con
   const Vector capacity = network.capacity(potential);
   if (!jacobian.sparse()) return of_all(capacity, jacobian.full(), moving, vector);
   if (moving.size() > few) return of_nearest(network, work, capacity, jacobian, held, moving, vector);
-  Matrix block = Matrix::Zero(static_cast<Eigen::Index>(moving.size()), static_cast<Eigen::Index>(moving.size()));
+  Matrix block =
+      Matrix::Zero(static_cast<Eigen::Index>(moving.size()), static_cast<Eigen::Index>(moving.size()));
   const JacobianPattern& pattern = *jacobian.pattern();
   for (std::size_t i = 0; i < moving.size(); ++i) {
-    for (std::int32_t p = pattern.begin[static_cast<std::size_t>(moving[i])]; p < pattern.begin[static_cast<std::size_t>(moving[i]) + 1]; ++p) {
-      const auto j = std::lower_bound(moving.begin(), moving.end(), pattern.column[static_cast<std::size_t>(p)]);
-      if (j != moving.end() && *j == pattern.column[static_cast<std::size_t>(p)]) block(static_cast<Eigen::Index>(i), j - moving.begin()) = jacobian.values()[static_cast<std::size_t>(p)];
+    for (std::int32_t p = pattern.begin[static_cast<std::size_t>(moving[i])];
+         p < pattern.begin[static_cast<std::size_t>(moving[i]) + 1]; ++p) {
+      const auto j =
+          std::lower_bound(moving.begin(), moving.end(), pattern.column[static_cast<std::size_t>(p)]);
+      if (j != moving.end() && *j == pattern.column[static_cast<std::size_t>(p)])
+        block(static_cast<Eigen::Index>(i), j - moving.begin()) =
+            jacobian.values()[static_cast<std::size_t>(p)];
     }
   }
   std::vector<Eigen::Index> every(moving.size());

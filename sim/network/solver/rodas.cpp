@@ -13,25 +13,33 @@ namespace {
 constexpr double gamma_ = 0.25;
 constexpr double alpha[6] = {0, 0.386, 0.21, 0.63, 1, 1};
 constexpr double by_time[6] = {0.25, -0.1043, 0.1035, -0.03620000000000023, 0, 0};
-constexpr double a[6][5] = {{},
-                            {1.544},
-                            {0.9466785280815826, 0.2557011698983284},
-                            {3.314825187068521, 2.896124015972201, 0.9986419139977817},
-                            {1.221224509226641, 6.019134481288629, 12.53708332932087, -0.6878860361058950},
-                            {1.221224509226641, 6.019134481288629, 12.53708332932087, -0.6878860361058950, 1}};
-constexpr double c[6][5] = {{},
-                            {-5.6688},
-                            {-2.430093356833875, -0.2063599157091915},
-                            {-0.1073529058151375, -9.594562251023355, -20.47028614809616},
-                            {7.496443313967647, -10.24680431464352, -33.99990352819905, 11.70890893206160},
-                            {8.083246795921522, -7.981132988064893, -31.52159432874371, 16.31930543123136, -6.058818238834054}};
+constexpr double a[6][5] = {
+    {},
+    {1.544},
+    {0.9466785280815826, 0.2557011698983284},
+    {3.314825187068521, 2.896124015972201, 0.9986419139977817},
+    {1.221224509226641, 6.019134481288629, 12.53708332932087, -0.6878860361058950},
+    {1.221224509226641, 6.019134481288629, 12.53708332932087, -0.6878860361058950, 1}};
+constexpr double c[6][5] = {
+    {},
+    {-5.6688},
+    {-2.430093356833875, -0.2063599157091915},
+    {-0.1073529058151375, -9.594562251023355, -20.47028614809616},
+    {7.496443313967647, -10.24680431464352, -33.99990352819905, 11.70890893206160},
+    {8.083246795921522, -7.981132988064893, -31.52159432874371, 16.31930543123136, -6.058818238834054}};
 // Dense output: y(t + s h) = (1-s) y + s (end + (1-s) (third + s fourth)).
-constexpr double third[5] = {10.12623508344586, -7.487995877610167, -34.80091861555747, -7.992771707568823, 1.025137723295662};
-constexpr double fourth[5] = {-0.6762803392801253, 6.087714651680015, 16.43084320892478, 24.76722511418386, -6.594389125716872};
+constexpr double third[5] = {10.12623508344586, -7.487995877610167, -34.80091861555747, -7.992771707568823,
+                             1.025137723295662};
+constexpr double fourth[5] = {-0.6762803392801253, 6.087714651680015, 16.43084320892478, 24.76722511418386,
+                              -6.594389125716872};
 }  // namespace
 
 Rodas::Rodas(const Network& network, const Boundary& boundary)
-    : network_(network), boundary_(boundary), evaluation_(network.workspace()), algebra_(network.workspace()), pool_(network.potential_dependent_capacity()) {
+    : network_(network),
+      boundary_(boundary),
+      evaluation_(network.workspace()),
+      algebra_(network.workspace()),
+      pool_(network.potential_dependent_capacity()) {
   any_pool_ = std::find(pool_.begin(), pool_.end(), true) != pool_.end();
 }
 
@@ -73,7 +81,8 @@ bool Rodas::look_around() {
   return unbalanced_.allFinite() && C_.allFinite();
 }
 
-// Both sides of the method's equations are multiplied by C, and C J = -dI/dmu - diag(F C'/C), with C' = C/kT at pools and 0 elsewhere.
+// Both sides of the method's equations are multiplied by C, and C J = -dI/dmu - diag(F C'/C), with C' = C/kT
+// at pools and 0 elsewhere.
 bool Rodas::attempt(double h) {
   h_ = h;
   matrix_ = jacobian_;

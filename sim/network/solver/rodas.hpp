@@ -48,7 +48,7 @@ class Rodas {
   std::vector<bool> pool_;
   bool any_pool_ = false, moving_ = false;
   double time_ = 0, h_ = 0, began_ = 0, standing_ = 0;
-  Vector levels_, velocity_;        // at began_
+  Vector levels_, velocity_;             // at began_
   Vector y_, unbalanced_, by_time_, C_;  // the state, F, dF/dt and the capacities there
   Jacobian jacobian_, matrix_;
   std::array<Vector, 6> u_;

@@ -11,7 +11,11 @@ namespace ness::sim {
 std::vector<bool> held_nodes(const Network::Workspace& work) { return work.held; }
 
 Rosenbrock::Rosenbrock(const Network& network, Network::Workspace& work, Extra extra)
-    : network_(network), work_(work), extra_(std::move(extra)), enzyme_(network.potential_dependent_capacity()), longest_(std::numeric_limits<double>::infinity()) {
+    : network_(network),
+      work_(work),
+      extra_(std::move(extra)),
+      enzyme_(network.potential_dependent_capacity()),
+      longest_(std::numeric_limits<double>::infinity()) {
   any_enzyme_ = std::find(enzyme_.begin(), enzyme_.end(), true) != enzyme_.end();
 }
 
@@ -42,9 +46,11 @@ void Rosenbrock::kick(const Vector& by, double longest) {
 Vector Rosenbrock::rate() const { return unbalanced.cwiseQuotient(network_.capacity(y)); }
 
 // The method for y' = f(y) = F/C in the form without a product by the Jacobian J of f:
-//   (1/(gamma h) - J) K_i = f(Y_i) + (1/h) sum_j c_ij K_j,  Y_i = y + sum_j a_ij K_j,  y_new = y + sum_i m_i K_i,
-//   gamma = 1/2; a31 = a41 = 2, a43 = 1; c21 = 4, c31 = 1, c32 = -1, c41 = 1, c42 = -1, c43 = -8/3; m = (2, 0, 1, 1); error K_4.
-// Both sides are multiplied by C, and C J = -dI/dmu - diag(F C'/C), with C' = C/kT at enzyme nodes and 0 elsewhere.
+//   (1/(gamma h) - J) K_i = f(Y_i) + (1/h) sum_j c_ij K_j,  Y_i = y + sum_j a_ij K_j,  y_new = y + sum_i m_i
+//   K_i, gamma = 1/2; a31 = a41 = 2, a43 = 1; c21 = 4, c31 = 1, c32 = -1, c41 = 1, c42 = -1, c43 = -8/3; m =
+//   (2, 0, 1, 1); error K_4.
+// Both sides are multiplied by C, and C J = -dI/dmu - diag(F C'/C), with C' = C/kT at enzyme nodes and 0
+// elsewhere.
 bool Rosenbrock::step(double tolerance) {
   const double kT = network_.spec().kT, epsilon = std::numeric_limits<double>::epsilon();
   for (int attempt = 0; attempt < 60; ++attempt) {

@@ -22,7 +22,8 @@ double known(const Leading& leading) { return leading.bound > leading.real ? not
 // Follows one relaxation.
 class Following {
  public:
-  Following(const Network& network, const Boundary& boundary, const Vector& start, const SteadyStateOptions& options, Network::Workspace& work)
+  Following(const Network& network, const Boundary& boundary, const Vector& start,
+            const SteadyStateOptions& options, Network::Workspace& work)
       : network_(network), options_(options), work_(work), path_(network, work), start_(start) {
     network.impose(boundary, work);
     for (const auto& [k, level] : boundary.held) start_[k] = level;
@@ -30,14 +31,16 @@ class Following {
     const double kT = network.spec().kT;
     double scale = 0;
     if (boundary.clamp.size() > 0) scale = boundary.clamp.cwiseAbs().maxCoeff();
-    for (std::size_t k = 0; k < network.free().size(); ++k) scale = std::max(scale, std::abs(boundary.theta[network.leak_mu_ref(k)]));
+    for (std::size_t k = 0; k < network.free().size(); ++k)
+      scale = std::max(scale, std::abs(boundary.theta[network.leak_mu_ref(k)]));
     escape_ = options.escape * kT + 10 * scale;
   }
 
   SteadyState run(bool restored) {
     path_.begin(state_.potential);
     if (restored && options_.newton_first && newton_contracting()) return finish(Verdict::converged);
-    if (network_.linear() && newton(std::numeric_limits<double>::infinity(), true)) return finish(Verdict::converged);
+    if (network_.linear() && newton(std::numeric_limits<double>::infinity(), true))
+      return finish(Verdict::converged);
     state_.followed = true;
     if (restored) state_.contracting = network_.contracting(work_, path_.jacobian);
     while (state_.steps < options_.max_steps) {
@@ -77,7 +80,8 @@ class Following {
     for (Eigen::Index k = 0; k < path_.y.size(); ++k) {
       if (std::abs(path_.unbalanced[k]) > path_.jacobian.row_magnitude(k) * near) return true;
     }
-    return tried_.size() != 0 && ++untried_ < 4 && (path_.y - tried_).cwiseAbs().maxCoeff() < 0.5 * (left_ - near);
+    return tried_.size() != 0 && ++untried_ < 4 &&
+           (path_.y - tried_).cwiseAbs().maxCoeff() < 0.5 * (left_ - near);
   }
 
   // Newton's method with a certificate at every iterate: there, and between the iterates, distances shrink
@@ -174,7 +178,8 @@ class Following {
     state_.time = path_.time;
     state_.evaluations += path_.evaluations;
     if (state_.potential.allFinite()) {
-      state_.displacement = (state_.potential - start_).size() == 0 ? 0 : (state_.potential - start_).cwiseAbs().maxCoeff();
+      state_.displacement =
+          (state_.potential - start_).size() == 0 ? 0 : (state_.potential - start_).cwiseAbs().maxCoeff();
     }
     if (verdict != Verdict::converged) {
       state_.bound = std::numeric_limits<double>::infinity();
@@ -183,7 +188,8 @@ class Following {
     }
     if (options_.eigenvalue && state_.potential.allFinite()) {
       network_.evaluate(work_, state_.potential, unbalanced_, &jacobian_);
-      state_.max_real_eigenvalue = known(leading_eigenvalue(network_, work_, state_.potential, jacobian_, false));
+      state_.max_real_eigenvalue =
+          known(leading_eigenvalue(network_, work_, state_.potential, jacobian_, false));
     }
     return std::move(state_);
   }
@@ -196,8 +202,8 @@ class Following {
   Jacobian jacobian_;
   SteadyState state_;
   double escape_ = 0;
-  Vector tried_;        // where Newton's step was last computed,
-  double left_ = 0;     // and its length
+  Vector tried_;     // where Newton's step was last computed,
+  double left_ = 0;  // and its length
   int kicks_ = 0, returns_ = 0, untried_ = 0;
 };
 }  // namespace
@@ -214,24 +220,31 @@ const char* to_string(Verdict verdict) {
 
 std::string SteadyStateOptions::problem() const {
   auto positive = [](const char* name, double value) {
-    return value > 0 && std::isfinite(value) ? std::string() : std::string(name) + " is " + std::to_string(value) + ", expected a finite number > 0";
+    return value > 0 && std::isfinite(value)
+               ? std::string()
+               : std::string(name) + " is " + std::to_string(value) + ", expected a finite number > 0";
   };
-  for (const auto& [name, value] : {std::pair{"path_tolerance", path_tolerance}, {"trust", trust}, {"tolerance", tolerance}, {"escape", escape}}) {
+  for (const auto& [name, value] : {std::pair{"path_tolerance", path_tolerance},
+                                    {"trust", trust},
+                                    {"tolerance", tolerance},
+                                    {"escape", escape}}) {
     if (std::string p = positive(name, value); !p.empty()) return p;
   }
   if (max_steps == 0) return "max_steps is 0, expected at least 1";
   return {};
 }
 
-SteadyState relax(const Network& network, const Boundary& boundary, const Vector& start, const SteadyStateOptions& options, bool restored,
-                  Network::Workspace& work) {
+SteadyState relax(const Network& network, const Boundary& boundary, const Vector& start,
+                  const SteadyStateOptions& options, bool restored, Network::Workspace& work) {
   if (static_cast<std::size_t>(start.size()) != network.free().size()) {
-    throw std::invalid_argument("steady state: a start of " + std::to_string(start.size()) + " potentials for " + std::to_string(network.free().size()) + " free nodes");
+    throw std::invalid_argument("steady state: a start of " + std::to_string(start.size()) +
+                                " potentials for " + std::to_string(network.free().size()) + " free nodes");
   }
   return Following(network, boundary, start, options, work).run(restored);
 }
 
-SteadyState relax(const Network& network, const Boundary& boundary, const Vector& start, const SteadyStateOptions& options) {
+SteadyState relax(const Network& network, const Boundary& boundary, const Vector& start,
+                  const SteadyStateOptions& options) {
   if (std::string p = options.problem(); !p.empty()) throw std::invalid_argument("steady state: " + p);
   const Network::WorkspacePtr work = network.workspace();
   return relax(network, boundary, start, options, false, *work);

@@ -33,19 +33,25 @@ std::vector<double> arrivals(const Vector& levels, double rate) {
 // One relaxation in time: RODAS steps under error control, from one kink of the ramp to the next.
 class Transient {
  public:
-  Transient(const Network& network, const Boundary& boundary, const Vector& start, const TransientOptions& options)
-      : final_(boundary.clamp), options_(options), kinks_(arrivals(boundary.clamp, options.clamp_rate)), path_(network, boundary) {
+  Transient(const Network& network, const Boundary& boundary, const Vector& start,
+            const TransientOptions& options)
+      : final_(boundary.clamp),
+        options_(options),
+        kinks_(arrivals(boundary.clamp, options.clamp_rate)),
+        path_(network, boundary) {
     depart(0, start);
     const double fastest = path_.rate().size() == 0 ? 0 : path_.rate().cwiseAbs().maxCoeff();
     const double level_rate = kinks_.empty() ? 0 : options.clamp_rate;
-    h_ = 0.01 * network.spec().kT / std::max({fastest, level_rate, 1e-3 / network.capacity(start).minCoeff()});
+    h_ =
+        0.01 * network.spec().kT / std::max({fastest, level_rate, 1e-3 / network.capacity(start).minCoeff()});
   }
 
   /// The state at `time`. No step goes beyond `last`.
   Vector state_at(double time, double last) {
     for (long steps = 0; path_.time() < time; ++steps) {
       if (steps == options_.max_steps) {
-        throw std::runtime_error("transient: max_steps = " + std::to_string(options_.max_steps) + " steps reach only time " + number(path_.time()) + " of " + number(time));
+        throw std::runtime_error("transient: max_steps = " + std::to_string(options_.max_steps) +
+                                 " steps reach only time " + number(path_.time()) + " of " + number(time));
       }
       step(last);
     }
@@ -66,7 +72,8 @@ class Transient {
   }
 
   void step(double last) {
-    if (next_kink_ < kinks_.size() && path_.time() >= kinks_[next_kink_]) depart(kinks_[next_kink_++], Vector(path_.state()));
+    if (next_kink_ < kinks_.size() && path_.time() >= kinks_[next_kink_])
+      depart(kinks_[next_kink_++], Vector(path_.state()));
     const double limit = next_kink_ < kinks_.size() ? std::min(last, kinks_[next_kink_]) : last;
     const double shortest = 4 * std::numeric_limits<double>::epsilon() * limit;
     // Levels of equal magnitude arrive at times that differ by rounding: treat these as one kink.
@@ -77,7 +84,8 @@ class Transient {
       const bool ends = h_ * 1.1 >= left;
       const double h = ends ? left : h_;
       if (!(h > shortest) || !std::isfinite(h)) {
-        throw std::runtime_error("transient: the step size vanishes at time " + number(path_.time()) + ": the potentials have no finite continuation");
+        throw std::runtime_error("transient: the step size vanishes at time " + number(path_.time()) +
+                                 ": the potentials have no finite continuation");
       }
       const double error = path_.attempt(h) ? error_of_step() : std::numeric_limits<double>::infinity();
       if (!(error <= 1)) {
@@ -87,7 +95,8 @@ class Transient {
       if (!path_.accept(ends ? limit : path_.time() + h)) {
         throw std::runtime_error("transient: the currents are not finite at time " + number(path_.time()));
       }
-      const double growth = std::clamp(0.9 / std::sqrt(std::sqrt(std::max(error, 1e-6))), 0.2, repeated ? 1.0 : 6.0);
+      const double growth =
+          std::clamp(0.9 / std::sqrt(std::sqrt(std::max(error, 1e-6))), 0.2, repeated ? 1.0 : 6.0);
       h_ = ends ? std::max(h_, h * growth) : h * growth;
       return;
     }
@@ -95,7 +104,9 @@ class Transient {
 
   // Largest error of the step attempted, relative to the tolerance.
   double error_of_step() const {
-    const Vector scale = options_.absolute_tolerance + options_.relative_tolerance * path_.state().cwiseAbs().cwiseMax(path_.end().cwiseAbs()).array();
+    const Vector scale =
+        options_.absolute_tolerance +
+        options_.relative_tolerance * path_.state().cwiseAbs().cwiseMax(path_.end().cwiseAbs()).array();
     return path_.error().size() == 0 ? 0 : path_.error().cwiseAbs().cwiseQuotient(scale).maxCoeff();
   }
 
@@ -109,22 +120,27 @@ class Transient {
 }  // namespace
 
 std::string TransientOptions::problem() const {
-  if (!(relative_tolerance > 0 && relative_tolerance < 1)) return "relative_tolerance is " + std::to_string(relative_tolerance) + ", expected a number in (0, 1)";
-  if (!(absolute_tolerance > 0) || !std::isfinite(absolute_tolerance)) return "absolute_tolerance is " + std::to_string(absolute_tolerance) + ", expected a finite number > 0";
-  if (!(clamp_rate > 0)) return "clamp_rate is " + std::to_string(clamp_rate) + ", expected a number > 0 (infinite: step)";
+  if (!(relative_tolerance > 0 && relative_tolerance < 1))
+    return "relative_tolerance is " + std::to_string(relative_tolerance) + ", expected a number in (0, 1)";
+  if (!(absolute_tolerance > 0) || !std::isfinite(absolute_tolerance))
+    return "absolute_tolerance is " + std::to_string(absolute_tolerance) + ", expected a finite number > 0";
+  if (!(clamp_rate > 0))
+    return "clamp_rate is " + std::to_string(clamp_rate) + ", expected a number > 0 (infinite: step)";
   if (max_steps < 1) return "max_steps is " + std::to_string(max_steps) + ", expected at least 1";
   return {};
 }
 
-std::vector<Vector> follow(const Network& network, const Boundary& boundary, const Vector& start, std::span<const double> times,
-                           const TransientOptions& options) {
+std::vector<Vector> follow(const Network& network, const Boundary& boundary, const Vector& start,
+                           std::span<const double> times, const TransientOptions& options) {
   if (std::string p = options.problem(); !p.empty()) throw std::invalid_argument("transient: " + p);
   if (static_cast<std::size_t>(start.size()) != network.free().size()) {
-    throw std::invalid_argument("transient: a start of " + std::to_string(start.size()) + " potentials for " + std::to_string(network.free().size()) + " free nodes");
+    throw std::invalid_argument("transient: a start of " + std::to_string(start.size()) + " potentials for " +
+                                std::to_string(network.free().size()) + " free nodes");
   }
   for (std::size_t i = 0; i < times.size(); ++i) {
     if (!(times[i] >= (i == 0 ? 0 : times[i - 1])) || !std::isfinite(times[i])) {
-      throw std::invalid_argument("transient: time " + std::to_string(i) + " is " + std::to_string(times[i]) + ", expected finite, ascending times >= 0");
+      throw std::invalid_argument("transient: time " + std::to_string(i) + " is " + std::to_string(times[i]) +
+                                  ", expected finite, ascending times >= 0");
     }
   }
   std::vector<Vector> states;

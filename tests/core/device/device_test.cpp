@@ -18,14 +18,18 @@ Drive good_drive(const toy::Network& network) {
 // Delivers rows in ways that a device must not.
 class Careless final : public Device {
  public:
-  explicit Careless(std::vector<std::size_t> indices) : indices_(std::move(indices)) { info_.identity = "careless"; }
+  explicit Careless(std::vector<std::size_t> indices) : indices_(std::move(indices)) {
+    info_.identity = "careless";
+  }
   const DeviceInfo& info() const override { return info_; }
 
  protected:
   void do_relax(std::span<const Drive>, const Sink& sink, std::stop_token) override {
     for (const std::size_t index : indices_) sink(index, Relaxation{});
   }
-  SafeReport do_make_safe(std::chrono::milliseconds, SafeProfile) override { throw std::runtime_error("relay 3 does not answer"); }
+  SafeReport do_make_safe(std::chrono::milliseconds, SafeProfile) override {
+    throw std::runtime_error("relay 3 does not answer");
+  }
 
  private:
   std::vector<std::size_t> indices_;
@@ -96,10 +100,12 @@ TEST_CASE("a drive out of limits is refused with value and limit", "[device]") {
   CHECK_THAT(refused(drive), Catch::Contains("override of parameter 400"));
   drive = good;
   drive.clamp = pattern_of((Vector(2) << 1, 51).finished());
-  CHECK_THAT(refused(drive), Catch::Contains("level 51") && Catch::Contains("in1") && Catch::Contains("[-50, 50]"));
+  CHECK_THAT(refused(drive),
+             Catch::Contains("level 51") && Catch::Contains("in1") && Catch::Contains("[-50, 50]"));
   drive = good;
   drive.nudge = (Vector(3) << 0, 0, 10.5).finished();
-  CHECK_THAT(refused(drive), Catch::Contains("nudge 10.5") && Catch::Contains("out0") && Catch::Contains("[-10, 10]"));
+  CHECK_THAT(refused(drive),
+             Catch::Contains("nudge 10.5") && Catch::Contains("out0") && Catch::Contains("[-10, 10]"));
   drive.nudge[2] = std::numeric_limits<double>::quiet_NaN();
   CHECK_THAT(refused(drive), Catch::Contains("nudge nan"));
   drive = good;
@@ -127,7 +133,9 @@ TEST_CASE("a drive out of limits is refused with value and limit", "[device]") {
   CHECK_THAT(refused(drive), Catch::Contains("every -1"));
 }
 
-TEST_CASE("a device states which readings at a time it offers, and others are refused before anything is imposed", "[device]") {
+TEST_CASE(
+    "a device states which readings at a time it offers, and others are refused before anything is imposed",
+    "[device]") {
   toy::Network network;
   const Drive good = good_drive(network);
   DeviceInfo info = network.info();
@@ -164,7 +172,8 @@ TEST_CASE("an infinite parameter is allowed where the range says so", "[device]"
   DeviceInfo info;
   info.outputs = {0};
   info.terminals.resize(1);
-  info.parameters.push_back({"Ki[0]", "Ki", "1", {0, std::numeric_limits<double>::infinity()}, Scale::log, false, 0, -1});
+  info.parameters.push_back(
+      {"Ki[0]", "Ki", "1", {0, std::numeric_limits<double>::infinity()}, Scale::log, false, 0, -1});
   Drive drive;
   drive.clamp = pattern_of(Vector());
   drive.theta = Parameters::of(Vector::Constant(1, std::numeric_limits<double>::infinity()));
@@ -192,7 +201,8 @@ TEST_CASE("making safe reports what failed and never throws", "[device]") {
   REQUIRE(report.stuck.size() == 1);
   CHECK_THAT(report.stuck[0], Catch::Contains("relay 3 does not answer"));
   CHECK(SafeReport{}.message() == "safe");
-  CHECK(SafeReport{false, {"a at 1 V: no route", "b at 2 V: no route", "c at 3 V: garbled"}}.message() == "NOT SAFE: a at 1 V, b at 2 V: no route; c at 3 V: garbled");
+  CHECK(SafeReport{false, {"a at 1 V: no route", "b at 2 V: no route", "c at 3 V: garbled"}}.message() ==
+        "NOT SAFE: a at 1 V, b at 2 V: no route; c at 3 V: garbled");
 }
 
 TEST_CASE("held terminals stay at their level", "[device]") {
@@ -240,7 +250,8 @@ TEST_CASE("chains run breadth-first where states are restored", "[chain]") {
   toy::Network network;
   Watching device(network);
   const Drive drive = good_drive(network);
-  const std::vector<Chain> chains{nudged_chain(drive, 3, 0.1), nudged_chain(drive, 1, 0), nudged_chain(drive, 2, -0.2)};
+  const std::vector<Chain> chains{nudged_chain(drive, 3, 0.1), nudged_chain(drive, 1, 0),
+                                  nudged_chain(drive, 2, -0.2)};
   const auto rows = relax_chains(device, chains);
   REQUIRE(rows.size() == 3);
   CHECK(rows[0].size() == 3);
@@ -270,7 +281,8 @@ TEST_CASE("chains run one after another where the device has one state, with the
   CHECK(std::holds_alternative<Present>(device.calls[1][0].start));
   const auto breadth_first = relax_chains(network, chains);
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    for (std::size_t k = 0; k < rows[i].size(); ++k) CHECK(rows[i][k].potential == breadth_first[i][k].potential);
+    for (std::size_t k = 0; k < rows[i].size(); ++k)
+      CHECK(rows[i][k].potential == breadth_first[i][k].potential);
   }
 }
 

@@ -35,7 +35,8 @@ TEST_CASE("a digest is the same however its values come") {
   for (Eigen::Index i = 0; i < values.size(); ++i) values[i] = std::sqrt(static_cast<double>(i)) - 7;
   const std::span all(values.data(), 1003);
   Digester pieces;
-  for (const auto& [from, to] : {std::pair{0, 1}, {1, 1}, {1, 500}, {500, 1003}}) pieces.add(all.subspan(static_cast<std::size_t>(from), static_cast<std::size_t>(to - from)));
+  for (const auto& [from, to] : {std::pair{0, 1}, {1, 1}, {1, 500}, {500, 1003}})
+    pieces.add(all.subspan(static_cast<std::size_t>(from), static_cast<std::size_t>(to - from)));
   CHECK(pieces.value() == digest(values));
   CHECK(Digester().value() == digest(Vector()));
 }

@@ -42,7 +42,8 @@ TEST_CASE("pattern sets hold rows by reference", "[pattern]") {
   CHECK(before != DensePatterns("some", other).digest());
   CHECK(before != DensePatterns("some", Eigen::Map<const RowMatrix>(levels.data(), 3, 2)).digest());
   other(0, 1) = std::numeric_limits<double>::infinity();
-  CHECK_THROWS_WITH(DensePatterns("some", other), Catch::Contains("level 1 of row 0") && Catch::Contains("inf"));
+  CHECK_THROWS_WITH(DensePatterns("some", other),
+                    Catch::Contains("level 1 of row 0") && Catch::Contains("inf"));
 }
 
 TEST_CASE("quality gathers the flags of a relaxation and its readings", "[relaxation]") {

@@ -17,7 +17,8 @@ struct Toy {
     keys.number("size", size, Number::positive, {"m", "its size"});
     keys.whole("count", count, 1, {"", "how many"});
     keys.choice<Shape>("shape", shape, {{"round", Shape::round}, {"flat", Shape::flat}}, {"", "its shape"});
-    if (const auto inner = keys.inner("more", {"", "more of it"})) inner->number("size", size, Number::finite, {"m", "again"});
+    if (const auto inner = keys.inner("more", {"", "more of it"}))
+      inner->number("size", size, Number::finite, {"m", "again"});
   }
 };
 

@@ -41,7 +41,9 @@ TEST_CASE("costates solve the transposed system", "[model]") {
 
 TEST_CASE("a singular or undefined matrix gives a costate of NaN", "[model]") {
   const Vector c = Vector::Ones(2);
-  CHECK(Given((Matrix(2, 2) << 1, -1, -1, 1).finished()).costate(c).array().isNaN().all());  // a network without a ground
+  CHECK(
+      Given((Matrix(2, 2) << 1, -1, -1, 1).finished()).costate(c).array().isNaN().all());  // a network
+                                                                                           // without a ground
   // 0.1 + 0.2 is not exactly 0.3: singular except for one rounding.
   CHECK(Given((Matrix(2, 2) << 0.1 + 0.2, 1, 0.3, 1).finished()).costate(c).array().isNaN().all());
   CHECK(Given(Matrix::Constant(2, 2, std::nan(""))).costate(c).array().isNaN().all());
@@ -68,7 +70,8 @@ TEST_CASE("the toy network's conductance matrix is the derivative of its current
     Vector up = mu, down = mu;
     up[k] += h;
     down[k] -= h;
-    const Vector column = -(network.currents(theta, levels, up) - network.currents(theta, levels, down)) / (2 * h);
+    const Vector column =
+        -(network.currents(theta, levels, up) - network.currents(theta, levels, down)) / (2 * h);
     CHECK((column - g.col(k)).norm() < 1e-9);  // h^2 times third derivatives of order 1, plus rounding / h
   }
 }

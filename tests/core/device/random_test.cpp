@@ -80,7 +80,8 @@ TEST_CASE("numbers below n are without bias", "[random]") {
   for (const int c : count) CHECK(std::abs(c - n / 5) < 5 * std::sqrt(n * 0.2 * 0.8));
   CHECK(random.below(1) == 0);
   CHECK_THROWS_WITH(random.below(0), Catch::Contains("at least 1"));
-  // With n = 3 * 2^62 a remainder alone would give results below 2^62 twice as often as others: 1/2 instead of 1/3.
+  // With n = 3 * 2^62 a remainder alone would give results below 2^62 twice as often as others: 1/2 instead
+  // of 1/3.
   const std::uint64_t large = std::uint64_t{3} << 62;
   int low = 0;
   for (int i = 0; i < 9000; ++i) low += random.below(large) < (std::uint64_t{1} << 62);

@@ -17,12 +17,12 @@ using namespace ness;
 
 struct Options {
   std::vector<std::uint32_t> layers{2, 2, 1};
-  double skew = 0;          ///< 0: reciprocal edges
+  double skew = 0;  ///< 0: reciprocal edges
   bool restores_state = true;
-  double tolerance = 1e-15; ///< of the last Newton step; with a large one the result depends on the start
-  Range nudge{-10, 10};     ///< of every free terminal
-  Range level{-50, 50};     ///< of every terminal
-  bool holds_all = false;   ///< every free terminal can be held; otherwise only the hidden ones
+  double tolerance = 1e-15;  ///< of the last Newton step; with a large one the result depends on the start
+  Range nudge{-10, 10};      ///< of every free terminal
+  Range level{-50, 50};      ///< of every terminal
+  bool holds_all = false;    ///< every free terminal can be held; otherwise only the hidden ones
   std::function<bool(const Drive&)> fails;  ///< relaxations that do not converge
 };
 
@@ -33,7 +33,9 @@ inline std::string bracketed(std::int64_t index) {
 
 /// Fully connected layers, the first clamped: edges by layer, then target, then source.
 struct Layers {
-  struct Edge { std::uint32_t source, target; };
+  struct Edge {
+    std::uint32_t source, target;
+  };
   std::vector<std::string> names;
   std::vector<Edge> edges;
   std::vector<std::uint32_t> outputs;
@@ -42,7 +44,10 @@ struct Layers {
     std::uint32_t begin = 0;
     for (std::size_t l = 0; l < sizes.size(); ++l) {
       const std::uint32_t end = begin + sizes[l];
-      const std::string name = l == 0 ? "in" : l + 1 == sizes.size() ? "out" : sizes.size() == 3 ? "hidden" : "hidden" + std::to_string(l) + "_";
+      const std::string name = l == 0                  ? "in"
+                               : l + 1 == sizes.size() ? "out"
+                               : sizes.size() == 3     ? "hidden"
+                                                       : "hidden" + std::to_string(l) + "_";
       for (std::uint32_t k = begin; k < end; ++k) {
         names.push_back(name + std::to_string(k - begin));
         for (std::uint32_t s = begin - (l > 0 ? sizes[l - 1] : 0); s < begin; ++s) edges.push_back({s, k});
@@ -53,9 +58,9 @@ struct Layers {
   }
 };
 
-/// Edges I = scale k (d + alpha d^3 + skew d (mu_s + mu_t)), d = mu_s - mu_t; leaks g (mu - r) at every free node. Parameters:
-/// k and alpha of each edge, g and r of each free node, then `scale`, a constant. Free states are unique for alpha >= 0 and
-/// skew = 0 (the currents are the gradient of a convex function).
+/// Edges I = scale k (d + alpha d^3 + skew d (mu_s + mu_t)), d = mu_s - mu_t; leaks g (mu - r) at every free
+/// node. Parameters: k and alpha of each edge, g and r of each free node, then `scale`, a constant. Free
+/// states are unique for alpha >= 0 and skew = 0 (the currents are the gradient of a convex function).
 class Network : public Device, public Model {
  public:
   explicit Network(Options options = {}) : options_(std::move(options)), graph_(options_.layers) {
@@ -68,7 +73,8 @@ class Network : public Device, public Model {
       terminal.name = name;
       terminal.clamped = name.starts_with("in");
       terminal.level = options_.level;
-      terminal.can_hold = terminal.reads_current = name.starts_with("hidden") || (options_.holds_all && !terminal.clamped);
+      terminal.can_hold = terminal.reads_current =
+          name.starts_with("hidden") || (options_.holds_all && !terminal.clamped);
       if (!terminal.clamped) terminal.nudge = options_.nudge;
       info_.terminals.push_back(terminal);
     }
@@ -119,12 +125,14 @@ class Network : public Device, public Model {
     return -jacobian(drive.theta.values(), drive.clamp.levels(), potential);
   }
 
-  void add_gradient(std::span<const Drive> drives, std::span<const Vector> potential, std::span<const Vector> costate,
-                    Eigen::Ref<Vector> gradient) const override {
+  void add_gradient(std::span<const Drive> drives, std::span<const Vector> potential,
+                    std::span<const Vector> costate, Eigen::Ref<Vector> gradient) const override {
     for (std::size_t i = 0; i < drives.size(); ++i) {
       const Vector theta = drives[i].theta.values(), levels = drives[i].clamp.levels();
       const double scale = theta[theta.size() - 1];
-      const auto at = [&](std::uint32_t node) { return node < inputs_ ? levels[node] : potential[i][node - inputs_]; };
+      const auto at = [&](std::uint32_t node) {
+        return node < inputs_ ? levels[node] : potential[i][node - inputs_];
+      };
       const auto lambda = [&](std::uint32_t node) { return node < inputs_ ? 0 : costate[i][node - inputs_]; };
       for (std::size_t e = 0; e < graph_.edges.size(); ++e) {
         const auto [s, t] = graph_.edges[e];
@@ -150,7 +158,8 @@ class Network : public Device, public Model {
     for (std::size_t e = 0; e < graph_.edges.size(); ++e) {
       const auto [s, t] = graph_.edges[e];
       const double d = at(s) - at(t);
-      const double current = scale * theta[2 * e] * (d + theta[2 * e + 1] * d * d * d + options_.skew * d * (at(s) + at(t)));
+      const double current =
+          scale * theta[2 * e] * (d + theta[2 * e + 1] * d * d * d + options_.skew * d * (at(s) + at(t)));
       if (s >= inputs_) total[s - inputs_] += current;
       if (t >= inputs_) total[t - inputs_] -= current;
     }
@@ -211,7 +220,8 @@ class Network : public Device, public Model {
   // Current supplied by the holding source: the net outgoing current of the node minus the injected current.
   Vector supplied(const Drive& drive, const Vector& u) const {
     const Vector short_of = currents(drive.theta.values(), drive.clamp.levels(), state_) - u;
-    Vector current = Vector::Constant(static_cast<Eigen::Index>(info_.terminals.size()), std::numeric_limits<double>::quiet_NaN());
+    Vector current = Vector::Constant(static_cast<Eigen::Index>(info_.terminals.size()),
+                                      std::numeric_limits<double>::quiet_NaN());
     for (const Hold& hold : drive.holds) current[hold.terminal] = short_of[hold.terminal - inputs_];
     return current;
   }
@@ -254,6 +264,8 @@ class Network : public Device, public Model {
 };
 
 /// The network as a model for an estimator; `network` must outlive it.
-inline std::shared_ptr<const Model> model_of(const Network& network) { return {std::shared_ptr<const Model>(), &network}; }
+inline std::shared_ptr<const Model> model_of(const Network& network) {
+  return {std::shared_ptr<const Model>(), &network};
+}
 
 }  // namespace toy

@@ -33,7 +33,8 @@ class Echo final : public Device {
                         {"k", "k", "1", {1e-3, 1e3}, Scale::log, true, -1, -1},
                         {"T", "T", "1", {0, 10}, Scale::linear, false, -1, -1}};
     for (std::size_t i = 0; i < further; ++i)
-      info_.parameters.push_back({"a[" + std::to_string(i) + "]", "a", "kT", {-1e6, 1e6}, Scale::linear, true, -1, -1});
+      info_.parameters.push_back(
+          {"a[" + std::to_string(i) + "]", "a", "kT", {-1e6, 1e6}, Scale::linear, true, -1, -1});
     theta = Vector::Zero(static_cast<Eigen::Index>(info_.parameters.size()));
     theta.head(3) << 0.34, 2, 1.23;
   }
@@ -71,7 +72,8 @@ Drive echo_drive() { return Echo().drive(); }
 
 std::vector<Vector> readings(Device& device, const Drive& drive, std::size_t count) {
   std::vector<Vector> all;
-  device.relax(std::vector<Drive>(count, drive), [&](std::size_t, const Relaxation& row) { all.push_back(row.potential); });
+  device.relax(std::vector<Drive>(count, drive),
+               [&](std::size_t, const Relaxation& row) { all.push_back(row.potential); });
   return all;
 }
 
@@ -81,13 +83,15 @@ Vector reading_at(Device& device, const Drive& drive, std::uint64_t ordinal) {
 }
 
 // Imposed parameters in the relaxations [first, first + count), one row each.
-Matrix imposed_rows(Echo& echo, const NoiseOptions& options, const Drive& drive, std::uint64_t first, std::size_t count) {
+Matrix imposed_rows(Echo& echo, const NoiseOptions& options, const Drive& drive, std::uint64_t first,
+                    std::size_t count) {
   Noisy noisy(echo, options);
   noisy.seek(first);
   echo.imposed.clear();
   noisy.relax(std::vector<Drive>(count, drive), [](std::size_t, const Relaxation&) {});
   Matrix rows(static_cast<Eigen::Index>(count), echo.theta.size());
-  for (std::size_t i = 0; i < count; ++i) rows.row(static_cast<Eigen::Index>(i)) = echo.imposed[i].theta.values().transpose();
+  for (std::size_t i = 0; i < count; ++i)
+    rows.row(static_cast<Eigen::Index>(i)) = echo.imposed[i].theta.values().transpose();
   return rows;
 }
 
@@ -329,14 +333,16 @@ TEST_CASE("steps of a random walk are independent on every scale", "[noisy]") {
     for (std::size_t i = 0; i < count; ++i)
       steps.segment(static_cast<Eigen::Index>(50 * i), 50) = rows[(i + 1) * step] - rows[i * step];
     check_deviation(steps, 0.1 * std::sqrt(static_cast<double>(step)));
-    check_uncorrelated(steps.head(50 * static_cast<Eigen::Index>(count - 1)), steps.tail(50 * static_cast<Eigen::Index>(count - 1)));
+    check_uncorrelated(steps.head(50 * static_cast<Eigen::Index>(count - 1)),
+                       steps.tail(50 * static_cast<Eigen::Index>(count - 1)));
   }
   // Any time is reached directly, also a late one: after n + 1 relaxations the deviation is that of sqrt(n +
   // 1) steps.
   Echo wide(4000);
   Noisy late(wide, options);
   for (const std::uint64_t ordinal : {0ull, 12ull, 999999ull, 123456789012ull}) {
-    check_deviation(reading_at(late, wide.drive(), ordinal), 0.1 * std::sqrt(static_cast<double>(ordinal + 1)));
+    check_deviation(reading_at(late, wide.drive(), ordinal),
+                    0.1 * std::sqrt(static_cast<double>(ordinal + 1)));
   }
 }
 
@@ -348,7 +354,8 @@ TEST_CASE("steady drift has its rate and a sign for each reading", "[noisy]") {
   const Vector first = reading_at(noisy, echo.drive(), 0), later = reading_at(noisy, echo.drive(), 1000);
   CHECK(first.cwiseAbs() == Vector::Constant(400, 0.25));
   CHECK(later == 1001 * first);
-  CHECK(std::abs((first / 0.25).sum()) < 5 * std::sqrt(400.0));  // as many up as down, within five standard errors
+  CHECK(std::abs((first / 0.25).sum()) <
+        5 * std::sqrt(400.0));  // as many up as down, within five standard errors
   options.seed = 1;
   Noisy other(echo, options);
   CHECK(reading_at(other, echo.drive(), 0) != first);
@@ -370,7 +377,8 @@ TEST_CASE("flicker noise is stationary with the correlation of its octaves", "[n
       double correlation = 0;
       for (int k = 0; k < 20; ++k) correlation += std::exp(-static_cast<double>(lag) / std::pow(2.0, k)) / 20;
       // The mean product of n pairs of unit normal numbers of correlation r has the variance (1 + r^2) / n.
-      CHECK(std::abs(here.dot(there) / 4000 / 0.09 - correlation) < 5 * std::sqrt((1 + correlation * correlation) / 4000));
+      CHECK(std::abs(here.dot(there) / 4000 / 0.09 - correlation) <
+            5 * std::sqrt((1 + correlation * correlation) / 4000));
     }
   }
 }
@@ -389,7 +397,8 @@ TEST_CASE("flicker noise has a spectrum of 1/f over two decades", "[noisy]") {
   Eigen::FFT<double> fft;
   for (std::size_t k = 0; k < readings_count; ++k) {
     std::vector<double> series(n);
-    for (int i = 0; i < n; ++i) series[i] = rows[i][static_cast<Eigen::Index>(k)] * (0.5 - 0.5 * std::cos(2 * M_PI * i / n));
+    for (int i = 0; i < n; ++i)
+      series[i] = rows[i][static_cast<Eigen::Index>(k)] * (0.5 - 0.5 * std::cos(2 * M_PI * i / n));
     std::vector<std::complex<double>> spectrum;
     fft.fwd(spectrum, series);
     for (int i = 0; i < n; ++i) power[i] += std::norm(spectrum[i]) / (n * 0.375 * readings_count);
@@ -414,7 +423,8 @@ TEST_CASE("flicker noise has a spectrum of 1/f over two decades", "[noisy]") {
     // 1.94 times the variance.
     const double error = std::sqrt(1.94 / static_cast<double>(low * readings_count));
     INFO("bins from " << low << ": " << measured / exact << " +- " << error);
-    // The window's kernel has a variance of 1/3 square bins, which raises S = 1/f at bin m by S'' / (6 S) = 1/(3 m^2).
+    // The window's kernel has a variance of 1/3 square bins, which raises S = 1/f at bin m by S'' / (6 S) =
+    // 1/(3 m^2).
     CHECK(std::abs(measured / exact - 1) < 5 * error + 1.0 / (3 * low * low));
     const double weight = 1 / (error * error), x = std::log(1.5 * low), y = std::log(measured / pink);
     points.push_back({x, y, weight});
@@ -450,7 +460,8 @@ TEST_CASE("parameters walk and drift away from their setpoints", "[noisy]") {
     }
     const Matrix rows = imposed_rows(echo, options, echo.drive(), 500, 3);
     check_deviation((rows.row(1) - rows.row(0)).tail(4000).transpose(), 1e-3);
-    check_uncorrelated((rows.row(1) - rows.row(0)).tail(4000).transpose(), (rows.row(2) - rows.row(1)).tail(4000).transpose());
+    check_uncorrelated((rows.row(1) - rows.row(0)).tail(4000).transpose(),
+                       (rows.row(2) - rows.row(1)).tail(4000).transpose());
     CHECK(imposed_at(echo, options, echo.drive(), 502) == rows.row(2).transpose());
     // An override deviates as the base does; on a log scale deviations are relative.
     Drive drive = echo.drive();
@@ -462,7 +473,8 @@ TEST_CASE("parameters walk and drift away from their setpoints", "[noisy]") {
   }
   SECTION("steadily") {
     options.parameter_drift_rate = 0x1p-10;
-    const Vector first = imposed_at(echo, options, echo.drive(), 0), later = imposed_at(echo, options, echo.drive(), 99);
+    const Vector first = imposed_at(echo, options, echo.drive(), 0),
+                 later = imposed_at(echo, options, echo.drive(), 99);
     CHECK(first.tail(4000).cwiseAbs() == Vector::Constant(4000, 0x1p-10));
     CHECK(later.tail(4000) == 100 * first.tail(4000));
     CHECK(std::abs(first.tail(4000).sum() * 0x1p10) < 5 * std::sqrt(4000.0));
@@ -561,13 +573,16 @@ TEST_CASE("knobs move one another", "[noisy]") {
   }
   const Eigen::Map<const Vector> all(entries.data(), n * (n - 1)), other(mirrored.data(), n * (n - 1));
   check_deviation(all, 0.2 / std::sqrt(60.0));
-  CHECK(std::abs(all.dot(other) / all.squaredNorm()) < 5 * std::sqrt(2 / static_cast<double>(n * (n - 1))));  // not symmetric: each pair occurs twice
+  CHECK(std::abs(all.dot(other) / all.squaredNorm()) <
+        5 * std::sqrt(2 / static_cast<double>(n * (n - 1))));  // not symmetric: each pair occurs twice
   // All parameters together.
-  for (Eigen::Index k = 0; k < n; ++k) echo.theta[knobs[static_cast<std::size_t>(k)]] = std::sin(1.0 + static_cast<double>(k));
+  for (Eigen::Index k = 0; k < n; ++k)
+    echo.theta[knobs[static_cast<std::size_t>(k)]] = std::sin(1.0 + static_cast<double>(k));
   const Drive drive = echo.drive();
   const Vector imposed = imposed_at(echo, options, drive, 7);
   const Vector expected = echo.theta(knobs) + coupling * echo.theta(knobs);
-  CHECK((imposed(knobs) - expected).cwiseAbs().maxCoeff() < 1e-14);  // rounding of sums of 60 terms of size 0.03
+  CHECK((imposed(knobs) - expected).cwiseAbs().maxCoeff() <
+        1e-14);  // rounding of sums of 60 terms of size 0.03
   // An override moves the others in the same way as a new base.
   Drive overridden = drive;
   overridden.theta = drive.theta.with(5, 0.9).with(1, 3);
@@ -581,7 +596,8 @@ TEST_CASE("knobs move one another", "[noisy]") {
   SECTION("a device is told where that cannot be") {
     Echo alone, many(2, 2000);
     CHECK_THROWS_WITH(Noisy(alone, options), Catch::Contains("cross_talk 0.2") && Catch::Contains("no two"));
-    CHECK_THROWS_WITH(Noisy(many, options), Catch::Contains("2001 parameters of kind 'a'") && Catch::Contains("2000"));
+    CHECK_THROWS_WITH(Noisy(many, options),
+                      Catch::Contains("2001 parameters of kind 'a'") && Catch::Contains("2000"));
   }
 }
 
@@ -608,7 +624,8 @@ TEST_CASE("sources round all they impose", "[noisy]") {
   CHECK(echo.imposed.back().theta.base == drive.theta.base);
   drive.nudge = (Vector(2) << -0.05, 0.025).finished();
   noisy.relax(drive);
-  CHECK(echo.imposed.back().nudge == (Vector(2) << -0.0625, 0).finished());  // zero is allowed, though not in [0.02, 0.13]
+  CHECK(echo.imposed.back().nudge ==
+        (Vector(2) << -0.0625, 0).finished());  // zero is allowed, though not in [0.02, 0.13]
   options.nudge_resolution = 0.1;
   drive.nudge = (Vector(2) << 0, 0.13).finished();
   Noisy(echo, options).relax(drive);
@@ -662,7 +679,8 @@ TEST_CASE("all sources together are the sum of each alone", "[noisy]") {
   // Readings are 0 except for the noise, so sums differ by rounding alone: a few units in the last place of
   // numbers below 1.
   const Vector sum = relaxed(only(&Options::read)).potential + relaxed(only(&Options::drift)).potential +
-                     relaxed(only(&Options::drift_rate)).potential + relaxed(only(&Options::flicker)).potential;
+                     relaxed(only(&Options::drift_rate)).potential +
+                     relaxed(only(&Options::flicker)).potential;
   const Relaxation together = relaxed(all);
   CHECK((together.potential - sum).cwiseAbs().maxCoeff() < 1e-15);
   CHECK(together.current == relaxed(only(&Options::read_current)).current);
@@ -675,14 +693,16 @@ TEST_CASE("all sources together are the sum of each alone", "[noisy]") {
   const Drive written = echo.drive();
   Vector deviations = Vector::Zero(echo.theta.size()), logarithm = deviations;
   for (const NoiseOptions& one :
-       {only(&Options::write), only(&Options::variation), only(&Options::parameter_drift), only(&Options::parameter_drift_rate),
-        only(&Options::jump_rate, &Options::jump_size), only(&Options::cross_talk), only(&Options::resolution)}) {
+       {only(&Options::write), only(&Options::variation), only(&Options::parameter_drift),
+        only(&Options::parameter_drift_rate), only(&Options::jump_rate, &Options::jump_size),
+        only(&Options::cross_talk), only(&Options::resolution)}) {
     const Vector imposed = imposed_at(echo, one, written, ordinal);
     deviations += imposed - echo.theta;
     logarithm[1] += std::log(imposed[1] / 2);
   }
   const Vector imposed = imposed_at(echo, all, written, ordinal);
-  CHECK((imposed - echo.theta - deviations).tail(40).cwiseAbs().maxCoeff() < 1e-14);  // rounding of eight terms of size 1
+  CHECK((imposed - echo.theta - deviations).tail(40).cwiseAbs().maxCoeff() <
+        1e-14);  // rounding of eight terms of size 1
   CHECK(imposed[2] - 1.23 == Approx(deviations[2]).epsilon(1e-12));
   CHECK(std::log(imposed[1] / 2) == Approx(logarithm[1]).epsilon(1e-12));
 }
@@ -692,7 +712,7 @@ TEST_CASE("sources of noise are independent of one another", "[noisy]") {
   Echo echo(n, n);
   echo.current = Vector::Zero(1 + n);
   using Options = NoiseOptions;
-  const auto numbers_of = [&](double Options::* member, std::uint64_t ordinal) -> Vector {
+  const auto numbers_of = [&](double Options::*member, std::uint64_t ordinal) -> Vector {
     NoiseOptions options;
     options.seed = 31;
     options.jump_rate = member == &Options::jump_size ? 1 : 0;
@@ -706,8 +726,10 @@ TEST_CASE("sources of noise are independent of one another", "[noisy]") {
   };
   // at two neighbouring ordinals, because the first time of a walk is 1
   std::vector<std::array<Vector, 2>> sources;
-  for (double Options::* member : {&Options::read, &Options::read_current, &Options::drift, &Options::drift_rate, &Options::flicker, &Options::write, &Options::variation,
-                                   &Options::parameter_drift, &Options::parameter_drift_rate, &Options::jump_size})
+  for (double Options::*member :
+       {&Options::read, &Options::read_current, &Options::drift, &Options::drift_rate, &Options::flicker,
+        &Options::write, &Options::variation, &Options::parameter_drift, &Options::parameter_drift_rate,
+        &Options::jump_size})
     sources.push_back({numbers_of(member, 0), numbers_of(member, 1)});
   for (std::size_t i = 0; i < sources.size(); ++i) {
     INFO("source " << i);
@@ -773,8 +795,9 @@ TEST_CASE("noise does not depend on how relaxations are batched", "[noisy]") {
         bool same = true;
         for (std::size_t i = first; i < n; ++i) {
           const Relaxation &a = whole.rows[i], &b = part.rows[i - first];
-          same = same && contract::same_bits(whole.theta[i], part.theta[i - first]) && contract::same_bits(a.potential, b.potential) &&
-                 contract::same_bits(a.current, b.current) && contract::same_bits(a.theta_readback, b.theta_readback);
+          same = same && contract::same_bits(whole.theta[i], part.theta[i - first]) &&
+                 contract::same_bits(a.potential, b.potential) && contract::same_bits(a.current, b.current) &&
+                 contract::same_bits(a.theta_readback, b.theta_readback);
         }
         CHECK(same);
       }
@@ -817,7 +840,8 @@ TEST_CASE("unusable noise options are refused", "[noisy]") {
     one.*member = 0.5;
     CHECK(one.problem().empty());
     CHECK(one.any() == !name.starts_with("jump"));
-    CHECK(one.varies_in_time() == (one.any() && name != "variation" && name != "cross_talk" && !name.ends_with("resolution")));
+    CHECK(one.varies_in_time() ==
+          (one.any() && name != "variation" && name != "cross_talk" && !name.ends_with("resolution")));
   }
   NoiseOptions jumping;
   jumping.jump_rate = 1.5;

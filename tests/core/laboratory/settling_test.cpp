@@ -9,7 +9,9 @@ using namespace ness;
 
 TEST_CASE("without noise, the bound holds for every decay up to tau_max, alone and together") {
   // Readings are means over apertures of length 1; the steady state is 0.
-  const auto mean_over = [](double begin, double tau) { return tau * (std::exp(-begin / tau) - std::exp(-(begin + 1) / tau)); };
+  const auto mean_over = [](double begin, double tau) {
+    return tau * (std::exp(-begin / tau) - std::exp(-(begin + 1) / tau));
+  };
   for (const double tau_max : {0.3, 3.0, 20.0}) {
     for (const double share : {1.0, 0.5, 0.1}) {
       for (const double second : {0.0, 1.0, 0.2}) {  // plus a faster decay of the same sign
@@ -38,7 +40,8 @@ TEST_CASE("with noise, the residual at the verdict is within the stated bound in
   for (std::uint64_t run = 0; run < 1000; ++run) {
     Random random(run, 77);
     const double tau = random.uniform(5, 20);  // in averaging windows
-    const double height = random.uniform(-3, 3), sigma = std::exp(random.uniform(std::log(1e-4), std::log(3e-2)));
+    const double height = random.uniform(-3, 3),
+                 sigma = std::exp(random.uniform(std::log(1e-4), std::log(3e-2)));
     SettleOptions options;
     options.tau_max = 20;
     options.tolerance = 2e-2;
@@ -82,7 +85,8 @@ TEST_CASE("correlated noise widens the error beyond the white estimate") {
   double x = 0, white = 0;
   const int n = 4096;
   for (int i = 0; i < n; ++i) {
-    x = 0.95 * x + std::sqrt(1 - 0.95 * 0.95) * random.normal();  // unit variance, correlated over 20 readings
+    x = 0.95 * x +
+        std::sqrt(1 - 0.95 * 0.95) * random.normal();  // unit variance, correlated over 20 readings
     judge.add(i, x);
   }
   white = 1 / std::sqrt(n / 2.0);
@@ -101,7 +105,8 @@ TEST_CASE("a burst tells oscillation from noise") {
   }
   CHECK(alarms == 0);
   std::vector<double> swing(16);
-  for (std::size_t i = 0; i < swing.size(); ++i) swing[i] = 0.5 * std::sin(1.3 * static_cast<double>(i)) + 0.1 * random.normal();
+  for (std::size_t i = 0; i < swing.size(); ++i)
+    swing[i] = 0.5 * std::sin(1.3 * static_cast<double>(i)) + 0.1 * random.normal();
   CHECK(oscillates(swing, 0.1));
   CHECK_FALSE(oscillates(std::vector<double>{1, 2}, 0.1));
 }

@@ -14,7 +14,8 @@ namespace {
 TwinOffsets offsets_of(const toy::Network& network, bool readings) {
   TwinOffsets offsets;
   offsets.theta.resize(static_cast<Eigen::Index>(network.parameters()));
-  for (Eigen::Index i = 0; i < offsets.theta.size(); ++i) offsets.theta[i] = 0.05 * std::cos(1.0 + 1.7 * static_cast<double>(i));
+  for (Eigen::Index i = 0; i < offsets.theta.size(); ++i)
+    offsets.theta[i] = 0.05 * std::cos(1.0 + 1.7 * static_cast<double>(i));
   if (readings) {
     offsets.gain = (Vector(3) << 1.01, 0.98, 1.03).finished();
     offsets.reading_offset = (Vector(3) << 0.02, -0.01, 0.005).finished();
@@ -33,7 +34,8 @@ Drive drive_of(const Vector& theta) {
 
 }  // namespace
 
-TEST_CASE("an offset adds on a linear scale, and multiplies by its exponential on a logarithmic one", "[twin]") {
+TEST_CASE("an offset adds on a linear scale, and multiplies by its exponential on a logarithmic one",
+          "[twin]") {
   CHECK(offset_value(Scale::linear, 1.5, -0.25) == 1.25);
   CHECK(offset_value(Scale::log, 1.5, std::log(2.0)) == Approx(3.0).epsilon(1e-15));
   const toy::Network network;
@@ -41,7 +43,8 @@ TEST_CASE("an offset adds on a linear scale, and multiplies by its exponential o
   CHECK(offset_values(network.info().parameters, theta, {}) == theta);
 }
 
-TEST_CASE("a calibrated model's derivatives are those of its currents by setpoints and by potentials as read", "[twin]") {
+TEST_CASE("a calibrated model's derivatives are those of its currents by setpoints and by potentials as read",
+          "[twin]") {
   const toy::Network network;
   const auto& parameters = network.info().parameters;
   for (const bool readings : {false, true}) {
@@ -50,12 +53,14 @@ TEST_CASE("a calibrated model's derivatives are those of its currents by setpoin
     const TwinModel twin(toy::model_of(network), parameters, 2, offsets);
     Drive drive = drive_of(network.example_theta());
     drive.theta = drive.theta.with(0, 1.3);  // overrides are setpoints too
-    const Vector read = (Vector(3) << 0.1, 0.3, -0.2).finished(), costate = (Vector(3) << 0.4, -1.2, 0.8).finished();
+    const Vector read = (Vector(3) << 0.1, 0.3, -0.2).finished(),
+                 costate = (Vector(3) << 0.4, -1.2, 0.8).finished();
     // I as a function of setpoints and readings, written out.
     const auto current = [&](const Vector& setpoint, const Vector& reading) {
       Vector theta = setpoint, mu = reading;
       for (Eigen::Index i = 0; i < theta.size(); ++i) {
-        if (parameters[static_cast<std::size_t>(i)].scale == Scale::log) theta[i] *= std::exp(offsets.theta[i]);
+        if (parameters[static_cast<std::size_t>(i)].scale == Scale::log)
+          theta[i] *= std::exp(offsets.theta[i]);
         else theta[i] += offsets.theta[i];
       }
       if (readings) mu = ((mu - offsets.reading_offset).array() / offsets.gain.array()).matrix();
@@ -71,7 +76,8 @@ TEST_CASE("a calibrated model's derivatives are those of its currents by setpoin
       Vector up = read, down = read;
       up[k] += h;
       down[k] -= h;
-      CHECK((G.col(k) + (current(setpoint, up) - current(setpoint, down)) / (2 * h)).cwiseAbs().maxCoeff() < error);
+      CHECK((G.col(k) + (current(setpoint, up) - current(setpoint, down)) / (2 * h)).cwiseAbs().maxCoeff() <
+            error);
     }
     Vector gradient = Vector::Ones(setpoint.size());  // added to, not replaced
     twin.add_gradient({&drive, 1}, {&read, 1}, {&costate, 1}, gradient);
@@ -80,7 +86,8 @@ TEST_CASE("a calibrated model's derivatives are those of its currents by setpoin
       up[i] += h;
       down[i] -= h;
       INFO("parameter " << parameters[static_cast<std::size_t>(i)].name);
-      CHECK(gradient[i] - 1 == Approx(-costate.dot(current(up, read) - current(down, read)) / (2 * h)).margin(error));
+      CHECK(gradient[i] - 1 ==
+            Approx(-costate.dot(current(up, read) - current(down, read)) / (2 * h)).margin(error));
     }
     const Vector c = (Vector(3) << 0.2, -0.3, 1.0).finished();
     Vector lambda;
@@ -89,16 +96,22 @@ TEST_CASE("a calibrated model's derivatives are those of its currents by setpoin
   }
 }
 
-TEST_CASE("a calibrated device settles where the device with the offset parameters does, and keeps the device contract", "[twin]") {
+TEST_CASE(
+    "a calibrated device settles where the device with the offset parameters does, and keeps the device "
+    "contract",
+    "[twin]") {
   toy::Network network, same;
   const TwinOffsets offsets = offsets_of(network, true);
   TwinDevice twin(network, offsets);
   const Drive drive = drive_of(network.example_theta());
   Drive shifted = drive;
-  shifted.theta = Parameters::of(offset_values(network.info().parameters, network.example_theta(), offsets.theta));
+  shifted.theta =
+      Parameters::of(offset_values(network.info().parameters, network.example_theta(), offsets.theta));
   shifted.clamp = pattern_of((Vector(2) << 1.02 * 0.7 - 0.03, 0.97 * -0.4 + 0.01).finished());
   const Vector mu = same.relax(shifted).potential, read = twin.relax(drive).potential;
-  CHECK((read - (offsets.gain.array() * mu.array() + offsets.reading_offset.array()).matrix()).cwiseAbs().maxCoeff() < 1e-14);
+  CHECK((read - (offsets.gain.array() * mu.array() + offsets.reading_offset.array()).matrix())
+            .cwiseAbs()
+            .maxCoeff() < 1e-14);
   contract::ContractOptions options;
   options.hold_tolerance = -1;  // a held node's reading has the same kind of gain and offset
   contract::check_device(twin, drive, options);
@@ -112,15 +125,23 @@ TEST_CASE("offsets that do not fit are refused", "[twin]") {
     TwinOffsets offsets = offsets_of(network, true);
     spoil(offsets);
     CHECK_THROWS_AS(TwinDevice(network, offsets), std::invalid_argument);
-    CHECK_THROWS_AS(TwinModel(toy::model_of(network), network.info().parameters, 2, offsets), std::invalid_argument);
+    CHECK_THROWS_AS(TwinModel(toy::model_of(network), network.info().parameters, 2, offsets),
+                    std::invalid_argument);
     return offsets.problem(network.info().parameters, network.free_nodes(), 2);
   };
-  CHECK(refused([](TwinOffsets& o) { o.theta.conservativeResize(3); }) == "3 offsets of parameters; expected 19, or none");
-  CHECK(refused([](TwinOffsets& o) { o.theta[0] = std::nan(""); }) == "the offset of k[0] is nan; it must be finite");
-  CHECK(refused([](TwinOffsets& o) { o.gain[1] = 0; }) == "the gain of reading 1 is 0; it must be finite and > 0");
-  CHECK(refused([](TwinOffsets& o) { o.gain.conservativeResize(2); }) == "2 gains of readings; expected 3, or none");
-  CHECK(refused([](TwinOffsets& o) { o.input_gain[0] = -1; }) == "the gain of input 0 is -1; it must be finite and > 0");
-  CHECK(refused([](TwinOffsets& o) { o.input_offset.conservativeResize(1); }) == "1 offsets of inputs; expected 2, or none");
-  CHECK(refused([](TwinOffsets& o) { o.reading_offset[2] = INFINITY; }) == "the offset of reading 2 is inf; it must be finite");
+  CHECK(refused([](TwinOffsets& o) { o.theta.conservativeResize(3); }) ==
+        "3 offsets of parameters; expected 19, or none");
+  CHECK(refused([](TwinOffsets& o) { o.theta[0] = std::nan(""); }) ==
+        "the offset of k[0] is nan; it must be finite");
+  CHECK(refused([](TwinOffsets& o) { o.gain[1] = 0; }) ==
+        "the gain of reading 1 is 0; it must be finite and > 0");
+  CHECK(refused([](TwinOffsets& o) { o.gain.conservativeResize(2); }) ==
+        "2 gains of readings; expected 3, or none");
+  CHECK(refused([](TwinOffsets& o) { o.input_gain[0] = -1; }) ==
+        "the gain of input 0 is -1; it must be finite and > 0");
+  CHECK(refused([](TwinOffsets& o) { o.input_offset.conservativeResize(1); }) ==
+        "1 offsets of inputs; expected 2, or none");
+  CHECK(refused([](TwinOffsets& o) { o.reading_offset[2] = INFINITY; }) ==
+        "the offset of reading 2 is inf; it must be finite");
   CHECK_THROWS_AS(TwinModel(nullptr, network.info().parameters, 2, {}), std::invalid_argument);
 }

@@ -15,8 +15,8 @@ namespace {
 
 // A mistake in a bench, in terms of cables and meters, which the check must find.
 struct Mistake {
-  std::optional<std::pair<std::size_t, std::size_t>> cables, meters;           // exchanged
-  std::optional<std::size_t> turned, open, meter_turned, meter_open;           // one channel or reading each
+  std::optional<std::pair<std::size_t, std::size_t>> cables, meters;  // exchanged
+  std::optional<std::size_t> turned, open, meter_turned, meter_open;  // one channel or reading each
   std::optional<std::pair<std::size_t, double>> gain;
   // Terminals whose holding sources are exchanged.
   std::optional<std::pair<std::uint32_t, std::uint32_t>> holders;
@@ -29,7 +29,8 @@ struct Mistake {
 
 class Miswired final : public Device {
  public:
-  Miswired(Device& sample, const std::vector<WiringChannel>& channels, Mistake mistake) : sample_(sample), info_(sample.info()), channels_(channels), mistake_(std::move(mistake)) {
+  Miswired(Device& sample, const std::vector<WiringChannel>& channels, Mistake mistake)
+      : sample_(sample), info_(sample.info()), channels_(channels), mistake_(std::move(mistake)) {
     info_.restores_state = false;
   }
   const DeviceInfo& info() const override { return info_; }
@@ -44,33 +45,44 @@ class Miswired final : public Device {
         return inputs[std::find(clamped.begin(), clamped.end(), *channels_[c].terminal) - clamped.begin()];
       };
       std::vector<double> carried;
-      for (std::size_t c = 0; c < channels_.size(); ++c) carried.push_back((place(c) - channels_[c].offset) / channels_[c].gain);
+      for (std::size_t c = 0; c < channels_.size(); ++c)
+        carried.push_back((place(c) - channels_[c].offset) / channels_[c].gain);
       const std::vector<double> sent = carried;
       if (mistake_.cables) std::swap(carried[mistake_.cables->first], carried[mistake_.cables->second]);
       if (mistake_.turned) carried[*mistake_.turned] *= -1;
       if (mistake_.open) carried[*mistake_.open] = channels_[*mistake_.open].safe;
       if (mistake_.gain) carried[mistake_.gain->first] *= mistake_.gain->second;
-      for (std::size_t c = 0; c < channels_.size(); ++c) place(c) = channels_[c].offset + channels_[c].gain * carried[c];
+      for (std::size_t c = 0; c < channels_.size(); ++c)
+        place(c) = channels_[c].offset + channels_[c].gain * carried[c];
       Drive drive = drives[d];
       drive.clamp = pattern_of(inputs);
       drive.theta = Parameters::of(theta);
       const auto leads_to = [&](std::uint32_t terminal) {
         if (!mistake_.holders) return terminal;
-        return terminal == mistake_.holders->first ? mistake_.holders->second : terminal == mistake_.holders->second ? mistake_.holders->first : terminal;
+        return terminal == mistake_.holders->first    ? mistake_.holders->second
+               : terminal == mistake_.holders->second ? mistake_.holders->first
+                                                      : terminal;
       };
       for (Hold& hold : drive.holds) hold.terminal = leads_to(hold.terminal);
-      if (mistake_.holder_open) std::erase_if(drive.holds, [&](const Hold& hold) { return hold.terminal == *mistake_.holder_open; });
+      if (mistake_.holder_open)
+        std::erase_if(drive.holds, [&](const Hold& hold) { return hold.terminal == *mistake_.holder_open; });
       Relaxation row = sample_.relax(drive);
       if (!drives[d].holds.empty()) {
         Vector current = Vector::Constant(static_cast<Eigen::Index>(info_.terminals.size()), std::nan(""));
-        for (const Hold& hold : drives[d].holds) current[hold.terminal] = hold.terminal == mistake_.holder_open ? 0 : row.current[leads_to(hold.terminal)];
+        for (const Hold& hold : drives[d].holds)
+          current[hold.terminal] =
+              hold.terminal == mistake_.holder_open ? 0 : row.current[leads_to(hold.terminal)];
         if (mistake_.holder_gain) current[mistake_.holder_gain->first] *= mistake_.holder_gain->second;
         row.current = current;
       }
-      if (mistake_.meters) std::swap(row.potential[static_cast<Eigen::Index>(mistake_.meters->first)], row.potential[static_cast<Eigen::Index>(mistake_.meters->second)]);
+      if (mistake_.meters)
+        std::swap(row.potential[static_cast<Eigen::Index>(mistake_.meters->first)],
+                  row.potential[static_cast<Eigen::Index>(mistake_.meters->second)]);
       if (mistake_.meter_turned) row.potential[static_cast<Eigen::Index>(*mistake_.meter_turned)] *= -1;
       if (mistake_.meter_open) row.potential[static_cast<Eigen::Index>(*mistake_.meter_open)] = 0.01;
-      for (const auto& [reading, channel, strength] : mistake_.cross_talk) row.potential[static_cast<Eigen::Index>(reading)] += strength * sent[static_cast<std::size_t>(channel)];
+      for (const auto& [reading, channel, strength] : mistake_.cross_talk)
+        row.potential[static_cast<Eigen::Index>(reading)] +=
+            strength * sent[static_cast<std::size_t>(channel)];
       sink(d, row);
     }
   }
@@ -90,15 +102,20 @@ struct Rig {
 
   // Inputs within +-0.5 kT; a and mu_ref within +-1; gammas from a twentieth to three times their value, with
   // levels in another unit.
-  explicit Rig(const NetworkSpec& spec, std::uint64_t seed = 0) : network(std::make_shared<Network>(spec)), sample(network), twin(network), theta(network->theta()) {
+  explicit Rig(const NetworkSpec& spec, std::uint64_t seed = 0)
+      : network(std::make_shared<Network>(spec)), sample(network), twin(network), theta(network->theta()) {
     options.seed = seed;
     options.shortest = 1e-3;
     options.longest = 1e4;
     options.tries = 12;
-    for (const std::uint32_t node : network->clamped()) options.channels.push_back({"input-" + std::to_string(node), node, std::nullopt, {-0.5, 0.5}, 0, 1, 0, "source"});
+    for (const std::uint32_t node : network->clamped())
+      options.channels.push_back(
+          {"input-" + std::to_string(node), node, std::nullopt, {-0.5, 0.5}, 0, 1, 0, "source"});
     for (std::uint32_t p = 0; p < theta.size(); ++p) {
       const ParameterInfo info = sample.info().parameters[p];
-      if (info.kind == "a" || info.kind == "mu_ref") options.channels.push_back({info.name, std::nullopt, p, {theta[p] - 1, theta[p] + 1}, theta[p], 1, 0, "gate"});
+      if (info.kind == "a" || info.kind == "mu_ref")
+        options.channels.push_back(
+            {info.name, std::nullopt, p, {theta[p] - 1, theta[p] + 1}, theta[p], 1, 0, "gate"});
       if (info.kind == "gamma") {
         const double unit = 0.1 * theta[p];
         options.channels.push_back({info.name, std::nullopt, p, {-9.5, 20}, 0, unit, theta[p], "gate"});
@@ -120,7 +137,10 @@ std::string all_of(const WiringReport& report) {
   std::string text;
   for (const std::string& line : report.failures) text += line + "\n";
   for (const std::string& line : report.warnings) text += "(" + line + ")\n";
-  for (const ChannelReport& c : report.channels) text += c.name + " " + to_string(c.verdict) + " gain " + std::to_string(c.gain) + " strength " + std::to_string(c.strength) + " of " + std::to_string(c.expected) + " misfit " + std::to_string(c.misfit) + "\n";
+  for (const ChannelReport& c : report.channels)
+    text += c.name + " " + to_string(c.verdict) + " gain " + std::to_string(c.gain) + " strength " +
+            std::to_string(c.strength) + " of " + std::to_string(c.expected) + " misfit " +
+            std::to_string(c.misfit) + "\n";
   return text;
 }
 
@@ -173,12 +193,15 @@ TEST_CASE("two exchanged cables are found, whichever they are") {
         Mistake mistake;
         mistake.cables = {i, j};
         const WiringReport report = rig.check(mistake);
-        const std::string line = rig.name(i) + " behaves like " + rig.name(j) + ", and " + rig.name(j) + " like " + rig.name(i) + ": are their cables exchanged?";
-        const bool told = std::find(right.undecided.begin(), right.undecided.end(), std::pair{rig.name(i), rig.name(j)}) != right.undecided.end();
+        const std::string line = rig.name(i) + " behaves like " + rig.name(j) + ", and " + rig.name(j) +
+                                 " like " + rig.name(i) + ": are their cables exchanged?";
+        const bool told = std::find(right.undecided.begin(), right.undecided.end(),
+                                    std::pair{rig.name(i), rig.name(j)}) != right.undecided.end();
         const bool named = report.failures == std::vector{line};
         undecided += told;
         ++pairs;
-        INFO("seed " << seed << " " << rig.name(i) << " " << rig.name(j) << (told ? " undecided" : "") << "\n" << all_of(report));
+        INFO("seed " << seed << " " << rig.name(i) << " " << rig.name(j) << (told ? " undecided" : "") << "\n"
+                     << all_of(report));
         CHECK((named || told));
       }
     }
@@ -193,8 +216,11 @@ TEST_CASE("wrong signs and gains, open leads and exchanged meters are found by n
   for (std::uint64_t seed = 0; seed < so_many(12); ++seed) {
     Rig rig(sample_of(seed), seed);
     Random random(seed, 6);
-    const std::size_t c = random.below(rig.options.channels.size()), R = rig.sample.info().read().size(), r = random.below(R);
-    const auto reading = [&](std::size_t k) { return rig.sample.info().terminals[rig.sample.info().read()[k]].name; };
+    const std::size_t c = random.below(rig.options.channels.size()), R = rig.sample.info().read().size(),
+                      r = random.below(R);
+    const auto reading = [&](std::size_t k) {
+      return rig.sample.info().terminals[rig.sample.info().read()[k]].name;
+    };
     const auto found = [&](const char* what, const Mistake& mistake, const std::string& line) {
       const WiringReport report = rig.check(mistake, 1e-4);
       INFO("seed " << seed << ", " << what << ": " << line << "\n" << all_of(report));
@@ -205,7 +231,8 @@ TEST_CASE("wrong signs and gains, open leads and exchanged meters are found by n
     };
     Mistake mistake;
     mistake.open = c;
-    const WiringReport open = found("open lead", mistake, rig.name(c) + " moves no reading: is its lead open?");
+    const WiringReport open =
+        found("open lead", mistake, rig.name(c) + " moves no reading: is its lead open?");
     CHECK(open.channels[c].verdict == WiringVerdict::silent);
     mistake = {};
     const std::size_t source = random.below(rig.network->clamped().size());
@@ -220,13 +247,16 @@ TEST_CASE("wrong signs and gains, open leads and exchanged meters are found by n
     CHECK(turned.readings[r].verdict == WiringVerdict::wrong_sign);
     mistake = {};
     mistake.meter_open = r;
-    const WiringReport mute = found("meter open", mistake, reading(r) + " does not respond to any source: is its lead open, or its node shorted?");
+    const WiringReport mute =
+        found("meter open", mistake,
+              reading(r) + " does not respond to any source: is its lead open, or its node shorted?");
     CHECK(mute.readings[r].verdict == WiringVerdict::silent);
     const std::size_t other = (r + 1) % R;
     mistake = {};
     mistake.meters = {r, other};
     const std::string a = reading(std::min(r, other)), b = reading(std::max(r, other));
-    found("meters", mistake, a + " behaves like " + b + ", and " + b + " like " + a + ": are their cables exchanged?");
+    found("meters", mistake,
+          a + " behaves like " + b + ", and " + b + " like " + a + ": are their cables exchanged?");
     // A wrong sign is relative to zero: of a source, or of a gate whose level at rest is zero.
     mistake = {};
     mistake.turned = source;
@@ -266,7 +296,8 @@ TEST_CASE("two mistakes at once are both named") {
     const WiringReport report = rig.check(mistake, 1e-4);
     INFO(all_of(report));
     REQUIRE(report.failures.size() == 2);
-    CHECK(report.failures[0] == "input-0 behaves like input-1, and input-1 like input-0: are their cables exchanged?");
+    CHECK(report.failures[0] ==
+          "input-0 behaves like input-1, and input-1 like input-0: are their cables exchanged?");
     CHECK(report.failures[1].find("behaves like") != std::string::npos);
     CHECK(report.channels[0].of == "input-1");
     CHECK(report.readings[1].verdict == WiringVerdict::exchanged);
@@ -301,7 +332,11 @@ TEST_CASE("a rough twin raises no alarm, and still tells exchanged cables") {
         for (std::size_t d = 0; d < drives.size(); ++d) {
           Drive drive = drives[d];
           Vector theta = drive.theta.values();
-          for (Eigen::Index p = 0; p < theta.size(); ++p) theta[p] = info().parameters[static_cast<std::size_t>(p)].kind == "gamma" || info().parameters[static_cast<std::size_t>(p)].kind == "g" ? theta[p] * by_[p] : theta[p] + by_[p];
+          for (Eigen::Index p = 0; p < theta.size(); ++p)
+            theta[p] = info().parameters[static_cast<std::size_t>(p)].kind == "gamma" ||
+                               info().parameters[static_cast<std::size_t>(p)].kind == "g"
+                           ? theta[p] * by_[p]
+                           : theta[p] + by_[p];
           drive.theta = Parameters::of(theta);
           sink(d, device_.relax(drive));
         }
@@ -324,7 +359,8 @@ TEST_CASE("a rough twin raises no alarm, and still tells exchanged cables") {
       const WiringReport report = check_wiring(bench, rig.twin, rig.theta, rig.options);
       if (exchanged == 0) alarms += !report.passed();
       else missed += report.passed();
-      UNSCOPED_INFO("seed " << seed << " exchanged " << exchanged << " " << (report.failures.empty() ? "passed" : report.failures[0]));
+      UNSCOPED_INFO("seed " << seed << " exchanged " << exchanged << " "
+                            << (report.failures.empty() ? "passed" : report.failures[0]));
     }
   }
   CHECK(alarms == 0);
@@ -384,7 +420,14 @@ TEST_CASE("currents tell leaks, shorts and compliance") {
   spec.graph.outputs = {1};
   class Measured final : public Device {
    public:
-    Measured(Device& device, double leakage, double parallel, double compliance) : device_(device), leakage_(leakage), parallel_(parallel), compliance_(compliance), info_(device.info()) { info_.terminals[0].reads_current = true; }
+    Measured(Device& device, double leakage, double parallel, double compliance)
+        : device_(device),
+          leakage_(leakage),
+          parallel_(parallel),
+          compliance_(compliance),
+          info_(device.info()) {
+      info_.terminals[0].reads_current = true;
+    }
     const DeviceInfo& info() const override { return info_; }
 
    protected:
@@ -421,7 +464,8 @@ TEST_CASE("currents tell leaks, shorts and compliance") {
   CHECK(leaking.failures[0].find("input-0 leaks: at rest a current of 0.07 units") == 0);
   const WiringReport shorted = checked(0, 200, 10);
   REQUIRE(shorted.failures.size() == 1);
-  CHECK(shorted.failures[0].find("input-0 sees a conductance of 200 units of current per kT: is its lead shorted?") == 0);
+  CHECK(shorted.failures[0].find(
+            "input-0 sees a conductance of 200 units of current per kT: is its lead shorted?") == 0);
   CHECK(shorted.channels[0].verdict == WiringVerdict::limited);
   const WiringReport limited = checked(0, 0, 0.01);
   REQUIRE(limited.failures.size() == 1);
@@ -429,7 +473,8 @@ TEST_CASE("currents tell leaks, shorts and compliance") {
 }
 
 TEST_CASE("time constants are those of the network") {
-  // A chain of linear conductors, C dmu/dt = -K mu + ..: the slowest decay is the smallest eigenvalue of C^-1 K.
+  // A chain of linear conductors, C dmu/dt = -K mu + ..: the slowest decay is the smallest eigenvalue of C^-1
+  // K.
   NetworkSpec spec;
   add_node(spec, true);
   add_node(spec, false, leak(0.2, 0, 3));
@@ -451,7 +496,8 @@ TEST_CASE("time constants are those of the network") {
     // 1e-4 is 1/300 of the value at the start of the fit.
     CHECK(report.tau() == Approx(slowest).epsilon(0.1));
     CHECK(report.tau_bound() == 0);
-    CHECK(report.noise() == Approx(noise).margin(1e-9).epsilon(0.6));  // 16 readings: one standard deviation is 0.18 of it
+    CHECK(report.noise() ==
+          Approx(noise).margin(1e-9).epsilon(0.6));  // 16 readings: one standard deviation is 0.18 of it
   }
 }
 
@@ -502,11 +548,16 @@ TEST_CASE("a wiring check refuses what it cannot check, and stops on request") {
     return std::string("accepted");
   };
   CHECK(refused([](auto& o) { o.channels.clear(); }).find("no channels") != std::string::npos);
-  CHECK(refused([](auto& o) { o.channels[0].terminal = 4; }).find("terminal 4 is no input") != std::string::npos);
-  CHECK(refused([](auto& o) { o.channels[0].safe = 2; }).find("'input-0': its safe level 2 is outside [-0.5, 0.5]") != std::string::npos);
+  CHECK(refused([](auto& o) { o.channels[0].terminal = 4; }).find("terminal 4 is no input") !=
+        std::string::npos);
+  CHECK(refused([](auto& o) {
+          o.channels[0].safe = 2;
+        }).find("'input-0': its safe level 2 is outside [-0.5, 0.5]") != std::string::npos);
   CHECK(refused([](auto& o) { o.channels[0].tiny = {0, 0}; }).find("no room to move") != std::string::npos);
   CHECK(refused([](auto& o) { o.gain_tolerance = 0; }).find("gain tolerance 0") != std::string::npos);
-  CHECK(refused([](auto& o) { o.allowed = [](const Vector&) { return false; }; }).find("no operating point") != std::string::npos);
+  CHECK(refused([](auto& o) {
+          o.allowed = [](const Vector&) { return false; };
+        }).find("no operating point") != std::string::npos);
   std::stop_source stop;
   stop.request_stop();
   CHECK_THROWS_AS(check_wiring(rig.sample, rig.twin, rig.theta, rig.options, stop.get_token()), Cancelled);
@@ -525,7 +576,10 @@ TEST_CASE("a wiring check stays within its limits, and ends at rest") {
         const Vector inputs = drives[d].clamp.levels();
         last.clear();
         for (const WiringChannel& c : rig_.options.channels) {
-          last.push_back(((c.terminal ? inputs[static_cast<Eigen::Index>(*c.terminal)] : drives[d].theta[*c.parameter]) - c.offset) / c.gain);
+          last.push_back(
+              ((c.terminal ? inputs[static_cast<Eigen::Index>(*c.terminal)] : drives[d].theta[*c.parameter]) -
+               c.offset) /
+              c.gain);
           REQUIRE(last.back() >= c.tiny.low - 1e-12);
           REQUIRE(last.back() <= c.tiny.high + 1e-12);
         }
@@ -541,14 +595,17 @@ TEST_CASE("a wiring check stays within its limits, and ends at rest") {
   Watched bench(rig);
   const WiringReport report = check_wiring(bench, rig.twin, rig.theta, rig.options);
   CHECK(report.passed());
-  for (std::size_t c = 0; c < bench.last.size(); ++c) CHECK(bench.last[c] == Approx(rig.options.channels[c].safe).margin(1e-12));
+  for (std::size_t c = 0; c < bench.last.size(); ++c)
+    CHECK(bench.last[c] == Approx(rig.options.channels[c].safe).margin(1e-12));
 }
 
-TEST_CASE("holders that are exchanged, open, or measure what is not so are found by name, and right ones pass") {
+TEST_CASE(
+    "holders that are exchanged, open, or measure what is not so are found by name, and right ones pass") {
   for (std::uint64_t seed = 0; seed < 4; ++seed) {
     Rig rig(sample_of(seed), seed);
     const std::vector<std::uint32_t> free = rig.network->free();
-    for (const std::uint32_t node : free) rig.options.holders.push_back({"hold-" + std::to_string(node), node, 0.1});
+    for (const std::uint32_t node : free)
+      rig.options.holders.push_back({"hold-" + std::to_string(node), node, 0.1});
     const auto reading = [&](std::uint32_t node) { return rig.sample.info().terminals[node].name; };
     const std::size_t channels = rig.options.channels.size();
     const WiringReport right = rig.check({}, 1e-4);
@@ -559,7 +616,8 @@ TEST_CASE("holders that are exchanged, open, or measure what is not so are found
     for (std::size_t k = 0; k < free.size(); ++k) {
       const ChannelReport& holder = right.channels[channels + k];
       CHECK(holder.verdict == WiringVerdict::right);
-      CHECK(holder.gain == Approx(1).margin(5e-3));  // means of four readings of 1e-4, for a step of 0.2: 4e-4
+      CHECK(holder.gain ==
+            Approx(1).margin(5e-3));  // means of four readings of 1e-4, for a step of 0.2: 4e-4
       CHECK(holder.answered.front() == reading(free[k]));
       // Conductance at one held node while the others are free: the inverse of its entry in R.
       Drive at_rest;
@@ -567,10 +625,12 @@ TEST_CASE("holders that are exchanged, open, or measure what is not so are found
       at_rest.clamp = pattern_of(Vector::Zero(static_cast<Eigen::Index>(rig.network->clamped().size())));
       const Matrix R = (-model.conductance(at_rest, rig.sample.relax(at_rest).potential)).inverse();
       REQUIRE(holder.conductance);
-      CHECK(*holder.conductance == Approx(1 / R(static_cast<Eigen::Index>(k), static_cast<Eigen::Index>(k))).epsilon(0.02));  // the curvature over 0.1 kT
+      CHECK(*holder.conductance == Approx(1 / R(static_cast<Eigen::Index>(k), static_cast<Eigen::Index>(k)))
+                                       .epsilon(0.02));  // the curvature over 0.1 kT
     }
     Random random(seed, 9);
-    const std::uint32_t one = free[random.below(free.size())], two = one == free.back() ? free.front() : one + 1;
+    const std::uint32_t one = free[random.below(free.size())],
+                        two = one == free.back() ? free.front() : one + 1;
     const auto hold = [](std::uint32_t node) { return "hold-" + std::to_string(node); };
     Mistake mistake;
     mistake.holders = {one, two};
@@ -578,14 +638,17 @@ TEST_CASE("holders that are exchanged, open, or measure what is not so are found
     INFO(all_of(exchanged));
     REQUIRE(exchanged.failures.size() == 2);
     const std::uint32_t first = std::min(one, two), second = std::max(one, two);
-    CHECK(exchanged.failures[0] == hold(first) + " holds the terminal of " + reading(second) + ": are cables exchanged?");
-    CHECK(exchanged.failures[1] == hold(second) + " holds the terminal of " + reading(first) + ": are cables exchanged?");
+    CHECK(exchanged.failures[0] ==
+          hold(first) + " holds the terminal of " + reading(second) + ": are cables exchanged?");
+    CHECK(exchanged.failures[1] ==
+          hold(second) + " holds the terminal of " + reading(first) + ": are cables exchanged?");
     mistake = {};
     mistake.holder_open = one;
     CHECK(rig.check(mistake, 1e-4).failures == std::vector{hold(one) + " holds nothing: is its lead open?"});
     mistake = {};
     mistake.holder_gain = {one, -1};
-    CHECK(rig.check(mistake, 1e-4).failures == std::vector{hold(one) + " measures its current with the wrong sign"});
+    CHECK(rig.check(mistake, 1e-4).failures ==
+          std::vector{hold(one) + " measures its current with the wrong sign"});
     mistake.holder_gain = {one, 0.2};
     const WiringReport weak = rig.check(mistake, 1e-4);
     REQUIRE(weak.failures.size() == 1);

@@ -45,7 +45,10 @@ TEST_CASE("every field of a row has a name of its own, a unit and a meaning", "[
   CHECK(std::set<std::string>(names.compared.begin(), names.compared.end()).size() == names.compared.size());
 }
 
-TEST_CASE("a log begun in an older format holds what it has columns for, and refuses the rest before anything is written", "[log]") {
+TEST_CASE(
+    "a log begun in an older format holds what it has columns for, and refuses the rest before anything is "
+    "written",
+    "[log]") {
   Layout layout = layout_of(small_info(), false, 10);
   const Relaxation relaxation = relaxation_of(0);
   Drive drive = drive_of(0, small_set());
@@ -54,11 +57,13 @@ TEST_CASE("a log begun in an older format holds what it has columns for, and ref
   layout.version = 3;
   CHECK_NOTHROW(check_fits(layout, {drive, relaxation}));
   drive.observe = At{2, 3, 0.5};
-  const std::string message =
-      message_of<std::invalid_argument>([&] { check_fits(layout, {drive, relaxation}); });
+  const std::string message = message_of<std::invalid_argument>([&] {
+    check_fits(layout, {drive, relaxation});
+  });
   CHECK_THAT(message, Catch::Contains("format 3") && Catch::Contains("observe_every"));
   // A field introduced by a later format is not in the columns of earlier formats.
   Names names;
   each_field(names, layout);
-  CHECK(std::count_if(names.since.begin(), names.since.end(), [](std::uint64_t since) { return since == 4; }) == 2);
+  CHECK(std::count_if(names.since.begin(), names.since.end(),
+                      [](std::uint64_t since) { return since == 4; }) == 2);
 }

@@ -106,7 +106,8 @@ TEST_CASE("the log's thread takes no signal") {
   RowGroup group = group_of(1);
   thread.hand_over(group);
   thread.wait();
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE}) CHECK(sigismember(&blocked, signal) == 1);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE})
+    CHECK(sigismember(&blocked, signal) == 1);
   sigset_t here;
   pthread_sigmask(SIG_BLOCK, nullptr, &here);
   CHECK(sigismember(&here, SIGINT) == 0);
@@ -138,7 +139,8 @@ TEST_CASE("in the background and by the caller a log has the same bytes") {
   for (std::uint64_t i = 0; i < 1000; ++i) check_row(b.row(i), drive_of(i, set), relaxation_of(i));
   // Equal except for the times of start and end, which are real time.
   const std::regex moment("20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z");
-  const std::string one = std::regex_replace(bytes_of(folder / "caller.h5"), moment, "?"), two = std::regex_replace(bytes_of(folder / "background.h5"), moment, "?");
+  const std::string one = std::regex_replace(bytes_of(folder / "caller.h5"), moment, "?"),
+                    two = std::regex_replace(bytes_of(folder / "background.h5"), moment, "?");
   CHECK((one == two));  // megabytes: do not print them
 }
 

@@ -19,7 +19,8 @@ void make_log(const std::string& path) {
   const auto set = small_set();
   LogWriter log(path, small_header(set), {});
   append_rows(log, set, 0, n_rows);
-  for (std::uint64_t i = 0; i < n_rows / 10; ++i) log.append(step_of(i), vector_of({1, 2, static_cast<double>(i)}));
+  for (std::uint64_t i = 0; i < n_rows / 10; ++i)
+    log.append(step_of(i), vector_of({1, 2, static_cast<double>(i)}));
   log.close(ExitStatus::finished, "");
 }
 
@@ -136,9 +137,7 @@ TEST_CASE("a flipped bit is found, by row, and the row is not handed out") {
   make_log(path);
   std::string file = bytes_of(path);
   const auto row = GENERATE(std::uint64_t{0}, std::uint64_t{57}, std::uint64_t{99});
-  SECTION("in a potential") {
-    file[place_of(file, bytes_of(static_cast<double>(row) + 0.3)) + 3] ^= 0x10;
-  }
+  SECTION("in a potential") { file[place_of(file, bytes_of(static_cast<double>(row) + 0.3)) + 3] ^= 0x10; }
   SECTION("in the digest of theta") {
     const std::uint64_t digest = drive_of(row, small_set()).theta.digest;
     file[place_of(file, bytes_of(std::bit_cast<double>(digest)))] ^= 0x01;
@@ -198,7 +197,8 @@ TEST_CASE("files that are no logs are refused with what they are") {
   const std::string path = folder / "run.h5";
   const auto refused = [&](const std::string& what) {
     CHECK_THAT(message_of([&] { LogReader reader(path); }), Catch::Contains(path) && Catch::Contains(what));
-    CHECK_THAT(message_of([&] { LogWriter(path, LogWriter::Continue{}, {}); }), Catch::Contains(path) && Catch::Contains(what));
+    CHECK_THAT(message_of([&] { LogWriter(path, LogWriter::Continue{}, {}); }),
+               Catch::Contains(path) && Catch::Contains(what));
     CHECK_THAT(message_of([&] { repair_log(path); }), Catch::Contains(path) && Catch::Contains(what));
     CHECK_FALSE(fs::exists(path + ".lock"));
   };
@@ -268,7 +268,10 @@ TEST_CASE("on a full disk the log stops at once, and what was counted stays whol
       third = error.what();
     }
     log.close(ExitStatus::failed, "full disk");
-    std::ofstream(folder / "said") << acknowledged << '\n' << first << '\n' << second << '\n' << third << '\n';
+    std::ofstream(folder / "said") << acknowledged << '\n'
+                                   << first << '\n'
+                                   << second << '\n'
+                                   << third << '\n';
   });
   REQUIRE(ended);
   std::ifstream said(folder / "said");
@@ -279,7 +282,8 @@ TEST_CASE("on a full disk the log stops at once, and what was counted stays whol
   std::getline(said, second);
   std::getline(said, third);
   CHECK_THAT(first, Catch::Contains("cannot write the log '" + path) && Catch::Contains("File too large"));
-  CHECK_THAT(second, Catch::Contains("nothing is written after an earlier failure") && Catch::Contains("File too large"));
+  CHECK_THAT(second, Catch::Contains("nothing is written after an earlier failure") &&
+                         Catch::Contains("File too large"));
   CHECK(third == second);
   CHECK_FALSE(fs::exists(path + ".lock"));
 
@@ -288,7 +292,8 @@ TEST_CASE("on a full disk the log stops at once, and what was counted stays whol
   REQUIRE(log.rows() == acknowledged);
   CHECK(log.damaged_rows().empty());
   CHECK(log.status() == ExitStatus::running);
-  for (std::uint64_t i = 0; i < log.rows(); i += 97) check_row(log.row(i), drive_of(i, set), relaxation_of(i));
+  for (std::uint64_t i = 0; i < log.rows(); i += 97)
+    check_row(log.row(i), drive_of(i, set), relaxation_of(i));
   // With free space again, the run continues.
   LogWriter again(path, LogWriter::Continue{}, {});
   CHECK(again.rows() == acknowledged);

@@ -67,7 +67,9 @@ class FilePatterns final : public PatternSet {
   std::uint64_t base_rows() const override { return 2; }
   std::uint32_t variants() const override { return 3; }
   std::uint32_t width() const override { return 2; }
-  void levels(std::uint64_t row, Eigen::Ref<Vector> out) const override { out.setConstant(static_cast<double>(row)); }
+  void levels(std::uint64_t row, Eigen::Ref<Vector> out) const override {
+    out.setConstant(static_cast<double>(row));
+  }
   std::optional<Source> source() const override { return Source{path_, "low + (high - low) p / 255"}; }
 
  private:
@@ -100,7 +102,8 @@ inline Drive drive_of(std::uint64_t i, const std::shared_ptr<const PatternSet>& 
   if (i % 4 == 2) drive.start = From{std::make_shared<const Vector>(vector_of({x, 0, 1}))};
   if (i % 8 == 4) drive.start = Rest{0.5};
   if (i % 5 == 3) drive.observe = At{x + 1, 7, x / 2, At::Mode::serial};
-  if (i % 10 == 9 && !std::holds_alternative<Present>(drive.start)) drive.observe = At{x + 1, 3, 0, At::Mode::repeat};
+  if (i % 10 == 9 && !std::holds_alternative<Present>(drive.start))
+    drive.observe = At{x + 1, 3, 0, At::Mode::repeat};
   drive.label = {static_cast<Label::Purpose>(i % 5), static_cast<std::uint32_t>(i % 3), i / 3, i * i};
   return drive;
 }
@@ -121,7 +124,8 @@ inline Relaxation relaxation_of(std::uint64_t i) {
   return relaxation;
 }
 
-inline void check_row(const LogRow& row, const Drive& drive, const Relaxation& relaxation, std::uint32_t set = 0) {
+inline void check_row(const LogRow& row, const Drive& drive, const Relaxation& relaxation,
+                      std::uint32_t set = 0) {
   CHECK(row.theta_digest == drive.theta.digest);
   REQUIRE(row.overrides.size() == drive.theta.overrides.size());
   for (std::size_t k = 0; k < row.overrides.size(); ++k) {
@@ -176,7 +180,8 @@ inline StepReport step_of(std::uint64_t i) {
   return step;
 }
 
-inline void append_rows(LogWriter& log, const std::shared_ptr<const PatternSet>& set, std::uint64_t first, std::uint64_t end) {
+inline void append_rows(LogWriter& log, const std::shared_ptr<const PatternSet>& set, std::uint64_t first,
+                        std::uint64_t end) {
   for (std::uint64_t i = first; i < end; ++i) log.append(drive_of(i, set), relaxation_of(i));
 }
 

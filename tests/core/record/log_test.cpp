@@ -9,7 +9,13 @@ namespace {
 
 Checkpoint checkpoint_of(std::uint64_t i) {
   const Vector optimizer = Vector::LinSpaced(static_cast<Eigen::Index>(i), 0, 1);
-  return {i, i + 1, i + 2, vector_of({1, odd_nan(), static_cast<double>(i)}), optimizer, vector_of({-0.0}), vector_of({odd_nan(), static_cast<double>(i)})};
+  return {i,
+          i + 1,
+          i + 2,
+          vector_of({1, odd_nan(), static_cast<double>(i)}),
+          optimizer,
+          vector_of({-0.0}),
+          vector_of({odd_nan(), static_cast<double>(i)})};
 }
 
 // The end of the file as stored in it: superblock version 1, byte 44.
@@ -32,7 +38,8 @@ TEST_CASE("a log gives back every field of every row, bit for bit") {
     options.background = GENERATE(false, true);
     LogWriter log(folder / "run.h5", small_header(set), options);
     for (std::uint64_t i = 0; i < n; ++i) {
-      log.append(drive_of(i, set), relaxation_of(i), i % 50 == 49 ? "the meter did not answer, " + std::to_string(i) : "");
+      log.append(drive_of(i, set), relaxation_of(i),
+                 i % 50 == 49 ? "the meter did not answer, " + std::to_string(i) : "");
       log.tick();
     }
     CHECK(log.rows() == n);
@@ -123,15 +130,18 @@ TEST_CASE("a log holds the pattern sets that come from no file, and names the ot
   REQUIRE(stored);
   CHECK(stored->name() == "train");
   CHECK(stored->digest() == header.pattern_sets[0]->digest());
-  for (std::uint64_t i = 0; i < 3; ++i) CHECK(same_bits(stored->levels(i), header.pattern_sets[0]->levels(i)));
-  CHECK(message_of<std::invalid_argument>([&] { stored->levels(3); }) == "row 3 of pattern set 'train', which has 3");
+  for (std::uint64_t i = 0; i < 3; ++i)
+    CHECK(same_bits(stored->levels(i), header.pattern_sets[0]->levels(i)));
+  CHECK(message_of<std::invalid_argument>([&] { stored->levels(3); }) ==
+        "row 3 of pattern set 'train', which has 3");
   CHECK(log.pattern_sets()[0].path.empty());
 
   CHECK_FALSE(log.header().pattern_sets[1]);
   const LogReader::SetInfo& named = log.pattern_sets()[1];
   CHECK(named.name == "images");
   CHECK(named.path == folder / "images.gz");
-  CHECK(named.sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");  // FIPS 180-4's example
+  CHECK(named.sha256 ==
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");  // FIPS 180-4's example
   CHECK(named.encoding == "low + (high - low) p / 255");
   CHECK(named.rows == 6);
   CHECK(named.variants == 3);
@@ -146,7 +156,9 @@ TEST_CASE("a set with variants and no file is stored with its variants") {
     std::uint64_t base_rows() const override { return 2; }
     std::uint32_t variants() const override { return 2; }
     std::uint32_t width() const override { return 1; }
-    void levels(std::uint64_t row, Eigen::Ref<Vector> out) const override { out[0] = 0.1 * static_cast<double>(row); }
+    void levels(std::uint64_t row, Eigen::Ref<Vector> out) const override {
+      out[0] = 0.1 * static_cast<double>(row);
+    }
 
    private:
     std::string name_ = "shifted";
@@ -158,14 +170,16 @@ TEST_CASE("a set with variants and no file is stored with its variants") {
   CHECK(stored->base_rows() == 2);
   CHECK(stored->variants() == 2);
   CHECK(stored->digest() == set->digest());
-  for (std::uint64_t i = 0; i < 4; ++i) CHECK(same_bits(stored->PatternSet::levels(i), set->PatternSet::levels(i)));
+  for (std::uint64_t i = 0; i < 4; ++i)
+    CHECK(same_bits(stored->PatternSet::levels(i), set->PatternSet::levels(i)));
 }
 
 TEST_CASE("steps, epochs and checkpoints come back") {
   const Folder folder;
   {
     LogWriter log(folder / "run.h5", small_header(), {});
-    for (std::uint64_t i = 0; i < 100; ++i) log.append(step_of(i), vector_of({1, static_cast<double>(i), odd_nan()}));
+    for (std::uint64_t i = 0; i < 100; ++i)
+      log.append(step_of(i), vector_of({1, static_cast<double>(i), odd_nan()}));
     log.append(EpochReport{0, 1.5, 0.25, 0, 0, false, false});
     log.append(EpochReport{1, 1.25, 0.5, 0.75, odd_nan(), true, true});
     for (std::uint64_t i = 0; i < 5; ++i) log.append(checkpoint_of(i));
@@ -175,10 +189,12 @@ TEST_CASE("steps, epochs and checkpoints come back") {
   REQUIRE(log.steps() == 100);
   for (std::uint64_t i = 0; i < 100; ++i) {
     const StepReport is = log.step(i), was = step_of(i);
-    CHECK(std::tie(is.step, is.epoch, is.loss, is.correct, is.gradient_norm, is.rate, is.relaxations, is.left_out, is.skipped,
-                   is.worst, is.theta_before, is.theta_after, is.standard_error, is.asymmetry, is.offset, is.repeats, is.lost) ==
-          std::tie(was.step, was.epoch, was.loss, was.correct, was.gradient_norm, was.rate, was.relaxations, was.left_out,
-                   was.skipped, was.worst, was.theta_before, was.theta_after, was.standard_error, was.asymmetry, was.offset, was.repeats, was.lost));
+    CHECK(std::tie(is.step, is.epoch, is.loss, is.correct, is.gradient_norm, is.rate, is.relaxations,
+                   is.left_out, is.skipped, is.worst, is.theta_before, is.theta_after, is.standard_error,
+                   is.asymmetry, is.offset, is.repeats, is.lost) ==
+          std::tie(was.step, was.epoch, was.loss, was.correct, was.gradient_norm, was.rate, was.relaxations,
+                   was.left_out, was.skipped, was.worst, was.theta_before, was.theta_after,
+                   was.standard_error, was.asymmetry, was.offset, was.repeats, was.lost));
     CHECK(same_bits(log.theta(i), vector_of({1, static_cast<double>(i), odd_nan()})));
   }
   REQUIRE(log.epochs() == 2);
@@ -405,7 +421,8 @@ TEST_CASE("a second writer is refused, and told who writes") {
   const std::string who = "process " + std::to_string(getpid()) + " on ";
   CHECK_THAT(message_of([&] { LogWriter(folder / "run.h5", LogWriter::Continue{}, {}); }),
              Catch::Contains(folder / "run.h5") && Catch::Contains("is being written by " + who));
-  CHECK_THAT(message_of([&] { repair_log(folder / "run.h5"); }), Catch::Contains("is being written by " + who));
+  CHECK_THAT(message_of([&] { repair_log(folder / "run.h5"); }),
+             Catch::Contains("is being written by " + who));
   append_rows(first, set, 0, 3);
   first.close(ExitStatus::finished, "");
   CHECK_FALSE(fs::exists(folder / "run.h5.lock"));
@@ -442,7 +459,8 @@ TEST_CASE("misuse of a log is refused, and leaves it as it was") {
   odd_sigma.sigma = vector_of({1, 2, 3});
   CHECK_THAT(misuse([&] { log.append(drive_of(1, set), odd_sigma); }),
              Catch::Contains("sigma") && Catch::Contains("3 entries"));
-  CHECK_THAT(misuse([&] { log.append(drive_of(1, small_set("other")), relaxation_of(1)); }), Catch::Contains("'other'"));
+  CHECK_THAT(misuse([&] { log.append(drive_of(1, small_set("other")), relaxation_of(1)); }),
+             Catch::Contains("'other'"));
   CHECK_THAT(misuse([&] { log.append(step_of(0), vector_of({1})); }),
              Catch::Contains("theta has 1 entries") && Catch::Contains("3 parameters"));
 
@@ -461,6 +479,7 @@ TEST_CASE("misuse of a log is refused, and leaves it as it was") {
              Catch::Contains("pattern set 1") && Catch::Contains("null"));
   LogOptions options;
   options.group_rows = 0;
-  CHECK_THAT(misuse([&] { LogWriter(folder / "b.h5", small_header(), options); }), Catch::Contains("group_rows is 0"));
+  CHECK_THAT(misuse([&] { LogWriter(folder / "b.h5", small_header(), options); }),
+             Catch::Contains("group_rows is 0"));
   CHECK_FALSE(fs::exists(folder / "b.h5"));
 }

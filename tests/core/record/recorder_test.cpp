@@ -55,8 +55,9 @@ TEST_CASE("a failed attempt is a row with its fault, and the error goes on") {
   Bench bench(1000);
   bench.device.failing[2] = "source-meter 'gate' did not answer within 2 s";
   std::size_t forwarded = 0;
-  const std::string message = message_of<std::runtime_error>(
-      [&] { bench.recorder.relax(drives_of(0, 5, bench.set), [&](std::size_t, const Relaxation&) { ++forwarded; }); });
+  const std::string message = message_of<std::runtime_error>([&] {
+    bench.recorder.relax(drives_of(0, 5, bench.set), [&](std::size_t, const Relaxation&) { ++forwarded; });
+  });
   CHECK(message == "source-meter 'gate' did not answer within 2 s");
   CHECK(forwarded == 2);
   CHECK(bench.counted() == 3);  // committed at once, although the group is not full

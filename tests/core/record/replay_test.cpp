@@ -10,8 +10,8 @@ namespace {
 const Device::Sink ignore = [](std::size_t, const Relaxation&) {};
 
 // Records rows [0, n) of a scripted device; `failing` attempts are repeated.
-void record(const std::string& path, const std::shared_ptr<const PatternSet>& set, std::uint64_t n, LogOptions options = {},
-            std::map<std::uint64_t, std::string> failing = {}) {
+void record(const std::string& path, const std::shared_ptr<const PatternSet>& set, std::uint64_t n,
+            LogOptions options = {}, std::map<std::uint64_t, std::string> failing = {}) {
   LogWriter log(path, small_header(set), options);
   Scripted device;
   device.failing = std::move(failing);
@@ -19,8 +19,7 @@ void record(const std::string& path, const std::shared_ptr<const PatternSet>& se
   while (device.next < n) {
     try {
       recorder.relax(drives_of(device.next, n, set), ignore);
-    } catch (const std::runtime_error&) {
-    }
+    } catch (const std::runtime_error&) {}
   }
   for (std::uint64_t i = 0; i < 5; ++i) {
     StepReport step = step_of(i);
@@ -108,8 +107,8 @@ TEST_CASE("a drive that differs from the recorded one is refused with the row an
   const std::uint64_t recorded = drive.theta.digest;
   drive.theta = Parameters::of(vector_of({1, 17.5, 3}));
   drive.theta.overrides = drive_of(17, set).theta.overrides;
-  CHECK(mismatch(replay, drive) == "row 17: theta digest is " + hexadecimal(drive.theta.digest) + ", recorded " +
-        hexadecimal(recorded));
+  CHECK(mismatch(replay, drive) ==
+        "row 17: theta digest is " + hexadecimal(drive.theta.digest) + ", recorded " + hexadecimal(recorded));
 
   drive = at(6);
   drive.nudge[2] = 0.5;
@@ -153,8 +152,8 @@ TEST_CASE("a drive that differs from the recorded one is refused with the row an
   drive = at(10);
   const Vector other = vector_of({10, 0, 2});
   drive.start = From{std::make_shared<const Vector>(other)};
-  CHECK(mismatch(replay, drive) ==
-        "row 10: start digest is " + hexadecimal(digest(other)) + ", recorded " + hexadecimal(digest(vector_of({10, 0, 1}))));
+  CHECK(mismatch(replay, drive) == "row 10: start digest is " + hexadecimal(digest(other)) + ", recorded " +
+                                       hexadecimal(digest(vector_of({10, 0, 1}))));
 
   drive = at(3);
   drive.observe = Settled{};
@@ -185,10 +184,11 @@ TEST_CASE("a replay ends with the log") {
   const LogReader log(folder / "run.h5");
   Replay replay(log, {set});
   Noted noted;
-  const std::string message = message_of<ReplayMismatch>([&] { replay.relax(drives_of(0, 12, set), noted.sink()); });
+  const std::string message =
+      message_of<ReplayMismatch>([&] { replay.relax(drives_of(0, 12, set), noted.sink()); });
   CHECK(noted.relaxations.size() == 10);
-  CHECK_THAT(message,
-             Catch::Contains(folder / "run.h5") && Catch::Contains("ends after 10 rows") && Catch::Contains("relaxation 10"));
+  CHECK_THAT(message, Catch::Contains(folder / "run.h5") && Catch::Contains("ends after 10 rows") &&
+                          Catch::Contains("relaxation 10"));
   CHECK(replay.make_safe(std::chrono::milliseconds(1)).safe);
 }
 
@@ -205,7 +205,8 @@ TEST_CASE("a replay goes on with a device where the log ends, within a call too"
   CHECK(noted.indices == std::vector<std::size_t>{0, 1, 2, 3, 4, 5, 6});
   CHECK(device.made == 4);
   CHECK(device.next == 14);  // the device was set to continue with relaxation 10
-  for (std::uint64_t i = 0; i < 7; ++i) CHECK(same_bits(noted.relaxations[i].potential, relaxation_of(7 + i).potential));
+  for (std::uint64_t i = 0; i < 7; ++i)
+    CHECK(same_bits(noted.relaxations[i].potential, relaxation_of(7 + i).potential));
   replay.relax(drive_of(14, set));
   CHECK(device.next == 15);
 
@@ -249,7 +250,8 @@ TEST_CASE("rows of failed attempts are passed over") {
   Noted noted;
   replay.relax(drives_of(0, 10, set), noted.sink());
   REQUIRE(noted.relaxations.size() == 10);
-  for (std::uint64_t i = 0; i < 10; ++i) CHECK(same_bits(noted.relaxations[i].potential, relaxation_of(i).potential));
+  for (std::uint64_t i = 0; i < 10; ++i)
+    CHECK(same_bits(noted.relaxations[i].potential, relaxation_of(i).potential));
   for (const std::uint64_t i : {0, 3, 4, 5, 9}) {
     Replay from(log, {set}, i);
     CHECK(same_bits(from.relax(drive_of(i, set)).potential, relaxation_of(i).potential));
@@ -305,13 +307,14 @@ TEST_CASE("a replay with other pattern sets is refused") {
   levels << 0, 0.0, 1, 2, 0.1, 5;  // recorded with -0
   const auto other = std::make_shared<DensePatterns>("train", levels);
   CHECK_THAT(message_of([&] { Replay(log, {other}); }),
-             Catch::Contains(hexadecimal(other->digest())) && Catch::Contains(hexadecimal(small_set()->digest())) &&
-             Catch::Contains("'train'"));
+             Catch::Contains(hexadecimal(other->digest())) &&
+                 Catch::Contains(hexadecimal(small_set()->digest())) && Catch::Contains("'train'"));
   CHECK_THAT(message_of([&] { Replay(log, {}); }),
              Catch::Contains("with 1 pattern sets") && Catch::Contains("the experiment has 0"));
 }
 
-TEST_CASE("the replay of a log of outputs alone reads the outputs alone, and a difference is explained by that") {
+TEST_CASE(
+    "the replay of a log of outputs alone reads the outputs alone, and a difference is explained by that") {
   const Folder folder;
   const auto set = small_set();
   LogOptions options;
@@ -354,11 +357,12 @@ TEST_CASE("a replay check compares the steps") {
              Catch::Contains("step 3: loss is 0.249999") && Catch::Contains("recorded 0.25"));
   report = recorded_step(3);
   report.theta_before = 1;
-  CHECK(difference(check, report, theta(3)) == "step 3: theta digest before is " + hexadecimal(1) + ", recorded " +
-        hexadecimal(10));
+  CHECK(difference(check, report, theta(3)) ==
+        "step 3: theta digest before is " + hexadecimal(1) + ", recorded " + hexadecimal(10));
   report = recorded_step(3);
   report.theta_after = 1;
-  CHECK_THAT(difference(check, report, theta(3)), Catch::Contains("step 3: theta digest after is " + hexadecimal(1)));
+  CHECK_THAT(difference(check, report, theta(3)),
+             Catch::Contains("step 3: theta digest after is " + hexadecimal(1)));
   CHECK_THAT(difference(check, recorded_step(3), theta(4)),
              Catch::Contains("step 3: the digest of theta is " + hexadecimal(digest(theta(4)))));
   report = recorded_step(3);
@@ -369,7 +373,8 @@ TEST_CASE("a replay check compares the steps") {
   check.on_step(recorded_step(3), theta(3));
   check.on_step(recorded_step(4), theta(4));
   CHECK(check.steps_compared() == 3);
-  CHECK_THAT(difference(check, recorded_step(5), theta(5)), Catch::Contains("ends after 5 steps; step 5 is not recorded"));
+  CHECK_THAT(difference(check, recorded_step(5), theta(5)),
+             Catch::Contains("ends after 5 steps; step 5 is not recorded"));
 }
 
 TEST_CASE("a replay check hands on what lies beyond the record") {

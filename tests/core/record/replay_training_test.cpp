@@ -81,7 +81,8 @@ TEST_CASE("a training re-executes from its log, every parameter vector bit for b
     Trainer other = experiment.trainer(again, unchecked);
     Vector theta = experiment.theta;
     theta[0] = std::nextafter(theta[0], 10);
-    CHECK_THAT(message_of<ReplayMismatch>([&] { other.run(theta); }), Catch::StartsWith("row 0: theta digest is "));
+    CHECK_THAT(message_of<ReplayMismatch>([&] { other.run(theta); }),
+               Catch::StartsWith("row 0: theta digest is "));
   }
   SECTION("a log of outputs alone cannot re-form the gradients, and says so") {
     {
@@ -95,7 +96,8 @@ TEST_CASE("a training re-executes from its log, every parameter vector bit for b
     }
     const LogReader outputs(folder / "outputs.h5");
     Replay blind(outputs, {experiment.task.train.inputs});
-    CHECK_THAT(message_of<std::invalid_argument>([&] { experiment.trainer(blind, check); }), Catch::Contains("hidden"));
+    CHECK_THAT(message_of<std::invalid_argument>([&] { experiment.trainer(blind, check); }),
+               Catch::Contains("hidden"));
   }
 }
 

@@ -39,7 +39,8 @@ class Scripted final : public Device {
   DeviceInfo info_ = small_info();
 };
 
-inline std::vector<Drive> drives_of(std::uint64_t first, std::uint64_t end, const std::shared_ptr<const PatternSet>& set) {
+inline std::vector<Drive> drives_of(std::uint64_t first, std::uint64_t end,
+                                    const std::shared_ptr<const PatternSet>& set) {
   std::vector<Drive> drives;
   for (std::uint64_t i = first; i < end; ++i) drives.push_back(drive_of(i, set));
   return drives;

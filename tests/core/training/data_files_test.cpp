@@ -44,9 +44,10 @@ std::string gzip(const std::string& content) {
   };
   const auto size = static_cast<std::uint32_t>(content.size());
   const std::string header = std::string("\x1f\x8b\x08", 3) + std::string(6, '\0') + '\x03';
-  const auto check = static_cast<std::uint32_t>(crc32(0, reinterpret_cast<const Bytef*>(content.data()), size));
-  return header + '\x01' + little_endian(size, 2) + little_endian(~size, 2) + content + little_endian(check, 4) +
-         little_endian(size, 4);
+  const auto check =
+      static_cast<std::uint32_t>(crc32(0, reinterpret_cast<const Bytef*>(content.data()), size));
+  return header + '\x01' + little_endian(size, 2) + little_endian(~size, 2) + content +
+         little_endian(check, 4) + little_endian(size, 4);
 }
 
 // The bytes of an IDX file according to the format's definition.
@@ -79,7 +80,8 @@ std::string error_of(Call call) {
 TEST_CASE("IDX files are read, plain and compressed", "[idx]") {
   const Directory directory;
   const std::string content = idx({2, 1, 3}, bytes({0, 1, 2, 253, 254, 255}));
-  for (const std::string& path : {directory.write("a.idx", content), directory.write("a.idx.gz", gzip(content))}) {
+  for (const std::string& path :
+       {directory.write("a.idx", content), directory.write("a.idx.gz", gzip(content))}) {
     const IdxFile file = read_idx(path);
     CHECK(file.shape == std::vector<std::uint32_t>{2, 1, 3});
     CHECK(file.values == std::vector<std::uint8_t>{0, 1, 2, 253, 254, 255});
@@ -96,13 +98,15 @@ TEST_CASE("a bad IDX file is answered with what was expected and found", "[idx]"
   CHECK_THAT(said(good.substr(0, good.size() - 2)),
              Catch::Contains("bad.idx: truncated: expected 6 bytes of values (2 x 3), found 4"));
   CHECK_THAT(said(good + "g"), Catch::Contains("too long: expected 6 bytes"));
-  CHECK_THAT(said("%PDF-1.4"), Catch::Contains("not an IDX file: begins with the bytes 25 50; expected 00 00"));
+  CHECK_THAT(said("%PDF-1.4"),
+             Catch::Contains("not an IDX file: begins with the bytes 25 50; expected 00 00"));
   CHECK_THAT(said(idx({2, 3}, "abcdef", 0x0d)), Catch::Contains("element type 0x0d; expected 0x08"));
   CHECK_THAT(said(idx({}, "")), Catch::Contains("0 dimensions"));
   CHECK_THAT(said(good.substr(0, 9)), Catch::Contains("header ends within its 2 sizes"));
   CHECK_THAT(said("ab"), Catch::Contains("2 bytes long"));
   CHECK_THAT(said(""), Catch::Contains("0 bytes long"));
-  CHECK_THAT(said(idx({4000000000u, 4000000000u}, "")), Catch::Contains("impossible IDX sizes 4000000000 x 4000000000"));
+  CHECK_THAT(said(idx({4000000000u, 4000000000u}, "")),
+             Catch::Contains("impossible IDX sizes 4000000000 x 4000000000"));
   // A false header does not allocate memory for missing data.
   CHECK_THAT(said(idx({1u << 20, 1u << 18}, "abc")), Catch::Contains("found 3"));
   CHECK_THAT(error_of([&] { read_idx((directory.path / "none").string()); }),
@@ -116,7 +120,9 @@ TEST_CASE("damaged gzip data are found", "[idx]") {
   std::string values(5000, ' ');
   for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<char>(i * i % 251);
   const std::string good = gzip(idx({50, 100}, values));
-  const auto said = [&](const std::string& content) { return error_of([&] { read_idx(directory.write("bad.gz", content)); }); };
+  const auto said = [&](const std::string& content) {
+    return error_of([&] { read_idx(directory.write("bad.gz", content)); });
+  };
   CHECK_THAT(said(good.substr(0, good.size() / 2)),
              Catch::Contains("bad.gz: damaged gzip data: the compressed stream ends early"));
   std::string wrong = good;
@@ -132,7 +138,8 @@ TEST_CASE("bytes become levels, and shifts move images", "[images]") {
   const auto plain = byte_images("train", file, {-2, 2}, false);
   CHECK(plain->width() == 6);
   CHECK(plain->rows() == 2);
-  CHECK(plain->levels(0) == (Vector(6) << 2, -2 + 4.0 * 51 / 255, -2, -2, -2 + 4.0 * 102 / 255, -2).finished());
+  CHECK(plain->levels(0) ==
+        (Vector(6) << 2, -2 + 4.0 * 51 / 255, -2, -2, -2 + 4.0 * 102 / 255, -2).finished());
   CHECK_FALSE(plain->source().has_value());
 
   const auto shifted = byte_images("train", file, {0, 255}, true);  // levels are the bytes
@@ -166,11 +173,14 @@ TEST_CASE("images are decoded pixel by pixel, black stretches too, however they 
   IdxFile file;
   file.shape = {3, height, width};
   Random random(5, 1);
-  for (int i = 0; i < 3 * height * width; ++i) file.values.push_back(random.uniform() < 0.1 ? static_cast<std::uint8_t>(1 + 254 * random.uniform()) : std::uint8_t{0});
+  for (int i = 0; i < 3 * height * width; ++i)
+    file.values.push_back(random.uniform() < 0.1 ? static_cast<std::uint8_t>(1 + 254 * random.uniform())
+                                                 : std::uint8_t{0});
   const auto set = byte_images("train", file, {-2, 2}, true);
   // Movement of each variant to the right and down (pattern.hpp counts variants; image_task.cpp has their
   // order).
-  const std::pair<int, int> moved[] = {{0, 0}, {-1, -1}, {0, -1}, {1, -1}, {-1, 0}, {1, 0}, {-1, 1}, {0, 1}, {1, 1}};
+  const std::pair<int, int> moved[] = {{0, 0}, {-1, -1}, {0, -1}, {1, -1}, {-1, 0},
+                                       {1, 0}, {-1, 1},  {0, 1},  {1, 1}};
   for (std::uint64_t row = 0; row < set->rows(); ++row) {
     const auto [dx, dy] = moved[row / 3];
     set->expect(row);
@@ -178,7 +188,10 @@ TEST_CASE("images are decoded pixel by pixel, black stretches too, however they 
     for (int y = 0; y < height; ++y) {
       for (int x = 0; x < width; ++x) {
         const bool inside = x - dx >= 0 && x - dx < width && y - dy >= 0 && y - dy < height;
-        const int byte = inside ? file.values[((row % 3) * height + static_cast<std::size_t>(y - dy)) * width + static_cast<std::size_t>(x - dx)] : 0;
+        const int byte = inside
+                             ? file.values[((row % 3) * height + static_cast<std::size_t>(y - dy)) * width +
+                                           static_cast<std::size_t>(x - dx)]
+                             : 0;
         REQUIRE(levels[y * width + x] == -2 + 4.0 * byte / 255);
       }
     }
@@ -228,8 +241,8 @@ TEST_CASE("an image task fits images to labels", "[images]") {
 TEST_CASE("CSV columns become a task", "[csv]") {
   const Directory directory;
   CsvOptions options;
-  options.train =
-      directory.write("train.csv", "\xef\xbb\xbfname, x ,y,unused\r\nfirst,1.5,-2e-1,text\r\n\r\n  \nsecond, 2 ,7,\n");
+  options.train = directory.write(
+      "train.csv", "\xef\xbb\xbfname, x ,y,unused\r\nfirst,1.5,-2e-1,text\r\n\r\n  \nsecond, 2 ,7,\n");
   options.inputs = {"x"};
   options.targets = {"y"};
   options.input_scale = 2;
@@ -246,7 +259,8 @@ TEST_CASE("CSV columns become a task", "[csv]") {
     options.train = directory.write("bad.csv", content);
     return error_of([&] { csv_task(options, classes, 1); });
   };
-  CHECK_THAT(said("x,y\n1,2\n3,four\n"), Catch::Contains("bad.csv:3: column 'y': 'four'; expected a finite number"));
+  CHECK_THAT(said("x,y\n1,2\n3,four\n"),
+             Catch::Contains("bad.csv:3: column 'y': 'four'; expected a finite number"));
   CHECK_THAT(said("x,y\n1,2\n\nnan,4\n"), Catch::Contains("bad.csv:4: column 'x': 'nan'"));
   CHECK_THAT(said("x,y\n1,inf\n"), Catch::Contains("'inf'"));
   CHECK_THAT(said("x,y\n1,1e999\n"), Catch::Contains("'1e999'"));
@@ -254,11 +268,13 @@ TEST_CASE("CSV columns become a task", "[csv]") {
   CHECK_THAT(said("x,y\n1,\n"), Catch::Contains("column 'y': ''"));
   CHECK_THAT(said("x,y\n1\n"), Catch::Contains("bad.csv:2: column 'y': 1 fields; expected 2"));
   CHECK_THAT(said("x,y\n1,2,3\n"), Catch::Contains("3 fields; expected 2"));
-  CHECK_THAT(said("x,z\n1,2\n"), Catch::Contains("bad.csv:1: column 'y': not there; the columns are 'x', 'z'"));
+  CHECK_THAT(said("x,z\n1,2\n"),
+             Catch::Contains("bad.csv:1: column 'y': not there; the columns are 'x', 'z'"));
   CHECK_THAT(said("x,y,x\n1,2,3\n"), Catch::Contains("column 'x': is there twice"));
   CHECK_THAT(said("x,y\n"), Catch::Contains("no row of data"));
   CHECK_THAT(said("\n"), Catch::Contains("expected a header line"));
-  CHECK_THAT(said("x,y\n1,2\n", 2), Catch::Contains("column 'y': 2; expected a class, a whole number below 2"));
+  CHECK_THAT(said("x,y\n1,2\n", 2),
+             Catch::Contains("column 'y': 2; expected a class, a whole number below 2"));
   CHECK_THAT(said("x,y\n1,0.5\n", 2), Catch::Contains("column 'y': 0.5; expected a class"));
   CHECK(said("x,y\n1,1\n", 2) == "no FileError");
   CHECK(csv_task(options, 2, 5).loss->name() == "cross-entropy");
@@ -272,11 +288,12 @@ TEST_CASE("a data directory is looked for where it was given", "[data]") {
   const Directory directory;
   fs::create_directory(directory.path / "digits");
   CHECK(find_data("digits", directory.path.string()) == (directory.path / "digits").string());
+  CHECK_THAT(error_of([&] { find_data("letters", directory.path.string()); }),
+             Catch::Contains("'letters'") && Catch::Contains((directory.path / "letters").string()) &&
+                 !Catch::Contains("./data"));
   CHECK_THAT(
-      error_of([&] { find_data("letters", directory.path.string()); }),
-      Catch::Contains("'letters'") && Catch::Contains((directory.path / "letters").string()) && !Catch::Contains("./data"));
-  CHECK_THAT(error_of([&] { find_data("no-such-data-set", ""); }),
-             Catch::Contains("./data/no-such-data-set") && Catch::Contains("../shared/data/no-such-data-set"));
+      error_of([&] { find_data("no-such-data-set", ""); }),
+      Catch::Contains("./data/no-such-data-set") && Catch::Contains("../shared/data/no-such-data-set"));
 }
 
 TEST_CASE("the MNIST files are the published ones", "[mnist]") {

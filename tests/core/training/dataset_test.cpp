@@ -116,24 +116,28 @@ TEST_CASE("the isotonic bound of exclusive or is one sixth", "[isotonic]") {
 }
 
 TEST_CASE("the isotonic bound on a line agrees with closed forms", "[isotonic]") {
-  CHECK(isotonic_bound(on_a_line({3, 1, 2}, {30, 10, 20})) == 0);          // increasing: no loss
+  CHECK(isotonic_bound(on_a_line({3, 1, 2}, {30, 10, 20})) == 0);  // increasing: no loss
   CHECK(isotonic_bound(on_a_line({1, 2, 3}, {3, 2, 1})) ==
         Approx(2.0 / 3));  // decreasing: the mean is best, the variance remains
   CHECK(isotonic_bound(on_a_line({1, 2, 3, 4}, {1, 3, 2, 4})) == Approx(0.5 / 4));
-  // Equal inputs must have one value: 0 and 2 at x = 1 give 1 there, a loss of 2 over 3 samples; 5 at x = 2 fits.
+  // Equal inputs must have one value: 0 and 2 at x = 1 give 1 there, a loss of 2 over 3 samples; 5 at x = 2
+  // fits.
   CHECK(isotonic_bound(on_a_line({1, 1, 2}, {0, 2, 5})) == Approx(2.0 / 3));
   // Ties pool with their weight: (0, 6, 6 at x = 1) has mean 4, then 1 at x = 2: together 13/4.
-  CHECK(isotonic_bound(on_a_line({1, 1, 1, 2}, {0, 6, 6, 1})) == Approx((0 + 36 + 36 + 1 - 4 * 3.25 * 3.25) / 4));
+  CHECK(isotonic_bound(on_a_line({1, 1, 1, 2}, {0, 6, 6, 1})) ==
+        Approx((0 + 36 + 36 + 1 - 4 * 3.25 * 3.25) / 4));
 }
 
 TEST_CASE("the isotonic bound of the regression task is that of the literature", "[isotonic]") {
-  const Task task = regression_task([](double x) { return std::exp(-x * x / 10) * std::sin(5 * x); }, RegressionOptions{});
+  const Task task =
+      regression_task([](double x) { return std::exp(-x * x / 10) * std::sin(5 * x); }, RegressionOptions{});
   // the limits for the choice of held-out points, computed independently
   CHECK(isotonic_bound(task.train) > 0.2856);
   CHECK(isotonic_bound(task.train) < 0.2898);
 }
 
-TEST_CASE("isotonic regression over a partial order agrees with that of a line, and with the minimax formula", "[isotonic]") {
+TEST_CASE("isotonic regression over a partial order agrees with that of a line, and with the minimax formula",
+          "[isotonic]") {
   Random random(1);
   for (int trial = 0; trial < 20; ++trial) {
     // A chain in the plane is equivalent to a line.

@@ -33,10 +33,13 @@ Minibatch all_of(const Dataset& set, const Vector& theta) {
 const SquaredError squared;
 
 EquilibriumPropagationOptions::Form form_of(bool centred) {
-  return centred ? EquilibriumPropagationOptions::Form::centred : EquilibriumPropagationOptions::Form::one_sided;
+  return centred ? EquilibriumPropagationOptions::Form::centred
+                 : EquilibriumPropagationOptions::Form::one_sided;
 }
 
-double error_of(const Gradient& estimate, const Vector& exact) { return (estimate.value - exact).norm() / exact.norm(); }
+double error_of(const Gradient& estimate, const Vector& exact) {
+  return (estimate.value - exact).norm() / exact.norm();
+}
 
 // The gradient without the constant `scale`, which differences of parameters cannot show.
 Vector trainable_part(Vector gradient) {
@@ -60,7 +63,8 @@ TEST_CASE("a single linear node has the gradient of the closed form", "[estimato
   const double mu = (k * x + g * r) / (k + g), c = 2 * (mu - y), s = k + g, d = x - mu;
   // dmu/dtheta by the quotient rule; alpha: the cubic current k d^3 flows into the node.
   const Vector exact =
-      c * (Vector(5) << g * (x - r) / (s * s), k * d * d * d / s, k * (r - x) / (s * s), g / s, k * d / s).finished();
+      c * (Vector(5) << g * (x - r) / (s * s), k * d * d * d / s, k * (r - x) / (s * s), g / s, k * d / s)
+              .finished();
   const Gradient adjoint_gradient = estimate(network, *adjoint(toy::model_of(network)), batch, squared);
   CHECK(adjoint_gradient.loss == Approx((mu - y) * (mu - y)).epsilon(1e-13));
   CHECK(error_of(adjoint_gradient, exact) < 1e-13);  // a few roundings
@@ -102,7 +106,8 @@ TEST_CASE("finite differences converge with their order", "[estimator]") {
   toy::Network network;
   const Dataset set = small_set();
   const Minibatch batch = all_of(set, network.example_theta());
-  const Vector exact = trainable_part(estimate(network, *adjoint(toy::model_of(network)), batch, squared).value);
+  const Vector exact =
+      trainable_part(estimate(network, *adjoint(toy::model_of(network)), batch, squared).value);
   const auto error = [&](bool central, double step) {
     return error_of(estimate(network, *finite_differences({central, step, {}}), batch, squared), exact);
   };
@@ -118,7 +123,8 @@ TEST_CASE("finite differences converge with their order", "[estimator]") {
   CHECK(chosen.value[1] == 0);
 }
 
-TEST_CASE("steps that would leave the range go to the other side, with the same order of error", "[estimator]") {
+TEST_CASE("steps that would leave the range go to the other side, with the same order of error",
+          "[estimator]") {
   toy::Network network;
   const Dataset set = small_set();
   Vector theta = network.example_theta();
@@ -127,7 +133,8 @@ TEST_CASE("steps that would leave the range go to the other side, with the same 
   const Minibatch batch = all_of(set, theta);
   const Vector exact = estimate(network, *adjoint(toy::model_of(network)), batch, squared).value;
   const auto error = [&](bool central, double step, std::uint32_t parameter) {
-    const Gradient gradient = estimate(network, *finite_differences({central, step, {parameter}}), batch, squared);
+    const Gradient gradient =
+        estimate(network, *finite_differences({central, step, {parameter}}), batch, squared);
     return std::abs(gradient.value[parameter] - exact[parameter]);
   };
   CHECK(std::log2(error(true, 2e-2, 1) / error(true, 1e-2, 1)) == Approx(2).margin(0.15));
@@ -146,8 +153,10 @@ TEST_CASE("equilibrium propagation on a reciprocal network errs as beta and as b
   const Minibatch batch = all_of(set, network.example_theta(1.0));
   const Vector exact = estimate(network, *adjoint(toy::model_of(network)), batch, squared).value;
   const auto error = [&](double beta, bool centred) {
-    return error_of(estimate(network, *equilibrium_propagation(toy::model_of(network), {beta, form_of(centred)}), batch, squared),
-                    exact);
+    return error_of(
+        estimate(network, *equilibrium_propagation(toy::model_of(network), {beta, form_of(centred)}), batch,
+                 squared),
+        exact);
   };
   // Error a beta^p (1 + b beta): measured over a factor of 4, the order is off by a few per cent.
   const double one_sided = std::log(error(0.02, false) / error(0.005, false)) / std::log(4.0);
@@ -157,7 +166,8 @@ TEST_CASE("equilibrium propagation on a reciprocal network errs as beta and as b
   CHECK(error(1e-3, true) < 1e-5);
 }
 
-TEST_CASE("equilibrium propagation on a non-reciprocal network keeps a bias that no beta removes", "[estimator]") {
+TEST_CASE("equilibrium propagation on a non-reciprocal network keeps a bias that no beta removes",
+          "[estimator]") {
   toy::Options options;
   options.skew = 0.15;
   toy::Network network(options);
@@ -165,7 +175,11 @@ TEST_CASE("equilibrium propagation on a non-reciprocal network keeps a bias that
   const Minibatch batch = all_of(set, network.example_theta());
   const Vector exact = estimate(network, *adjoint(toy::model_of(network)), batch, squared).value;
   const auto error = [&](double beta) {
-    return error_of(estimate(network, *equilibrium_propagation(toy::model_of(network), {beta, EquilibriumPropagationOptions::Form::centred}), batch, squared), exact);
+    return error_of(estimate(network,
+                             *equilibrium_propagation(toy::model_of(network),
+                                                      {beta, EquilibriumPropagationOptions::Form::centred}),
+                             batch, squared),
+                    exact);
   };
   CHECK(error(1e-3) > 1e-3);
   CHECK(error(1e-3) == Approx(error(1e-2)).epsilon(1e-2));
@@ -177,8 +191,10 @@ TEST_CASE("estimates do not depend on whether the device restores states", "[est
   toy::Network network, one_state(options);
   const Dataset set = small_set();
   const Minibatch batch = all_of(set, network.example_theta());
-  const auto ep = equilibrium_propagation(toy::model_of(network), {1e-2, EquilibriumPropagationOptions::Form::centred});
-  const Gradient restored = estimate(network, *ep, batch, squared), returned = estimate(one_state, *ep, batch, squared);
+  const auto ep =
+      equilibrium_propagation(toy::model_of(network), {1e-2, EquilibriumPropagationOptions::Form::centred});
+  const Gradient restored = estimate(network, *ep, batch, squared),
+                 returned = estimate(one_state, *ep, batch, squared);
   // Potentials agree to the solver's 1e-15 for any start; shifts of beta c magnify that by 1 / beta.
   CHECK((restored.value - returned.value).norm() / restored.value.norm() < 1e-12);
   CHECK(restored.relaxations == 9);   // each perturbation starts from the restored free state
@@ -194,8 +210,9 @@ TEST_CASE("nudges stay within the range of the outputs", "[estimator]") {
   const Vector exact = estimate(network, *adjoint(toy::model_of(network)), batch, squared).value;
   // beta 1 requests currents of order 1; the imposed ones are 1e-4, and the shift is divided by these.
   for (const bool centred : {true, false}) {
-    CHECK(error_of(estimate(network, *equilibrium_propagation(toy::model_of(network), {1, form_of(centred)}), batch, squared), exact) <
-          1e-3);
+    CHECK(error_of(estimate(network, *equilibrium_propagation(toy::model_of(network), {1, form_of(centred)}),
+                            batch, squared),
+                   exact) < 1e-3);
   }
 }
 
@@ -208,7 +225,8 @@ TEST_CASE("samples that do not settle are left out and counted", "[estimator]") 
   Minibatch without = batch;
   without.samples = {0, 2};
   for (const auto& estimator :
-       {equilibrium_propagation(toy::model_of(network), {1e-2, EquilibriumPropagationOptions::Form::centred}), finite_differences({true, 1e-4, {0, 1}})}) {
+       {equilibrium_propagation(toy::model_of(network), {1e-2, EquilibriumPropagationOptions::Form::centred}),
+        finite_differences({true, 1e-4, {0, 1}})}) {
     INFO(estimator->name());
     const Gradient gradient = estimate(network, *estimator, batch, squared),
                    reference = estimate(sound, *estimator, without, squared);
@@ -237,7 +255,8 @@ TEST_CASE("a perturbation on another branch is no shift", "[estimator]") {
   toy::Network network;
   const Dataset set = small_set();
   const Minibatch batch = all_of(set, network.example_theta());
-  const auto ep = equilibrium_propagation(toy::model_of(network), {1e-2, EquilibriumPropagationOptions::Form::one_sided});
+  const auto ep =
+      equilibrium_propagation(toy::model_of(network), {1e-2, EquilibriumPropagationOptions::Form::one_sided});
   auto rows = relax_chains(network, ep->chains(network.info(), batch, squared));
   rows[0][0].quality.raise(Flag::other_branch);  // the free state may be on any branch
   rows[2][1].quality.raise(Flag::other_branch);
@@ -257,7 +276,8 @@ TEST_CASE("a singular model leaves the sample out", "[estimator]") {
     }
     void add_gradient(std::span<const Drive> drives, std::span<const Vector>, std::span<const Vector> costate,
                       Eigen::Ref<Vector> gradient) const override {
-      for (std::size_t i = 0; i < drives.size(); ++i) gradient[0] += (1 + static_cast<double>(drives[i].label.sample)) * costate[i].sum();
+      for (std::size_t i = 0; i < drives.size(); ++i)
+        gradient[0] += (1 + static_cast<double>(drives[i].label.sample)) * costate[i].sum();
     }
   };
   toy::Network network;
@@ -267,15 +287,20 @@ TEST_CASE("a singular model leaves the sample out", "[estimator]") {
   CHECK(gradient.used == 2);
   CHECK(gradient.left_out == 1);
   // The costates are 2 (mu - y) at the output; samples 0 and 2, with factors 1 and 3. A few roundings.
-  const auto error = [&](std::size_t i) { return network.relax(batch.free_drive(i)).potential[network.info().output_positions()[0]] - set.target(i)[0]; };
+  const auto error = [&](std::size_t i) {
+    return network.relax(batch.free_drive(i)).potential[network.info().output_positions()[0]] -
+           set.target(i)[0];
+  };
   CHECK(gradient.value[0] == Approx((2 * error(0) + 3 * 2 * error(2)) / 2).epsilon(1e-14));
 }
 
 TEST_CASE("unmet needs are said, naming the terminal", "[estimator]") {
   toy::Network network;
   const auto model = toy::model_of(network);
-  const auto exact = adjoint(model), ep = equilibrium_propagation(model, {}), differences = finite_differences({});
-  for (const Estimator* each : {exact.get(), ep.get(), differences.get()}) CHECK(each->unmet_needs(network.info()).empty());
+  const auto exact = adjoint(model), ep = equilibrium_propagation(model, {}),
+             differences = finite_differences({});
+  for (const Estimator* each : {exact.get(), ep.get(), differences.get()})
+    CHECK(each->unmet_needs(network.info()).empty());
 
   DeviceInfo info = network.info();
   info.terminals[2].reads_potential = false;
@@ -293,16 +318,19 @@ TEST_CASE("unmet needs are said, naming the terminal", "[estimator]") {
   CHECK_THAT(exact->unmet_needs(info), Catch::Contains("19 parameters, the device 18"));
   CHECK_THAT(finite_differences({true, 1e-4, {18}})->unmet_needs(network.info()),
              Catch::Contains("scale") && Catch::Contains("constant"));
-  CHECK_THAT(finite_differences({true, 1e-4, {40}})->unmet_needs(network.info()), Catch::Contains("parameter 40"));
+  CHECK_THAT(finite_differences({true, 1e-4, {40}})->unmet_needs(network.info()),
+             Catch::Contains("parameter 40"));
 
   toy::Options options;
   options.nudge = {0, 0};
   toy::Network mute(options);
   const Dataset set = small_set();
-  CHECK_THROWS_AS(estimate(mute, *equilibrium_propagation(toy::model_of(mute), {}), all_of(set, mute.example_theta()), squared),
+  CHECK_THROWS_AS(estimate(mute, *equilibrium_propagation(toy::model_of(mute), {}),
+                           all_of(set, mute.example_theta()), squared),
                   Unsupported);
   CHECK_THROWS_WITH(adjoint(nullptr), Catch::Contains("no model"));
-  CHECK_THROWS_WITH(equilibrium_propagation(model, {-1, EquilibriumPropagationOptions::Form::centred}), Catch::Contains("beta -1"));
+  CHECK_THROWS_WITH(equilibrium_propagation(model, {-1, EquilibriumPropagationOptions::Form::centred}),
+                    Catch::Contains("beta -1"));
   CHECK_THROWS_WITH(finite_differences({true, -1, {}}), Catch::Contains("step -1"));
 }
 
@@ -313,10 +341,12 @@ TEST_CASE("rows that cannot form a gradient are refused", "[estimator]") {
   const auto exact = adjoint(toy::model_of(network));
   auto rows = relax_chains(network, exact->chains(network.info(), batch, squared));
   rows[1][0].potential = Vector::Zero(1);
-  CHECK_THROWS_WITH(exact->form(network.info(), batch, squared, rows),
-                    Catch::Contains("sample 1") && Catch::Contains("1 potentials") && Catch::Contains("outputs only"));
+  CHECK_THROWS_WITH(exact->form(network.info(), batch, squared, rows), Catch::Contains("sample 1") &&
+                                                                           Catch::Contains("1 potentials") &&
+                                                                           Catch::Contains("outputs only"));
   rows[1].clear();
   CHECK_THROWS_WITH(exact->form(network.info(), batch, squared, rows), Catch::Contains("no free relaxation"));
   rows.pop_back();
-  CHECK_THROWS_WITH(exact->form(network.info(), batch, squared, rows), Catch::Contains("2 samples for a minibatch of 3"));
+  CHECK_THROWS_WITH(exact->form(network.info(), batch, squared, rows),
+                    Catch::Contains("2 samples for a minibatch of 3"));
 }

@@ -28,7 +28,8 @@ struct Scratch {
 TEST_CASE("damaged IDX files are read or refused, and nothing else") {
   const Scratch scratch;
   Random random(1);
-  std::string valid{'\0', '\0', '\x08', '\x03', '\0', '\0', '\0', '\x02', '\0', '\0', '\0', '\x03', '\0', '\0', '\0', '\x02'};
+  std::string valid{'\0', '\0', '\x08', '\x03', '\0', '\0', '\0', '\x02',
+                    '\0', '\0', '\0',   '\x03', '\0', '\0', '\0', '\x02'};
   valid += "abcdefghijkl";
   CHECK(read_idx(scratch.write("valid.idx", valid)).values.size() == 12);
   int refused = 0;

@@ -19,8 +19,11 @@ class GivenKeys final : public ness::Keys {
   GivenKeys(std::map<std::string, double> numbers = {}, std::map<std::string, std::string> choices = {})
       : numbers_(std::move(numbers)), choices_(std::move(choices)) {}
 
-  bool number(const std::string& key, double& value, ness::Number, const About&) override { return take(key, value); }
-  bool whole(const std::string& key, std::uint64_t& value, std::uint64_t, std::uint64_t, const About&) override {
+  bool number(const std::string& key, double& value, ness::Number, const About&) override {
+    return take(key, value);
+  }
+  bool whole(const std::string& key, std::uint64_t& value, std::uint64_t, std::uint64_t,
+             const About&) override {
     return take(key, value);
   }
   bool flag(const std::string& key, bool& value, const About&) override { return take(key, value); }
@@ -28,7 +31,10 @@ class GivenKeys final : public ness::Keys {
   bool texts(const std::string&, std::vector<std::string>&, const About&) override { return false; }
   bool wholes(const std::string&, std::vector<std::uint32_t>&, const About&) override { return false; }
   bool pair(const std::string&, std::pair<double, double>&, const About&) override { return false; }
-  bool pairs_of_texts(const std::string&, std::vector<std::pair<std::string, std::string>>&, const About&) override { return false; }
+  bool pairs_of_texts(const std::string&, std::vector<std::pair<std::string, std::string>>&,
+                      const About&) override {
+    return false;
+  }
   std::shared_ptr<Keys> inner(const std::string&, const About&) override { return nullptr; }
   [[noreturn]] void fail(const std::string& key, const std::string& message) const override {
     throw std::invalid_argument(key + ": " + message);
@@ -37,8 +43,8 @@ class GivenKeys final : public ness::Keys {
   const std::set<std::string>& asked() const { return asked_; }
 
  protected:
-  std::optional<std::size_t> chosen(const std::string& key, const std::vector<std::string>& names, std::optional<std::size_t>,
-                                    const About&) override {
+  std::optional<std::size_t> chosen(const std::string& key, const std::vector<std::string>& names,
+                                    std::optional<std::size_t>, const About&) override {
     asked_.insert(key);
     const auto found = choices_.find(key);
     if (found == choices_.end()) return std::nullopt;
@@ -64,7 +70,8 @@ class GivenKeys final : public ness::Keys {
 };
 
 /// The estimator with this name and these keys; keys that it does not read are ignored.
-inline std::unique_ptr<ness::Estimator> estimator(const std::string& name, GivenKeys keys, std::shared_ptr<const ness::Model> model) {
+inline std::unique_ptr<ness::Estimator> estimator(const std::string& name, GivenKeys keys,
+                                                  std::shared_ptr<const ness::Model> model) {
   return ness::estimator_entry(name).read(keys)({.model = std::move(model)});
 }
 

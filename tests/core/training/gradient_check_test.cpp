@@ -51,7 +51,8 @@ TEST_CASE("the exact adjoint passes the gradient check", "[gradient_check]") {
   options.skew = 0.05;
   toy::Network network(options);
   Case c(network);
-  const GradientCheck check = check_gradient(network, *adjoint(toy::model_of(network)), c.batch, c.loss, {1e-3, {}});
+  const GradientCheck check =
+      check_gradient(network, *adjoint(toy::model_of(network)), c.batch, c.loss, {1e-3, {}});
   // h^4 times fifth derivatives of order 1, plus rounding 1e-16 / h.
   CHECK(check.relative_error < 1e-9);
   CHECK(check.angle < 1e-9);
@@ -77,10 +78,13 @@ TEST_CASE("a wrong gradient is measured as wrong as it is", "[gradient_check]") 
 TEST_CASE("the gradient check compares over the samples that all could use", "[gradient_check]") {
   toy::Options options;
   // Sample 2 settles for the estimate, but not for the perturbations of the reference.
-  options.fails = [](const Drive& drive) { return drive.label.sample == 2 && !drive.theta.overrides.empty(); };
+  options.fails = [](const Drive& drive) {
+    return drive.label.sample == 2 && !drive.theta.overrides.empty();
+  };
   toy::Network network(options);
   Case c(network);
-  const GradientCheck check = check_gradient(network, *adjoint(toy::model_of(network)), c.batch, c.loss, {1e-3, {0, 1, 5}});
+  const GradientCheck check =
+      check_gradient(network, *adjoint(toy::model_of(network)), c.batch, c.loss, {1e-3, {0, 1, 5}});
   CHECK(check.samples == 3);
   CHECK(check.estimate.left_out == 1);
   CHECK(check.relative_error < 1e-9);
@@ -92,7 +96,8 @@ TEST_CASE("the gradient check refuses an estimator that the device cannot serve"
   options.nudge = {0, 0};
   toy::Network network(options);
   Case c(network);
-  CHECK_THROWS_AS(check_gradient(network, *equilibrium_propagation(toy::model_of(network), {}), c.batch, c.loss, {}),
-                  Unsupported);
+  CHECK_THROWS_AS(
+      check_gradient(network, *equilibrium_propagation(toy::model_of(network), {}), c.batch, c.loss, {}),
+      Unsupported);
   CHECK(network.solved == 0);
 }

@@ -62,11 +62,16 @@ struct Way {
 };
 std::unique_ptr<Estimator> made(const toy::Network& network, const Way& w) {
   const auto model = toy::model_of(network);
-  if (w.by == By::probing) return node_probing(model, {w.probe, w.central, w.measure_every, w.refresh, w.reset, w.perturbations, w.law});
-  return conductance_by_voltage(model, {w.probe, w.central, w.measure_every, w.refresh, w.reset, w.perturbations, w.law});
+  if (w.by == By::probing)
+    return node_probing(model,
+                        {w.probe, w.central, w.measure_every, w.refresh, w.reset, w.perturbations, w.law});
+  return conductance_by_voltage(
+      model, {w.probe, w.central, w.measure_every, w.refresh, w.reset, w.perturbations, w.law});
 }
 
-Vector exact_gradient(toy::Network& network, const Minibatch& batch) { return estimate(network, *adjoint(toy::model_of(network)), batch, squared).value; }
+Vector exact_gradient(toy::Network& network, const Minibatch& batch) {
+  return estimate(network, *adjoint(toy::model_of(network)), batch, squared).value;
+}
 
 // Relaxes, computes the gradient and remembers: a training step without changing theta.
 Gradient learned(Device& device, Estimator& estimator, const Minibatch& batch, const DeviceInfo& info) {
@@ -95,7 +100,10 @@ class Listening final : public Device {
 
 }  // namespace
 
-TEST_CASE("measured Jacobians: the exact adjoint up to the order of the probe, reciprocal or not, at the cost stated", "[jacobian]") {
+TEST_CASE(
+    "measured Jacobians: the exact adjoint up to the order of the probe, reciprocal or not, at the cost "
+    "stated",
+    "[jacobian]") {
   for (const double skew : {0.0, 0.02, 0.15}) {
     toy::Network network(toy_options(skew));
     const Dataset set = three_samples(2);
@@ -109,14 +117,20 @@ TEST_CASE("measured Jacobians: the exact adjoint up to the order of the probe, r
     }
     for (const By by : {By::probing, By::voltage}) {
       for (const bool central : {true, false}) {
-        INFO("skew " << skew << ", " << (by == By::probing ? "probing" : "voltage") << (central ? ", central" : ", one-sided"));
-        const auto gradient = [&](double probe) { return estimate(network, *made(network, {.by = by, .central = central, .probe = probe}), batch, squared); };
+        INFO("skew " << skew << ", " << (by == By::probing ? "probing" : "voltage")
+                     << (central ? ", central" : ", one-sided"));
+        const auto gradient = [&](double probe) {
+          return estimate(network, *made(network, {.by = by, .central = central, .probe = probe}), batch,
+                          squared);
+        };
         // Error a d^p (1 + b d): over a factor of 2 the order is off by a few per cent.
-        const double large = error_of(gradient(0.02).value, exact), small = error_of(gradient(0.01).value, exact);
+        const double large = error_of(gradient(0.02).value, exact),
+                     small = error_of(gradient(0.01).value, exact);
         CHECK(std::log2(large / small) == Approx(central ? 2 : 1).margin(0.1));
         CHECK(small < (central ? 1e-3 : 0.05));
         const Gradient found = gradient(1e-4);
-        CHECK(found.value.dot(exact) / (found.value.norm() * exact.norm()) == Approx(1).margin(central ? 1e-12 : 1e-6));
+        CHECK(found.value.dot(exact) / (found.value.norm() * exact.norm()) ==
+              Approx(1).margin(central ? 1e-12 : 1e-6));
         // 5 free nodes.
         const double cost = central ? 11 : by == By::probing ? 6 : 7;
         CHECK(found.relaxations == 3 * cost);
@@ -137,7 +151,8 @@ TEST_CASE("without noise the probe that is chosen leaves an error below 1e-5", "
     for (const bool central : {true, false}) {
       INFO((by == By::probing ? "probing" : "voltage") << (central ? ", central" : ", one-sided"));
       const auto estimator = made(network, {.by = by, .central = central, .probe = 0});
-      CHECK_THROWS_WITH(estimator->chains(network.info(), batch, squared), Catch::Contains("prepare has not chosen it"));
+      CHECK_THROWS_WITH(estimator->chains(network.info(), batch, squared),
+                        Catch::Contains("prepare has not chosen it"));
       Listening listening(network);
       const std::uint64_t relaxations = estimator->prepare(listening, listening.info(), batch, squared, {});
       CHECK(relaxations == listening.drives.size());
@@ -146,7 +161,8 @@ TEST_CASE("without noise the probe that is chosen leaves an error below 1e-5", "
       // The choice is the estimator's state.
       const auto restored = made(network, {.by = by, .central = central, .probe = 0});
       restored->restore(estimator->state());
-      CHECK(same_bits(estimate(network, *restored, batch, squared).value, estimate(network, *estimator, batch, squared).value));
+      CHECK(same_bits(estimate(network, *restored, batch, squared).value,
+                      estimate(network, *estimator, batch, squared).value));
     }
   }
 }
@@ -171,16 +187,19 @@ TEST_CASE("the probe that is chosen under noise is near the best there is", "[ja
       return std::sqrt(sum / 40);
     };
     double best = 1e9;
-    for (const double size : {0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0}) best = std::min(best, rms(*made(network, {.by = by, .probe = size})));
+    for (const double size : {0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0})
+      best = std::min(best, rms(*made(network, {.by = by, .probe = size})));
     const auto chosen = made(network, {.by = by, .probe = 0});
     chosen->prepare(noisy, noisy.info(), batch, squared, {});
-    INFO((by == By::probing ? "probing" : "voltage") << ": probe " << chosen->state()[0] << ", best error " << best);
+    INFO((by == By::probing ? "probing" : "voltage")
+         << ": probe " << chosen->state()[0] << ", best error " << best);
     // A size wrong by a factor of 2 increases an error that falls as 1/d by at most about 2.
     CHECK(rms(*chosen) < 2 * best);
   }
 }
 
-TEST_CASE("nudges that go one way only are probed at two sizes, and the order of the error stays", "[jacobian]") {
+TEST_CASE("nudges that go one way only are probed at two sizes, and the order of the error stays",
+          "[jacobian]") {
   for (const Range range : {Range{0, 10}, Range{-10, 0}, Range{1e-3, 10}, Range{-1e-4, 10}}) {
     toy::Options options = toy_options(0.1);
     options.nudge = range;
@@ -188,7 +207,11 @@ TEST_CASE("nudges that go one way only are probed at two sizes, and the order of
     const Dataset set = three_samples(2);
     const Minibatch batch = all_of(set, network.example_theta(1.0));
     const Vector exact = exact_gradient(network, batch);
-    const auto error = [&](double probe, bool central) { return error_of(estimate(network, *made(network, {.central = central, .probe = probe}), batch, squared).value, exact); };
+    const auto error = [&](double probe, bool central) {
+      return error_of(
+          estimate(network, *made(network, {.central = central, .probe = probe}), batch, squared).value,
+          exact);
+    };
     INFO("nudges from " << range.low << " to " << range.high);
     CHECK(std::log2(error(0.02, true) / error(0.01, true)) == Approx(2).margin(0.2));
     CHECK(std::log2(error(0.02, false) / error(0.01, false)) == Approx(1).margin(0.1));
@@ -200,7 +223,8 @@ TEST_CASE("nudges that go one way only are probed at two sizes, and the order of
   const Dataset set = three_samples(2);
   const Minibatch batch = all_of(set, network.example_theta(1.0));
   for (const bool central : {true, false})
-    CHECK(error_of(estimate(network, *made(network, {.central = central, .probe = 1}), batch, squared).value, exact_gradient(network, batch)) < (central ? 1e-5 : 1e-2));
+    CHECK(error_of(estimate(network, *made(network, {.central = central, .probe = 1}), batch, squared).value,
+                   exact_gradient(network, batch)) < (central ? 1e-5 : 1e-2));
 }
 
 TEST_CASE("a free state that its sources cannot hold is left out", "[jacobian]") {
@@ -238,7 +262,8 @@ TEST_CASE("up and down change places from node to node", "[jacobian]") {
   for (std::size_t k = 1; k < 7; ++k) {
     REQUIRE(listening.drives[k].holds.size() == 5);
     for (std::size_t n = 0; n < 5; ++n)
-      CHECK(listening.drives[k].holds[n].level - listening.drives[1].holds[n].level == Approx(k == n + 2 ? 0.25 : 0).margin(1e-15));
+      CHECK(listening.drives[k].holds[n].level - listening.drives[1].holds[n].level ==
+            Approx(k == n + 2 ? 0.25 : 0).margin(1e-15));
   }
 }
 
@@ -254,7 +279,8 @@ TEST_CASE("without a model dI/dtheta is measured by held steps", "[jacobian]") {
       for (const bool central : {true, false}) {
         const auto gradient = [&](double step) {
           const CurrentLawOptions law{.measured = true, .step = step, .central = central};
-          const auto estimator = voltage ? conductance_by_voltage(nullptr, {.probe = 1e-4, .law = law}) : node_probing(nullptr, {.probe = 1e-4, .law = law});
+          const auto estimator = voltage ? conductance_by_voltage(nullptr, {.probe = 1e-4, .law = law})
+                                         : node_probing(nullptr, {.probe = 1e-4, .law = law});
           const Gradient found = estimate(network, *estimator, batch, squared);
           CHECK(found.relaxations == 3 * estimator->cost(network.info()));
           CHECK(found.relaxations == 3 * (1 + 10 + 1 + (central ? 2 : 1) * m));
@@ -326,15 +352,19 @@ TEST_CASE("a probe that loses a branch is tried again with a quarter of it", "[j
 
    protected:
     void do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) override {
-      device_.relax(drives, [&](std::size_t i, const Relaxation& row) {
-        Relaxation found = row;
-        const bool jumps = drives[i].label.sample == 1 && drives[i].nudge.size() > 0 && drives[i].nudge.cwiseAbs().maxCoeff() > 0.2;
-        if (jumps) {
-          found.quality.raise(Flag::other_branch);
-          found.potential.array() += 3;
-        }
-        sink(i, found);
-      }, stop);
+      device_.relax(
+          drives,
+          [&](std::size_t i, const Relaxation& row) {
+            Relaxation found = row;
+            const bool jumps = drives[i].label.sample == 1 && drives[i].nudge.size() > 0 &&
+                               drives[i].nudge.cwiseAbs().maxCoeff() > 0.2;
+            if (jumps) {
+              found.quality.raise(Flag::other_branch);
+              found.potential.array() += 3;
+            }
+            sink(i, found);
+          },
+          stop);
     }
 
    private:
@@ -353,7 +383,8 @@ TEST_CASE("a probe that loses a branch is tried again with a quarter of it", "[j
   CHECK(found.used == 3);
   CHECK(found.lost == 1);
   CHECK(found.relaxations == 3 * 11 + 2);  // the free state and the first probe of the lost attempt
-  const Vector expected = (part(network, 0.4, 0).value + part(network, 0.1, 1).value + part(network, 0.4, 2).value) / 3;
+  const Vector expected =
+      (part(network, 0.4, 0).value + part(network, 0.1, 1).value + part(network, 0.4, 2).value) / 3;
   CHECK((found.value - expected).norm() < 1e-12 * expected.norm());
   // A quarter is still too large: the sample is left out.
   CHECK(part(folded, 1, 1).left_out == 1);
@@ -378,14 +409,16 @@ TEST_CASE("measured Jacobians: what is not possible is said", "[jacobian]") {
   CHECK_THROWS_WITH(node_probing(nullptr, {}), Catch::Contains("node-probing: no model"));
   CHECK_THROWS_WITH(made(network, {.probe = -1}), Catch::Contains("probe -1"));
   CHECK_THROWS_WITH(made(network, {.refresh = 0}), Catch::Contains("refresh 0"));
-  CHECK_THROWS_WITH(made(network, {.by = By::voltage, .reset = 0}), Catch::Contains("conductance-by-voltage: reset 0"));
+  CHECK_THROWS_WITH(made(network, {.by = By::voltage, .reset = 0}),
+                    Catch::Contains("conductance-by-voltage: reset 0"));
   // 4.2 million samples of 5 x 7 numbers.
   Dataset set = three_samples(2);
   set.rows.assign(4'200'000, 0);
   Minibatch batch = all_of(three_samples(2), network.example_theta());
   batch.data = &set;
-  CHECK_THROWS_WITH(made(network, {.by = By::voltage, .measure_every = 5})->chains(network.info(), batch, squared),
-                    Catch::Contains("4200000 samples") && Catch::Contains("1.176 GB"));
+  CHECK_THROWS_WITH(
+      made(network, {.by = By::voltage, .measure_every = 5})->chains(network.info(), batch, squared),
+      Catch::Contains("4200000 samples") && Catch::Contains("1.176 GB"));
 }
 
 TEST_CASE("the scatter of a measured Jacobian's gradient is its standard error", "[jacobian]") {
@@ -406,7 +439,8 @@ TEST_CASE("the scatter of a measured Jacobian's gradient is its standard error",
       const Vector found = estimator->form(info, batch, squared, rows).value;
       sum += found;
       squares += found.cwiseAbs2();
-      if (k % 10 == 0) told += standard_error(*estimator, info, batch, squared, rows, 40, k).cwiseAbs2() / (seeds / 10);
+      if (k % 10 == 0)
+        told += standard_error(*estimator, info, batch, squared, rows, 40, k).cwiseAbs2() / (seeds / 10);
     }
     const double scatter = std::sqrt(((squares - sum.cwiseAbs2() / seeds) / (seeds - 1)).sum());
     INFO((by == By::probing ? "probing" : "voltage"));
@@ -423,7 +457,8 @@ namespace {
 // theta after k steps of a constant change.
 Vector moved(const toy::Network& network, double k) {
   Vector theta = network.example_theta(0.5);
-  for (Eigen::Index i = 0; i + 1 < theta.size(); ++i) theta[i] *= 1 + 0.004 * k * std::sin(1.0 + 1.7 * static_cast<double>(i));
+  for (Eigen::Index i = 0; i + 1 < theta.size(); ++i)
+    theta[i] *= 1 + 0.004 * k * std::sin(1.0 + 1.7 * static_cast<double>(i));
   return theta;
 }
 
@@ -457,10 +492,12 @@ TEST_CASE("a tracked Jacobian follows the parameters at a fraction of the cost",
         // Each visit measures one column and learns from one shift; the rest is that of the first
         // measurement.
         frozen->restore(frozen_state);
-        worst_frozen = std::max(worst_frozen, error_of(estimate(network, *frozen, batch, squared).value, exact));
+        worst_frozen =
+            std::max(worst_frozen, error_of(estimate(network, *frozen, batch, squared).value, exact));
       }
     }
-    INFO((by == By::probing ? "probing" : "voltage") << ": tracked " << worst_tracked << ", frozen " << worst_frozen);
+    INFO((by == By::probing ? "probing" : "voltage")
+         << ": tracked " << worst_tracked << ", frozen " << worst_frozen);
     CHECK(relaxations == 3 * 2 * every * tracked->cost(info));
     CHECK(worst_tracked < 0.7 * worst_frozen);
     CHECK(worst_tracked < 0.05);
@@ -479,12 +516,14 @@ TEST_CASE("a linear network's shift teaches the response along it exactly", "[ja
     learned(network, *tracked, all_of(set, theta), info);
     for (int k = 0; k < 6; ++k) {
       for (std::size_t i = 0; i < info.parameters.size(); ++i) {
-        if (info.parameters[i].kind == "r") theta[static_cast<Eigen::Index>(i)] += 0.1 * std::cos(k + static_cast<double>(i));
+        if (info.parameters[i].kind == "r")
+          theta[static_cast<Eigen::Index>(i)] += 0.1 * std::cos(k + static_cast<double>(i));
       }
       const Minibatch batch = all_of(set, theta);
       const Gradient found = learned(network, *tracked, batch, info);
       CHECK(found.relaxations == 9);
-      CHECK(error_of(found.value, exact_gradient(network, batch)) < 1e-9);  // rounding 1e-16 over probes of 1e-3, several times
+      CHECK(error_of(found.value, exact_gradient(network, batch)) <
+            1e-9);  // rounding 1e-16 over probes of 1e-3, several times
     }
   }
 }
@@ -498,14 +537,15 @@ TEST_CASE("a probe that is off measures again at the next visit", "[jacobian][tr
     const Vector here = network.example_theta(0.5);
     Vector there = here;
     for (std::size_t i = 0; i < info.parameters.size(); ++i) {
-      if (info.parameters[i].kind == "k" || info.parameters[i].kind == "g") there[static_cast<Eigen::Index>(i)] *= 3;
+      if (info.parameters[i].kind == "k" || info.parameters[i].kind == "g")
+        there[static_cast<Eigen::Index>(i)] *= 3;
     }
     CHECK(learned(network, *tracked, all_of(set, here), info).relaxations == 33);
     CHECK(learned(network, *tracked, all_of(set, here), info).relaxations == 9);
     // all conductances tripled: noticed here,
     CHECK(learned(network, *tracked, all_of(set, there), info).relaxations == 9);
     const Gradient again = learned(network, *tracked, all_of(set, there), info);
-    CHECK(again.relaxations == 33);                                                 // and measured again here
+    CHECK(again.relaxations == 33);  // and measured again here
     CHECK(error_of(again.value, exact_gradient(network, all_of(set, there))) < 1e-5);
     CHECK(learned(network, *tracked, all_of(set, there), info).relaxations == 9);
   }
@@ -520,7 +560,8 @@ TEST_CASE("noise alone neither resets nor spoils a tracked Jacobian", "[jacobian
   noise.read = noise.read_current = 1e-2;
   Noisy noisy(network, noise);
   for (const By by : {By::probing, By::voltage}) {
-    const auto tracked = made(network, {.by = by, .probe = 0.3, .measure_every = 1000}), measured = made(network, {.by = by, .probe = 0.3});
+    const auto tracked = made(network, {.by = by, .probe = 0.3, .measure_every = 1000}),
+               measured = made(network, {.by = by, .probe = 0.3});
     double tracked_error = 0, measured_error = 0;
     constexpr int visits = 60;
     int resets = -1;  // the first visit always measures
@@ -528,10 +569,12 @@ TEST_CASE("noise alone neither resets nor spoils a tracked Jacobian", "[jacobian
       const Gradient found = learned(noisy, *tracked, batch, noisy.info());
       resets += found.relaxations > 9 ? 1 : 0;
       tracked_error += std::pow(error_of(found.value, exact), 2) / visits;
-      measured_error += std::pow(error_of(estimate(noisy, *measured, batch, squared).value, exact), 2) / visits;
+      measured_error +=
+          std::pow(error_of(estimate(noisy, *measured, batch, squared).value, exact), 2) / visits;
     }
-    INFO((by == By::probing ? "probing" : "voltage") << ": " << std::sqrt(tracked_error) << ", measured " << std::sqrt(measured_error));
-    CHECK(resets <= 3);  // three standard errors for the probes of 180 visits
+    INFO((by == By::probing ? "probing" : "voltage")
+         << ": " << std::sqrt(tracked_error) << ", measured " << std::sqrt(measured_error));
+    CHECK(resets <= 3);                         // three standard errors for the probes of 180 visits
     CHECK(tracked_error < 2 * measured_error);  // each with as many readings
   }
 }
@@ -541,7 +584,8 @@ TEST_CASE("a state is kept bit for bit, and what is no state is refused", "[jaco
   const Dataset set = three_samples(2);
   const DeviceInfo& info = network.info();
   for (const By by : {By::probing, By::voltage}) {
-    const auto one = made(network, {.by = by, .measure_every = 4}), two = made(network, {.by = by, .measure_every = 4});
+    const auto one = made(network, {.by = by, .measure_every = 4}),
+               two = made(network, {.by = by, .measure_every = 4});
     for (int k = 0; k < 3; ++k) learned(network, *one, all_of(set, moved(network, k)), info);
     two->restore(one->state());
     CHECK(same_bits(two->state(), one->state()));
@@ -553,7 +597,8 @@ TEST_CASE("a state is kept bit for bit, and what is no state is refused", "[jaco
     const Vector state = one->state();
     Vector longer(state.size() + 1);
     longer << state, 1;
-    for (const Vector& wrong : {Vector(), Vector(state.head(state.size() - 1)), longer, Vector(Vector::Constant(1, -1))}) {
+    for (const Vector& wrong :
+         {Vector(), Vector(state.head(state.size() - 1)), longer, Vector(Vector::Constant(1, -1))}) {
       CHECK_THROWS_WITH(two->restore(wrong), Catch::Contains("numbers"));
       CHECK(same_bits(two->state(), state));
     }
@@ -586,8 +631,11 @@ struct TrackedTraining {
     options.batch = 3;
     options.error_draws = 2;
   }
-  std::unique_ptr<Estimator> estimator() const { return made(network, {.by = by, .probe = 0, .measure_every = 4}); }
-  TrainingSummary train(Device& device, Estimator& estimator, TrainingObserver& observer, std::stop_token stop, const Checkpoint* from = nullptr) const {
+  std::unique_ptr<Estimator> estimator() const {
+    return made(network, {.by = by, .probe = 0, .measure_every = 4});
+  }
+  TrainingSummary train(Device& device, Estimator& estimator, TrainingObserver& observer,
+                        std::stop_token stop, const Checkpoint* from = nullptr) const {
     Trainer trainer(device, estimator, task, space, optimizer, options);
     trainer.observe(observer);
     return from != nullptr ? trainer.resume(*from, stop) : trainer.run(network.example_theta(), stop);
@@ -661,7 +709,8 @@ TEST_CASE("the table makes measured Jacobians by name, tracked or not", "[jacobi
     return given::estimator(name, keys, toy::model_of(network))->cost(network.info());
   };
   CHECK(cost("node-probing", {}) == 7);
-  const given::GivenKeys one_sided({{"central", 0}}), often({{"central", 0}, {"refresh", 2}, {"measure_every", 5}});
+  const given::GivenKeys one_sided({{"central", 0}}),
+      often({{"central", 0}, {"refresh", 2}, {"measure_every", 5}});
   CHECK(cost("probing", one_sided) == 4);
   CHECK(cost("conductance-by-voltage", {}) == 7);
   CHECK(cost("conductance", one_sided) == 5);

@@ -44,7 +44,10 @@ struct Setup {
     trainer.observe(steps);
     return from != nullptr ? trainer.resume(*from) : trainer.run(network.example_theta());
   }
-  double clean_loss(const Vector& theta) { return evaluate(network, Parameters::of(theta), task.train, *task.loss, {Rest{}}, Label::Purpose::test, 0).loss; }
+  double clean_loss(const Vector& theta) {
+    return evaluate(network, Parameters::of(theta), task.train, *task.loss, {Rest{}}, Label::Purpose::test, 0)
+        .loss;
+  }
 };
 
 NoiseOptions read_noise(double sigma) {
@@ -100,7 +103,10 @@ TEST_CASE("the standard error is what gradients scatter by", "[noise]") {
     ordinal += found.relaxations;
     gradients.push_back(found.value);
     mean += found.value / passes;
-    stated += standard_error(*setup.estimator, device.info(), batch, *setup.task.loss, rows, 8, static_cast<std::uint64_t>(pass)).squaredNorm() / passes;
+    stated += standard_error(*setup.estimator, device.info(), batch, *setup.task.loss, rows, 8,
+                             static_cast<std::uint64_t>(pass))
+                  .squaredNorm() /
+              passes;
   }
   double scatter = 0;
   for (const Vector& g : gradients) scatter += (g - mean).squaredNorm() / (passes - 1);
@@ -172,12 +178,14 @@ TEST_CASE("a reference relaxation takes a drift off that training would follow",
   seeing.training.reference_every = 5;
   Steps a, b, c;
   const double undisturbed = still.clean_loss(still.run({}, c).theta);
-  const double without = blind.clean_loss(blind.run(drift, a).theta), with = seeing.clean_loss(seeing.run(drift, b).theta);
+  const double without = blind.clean_loss(blind.run(drift, a).theta),
+               with = seeing.clean_loss(seeing.run(drift, b).theta);
   CHECK(std::isnan(a.steps.back().offset));
   // 4 references at the start, one before every fifth step; the offset includes the drift since the last
   // reference.
   CHECK(b.steps.back().relaxations == 4 + 400 * 9 + 80);
-  CHECK(b.steps.back().offset == Approx(1e-3 * static_cast<double>(b.steps.back().relaxations)).epsilon(0.02));
+  CHECK(b.steps.back().offset ==
+        Approx(1e-3 * static_cast<double>(b.steps.back().relaxations)).epsilon(0.02));
   // Remaining error: the mean of the first four readings is off by the drift of 2.5 relaxations, 2.5e-3 kT of
   // errors of order 0.5.
   CHECK(with == Approx(undisturbed).epsilon(0.05));

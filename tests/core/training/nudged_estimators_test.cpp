@@ -34,7 +34,8 @@ class Turning final : public Device, public Model {
     info_.terminals.resize(3);
     info_.terminals[0].name = "x";
     info_.terminals[0].clamped = true;
-    info_.terminals[1] = {.name = "p", .level = {-9, 9}, .can_hold = true, .nudge = nudge, .reads_current = true};
+    info_.terminals[1] = {
+        .name = "p", .level = {-9, 9}, .can_hold = true, .nudge = nudge, .reads_current = true};
     info_.terminals[2] = info_.terminals[1];
     info_.terminals[2].name = "q";
     info_.outputs = {1, 2};
@@ -43,9 +44,12 @@ class Turning final : public Device, public Model {
   const DeviceInfo& info() const override { return info_; }
   std::size_t free_nodes() const override { return 2; }
   std::size_t parameters() const override { return 2; }
-  Vector currents(const Drive& drive, const Vector& mu) const override { return J_ * (mu.array() - drive.clamp.levels()[0]).matrix() - drive.theta.values(); }
+  Vector currents(const Drive& drive, const Vector& mu) const override {
+    return J_ * (mu.array() - drive.clamp.levels()[0]).matrix() - drive.theta.values();
+  }
   Matrix conductance(const Drive&, const Vector&) const override { return -J_; }
-  void add_gradient(std::span<const Drive> drives, std::span<const Vector>, std::span<const Vector> costate, Eigen::Ref<Vector> gradient) const override {
+  void add_gradient(std::span<const Drive> drives, std::span<const Vector>, std::span<const Vector> costate,
+                    Eigen::Ref<Vector> gradient) const override {
     for (std::size_t i = 0; i < drives.size(); ++i) gradient += costate[i];
   }
   Vector exact(const Vector& c) const { return J_.transpose().inverse() * c; }
@@ -80,11 +84,14 @@ Dataset turning_set() {
   return set;
 }
 
-std::shared_ptr<const Model> model_of(const Turning& device) { return {std::shared_ptr<const Model>(), &device}; }
+std::shared_ptr<const Model> model_of(const Turning& device) {
+  return {std::shared_ptr<const Model>(), &device};
+}
 
 // -costate^T dI/dtheta of the model at its own steady states, mean over the samples; `costate` computes a
 // sample's costate from R and c.
-Vector contracted_with(toy::Network& network, const Minibatch& batch, const std::function<Vector(const Matrix& R, const Vector& c)>& costate) {
+Vector contracted_with(toy::Network& network, const Minibatch& batch,
+                       const std::function<Vector(const Matrix& R, const Vector& c)>& costate) {
   Vector sum = Vector::Zero(static_cast<Eigen::Index>(network.parameters()));
   for (std::size_t i = 0; i < batch.samples.size(); ++i) {
     const Drive drive = batch.free_drive(i);
@@ -92,7 +99,8 @@ Vector contracted_with(toy::Network& network, const Minibatch& batch, const std:
     const auto outputs = static_cast<Eigen::Index>(network.info().outputs.size());
     Vector c = Vector::Zero(mu.size());
     const auto target = batch.target(i);
-    for (Eigen::Index o = 0; o < outputs; ++o) c[mu.size() - outputs + o] = 2 * (mu[mu.size() - outputs + o] - target[static_cast<std::size_t>(o)]);
+    for (Eigen::Index o = 0; o < outputs; ++o)
+      c[mu.size() - outputs + o] = 2 * (mu[mu.size() - outputs + o] - target[static_cast<std::size_t>(o)]);
     const Vector found = costate((-network.conductance(drive, mu)).inverse(), c);
     network.add_gradient({&drive, 1}, {&mu, 1}, {&found, 1}, sum);
   }
@@ -130,7 +138,9 @@ TEST_CASE("feedback turns R into R^T, each round by the factor of the closed for
     CHECK(gradient.asymmetry == Approx(k).epsilon(1e-14));
   }
   const auto plain = equilibrium_propagation(model_of(device), {.beta = 0.1});
-  CHECK(error_of(estimate(device, *corrected_propagation(model_of(device), {.beta = 0.1, .rounds = 1}), batch, squared).value,
+  CHECK(error_of(estimate(device, *corrected_propagation(model_of(device), {.beta = 0.1, .rounds = 1}), batch,
+                          squared)
+                     .value,
                  estimate(device, *plain, batch, squared).value) < 1e-14);
 }
 
@@ -139,7 +149,10 @@ TEST_CASE("where the rounds do not contract the sample is left out, and the chai
   const Minibatch batch = batch_of(set, (Vector(2) << 0.2, -0.5).finished(), {0});
   const auto run = [&](double k, double contraction, std::uint32_t rounds = 3) {
     Turning device(k);
-    return estimate(device, *corrected_propagation(model_of(device), {.beta = 0.1, .rounds = rounds, .contraction = contraction}), batch, squared);
+    return estimate(
+        device,
+        *corrected_propagation(model_of(device), {.beta = 0.1, .rounds = rounds, .contraction = contraction}),
+        batch, squared);
   };
   // 2 k / sqrt(1 + k^2): 0.575 and 1.79.
   CHECK(run(0.3, 0.58).used == 1);
@@ -158,7 +171,8 @@ TEST_CASE("where the rounds do not contract the sample is left out, and the chai
   Between between(device, [](std::uint64_t ordinal, const Drive&, Relaxation& row) {
     if (ordinal == 6) row.potential[0] += 0.5;
   });
-  const Gradient last = estimate(between, *corrected_propagation(model_of(device), {.beta = 0.1}), batch, squared);
+  const Gradient last =
+      estimate(between, *corrected_propagation(model_of(device), {.beta = 0.1}), batch, squared);
   CHECK(last.relaxations == 7);
   CHECK(last.left_out == 1);
   // Changes explained by noise do not count as growth.
@@ -167,29 +181,44 @@ TEST_CASE("where the rounds do not contract the sample is left out, and the chai
   int used = 0;
   for (noise.seed = 0; noise.seed < 50; ++noise.seed) {
     Noisy noisy(device, noise);
-    used += static_cast<int>(estimate(noisy, *corrected_propagation(model_of(device), {.beta = 1e-3, .rounds = 6}), batch, squared).used);
+    used += static_cast<int>(
+        estimate(noisy, *corrected_propagation(model_of(device), {.beta = 1e-3, .rounds = 6}), batch, squared)
+            .used);
   }
   CHECK(used == 50);
 }
 
-TEST_CASE("corrected propagation is exact as beta squared on a non-reciprocal network, where the plain form is not", "[corrected]") {
+TEST_CASE(
+    "corrected propagation is exact as beta squared on a non-reciprocal network, where the plain form is not",
+    "[corrected]") {
   const Dataset set = small_set(2);
   toy::Network network(skewed(0.2));
   const auto model = toy::model_of(network);
   const Minibatch batch = batch_of(set, network.example_theta());
   const Vector exact = estimate(network, *adjoint(model), batch, squared).value;
-  const auto error = [&](double beta, std::uint32_t rounds) { return error_of(estimate(network, *corrected_propagation(model, {.beta = beta, .rounds = rounds}), batch, squared).value, exact); };
-  const double plain = error_of(estimate(network, *equilibrium_propagation(model, {.beta = 1e-3}), batch, squared).value, exact);
+  const auto error = [&](double beta, std::uint32_t rounds) {
+    return error_of(
+        estimate(network, *corrected_propagation(model, {.beta = beta, .rounds = rounds}), batch, squared)
+            .value,
+        exact);
+  };
+  const double plain = error_of(
+      estimate(network, *equilibrium_propagation(model, {.beta = 1e-3}), batch, squared).value, exact);
   CHECK(plain > 0.01);
   CHECK(error(1e-3, 1) == Approx(plain).epsilon(1e-9));
-  for (std::uint32_t rounds = 1; rounds < 6; ++rounds) CHECK(error(1e-3, rounds + 1) < 0.5 * error(1e-3, rounds));
+  for (std::uint32_t rounds = 1; rounds < 6; ++rounds)
+    CHECK(error(1e-3, rounds + 1) < 0.5 * error(1e-3, rounds));
   CHECK(error(1e-3, 20) < 1e-6);
   // Error a beta^2 (1 + b beta^2), over a factor of 4.
   CHECK(std::log(error(0.1, 20) / error(0.025, 20)) / std::log(4.0) == Approx(2).margin(0.05));
   // On a reciprocal network the feedback is zero.
   toy::Network reciprocal(skewed(0));
-  const Gradient same = estimate(reciprocal, *corrected_propagation(toy::model_of(reciprocal), {.beta = 1e-2}), batch, squared);
-  CHECK(error_of(same.value, estimate(reciprocal, *equilibrium_propagation(toy::model_of(reciprocal), {.beta = 1e-2}), batch, squared).value) < 1e-12);
+  const Gradient same =
+      estimate(reciprocal, *corrected_propagation(toy::model_of(reciprocal), {.beta = 1e-2}), batch, squared);
+  CHECK(error_of(same.value,
+                 estimate(reciprocal, *equilibrium_propagation(toy::model_of(reciprocal), {.beta = 1e-2}),
+                          batch, squared)
+                     .value) < 1e-12);
   CHECK(same.asymmetry < 1e-15);
 }
 
@@ -203,10 +232,13 @@ TEST_CASE("a phase that would leave the range of any node goes on smaller", "[co
   const Vector exact = estimate(network, *adjoint(model), batch, squared).value;
   // Currents of order 1 are requested; 1e-3 is imposed: the error is its square, and that of 20 rounds.
   // Drives beyond a range are refused.
-  CHECK(error_of(estimate(network, *corrected_propagation(model, {.beta = 1, .rounds = 20}), batch, squared).value, exact) < 1e-5);
+  CHECK(error_of(
+            estimate(network, *corrected_propagation(model, {.beta = 1, .rounds = 20}), batch, squared).value,
+            exact) < 1e-5);
 }
 
-TEST_CASE("the asymmetry measured by held steps is the model's, and is kept between measurements", "[corrected]") {
+TEST_CASE("the asymmetry measured by held steps is the model's, and is kept between measurements",
+          "[corrected]") {
   const Dataset set = small_set(2);
   toy::Network network(skewed(0.2));
   const auto model = toy::model_of(network);
@@ -242,7 +274,8 @@ TEST_CASE("the asymmetry measured by held steps is the model's, and is kept betw
     REQUIRE(drive.holds.size() == 5);
     for (std::size_t n = 0; n < 5; ++n) {
       const double step = n != k / 2 ? 0 : k % 2 == 0 ? -0.01 : 0.01;
-      CHECK(drive.holds[n].level == Approx(between.rows[0].potential[static_cast<Eigen::Index>(n)] + step).epsilon(1e-15));
+      CHECK(drive.holds[n].level ==
+            Approx(between.rows[0].potential[static_cast<Eigen::Index>(n)] + step).epsilon(1e-15));
     }
   }
 
@@ -265,11 +298,15 @@ TEST_CASE("the asymmetry measured by held steps is the model's, and is kept betw
   CHECK_THROWS_WITH(copy->restore(Vector::Constant(7, 5)), Catch::Contains("7 numbers are no state"));
   CHECK_THROWS_AS(corrected_propagation(model, {})->restore(Vector::Ones(7)), std::invalid_argument);
   toy::Network larger;
-  CHECK_THROWS_WITH(fresh->chains(larger.info(), batch, squared), Catch::Contains("5 free nodes; the device has 3"));
+  CHECK_THROWS_WITH(fresh->chains(larger.info(), batch, squared),
+                    Catch::Contains("5 free nodes; the device has 3"));
 
   // dI/dtheta and the asymmetry both measured: no model is needed.
-  const Gradient alone = estimate(network, *corrected_propagation(nullptr, {.beta = 1e-3, .measured = true, .probe = 0.01, .law = {.measured = true, .step = 1e-3}}),
-                                  batch_of(set, network.example_theta()), squared);
+  const Gradient alone = estimate(
+      network,
+      *corrected_propagation(
+          nullptr, {.beta = 1e-3, .measured = true, .probe = 0.01, .law = {.measured = true, .step = 1e-3}}),
+      batch_of(set, network.example_theta()), squared);
   Vector trainable = by_model.value;
   trainable[trainable.size() - 1] = 0;  // of the constant `scale`
   CHECK(error_of(alone.value, trainable) < 1e-4);
@@ -280,15 +317,18 @@ TEST_CASE("what corrected propagation needs, and refuses", "[corrected]") {
   const auto model = toy::model_of(network);
   CHECK(corrected_propagation(model, {})->unmet_needs(network.info()).empty());
   CHECK(corrected_propagation(model, {.measured = true})->unmet_needs(network.info()).empty());
-  CHECK_THAT(corrected_propagation(toy::model_of(plain), {.measured = true})->unmet_needs(plain.info()), Catch::Contains("terminal 4 (out0) cannot be held"));
+  CHECK_THAT(corrected_propagation(toy::model_of(plain), {.measured = true})->unmet_needs(plain.info()),
+             Catch::Contains("terminal 4 (out0) cannot be held"));
   DeviceInfo info = network.info();
   info.terminals[3].nudge = {0, 0};
-  CHECK_THAT(corrected_propagation(model, {})->unmet_needs(info), Catch::StartsWith("terminal 3 (hidden1) cannot be nudged"));
+  CHECK_THAT(corrected_propagation(model, {})->unmet_needs(info),
+             Catch::StartsWith("terminal 3 (hidden1) cannot be nudged"));
   info.terminals[3].nudge = {0, 1};
   CHECK_THAT(corrected_propagation(model, {})->unmet_needs(info), Catch::Contains("one way only"));
   CHECK_THROWS_WITH(corrected_propagation(model, {.beta = -1}), Catch::Contains("beta -1"));
   CHECK_THROWS_WITH(corrected_propagation(model, {.rounds = 0}), Catch::Contains("rounds 0"));
-  CHECK_THROWS_WITH(corrected_propagation(model, {.measured = true, .measure_every = 0}), Catch::Contains("measure_every 0"));
+  CHECK_THROWS_WITH(corrected_propagation(model, {.measured = true, .measure_every = 0}),
+                    Catch::Contains("measure_every 0"));
   CHECK_THROWS_WITH(corrected_propagation(model, {.probe = 0}), Catch::Contains("probe 0"));
   CHECK_THROWS_WITH(corrected_propagation(model, {.contraction = 0}), Catch::Contains("contraction 0"));
   CHECK_THROWS_WITH(corrected_propagation(nullptr, {.law = {.measured = true}}), Catch::Contains("no model"));
@@ -296,7 +336,8 @@ TEST_CASE("what corrected propagation needs, and refuses", "[corrected]") {
   Dataset large = small_set(2);
   large.rows.assign(5'000'001, 0);
   const Minibatch batch = batch_of(large, network.example_theta(), {0});
-  CHECK_THROWS_WITH(corrected_propagation(model, {.measured = true})->chains(network.info(), batch, squared), Catch::Contains("5000001 samples of 5 free nodes") && Catch::Contains("1000 MB"));
+  CHECK_THROWS_WITH(corrected_propagation(model, {.measured = true})->chains(network.info(), batch, squared),
+                    Catch::Contains("5000001 samples of 5 free nodes") && Catch::Contains("1000 MB"));
   CHECK_NOTHROW(corrected_propagation(model, {})->chains(network.info(), batch, squared));
 }
 
@@ -309,12 +350,18 @@ TEST_CASE("one output held and its current read: coupled learning has the costat
     toy::Network network(options);
     const auto model = toy::model_of(network);
     const Minibatch batch = batch_of(set, network.example_theta(1.0));
-    const Vector expected = contracted_with(network, batch, [](const Matrix& R, const Vector& c) { return Vector(R * c); });
-    const auto error = [&](double eta, bool centred) { return error_of(estimate(network, *coupled_learning(model, {.eta = eta, .centred = centred}), batch, squared).value, expected); };
+    const Vector expected =
+        contracted_with(network, batch, [](const Matrix& R, const Vector& c) { return Vector(R * c); });
+    const auto error = [&](double eta, bool centred) {
+      return error_of(
+          estimate(network, *coupled_learning(model, {.eta = eta, .centred = centred}), batch, squared).value,
+          expected);
+    };
     CHECK(std::log2(error(0.1, true) / error(0.05, true)) == Approx(2).margin(0.1));
     CHECK(std::log2(error(0.02, false) / error(0.01, false)) == Approx(1).margin(0.05));
     CHECK(error(1e-3, true) < 1e-5);
-    if (skew == 0) CHECK(error_of(expected, estimate(network, *adjoint(model), batch, squared).value) < 1e-12);
+    if (skew == 0)
+      CHECK(error_of(expected, estimate(network, *adjoint(model), batch, squared).value) < 1e-12);
     for (const bool centred : {true, false}) {
       Between between(network);
       const auto estimator = coupled_learning(model, {.centred = centred});
@@ -331,7 +378,8 @@ TEST_CASE("one output held and its current read: coupled learning has the costat
   }
 }
 
-TEST_CASE("without the current coupled learning has the metric's direction, and the loss falls along it", "[coupled]") {
+TEST_CASE("without the current coupled learning has the metric's direction, and the loss falls along it",
+          "[coupled]") {
   for (const std::uint32_t outputs : {1u, 2u}) {
     const Dataset set = small_set(outputs);
     toy::Options options;
@@ -344,7 +392,9 @@ TEST_CASE("without the current coupled learning has the metric's direction, and 
     const Minibatch batch = batch_of(set, network.example_theta());
     const auto estimator = coupled_learning(model, {.eta = 1e-3});
     CHECK(estimator->unmet_needs(info).empty());
-    const auto gradient = [&](const Minibatch& of) { return estimator->form(info, of, squared, relax_chains(network, estimator->chains(info, of, squared))); };
+    const auto gradient = [&](const Minibatch& of) {
+      return estimator->form(info, of, squared, relax_chains(network, estimator->chains(info, of, squared)));
+    };
     const Gradient found = gradient(batch);
     // R P^T (P R P^T)^-1 c.
     const Vector expected = contracted_with(network, batch, [outputs](const Matrix& R, const Vector& c) {
@@ -355,12 +405,15 @@ TEST_CASE("without the current coupled learning has the metric's direction, and 
     // With one output and one sample: parallel to the gradient, with another length.
     if (outputs == 1) {
       const Minibatch one = batch_of(set, network.example_theta(), {1});
-      const Vector exact = estimate(network, *adjoint(model), one, squared).value, value = gradient(one).value;
+      const Vector exact = estimate(network, *adjoint(model), one, squared).value,
+                   value = gradient(one).value;
       CHECK(value.dot(exact) / (value.norm() * exact.norm()) > 1 - 1e-10);
       CHECK(value.norm() > 1.1 * exact.norm());
     }
     const double before = found.loss, step = 1e-3;
-    const double after = estimate(network, *adjoint(model), batch_of(set, network.example_theta() - step * found.value), squared).loss;
+    const double after = estimate(network, *adjoint(model),
+                                  batch_of(set, network.example_theta() - step * found.value), squared)
+                             .loss;
     CHECK(after < before);
     // The decrease predicted by the exact gradient in this direction, to second order.
     const Vector exact = estimate(network, *adjoint(model), batch, squared).value;
@@ -368,7 +421,8 @@ TEST_CASE("without the current coupled learning has the metric's direction, and 
   }
 }
 
-TEST_CASE("levels of held outputs stay within their range; what cannot be held is said or left out", "[coupled]") {
+TEST_CASE("levels of held outputs stay within their range; what cannot be held is said or left out",
+          "[coupled]") {
   const Dataset set = small_set(1);
   toy::Options options;
   options.holds_all = true;
@@ -380,13 +434,15 @@ TEST_CASE("levels of held outputs stay within their range; what cannot be held i
     return estimator->form(info, of, squared, relax_chains(network, estimator->chains(info, of, squared)));
   };
   Vector free(3);
-  for (std::size_t i = 0; i < 3; ++i) free[static_cast<Eigen::Index>(i)] = network.relax(batch.free_drive(i)).potential[2];
+  for (std::size_t i = 0; i < 3; ++i)
+    free[static_cast<Eigen::Index>(i)] = network.relax(batch.free_drive(i)).potential[2];
   DeviceInfo info = network.info();
   // Displacements of order 1 are requested; there is room for 1e-3.
   for (std::size_t i = 0; i < 3; ++i) {
     const Minibatch one = batch_of(set, network.example_theta(), {i});
     const Vector exact = estimate(network, *adjoint(model), one, squared).value;
-    info.terminals[4].level = {free[static_cast<Eigen::Index>(i)] - 1e-3, free[static_cast<Eigen::Index>(i)] + 1e-3};
+    info.terminals[4].level = {free[static_cast<Eigen::Index>(i)] - 1e-3,
+                               free[static_cast<Eigen::Index>(i)] + 1e-3};
     CHECK(error_of(gradient(info, one, true).value, exact) < 1e-5);
     CHECK(error_of(gradient(info, one, false).value, exact) < 1e-2);
     CHECK(error_of(gradient(network.info(), one, false).value, exact) > 1e-2);
@@ -409,7 +465,8 @@ TEST_CASE("levels of held outputs stay within their range; what cannot be held i
   CHECK(without.left_out == 1);
 
   info.terminals[4].can_hold = false;
-  CHECK_THAT(coupled_learning(model, {})->unmet_needs(info), Catch::Contains("output terminal 4 (out0) cannot be held"));
+  CHECK_THAT(coupled_learning(model, {})->unmet_needs(info),
+             Catch::Contains("output terminal 4 (out0) cannot be held"));
   info.terminals[4].can_hold = true;
   info.terminals[2].reads_potential = false;
   CHECK_THAT(coupled_learning(model, {})->unmet_needs(info), Catch::Contains("terminal 2 (hidden0)"));
@@ -418,8 +475,10 @@ TEST_CASE("levels of held outputs stay within their range; what cannot be held i
 
   // No error, no gradient.
   Dataset met = set;
-  for (std::size_t i = 0; i < 3; ++i) met.targets(static_cast<Eigen::Index>(i), 0) = free[static_cast<Eigen::Index>(i)];
-  const Gradient none = estimate(network, *coupled_learning(model, {}), batch_of(met, network.example_theta()), squared);
+  for (std::size_t i = 0; i < 3; ++i)
+    met.targets(static_cast<Eigen::Index>(i), 0) = free[static_cast<Eigen::Index>(i)];
+  const Gradient none =
+      estimate(network, *coupled_learning(model, {}), batch_of(met, network.example_theta()), squared);
   CHECK(none.used == 3);
   CHECK(none.value.isZero(0));
 }
@@ -438,7 +497,8 @@ TEST_CASE("the beta chosen from noise and curvature is a good one", "[nudge]") {
   double largest = 0;
   for (std::size_t i = 0; i < 3; ++i) {
     const Vector mu = network.relax(batch.free_drive(i)).potential;
-    for (Eigen::Index o = 0; o < 2; ++o) largest = std::max(largest, std::abs(2 * (mu[3 + o] - set.target(i)[static_cast<std::size_t>(o)])));
+    for (Eigen::Index o = 0; o < 2; ++o)
+      largest = std::max(largest, std::abs(2 * (mu[3 + o] - set.target(i)[static_cast<std::size_t>(o)])));
   }
   const double most = 0.4 / largest;
   for (const int which : {0, 1, 3, 4}) {
@@ -468,7 +528,8 @@ TEST_CASE("the beta chosen from noise and curvature is a good one", "[nudge]") {
       for (std::uint64_t seed = 0; seed < 9; ++seed) betas.push_back(chosen(seed));
       std::sort(betas.begin(), betas.end());
       const double best = rms(betas[4]);
-      INFO("form " << which << ", noise " << read << ": beta " << betas.front() << " to " << betas.back() << ", error " << best);
+      INFO("form " << which << ", noise " << read << ": beta " << betas.front() << " to " << betas.back()
+                   << ", error " << best);
       // beta minimises the error of the costate, not of the gradient; noise counts as curvature, which makes
       // beta smaller.
       double least = best;
@@ -498,7 +559,8 @@ TEST_CASE("the beta chosen from noise and curvature is a good one", "[nudge]") {
   CHECK_THROWS_WITH(make(1, -1), Catch::Contains("beta -1"));
 }
 
-TEST_CASE("nudges that choose beta stay within half the range, and shrink where samples cannot be had", "[nudge]") {
+TEST_CASE("nudges that choose beta stay within half the range, and shrink where samples cannot be had",
+          "[nudge]") {
   const Dataset set = small_set(2);
   toy::Options narrow = skewed(0);
   narrow.nudge = {-2e-3, 5e-3};
@@ -516,7 +578,9 @@ TEST_CASE("nudges that choose beta stay within half the range, and shrink where 
   }
   // A network that does not settle beyond some nudge.
   toy::Options brittle = skewed(0);
-  brittle.fails = [](const Drive& drive) { return drive.nudge.size() > 0 && drive.nudge.cwiseAbs().maxCoeff() > 0.06; };
+  brittle.fails = [](const Drive& drive) {
+    return drive.nudge.size() > 0 && drive.nudge.cwiseAbs().maxCoeff() > 0.06;
+  };
   toy::Network network2(brittle);
   const auto careful = equilibrium_propagation(toy::model_of(network2), {.beta = 0});
   careful->prepare(network2, network2.info(), batch, squared, {});
@@ -539,8 +603,10 @@ TEST_CASE("the noise of a device that does not know it is seen from four free st
   for (noise.seed = 0; noise.seed < 20; ++noise.seed) {
     Noisy noisy(network, noise);
     Between silent(noisy, [](std::uint64_t, const Drive&, Relaxation& row) { row.sigma = Vector(); });
-    const auto with = equilibrium_propagation(toy::model_of(network), {.beta = 0}), without = equilibrium_propagation(toy::model_of(network), {.beta = 0});
-    CHECK(with->prepare(noisy, noisy.info(), batch, squared, {}) + 9 == without->prepare(silent, silent.info(), batch, squared, {}));
+    const auto with = equilibrium_propagation(toy::model_of(network), {.beta = 0}),
+               without = equilibrium_propagation(toy::model_of(network), {.beta = 0});
+    CHECK(with->prepare(noisy, noisy.info(), batch, squared, {}) + 9 ==
+          without->prepare(silent, silent.info(), batch, squared, {}));
     told += std::log(with->state()[0]) / 20;
     seen += std::log(without->state()[0]) / 20;
   }
@@ -587,7 +653,8 @@ TEST_CASE("trainings by estimators with a state resume and replay bit for bit", 
     Trainer trainer(device, *estimator, task, space, OptimizerOptions{}, training);
     trainer.observe(keep);
     if (more != nullptr) trainer.observe(*more);
-    return from == nullptr ? trainer.run(model->example_theta(), keep.stop.get_token()) : trainer.resume(*from);
+    return from == nullptr ? trainer.run(model->example_theta(), keep.stop.get_token())
+                           : trainer.resume(*from);
   };
   INFO(name << (options.restores_state ? "" : " on a bench"));
   const log_test::Folder folder;

@@ -54,7 +54,7 @@ TEST_CASE("the parameter space converts between theta and coordinates", "[optimi
   CHECK(moved[0] == 1.5);
   CHECK(moved[1] == Approx(8).epsilon(1e-15));
   CHECK(moved[2] == theta[2]);
-  CHECK(space.stepped(theta, of({10, 10, 0})) == of({5, 10, 0.3}));  // k: the device's limit
+  CHECK(space.stepped(theta, of({10, 10, 0})) == of({5, 10, 0.3}));      // k: the device's limit
   CHECK(space.stepped(theta, of({-10, -10, 0})) == of({-5, 0.5, 0.3}));  // k: the rule's limit
   // a parameter that is not trained keeps its bits
   CHECK(space.projected(of({9, 0.2, 99})) == of({5, 0.5, 99}));
@@ -98,7 +98,7 @@ TEST_CASE("schedules follow their formulas", "[optimizer]") {
   CHECK(schedule.factor(5, 10) == 1);
   schedule.shape = cosine_rate(0.1);
   CHECK(schedule.factor(2, 10) == Approx(1));
-  CHECK(schedule.factor(6, 10) == Approx(0.55));   // half-way: the mean of 1 and 0.1
+  CHECK(schedule.factor(6, 10) == Approx(0.55));  // half-way: the mean of 1 and 0.1
   CHECK(schedule.factor(10, 10) == Approx(0.1));
   schedule = {};
   schedule.shape = stepped_rate(0.1, 0.5);
@@ -158,7 +158,8 @@ TEST_CASE("optimizers follow their formulas", "[optimizer]") {
     // Two different gradients: the formulas of Kingma & Ba, algorithm 1, written out.
     const auto fresh = make_optimizer(options, space);
     fresh->step(g1, 1);
-    const double m = (0.9 * 0.1 * 1 + 0.1 * 3) / (1 - 0.81), v = (0.999 * 0.001 * 1 + 0.001 * 9) / (1 - 0.999 * 0.999);
+    const double m = (0.9 * 0.1 * 1 + 0.1 * 3) / (1 - 0.81),
+                 v = (0.999 * 0.001 * 1 + 0.001 * 9) / (1 - 0.999 * 0.999);
     CHECK(fresh->step(g2, 1)[0] == Approx(-0.1 * m / (std::sqrt(v) + 1e-3)).epsilon(1e-12));
   }
   SECTION("clipping scales, and keeps the direction") {
@@ -196,11 +197,13 @@ TEST_CASE("a step in parts is the step as a whole, bit for bit", "[optimizer]") 
     for (int step = 0; step < 3; ++step) {
       const Vector w = space.gradient(theta, g), dw = whole->step(w, 0.5), moved = space.stepped(theta, dw);
       Vector w_parts(size), dw_parts(size), moved_parts(size);
-      for (const Part part : {Part{0, 7}, Part{7, 13}, Part{13, 29}, Part{29, size}}) space.gradient(part, theta.data() + part.begin, g.data() + part.begin, w_parts.data() + part.begin);
+      for (const Part part : {Part{0, 7}, Part{7, 13}, Part{13, 29}, Part{29, size}})
+        space.gradient(part, theta.data() + part.begin, g.data() + part.begin, w_parts.data() + part.begin);
       parted->begin(w_parts.norm(), 0.5);
       for (const Part part : {Part{29, size}, Part{0, 7}, Part{13, 29}, Part{7, 13}}) {
         parted->move(part, w_parts.data() + part.begin, dw_parts.data() + part.begin);
-        space.stepped(part, theta.data() + part.begin, dw_parts.data() + part.begin, moved_parts.data() + part.begin);
+        space.stepped(part, theta.data() + part.begin, dw_parts.data() + part.begin,
+                      moved_parts.data() + part.begin);
       }
       CHECK(w_parts == w);
       CHECK(dw_parts == dw);
@@ -214,9 +217,11 @@ TEST_CASE("a step in parts is the step as a whole, bit for bit", "[optimizer]") 
 // Compared with the exponential in extended precision. One product, and one exponential to 3 units in the
 // last place: 4 units.
 TEST_CASE("growth is an exponential's, also where it is too large or too small for a number") {
-  std::vector<double> by{0, -0.0, 1e-300, 0.34657, -0.34658, 1, -1, 699.9, -699.9, 700.1, -700.1, 709.7, -745.2, 1000, -1000, INFINITY, -INFINITY};
+  std::vector<double> by{0,     -0.0,   1e-300, 0.34657, -0.34658, 1,     -1,       699.9,    -699.9,
+                         700.1, -700.1, 709.7,  -745.2,  1000,     -1000, INFINITY, -INFINITY};
   Random random(3, 3);
-  for (int i = 0; i < 4000; ++i) by.push_back(std::pow(10, 4 * random.uniform() - 3) * (random.uniform() < 0.5 ? -1 : 1));
+  for (int i = 0; i < 4000; ++i)
+    by.push_back(std::pow(10, 4 * random.uniform() - 3) * (random.uniform() < 0.5 ? -1 : 1));
   std::vector<double> value(by.size()), grown(by.size());
   for (double& v : value) v = 0.5 + random.uniform();
   vector_loops::grow(by.size(), value.data(), by.data(), grown.data());

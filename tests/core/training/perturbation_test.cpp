@@ -44,7 +44,9 @@ toy::Options skewed(double skew) {
 }
 
 // dL/dw, 0 for constants.
-Vector in_coordinates(const DeviceInfo& info, const Vector& theta, const Vector& gradient) { return ParameterSpace(info).gradient(theta, gradient); }
+Vector in_coordinates(const DeviceInfo& info, const Vector& theta, const Vector& gradient) {
+  return ParameterSpace(info).gradient(theta, gradient);
+}
 
 // The signs of the first direction, taken from its drive.
 Vector direction_of(const Estimator& estimator, const DeviceInfo& info, const Minibatch& batch) {
@@ -63,7 +65,9 @@ TEST_CASE("SPSA shows the slope along its direction, with an error of the order 
     toy::Network network(skewed(skew));
     const Dataset set = three_samples();
     const Vector theta = network.example_theta();
-    const Vector exact = in_coordinates(network.info(), theta, estimate(network, *adjoint(toy::model_of(network)), all_of(set, theta), squared).value);
+    const Vector exact = in_coordinates(
+        network.info(), theta,
+        estimate(network, *adjoint(toy::model_of(network)), all_of(set, theta), squared).value);
     for (const std::uint64_t step : {0u, 3u}) {
       const Minibatch batch = all_of(set, theta, step);
       const auto error = [&](double c) {
@@ -89,20 +93,24 @@ TEST_CASE("SPSA is unbiased and scatters by m directions", "[perturbation]") {
   toy::Network network(skewed(0.1));
   const Dataset set = three_samples();
   const Vector theta = network.example_theta();
-  const Vector exact = in_coordinates(network.info(), theta, estimate(network, *adjoint(toy::model_of(network)), all_of(set, theta), squared).value);
+  const Vector exact =
+      in_coordinates(network.info(), theta,
+                     estimate(network, *adjoint(toy::model_of(network)), all_of(set, theta), squared).value);
   const auto estimator = spsa({.c = 1e-3, .gamma = 0}, 1);
   constexpr int n = 2000;
   Vector mean = Vector::Zero(19);
   double scatter = 0;
   for (int k = 0; k < n; ++k) {
-    const Vector found = in_coordinates(network.info(), theta, estimate(network, *estimator, all_of(set, theta, k), squared).value);
+    const Vector found = in_coordinates(network.info(), theta,
+                                        estimate(network, *estimator, all_of(set, theta, k), squared).value);
     mean += found / n;
     scatter += square(found - exact) / n;
   }
   // Independent signs with mean 0 and variance 1: component i scatters by the sum over j != i of g_j^2, in
   // total (m - 1) |g|^2.
   const double expected = 17 * square(exact);
-  CHECK(scatter == Approx(expected).epsilon(0.15));  // (signs . g)^2 has a relative deviation of about sqrt(2): 3 % after 2000
+  CHECK(scatter == Approx(expected).epsilon(
+                       0.15));  // (signs . g)^2 has a relative deviation of about sqrt(2): 3 % after 2000
   // The sum of 18 such squares, each of mean expected / 18: exceeds 2.2 times its mean once in 10^3 for 18
   // degrees of freedom.
   CHECK(square(mean - exact) < 2.4 * expected / n);
@@ -122,7 +130,8 @@ TEST_CASE("SPSA is unbiased and scatters by m directions", "[perturbation]") {
   }
 }
 
-TEST_CASE("directions are those of the seed, the step and the repeat, alike for all samples", "[perturbation]") {
+TEST_CASE("directions are those of the seed, the step and the repeat, alike for all samples",
+          "[perturbation]") {
   toy::Network network;
   const Dataset set = three_samples();
   Minibatch batch = all_of(set, network.example_theta(), 5);
@@ -143,10 +152,12 @@ TEST_CASE("directions are those of the seed, the step and the repeat, alike for 
   CHECK_FALSE(same_bits(drives(*one), first));
   // c / (k + 1)^gamma, relative on a logarithmic scale.
   batch.step = 31;
-  CHECK(std::abs(std::log(drives(*spsa({.c = 0.01, .gamma = 0.2}, 1))[0] / batch.theta[0])) == Approx(0.005).epsilon(1e-9));
+  CHECK(std::abs(std::log(drives(*spsa({.c = 0.01, .gamma = 0.2}, 1))[0] / batch.theta[0])) ==
+        Approx(0.005).epsilon(1e-9));
 }
 
-TEST_CASE("Walsh codes give the whole gradient with an error of the order of the step squared", "[perturbation]") {
+TEST_CASE("Walsh codes give the whole gradient with an error of the order of the step squared",
+          "[perturbation]") {
   for (const double skew : {0.0, 0.02, 0.15}) {
     toy::Network network(skewed(skew));
     const Dataset set = three_samples();
@@ -183,9 +194,13 @@ TEST_CASE("under noise a Walsh code gains the square root of m over central diff
     for (int k = 0; k < n; ++k) {
       Noisy device(network, {.seed = static_cast<std::uint64_t>(k), .read = 1e-4});
       const auto rows = relax_chains(device, estimator.chains(device.info(), batch, squared));
-      found.push_back(in_coordinates(device.info(), theta, estimator.form(device.info(), batch, squared, rows).value));
+      found.push_back(
+          in_coordinates(device.info(), theta, estimator.form(device.info(), batch, squared, rows).value));
       mean += found.back() / n;
-      if (stated) *stated += square(space.errors(theta, standard_error(estimator, device.info(), batch, squared, rows, 16, 1000 + k))) / n;
+      if (stated)
+        *stated += square(space.errors(
+                       theta, standard_error(estimator, device.info(), batch, squared, rows, 16, 1000 + k))) /
+                   n;
     }
     double sum = 0;
     for (const Vector& one : found) sum += square(one - mean) / (n - 1);
@@ -199,7 +214,8 @@ TEST_CASE("under noise a Walsh code gains the square root of m over central diff
   CHECK(stated == Approx(of_codes).epsilon(0.15));
 }
 
-TEST_CASE("a linear drift does not enter Walsh codes, and is taken off by references in SPSA", "[perturbation]") {
+TEST_CASE("a linear drift does not enter Walsh codes, and is taken off by references in SPSA",
+          "[perturbation]") {
   toy::Network network;
   const Dataset set = three_samples();
   const Vector theta = network.example_theta();
@@ -217,7 +233,8 @@ TEST_CASE("a linear drift does not enter Walsh codes, and is taken off by refere
   // 0.5, in which the loss is quadratic.
   CHECK(error(*walsh({.step = 2e-3})) < 1e-2);
   CHECK(error(*finite_differences({true, 2e-3, {}})) > 0.05);
-  const auto plain = spsa({.c = 2e-3}, 3), referred = spsa({.c = 2e-3, .perturbations = {.references = 1, .cancel_drift = true}}, 3);
+  const auto plain = spsa({.c = 2e-3}, 3),
+             referred = spsa({.c = 2e-3, .perturbations = {.references = 1, .cancel_drift = true}}, 3);
   CHECK(plain->cost(network.info()) == 2);
   CHECK(referred->cost(network.info()) == 5);  // free, and free again after each perturbation
   CHECK(estimate(network, *referred, batch, squared).relaxations == 5);
@@ -226,7 +243,8 @@ TEST_CASE("a linear drift does not enter Walsh codes, and is taken off by refere
   CHECK(error(*referred) < 5e-4);
 }
 
-TEST_CASE("perturbed parameters stay in their ranges, and are stepped by ten steps of their source at least", "[perturbation]") {
+TEST_CASE("perturbed parameters stay in their ranges, and are stepped by ten steps of their source at least",
+          "[perturbation]") {
   toy::Network network;
   DeviceInfo info = network.info();
   info.parameters[4].resolution = 0.01;  // k[2], logarithmic
@@ -243,10 +261,12 @@ TEST_CASE("perturbed parameters stay in their ranges, and are stepped by ten ste
     const auto rows = relax_chains(network, estimator->chains(info, batch, squared));
     const auto chain = estimator->chains(info, batch, squared)[0];
     std::vector<Vector> asked;
-    for (std::size_t k = 0; k < rows[0].size(); ++k) asked.push_back(chain({rows[0].data(), k})->theta.values());
+    for (std::size_t k = 0; k < rows[0].size(); ++k)
+      asked.push_back(chain({rows[0].data(), k})->theta.values());
     if (estimator == coded.get()) asked.erase(asked.begin());  // the free relaxation
     for (const Vector& values : asked) {
-      for (std::size_t p = 0; p < info.parameters.size(); ++p) CHECK(info.parameters[p].range.contains(values[p]));
+      for (std::size_t p = 0; p < info.parameters.size(); ++p)
+        CHECK(info.parameters[p].range.contains(values[p]));
     }
     const auto width = [&](Eigen::Index p) {
       double low = asked[0][p], high = low;
@@ -264,12 +284,20 @@ TEST_CASE("perturbed parameters stay in their ranges, and are stepped by ten ste
     CHECK(width(18) == 0);
   }
   // Shifted steps give the derivative at a point at most one step away.
-  const Vector exact = in_coordinates(network.info(), theta, estimate(network, *adjoint(toy::model_of(network)), batch, squared).value);
-  const auto error = [&](double step) { return (in_coordinates(network.info(), theta, estimate(network, *walsh({.step = step}), batch, squared).value) - exact).norm() / exact.norm(); };
+  const Vector exact = in_coordinates(
+      network.info(), theta, estimate(network, *adjoint(toy::model_of(network)), batch, squared).value);
+  const auto error = [&](double step) {
+    return (in_coordinates(network.info(), theta,
+                           estimate(network, *walsh({.step = step}), batch, squared).value) -
+            exact)
+               .norm() /
+           exact.norm();
+  };
   CHECK(std::log2(error(4e-5) / error(2e-5)) == Approx(1).margin(0.1));
   CHECK(error(1e-3) < 1e-2);
   for (const auto& estimator : {spsa({.c = 60}, 1), walsh({.step = 60})}) {
-    CHECK_THROWS_WITH(estimate(network, *estimator, batch, squared), Catch::Contains("no room for steps of +-60"));
+    CHECK_THROWS_WITH(estimate(network, *estimator, batch, squared),
+                      Catch::Contains("no room for steps of +-60"));
   }
 }
 
@@ -303,7 +331,8 @@ TEST_CASE("steps are those achieved where parameters are read back", "[perturbat
   };
   const auto blind = rows(rounding), seen = rows(read);
   DeviceInfo info = network.info();
-  const Vector by_setpoint = random->form(info, batch, squared, blind).value, by_readback = random->form(info, batch, squared, seen).value;
+  const Vector by_setpoint = random->form(info, batch, squared, blind).value,
+               by_readback = random->form(info, batch, squared, seen).value;
   for (const Eigen::Index p : {1, 3, 13}) {  // on a linear scale: the quotient of the spans
     const double span = seen[0][0].theta_readback[p] - seen[0][1].theta_readback[p];
     CHECK(by_readback[p] / by_setpoint[p] == Approx(std::copysign(0.03, span) / span).epsilon(1e-9));
@@ -342,7 +371,8 @@ TEST_CASE("samples that do not settle are left out of perturbations", "[perturba
   without.samples = {0, 2};
   for (const auto& estimator : {spsa({.c = 0.01}, 1), walsh({.step = 0.01})}) {
     INFO(estimator->name());
-    const Gradient gradient = estimate(network, *estimator, batch, squared), reference = estimate(sound, *estimator, without, squared);
+    const Gradient gradient = estimate(network, *estimator, batch, squared),
+                   reference = estimate(sound, *estimator, without, squared);
     CHECK(gradient.used == 2);
     CHECK(gradient.left_out == 1);
     CHECK(same_bits(gradient.value, reference.value));
@@ -365,25 +395,30 @@ TEST_CASE("the needs and options of perturbations are checked", "[perturbation]"
   info.parameters.assign(32768, info.parameters[0]);
   CHECK(walsh({})->unmet_needs(info).empty());
   info.parameters.push_back(info.parameters[0]);
-  CHECK_THAT(walsh({})->unmet_needs(info), Catch::Contains("32769 trainable parameters") && Catch::Contains("131072"));
+  CHECK_THAT(walsh({})->unmet_needs(info),
+             Catch::Contains("32769 trainable parameters") && Catch::Contains("131072"));
   CHECK_THROWS_WITH(spsa({.c = -1}, 0), Catch::Contains("c -1"));
   CHECK_THROWS_WITH(spsa({.gamma = -1}, 0), Catch::Contains("gamma -1"));
   CHECK_THROWS_WITH(spsa({.directions = 0}, 0), Catch::Contains("directions 0"));
   CHECK_THROWS_WITH(spsa({.block = -1}, 0), Catch::Contains("block -1"));
   CHECK_THROWS_WITH(walsh({.step = 0}), Catch::Contains("step 0"));
-  CHECK_THROWS_WITH(evolution({.population = 5, .parents = 5}, 0), Catch::Contains("population 5 with 5 parents"));
+  CHECK_THROWS_WITH(evolution({.population = 5, .parents = 5}, 0),
+                    Catch::Contains("population 5 with 5 parents"));
   CHECK_THROWS_WITH(evolution({.parents = 0}, 0), Catch::Contains("parents 0"));
   CHECK_THROWS_WITH(evolution({.sigma = 0}, 0), Catch::Contains("sigma 0"));
   CHECK_THROWS_WITH(evolution({.crossover = 1.5}, 0), Catch::Contains("crossover 1.5"));
   const Dataset set = three_samples();
-  CHECK_THROWS_WITH(estimate(network, *spsa({}, 0), all_of(set, network.example_theta()), squared), Catch::Contains("calibrated before the first step"));
+  CHECK_THROWS_WITH(estimate(network, *spsa({}, 0), all_of(set, network.example_theta()), squared),
+                    Catch::Contains("calibrated before the first step"));
 }
 
 TEST_CASE("the calibrated c is near the best there is", "[perturbation]") {
   toy::Network network;
   const Dataset set = three_samples();
   const Vector theta = network.example_theta();
-  const Vector exact = in_coordinates(network.info(), theta, estimate(network, *adjoint(toy::model_of(network)), all_of(set, theta), squared).value);
+  const Vector exact =
+      in_coordinates(network.info(), theta,
+                     estimate(network, *adjoint(toy::model_of(network)), all_of(set, theta), squared).value);
   Noisy device(network, {.seed = 3, .read = 1e-2});
   const auto calibrated = spsa({.gamma = 0}, 6);
   CHECK(calibrated->prepare(device, device.info(), all_of(set, theta), squared, {}) == 3 * (4 + 16));
@@ -397,7 +432,7 @@ TEST_CASE("the calibrated c is near the best there is", "[perturbation]") {
   }
   // the errors of the readings, at potentials that scatter themselves
   CHECK(calibrated->state()[1] >= std::sqrt(expected) * (1 - 0.05));
-  CHECK(calibrated->state()[1] < std::sqrt(expected) * 2.5);          // four repeats: exceeded once in 10^3
+  CHECK(calibrated->state()[1] < std::sqrt(expected) * 2.5);  // four repeats: exceeded once in 10^3
   // Mean square error of the derivative along a direction.
   const auto error = [&](double size) {
     const auto estimator = spsa({.c = size, .gamma = 0}, 6);
@@ -405,7 +440,8 @@ TEST_CASE("the calibrated c is near the best there is", "[perturbation]") {
     for (int k = 0; k < 200; ++k) {
       const Minibatch batch = all_of(set, theta, k);
       const Vector signs = direction_of(*estimator, network.info(), batch);
-      sum += square(in_coordinates(device.info(), theta, estimate(device, *estimator, batch, squared).value) - signs * signs.dot(exact));
+      sum += square(in_coordinates(device.info(), theta, estimate(device, *estimator, batch, squared).value) -
+                    signs * signs.dot(exact));
     }
     return sum;
   };
@@ -416,7 +452,8 @@ TEST_CASE("the calibrated c is near the best there is", "[perturbation]") {
   CHECK(calibrated->prepare(network, network.info(), all_of(set, theta), squared, {}) == 60);
   CHECK(calibrated->state()[0] == 1e-4);
   CHECK(spsa({.c = 0.1}, 0)->prepare(network, network.info(), all_of(set, theta), squared, {}) == 0);
-  CHECK(spsa({.c = 0.1, .blocking = true}, 0)->prepare(network, network.info(), all_of(set, theta), squared, {}) == 12);
+  CHECK(spsa({.c = 0.1, .blocking = true}, 0)
+            ->prepare(network, network.info(), all_of(set, theta), squared, {}) == 12);
 }
 
 TEST_CASE("blocking takes back a step after which the loss has risen", "[perturbation]") {
@@ -451,7 +488,8 @@ TEST_CASE("blocking takes back a step after which the loss has risen", "[perturb
 
   Minibatch part = all_of(set, good);
   part.samples = {0, 2};
-  CHECK_THROWS_WITH(estimate(network, *estimator, part, squared), Catch::Contains("blocking") && Catch::Contains("2 of 3"));
+  CHECK_THROWS_WITH(estimate(network, *estimator, part, squared),
+                    Catch::Contains("blocking") && Catch::Contains("2 of 3"));
   CHECK_THROWS_WITH(estimator->restore(Vector::Zero(1)), Catch::Contains("no state"));
 
   SECTION("but not a rise within the noise") {
@@ -477,7 +515,8 @@ Gradient generation(Device& device, Estimator& estimator, const DeviceInfo& info
   return gradient;
 }
 
-std::vector<Vector> candidates_of(const Estimator& estimator, const DeviceInfo& info, const Minibatch& batch, std::size_t population) {
+std::vector<Vector> candidates_of(const Estimator& estimator, const DeviceInfo& info, const Minibatch& batch,
+                                  std::size_t population) {
   const Chain chain = estimator.chains(info, batch, squared)[0];
   const std::vector<Relaxation> rows(population);
   std::vector<Vector> all;
@@ -502,7 +541,8 @@ TEST_CASE("a generation keeps the best, and its loss", "[perturbation]") {
     CHECK(same_bits(all[0], theta));
     for (const Vector& candidate : all) {
       CHECK(candidate[18] == theta[18]);
-      for (std::size_t p = 0; p < info.parameters.size(); ++p) CHECK(info.parameters[p].range.contains(candidate[p]));
+      for (std::size_t p = 0; p < info.parameters.size(); ++p)
+        CHECK(info.parameters[p].range.contains(candidate[p]));
     }
     const Gradient gradient = generation(network, *estimator, info, batch);
     CHECK(gradient.relaxations == 3 * 12);
@@ -514,7 +554,8 @@ TEST_CASE("a generation keeps the best, and its loss", "[perturbation]") {
     double least = std::numeric_limits<double>::infinity();
     Vector best;
     for (const Vector& candidate : all) {
-      const double loss = estimate(network, *adjoint(toy::model_of(network)), all_of(set, candidate), squared).loss;
+      const double loss =
+          estimate(network, *adjoint(toy::model_of(network)), all_of(set, candidate), squared).loss;
       if (loss < least) best = candidate;
       least = std::min(least, loss);
     }
@@ -534,10 +575,14 @@ TEST_CASE("a generation keeps the best, and its loss", "[perturbation]") {
   }
   CHECK_THROWS_WITH(estimator->restore(Vector::Constant(20, 7)), Catch::Contains("no state of 3 parents"));
   estimator->restore((Vector(3) << 1, 2, 3).finished());
-  CHECK_THROWS_WITH(estimator->chains(info, all_of(set, theta), squared), Catch::Contains("parents of 2 parameters"));
+  CHECK_THROWS_WITH(estimator->chains(info, all_of(set, theta), squared),
+                    Catch::Contains("parents of 2 parameters"));
 }
 
-TEST_CASE("mutations are of the size asked for, multiplicative on logarithmic scales, and no smaller than a source's step", "[perturbation]") {
+TEST_CASE(
+    "mutations are of the size asked for, multiplicative on logarithmic scales, and no smaller than a "
+    "source's step",
+    "[perturbation]") {
   toy::Network network;
   DeviceInfo info = network.info();
   info.parameters[13].resolution = 0.5;  // r of the first leak
@@ -547,7 +592,8 @@ TEST_CASE("mutations are of the size asked for, multiplicative on logarithmic sc
   const auto all = candidates_of(*estimator, info, all_of(set, theta), 2001);
   const auto deviation = [&](Eigen::Index p, bool log) {
     double sum = 0;
-    for (std::size_t k = 1; k < all.size(); ++k) sum += std::pow(log ? std::log(all[k][p] / theta[p]) : all[k][p] - theta[p], 2);
+    for (std::size_t k = 1; k < all.size(); ++k)
+      sum += std::pow(log ? std::log(all[k][p] / theta[p]) : all[k][p] - theta[p], 2);
     return std::sqrt(sum / 2000);
   };
   // 2000 draws: standard error 1.6 %.
@@ -556,7 +602,8 @@ TEST_CASE("mutations are of the size asked for, multiplicative on logarithmic sc
   CHECK(deviation(13, false) == Approx(0.5).epsilon(0.08));
 }
 
-TEST_CASE("a candidate that does not settle is the worst; a sample that settles at none is left out", "[perturbation]") {
+TEST_CASE("a candidate that does not settle is the worst; a sample that settles at none is left out",
+          "[perturbation]") {
   toy::Options options;
   options.fails = [](const Drive& drive) { return drive.label.position == 0 && drive.label.sample == 2; };
   toy::Network network(options);
@@ -597,7 +644,8 @@ struct Experiment {
     options.read = 1e-3;
     return options;
   }
-  TrainingSummary train(Device& device, Estimator& by, std::vector<TrainingObserver*> observers, std::stop_token stop, const Checkpoint* from) const {
+  TrainingSummary train(Device& device, Estimator& by, std::vector<TrainingObserver*> observers,
+                        std::stop_token stop, const Checkpoint* from) const {
     TrainingOptions options;
     options.epochs = epochs;
     Trainer made(device, by, task, space, OptimizerOptions{}, options);

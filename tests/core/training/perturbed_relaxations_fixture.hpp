@@ -24,13 +24,16 @@ class Between final : public Device {
 
  protected:
   void do_relax(std::span<const Drive> asked, const Sink& sink, std::stop_token stop) override {
-    device_.relax(asked, [&](std::size_t index, const Relaxation& made) {
-      Relaxation row = made;
-      if (change_) change_(rows.size(), asked[index], row);
-      drives.push_back(asked[index]);
-      rows.push_back(row);
-      sink(index, row);
-    }, stop);
+    device_.relax(
+        asked,
+        [&](std::size_t index, const Relaxation& made) {
+          Relaxation row = made;
+          if (change_) change_(rows.size(), asked[index], row);
+          drives.push_back(asked[index]);
+          rows.push_back(row);
+          sink(index, row);
+        },
+        stop);
   }
 
  private:
@@ -52,7 +55,8 @@ inline Dataset small_set(std::uint32_t outputs = 1) {
   return set;
 }
 
-inline Minibatch batch_of(const Dataset& set, const Vector& theta, std::vector<std::uint64_t> samples = {0, 1, 2}) {
+inline Minibatch batch_of(const Dataset& set, const Vector& theta,
+                          std::vector<std::uint64_t> samples = {0, 1, 2}) {
   Minibatch batch;
   batch.data = &set;
   batch.samples = std::move(samples);
@@ -60,7 +64,9 @@ inline Minibatch batch_of(const Dataset& set, const Vector& theta, std::vector<s
   return batch;
 }
 
-inline double error_of(const Vector& estimate, const Vector& exact) { return (estimate - exact).norm() / exact.norm(); }
+inline double error_of(const Vector& estimate, const Vector& exact) {
+  return (estimate - exact).norm() / exact.norm();
+}
 
 /// Standard deviation of gradients [draws], over all parameters: sqrt(sum of variances).
 inline double scatter_of(const std::vector<Vector>& gradients) {

@@ -51,12 +51,15 @@ class Record final : public Device, public TrainingObserver {
 
  protected:
   void do_relax(std::span<const Drive> asked, const Sink& sink, std::stop_token token) override {
-    device_.relax(asked, [&](std::size_t index, const Relaxation& row) {
-      drives.push_back(asked[index]);
-      rows.push_back(row);
-      if (rows.size() == stop_after) stop.request_stop();
-      sink(index, row);
-    }, token);
+    device_.relax(
+        asked,
+        [&](std::size_t index, const Relaxation& row) {
+          drives.push_back(asked[index]);
+          rows.push_back(row);
+          if (rows.size() == stop_after) stop.request_stop();
+          sink(index, row);
+        },
+        token);
   }
 
  private:
@@ -90,8 +93,13 @@ OptimizerOptions optimizer_of(const OptimizerMaker& make, double rate) {
 // Everything needed for a training.
 struct Setting {
   explicit Setting(toy::Options options = {}, std::uint64_t samples = 7)
-      : network(std::move(options)), record(network), task(smooth_task(samples)), estimator(adjoint(toy::model_of(network))),
-        space(network.info()), optimizer(optimizer_of(adam_optimizer(), 0.02)), theta(network.example_theta()) {
+      : network(std::move(options)),
+        record(network),
+        task(smooth_task(samples)),
+        estimator(adjoint(toy::model_of(network))),
+        space(network.info()),
+        optimizer(optimizer_of(adam_optimizer(), 0.02)),
+        theta(network.example_theta()) {
     training.epochs = 4;
     training.batch = 3;
     training.seed = 5;
@@ -117,19 +125,20 @@ bool alike(double a, double b) { return a == b || (std::isnan(a) && std::isnan(b
 
 bool same(const StepReport& a, const StepReport& b) {
   return a.step == b.step && a.epoch == b.epoch && alike(a.loss, b.loss) && alike(a.correct, b.correct) &&
-         alike(a.gradient_norm, b.gradient_norm) && a.rate == b.rate &&
-         a.relaxations == b.relaxations && a.left_out == b.left_out && a.skipped == b.skipped && a.worst == b.worst &&
+         alike(a.gradient_norm, b.gradient_norm) && a.rate == b.rate && a.relaxations == b.relaxations &&
+         a.left_out == b.left_out && a.skipped == b.skipped && a.worst == b.worst &&
          a.theta_before == b.theta_before && a.theta_after == b.theta_after;
 }
 
 bool same(const EpochReport& a, const EpochReport& b) {
-  return a.epoch == b.epoch && a.loss == b.loss && a.correct == b.correct && a.validated == b.validated && a.best == b.best &&
-         a.validation_loss == b.validation_loss;
+  return a.epoch == b.epoch && a.loss == b.loss && a.correct == b.correct && a.validated == b.validated &&
+         a.best == b.best && a.validation_loss == b.validation_loss;
 }
 
 bool same(const Checkpoint& a, const Checkpoint& b) {
-  return a.step == b.step && a.epoch == b.epoch && a.relaxations == b.relaxations && same_bits(a.theta, b.theta) &&
-         same_bits(a.optimizer, b.optimizer) && same_bits(a.trainer, b.trainer);
+  return a.step == b.step && a.epoch == b.epoch && a.relaxations == b.relaxations &&
+         same_bits(a.theta, b.theta) && same_bits(a.optimizer, b.optimizer) &&
+         same_bits(a.trainer, b.trainer);
 }
 
 }  // namespace
@@ -170,9 +179,8 @@ TEST_CASE("full-batch gradient descent follows its formula", "[trainer]") {
 }
 
 TEST_CASE("training learns, with each optimizer", "[trainer]") {
-  for (const auto& optimizer :
-       {optimizer_of(sgd_optimizer(), 0.1), optimizer_of(momentum_optimizer(), 0.02),
-        optimizer_of(adam_optimizer(), 0.02)}) {
+  for (const auto& optimizer : {optimizer_of(sgd_optimizer(), 0.1), optimizer_of(momentum_optimizer(), 0.02),
+                                optimizer_of(adam_optimizer(), 0.02)}) {
     Setting s;
     s.optimizer = optimizer;
     s.training.epochs = 150;
@@ -216,7 +224,9 @@ TEST_CASE("variants are drawn afresh each epoch", "[trainer]") {
     std::uint64_t base_rows() const override { return 7; }
     std::uint32_t variants() const override { return 5; }
     std::uint32_t width() const override { return 2; }
-    void levels(std::uint64_t row, Eigen::Ref<Vector> out) const override { out.setConstant(0.01 * static_cast<double>(row)); }
+    void levels(std::uint64_t row, Eigen::Ref<Vector> out) const override {
+      out.setConstant(0.01 * static_cast<double>(row));
+    }
 
    private:
     std::string name_ = "shifted";
@@ -231,7 +241,8 @@ TEST_CASE("variants are drawn afresh each epoch", "[trainer]") {
     ++count[drive.clamp.row / 7];
   }
   REQUIRE(count.size() == 5);
-  for (const auto& [variant, n] : count) CHECK(std::abs(n - 84) < 5 * std::sqrt(420 * 0.2 * 0.8));  // five standard deviations
+  for (const auto& [variant, n] : count)
+    CHECK(std::abs(n - 84) < 5 * std::sqrt(420 * 0.2 * 0.8));  // five standard deviations
 }
 
 TEST_CASE("relaxations start where they are told to", "[trainer]") {
@@ -367,8 +378,8 @@ TEST_CASE("validation decides which parameters were best, and when to stop", "[t
   CHECK(summary.best_validation_loss == best);
   CHECK(same_bits(summary.best_theta, s.record.thetas[3 * (best_epoch + 1) - 1]));
   // An evaluation gives the reported values.
-  const Evaluation evaluation = evaluate(s.network, Parameters::of(summary.best_theta), s.task.validation, *s.task.loss, {Rest{}},
-                                         Label::Purpose::test, 0);
+  const Evaluation evaluation = evaluate(s.network, Parameters::of(summary.best_theta), s.task.validation,
+                                         *s.task.loss, {Rest{}}, Label::Purpose::test, 0);
   CHECK(evaluation.loss == best);
   CHECK(summary.relaxations == s.record.rows.size());
   CHECK_THAT(summary.message(), Catch::Contains("stopped early") && Catch::Contains("best validation loss"));
@@ -429,7 +440,8 @@ namespace {
 
 // Trains without interruption; then stopped at `stop_after` rows and resumed from the last checkpoint.
 // Compares everything.
-void check_resume(const Setting& like, toy::Options device, const OptimizerMaker& optimizer, std::size_t stop_after) {
+void check_resume(const Setting& like, toy::Options device, const OptimizerMaker& optimizer,
+                  std::size_t stop_after) {
   INFO("stopped after row " << stop_after);
   Setting whole(device), cut(device);
   for (Setting* s : {&whole, &cut}) {
@@ -455,7 +467,8 @@ void check_resume(const Setting& like, toy::Options device, const OptimizerMaker
   trainer.observe(resumed.record);
   for (std::uint64_t i = 0; i < from.relaxations; ++i) {
     const Label& label = cut.record.drives[i].label;
-    if (label.purpose != Label::Purpose::train || label.position != 0 || !cut.record.rows[i].quality.usable()) continue;
+    if (label.purpose != Label::Purpose::train || label.position != 0 || !cut.record.rows[i].quality.usable())
+      continue;
     trainer.remember(label.sample, std::make_shared<const Vector>(cut.record.rows[i].potential));
   }
   const TrainingSummary summary = trainer.resume(from);
@@ -563,7 +576,8 @@ TEST_CASE("a resumed training on a noisy device draws the same noise", "[trainer
   noise.jump_size = 1e-2;
   noise.jump_kinds = {"r"};
   Setting s;
-  const auto estimator = equilibrium_propagation(toy::model_of(network), {0.1, EquilibriumPropagationOptions::Form::centred});
+  const auto estimator =
+      equilibrium_propagation(toy::model_of(network), {0.1, EquilibriumPropagationOptions::Form::centred});
   const auto train = [&](Record& record, const Checkpoint* from) {
     Trainer trainer(record, *estimator, s.task, s.space, s.optimizer, s.training);
     trainer.observe(record);
@@ -718,7 +732,8 @@ class Asking final : public Estimator {
   std::string_view name() const override { return inner_->name(); }
   std::string unmet_needs(const DeviceInfo& info) const override { return inner_->unmet_needs(info); }
   double cost(const DeviceInfo& info) const override { return inner_->cost(info); }
-  std::uint64_t prepare(Device& device, const DeviceInfo&, const Minibatch&, const Loss&, std::stop_token) override {
+  std::uint64_t prepare(Device& device, const DeviceInfo&, const Minibatch&, const Loss&,
+                        std::stop_token) override {
     device.seek(5);
     report = device.make_safe(std::chrono::milliseconds(1), SafeProfile::emergency);
     return 0;
@@ -749,7 +764,9 @@ class Stuck final : public WrappingDevice {
     drives.insert(drives.end(), asked.begin(), asked.end());
     pass_on(inner(), asked, sink, stop);
   }
-  SafeReport do_make_safe(std::chrono::milliseconds, SafeProfile) override { return {.safe = false, .stuck = {"gate"}}; }
+  SafeReport do_make_safe(std::chrono::milliseconds, SafeProfile) override {
+    return {.safe = false, .stuck = {"gate"}};
+  }
 };
 
 }  // namespace
@@ -758,7 +775,9 @@ TEST_CASE("what an estimator asks of the device during training reaches the devi
   toy::Network network;
   Stuck device(network);
   Task task;
-  task.train = {std::make_shared<DensePatterns>("two", RowMatrix::Constant(1, 2, 1.0)), {0}, RowMatrix::Constant(1, 1, 0.5)};
+  task.train = {std::make_shared<DensePatterns>("two", RowMatrix::Constant(1, 2, 1.0)),
+                {0},
+                RowMatrix::Constant(1, 1, 0.5)};
   task.loss = std::make_shared<SquaredError>();
   Asking estimator;
   const ParameterSpace space(device.info());
@@ -768,11 +787,14 @@ TEST_CASE("what an estimator asks of the device during training reaches the devi
   CHECK(estimator.report.stuck == std::vector<std::string>{"gate"});
 }
 
-TEST_CASE("training that reads at a time reads so in every relaxation, each from the start of its sample", "[trainer]") {
+TEST_CASE("training that reads at a time reads so in every relaxation, each from the start of its sample",
+          "[trainer]") {
   toy::Network network;
   Stuck device(network);
   Task task;
-  task.train = {std::make_shared<DensePatterns>("two", RowMatrix::Constant(1, 2, 1.0)), {0}, RowMatrix::Constant(1, 1, 0.5)};
+  task.train = {std::make_shared<DensePatterns>("two", RowMatrix::Constant(1, 2, 1.0)),
+                {0},
+                RowMatrix::Constant(1, 1, 0.5)};
   task.validation = task.train;
   task.loss = std::make_shared<SquaredError>();
   const ParameterSpace space(device.info());
@@ -780,7 +802,8 @@ TEST_CASE("training that reads at a time reads so in every relaxation, each from
   const At at{3, 4, 0.25};
   options.observe = at;
   options.validate_every = 1;
-  for (const auto& estimator : {finite_differences({}), equilibrium_propagation(std::make_shared<toy::Network>(), {})}) {
+  for (const auto& estimator :
+       {finite_differences({}), equilibrium_propagation(std::make_shared<toy::Network>(), {})}) {
     device.drives.clear();
     Trainer(device, *estimator, task, space, {}, options).run(network.example_theta());
     CHECK(device.drives.size() > 4);

@@ -10,7 +10,8 @@ class Divider final : public ness::Device {
     info_.identity = "voltage divider";
     info_.terminals = {{.name = "in", .clamped = true}, {.name = "out"}};
     info_.outputs = {1};
-    info_.parameters = {{.name = "G", .kind = "G", .unit = "1", .range = {1e-3, 1e3}, .scale = ness::Scale::log}};
+    info_.parameters = {
+        {.name = "G", .kind = "G", .unit = "1", .range = {1e-3, 1e3}, .scale = ness::Scale::log}};
   }
   const ness::DeviceInfo& info() const override { return info_; }
 

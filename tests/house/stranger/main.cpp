@@ -9,7 +9,9 @@
 int main() {
   Divider device;
   ness::Task task;
-  task.train = {std::make_shared<ness::DensePatterns>("two", ness::RowMatrix::Constant(1, 1, 2.0)), {0}, ness::RowMatrix::Constant(1, 1, 1.5)};
+  task.train = {std::make_shared<ness::DensePatterns>("two", ness::RowMatrix::Constant(1, 1, 2.0)),
+                {0},
+                ness::RowMatrix::Constant(1, 1, 1.5)};
   task.loss = std::make_shared<ness::SquaredError>();
   const auto estimator = ness::finite_differences({});
   const ness::ParameterSpace space(device.info());

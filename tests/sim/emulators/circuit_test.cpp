@@ -1,4 +1,5 @@
-// The circuit against closed forms: Ohm's law, RC charging, compliance, leads, dividers, a quantum dot's current.
+// The circuit against closed forms: Ohm's law, RC charging, compliance, leads, dividers, a quantum dot's
+// current.
 #include "ness/emulators/circuit.hpp"
 
 #include <catch2/catch.hpp>
@@ -12,7 +13,8 @@ namespace {
 // Nodes joined by conductors of `ohms`, at 0.1 V per kT and 1 uA per unit: a unit conductance is 10 uS.
 NetworkSpec chain_of(const std::vector<double>& ohms) {
   NetworkSpec spec;
-  for (std::size_t k = 0; k <= ohms.size(); ++k) spec.graph.nodes.push_back({"n" + std::to_string(k), k == 0, static_cast<std::uint32_t>(k)});
+  for (std::size_t k = 0; k <= ohms.size(); ++k)
+    spec.graph.nodes.push_back({"n" + std::to_string(k), k == 0, static_cast<std::uint32_t>(k)});
   spec.nodes.resize(ohms.size() + 1);
   for (std::size_t e = 0; e < ohms.size(); ++e) {
     spec.graph.edges.push_back({static_cast<std::uint32_t>(e), static_cast<std::uint32_t>(e + 1), 1});
@@ -66,7 +68,8 @@ TEST_CASE("an RC charges exponentially, and the integrals are its means", "[circ
   CHECK(circuit.current_integral(source) == Approx(1e-6 * circuit.node_voltage(1)).epsilon(1e-4));
 }
 
-TEST_CASE("the mean current through a lead is right while the circuit moves, however fast its node follows", "[circuit]") {
+TEST_CASE("the mean current through a lead is right while the circuit moves, however fast its node follows",
+          "[circuit]") {
   // 1 pF behind 1 ohm follows in 1 ps, 1 uF behind 40 kohm in 40 ms. The charges of both are known.
   Circuit circuit(chain_of({40e3}), scale, {1e-12, 1e-6});
   const auto source = circuit.attach(0, 1);
@@ -77,7 +80,8 @@ TEST_CASE("the mean current through a lead is right while the circuit moves, how
   for (int i = 1; i <= 60; ++i) {
     const double t = 0.004 * i;
     circuit.advance(0.01 + t);
-    const double now = circuit.current_integral(source), exact = 0.5e-6 * (std::exp(-before / tau) - std::exp(-t / tau)) + (i == 1 ? 0.5e-12 : 0);
+    const double now = circuit.current_integral(source),
+                 exact = 0.5e-6 * (std::exp(-before / tau) - std::exp(-t / tau)) + (i == 1 ? 0.5e-12 : 0);
     // 1e-7 kT per step are 1e-8 V at the node: negligible over 40 kohm, and over 1 ohm 1e-8 A at the end of
     // each step, of either sign.
     CHECK((now - charge - exact) / (t - before) == Approx(0).margin(1e-9));
@@ -138,7 +142,8 @@ TEST_CASE("a quantum dot's current through the circuit is its law's, for either 
     for (const double V : {0.05, 0.2, 0.5, 1.0, -0.3}) {
       circuit.drive(source, {PortState::Kind::voltage, V});
       circuit.advance(t += 0.01);
-      const double mu_s = carrier * circuit.node_voltage(0) / 0.1, mu_t = carrier * circuit.node_voltage(1) / 0.1;  // behind their leads
+      const double mu_s = carrier * circuit.node_voltage(0) / 0.1,
+                   mu_t = carrier * circuit.node_voltage(1) / 0.1;  // behind their leads
       const double eps = 0.5 + 1.8 * (mu_s - mu_t);
       const double I = carrier * 2.5e-6 * (1 / (1 + std::exp(eps - mu_s)) - 1 / (1 + std::exp(eps - mu_t)));
       CHECK(mu_s == Approx(carrier * V / 0.1).margin(1e-4));
@@ -167,7 +172,8 @@ TEST_CASE("parameters move under way, and a leak keeps its reference beside what
 }
 
 TEST_CASE("misuse of a circuit is refused", "[circuit]") {
-  CHECK_THROWS_WITH(Circuit(chain_of({1e3}), scale, {1e-9, 0}), Catch::Contains("node 1") && Catch::Contains("capacity"));
+  CHECK_THROWS_WITH(Circuit(chain_of({1e3}), scale, {1e-9, 0}),
+                    Catch::Contains("node 1") && Catch::Contains("capacity"));
   CHECK_THROWS_WITH(Circuit(chain_of({1e3}), scale, {1e-9}), Catch::Contains("1 capacities for 2 nodes"));
   CHECK_THROWS_WITH(Circuit(chain_of({1e3}), {0, 1, 1}, {1e-9, 1e-9}), Catch::Contains("volts per kT"));
   Circuit circuit(chain_of({1e3}), scale, {1e-9, 1e-9});

@@ -25,15 +25,24 @@ std::unique_ptr<Circuit> resistor(double ohms = 40e3) {
   return std::make_unique<Circuit>(spec, CircuitScale{0.1, 2.5e-6, 1}, std::vector<double>{1e-9, 1e-9});
 }
 
-enum class Model { keithley_2400, scanner_34970a, scanner_daq970a, multimeter_34401a, multimeter_34461a, qdac2 };
-const std::vector<Model> models{Model::keithley_2400, Model::scanner_34970a, Model::scanner_daq970a, Model::multimeter_34401a, Model::multimeter_34461a, Model::qdac2};
+enum class Model {
+  keithley_2400,
+  scanner_34970a,
+  scanner_daq970a,
+  multimeter_34401a,
+  multimeter_34461a,
+  qdac2
+};
+const std::vector<Model> models{Model::keithley_2400,     Model::scanner_34970a,    Model::scanner_daq970a,
+                                Model::multimeter_34401a, Model::multimeter_34461a, Model::qdac2};
 
 struct Fixture {
   EmulatedBench bench;
   std::size_t first, second;
   EmulatedInstrument* instrument = nullptr;
 
-  explicit Fixture(Model model, const Imperfection& imperfection = Imperfection::none(), double ohms = 40e3) : bench(resistor(ohms)) {
+  explicit Fixture(Model model, const Imperfection& imperfection = Imperfection::none(), double ohms = 40e3)
+      : bench(resistor(ohms)) {
     first = bench.circuit().attach(0, 1);
     second = bench.circuit().attach(1, 1);
     bench.circuit().drive(second, {PortState::Kind::voltage, 0});
@@ -43,8 +52,10 @@ struct Fixture {
     Circuit& circuit = bench.circuit();
     switch (model) {
       case Model::keithley_2400: return emulated_keithley_2400(circuit, first, imperfection);
-      case Model::scanner_34970a: return emulated_keysight_34970a(circuit, {{101, first}, {102, second}}, imperfection);
-      case Model::scanner_daq970a: return emulated_keysight_daq970a(circuit, {{101, first}, {102, second}}, imperfection);
+      case Model::scanner_34970a:
+        return emulated_keysight_34970a(circuit, {{101, first}, {102, second}}, imperfection);
+      case Model::scanner_daq970a:
+        return emulated_keysight_daq970a(circuit, {{101, first}, {102, second}}, imperfection);
       case Model::multimeter_34401a: return emulated_agilent_34401a(circuit, first, imperfection);
       case Model::multimeter_34461a: return emulated_keysight_34461a(circuit, first, imperfection);
       case Model::qdac2: return emulated_qdac2(circuit, {}, {{1, first}}, imperfection);
@@ -147,8 +158,14 @@ TEST_CASE("on a bus, an unread reply is discarded by the next message", "[emulat
 }
 
 TEST_CASE("damaged messages never hang or end an emulated instrument", "[emulated][fuzz]") {
-  const std::vector<std::string> valid{":SOUR:VOLT 0.1;:READ?", ":SENS:CURR:PROT 1E-3;:OUTP ON;:READ?", "CONF:VOLT:DC 10,0.003,(@101:102);:READ?", "ROUT:SCAN (@101,102);:INIT;*OPC?;FETC?",
-                                       "SAMP:COUN 2;:READ?", "SOUR1:VOLT 0.5;:SOUR1:VOLT?;:READ? (@1,2)", "*ESE 60;*ESR?;:SYST:ERR:ALL?", ":FORM:ELEM VOLT,CURR,STAT;:ARM:COUN 2;:TRIG:COUN 3"};
+  const std::vector<std::string> valid{":SOUR:VOLT 0.1;:READ?",
+                                       ":SENS:CURR:PROT 1E-3;:OUTP ON;:READ?",
+                                       "CONF:VOLT:DC 10,0.003,(@101:102);:READ?",
+                                       "ROUT:SCAN (@101,102);:INIT;*OPC?;FETC?",
+                                       "SAMP:COUN 2;:READ?",
+                                       "SOUR1:VOLT 0.5;:SOUR1:VOLT?;:READ? (@1,2)",
+                                       "*ESE 60;*ESR?;:SYST:ERR:ALL?",
+                                       ":FORM:ELEM VOLT,CURR,STAT;:ARM:COUN 2;:TRIG:COUN 3"};
   Random random(4);
   for (const Model model : models) {
     Fixture f(model);
@@ -169,7 +186,9 @@ TEST_CASE("a 2400 sources and measures by Ohm's law, in its reply formats", "[em
   CHECK(f.ask(":OUTP?") == "0");
   CHECK(f.ask(":READ?", 5) == "");
   CHECK(f.error() == 803);
-  f.send(":SOUR:FUNC VOLT;:SOUR:VOLT:RANG 2;:SENS:FUNC:CONC ON;:SENS:FUNC \"CURR\",\"VOLT\";:SENS:CURR:PROT 1E-3;:SOUR:VOLT 1;:OUTP 1");
+  f.send(
+      ":SOUR:FUNC VOLT;:SOUR:VOLT:RANG 2;:SENS:FUNC:CONC ON;:SENS:FUNC \"CURR\",\"VOLT\";:SENS:CURR:PROT "
+      "1E-3;:SOUR:VOLT 1;:OUTP 1");
   CHECK(f.error() == 0);
   CHECK(f.ask(":SOUR:VOLT?") == "+1.000000E+00");
   CHECK(f.ask("SOURCE:VOLTAGE:LEVEL:IMMEDIATE:AMPLITUDE?") == "+1.000000E+00");
@@ -180,7 +199,8 @@ TEST_CASE("a 2400 sources and measures by Ohm's law, in its reply formats", "[em
   CHECK(five[0] == Approx(1).margin(1e-6));
   CHECK(five[1] == Approx(1 / 40002.0).epsilon(1e-6));  // and two leads of 1 ohm
   CHECK(five[2] == 9.91e37);
-  CHECK(static_cast<long>(five[4]) == (1 << 2 | 1 << 11 | 1 << 12 | 1 << 14));  // front, V and I measured, V source
+  CHECK(static_cast<long>(five[4]) ==
+        (1 << 2 | 1 << 11 | 1 << 12 | 1 << 14));  // front, V and I measured, V source
   f.send(":FORM:ELEM CURR,VOLT");
   CHECK(f.numbers(":READ?").size() == 2);  // always in a fixed order
   CHECK(f.ask(":FORM:ELEM?") == "VOLT,CURR");
@@ -255,7 +275,9 @@ TEST_CASE("a 2400's reading takes the time of its integration", "[emulated][2400
   f.send(":SENS:AVER 0;:SOUR:DEL 0.5");
   CHECK(duration() - once == Approx(0.5).margin(1e-9));
   // The whole buffer in one run, and completion only after it.
-  f.send(":SOUR:DEL 0;:TRIG:COUN 5;:TRAC:CLE;:TRAC:POIN 5;:TRAC:FEED SENS;:TRAC:FEED:CONT NEXT;:STAT:MEAS:ENAB 512;*SRE 1;:FORM:ELEM CURR");
+  f.send(
+      ":SOUR:DEL 0;:TRIG:COUN 5;:TRAC:CLE;:TRAC:POIN 5;:TRAC:FEED SENS;:TRAC:FEED:CONT NEXT;:STAT:MEAS:ENAB "
+      "512;*SRE 1;:FORM:ELEM CURR");
   CHECK(f.ask(":INIT;*OPC?") == "1");
   CHECK(f.ask("*STB?") == "65");
   CHECK(f.numbers(":TRAC:DATA?").size() == 5);
@@ -281,16 +303,19 @@ TEST_CASE("a 2400 errs within its specification, the same way for a seed", "[emu
   CHECK(largest > 1e-4);
 }
 
-TEST_CASE("scanners scan what they are told, in order, and load only the channel they read", "[emulated][scanner]") {
+TEST_CASE("scanners scan what they are told, in order, and load only the channel they read",
+          "[emulated][scanner]") {
   for (const Model model : {Model::scanner_34970a, Model::scanner_daq970a}) {
     Fixture f(model);
     f.bench.circuit().drive(f.second, {PortState::Kind::voltage, 0.25});
     // The fixture drives channel 102 at its port, which the scanner's own state would replace, so channel 101
     // is read: the 10 Mohm input behind 40 kohm reduces the voltage by 0.4 %.
     EmulatedBench bench(resistor());
-    const auto far = bench.circuit().attach(0, 1), near = bench.circuit().attach(1, 1), source = bench.circuit().attach(1, 1);
-    EmulatedInstrument& scanner = bench.add(
-        (model == Model::scanner_34970a ? emulated_keysight_34970a : emulated_keysight_daq970a)(bench.circuit(), {{101, far}, {205, near}}, Imperfection::none()));
+    const auto far = bench.circuit().attach(0, 1), near = bench.circuit().attach(1, 1),
+               source = bench.circuit().attach(1, 1);
+    EmulatedInstrument& scanner =
+        bench.add((model == Model::scanner_34970a ? emulated_keysight_34970a : emulated_keysight_daq970a)(
+            bench.circuit(), {{101, far}, {205, near}}, Imperfection::none()));
     bench.circuit().drive(source, {PortState::Kind::voltage, 0.25});
     const auto ask = [&](const std::string& text) {
       scanner.receive(text + '\n', bench.time());
@@ -357,11 +382,13 @@ TEST_CASE("multimeters read the voltage at their input, with their input's load"
   }
 }
 
-TEST_CASE("a QDAC-II sets ports and gates, slews, and reads currents in the order asked", "[emulated][qdac2]") {
+TEST_CASE("a QDAC-II sets ports and gates, slews, and reads currents in the order asked",
+          "[emulated][qdac2]") {
   EmulatedBench bench(resistor());
   const auto a = bench.circuit().attach(0, 1), b = bench.circuit().attach(1, 1);
   const std::size_t conductance = static_cast<std::size_t>(bench.circuit().network().edge_parameter(0, 0));
-  EmulatedInstrument& dac = bench.add(emulated_qdac2(bench.circuit(), {{3, conductance, 2, 1}}, {{1, a}, {2, b}}, Imperfection::none()));
+  EmulatedInstrument& dac = bench.add(
+      emulated_qdac2(bench.circuit(), {{3, conductance, 2, 1}}, {{1, a}, {2, b}}, Imperfection::none()));
   const auto ask = [&](const std::string& text, double wait = 1) {
     dac.receive(text + '\n', bench.time());
     bench.advance(bench.time() + wait);

@@ -8,7 +8,9 @@ using namespace ness;
 using namespace ness::sim;
 
 TEST_CASE("damaged messages are taken apart or answered with a standard error", "[fuzz]") {
-  const std::string valid = ":SOUR2:VOLT:LEV:IMM 1.25E-1 MV;*ESE #H3C;:ROUT:SCAN (@101,103:105);FOO 'x''y',\"z\",#15HELLO,ON;TRIG:SOUR IMM";
+  const std::string valid =
+      ":SOUR2:VOLT:LEV:IMM 1.25E-1 MV;*ESE #H3C;:ROUT:SCAN (@101,103:105);FOO "
+      "'x''y',\"z\",#15HELLO,ON;TRIG:SOUR IMM";
   scpi::CommandTable table;
   table.add("[:SOURce#]:VOLTage[:LEVel][:IMMediate]");
   table.add(":ROUTe:SCAN");

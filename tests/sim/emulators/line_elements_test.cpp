@@ -1,5 +1,5 @@
-// Line elements in the circuit against closed forms: Thevenin's source of a loaded divider, RC steps, a preamplifier's first-order
-// response.
+// Line elements in the circuit against closed forms: Thevenin's source of a loaded divider, RC steps, a
+// preamplifier's first-order response.
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <numbers>
@@ -26,7 +26,9 @@ const CircuitScale scale{0.1, 1e-6, 1};
 
 LineElements divided(double upper, double lower) { return {Divider{upper, lower}, 0, 0, {}}; }
 LineElements filtered(double series, double capacity) { return {{}, series, capacity, {}}; }
-LineElements amplified(double gain, double input, double bandwidth = INFINITY, double offset = 0) { return {{}, 0, 0, Preamplifier{gain, input, bandwidth, offset}}; }
+LineElements amplified(double gain, double input, double bandwidth = INFINITY, double offset = 0) {
+  return {{}, 0, 0, Preamplifier{gain, input, bandwidth, offset}};
+}
 const PortState grounded{PortState::Kind::voltage, 0};
 
 // 1e-7 kT at 0.1 V per kT per step: after the few hundred steps of a segment at most 1e-6 V, and far less at
@@ -35,10 +37,12 @@ constexpr double volts = 1e-6;
 
 }  // namespace
 
-TEST_CASE("a source behind a divider is Thevenin's: level x lower / (upper + lower) behind upper || lower", "[circuit][line]") {
+TEST_CASE("a source behind a divider is Thevenin's: level x lower / (upper + lower) behind upper || lower",
+          "[circuit][line]") {
   const double upper = 9e3, lower = 1e3, load = 4e3, lead = 5;
   for (const int carrier : {1, -1}) {
-    Circuit circuit(resistor(load), {0.1, 1e-6, carrier}, {1e-9, 1e-9}, {{0, lead, false, divided(upper, lower)}, {1, 1, false, {}}});
+    Circuit circuit(resistor(load), {0.1, 1e-6, carrier}, {1e-9, 1e-9},
+                    {{0, lead, false, divided(upper, lower)}, {1, 1, false, {}}});
     circuit.drive(1, grounded);
     double t = 0;
     for (const double level : {2.0, -0.7}) {
@@ -61,7 +65,8 @@ TEST_CASE("a source behind a divider is Thevenin's: level x lower / (upper + low
   }
 }
 
-TEST_CASE("a low-pass in a source's line: 1 - exp(-t / RC), behind a divider with its source resistance too", "[circuit][line]") {
+TEST_CASE("a low-pass in a source's line: 1 - exp(-t / RC), behind a divider with its source resistance too",
+          "[circuit][line]") {
   for (const bool behind_divider : {false, true}) {
     LineElements elements = filtered(10e3, 1e-6);
     if (behind_divider) elements.divider = Divider{30e3, 10e3};
@@ -77,7 +82,8 @@ TEST_CASE("a low-pass in a source's line: 1 - exp(-t / RC), behind a divider wit
   }
 }
 
-TEST_CASE("a meter behind a divider and a low-pass reads the tap, and loads the node with both resistors", "[circuit][line]") {
+TEST_CASE("a meter behind a divider and a low-pass reads the tap, and loads the node with both resistors",
+          "[circuit][line]") {
   const double feed = 1e6, upper = 9e6, lower = 1e6, input = 10e6;
   LineElements elements = divided(upper, lower);
   elements.series = 1e5;
@@ -91,7 +97,8 @@ TEST_CASE("a meter behind a divider and a low-pass reads the tap, and loads the 
   CHECK(circuit.voltage(1) == Approx(I * below * input / (1e5 + input)).epsilon(1e-8));
   // The capacitor is charged through the series resistor and the tap's source resistance, parallel to the
   // meter's input.
-  const double tap = lower * (upper + feed + 3) / (lower + upper + feed + 3), tau = 1e-8 / (1 / (1e5 + tap) + 1 / input);
+  const double tap = lower * (upper + feed + 3) / (lower + upper + feed + 3),
+               tau = 1e-8 / (1 / (1e5 + tap) + 1 / input);
   const double settled = circuit.voltage(1);
   circuit.drive(0, {PortState::Kind::voltage, 0});
   for (const double t : {0.5, 1.5, 4.0}) {
@@ -101,9 +108,11 @@ TEST_CASE("a meter behind a divider and a low-pass reads the tap, and loads the 
   }
 }
 
-TEST_CASE("a preamplifier is a virtual ground whose output is gain x current, of either sign", "[circuit][line]") {
+TEST_CASE("a preamplifier is a virtual ground whose output is gain x current, of either sign",
+          "[circuit][line]") {
   for (const double gain : {1e6, -1e6}) {
-    Circuit circuit(resistor(99e3), scale, {1e-9, 1e-9}, {{0, 1, false, {}}, {1, 9, true, amplified(gain, 990, 1e4, 2e-3)}});
+    Circuit circuit(resistor(99e3), scale, {1e-9, 1e-9},
+                    {{0, 1, false, {}}, {1, 9, true, amplified(gain, 990, 1e4, 2e-3)}});
     // a meter at its output takes no current from the node
     circuit.drive(1, {PortState::Kind::open, 0, INFINITY, 1 / 10e6});
     circuit.drive(0, {PortState::Kind::voltage, 0.5});
@@ -119,10 +128,12 @@ TEST_CASE("a preamplifier is a virtual ground whose output is gain x current, of
   }
 }
 
-TEST_CASE("a preamplifier's step response is of first order, and its integral the mean a meter reads", "[circuit][line]") {
+TEST_CASE("a preamplifier's step response is of first order, and its integral the mean a meter reads",
+          "[circuit][line]") {
   // The nodes follow in 0.1 ns, the output in 1 / (2 pi 1 kHz).
   const double bandwidth = 1e3, tau = 1 / (2 * std::numbers::pi * bandwidth);
-  Circuit circuit(resistor(99990), scale, {1e-12, 1e-12}, {{0, 1, false, {}}, {1, 1, true, amplified(-1e5, 8, bandwidth, 0.01)}});
+  Circuit circuit(resistor(99990), scale, {1e-12, 1e-12},
+                  {{0, 1, false, {}}, {1, 1, true, amplified(-1e5, 8, bandwidth, 0.01)}});
   circuit.advance(0.005);
   CHECK(circuit.voltage(1) == 0.01);
   circuit.drive(0, {PortState::Kind::voltage, 1});
@@ -142,16 +153,23 @@ TEST_CASE("a preamplifier's step response is of first order, and its integral th
   CHECK(circuit.voltage(1) == Approx(0.01 - 1).epsilon(1e-9));
 }
 
-TEST_CASE("a preamplifier follows a moving current exactly, faster and slower than it moves", "[circuit][line]") {
+TEST_CASE("a preamplifier follows a moving current exactly, faster and slower than it moves",
+          "[circuit][line]") {
   // The current rises with T = 1 ms: 1 uF behind 1 kohm feeds 100 kohm into a virtual ground.
   const double T = 1e-6 / (1 / 1e3 + 1 / 1e5), final_current = 1.0 / 101e3;
   for (const double ratio : {1e-3, 0.3, 3.0, 300.0}) {  // of the preamplifier's time constant to T
     const double tau = ratio * T;
-    Circuit circuit(resistor(1e5 - 200), scale, {1e-12, 1e-12}, {{0, 1e-3, false, filtered(1e3, 1e-6)}, {1, 100, true, amplified(1e5, 100, 1 / (2 * std::numbers::pi * tau))}});
+    Circuit circuit(resistor(1e5 - 200), scale, {1e-12, 1e-12},
+                    {{0, 1e-3, false, filtered(1e3, 1e-6)},
+                     {1, 100, true, amplified(1e5, 100, 1 / (2 * std::numbers::pi * tau))}});
     circuit.drive(0, {PortState::Kind::voltage, 1});
     double integral = 0, last = 0;
-    const auto response = [&](double t) { return 1 - (T * std::exp(-t / T) - tau * std::exp(-t / tau)) / (T - tau); };
-    const auto area = [&](double t) { return t + (T * T * (std::exp(-t / T) - 1) - tau * tau * (std::exp(-t / tau) - 1)) / (T - tau); };
+    const auto response = [&](double t) {
+      return 1 - (T * std::exp(-t / T) - tau * std::exp(-t / tau)) / (T - tau);
+    };
+    const auto area = [&](double t) {
+      return t + (T * T * (std::exp(-t / T) - 1) - tau * tau * (std::exp(-t / tau) - 1)) / (T - tau);
+    };
     for (const double t : {0.1 * T, T, 4 * T, 20 * T}) {
       circuit.advance(t);
       // 1e-7 kT per step are 1e-8 V over 200 ohms, 5e-11 A: 5e-6 of the current; the capacitor's voltage as
@@ -159,7 +177,8 @@ TEST_CASE("a preamplifier follows a moving current exactly, faster and slower th
       CHECK(circuit.voltage(1) == Approx(1e5 * final_current * response(t)).margin(1e-5));
       // The mean also uses the derivatives of the cubic; at a node that only follows they are the error of
       // its potential divided by 0.2 ns.
-      CHECK(circuit.voltage_integral(1) - integral == Approx(1e5 * final_current * (area(t) - area(last))).margin(1e-4 * (t - last)));
+      CHECK(circuit.voltage_integral(1) - integral ==
+            Approx(1e5 * final_current * (area(t) - area(last))).margin(1e-4 * (t - last)));
       integral = circuit.voltage_integral(1);
       last = t;
     }
@@ -173,7 +192,8 @@ TEST_CASE("elements change no node's number and no parameter's name", "[circuit]
   LineElements both = divided(1e3, 1e3);
   both.series = 1e3;
   both.shunt_capacity = 1e-9;
-  const Circuit plain(spec, scale, {1e-9, 1e-9}), wired(spec, scale, {1e-9, 1e-9}, {{0, 1, false, both}, {1, 1, true, both}});
+  const Circuit plain(spec, scale, {1e-9, 1e-9}),
+      wired(spec, scale, {1e-9, 1e-9}, {{0, 1, false, both}, {1, 1, true, both}});
   std::set<std::string> names;
   for (const ParameterInfo& info : wired.network().parameter_info()) names.insert(info.name);
   for (const ParameterInfo& info : plain.network().parameter_info()) CHECK(names.count(info.name) == 1);
@@ -183,7 +203,10 @@ TEST_CASE("elements change no node's number and no parameter's name", "[circuit]
 }
 
 TEST_CASE("line elements that cannot be are refused", "[circuit][line]") {
-  const auto refused = [](const Line& line, const std::string& reason) { CHECK_THROWS_WITH(Circuit(resistor(1e3), scale, {1e-9, 1e-9}, {line}), Catch::Contains("line 0") && Catch::Contains(reason)); };
+  const auto refused = [](const Line& line, const std::string& reason) {
+    CHECK_THROWS_WITH(Circuit(resistor(1e3), scale, {1e-9, 1e-9}, {line}),
+                      Catch::Contains("line 0") && Catch::Contains(reason));
+  };
   refused({2, 1, false, {}}, "no node 2");
   refused({0, 0, false, {}}, "lead");
   refused({0, 1, false, divided(0, 1)}, "divider");

@@ -18,7 +18,8 @@ std::vector<std::string> units(std::string_view message) {
     std::string text;
     for (std::size_t i = 0; i < unit->header.size(); ++i) text += (i > 0 ? ":" : "") + unit->header[i];
     if (unit->query) text += '?';
-    for (std::size_t i = 0; i < unit->parameters.size(); ++i) text += (i > 0 ? '|' : ' ') + unit->parameters[i].text;
+    for (std::size_t i = 0; i < unit->parameters.size(); ++i)
+      text += (i > 0 ? '|' : ' ') + unit->parameters[i].text;
     result.push_back(text);
   }
   return result;
@@ -58,7 +59,8 @@ TEST_CASE("the path rule of compound messages", "[scpi]") {
   CHECK(units("VOLT:LEV:IMM 4;PROT 5") == Texts{"VOLT:LEV:IMM 4", "VOLT:LEV:PROT 5"});
   CHECK(units("*ESR?;:SYST:ERR?;ERR?") == Texts{"*ESR?", "SYST:ERR?", "SYST:ERR?"});
   // PyMeasure's reset of a 2400.
-  CHECK(units("status:queue:clear;*RST;:stat:pres;:*CLS;") == Texts{"STATUS:QUEUE:CLEAR", "*RST", "STAT:PRES", "*CLS"});
+  CHECK(units("status:queue:clear;*RST;:stat:pres;:*CLS;") ==
+        Texts{"STATUS:QUEUE:CLEAR", "*RST", "STAT:PRES", "*CLS"});
 }
 
 TEST_CASE("empty messages and units do nothing", "[scpi]") {
@@ -109,7 +111,9 @@ TEST_CASE("headers are found in short and long form, in any case, optional nodes
   const auto limit = table.add(":SENSe#:CURRent[:DC]:PROTection[:LEVel]");
   const auto output = table.add(":OUTPut#[:STATe]");
   const auto identity = table.add("*IDN?");
-  for (const char* form : {"VOLT 1", "VOLTAGE 1", "vOlT 1", ":SOUR:VOLT 1", "SOURCE:VOLTAGE:LEVEL:IMMEDIATE:AMPLITUDE 1", "SOUR2:VOLT:AMPL 1", "VOLT:LEV:IMM:AMPL 1"}) {
+  for (const char* form :
+       {"VOLT 1", "VOLTAGE 1", "vOlT 1", ":SOUR:VOLT 1", "SOURCE:VOLTAGE:LEVEL:IMMEDIATE:AMPLITUDE 1",
+        "SOUR2:VOLT:AMPL 1", "VOLT:LEV:IMM:AMPL 1"}) {
     INFO(form);
     CHECK(table.find(unit_of(form)).command == level);
   }
@@ -120,7 +124,8 @@ TEST_CASE("headers are found in short and long form, in any case, optional nodes
   CHECK(table.find(unit_of("sens:curr:dc:prot:lev 1")).command == limit);
   CHECK(table.find(unit_of("OUTP ON")).command == output);
   CHECK(table.find(unit_of("*idn?")).command == identity);
-  for (const char* form : {"VOLTA 1", "VOLT:LEVE 1", "VOLT2 1", "CURR:PROT 1", "*IDN", "SENS:CURR:PROT?", "VOLT1.0", "SOURC:VOLT 1"}) {
+  for (const char* form : {"VOLTA 1", "VOLT:LEVE 1", "VOLT2 1", "CURR:PROT 1", "*IDN", "SENS:CURR:PROT?",
+                           "VOLT1.0", "SOURC:VOLT 1"}) {
     INFO(form);
     CHECK(fault_of([&] { table.find(unit_of(form)); }) != 0);
   }
@@ -132,7 +137,9 @@ TEST_CASE("headers are found in short and long form, in any case, optional nodes
 }
 
 TEST_CASE("arguments become numbers, words, switches and channels, or the standard's errors", "[scpi]") {
-  const auto number = [](std::string_view text, const NumberRange& range = {}) { return Arguments(unit_of(text)).number(0, range); };
+  const auto number = [](std::string_view text, const NumberRange& range = {}) {
+    return Arguments(unit_of(text)).number(0, range);
+  };
   const NumberRange volts{-10, 10, 0.5, "V"};
   CHECK(number("A 1.25E-1") == 0.125);
   CHECK(number("A 250 MV", volts) == Approx(0.25).epsilon(1e-15));
@@ -145,7 +152,9 @@ TEST_CASE("arguments become numbers, words, switches and channels, or the standa
   CHECK(number("A DEF", volts) == 0.5);
   CHECK(number("A INF") == 9.9e37);
   CHECK(number("A 1E-400") == 0);
-  const auto number_fault = [&](std::string_view text, const NumberRange& range) { return fault_of([&] { number(text, range); }); };
+  const auto number_fault = [&](std::string_view text, const NumberRange& range) {
+    return fault_of([&] { number(text, range); });
+  };
   CHECK(number_fault("A 11", volts) == -222);
   CHECK(number_fault("A 1E9", volts) == -222);
   CHECK(number_fault("A 1E400", volts) == -222);
@@ -207,7 +216,9 @@ TEST_CASE("the status byte follows the event registers, the enables and the queu
   CHECK(status.pop().number == 0);
   CHECK(status.pop().text == "No error");
 
-  for (const auto& [number, bit] : {std::pair{-222, 16}, {-350, 8}, {802, 8}, {-410, 4}, {-800, 1}, {-104, 32}}) CHECK(Status::class_bit(number) == bit);
+  for (const auto& [number, bit] :
+       {std::pair{-222, 16}, {-350, 8}, {802, 8}, {-410, 4}, {-800, 1}, {-104, 32}})
+    CHECK(Status::class_bit(number) == bit);
 
   for (int i = 0; i < 6; ++i) status.push(-100 - i);  // beyond the depth of 4
   CHECK(status.errors() == 4);

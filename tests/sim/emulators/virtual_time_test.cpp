@@ -87,11 +87,15 @@ class OtherEnd final : public FarEnd {
 
 }  // namespace
 
-TEST_CASE("a link between is never full, never empty, and changes neither replies nor times", "[virtual-time]") {
+TEST_CASE("a link between is never full, never empty, and changes neither replies nor times",
+          "[virtual-time]") {
   const auto conversation = [](const std::shared_ptr<Tube>& tube) {
     auto bench = std::make_shared<EmulatedBench>(star(1));
-    EmulatedInstrument& daq = bench->add(emulated_keysight_daq970a(bench->circuit(), {{101, bench->circuit().attach(1, 1)}}, Imperfection()));
-    auto transport = tube ? virtual_time_transport(bench, daq, "daq", std::make_unique<NearEnd>(tube), std::make_unique<OtherEnd>(tube), 1e4) : virtual_time_transport(bench, daq, "daq", 1e4);
+    EmulatedInstrument& daq = bench->add(
+        emulated_keysight_daq970a(bench->circuit(), {{101, bench->circuit().attach(1, 1)}}, Imperfection()));
+    auto transport = tube ? virtual_time_transport(bench, daq, "daq", std::make_unique<NearEnd>(tube),
+                                                   std::make_unique<OtherEnd>(tube), 1e4)
+                          : virtual_time_transport(bench, daq, "daq", 1e4);
     Session session(std::move(transport), {});
     std::vector<std::pair<double, std::string>> said;
     const auto ask = [&](const std::string& query) {
@@ -126,8 +130,10 @@ TEST_CASE("eight measurements side by side take the time of one", "[virtual-time
   auto bench = std::make_shared<EmulatedBench>(star(8));
   std::vector<std::unique_ptr<Session>> sessions;
   for (std::uint32_t k = 1; k <= 8; ++k) {
-    EmulatedInstrument& meter = bench->add(emulated_keysight_34461a(bench->circuit(), bench->circuit().attach(k, 1), Imperfection::none()));
-    sessions.push_back(std::make_unique<Session>(virtual_time_transport(bench, meter, "meter" + std::to_string(k)), protocols::SessionOptions{}));
+    EmulatedInstrument& meter = bench->add(
+        emulated_keysight_34461a(bench->circuit(), bench->circuit().attach(k, 1), Imperfection::none()));
+    sessions.push_back(std::make_unique<Session>(
+        virtual_time_transport(bench, meter, "meter" + std::to_string(k)), protocols::SessionOptions{}));
     sessions.back()->write("CONF:VOLT:DC 10;:VOLT:DC:NPLC 0.2;:VOLT:DC:ZERO:AUTO OFF");
     sessions.back()->wait_complete();
   }
@@ -146,7 +152,8 @@ TEST_CASE("eight measurements side by side take the time of one", "[virtual-time
 
 TEST_CASE("in virtual time a timeout takes its own time, and the session opens again", "[virtual-time]") {
   auto bench = std::make_shared<EmulatedBench>(star(1));
-  EmulatedInstrument& meter = bench->add(emulated_keysight_34461a(bench->circuit(), bench->circuit().attach(1, 1), Imperfection::none()));
+  EmulatedInstrument& meter = bench->add(
+      emulated_keysight_34461a(bench->circuit(), bench->circuit().attach(1, 1), Imperfection::none()));
   Session session(virtual_time_transport(bench, meter, "meter"), {});
   session.write("VOLT:DC:NPLC 100;:SAMP:COUN 10");  // 40 s
   const double begin = bench->time();
@@ -161,7 +168,8 @@ TEST_CASE("in virtual time a timeout takes its own time, and the session opens a
 
 TEST_CASE("a serial line takes ten bits a character", "[virtual-time]") {
   auto bench = std::make_shared<EmulatedBench>(star(1));
-  EmulatedInstrument& smu = bench->add(emulated_keithley_2400(bench->circuit(), bench->circuit().attach(0, 1), Imperfection::none()));
+  EmulatedInstrument& smu = bench->add(
+      emulated_keithley_2400(bench->circuit(), bench->circuit().attach(0, 1), Imperfection::none()));
   Session session(virtual_time_transport(bench, smu, "smu", 960), {});
   const double begin = bench->time();
   const std::string identity = session.query("*IDN?");
@@ -171,11 +179,14 @@ TEST_CASE("a serial line takes ten bits a character", "[virtual-time]") {
 
 TEST_CASE("a Prologix stands between sessions and instruments", "[virtual-time][prologix]") {
   auto bench = std::make_shared<EmulatedBench>(star(1));
-  EmulatedInstrument& smu = bench->add(emulated_keithley_2400(bench->circuit(), bench->circuit().attach(0, 1), Imperfection::none()));
-  EmulatedInstrument& meter = bench->add(emulated_agilent_34401a(bench->circuit(), bench->circuit().attach(1, 1), Imperfection::none()));
+  EmulatedInstrument& smu = bench->add(
+      emulated_keithley_2400(bench->circuit(), bench->circuit().attach(0, 1), Imperfection::none()));
+  EmulatedInstrument& meter = bench->add(
+      emulated_agilent_34401a(bench->circuit(), bench->circuit().attach(1, 1), Imperfection::none()));
   EmulatedInstrument& box = bench->add(emulated_prologix({{24, &smu}, {22, &meter}}));
   protocols::PrologixController controller(virtual_time_transport(bench, box, "prologix"), {});
-  Session source(controller.instrument({0, 24, std::nullopt}), {}), voltmeter(controller.instrument({0, 22, std::nullopt}), {});
+  Session source(controller.instrument({0, 24, std::nullopt}), {}),
+      voltmeter(controller.instrument({0, 22, std::nullopt}), {});
   CHECK(source.identity().find("MODEL 2400") != std::string::npos);
   CHECK(voltmeter.identity().find("34401A") != std::string::npos);
   CHECK(controller.version().find("Prologix") == 0);

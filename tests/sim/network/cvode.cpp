@@ -19,7 +19,7 @@ namespace {
 // Data of the callbacks: a network under a boundary whose clamped levels may still move.
 struct Motion {
   const Network& network;
-  Boundary now;           // levels at the time last evaluated
+  Boundary now;  // levels at the time last evaluated
   Vector final_levels;
   double rate;
   Network::WorkspacePtr work;
@@ -29,7 +29,8 @@ struct Motion {
 
   void set_time(double t) {
     if (std::isinf(rate)) return;
-    for (Eigen::Index i = 0; i < final_levels.size(); ++i) now.clamp[i] = std::copysign(std::min(std::abs(final_levels[i]), rate * t), final_levels[i]);
+    for (Eigen::Index i = 0; i < final_levels.size(); ++i)
+      now.clamp[i] = std::copysign(std::min(std::abs(final_levels[i]), rate * t), final_levels[i]);
     network.impose(now, *work);
   }
   void load(N_Vector y) { potential = Eigen::Map<const Vector>(N_VGetArrayPointer(y), potential.size()); }
@@ -56,7 +57,8 @@ int set_jacobian(realtype t, N_Vector y, N_Vector, SUNMatrix J, void* user, N_Ve
   const auto n = motion.potential.size();
   for (Eigen::Index k = 0; k < n; ++k) {
     for (Eigen::Index j = 0; j < n; ++j) SM_ELEMENT_D(J, k, j) = held[k] ? 0 : -motion.jacobian(k, j) / C[k];
-    if (enzyme[k] && !held[k]) SM_ELEMENT_D(J, k, k) -= motion.unbalanced[k] / (C[k] * motion.network.spec().kT);
+    if (enzyme[k] && !held[k])
+      SM_ELEMENT_D(J, k, k) -= motion.unbalanced[k] / (C[k] * motion.network.spec().kT);
   }
   return 0;
 }
@@ -80,7 +82,8 @@ class Cvode {
     if (solver_ == nullptr || memory_ == nullptr) throw std::bad_alloc();
     check(CVodeSetErrHandlerFn(memory_, keep_message, &motion_), "CVodeSetErrHandlerFn");
     check(CVodeInit(memory_, right_side, 0, y_), "CVodeInit");
-    check(CVodeSStolerances(memory_, options.relative_tolerance, options.absolute_tolerance), "CVodeSStolerances");
+    check(CVodeSStolerances(memory_, options.relative_tolerance, options.absolute_tolerance),
+          "CVodeSStolerances");
     check(CVodeSetUserData(memory_, &motion_), "CVodeSetUserData");
     check(CVodeSetLinearSolver(memory_, solver_, A_), "CVodeSetLinearSolver");
     check(CVodeSetJacFn(memory_, set_jacobian), "CVodeSetJacFn");
@@ -109,7 +112,11 @@ class Cvode {
 
  private:
   void check(int code, const char* call) const {
-    if (code < 0) throw std::runtime_error("transient: " + (motion_.error.empty() ? std::string(call) + " failed with code " + std::to_string(code) : motion_.error));
+    if (code < 0)
+      throw std::runtime_error("transient: " +
+                               (motion_.error.empty()
+                                    ? std::string(call) + " failed with code " + std::to_string(code)
+                                    : motion_.error));
   }
   Motion& motion_;
   SUNContext context_ = nullptr;
@@ -121,17 +128,21 @@ class Cvode {
 };
 }  // namespace
 
-std::vector<Vector> follow_by_cvode(const Network& network, const Boundary& boundary, const Vector& start, std::span<const double> times,
-                                    const TransientOptions& options) {
-  Motion motion{network, boundary, boundary.clamp, options.clamp_rate, network.workspace(), start, {}, {}, {}};
+std::vector<Vector> follow_by_cvode(const Network& network, const Boundary& boundary, const Vector& start,
+                                    std::span<const double> times, const TransientOptions& options) {
+  Motion motion{network, boundary, boundary.clamp, options.clamp_rate, network.workspace(), start, {},
+                {},      {}};
   Vector from = start;
   for (const auto& [k, level] : boundary.held) from[k] = level;
   motion.network.impose(motion.now, *motion.work);
   Cvode cvode(motion, from, options);
-  const double ramp_end = std::isinf(options.clamp_rate) || boundary.clamp.size() == 0 ? 0 : boundary.clamp.cwiseAbs().maxCoeff() / options.clamp_rate;
+  const double ramp_end = std::isinf(options.clamp_rate) || boundary.clamp.size() == 0
+                              ? 0
+                              : boundary.clamp.cwiseAbs().maxCoeff() / options.clamp_rate;
   std::vector<double> kinks;
   if (ramp_end > 0) {
-    for (Eigen::Index i = 0; i < boundary.clamp.size(); ++i) kinks.push_back(std::abs(boundary.clamp[i]) / options.clamp_rate);
+    for (Eigen::Index i = 0; i < boundary.clamp.size(); ++i)
+      kinks.push_back(std::abs(boundary.clamp[i]) / options.clamp_rate);
     std::sort(kinks.begin(), kinks.end());
     kinks.erase(std::unique(kinks.begin(), kinks.end()), kinks.end());
   }

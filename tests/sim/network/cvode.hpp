@@ -8,5 +8,7 @@
 #include "ness/network/transient.hpp"
 
 /// The result of ness::sim::follow, computed by CVODE.
-std::vector<ness::Vector> follow_by_cvode(const ness::sim::Network& network, const ness::sim::Boundary& boundary, const ness::Vector& start,
-                                          std::span<const double> times, const ness::sim::TransientOptions& options = {});
+std::vector<ness::Vector> follow_by_cvode(const ness::sim::Network& network,
+                                          const ness::sim::Boundary& boundary, const ness::Vector& start,
+                                          std::span<const double> times,
+                                          const ness::sim::TransientOptions& options = {});

@@ -42,19 +42,28 @@ std::array<Long, 4> widen(const double* p) { return {p[0], p[1], p[2], p[3]}; }
 TEST_CASE("quantum-dot current and partial derivatives against the formula in long double") {
   Random random(1);
   for (int trial = 0; trial < 300; ++trial) {
-    const double p[4] = {std::exp(random.normal()), 2 * random.normal(), 2 * random.normal(), trial % 3 == 0 ? random.normal() : 0.0};
-    const EdgeEnd s{3 * random.normal(), trial % 2 == 0 ? 1.0 : std::exp(0.4 * random.normal()), 0}, t{3 * random.normal(), trial % 2 == 0 ? 1.0 : std::exp(0.4 * random.normal()), 0};
+    const double p[4] = {std::exp(random.normal()), 2 * random.normal(), 2 * random.normal(),
+                         trial % 3 == 0 ? random.normal() : 0.0};
+    const EdgeEnd s{3 * random.normal(), trial % 2 == 0 ? 1.0 : std::exp(0.4 * random.normal()), 0},
+        t{3 * random.normal(), trial % 2 == 0 ? 1.0 : std::exp(0.4 * random.normal()), 0};
     const double kT = trial % 5 == 0 ? 0.7 : 1.0;
     const auto P = widen(p);
     const EdgeCurrent I = quantum_dot_current(p, s, t, kT);
     // gamma and the derivatives are of order 1..10; 1e-12 is the error of the differences.
     const double margin = 1e-12 * (1 + p[0]) * (1 + std::abs(p[2]));
     CHECK(std::abs(I.current - static_cast<double>(dot(P, s.mu, t.mu, s.T, t.T, kT))) < 1e-15 * (1 + p[0]));
-    CHECK(std::abs(I.by_source - slope([&](Long x) { return dot(P, x, t.mu, s.T, t.T, kT); }, s.mu)) < margin);
-    CHECK(std::abs(I.by_target - slope([&](Long x) { return dot(P, s.mu, x, s.T, t.T, kT); }, t.mu)) < margin);
+    CHECK(std::abs(I.by_source - slope([&](Long x) { return dot(P, x, t.mu, s.T, t.T, kT); }, s.mu)) <
+          margin);
+    CHECK(std::abs(I.by_target - slope([&](Long x) { return dot(P, s.mu, x, s.T, t.T, kT); }, t.mu)) <
+          margin);
     for (std::size_t i = 0; i < 4; ++i) {
-      auto varied = [&](Long x) { auto q = P; q[i] = x; return dot(q, s.mu, t.mu, s.T, t.T, kT); };
-      CHECK(std::abs(I.by_parameter[i] - slope(varied, p[i])) < margin * (1 + std::abs(s.mu) + std::abs(t.mu)));
+      auto varied = [&](Long x) {
+        auto q = P;
+        q[i] = x;
+        return dot(q, s.mu, t.mu, s.T, t.T, kT);
+      };
+      CHECK(std::abs(I.by_parameter[i] - slope(varied, p[i])) <
+            margin * (1 + std::abs(s.mu) + std::abs(t.mu)));
     }
   }
 }
@@ -62,18 +71,26 @@ TEST_CASE("quantum-dot current and partial derivatives against the formula in lo
 TEST_CASE("enzyme current and partial derivatives, through the Haldane relation") {
   Random random(2);
   for (int trial = 0; trial < 300; ++trial) {
-    const double p[4] = {std::exp(random.normal()), std::exp(random.normal()), std::exp(random.normal()),
-                         trial % 4 == 0 ? std::numeric_limits<double>::infinity() : std::exp(random.normal())};
+    const double p[4] = {
+        std::exp(random.normal()), std::exp(random.normal()), std::exp(random.normal()),
+        trial % 4 == 0 ? std::numeric_limits<double>::infinity() : std::exp(random.normal())};
     const EdgeEnd s{random.normal(), 1, 0.5 * random.normal()}, t{random.normal(), 1, 0.5 * random.normal()};
     const double kT = trial % 5 == 0 ? 0.8 : 1.0, c_ref = trial % 3 == 0 ? 1.6 : 1.0;
     const auto P = widen(p);
     const EdgeCurrent I = enzyme_current(p, s, t, kT, c_ref);
     const double margin = 1e-11 * (1 + p[0]) * (1 + 1 / p[1]) * (1 + 1 / p[2]) * (1 + 1 / p[3]);
-    CHECK(std::abs(I.current - static_cast<double>(enzyme(P, s.mu, t.mu, s.mu0, t.mu0, kT, c_ref))) < 1e-14 * (1 + p[0]));
-    CHECK(std::abs(I.by_source - slope([&](Long x) { return enzyme(P, x, t.mu, s.mu0, t.mu0, kT, c_ref); }, s.mu)) < margin);
-    CHECK(std::abs(I.by_target - slope([&](Long x) { return enzyme(P, s.mu, x, s.mu0, t.mu0, kT, c_ref); }, t.mu)) < margin);
+    CHECK(std::abs(I.current - static_cast<double>(enzyme(P, s.mu, t.mu, s.mu0, t.mu0, kT, c_ref))) <
+          1e-14 * (1 + p[0]));
+    CHECK(std::abs(I.by_source - slope([&](Long x) { return enzyme(P, x, t.mu, s.mu0, t.mu0, kT, c_ref); },
+                                       s.mu)) < margin);
+    CHECK(std::abs(I.by_target - slope([&](Long x) { return enzyme(P, s.mu, x, s.mu0, t.mu0, kT, c_ref); },
+                                       t.mu)) < margin);
     for (std::size_t i = 0; i < (std::isinf(p[3]) ? 3U : 4U); ++i) {
-      auto varied = [&](Long x) { auto q = P; q[i] = x; return enzyme(q, s.mu, t.mu, s.mu0, t.mu0, kT, c_ref); };
+      auto varied = [&](Long x) {
+        auto q = P;
+        q[i] = x;
+        return enzyme(q, s.mu, t.mu, s.mu0, t.mu0, kT, c_ref);
+      };
       // Logarithmic steps: p may be small.
       const double by_log = slope([&](Long w) { return varied(std::exp(w)); }, std::log(p[i]));
       CHECK(std::abs(I.by_parameter[i] * p[i] - by_log) < margin);
@@ -92,21 +109,29 @@ TEST_CASE("no current between equal potentials, for any level, concentration or 
   }
 }
 
-TEST_CASE("the quantum dot's off-diagonal conductance is Eq. 18 and its skew gamma (f~_t - f~_s)/T, whatever b") {
+TEST_CASE(
+    "the quantum dot's off-diagonal conductance is Eq. 18 and its skew gamma (f~_t - f~_s)/T, whatever b") {
   Random random(4);
   for (int trial = 0; trial < 50; ++trial) {
     const double p[4] = {0.9, random.normal(), 2 * random.normal(), 0};
     const double mu_s = random.normal(), mu_t = random.normal();
     const double eps = p[1] + p[2] * (mu_s - mu_t);
-    auto broadening = [&](double mu) { const double f = 1 / (1 + std::exp(eps - mu)); return f * (1 - f); };
+    auto broadening = [&](double mu) {
+      const double f = 1 / (1 + std::exp(eps - mu));
+      return f * (1 - f);
+    };
     const EdgeCurrent I = quantum_dot_current(p, {mu_s, 1, 0}, {mu_t, 1, 0}, 1);
-    CHECK(-I.by_target == Approx(p[0] * ((1 + p[2]) * broadening(mu_t) - p[2] * broadening(mu_s))).epsilon(1e-12).margin(1e-14));
+    CHECK(-I.by_target == Approx(p[0] * ((1 + p[2]) * broadening(mu_t) - p[2] * broadening(mu_s)))
+                              .epsilon(1e-12)
+                              .margin(1e-14));
     // G_st = -dI/dmu_t, G_ts = dI/dmu_s.
-    CHECK(-I.by_target - I.by_source == Approx(p[0] * (broadening(mu_t) - broadening(mu_s))).epsilon(1e-12).margin(1e-14));
+    CHECK(-I.by_target - I.by_source ==
+          Approx(p[0] * (broadening(mu_t) - broadening(mu_s))).epsilon(1e-12).margin(1e-14));
   }
 }
 
-TEST_CASE("with the common-mode lever arm d = 1 the current depends on the difference alone and is reciprocal") {
+TEST_CASE(
+    "with the common-mode lever arm d = 1 the current depends on the difference alone and is reciprocal") {
   const double p[4] = {1.1, 0.4, 1.7, 1};
   const EdgeCurrent here = quantum_dot_current(p, {0.8, 1, 0}, {-0.5, 1, 0}, 1);
   const EdgeCurrent shifted = quantum_dot_current(p, {0.8 + 2.5, 1, 0}, {-0.5 + 2.5, 1, 0}, 1);
@@ -118,8 +143,11 @@ TEST_CASE("the enzyme's threshold of NDC is Eq. F10") {
   const double p[4] = {1.3, 0.7, 1.9, 0.4};
   const double c_t = 0.3, Vf = p[0], Vr = p[0] * p[2] / p[1];  // Keq = 1
   const double ratio = Vr * p[1] * c_t / (Vf * p[2]);
-  const double threshold = ratio + std::sqrt(ratio * ratio + p[1] * p[3] * (1 + (Vf + Vr) * c_t / (Vf * p[2])));
-  auto by_source = [&](double c) { return enzyme_current(p, {std::log(c), 1, 0}, {std::log(c_t), 1, 0}, 1, 1).by_source; };
+  const double threshold =
+      ratio + std::sqrt(ratio * ratio + p[1] * p[3] * (1 + (Vf + Vr) * c_t / (Vf * p[2])));
+  auto by_source = [&](double c) {
+    return enzyme_current(p, {std::log(c), 1, 0}, {std::log(c_t), 1, 0}, 1, 1).by_source;
+  };
   CHECK(std::abs(by_source(threshold)) < 1e-14);
   CHECK(by_source(threshold * 0.99) > 0);
   CHECK(by_source(threshold * 1.01) < 0);

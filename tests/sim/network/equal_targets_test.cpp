@@ -23,7 +23,8 @@ void compute(std::size_t n, const T* level, const T* mu, T* out) {
   const Base<hn::ScalableTag<T>> base(d, T(1.4426950408889634));
   auto total = hn::Zero(d);
   for (std::size_t i = 0; i < n; i += hn::Lanes(d)) {
-    const auto x = hn::LoadU(d, level + i), e_s = power(d, base, hn::LoadU(d, mu + i)), e_t = power_of_two(d, hn::LoadU(d, mu + i));
+    const auto x = hn::LoadU(d, level + i), e_s = power(d, base, hn::LoadU(d, mu + i)),
+               e_t = power_of_two(d, hn::LoadU(d, mu + i));
     const auto f = occupations(d, x, e_s, e_t);
     hn::StoreU(f.s, d, out + i);
     hn::StoreU(hn::MulSub(f.t, f.s, window(d, x, e_s, e_t)), d, out + n + i);
@@ -31,8 +32,12 @@ void compute(std::size_t n, const T* level, const T* mu, T* out) {
   }
   out[2 * n] = hn::GetLane(hn::SumOfLanes(d, total));
 }
-void compute_32(std::size_t n, const float* level, const float* mu, float* out) { compute(n, level, mu, out); }
-void compute_64(std::size_t n, const double* level, const double* mu, double* out) { compute(n, level, mu, out); }
+void compute_32(std::size_t n, const float* level, const float* mu, float* out) {
+  compute(n, level, mu, out);
+}
+void compute_64(std::size_t n, const double* level, const double* mu, double* out) {
+  compute(n, level, mu, out);
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace ness::sim::kernels
@@ -51,15 +56,20 @@ HWY_EXPORT(compute_32);
 HWY_EXPORT(compute_64);
 
 namespace {
-void run(std::size_t n, const float* level, const float* mu, float* out) { HWY_DYNAMIC_DISPATCH(compute_32)(n, level, mu, out); }
-void run(std::size_t n, const double* level, const double* mu, double* out) { HWY_DYNAMIC_DISPATCH(compute_64)(n, level, mu, out); }
+void run(std::size_t n, const float* level, const float* mu, float* out) {
+  HWY_DYNAMIC_DISPATCH(compute_32)(n, level, mu, out);
+}
+void run(std::size_t n, const double* level, const double* mu, double* out) {
+  HWY_DYNAMIC_DISPATCH(compute_64)(n, level, mu, out);
+}
 
 template <class T>
 bool same_bits() {
   constexpr std::size_t n = 4096;
   std::vector<T> level(n), mu(n), here(2 * n + 1), there(2 * n + 1);
   Random random(5, 3);
-  for (std::size_t i = 0; i < n; ++i) level[i] = static_cast<T>(10 * random.normal()), mu[i] = static_cast<T>(6 * random.normal());
+  for (std::size_t i = 0; i < n; ++i)
+    level[i] = static_cast<T>(10 * random.normal()), mu[i] = static_cast<T>(6 * random.normal());
   hwy::GetChosenTarget().Update(HWY_AVX3);
   run(n, level.data(), mu.data(), here.data());
   hwy::GetChosenTarget().Update(HWY_AVX3_DL);
@@ -82,8 +92,10 @@ TEST_CASE("logs of AVX3_DL are re-executed on AVX3, whose bits are the same") {
 
 TEST_CASE("a target in a log is this program's own, or it has none of equal bits") {
   for (const std::string& target : vector_targets()) CHECK(equal_vector_target(target) == target);
-  for (const char* dropped : {"SSE4", "SSSE3", "SSE2", "AVX3_ZEN4", ""}) CHECK(equal_vector_target(dropped).empty());
-  for (const std::string& target : vector_targets()) CHECK((target == "AVX3" || target == "AVX2" || target == "SCALAR"));
+  for (const char* dropped : {"SSE4", "SSSE3", "SSE2", "AVX3_ZEN4", ""})
+    CHECK(equal_vector_target(dropped).empty());
+  for (const std::string& target : vector_targets())
+    CHECK((target == "AVX3" || target == "AVX2" || target == "SCALAR"));
 }
 }  // namespace ness::sim::kernels
 #endif

@@ -33,7 +33,8 @@ std::shared_ptr<const JacobianPattern> random_pattern(std::size_t n, std::size_t
   std::vector<std::pair<std::uint32_t, std::uint32_t>> edges;
   for (std::uint32_t k = 1; k < n; ++k) edges.emplace_back(k - 1, k);
   for (std::size_t e = 0; e < pairs; ++e) {
-    const auto a = static_cast<std::uint32_t>(random.uniform() * static_cast<double>(n)), b = static_cast<std::uint32_t>(random.uniform() * static_cast<double>(n));
+    const auto a = static_cast<std::uint32_t>(random.uniform() * static_cast<double>(n)),
+               b = static_cast<std::uint32_t>(random.uniform() * static_cast<double>(n));
     if (a != b) edges.emplace_back(a, b);
   }
   return std::make_shared<const JacobianPattern>(JacobianPattern::of(n, edges));
@@ -41,7 +42,8 @@ std::shared_ptr<const JacobianPattern> random_pattern(std::size_t n, std::size_t
 
 // Rows of very different sizes, not symmetric, with a diagonal of `dominance` times the sum of the rest of
 // the row.
-Jacobian random_slope(const std::shared_ptr<const JacobianPattern>& pattern, std::uint64_t seed, double dominance) {
+Jacobian random_slope(const std::shared_ptr<const JacobianPattern>& pattern, std::uint64_t seed,
+                      double dominance) {
   Random random(seed, 62);
   Jacobian jacobian;
   jacobian.clear(static_cast<Eigen::Index>(pattern->nodes()), pattern);
@@ -70,20 +72,40 @@ Vector random_vector(Eigen::Index n, std::uint64_t seed) {
 // ed., theorem 9.3); a reciprocal instead of a division adds two roundings.
 TEST_CASE("fronts: the first nodes are eliminated on every vector target") {
   on_every_target([] {
-    for (const auto& [rows, pivots] : {std::pair{1, 1}, {2, 1}, {5, 5}, {7, 3}, {8, 8}, {9, 9}, {13, 4}, {16, 6}, {17, 7}, {23, 8}, {31, 2}, {40, 17}, {61, 33}, {97, 40}, {130, 71}, {201, 200}, {330, 150}, {540, 20}}) {
+    for (const auto& [rows, pivots] : {std::pair{1, 1},
+                                       {2, 1},
+                                       {5, 5},
+                                       {7, 3},
+                                       {8, 8},
+                                       {9, 9},
+                                       {13, 4},
+                                       {16, 6},
+                                       {17, 7},
+                                       {23, 8},
+                                       {31, 2},
+                                       {40, 17},
+                                       {61, 33},
+                                       {97, 40},
+                                       {130, 71},
+                                       {201, 200},
+                                       {330, 150},
+                                       {540, 20}}) {
       INFO(rows << " rows, " << pivots << " pivots");
       const Matrix front = random_matrix(rows, static_cast<std::uint64_t>(rows), 3 * std::sqrt(rows));
       const Eigen::Index rest = rows - pivots;
-      Matrix lower = front.leftCols(pivots), upper = front.topRows(pivots).transpose(), update = front.bottomRightCorner(rest, rest);
+      Matrix lower = front.leftCols(pivots), upper = front.topRows(pivots).transpose(),
+             update = front.bottomRightCorner(rest, rest);
       // Nothing is written outside the arrays, and nothing is read above the diagonals.
       Vector largest = Vector::Constant(rows + 1, 7.0), room(kernels::front_room);
       for (Eigen::Index c = 0; c < pivots; ++c) {
         upper.col(c).head(c + 1).setConstant(std::nan(""));
         lower.col(c).head(c).setConstant(std::nan(""));
       }
-      kernels::eliminate({static_cast<std::size_t>(rows), static_cast<std::size_t>(pivots), lower.data(), upper.data(), update.data(), largest.data(), room.data()});
+      kernels::eliminate({static_cast<std::size_t>(rows), static_cast<std::size_t>(pivots), lower.data(),
+                          upper.data(), update.data(), largest.data(), room.data()});
       CHECK(largest[rows] == 7.0);
-      Extended L = Extended::Zero(rows, pivots), U = Extended::Zero(pivots, rows), left = Extended::Zero(rows, rows);
+      Extended L = Extended::Zero(rows, pivots), U = Extended::Zero(pivots, rows),
+               left = Extended::Zero(rows, rows);
       left.bottomRightCorner(rest, rest) = update.cast<long double>();
       for (Eigen::Index c = 0; c < pivots; ++c) {
         L(c, c) = 1;
@@ -91,18 +113,23 @@ TEST_CASE("fronts: the first nodes are eliminated on every vector target") {
         L.col(c).tail(rows - c - 1) = lower.col(c).tail(rows - c - 1).cast<long double>();
         U.row(c).tail(rows - c - 1) = upper.col(c).tail(rows - c - 1).transpose().cast<long double>();
       }
-      const Extended error = (L * U + left - front.cast<long double>()).cwiseAbs(), scale = L.cwiseAbs() * U.cwiseAbs() + left.cwiseAbs();
+      const Extended error = (L * U + left - front.cast<long double>()).cwiseAbs(),
+                     scale = L.cwiseAbs() * U.cwiseAbs() + left.cwiseAbs();
       CHECK((error.array() <= (pivots + 3) * u * scale.array()).all());
       for (Eigen::Index c = 0; c < rows; ++c) {
         const Eigen::Index above = std::min<Eigen::Index>(c, pivots);
-        CHECK(largest[c] == (above == 0 ? 0.0 : static_cast<double>(U.col(c).head(above).cwiseAbs().maxCoeff())));
+        CHECK(largest[c] ==
+              (above == 0 ? 0.0 : static_cast<double>(U.col(c).head(above).cwiseAbs().maxCoeff())));
       }
     }
   });
 }
 
-// Backward error of solutions by LU: 3 n u |L||U| (Higham, theorem 9.4), with |L||U| at most 3 |M| where rows dominate, in practice far less than n.
-TEST_CASE("fronts: systems are solved both ways round on every vector target, whatever the pattern and the scale of rows") {
+// Backward error of solutions by LU: 3 n u |L||U| (Higham, theorem 9.4), with |L||U| at most 3 |M| where rows
+// dominate, in practice far less than n.
+TEST_CASE(
+    "fronts: systems are solved both ways round on every vector target, whatever the pattern and the scale "
+    "of rows") {
   on_every_target([] {
     for (const auto& [n, pairs] : {std::pair{1, 0}, {2, 0}, {30, 0}, {60, 100}, {200, 300}, {300, 5000}}) {
       INFO(n << " nodes, " << pairs << " pairs");
@@ -137,7 +164,8 @@ TEST_CASE("fronts: pivots that do not do on the diagonal are looked for, and wha
   const auto check = [&](const Jacobian& jacobian) {
     REQUIRE(lu.factor(jacobian));
     const Matrix M = jacobian.dense();
-    const double tolerance = 1e4 * u * Eigen::JacobiSVD<Matrix>(M).singularValues()[0] * Eigen::PartialPivLU<Matrix>(M).inverse().norm() * b.norm();
+    const double tolerance = 1e4 * u * Eigen::JacobiSVD<Matrix>(M).singularValues()[0] *
+                             Eigen::PartialPivLU<Matrix>(M).inverse().norm() * b.norm();
     Vector x;
     lu.solve(b, x);
     CHECK((M * x - b).norm() < tolerance);
@@ -164,7 +192,8 @@ TEST_CASE("fronts: pivots that do not do on the diagonal are looked for, and wha
     Jacobian afloat = random_slope(pattern, seed, 0);
     for (std::size_t i = 0; i < pattern->nodes(); ++i) {
       for (std::int32_t p = pattern->begin[i]; p < pattern->begin[i + 1]; ++p) {
-        if (p != pattern->diagonal[i]) afloat.data()[pattern->diagonal[i]] -= afloat.data()[p] = -std::abs(afloat.data()[p]);
+        if (p != pattern->diagonal[i])
+          afloat.data()[pattern->diagonal[i]] -= afloat.data()[p] = -std::abs(afloat.data()[p]);
       }
     }
     CHECK_FALSE(lu.factor(afloat));
@@ -177,8 +206,11 @@ TEST_CASE("fronts: positive pivots are those of a positive definite matrix") {
   SolverCounts counts;
   SparseLu lu(ordering, counts);
   Jacobian jacobian = random_slope(pattern, 10, 0);
-  for (std::size_t p = 0; p < pattern->entries(); ++p) jacobian.data()[pattern->mirror[p]] = jacobian.data()[p];
-  const double least = Eigen::SelfAdjointEigenSolver<Matrix>(jacobian.dense(), Eigen::EigenvaluesOnly).eigenvalues().minCoeff();
+  for (std::size_t p = 0; p < pattern->entries(); ++p)
+    jacobian.data()[pattern->mirror[p]] = jacobian.data()[p];
+  const double least = Eigen::SelfAdjointEigenSolver<Matrix>(jacobian.dense(), Eigen::EigenvaluesOnly)
+                           .eigenvalues()
+                           .minCoeff();
   REQUIRE(least < 0);
   for (const double shift : {0.5, 0.9, 0.999, 1.001, 1.1, 2.0}) {
     Jacobian shifted = jacobian;

@@ -28,7 +28,8 @@ TEST_CASE("what is wrong with a graph is named", "[graph]") {
   const Graph good = layered({2, 2, 1});
   Graph graph = good;
   graph.edges[3].target = 9;
-  CHECK_THAT(graph.problem(), Catch::Contains("edge 3") && Catch::Contains("node 9") && Catch::Contains("5 nodes"));
+  CHECK_THAT(graph.problem(),
+             Catch::Contains("edge 3") && Catch::Contains("node 9") && Catch::Contains("5 nodes"));
   graph = good;
   graph.edges[1].target = graph.edges[1].source;
   CHECK_THAT(graph.problem(), Catch::Contains("edge 1") && Catch::Contains("itself"));

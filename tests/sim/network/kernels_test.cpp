@@ -27,8 +27,13 @@ NetworkSpec star(std::uint32_t n, double level_scale, bool unequal, double d, st
   add_node(spec, false, leak(1));
   add_node(spec, false, leak(1));
   for (auto& node : spec.nodes) node.T = temperature();
-  for (std::uint32_t i = 0; i < n; ++i) add_edge(spec, i, n, quantum_dot(std::exp(random.normal()), level_scale * random.normal(), 2 * random.normal(), d * random.normal()));
-  for (std::uint32_t i = 0; i < n; i += 2) add_edge(spec, n, i, quantum_dot(std::exp(random.normal()), level_scale * random.normal(), random.normal(), d));
+  for (std::uint32_t i = 0; i < n; ++i)
+    add_edge(spec, i, n,
+             quantum_dot(std::exp(random.normal()), level_scale * random.normal(), 2 * random.normal(),
+                         d * random.normal()));
+  for (std::uint32_t i = 0; i < n; i += 2)
+    add_edge(spec, n, i,
+             quantum_dot(std::exp(random.normal()), level_scale * random.normal(), random.normal(), d));
   add_edge(spec, n, n + 1, quantum_dot(0.3, 0.2, 0.4, d));
   spec.graph.outputs = {n + 1};
   return spec;
@@ -66,7 +71,8 @@ TEST_CASE("vector kernels agree with the scalar laws edge by edge, on every targ
             for (std::size_t e = 0; e < network.spec().edges.size(); ++e) {
               const EdgeCurrent I = network.edge(e, b, mu);
               const GraphEdge& ends = network.spec().graph.edges[e];
-              const Eigen::Index s = static_cast<Eigen::Index>(ends.source) - n, t = static_cast<Eigen::Index>(ends.target) - n;
+              const Eigen::Index s = static_cast<Eigen::Index>(ends.source) - n,
+                                 t = static_cast<Eigen::Index>(ends.target) - n;
               if (s >= 0) {
                 expected[s] -= I.current;
                 expected_slope(s, s) += I.by_source;
@@ -117,12 +123,16 @@ TEST_CASE("the gradient contraction agrees with the scalar laws, on every target
             const GraphEdge& ends = network.spec().graph.edges[e];
             const EdgeCurrent I = network.edge(e, b, mu);
             for (std::size_t i = 0; i < 4; ++i) {
-              if (network.edge_parameter(e, i) >= 0) expected[network.edge_parameter(e, i)] -= (at(ends.source) - at(ends.target)) * I.by_parameter[i];
+              if (network.edge_parameter(e, i) >= 0)
+                expected[network.edge_parameter(e, i)] -=
+                    (at(ends.source) - at(ends.target)) * I.by_parameter[i];
             }
           }
           for (std::size_t k = 0; k < 2; ++k) {
-            expected[static_cast<Eigen::Index>(network.leak_g(k))] -= costate.back()[k] * (potential.back()[k] - network.spec().nodes[n + k].mu_ref);
-            expected[static_cast<Eigen::Index>(network.leak_mu_ref(k))] += costate.back()[k] * network.spec().nodes[n + k].g;
+            expected[static_cast<Eigen::Index>(network.leak_g(k))] -=
+                costate.back()[k] * (potential.back()[k] - network.spec().nodes[n + k].mu_ref);
+            expected[static_cast<Eigen::Index>(network.leak_mu_ref(k))] +=
+                costate.back()[k] * network.spec().nodes[n + k].g;
           }
         }
         Vector one = Vector::Zero(theta.size()), two = one;
@@ -143,7 +153,9 @@ constexpr double unit = std::numeric_limits<T>::epsilon() / 2;
 
 // Exactly n values, so that a sanitizer detects reads beyond them.
 template <class T>
-std::unique_ptr<T[]> array(std::size_t n) { return std::make_unique<T[]>(n); }
+std::unique_ptr<T[]> array(std::size_t n) {
+  return std::make_unique<T[]>(n);
+}
 
 struct Case {
   Law law = Law::quantum_dot;
@@ -152,7 +164,8 @@ struct Case {
   double kT = 1;
   double level = 1, potential = 1;  // standard deviations, kT
   bool no_current = false, no_inhibition = false;
-  std::size_t outlier = std::numeric_limits<std::size_t>::max();  // an edge of this level and source potential
+  std::size_t outlier =
+      std::numeric_limits<std::size_t>::max();  // an edge of this level and source potential
   double outlier_level = 0, outlier_potential = 0;
 };
 
@@ -174,13 +187,20 @@ struct Bundle {
     Random random(seed, 3);
     auto rounded = [](double x) { return static_cast<T>(x); };
     const std::size_t n = c.n, targets = c.one_target ? 1 : n;
-    auto potential = [&] { return rounded(std::clamp(c.kT * c.potential * random.normal(), -c.kT * 3 * c.potential, c.kT * 3 * c.potential)); };
+    auto potential = [&] {
+      return rounded(
+          std::clamp(c.kT * c.potential * random.normal(), -c.kT * 3 * c.potential, c.kT * 3 * c.potential));
+    };
     mu_s = array<T>(n), mu_t = array<T>(targets), node_s = array<T>(n), node_t = array<T>(targets);
     inverse_s = array<T>(n), inverse_t = array<T>(n), quotient = array<T>(n);
     auto mu0_s = array<T>(n), mu0_t = array<T>(targets), T_s = array<T>(n), T_t = array<T>(targets);
     for (auto& values : p) values = array<T>(n);
-    for (std::size_t i = 0; i < n; ++i) mu_s[i] = potential(), mu0_s[i] = rounded(c.kT * random.normal()), T_s[i] = c.unequal ? rounded(std::exp(0.3 * random.normal())) : T(1);
-    for (std::size_t i = 0; i < targets; ++i) mu_t[i] = potential(), mu0_t[i] = rounded(c.kT * random.normal()), T_t[i] = c.unequal ? rounded(std::exp(0.3 * random.normal())) : T(1);
+    for (std::size_t i = 0; i < n; ++i)
+      mu_s[i] = potential(), mu0_s[i] = rounded(c.kT * random.normal()),
+      T_s[i] = c.unequal ? rounded(std::exp(0.3 * random.normal())) : T(1);
+    for (std::size_t i = 0; i < targets; ++i)
+      mu_t[i] = potential(), mu0_t[i] = rounded(c.kT * random.normal()),
+      T_t[i] = c.unequal ? rounded(std::exp(0.3 * random.normal())) : T(1);
     for (std::size_t i = 0; i < n; ++i) {
       if (c.law == Law::quantum_dot) {
         p[0][i] = c.no_current ? T(0) : rounded(std::exp(random.normal()));
@@ -193,10 +213,13 @@ struct Bundle {
         if (c.no_inhibition) p[3][i] = std::numeric_limits<T>::infinity();
       }
     }
-    if (c.outlier < n) p[1][c.outlier] = rounded(c.outlier_level), mu_s[c.outlier] = rounded(c.outlier_potential);
+    if (c.outlier < n)
+      p[1][c.outlier] = rounded(c.outlier_level), mu_s[c.outlier] = rounded(c.outlier_potential);
     const double c_ref = c.law == Law::enzyme ? static_cast<double>(rounded(1.4)) : 1;
     auto source = [&](std::size_t i) { return EdgeEnd{mu_s[i], T_s[i], mu0_s[i]}; };
-    auto target = [&](std::size_t i) { return EdgeEnd{mu_t[c.one_target ? 0 : i], T_t[c.one_target ? 0 : i], mu0_t[c.one_target ? 0 : i]}; };
+    auto target = [&](std::size_t i) {
+      return EdgeEnd{mu_t[c.one_target ? 0 : i], T_t[c.one_target ? 0 : i], mu0_t[c.one_target ? 0 : i]};
+    };
     for (std::size_t i = 0; i < n; ++i) {
       const double parameters[4] = {p[0][i], p[1][i], p[2][i], p[3][i]};
       inverse_s[i] = rounded(1 / (c.kT * source(i).T));
@@ -206,7 +229,8 @@ struct Bundle {
       tolerate(parameters, source(i), target(i));
     }
     edges.n = n;
-    for (std::size_t k = 0; k < c.law->parameters.size(); ++k) edges.p[k] = c.law == Law::quantum_dot && k == 3 && !c.with_d ? nullptr : p[k].get();
+    for (std::size_t k = 0; k < c.law->parameters.size(); ++k)
+      edges.p[k] = c.law == Law::quantum_dot && k == 3 && !c.with_d ? nullptr : p[k].get();
     edges.mu_s = mu_s.get(), edges.mu_t = mu_t.get(), edges.one_target = c.one_target;
     edges.inverse = rounded(1 / c.kT), edges.quotient = quotient.get();
     edges.inverse_s = inverse_s.get(), edges.inverse_t = inverse_t.get();
@@ -218,11 +242,13 @@ struct Bundle {
       kernels::exp_minus(n, mu_s.get(), same.data(), node_s.get());
       kernels::exp_minus(targets, mu_t.get(), same.data(), node_t.get());
     }
-    if (c.law == Law::enzyme || (c.law == Law::quantum_dot && !c.unequal)) edges.node_s = node_s.get(), edges.node_t = node_t.get();
+    if (c.law == Law::enzyme || (c.law == Law::quantum_dot && !c.unequal))
+      edges.node_s = node_s.get(), edges.node_t = node_t.get();
   }
 
   void tolerate(const double* q, const EdgeEnd& s, const EdgeEnd& t) {
-    const double difference = std::abs(s.mu - t.mu), ends = std::abs(s.mu) + std::abs(t.mu), mean = 0.5 * std::abs(s.mu + t.mu);
+    const double difference = std::abs(s.mu - t.mu), ends = std::abs(s.mu) + std::abs(t.mu),
+                 mean = 0.5 * std::abs(s.mu + t.mu);
     double current = 0, slope = 0;
     std::array<double, 4> parameter{};
     if (c.law == Law::linear) {
@@ -230,15 +256,19 @@ struct Bundle {
       current = u * q[0] * ends, slope = u * q[0], parameter = {u * ends, 0, 0, 0};
     } else if (c.law == Law::quantum_dot) {
       const double colder = std::min(s.T, t.T) * c.kT;
-      const double u = unit<T> * (4 + 2 * (std::abs(q[1]) + std::abs(q[2]) * difference + std::abs(q[3]) * mean + ends) / colder);
+      const double u =
+          unit<T> *
+          (4 + 2 * (std::abs(q[1]) + std::abs(q[2]) * difference + std::abs(q[3]) * mean + ends) / colder);
       const double by_level = u * q[0] / colder;
       current = u * q[0], slope = by_level * (1 + std::abs(q[2]) + std::abs(q[3]));
       parameter = {u, by_level, by_level * difference, by_level * (mean + ends * unit<T>)};
     } else {
       const double u = unit<T> * (8 + 4 * (ends + std::abs(s.mu0) + std::abs(t.mu0)) / c.kT);
-      const double saturated = 1 + std::exp((t.mu0 - s.mu0) / c.kT) * q[2] / q[1];  // 1 + Vr/Vf: bounds |I|/Vf
+      const double saturated =
+          1 + std::exp((t.mu0 - s.mu0) / c.kT) * q[2] / q[1];  // 1 + Vr/Vf: bounds |I|/Vf
       current = u * q[0] * saturated, slope = 4 * u * q[0] * saturated * saturated / c.kT;
-      parameter = {u * saturated, 4 * current * saturated / q[1], 4 * current * saturated / q[2], 4 * current * saturated / q[3]};
+      parameter = {u * saturated, 4 * current * saturated / q[1], 4 * current * saturated / q[2],
+                   4 * current * saturated / q[3]};
       if (std::isinf(q[3])) parameter[3] = std::numeric_limits<double>::min();
     }
     const double tiny = std::numeric_limits<T>::min() * 16;  // denormal numbers are rounded to fewer digits
@@ -259,8 +289,10 @@ struct Worst {
 
 template <class T>
 void check_bundle(const Case& c, std::uint64_t seed) {
-  INFO("law " << c.law->name << ", " << sizeof(T) << " bytes, n " << c.n << ", one target " << c.one_target << ", unequal T " << c.unequal << ", d " << c.with_d << ", kT " << c.kT
-              << ", level " << c.level << ", potential " << c.potential << ", no current " << c.no_current << ", no inhibition " << c.no_inhibition);
+  INFO("law " << c.law->name << ", " << sizeof(T) << " bytes, n " << c.n << ", one target " << c.one_target
+              << ", unequal T " << c.unequal << ", d " << c.with_d << ", kT " << c.kT << ", level " << c.level
+              << ", potential " << c.potential << ", no current " << c.no_current << ", no inhibition "
+              << c.no_inhibition);
   const Bundle<T> b(c, seed);
   const std::size_t n = c.n;
   Worst each, gradient, sum;
@@ -286,7 +318,8 @@ void check_bundle(const Case& c, std::uint64_t seed) {
   std::vector<T> weight(n), by[4];
   for (T& w : weight) w = static_cast<T>(random.normal());
   T* pointers[4] = {};
-  for (std::size_t k = 0; k < 4; ++k) by[k].assign(n + 1, 0), by[k][n] = untouched, pointers[k] = by[k].data();
+  for (std::size_t k = 0; k < 4; ++k)
+    by[k].assign(n + 1, 0), by[k][n] = untouched, pointers[k] = by[k].data();
   std::vector<std::array<double, 4>> expected(n), tolerance(n);
   for (const bool one_weight : {false, true}) {  // the second is added to the first
     kernels::gradient(c.law, b.edges, weight.data(), one_weight, pointers);
@@ -295,14 +328,16 @@ void check_bundle(const Case& c, std::uint64_t seed) {
       for (std::size_t k = 0; k < 4; ++k) {
         if (b.edges.p[k] == nullptr) continue;
         expected[i][k] -= w * b.law[i].by_parameter[k];
-        tolerance[i][k] += std::abs(w) * b.at_parameter[i][k] + 4 * unit<T> * std::abs(w * b.law[i].by_parameter[k]);
+        tolerance[i][k] +=
+            std::abs(w) * b.at_parameter[i][k] + 4 * unit<T> * std::abs(w * b.law[i].by_parameter[k]);
         gradient.see(by[k][i], expected[i][k], tolerance[i][k] + unit<T> * std::abs(expected[i][k]));
       }
     }
   }
   for (std::size_t k = 0; k < 4; ++k) {
     CHECK(by[k][n] == untouched);
-    if (b.edges.p[k] == nullptr) CHECK(std::count(by[k].begin(), by[k].end(), T(0)) == static_cast<std::ptrdiff_t>(n));
+    if (b.edges.p[k] == nullptr)
+      CHECK(std::count(by[k].begin(), by[k].end(), T(0)) == static_cast<std::ptrdiff_t>(n));
   }
   CHECK(gradient.ratio <= 1);
 
@@ -358,9 +393,10 @@ double worst_power() {
   std::vector<T> y, found;
   for (int i = 0; i < 200'000; ++i) y.push_back(static_cast<T>(limit * (2 * random.uniform() - 1)));
   for (int i = 0; i <= 200'000; ++i) y.push_back(static_cast<T>(1e-5 * i - 1));  // all fractions, densely
-  for (int k = -static_cast<int>(limit); k <= limit; ++k) {                      // at and near rounding points
+  for (int k = -static_cast<int>(limit); k <= limit; ++k) {  // at and near rounding points
     const T half = static_cast<T>(k) + T(0.5);
-    y.insert(y.end(), {static_cast<T>(k), half, std::nextafter(half, T(-2000)), std::nextafter(half, T(2000))});
+    y.insert(y.end(),
+             {static_cast<T>(k), half, std::nextafter(half, T(-2000)), std::nextafter(half, T(2000))});
   }
   found.resize(y.size());
   kernels::power_of_two(y.size(), y.data(), found.data());
@@ -400,13 +436,16 @@ double worst_exponential() {
   for (std::size_t i = 0; i < n; ++i) {
     const long double argument = static_cast<long double>(x[i]) * inverse[i];
     if (std::abs(argument) > furthest) continue;
-    worst = std::max(worst, std::abs(found[i] / (c_ref * std::exp(argument)) - 1) / (unit<T> * (3 + 2 * std::abs(argument))));
+    worst = std::max(worst, std::abs(found[i] / (c_ref * std::exp(argument)) - 1) /
+                                (unit<T> * (3 + 2 * std::abs(argument))));
   }
   return static_cast<double>(worst);
 }
 }  // namespace
 
-TEST_CASE("every law's kernels agree with the scalar law lane by lane, in both precisions, on every target, at extremes too") {
+TEST_CASE(
+    "every law's kernels agree with the scalar law lane by lane, in both precisions, on every target, at "
+    "extremes too") {
   on_every_target([] {
     for (const Law law : {Law::linear, Law::quantum_dot, Law::enzyme}) {
       check_law<double>(law);
@@ -425,20 +464,37 @@ T current_of_one(T gamma, T a, T b, T mu_s, T mu_t) {
   kernels::exp_minus(1, &mu_t, &inverse, &node_t);
   kernels::Edges<T> edges;
   edges.n = 1, edges.p[0] = &gamma, edges.p[1] = &a, edges.p[2] = &b;
-  edges.mu_s = &mu_s, edges.mu_t = &mu_t, edges.node_s = &node_s, edges.node_t = &node_t, edges.one_target = true;
+  edges.mu_s = &mu_s, edges.mu_t = &mu_t, edges.node_s = &node_s, edges.node_t = &node_t,
+  edges.one_target = true;
   return kernels::sum(Law::quantum_dot, edges).current;
 }
 }  // namespace
 
-TEST_CASE("sums over many dots are right where one of them leaves the range of single precision, in whichever part of the sum") {
+TEST_CASE(
+    "sums over many dots are right where one of them leaves the range of single precision, in whichever part "
+    "of the sum") {
   on_every_target([] {
     std::uint64_t seed = 0;
     for (const bool with_d : {false, true}) {
       for (const std::size_t outlier : {0, 700, 1023, 1024, 2499}) {
         // Beyond the exponential's argument; within it, but its product with that of the potential is beyond;
         // both in the other direction.
-        for (const auto& [level, potential] : {std::pair{1e6, 0.0}, {-1e6, 0.0}, {95.0, 0.0}, {-95.0, 0.0}, {80.0, -60.0}, {40.0, -55.0}, {-80.0, 60.0}, {-40.0, 55.0}, {86.0, 0.1}}) {
-          check_bundle<float>({.n = 2500, .one_target = true, .with_d = with_d, .outlier = outlier, .outlier_level = level, .outlier_potential = potential}, ++seed);
+        for (const auto& [level, potential] : {std::pair{1e6, 0.0},
+                                               {-1e6, 0.0},
+                                               {95.0, 0.0},
+                                               {-95.0, 0.0},
+                                               {80.0, -60.0},
+                                               {40.0, -55.0},
+                                               {-80.0, 60.0},
+                                               {-40.0, 55.0},
+                                               {86.0, 0.1}}) {
+          check_bundle<float>({.n = 2500,
+                               .one_target = true,
+                               .with_d = with_d,
+                               .outlier = outlier,
+                               .outlier_level = level,
+                               .outlier_potential = potential},
+                              ++seed);
         }
       }
     }
@@ -464,12 +520,14 @@ TEST_CASE("the current of a dot in deep blockade is relatively precise") {
       for (const bool full : {false, true}) {
         for (double depth = 1; depth <= deepest; depth *= 1.5) {
           for (const double difference : {-8.0, -2.0, -0.5, 0.5, 2.0, 8.0}) {
-            const T gamma = 1, a = static_cast<T>(full ? -depth : depth), b = T(0.25), mu_s = static_cast<T>(difference), mu_t = 0;
+            const T gamma = 1, a = static_cast<T>(full ? -depth : depth), b = T(0.25),
+                    mu_s = static_cast<T>(difference), mu_t = 0;
             const double p[4] = {gamma, a, b, 0};
             const double truth = quantum_dot_current(p, {mu_s}, {mu_t}, 1).current;
             // Exponentials have a relative error of a few `unit` times the argument; their difference has the
             // error of the larger.
-            const double uncertain = unit<T> * (8 + 4 * (depth + 2 * std::abs(difference))) * 2 / (1 - std::exp(-std::abs(difference)));
+            const double uncertain = unit<T> * (8 + 4 * (depth + 2 * std::abs(difference))) * 2 /
+                                     (1 - std::exp(-std::abs(difference)));
             worst.see(current_of_one(gamma, a, b, mu_s, mu_t), truth, std::abs(truth) * uncertain);
           }
         }
@@ -481,7 +539,8 @@ TEST_CASE("the current of a dot in deep blockade is relatively precise") {
   });
 }
 
-TEST_CASE("powers of two and exponentials are right to the last digits, in both precisions, on every target") {
+TEST_CASE(
+    "powers of two and exponentials are right to the last digits, in both precisions, on every target") {
   on_every_target([] {
     // The polynomial's error is far below; its last two operations round by half a unit in the last place of
     // 0.7..1.5 each, the sum of small terms before them by a fraction of that.
@@ -492,7 +551,9 @@ TEST_CASE("powers of two and exponentials are right to the last digits, in both 
   });
 }
 
-TEST_CASE("networks of enzymes and of conductors agree with the scalar laws, fan-ins, gathered edges and gradients") {
+TEST_CASE(
+    "networks of enzymes and of conductors agree with the scalar laws, fan-ins, gathered edges and "
+    "gradients") {
   on_every_target([] {
     for (const Law law : {Law::linear, Law::enzyme}) {
       for (const std::uint32_t n : {3U, 8U, 33U, 600U}) {
@@ -525,12 +586,14 @@ TEST_CASE("networks of enzymes and of conductors agree with the scalar laws, fan
         double largest = 1;
         for (std::size_t e = 0; e < spec.edges.size(); ++e) {
           const EdgeCurrent I = network.edge(e, b, mu);
-          const auto s = static_cast<Eigen::Index>(spec.graph.edges[e].source) - n, t = static_cast<Eigen::Index>(spec.graph.edges[e].target) - n;
+          const auto s = static_cast<Eigen::Index>(spec.graph.edges[e].source) - n,
+                     t = static_cast<Eigen::Index>(spec.graph.edges[e].target) - n;
           if (s >= 0) expected[s] -= I.current, expected_slope(s, s) += I.by_source;
           if (t >= 0) expected[t] += I.current, expected_slope(t, t) -= I.by_target;
           if (s >= 0 && t >= 0) expected_slope(s, t) += I.by_target, expected_slope(t, s) -= I.by_source;
           const double weight = (s >= 0 ? costate[0][s] : 0.0) - (t >= 0 ? costate[0][t] : 0.0);
-          for (std::size_t k = 0; k < law->parameters.size(); ++k) by_theta[network.edge_parameter(e, k)] -= weight * I.by_parameter[k];
+          for (std::size_t k = 0; k < law->parameters.size(); ++k)
+            by_theta[network.edge_parameter(e, k)] -= weight * I.by_parameter[k];
           largest += std::abs(I.current) + std::abs(I.by_source) + std::abs(I.by_target);
         }
         Vector gradient = Vector::Zero(theta.size());
@@ -542,12 +605,14 @@ TEST_CASE("networks of enzymes and of conductors agree with the scalar laws, fan
         // 1e-14: arguments of up to some 15, in units of the rounding of a sum of all terms.
         CHECK((unbalanced - expected).cwiseAbs().maxCoeff() < 1e-14 * largest);
         CHECK((slope - expected_slope).cwiseAbs().maxCoeff() < 1e-14 * largest);
-        CHECK((gradient - by_theta).cwiseAbs().maxCoeff() < 1e-14 * largest * (1 + by_theta.cwiseAbs().maxCoeff()));
+        CHECK((gradient - by_theta).cwiseAbs().maxCoeff() <
+              1e-14 * largest * (1 + by_theta.cwiseAbs().maxCoeff()));
       }
     }
   });
 }
 
 TEST_CASE("an unknown vector target is refused with the list of those there are") {
-  CHECK_THROWS_WITH(force_vector_target("AVX9"), Catch::Contains("AVX9") && Catch::Contains(vector_targets().front()));
+  CHECK_THROWS_WITH(force_vector_target("AVX9"),
+                    Catch::Contains("AVX9") && Catch::Contains(vector_targets().front()));
 }

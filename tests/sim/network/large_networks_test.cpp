@@ -42,7 +42,8 @@ Vector levels_of(const Network& network, std::uint64_t seed, double size = 2) {
 
 // A state of a network, kept together with its boundary.
 struct Look {
-  Look(const Network& network, Boundary imposed, const Vector& potential) : work(network.workspace()), boundary(std::move(imposed)) {
+  Look(const Network& network, Boundary imposed, const Vector& potential)
+      : work(network.workspace()), boundary(std::move(imposed)) {
     network.impose(boundary, *work);
     network.evaluate(*work, potential, unbalanced, &jacobian);
   }
@@ -67,7 +68,9 @@ std::complex<double> rightmost(const Matrix& jacobian, const Vector& capacity) {
 }
 }  // namespace
 
-TEST_CASE("large: dI/dmu in compressed rows is the dense matrix, parallel edges, all laws and held nodes included") {
+TEST_CASE(
+    "large: dI/dmu in compressed rows is the dense matrix, parallel edges, all laws and held nodes "
+    "included") {
   NetworkSpec parallel = mixed();
   add_edge(parallel, 2, 3, linear(0.3));
   add_edge(parallel, 3, 2, quantum_dot(0.4, 0.2, -0.7));
@@ -87,10 +90,14 @@ TEST_CASE("large: dI/dmu in compressed rows is the dense matrix, parallel edges,
         REQUIRE(at.jacobian.sparse());
         CHECK(at.jacobian.dense() == full.jacobian.full());  // the same sums in the same order
         CHECK(at.unbalanced == full.unbalanced);
-        for (Eigen::Index k = 0; k < mu.size(); ++k) CHECK(at.jacobian.row_magnitude(k) == Approx(full.jacobian.full().row(k).cwiseAbs().sum()).epsilon(1e-15));
+        for (Eigen::Index k = 0; k < mu.size(); ++k)
+          CHECK(at.jacobian.row_magnitude(k) ==
+                Approx(full.jacobian.full().row(k).cwiseAbs().sum()).epsilon(1e-15));
         // The mirrored entries are those of the transpose.
         Jacobian mirrored = at.jacobian;
-        for (std::size_t p = 0; p < mirrored.values().size(); ++p) mirrored.data()[p] = at.jacobian.values()[static_cast<std::size_t>(at.jacobian.pattern()->mirror[p])];
+        for (std::size_t p = 0; p < mirrored.values().size(); ++p)
+          mirrored.data()[p] =
+              at.jacobian.values()[static_cast<std::size_t>(at.jacobian.pattern()->mirror[p])];
         CHECK(mirrored.dense() == Matrix(full.jacobian.full().transpose()));
       }
     }
@@ -134,7 +141,8 @@ TEST_CASE("large: linear systems are solved both ways round, one after another, 
     // A node without any conductance: singular, and a solution requested nevertheless is NaN.
     Jacobian singular = at.jacobian;
     const JacobianPattern& pattern = *singular.pattern();
-    for (std::int32_t p = pattern.begin[5]; p < pattern.begin[6]; ++p) singular.data()[p] = singular.data()[pattern.mirror[static_cast<std::size_t>(p)]] = 0;
+    for (std::int32_t p = pattern.begin[5]; p < pattern.begin[6]; ++p)
+      singular.data()[p] = singular.data()[pattern.mirror[static_cast<std::size_t>(p)]] = 0;
     CHECK_FALSE(network.factor(*at.work, singular));
     network.solve(*at.work, right, x);
     CHECK_FALSE(x.allFinite());
@@ -150,7 +158,9 @@ TEST_CASE("large: linear systems are solved both ways round, one after another, 
 // Elimination of a square lattice of N nodes by nested dissection takes about 10 N^1.5 operations, of a cubic
 // one N^2 (A. George, SIAM J. Numer. Anal. 10 (1973) 345), of a strip about N. Iteration pays off where this
 // is thousands per node.
-TEST_CASE("large: the algebra chosen is dense for few nodes and layers, LU where it fills little, else the iteration") {
+TEST_CASE(
+    "large: the algebra chosen is dense for few nodes and layers, LU where it fills little, else the "
+    "iteration") {
   CHECK(Network(random_lattice({4, 4}, 1)).algebra() == LinearAlgebra::dense);
   CHECK(Network(random_dots({10, 30, 10}, 1, 1)).algebra() == LinearAlgebra::dense);
   CHECK(Network(random_dots({784, 300, 10}, 1, 1)).algebra() == LinearAlgebra::dense);
@@ -182,7 +192,8 @@ TEST_CASE("large: states, costates and gradients are those of dense algebra") {
       REQUIRE(expected.verdict == Verdict::converged);
       const Look reference(*dense, b, expected.potential);
       const Vector cotangent = random_state(dense->rest().size(), seed + 100, 1);
-      const Vector costate = Eigen::PartialPivLU<Matrix>(reference.jacobian.full().transpose()).solve(cotangent);
+      const Vector costate =
+          Eigen::PartialPivLU<Matrix>(reference.jacobian.full().transpose()).solve(cotangent);
       for (const LinearAlgebra kind : sparse_kinds) {
         INFO(to_string(kind) << ", seed " << seed << ", " << sides.size() << " dimensions");
         const auto network = std::make_shared<const Network>(spec, kind);
@@ -201,7 +212,8 @@ TEST_CASE("large: states, costates and gradients are those of dense algebra") {
         CHECK((one - other).norm() < 1e-8 * other.norm());
         // Using the workspace again gives the same bits: nothing of the first relaxation is left in it.
         const auto work = network->workspace();
-        const SteadyState first = relax(*network, b, network->rest(), {}, false, *work), second = relax(*network, b, network->rest(), {}, false, *work);
+        const SteadyState first = relax(*network, b, network->rest(), {}, false, *work),
+                          second = relax(*network, b, network->rest(), {}, false, *work);
         CHECK(first.potential == second.potential);
         CHECK(first.potential == found.potential);
       }
@@ -227,7 +239,9 @@ TEST_CASE("large: a lattice of 10^4 nodes conserves charge, by the scalar law") 
     }
     double worst = 0, supplied = 0, leaked = 0;
     for (std::size_t k = 0; k < network.free().size(); ++k) {
-      const double leak = theta[static_cast<Eigen::Index>(network.leak_g(k))] * (state.potential[static_cast<Eigen::Index>(k)] - theta[static_cast<Eigen::Index>(network.leak_mu_ref(k))]);
+      const double leak = theta[static_cast<Eigen::Index>(network.leak_g(k))] *
+                          (state.potential[static_cast<Eigen::Index>(k)] -
+                           theta[static_cast<Eigen::Index>(network.leak_mu_ref(k))]);
       worst = std::max(worst, std::abs(net[network.free()[k]] + leak));
       leaked += leak;
     }
@@ -244,23 +258,30 @@ TEST_CASE("large: bistable and oscillating networks get the verdicts of dense al
   for (const LinearAlgebra kind : sparse_kinds) {
     const Network network(oscillator(), kind);
     const Vector theta = network.theta();
-    CHECK(relax(network, boundary(theta, {-3.4166249351909352}), network.rest()).verdict == Verdict::limit_cycle);
+    CHECK(relax(network, boundary(theta, {-3.4166249351909352}), network.rest()).verdict ==
+          Verdict::limit_cycle);
     const Network dense(oscillator(), LinearAlgebra::dense);
-    const SteadyState expected = relax(dense, boundary(theta, {0}), dense.rest()), found = relax(network, boundary(theta, {0}), network.rest());
+    const SteadyState expected = relax(dense, boundary(theta, {0}), dense.rest()),
+                      found = relax(network, boundary(theta, {0}), network.rest());
     CHECK(found.verdict == expected.verdict);
     CHECK((found.potential - expected.potential).cwiseAbs().maxCoeff() < 1e-10);
   }
 }
 
-TEST_CASE("large: the leading eigenvalue is the one of all, real or one of a pair, stable or not, and held nodes do not count") {
+TEST_CASE(
+    "large: the leading eigenvalue is the one of all, real or one of a pair, stable or not, and held nodes "
+    "do not count") {
   // A lattice, with the two nodes of the oscillator connected by a weak conductor: where they dominate, the
   // rightmost pair is complex.
   NetworkSpec with_pair = random_lattice({14, 12}, 31, 0.5);
   for (EdgeProperties& edge : with_pair.edges) edge.p[0] *= 10;
   const NetworkSpec pair = oscillator();
   const auto first = static_cast<std::uint32_t>(with_pair.nodes.size());
-  for (std::size_t k = 0; k < pair.nodes.size(); ++k) add_node(with_pair, pair.graph.nodes[k].clamped, pair.nodes[k]);
-  for (std::size_t e = 0; e < pair.edges.size(); ++e) add_edge(with_pair, first + pair.graph.edges[e].source, first + pair.graph.edges[e].target, pair.edges[e]);
+  for (std::size_t k = 0; k < pair.nodes.size(); ++k)
+    add_node(with_pair, pair.graph.nodes[k].clamped, pair.nodes[k]);
+  for (std::size_t e = 0; e < pair.edges.size(); ++e)
+    add_edge(with_pair, first + pair.graph.edges[e].source, first + pair.graph.edges[e].target,
+             pair.edges[e]);
   add_edge(with_pair, 40, first + 2, linear(1e-4));
 
   int unstable = 0, stable = 0, complex_pairs = 0, certified = 0;
@@ -322,7 +343,9 @@ TEST_CASE("large: the leading eigenvalue is the one of all, real or one of a pai
   CHECK(complex_pairs > 0);
 }
 
-TEST_CASE("large: the certificate holds exactly where the comparison matrix is an M-matrix or the symmetric part is positive definite") {
+TEST_CASE(
+    "large: the certificate holds exactly where the comparison matrix is an M-matrix or the symmetric part "
+    "is positive definite") {
   const NetworkSpec spec = random_lattice({12, 11}, 61);
   int dominated = 0, definite = 0, neither = 0;
   for (const LinearAlgebra kind : sparse_kinds) {
@@ -338,9 +361,12 @@ TEST_CASE("large: the certificate holds exactly where the comparison matrix is a
       // Couplings of either sign; alternately symmetric or skew, columns scaled (which hides dominance), and
       // stronger with each seed.
       Random random(seed, 63);
-      const double strength = 0.12 + 0.012 * static_cast<double>(seed), skew = seed % 3 == 0 ? -1 : seed % 3 == 1 ? 1 : 0.3;
+      const double strength = 0.12 + 0.012 * static_cast<double>(seed), skew = seed % 3 == 0   ? -1
+                                                                               : seed % 3 == 1 ? 1
+                                                                                               : 0.3;
       for (Eigen::Index i = 0; i < n; ++i) {
-        for (std::int32_t p = pattern.begin[static_cast<std::size_t>(i)]; p < pattern.begin[static_cast<std::size_t>(i) + 1]; ++p) {
+        for (std::int32_t p = pattern.begin[static_cast<std::size_t>(i)];
+             p < pattern.begin[static_cast<std::size_t>(i) + 1]; ++p) {
           const auto place = static_cast<std::size_t>(p);
           if (pattern.column[place] == i) at.jacobian.data()[place] = 1;
           if (pattern.column[place] <= i) continue;
@@ -360,8 +386,12 @@ TEST_CASE("large: the certificate holds exactly where the comparison matrix is a
       // A matrix without positive off-diagonal entries is an M-matrix if all its eigenvalues have positive
       // real parts.
       const double m = Eigen::EigenSolver<Matrix>(comparison, false).eigenvalues().real().minCoeff();
-      const double s = Eigen::SelfAdjointEigenSolver<Matrix>(0.5 * (full + full.transpose()), Eigen::EigenvaluesOnly).eigenvalues().minCoeff();
-      if (std::abs(m) < 0.02 || std::abs(s) < 1e-6) continue;  // too close for a rough solution, or for rounding
+      const double s =
+          Eigen::SelfAdjointEigenSolver<Matrix>(0.5 * (full + full.transpose()), Eigen::EigenvaluesOnly)
+              .eigenvalues()
+              .minCoeff();
+      // too close for a rough solution, or for rounding
+      if (std::abs(m) < 0.02 || std::abs(s) < 1e-6) continue;
       INFO(to_string(kind) << ", seed " << seed << ", least eigenvalues " << m << " and " << s);
       CHECK(network.contracting(*at.work, at.jacobian) == (m > 0 || s > 0));
       dominated += m > 0 ? 1 : 0;
@@ -391,7 +421,8 @@ TEST_CASE("large: what a dense matrix would take is refused with its size") {
     network.jacobian(b, network.rest());
     FAIL("nothing was thrown");
   } catch (const std::invalid_argument& error) {
-    CHECK_THAT(error.what(), Catch::Contains("39992 x 39992") && Catch::Contains("13 GB") && Catch::Contains("at most 8"));
+    CHECK_THAT(error.what(),
+               Catch::Contains("39992 x 39992") && Catch::Contains("13 GB") && Catch::Contains("at most 8"));
   }
 }
 

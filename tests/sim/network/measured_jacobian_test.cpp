@@ -14,13 +14,17 @@ namespace {
 NetworkSpec random_enzymes(const std::vector<std::uint32_t>& layers, std::uint64_t seed) {
   NetworkSpec spec = random_dots(layers, seed, 0);
   Random random(seed, 78);
-  for (auto& edge : spec.edges) edge = enzyme(std::exp(random.normal()), std::exp(0.5 * random.normal()), std::exp(0.5 * random.normal()), 3);
+  for (auto& edge : spec.edges)
+    edge = enzyme(std::exp(random.normal()), std::exp(0.5 * random.normal()), std::exp(0.5 * random.normal()),
+                  3);
   return spec;
 }
 
 }  // namespace
 
-TEST_CASE("measured Jacobians on dots and enzymes: exact up to the square of the probe, however far from reciprocal") {
+TEST_CASE(
+    "measured Jacobians on dots and enzymes: exact up to the square of the probe, however far from "
+    "reciprocal") {
   struct Case {
     const char* what;
     NetworkSpec spec;
@@ -61,13 +65,16 @@ TEST_CASE("measured Jacobians on dots and enzymes: exact up to the square of the
     for (const bool voltage : {false, true}) {
       INFO(each.what << (voltage ? ", by voltage" : ", by probing"));
       const auto gradient = [&](double probe, bool central) {
-        const auto estimator = voltage ? conductance_by_voltage(model, {.probe = probe, .central = central}) : node_probing(model, {.probe = probe, .central = central});
+        const auto estimator = voltage ? conductance_by_voltage(model, {.probe = probe, .central = central})
+                                       : node_probing(model, {.probe = probe, .central = central});
         const Gradient found = estimate(device, *estimator, batch, loss);
         CHECK(found.left_out == 0);
         CHECK(found.relaxations == 4 * estimator->cost(device.info()));
         return found;
       };
-      const auto error = [&](double probe, bool central) { return (gradient(probe, central).value - exact).norm() / exact.norm(); };
+      const auto error = [&](double probe, bool central) {
+        return (gradient(probe, central).value - exact).norm() / exact.norm();
+      };
       // The next order is smaller by the probe over 1 kT, the scale of the curvature.
       CHECK(std::log2(error(0.02, true) / error(0.01, true)) == Approx(2).margin(0.15));
       CHECK(std::log2(error(2e-3, false) / error(1e-3, false)) == Approx(1).margin(0.15));

@@ -24,7 +24,8 @@ TEST_CASE("dI/dmu agrees with differences of the currents, all laws in one netwo
     network.evaluate(*work, shifted, up, nullptr);
     shifted[j] -= 2 * h;
     network.evaluate(*work, shifted, down, nullptr);
-    // F = u - I, so dI/dmu = -dF/dmu; second-order differences err by h^2 = 1e-10 and by rounding, 1e-16/h = 1e-11.
+    // F = u - I, so dI/dmu = -dF/dmu; second-order differences err by h^2 = 1e-10 and by rounding, 1e-16/h =
+    // 1e-11.
     CHECK((jacobian.col(j) + (up - down) / (2 * h)).cwiseAbs().maxCoeff() < 1e-9);
   }
 }
@@ -43,7 +44,8 @@ TEST_CASE("charge is conserved: what the free nodes gain, the clamped ones and t
   const Vector current = network.edge_currents(b, potential);
   for (std::size_t e = 0; e < network.spec().edges.size(); ++e) {
     const GraphEdge& ends = network.spec().graph.edges[e];
-    const bool s = network.spec().graph.nodes[ends.source].clamped, t = network.spec().graph.nodes[ends.target].clamped;
+    const bool s = network.spec().graph.nodes[ends.source].clamped,
+               t = network.spec().graph.nodes[ends.target].clamped;
     if (s && !t) from_outside += current[static_cast<Eigen::Index>(e)];
     if (t && !s) from_outside -= current[static_cast<Eigen::Index>(e)];
   }
@@ -133,14 +135,19 @@ TEST_CASE("an unusable network is refused with the node or edge, the value and w
     return std::string("accepted");
   };
   using Catch::Contains;
-  CHECK_THAT(refused([](NetworkSpec& s) { s.nodes[3].capacity = -2; }), Contains("node 3") && Contains("capacity is -2") && Contains("> 0"));
+  CHECK_THAT(refused([](NetworkSpec& s) { s.nodes[3].capacity = -2; }),
+             Contains("node 3") && Contains("capacity is -2") && Contains("> 0"));
   CHECK_THAT(refused([](NetworkSpec& s) { s.nodes[0].T = 0; }), Contains("node 0") && Contains("T is 0"));
-  CHECK_THAT(refused([](NetworkSpec& s) { s.nodes[2].mu_ref = std::nan(""); }), Contains("node 2") && Contains("mu_ref is nan"));
-  CHECK_THAT(refused([](NetworkSpec& s) { s.edges[0].p[0] = -1; }), Contains("edge 0") && Contains("gamma is -1") && Contains(">= 0"));
+  CHECK_THAT(refused([](NetworkSpec& s) { s.nodes[2].mu_ref = std::nan(""); }),
+             Contains("node 2") && Contains("mu_ref is nan"));
+  CHECK_THAT(refused([](NetworkSpec& s) { s.edges[0].p[0] = -1; }),
+             Contains("edge 0") && Contains("gamma is -1") && Contains(">= 0"));
   CHECK_THAT(refused([](NetworkSpec& s) { s.edges[3].p[1] = 0; }), Contains("edge 3") && Contains("Ka is 0"));
-  CHECK_THAT(refused([](NetworkSpec& s) { s.edges[0].p[2] = std::nan(""); }), Contains("edge 0") && Contains("b is nan"));
+  CHECK_THAT(refused([](NetworkSpec& s) { s.edges[0].p[2] = std::nan(""); }),
+             Contains("edge 0") && Contains("b is nan"));
   CHECK_THAT(refused([](NetworkSpec& s) { s.kT = 0; }), Contains("kT is 0"));
-  CHECK_THAT(refused([](NetworkSpec& s) { s.graph.edges[2].target = 99; }), Contains("edge 2") && Contains("99"));
+  CHECK_THAT(refused([](NetworkSpec& s) { s.graph.edges[2].target = 99; }),
+             Contains("edge 2") && Contains("99"));
   CHECK_THAT(refused([](NetworkSpec& s) { s.nodes[0].g = 1; }), Contains("node 0") && Contains("clamped"));
   // Nodes 6 and 7 are connected only with each other.
   CHECK_THAT(refused([](NetworkSpec& s) {

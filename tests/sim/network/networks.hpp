@@ -20,9 +20,13 @@ inline NodeProperties leak(double g, double mu_ref = 0, double capacity = 1) {
   return p;
 }
 
-inline EdgeProperties quantum_dot(double gamma, double a, double b, double d = 0) { return {Law::quantum_dot, {gamma, a, b, d}}; }
+inline EdgeProperties quantum_dot(double gamma, double a, double b, double d = 0) {
+  return {Law::quantum_dot, {gamma, a, b, d}};
+}
 inline EdgeProperties linear(double G) { return {Law::linear, {G, 0, 0, 0}}; }
-inline EdgeProperties enzyme(double Vf, double Ka, double Kb, double Ki) { return {Law::enzyme, {Vf, Ka, Kb, Ki}}; }
+inline EdgeProperties enzyme(double Vf, double Ka, double Kb, double Ki) {
+  return {Law::enzyme, {Vf, Ka, Kb, Ki}};
+}
 
 inline void add_node(NetworkSpec& spec, bool clamped, NodeProperties p = {}) {
   spec.graph.nodes.push_back({"", clamped, 0});
@@ -34,7 +38,8 @@ inline void add_edge(NetworkSpec& spec, std::uint32_t source, std::uint32_t targ
 }
 
 /// Layers of quantum dots, b of the given standard deviation; unequal temperatures and capacities on request.
-inline NetworkSpec random_dots(const std::vector<std::uint32_t>& layers, std::uint64_t seed, double b, double d = 0, bool unequal = false) {
+inline NetworkSpec random_dots(const std::vector<std::uint32_t>& layers, std::uint64_t seed, double b,
+                               double d = 0, bool unequal = false) {
   NetworkSpec spec;
   spec.graph = layered(layers);
   Random random(seed, 77);
@@ -47,16 +52,23 @@ inline NetworkSpec random_dots(const std::vector<std::uint32_t>& layers, std::ui
     }
     spec.nodes.push_back(p);
   }
-  for (std::size_t e = 0; e < spec.graph.edges.size(); ++e) spec.edges.push_back(quantum_dot(std::exp(random.normal()), random.normal(), b * random.normal(), d));
+  for (std::size_t e = 0; e < spec.graph.edges.size(); ++e)
+    spec.edges.push_back(quantum_dot(std::exp(random.normal()), random.normal(), b * random.normal(), d));
   return spec;
 }
 
-/// A chain of quantum dots through all nodes, and dots between random ones up to a mean degree (even); every 60th node is clamped.
+/// A chain of quantum dots through all nodes, and dots between random ones up to a mean degree (even); every
+/// 60th node is clamped.
 inline NetworkSpec random_graph(std::uint32_t nodes, std::uint32_t degree, std::uint64_t seed, double b) {
   NetworkSpec spec;
   Random random(seed, 78);
-  for (std::uint32_t k = 0; k < nodes; ++k) add_node(spec, k % 60 == 0, k % 60 == 0 ? NodeProperties{} : leak(0.01, 0, std::exp(0.5 * random.normal())));
-  const auto join = [&](std::uint32_t source, std::uint32_t target) { add_edge(spec, source, target, quantum_dot(std::exp(0.5 * random.normal()), random.normal(), b * random.normal())); };
+  for (std::uint32_t k = 0; k < nodes; ++k)
+    add_node(spec, k % 60 == 0,
+             k % 60 == 0 ? NodeProperties{} : leak(0.01, 0, std::exp(0.5 * random.normal())));
+  const auto join = [&](std::uint32_t source, std::uint32_t target) {
+    add_edge(spec, source, target,
+             quantum_dot(std::exp(0.5 * random.normal()), random.normal(), b * random.normal()));
+  };
   for (std::uint32_t k = 1; k < nodes; ++k) join(k - 1, k);
   for (std::uint32_t e = 0; e < nodes * (degree / 2 - 1); ++e) {
     const auto source = static_cast<std::uint32_t>(random.uniform() * nodes);

@@ -17,7 +17,10 @@ using Form = EquilibriumPropagationOptions::Form;
 
 // A network with its device, its model and four random samples.
 struct Case {
-  Case(NetworkSpec spec, double level, std::uint64_t seed) : network(std::make_shared<const Network>(std::move(spec))), device(network), model(std::make_shared<NetworkModel>(network, 1)) {
+  Case(NetworkSpec spec, double level, std::uint64_t seed)
+      : network(std::make_shared<const Network>(std::move(spec))),
+        device(network),
+        model(std::make_shared<NetworkModel>(network, 1)) {
     Random random(seed, 41);
     RowMatrix levels(4, static_cast<Eigen::Index>(network->clamped().size()));
     data.targets.resize(4, static_cast<Eigen::Index>(network->spec().graph.outputs.size()));
@@ -51,18 +54,25 @@ struct Case {
 NetworkSpec enzymes(std::uint64_t seed) {
   NetworkSpec spec = random_dots({2, 4, 2}, seed, 0);
   Random random(seed, 51);
-  for (auto& edge : spec.edges) edge = enzyme(std::exp(0.5 * random.normal()), std::exp(0.5 * random.normal()), std::exp(0.5 * random.normal()), 2);
+  for (auto& edge : spec.edges)
+    edge = enzyme(std::exp(0.5 * random.normal()), std::exp(0.5 * random.normal()),
+                  std::exp(0.5 * random.normal()), 2);
   return spec;
 }
 
 }  // namespace
 
-TEST_CASE("corrected propagation against the exact adjoint: reciprocal, mildly and strongly non-reciprocal dots, enzymes", "[corrected]") {
+TEST_CASE(
+    "corrected propagation against the exact adjoint: reciprocal, mildly and strongly non-reciprocal dots, "
+    "enzymes",
+    "[corrected]") {
   const auto check = [](Case c, double least_asymmetry, double most_asymmetry) {
     const Gradient once = c.by(*corrected_propagation(c.model, {.beta = 1e-3}));
     CHECK(once.asymmetry >= least_asymmetry);
     CHECK(once.asymmetry <= most_asymmetry);
-    const auto at = [&](double beta, std::uint32_t rounds) { return c.error(*corrected_propagation(c.model, {.beta = beta, .rounds = rounds})); };
+    const auto at = [&](double beta, std::uint32_t rounds) {
+      return c.error(*corrected_propagation(c.model, {.beta = beta, .rounds = rounds}));
+    };
     const double plain = c.error(*equilibrium_propagation(c.model, {.beta = 1e-3}));
     CHECK(at(1e-3, 3) <= std::max(0.3 * plain, 1e-5));
     // beta^2 times third derivatives of order 1 to 10; errors of the potentials of 1e-12 over beta.
@@ -86,7 +96,8 @@ TEST_CASE("the asymmetry of a simulated network measured by holding it", "[corre
   const auto by_model = corrected_propagation(c.model, {.beta = 1e-3, .rounds = 8});
   const Gradient reference = c.by(*by_model);
   const auto difference = [&](double probe) {
-    const Gradient measured = c.by(*corrected_propagation(c.model, {.beta = 1e-3, .rounds = 8, .measured = true, .probe = probe}));
+    const Gradient measured =
+        c.by(*corrected_propagation(c.model, {.beta = 1e-3, .rounds = 8, .measured = true, .probe = probe}));
     REQUIRE(measured.used == 4);
     CHECK(measured.relaxations == 4 * (1 + 16 + 14));
     CHECK(measured.asymmetry == Approx(reference.asymmetry).epsilon(0.05));
@@ -121,7 +132,9 @@ TEST_CASE("coupled learning on quantum dots and enzymes", "[coupled]") {
     }
     expected /= 4;
     REQUIRE(c.device.info().terminals.back().reads_current);
-    const auto error = [&](double eta) { return (c.by(*coupled_learning(c.model, {.eta = eta})).value - expected).norm() / expected.norm(); };
+    const auto error = [&](double eta) {
+      return (c.by(*coupled_learning(c.model, {.eta = eta})).value - expected).norm() / expected.norm();
+    };
     CHECK(std::log2(error(0.04) / error(0.02)) == Approx(2).margin(0.15));
     CHECK(error(1e-3) < 1e-4);
   }

@@ -9,7 +9,9 @@
 
 using namespace networks;
 
-TEST_CASE("the path of an enzyme pool is followed with its potential-dependent capacity, at the order of the method") {
+TEST_CASE(
+    "the path of an enzyme pool is followed with its potential-dependent capacity, at the order of the "
+    "method") {
   // Far below saturation V dc/dt = (Vf/Ka)(c_s - c), so c = 1 + (c0 - 1) exp(-3 t / 2); the effect of
   // saturation is 1e-6.
   NetworkSpec spec;

@@ -20,7 +20,8 @@ Vector settled(const Network& network, const Boundary& boundary) {
 // order 1, plus the solver's 1e-14 / h.
 constexpr double h = 1e-4, difference_error = 1e-6;
 
-void check_against_differences(const NetworkSpec& spec, const Vector& clamp, const Vector& inject, std::vector<std::pair<std::uint32_t, double>> held = {}) {
+void check_against_differences(const NetworkSpec& spec, const Vector& clamp, const Vector& inject,
+                               std::vector<std::pair<std::uint32_t, double>> held = {}) {
   const Network network(spec);
   const Vector theta = network.theta();
   Boundary at;
@@ -55,7 +56,8 @@ void check_against_differences(const NetworkSpec& spec, const Vector& clamp, con
   }
   for (Eigen::Index k = 0; k < static_cast<Eigen::Index>(network.free().size()); ++k) {
     const Vector d = difference([&](Boundary& varied, Vector&, double step) {
-      if (varied.inject.size() == 0) varied.inject = Vector::Zero(static_cast<Eigen::Index>(network.free().size()));
+      if (varied.inject.size() == 0)
+        varied.inject = Vector::Zero(static_cast<Eigen::Index>(network.free().size()));
       varied.inject[k] += step;
     });
     CHECK((s.response.col(k) - d).cwiseAbs().maxCoeff() < difference_error);
@@ -65,10 +67,20 @@ void check_against_differences(const NetworkSpec& spec, const Vector& clamp, con
 }  // namespace
 
 TEST_CASE("sensitivities of a steady state agree with differences of re-solved states", "[sensitivity]") {
-  SECTION("all laws, cycles, unequal temperatures") { check_against_differences(mixed(), (Vector(2) << 1.2, -0.4).finished(), {}); }
-  SECTION("under injected currents") { check_against_differences(mixed(), (Vector(2) << 0.3, 0.9).finished(), (Vector(4) << 0.1, -0.05, 0, 0.02).finished()); }
-  SECTION("with a node held, which does not move") { check_against_differences(mixed(), (Vector(2) << 1.2, -0.4).finished(), {}, {{1, 0.35}}); }
-  SECTION("quantum dots with NDC") { check_against_differences(random_dots({2, 3, 2}, 5, 1.5, 0.3, true), (Vector(2) << 2.5, 0.4).finished(), {}); }
+  SECTION("all laws, cycles, unequal temperatures") {
+    check_against_differences(mixed(), (Vector(2) << 1.2, -0.4).finished(), {});
+  }
+  SECTION("under injected currents") {
+    check_against_differences(mixed(), (Vector(2) << 0.3, 0.9).finished(),
+                              (Vector(4) << 0.1, -0.05, 0, 0.02).finished());
+  }
+  SECTION("with a node held, which does not move") {
+    check_against_differences(mixed(), (Vector(2) << 1.2, -0.4).finished(), {}, {{1, 0.35}});
+  }
+  SECTION("quantum dots with NDC") {
+    check_against_differences(random_dots({2, 3, 2}, 5, 1.5, 0.3, true), (Vector(2) << 2.5, 0.4).finished(),
+                              {});
+  }
 }
 
 TEST_CASE("sensitivities of a linear divider are its closed form", "[sensitivity]") {
@@ -86,8 +98,10 @@ TEST_CASE("sensitivities of a linear divider are its closed form", "[sensitivity
   const Sensitivity s = sensitivity(network, b, potential);
   // Rounding only.
   CHECK(s.by_parameter(0, network.edge_parameter(0, 0)) == Approx((x - mu) / (G + g)).epsilon(1e-14));
-  CHECK(s.by_parameter(0, static_cast<Eigen::Index>(network.leak_g(0))) == Approx((r - mu) / (G + g)).epsilon(1e-14));
-  CHECK(s.by_parameter(0, static_cast<Eigen::Index>(network.leak_mu_ref(0))) == Approx(g / (G + g)).epsilon(1e-14));
+  CHECK(s.by_parameter(0, static_cast<Eigen::Index>(network.leak_g(0))) ==
+        Approx((r - mu) / (G + g)).epsilon(1e-14));
+  CHECK(s.by_parameter(0, static_cast<Eigen::Index>(network.leak_mu_ref(0))) ==
+        Approx(g / (G + g)).epsilon(1e-14));
   CHECK(s.by_clamp(0, 0) == Approx(G / (G + g)).epsilon(1e-14));
   CHECK(s.response(0, 0) == Approx(1 / (G + g)).epsilon(1e-14));
 }
@@ -102,7 +116,8 @@ TEST_CASE("the currents of all nodes add up to the leaks, and so do their deriva
   double leaks = 0;
   Vector leaks_by_potential = Vector::Zero(4), leaks_by_parameter = Vector::Zero(theta.size());
   for (std::size_t k = 0; k < 4; ++k) {
-    const auto i = static_cast<Eigen::Index>(k), g = static_cast<Eigen::Index>(network.leak_g(k)), ref = static_cast<Eigen::Index>(network.leak_mu_ref(k));
+    const auto i = static_cast<Eigen::Index>(k), g = static_cast<Eigen::Index>(network.leak_g(k)),
+               ref = static_cast<Eigen::Index>(network.leak_mu_ref(k));
     leaks += theta[g] * (potential[i] - theta[ref]);
     leaks_by_potential[i] = theta[g];
     leaks_by_parameter[g] = potential[i] - theta[ref];

@@ -20,10 +20,13 @@ using namespace networks;
 
 namespace {
 EquilibriumPropagationOptions::Form form_of(bool centred) {
-  return centred ? EquilibriumPropagationOptions::Form::centred : EquilibriumPropagationOptions::Form::one_sided;
+  return centred ? EquilibriumPropagationOptions::Form::centred
+                 : EquilibriumPropagationOptions::Form::one_sided;
 }
 
-std::shared_ptr<const Network> shared(NetworkSpec spec) { return std::make_shared<const Network>(std::move(spec)); }
+std::shared_ptr<const Network> shared(NetworkSpec spec) {
+  return std::make_shared<const Network>(std::move(spec));
+}
 
 Drive drive_of(const Network& network, const Vector& clamp) {
   Drive drive;
@@ -55,7 +58,9 @@ Minibatch whole(const Dataset& data, const Network& network) {
   return batch;
 }
 
-double relative(const Vector& estimate, const Vector& truth) { return (estimate - truth).norm() / truth.norm(); }
+double relative(const Vector& estimate, const Vector& truth) {
+  return (estimate - truth).norm() / truth.norm();
+}
 }  // namespace
 
 TEST_CASE("the simulated network keeps the device contract, all laws together") {
@@ -64,7 +69,8 @@ TEST_CASE("the simulated network keeps the device contract, all laws together") 
   contract::check_device(device, drive_of(*network, Vector{{1.2, -0.4}}));
 }
 
-TEST_CASE("the simulated network keeps the contract behind a recorder, and the replay of that log keeps it too") {
+TEST_CASE(
+    "the simulated network keeps the contract behind a recorder, and the replay of that log keeps it too") {
   const auto network = shared(random_dots({2, 3, 1}, 31, 1.5));
   Simulation device(network);
   const Drive good = drive_of(*network, Vector{{1.2, -0.4}});
@@ -100,10 +106,18 @@ TEST_CASE("a batch gives the same bits on one thread and on two, and as single r
   Simulation first(network, one), second(network, two);
   std::vector<Drive> drives;
   Random random(6);
-  for (int i = 0; i < 600; ++i) drives.push_back(drive_of(*network, Vector{{random.normal(), random.normal(), random.normal(), random.normal()}}));
+  for (int i = 0; i < 600; ++i)
+    drives.push_back(
+        drive_of(*network, Vector{{random.normal(), random.normal(), random.normal(), random.normal()}}));
   std::vector<Vector> a, b;
-  first.relax(drives, [&](std::size_t i, const Relaxation& r) { CHECK(i == a.size()); a.push_back(r.potential); });
-  second.relax(drives, [&](std::size_t i, const Relaxation& r) { CHECK(i == b.size()); b.push_back(r.potential); });
+  first.relax(drives, [&](std::size_t i, const Relaxation& r) {
+    CHECK(i == a.size());
+    a.push_back(r.potential);
+  });
+  second.relax(drives, [&](std::size_t i, const Relaxation& r) {
+    CHECK(i == b.size());
+    b.push_back(r.potential);
+  });
   REQUIRE(a.size() == 600);
   CHECK(a == b);
   CHECK(first.relax(drives[17]).potential == a[17]);
@@ -119,7 +133,7 @@ TEST_CASE("starts: rest, a slow ramp, the present state, a restored state") {
   Drive ramp = drive;
   ramp.start = Rest{0.1};
   const Relaxation slow = device.relax(ramp);
-  CHECK(slow.timing.start == Approx(12));  // 1.2 kT at 0.1 kT per unit time
+  CHECK(slow.timing.start == Approx(12));                                 // 1.2 kT at 0.1 kT per unit time
   CHECK((slow.potential - rest.potential).cwiseAbs().maxCoeff() < 1e-9);  // one stable state here
   Drive stay = drive;
   stay.start = Present{};
@@ -148,7 +162,9 @@ TEST_CASE("observed at a time, a relaxation is the transient, with the distance 
   CHECK(row.timing.bound == Approx(final_value - expected).margin(1e-6));
 }
 
-TEST_CASE("serial readings are averaged over their times, repeated ones are all the first; the network goes on from the last") {
+TEST_CASE(
+    "serial readings are averaged over their times, repeated ones are all the first; the network goes on "
+    "from the last") {
   // A node with a leak behind a conductor relaxes as mu(t) = end (1 - exp(-t / tau)), end = x G / (G + g),
   // tau = C / (G + g).
   NetworkSpec spec;
@@ -180,7 +196,8 @@ TEST_CASE("serial readings are averaged over their times, repeated ones are all 
 }
 
 TEST_CASE("gradients of what is read at a time: every member of a chain starts as its free relaxation did") {
-  // L = (mu(t) - 1)^2 of the node above; by hand d mu / dG = end' (1 - e) + end (t / C) e, e = exp(-t (G + g) / C), end' = x g / (G + g)^2.
+  // L = (mu(t) - 1)^2 of the node above; by hand d mu / dG = end' (1 - e) + end (t / C) e, e = exp(-t (G + g)
+  // / C), end' = x g / (G + g)^2.
   NetworkSpec spec;
   add_node(spec, true);
   add_node(spec, false, leak(0.5, 0, 3));
@@ -242,7 +259,13 @@ TEST_CASE("a stop is answered between groups, after whole rows") {
   std::vector<Drive> drives(2000, drive_of(*network, Vector{{1.0, 2.0}}));
   std::stop_source source;
   std::size_t seen = 0;
-  CHECK_THROWS_AS(device.relax(drives, [&](std::size_t, const Relaxation&) { if (++seen == 10) source.request_stop(); }, source.get_token()), Cancelled);
+  CHECK_THROWS_AS(device.relax(
+                      drives,
+                      [&](std::size_t, const Relaxation&) {
+                        if (++seen == 10) source.request_stop();
+                      },
+                      source.get_token()),
+                  Cancelled);
   CHECK(seen >= 10);
   CHECK(seen < drives.size());
 }
@@ -259,7 +282,9 @@ TEST_CASE("the model's conductance and costates are those of its equations") {
   CHECK((-G.transpose() * costate - c).cwiseAbs().maxCoeff() < 1e-13);
 }
 
-TEST_CASE("a held node tells the current its holder supplies: what the edges and the leak carry away, less what is injected") {
+TEST_CASE(
+    "a held node tells the current its holder supplies: what the edges and the leak carry away, less what is "
+    "injected") {
   const auto network = shared(mixed());
   Simulation device(network);
   const Drive free = drive_of(*network, Vector{{1.2, -0.4}});
@@ -270,7 +295,8 @@ TEST_CASE("a held node tells the current its holder supplies: what the edges and
     for (const std::size_t held : {1, 2, 4}) {
       Drive drive = free;
       drive.nudge = Vector{{0.1, 0, -0.2, 0.05}};
-      for (std::size_t k = 0; k < held; ++k) drive.holds.push_back({static_cast<std::uint32_t>(5 - k), random.normal()});
+      for (std::size_t k = 0; k < held; ++k)
+        drive.holds.push_back({static_cast<std::uint32_t>(5 - k), random.normal()});
       if (at_a_time) drive.observe = At{1e4, 1};
       const Relaxation row = device.relax(drive);
       REQUIRE(row.quality.usable());
@@ -279,7 +305,8 @@ TEST_CASE("a held node tells the current its holder supplies: what the edges and
       // By the scalar laws, edge by edge. A node that is not held is at rest to 1e-8 kT (transients: 1e-6)
       // times conductances of order 1.
       const Boundary boundary = boundary_of(*network, drive, theta);
-      const Vector edges = network->edge_currents(boundary, row.potential), mu = network->node_potentials(boundary, row.potential);
+      const Vector edges = network->edge_currents(boundary, row.potential),
+                   mu = network->node_potentials(boundary, row.potential);
       const double settled = at_a_time ? 1e-5 : 1e-7;
       double supplied = 0, carried_away = 0;
       for (std::size_t t = 0; t < 6; ++t) {
@@ -289,11 +316,14 @@ TEST_CASE("a held node tells the current its holder supplies: what the edges and
           if (edge.source == t) out += edges[static_cast<Eigen::Index>(e)];
           if (edge.target == t) out -= edges[static_cast<Eigen::Index>(e)];
         }
-        const bool is_held = std::any_of(drive.holds.begin(), drive.holds.end(), [&](const Hold& h) { return h.terminal == t; });
+        const bool is_held = std::any_of(drive.holds.begin(), drive.holds.end(),
+                                         [&](const Hold& h) { return h.terminal == t; });
         if (t >= 2) {
           const NodeProperties& node = network->spec().nodes[t];
-          const double leak = node.g * (mu[static_cast<Eigen::Index>(t)] - node.mu_ref), u = drive.nudge[static_cast<Eigen::Index>(t - 2)];
-          if (is_held) CHECK(row.current[static_cast<Eigen::Index>(t)] == Approx(out + leak - u).margin(1e-13));
+          const double leak = node.g * (mu[static_cast<Eigen::Index>(t)] - node.mu_ref),
+                       u = drive.nudge[static_cast<Eigen::Index>(t - 2)];
+          if (is_held)
+            CHECK(row.current[static_cast<Eigen::Index>(t)] == Approx(out + leak - u).margin(1e-13));
           else CHECK(out + leak - u == Approx(0).margin(settled));
           carried_away += leak - u;
         }
@@ -302,12 +332,15 @@ TEST_CASE("a held node tells the current its holder supplies: what the edges and
       }
       // Currents from holding sources and inputs leave through leaks and injections: their sum is conserved.
       CHECK(supplied == Approx(carried_away).margin(4 * settled));
-      for (const Hold& hold : drive.holds) CHECK(row.potential[static_cast<Eigen::Index>(hold.terminal - 2)] == hold.level);
+      for (const Hold& hold : drive.holds)
+        CHECK(row.potential[static_cast<Eigen::Index>(hold.terminal - 2)] == hold.level);
     }
   }
 }
 
-TEST_CASE("currents at held potentials: none where the free network settled, their slopes are those of the model, and nothing relaxes") {
+TEST_CASE(
+    "currents at held potentials: none where the free network settled, their slopes are those of the model, "
+    "and nothing relaxes") {
   const auto network = shared(mixed());
   Simulation device(network);
   const NetworkModel model(network, 1);
@@ -348,8 +381,12 @@ TEST_CASE("currents at held potentials: none where the free network settled, the
   }
 }
 
-TEST_CASE("the adjoint agrees with extrapolated central differences of re-settled states: dots, enzymes, unequal capacities") {
-  for (const auto& network : {shared(random_dots({2, 2, 1}, 11, 1.5, 0, true)), shared(random_dots({3, 5, 2}, 12, 1)), shared(random_dots({2, 4, 1}, 13, 1, 1, true)), shared(mixed())}) {
+TEST_CASE(
+    "the adjoint agrees with extrapolated central differences of re-settled states: dots, enzymes, unequal "
+    "capacities") {
+  for (const auto& network :
+       {shared(random_dots({2, 2, 1}, 11, 1.5, 0, true)), shared(random_dots({3, 5, 2}, 12, 1)),
+        shared(random_dots({2, 4, 1}, 13, 1, 1, true)), shared(mixed())}) {
     Simulation device(network);
     const auto model = std::make_shared<NetworkModel>(network);
     const Dataset data = data_for(*network, 4);
@@ -366,7 +403,9 @@ TEST_CASE("the adjoint agrees with extrapolated central differences of re-settle
   }
 }
 
-TEST_CASE("equilibrium propagation: error of order beta one-sided and beta^2 centred on a reciprocal network with NDC") {
+TEST_CASE(
+    "equilibrium propagation: error of order beta one-sided and beta^2 centred on a reciprocal network with "
+    "NDC") {
   const auto network = shared(random_dots({2, 5, 2}, 21, 1.2, 1, false));
   Simulation device(network);
   const auto model = std::make_shared<NetworkModel>(network);
@@ -376,7 +415,10 @@ TEST_CASE("equilibrium propagation: error of order beta one-sided and beta^2 cen
   const Vector exact = estimate(device, *adjoint(model), batch, loss).value;
   for (const bool centred : {false, true}) {
     std::vector<double> error;
-    for (const double beta : {0.02, 0.01}) error.push_back(relative(estimate(device, *equilibrium_propagation(model, {beta, form_of(centred)}), batch, loss).value, exact));
+    for (const double beta : {0.02, 0.01})
+      error.push_back(relative(
+          estimate(device, *equilibrium_propagation(model, {beta, form_of(centred)}), batch, loss).value,
+          exact));
     const double slope = std::log2(error[0] / error[1]);
     INFO("errors " << error[0] << ", " << error[1]);
     CHECK(slope == Approx(centred ? 2 : 1).margin(0.15));  // the next order is smaller by beta
@@ -384,7 +426,9 @@ TEST_CASE("equilibrium propagation: error of order beta one-sided and beta^2 cen
   }
 }
 
-TEST_CASE("equilibrium propagation on a linear network is exact to round-off at any beta, with unequal capacities too") {
+TEST_CASE(
+    "equilibrium propagation on a linear network is exact to round-off at any beta, with unequal capacities "
+    "too") {
   NetworkSpec spec = random_dots({2, 3, 2}, 22, 0);
   Random random(3);
   for (auto& edge : spec.edges) edge = linear(std::exp(random.normal()));
@@ -398,8 +442,18 @@ TEST_CASE("equilibrium propagation on a linear network is exact to round-off at 
   const Vector exact = estimate(device, *adjoint(model), batch, loss).value;
   for (const double beta : {1e-2, 1.0}) {
     // Errors of the states are 1e-15, shifts are of order beta: 1e-13 at the smallest.
-    CHECK(relative(estimate(device, *equilibrium_propagation(model, {beta, EquilibriumPropagationOptions::Form::one_sided}), batch, loss).value, exact) < 1e-11);
-    CHECK(relative(estimate(device, *equilibrium_propagation(model, {beta, EquilibriumPropagationOptions::Form::centred}), batch, loss).value, exact) < 1e-11);
+    CHECK(relative(estimate(device,
+                            *equilibrium_propagation(model,
+                                                     {beta, EquilibriumPropagationOptions::Form::one_sided}),
+                            batch, loss)
+                       .value,
+                   exact) < 1e-11);
+    CHECK(relative(
+              estimate(device,
+                       *equilibrium_propagation(model, {beta, EquilibriumPropagationOptions::Form::centred}),
+                       batch, loss)
+                  .value,
+              exact) < 1e-11);
   }
 }
 
@@ -414,7 +468,12 @@ TEST_CASE("unequal capacities change no gradient of equilibrium propagation") {
   std::vector<Vector> gradients;
   for (const auto& network : {equal, unequal}) {
     Simulation device(network);
-    gradients.push_back(estimate(device, *equilibrium_propagation(std::make_shared<NetworkModel>(network), {1e-3, EquilibriumPropagationOptions::Form::centred}), whole(data, *network), loss).value);
+    gradients.push_back(
+        estimate(device,
+                 *equilibrium_propagation(std::make_shared<NetworkModel>(network),
+                                          {1e-3, EquilibriumPropagationOptions::Form::centred}),
+                 whole(data, *network), loss)
+            .value);
   }
   CHECK(relative(gradients[1], gradients[0]) < 1e-9);
 }

@@ -75,7 +75,10 @@ TEST_CASE("injected currents and held nodes") {
   add_node(spec, false, leak(1));
   add_edge(spec, 0, 1, linear(1));
   add_edge(spec, 1, 2, linear(2));
-  const Network network([&] { spec.graph.outputs = {2}; return spec; }());
+  const Network network([&] {
+    spec.graph.outputs = {2};
+    return spec;
+  }());
   const Vector theta = network.theta();
   Boundary b = boundary(theta, {1});
   b.inject = Vector{{0.3, -0.2}};
@@ -122,7 +125,8 @@ TEST_CASE("beyond the fold the other branch is reached, and a restored start on 
   const Network network(one_dot(0.0));
   const Vector theta = network.theta();
   const auto work = network.workspace();
-  // Follow one branch by restored starts while x grows; compare with the time integration from the same starts.
+  // Follow one branch by restored starts while x grows; compare with the time integration from the same
+  // starts.
   Vector branch = relax(network, boundary(theta, {0}), Vector::Constant(1, -6), {}, true, *work).potential;
   int jumps = 0;
   for (double x = 0.25; x < 12; x += 0.25) {
@@ -193,7 +197,10 @@ TEST_CASE("random networks with NDC reach the state of a fine-step time integrat
       ++converged;
       CHECK(max_real_eigenvalue(network, b, state.potential) < 0);
       const double times[] = {1e4};
-      elsewhere += (follow(network, b, network.rest(), times).front() - state.potential).cwiseAbs().maxCoeff() > 1e-5 ? 1 : 0;
+      elsewhere +=
+          (follow(network, b, network.rest(), times).front() - state.potential).cwiseAbs().maxCoeff() > 1e-5
+              ? 1
+              : 0;
     }
   }
   CHECK(converged == 120);
@@ -205,7 +212,10 @@ TEST_CASE("unusable options are refused with their value") {
   options.path_tolerance = 0;
   const Network network(oscillator());
   const Vector theta = network.theta();
-  CHECK_THROWS_WITH(relax(network, boundary(theta, {0}), network.rest(), options), Catch::Contains("path_tolerance is 0"));
-  CHECK_THROWS_WITH(relax(network, boundary(theta, {0}), Vector::Zero(3)), Catch::Contains("3 potentials for 2 free nodes"));
-  CHECK_THROWS_WITH(relax(network, boundary(theta, {0, 1}), network.rest()), Catch::Contains("2 levels for 1 clamped nodes"));
+  CHECK_THROWS_WITH(relax(network, boundary(theta, {0}), network.rest(), options),
+                    Catch::Contains("path_tolerance is 0"));
+  CHECK_THROWS_WITH(relax(network, boundary(theta, {0}), Vector::Zero(3)),
+                    Catch::Contains("3 potentials for 2 free nodes"));
+  CHECK_THROWS_WITH(relax(network, boundary(theta, {0, 1}), network.rest()),
+                    Catch::Contains("2 levels for 1 clamped nodes"));
 }

@@ -59,7 +59,12 @@ TEST_CASE("an enzyme pool fills with its concentration, not its potential, relax
   // Far below saturation and without leak of the product, V dc/dt = (Vf/Ka)(c_s - c): an exponential in c.
   NetworkSpec spec;
   add_node(spec, true);
-  add_node(spec, false, [] { NodeProperties p; p.capacity = 2; p.mu_init = std::log(1e-6); return p; }());
+  add_node(spec, false, [] {
+    NodeProperties p;
+    p.capacity = 2;
+    p.mu_init = std::log(1e-6);
+    return p;
+  }());
   const double K = 1e6;
   add_edge(spec, 0, 1, enzyme(3 * K, K, K, std::numeric_limits<double>::infinity()));
   spec.graph.outputs = {1};
@@ -73,7 +78,8 @@ TEST_CASE("an enzyme pool fills with its concentration, not its potential, relax
   }
 }
 
-TEST_CASE("the steady-state solver ends where the transient of a mixed network ends, with unequal capacities") {
+TEST_CASE(
+    "the steady-state solver ends where the transient of a mixed network ends, with unequal capacities") {
   const Network network(mixed());
   const Vector theta = network.theta();
   const Boundary b = boundary(theta, {1.2, -0.4});
@@ -93,7 +99,8 @@ struct Steps {
 };
 // Equal steps over `time`, of a network whose levels move from 0 at `velocity` (empty: constant at the
 // boundary's levels).
-Steps equal_steps(const Network& network, const Boundary& b, double time, int n, const Vector& velocity = {}) {
+Steps equal_steps(const Network& network, const Boundary& b, double time, int n,
+                  const Vector& velocity = {}) {
   Rodas path(network, b);
   path.begin(0, network.rest(), velocity.size() > 0 ? Vector::Zero(velocity.size()) : b.clamp, velocity);
   const double h = time / n;
@@ -127,7 +134,8 @@ TEST_CASE("RODAS is of order 4, at rest and while levels move, and its dense out
       between.push_back((found.between - truth[0]).cwiseAbs().maxCoeff());
       at_end.push_back((found.end - truth[1]).cwiseAbs().maxCoeff());
     }
-    INFO("errors at the end " << at_end[0] << " " << at_end[1] << " " << at_end[2] << ", between " << between[0] << " " << between[1] << " " << between[2]);
+    INFO("errors at the end " << at_end[0] << " " << at_end[1] << " " << at_end[2] << ", between "
+                              << between[0] << " " << between[1] << " " << between[2]);
     CHECK(order(at_end[1], at_end[2]) > 3.7);
     CHECK(order(at_end[0], at_end[1]) > 3.4);
     // Global order: that of the method; dense output alone has a local error of order h^4.
@@ -140,7 +148,10 @@ TEST_CASE("transients agree with CVODE's at tight tolerances: steps, ramps, dots
     const char* what;
     NetworkSpec spec;
   };
-  const Case cases[] = {{"mixed laws", mixed()}, {"dots", random_dots({4, 6, 2}, 3, 0.7)}, {"dots of unequal temperatures and capacities", random_dots({4, 6, 2}, 4, 0.5, 0.2, true)}};
+  const Case cases[] = {
+      {"mixed laws", mixed()},
+      {"dots", random_dots({4, 6, 2}, 3, 0.7)},
+      {"dots of unequal temperatures and capacities", random_dots({4, 6, 2}, 4, 0.5, 0.2, true)}};
   TransientOptions exact, usual;
   exact.relative_tolerance = 1e-12, exact.absolute_tolerance = 1e-13;
   for (const Case& c : cases) {
@@ -164,7 +175,8 @@ TEST_CASE("transients agree with CVODE's at tight tolerances: steps, ramps, dots
         TransientOptions tight = exact;
         tight.relative_tolerance = 1e-10, tight.absolute_tolerance = 1e-11;
         const auto close = follow(network, b, network.rest(), times, tight);
-        for (std::size_t i = 0; i < truth.size(); ++i) CHECK((close[i] - truth[i]).cwiseAbs().maxCoeff() < 5e-9);
+        for (std::size_t i = 0; i < truth.size(); ++i)
+          CHECK((close[i] - truth[i]).cwiseAbs().maxCoeff() < 5e-9);
       }
     }
   }
@@ -182,7 +194,8 @@ TEST_CASE("a transient of a large network is followed by sparse algebra, as by a
   TransientOptions ramp;
   ramp.clamp_rate = 2;
   const double times[] = {0.2, 3};
-  const auto a = follow(sparse, b, sparse.rest(), times, ramp), c = follow(dense, b, dense.rest(), times, ramp);
+  const auto a = follow(sparse, b, sparse.rest(), times, ramp),
+             c = follow(dense, b, dense.rest(), times, ramp);
   for (std::size_t i = 0; i < 2; ++i) CHECK((a[i] - c[i]).cwiseAbs().maxCoeff() < 1e-8);
 }
 
@@ -192,18 +205,21 @@ TEST_CASE("a transient that cannot be followed says where it stopped") {
   TransientOptions options;
   options.max_steps = 3;
   const double times[] = {10.0};
-  CHECK_THROWS_WITH(follow(network, boundary(theta, {1}), network.rest(), times, options), Catch::Contains("max_steps = 3") && Catch::Contains("of 10"));
+  CHECK_THROWS_WITH(follow(network, boundary(theta, {1}), network.rest(), times, options),
+                    Catch::Contains("max_steps = 3") && Catch::Contains("of 10"));
 }
 
 TEST_CASE("unusable transients are refused") {
   const Network network = rc(1, 1, 1);
   const Vector theta = network.theta();
   const double backwards[] = {1.0, 0.5};
-  CHECK_THROWS_WITH(follow(network, boundary(theta, {0}), network.rest(), backwards), Catch::Contains("time 1 is 0.5"));
+  CHECK_THROWS_WITH(follow(network, boundary(theta, {0}), network.rest(), backwards),
+                    Catch::Contains("time 1 is 0.5"));
   TransientOptions options;
   options.relative_tolerance = 2;
   const double times[] = {1.0};
-  CHECK_THROWS_WITH(follow(network, boundary(theta, {0}), network.rest(), times, options), Catch::Contains("relative_tolerance is 2"));
+  CHECK_THROWS_WITH(follow(network, boundary(theta, {0}), network.rest(), times, options),
+                    Catch::Contains("relative_tolerance is 2"));
 }
 
 // test_network "[.transient-times]": duration of transients compared with CVODE, and their errors, at the
@@ -217,8 +233,11 @@ TEST_CASE("transients beside CVODE: time", "[.transient-times]") {
   LatticeOptions options;
   options.sides = {14, 14};
   const double step = std::numeric_limits<double>::infinity();
-  const Case cases[] = {{"mixed laws, a step", mixed(), step, 30}, {"mixed laws, a ramp", mixed(), 0.5, 30}, {"dots 4-8-3, a step", random_dots({4, 8, 3}, 3, 0.5), step, 30},
-                        {"dots 4-8-3, a ramp", random_dots({4, 8, 3}, 3, 0.5), 0.5, 30}, {"dots 100-30-10, a ramp", random_dots({100, 30, 10}, 5, 0.5), 5, 3},
+  const Case cases[] = {{"mixed laws, a step", mixed(), step, 30},
+                        {"mixed laws, a ramp", mixed(), 0.5, 30},
+                        {"dots 4-8-3, a step", random_dots({4, 8, 3}, 3, 0.5), step, 30},
+                        {"dots 4-8-3, a ramp", random_dots({4, 8, 3}, 3, 0.5), 0.5, 30},
+                        {"dots 100-30-10, a ramp", random_dots({100, 30, 10}, 5, 0.5), 5, 3},
                         {"a lattice of 196 nodes, a ramp", lattice(options), 1, 30}};
   for (const Case& c : cases) {
     const Network network(c.spec);
@@ -229,7 +248,8 @@ TEST_CASE("transients beside CVODE: time", "[.transient-times]") {
     b.clamp = Vector::LinSpaced(static_cast<Eigen::Index>(network.clamped().size()), 0.4, 1.5);
     const double times[] = {0.1 * c.end, c.end};
     TransientOptions exact, asked;
-    exact.relative_tolerance = 1e-12, exact.absolute_tolerance = 1e-13, exact.clamp_rate = asked.clamp_rate = c.rate;
+    exact.relative_tolerance = 1e-12, exact.absolute_tolerance = 1e-13,
+    exact.clamp_rate = asked.clamp_rate = c.rate;
     const auto truth = follow_by_cvode(network, b, network.rest(), times, exact);
     for (const double tolerance : {1e-6, 1e-8, 1e-10}) {
       asked.relative_tolerance = tolerance, asked.absolute_tolerance = 1e-2 * tolerance;
@@ -239,13 +259,18 @@ TEST_CASE("transients beside CVODE: time", "[.transient-times]") {
         for (int turn = 0; turn < 5; ++turn) {
           const auto began = std::chrono::steady_clock::now();
           states = method();
-          best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count());
+          best =
+              std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count());
         }
-        return std::pair{1e3 * best, std::max((states[0] - truth[0]).cwiseAbs().maxCoeff(), (states[1] - truth[1]).cwiseAbs().maxCoeff())};
+        return std::pair{1e3 * best, std::max((states[0] - truth[0]).cwiseAbs().maxCoeff(),
+                                              (states[1] - truth[1]).cwiseAbs().maxCoeff())};
       };
-      const auto [ours, our_error] = measured([&] { return follow(network, b, network.rest(), times, asked); });
-      const auto [theirs, their_error] = measured([&] { return follow_by_cvode(network, b, network.rest(), times, asked); });
-      std::printf("%-32s %.0e: %8.3f ms, error %.1e; CVODE %8.3f ms, error %.1e; ratio %.2f\n", c.what, tolerance, ours, our_error, theirs, their_error, ours / theirs);
+      const auto [ours, our_error] =
+          measured([&] { return follow(network, b, network.rest(), times, asked); });
+      const auto [theirs, their_error] =
+          measured([&] { return follow_by_cvode(network, b, network.rest(), times, asked); });
+      std::printf("%-32s %.0e: %8.3f ms, error %.1e; CVODE %8.3f ms, error %.1e; ratio %.2f\n", c.what,
+                  tolerance, ours, our_error, theirs, their_error, ours / theirs);
     }
   }
 }

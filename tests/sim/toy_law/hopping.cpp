@@ -6,8 +6,10 @@ namespace {
 
 using namespace ness::sim;
 
-EdgeCurrent hopping_current(const double* p, const EdgeEnd& source, const EdgeEnd& target, double kT, double) {
-  const double G = p[0], w = p[1], z = (source.mu - target.mu) / (w * kT), slope = G * std::cosh(z) / (w * kT);
+EdgeCurrent hopping_current(const double* p, const EdgeEnd& source, const EdgeEnd& target, double kT,
+                            double) {
+  const double G = p[0], w = p[1], z = (source.mu - target.mu) / (w * kT),
+               slope = G * std::cosh(z) / (w * kT);
   return {G * std::sinh(z), slope, -slope, {std::sinh(z), -slope * z * kT, 0, 0}};
 }
 

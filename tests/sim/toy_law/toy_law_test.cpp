@@ -25,7 +25,8 @@ constexpr LawParameter some_parameters[] = {{.name = "G", .unit = "1", .sign = S
 EdgeCurrent some_current(const double*, const EdgeEnd&, const EdgeEnd&, double, double) { return {}; }
 static_assert(EdgeLaw{.name = "toy", .parameters = some_parameters}.problem() == "a law without a current");
 static_assert(EdgeLaw{.name = "toy", .current = some_current}.problem() == "a law has 1 to 4 parameters");
-static_assert(EdgeLaw{.parameters = some_parameters, .current = some_current}.problem() == "a law without a name");
+static_assert(EdgeLaw{.parameters = some_parameters, .current = some_current}.problem() ==
+              "a law without a name");
 
 constexpr double G = 1.5, w = 0.8;
 
@@ -65,10 +66,14 @@ TEST_CASE("a law with a row is known by its name: in files, in messages, in help
   CHECK(law_of("hopping") == Law(hopping_law));
   CHECK(law_names() == "'linear', 'quantum-dot', 'enzyme' or 'hopping'");
   CHECK(description(hopping_law) == "hopping (G, optional w)");
-  CHECK_THROWS_WITH(network_from_json(R"({"nodes": [{}], "edges": [{"source": 0, "target": 0, "law": "diode"}], "outputs": []})", "toy.json"),
-                    Catch::Contains("'enzyme' or 'hopping'"));
+  CHECK_THROWS_WITH(
+      network_from_json(
+          R"({"nodes": [{}], "edges": [{"source": 0, "target": 0, "law": "diode"}], "outputs": []})",
+          "toy.json"),
+      Catch::Contains("'enzyme' or 'hopping'"));
   CHECK_THROWS_WITH(network_from_json(R"({"nodes": [{"clamped": true}, {}],
-    "edges": [{"source": 0, "target": 1, "law": "hopping", "G": 1, "w": 0}], "outputs": [1]})", "toy.json"),
+    "edges": [{"source": 0, "target": 1, "law": "hopping", "G": 1, "w": 0}], "outputs": [1]})",
+                                      "toy.json"),
                     Catch::Contains("w is 0, expected a finite number > 0"));
 }
 
@@ -128,7 +133,8 @@ TEST_CASE("kinds of a law with a row are drawn from streams of their own") {
   // All kinds have the same rule: the first numbers of the kinds, mapped to the same interval, must differ.
   std::map<std::string, double> first;
   const std::vector<ParameterInfo> info = network_of(run.platform)->parameter_info();
-  for (std::size_t i = 0; i < info.size(); ++i) first.emplace(info[i].kind, run.theta[static_cast<Eigen::Index>(i)]);
+  for (std::size_t i = 0; i < info.size(); ++i)
+    first.emplace(info[i].kind, run.theta[static_cast<Eigen::Index>(i)]);
   CHECK(first.count("w") == 1);
   std::set<double> values;
   for (const auto& [kind, value] : first) values.insert(value);

@@ -28,7 +28,8 @@ BenchFile bench_of(const std::string& source, int carrier) {
   } directory{::mkdtemp(pattern.data())};
   std::ofstream(directory.path / "net.json") << R"({"nodes": [{"clamped": true}, {}],
     "edges": [{"source": 0, "target": 1, "law": "linear", "G": 1}], "outputs": [1]})";
-  std::ofstream(directory.path / "bench.toml") << "[scale]\nvolts_per_kT = 0.1\namperes_per_unit = 2.5e-6\ncarrier = " << carrier << R"(
+  std::ofstream(directory.path / "bench.toml")
+      << "[scale]\nvolts_per_kT = 0.1\namperes_per_unit = 2.5e-6\ncarrier = " << carrier << R"(
 [instruments.source]
 model = "keithley-2400"
 compliance = 1e-2
@@ -41,7 +42,8 @@ node = 0
 limits = [-2.0, 2.0]
 step = 2.0
 rate = 1e3
-)" << source << R"(
+)" << source
+      << R"(
 [wiring.potential]
 instrument = "scanner"
 channel = 101
@@ -68,7 +70,9 @@ struct Made {
   std::unique_ptr<sim::Simulation> simulation;
   BenchDevice device;
 
-  explicit Made(const BenchFile& file) : network(std::make_shared<sim::Network>(file.emulation->network)), simulation(std::make_unique<sim::Simulation>(network, sim::SimulationOptions{})) {
+  explicit Made(const BenchFile& file)
+      : network(std::make_shared<sim::Network>(file.emulation->network)),
+        simulation(std::make_unique<sim::Simulation>(network, sim::SimulationOptions{})) {
     device = make_bench(file, DeviceKind::emulated, {simulation->info(), network->theta(), &network->spec()});
   }
   Relaxation relax(double kT) {
@@ -83,7 +87,8 @@ struct Made {
 
 }  // namespace
 
-TEST_CASE("what a preamplifier draws leaves the network: currents add up to nothing, whatever the carrier", "[bench]") {
+TEST_CASE("what a preamplifier draws leaves the network: currents add up to nothing, whatever the carrier",
+          "[bench]") {
   for (const int carrier : {1, -1}) {
     Made made(bench_of("", carrier));
     const Relaxation row = made.relax(3);
@@ -115,8 +120,8 @@ namespace {
 // At one sample: dI/dmu by holding all free nodes and stepping one, and R = dmu/du by injecting at one node
 // after another.
 struct Jacobians {
-  Vector mu, at_rest;           // the free state, and the currents that hold it, [n_free]
-  Matrix slope, slope_error;    // dI/dmu by the achieved steps; standard errors
+  Vector mu, at_rest;         // the free state, and the currents that hold it, [n_free]
+  Matrix slope, slope_error;  // dI/dmu by the achieved steps; standard errors
   Matrix response, response_error;
   bool usable = true;
 };
@@ -130,7 +135,10 @@ Jacobians measure(Device& device, const Drive& free, double step, double current
     J.usable = J.usable && row.quality.usable();
     return row;
   };
-  const auto errors = [](const Vector& up, const Vector& down, Eigen::Index size) { return up.size() == 0 ? Vector(Vector::Zero(size)) : Vector((up.cwiseAbs2() + down.cwiseAbs2()).cwiseSqrt()); };
+  const auto errors = [](const Vector& up, const Vector& down, Eigen::Index size) {
+    return up.size() == 0 ? Vector(Vector::Zero(size))
+                          : Vector((up.cwiseAbs2() + down.cwiseAbs2()).cwiseSqrt());
+  };
   J.mu = relax(free).potential;
   J.slope = J.slope_error = J.response = J.response_error = Matrix::Zero(n, n);
   Drive held = free;
@@ -145,7 +153,8 @@ Jacobians measure(Device& device, const Drive& free, double step, double current
     const Relaxation a = relax(up), b = relax(down);
     const double achieved = a.potential[k] - b.potential[k];
     J.slope.col(k) = of_free(a.current - b.current) / achieved;
-    J.slope_error.col(k) = errors(of_free(a.current_sigma), of_free(b.current_sigma), n) / achieved + J.slope.col(k).cwiseAbs() * errors(a.sigma, b.sigma, n)[k] / achieved;
+    J.slope_error.col(k) = errors(of_free(a.current_sigma), of_free(b.current_sigma), n) / achieved +
+                           J.slope.col(k).cwiseAbs() * errors(a.sigma, b.sigma, n)[k] / achieved;
   }
   relax(free);
   for (Eigen::Index k = 0; k < n; ++k) {
@@ -164,11 +173,14 @@ Jacobians measure(Device& device, const Drive& free, double step, double current
 // Bound on the difference of each entry of dI/dmu from the model's, if a potential (inputs, free nodes) may
 // be off by `potential` kT, a level a by `a`, a barrier by the fraction `gamma`: by differences of the model
 // alone.
-Matrix uncertainty(const sim::NetworkModel& model, const DeviceInfo& info, const Drive& drive, const Vector& mu, double potential, double a, double gamma) {
+Matrix uncertainty(const sim::NetworkModel& model, const DeviceInfo& info, const Drive& drive,
+                   const Vector& mu, double potential, double a, double gamma) {
   const double h = 1e-4;
   const Matrix G = model.conductance(drive, mu);
   Matrix bound = gamma * G.cwiseAbs();
-  const auto add = [&](const Drive& moved, const Vector& at, double size) { bound += (model.conductance(moved, at) - G).cwiseAbs() * (size / h); };
+  const auto add = [&](const Drive& moved, const Vector& at, double size) {
+    bound += (model.conductance(moved, at) - G).cwiseAbs() * (size / h);
+  };
   for (Eigen::Index k = 0; k < mu.size(); ++k) add(drive, mu + h * Vector::Unit(mu.size(), k), potential);
   const Vector inputs = drive.clamp.levels();
   for (Eigen::Index i = 0; i < inputs.size(); ++i) {
@@ -191,7 +203,11 @@ Matrix curvature(const sim::NetworkModel& model, const Drive& drive, const Vecto
   Matrix bound = Matrix::Zero(mu.size(), mu.size());
   for (Eigen::Index k = 0; k < mu.size(); ++k) {
     const Vector h = step * Vector::Unit(mu.size(), k);
-    bound.col(k) = (model.conductance(drive, mu + h) - 2 * model.conductance(drive, mu) + model.conductance(drive, mu - h)).col(k).cwiseAbs() / 6;
+    bound.col(k) = (model.conductance(drive, mu + h) - 2 * model.conductance(drive, mu) +
+                    model.conductance(drive, mu - h))
+                       .col(k)
+                       .cwiseAbs() /
+                   6;
   }
   return bound;
 }
@@ -201,17 +217,23 @@ Matrix curvature(const sim::NetworkModel& model, const Drive& drive, const Vecto
 TEST_CASE("a gate says how small a step of its parameter can be", "[bench]") {
   const std::string directory = NESS_EXPERIMENTS;
   const Experiment experiment = load_experiment(directory + "/xor-bench.toml", {});
-  Run run = prepare(experiment, load_bench(directory + "/bench-emulated.toml", {"emulation.links=false"}), DeviceKind::emulated);
+  Run run = prepare(experiment, load_bench(directory + "/bench-emulated.toml", {"emulation.links=false"}),
+                    DeviceKind::emulated);
   for (const ParameterInfo& parameter : run.device().info().parameters) {
     INFO(parameter.name);
     // 25 bits of -2 to 2 V, as in the QDAC-II's manual; 5 kT/V for levels and leak references, 10 per volt
     // for gamma. Constants have no source.
-    const double per_volt = parameter.kind == "a" || parameter.kind == "mu_ref" ? 5 : parameter.kind == "gamma" ? 10 : 0;
+    const double per_volt = parameter.kind == "a" || parameter.kind == "mu_ref" ? 5
+                            : parameter.kind == "gamma"                         ? 10
+                                                                                : 0;
     CHECK(parameter.resolution == Approx(per_volt * 4 / 33554432.0).epsilon(1e-12));
   }
 }
 
-TEST_CASE("the Jacobian of the XOR bench, by voltage and by injection, is the model's, and one is the other's inverse", "[bench][jacobian]") {
+TEST_CASE(
+    "the Jacobian of the XOR bench, by voltage and by injection, is the model's, and one is the other's "
+    "inverse",
+    "[bench][jacobian]") {
   const std::string directory = NESS_EXPERIMENTS;
   const Experiment experiment = load_experiment(directory + "/xor-bench.toml", {{}, 3, {}, {}});
   Run simulated = prepare(experiment);
@@ -219,8 +241,10 @@ TEST_CASE("the Jacobian of the XOR bench, by voltage and by injection, is the mo
   const double step = 0.1, current = 0.1;
   for (const bool ideal : {true, false}) {
     std::vector<std::string> set{"emulation.links=false"};
-    if (ideal) set.insert(set.end(), {"emulation.noise=false", "emulation.errors=false", "emulation.quantised=false"});
-    Run run = prepare(experiment, load_bench(directory + "/bench-emulated-source-meters.toml", set), DeviceKind::emulated);
+    if (ideal)
+      set.insert(set.end(), {"emulation.noise=false", "emulation.errors=false", "emulation.quantised=false"});
+    Run run = prepare(experiment, load_bench(directory + "/bench-emulated-source-meters.toml", set),
+                      DeviceKind::emulated);
     Device& bench = run.device();
     for (const std::uint32_t node : bench.info().free()) {
       CHECK(bench.info().terminals[node].can_hold);
@@ -238,7 +262,8 @@ TEST_CASE("the Jacobian of the XOR bench, by voltage and by injection, is the mo
         Drive free;
         free.theta = Parameters::of(theta);
         free.clamp = {experiment.task->train.inputs, row};
-        const Jacobians measured = measure(bench, free, step, current), exact = measure(simulated.device(), free, step, current);
+        const Jacobians measured = measure(bench, free, step, current),
+                        exact = measure(simulated.device(), free, step, current);
         REQUIRE(measured.usable);
         REQUIRE(exact.usable);
         const Matrix slope = -model.conductance(free, exact.mu), response = slope.inverse();
@@ -247,10 +272,12 @@ TEST_CASE("the Jacobian of the XOR bench, by voltage and by injection, is the mo
         // fraction of 2.5e-5 G at each of a node's edges; shunts of 10 Gohm, 4e-6 units per kT; readings of 7
         // digits. Real: 600 uV and 0.02 % of a held level and of an input (0.3 V at most), 40 uV and 0.01 %
         // of 2 V of a gate at 5 kT (levels) and 10 (barriers) per volt; 0.025 % and 6 nA of a current.
-        const double level = ideal ? 0 : 7e-3, a = ideal ? 0 : 1.2e-3, barrier = ideal ? 0 : 2.4e-3 / gamma, gain = ideal ? 0 : 4e-4;
+        const double level = ideal ? 0 : 7e-3, a = ideal ? 0 : 1.2e-3, barrier = ideal ? 0 : 2.4e-3 / gamma,
+                     gain = ideal ? 0 : 4e-4;
         const double offset = ideal ? 2e-5 : 6e-9 / 2.5e-6 + 4 * 1.2e-4;
         const double lead = 2.5e-5 * slope.cwiseAbs().maxCoeff() * slope.cwiseAbs().maxCoeff() + 1e-5;
-        const Matrix systematic = uncertainty(model, bench.info(), free, exact.mu, level, a, barrier) + gain * slope.cwiseAbs() + Matrix::Constant(3, 3, lead);
+        const Matrix systematic = uncertainty(model, bench.info(), free, exact.mu, level, a, barrier) +
+                                  gain * slope.cwiseAbs() + Matrix::Constant(3, 3, lead);
         const Matrix slope_bound = systematic + 4 * measured.slope_error;
 
         // Held at rest, a node draws no current except for the error of its level.
@@ -262,25 +289,37 @@ TEST_CASE("the Jacobian of the XOR bench, by voltage and by injection, is the mo
 
         // By voltage: equal to the exact law at the same steps, and to the tangent up to the curvature.
         CHECK((measured.slope - exact.slope).cwiseAbs().cwiseQuotient(slope_bound).maxCoeff() < 1);
-        CHECK((measured.slope - slope).cwiseAbs().cwiseQuotient(slope_bound + 1.2 * curvature(model, free, exact.mu, step)).maxCoeff() < 1);
+        CHECK((measured.slope - slope)
+                  .cwiseAbs()
+                  .cwiseQuotient(slope_bound + 1.2 * curvature(model, free, exact.mu, step))
+                  .maxCoeff() < 1);
         // By injection: errors of the Jacobian on both sides of R.
         const Matrix through = response.cwiseAbs() * systematic * response.cwiseAbs();
-        const Matrix response_bound = through + gain * response.cwiseAbs() + 4 * measured.response_error + Matrix::Constant(3, 3, 1e-5);
+        const Matrix response_bound =
+            through + gain * response.cwiseAbs() + 4 * measured.response_error + Matrix::Constant(3, 3, 1e-5);
         CHECK((measured.response - exact.response).cwiseAbs().cwiseQuotient(response_bound).maxCoeff() < 1);
         // One is the inverse of the other, without a model: both belong to the same sample, whatever the
         // errors of its gates. Remaining errors: the held levels are not exactly those of the free state, the
         // curvature of both (as in the exact law), gains, and noise.
         const Matrix product = measured.response * measured.slope - Matrix::Identity(3, 3);
         const Matrix curved = (exact.response * exact.slope - Matrix::Identity(3, 3)).cwiseAbs();
-        const Matrix moved = uncertainty(model, bench.info(), free, exact.mu, level, 0, 0) + gain * slope.cwiseAbs() + Matrix::Constant(3, 3, lead);
-        const Matrix noise = response.cwiseAbs() * (moved + 4 * measured.slope_error) + (4 * measured.response_error + gain * response.cwiseAbs()) * slope.cwiseAbs();
+        const Matrix moved = uncertainty(model, bench.info(), free, exact.mu, level, 0, 0) +
+                             gain * slope.cwiseAbs() + Matrix::Constant(3, 3, lead);
+        const Matrix noise = response.cwiseAbs() * (moved + 4 * measured.slope_error) +
+                             (4 * measured.response_error + gain * response.cwiseAbs()) * slope.cwiseAbs();
         CHECK((product.cwiseAbs() - 1.2 * curved - noise).maxCoeff() < 0);
         // The bounds must be small compared with the largest entry.
         CHECK(slope_bound.maxCoeff() < (ideal ? 0.02 : 0.1) * slope.cwiseAbs().maxCoeff());
         if (std::getenv("NESS_TEST_FIGURES") != nullptr) {
-          std::printf("%s, gamma %g, row %llu: state %.1e kT; held at rest %.1e units; dI/dmu %.1e of %.2f (curvature %.1e); R %.1e of %.2f; R dI/dmu - 1 %.1e\n", ideal ? "ideal" : "realistic", gamma,
-                      static_cast<unsigned long long>(row), (measured.mu - exact.mu).cwiseAbs().maxCoeff(), measured.at_rest.cwiseAbs().maxCoeff(), (measured.slope - exact.slope).cwiseAbs().maxCoeff(),
-                      slope.cwiseAbs().maxCoeff(), (exact.slope - slope).cwiseAbs().maxCoeff(), (measured.response - exact.response).cwiseAbs().maxCoeff(), response.cwiseAbs().maxCoeff(), product.cwiseAbs().maxCoeff());
+          std::printf(
+              "%s, gamma %g, row %llu: state %.1e kT; held at rest %.1e units; dI/dmu %.1e of %.2f "
+              "(curvature %.1e); R %.1e of %.2f; R dI/dmu - 1 %.1e\n",
+              ideal ? "ideal" : "realistic", gamma, static_cast<unsigned long long>(row),
+              (measured.mu - exact.mu).cwiseAbs().maxCoeff(), measured.at_rest.cwiseAbs().maxCoeff(),
+              (measured.slope - exact.slope).cwiseAbs().maxCoeff(), slope.cwiseAbs().maxCoeff(),
+              (exact.slope - slope).cwiseAbs().maxCoeff(),
+              (measured.response - exact.response).cwiseAbs().maxCoeff(), response.cwiseAbs().maxCoeff(),
+              product.cwiseAbs().maxCoeff());
         }
       }
     }

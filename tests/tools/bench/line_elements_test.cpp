@@ -19,7 +19,8 @@ BenchFile bench_of(const std::string& source, const std::string& meter, const st
   const std::filesystem::path directory = ::mkdtemp(pattern.data());
   std::ofstream(directory / "resistor.json") << R"({"nodes": [{"clamped": true}, {"g": 1}],
     "edges": [{"source": 0, "target": 1, "law": "linear", "G": 1}], "outputs": [1]})";
-  std::ofstream(directory / "bench.toml") << "[instruments.source]\nmodel = \"keithley-2400\"\n" << instrument << R"(
+  std::ofstream(directory / "bench.toml") << "[instruments.source]\nmodel = \"keithley-2400\"\n"
+                                          << instrument << R"(
 [instruments.meter]
 model = "keysight-daq970a"
 [instruments.dac]
@@ -28,7 +29,8 @@ model = "qdac-ii"
 instrument = "source"
 node = 0
 lead = 2.0
-)" << source << "\n[wiring.read]\ninstrument = \"meter\"\nchannel = 101\nnode = 1\nlead = 3.0\n" << meter << R"(
+)" << source << "\n[wiring.read]\ninstrument = \"meter\"\nchannel = 101\nnode = 1\nlead = 3.0\n"
+                                          << meter << R"(
 [wiring.gate]
 instrument = "dac"
 channel = 1
@@ -66,7 +68,9 @@ TEST_CASE("line elements are read from a wire, and reckoned with", "[line]") {
   CHECK(nothing.resistance == 2);
   CHECK(std::isinf(line_scale(plain.wiring[1], drivers::Role::scanner).resistance));
 
-  const BenchFile divided = bench_of("divider = [9e3, 1e3]\nseries = 100.0\nshunt_capacity = 1e-6\ngain = 2.0\nvolts = 0.5", "divider = [9e6, 1e6]");
+  const BenchFile divided =
+      bench_of("divider = [9e3, 1e3]\nseries = 100.0\nshunt_capacity = 1e-6\ngain = 2.0\nvolts = 0.5",
+               "divider = [9e6, 1e6]");
   const LineScale source = line_scale(divided.wiring[0], drivers::Role::source_meter);
   CHECK(source.gain == Approx(0.2));  // a tenth, twice
   CHECK(source.volts == 0.5);
@@ -77,7 +81,8 @@ TEST_CASE("line elements are read from a wire, and reckoned with", "[line]") {
   CHECK(meter.gain == Approx(10));
   CHECK(meter.resistance == Approx(10e6 + 3));
 
-  const BenchFile amplified = bench_of("", "preamplifier = {gain = -1e6, input = 47.0, bandwidth = 1e3, offset = 0.01}");
+  const BenchFile amplified =
+      bench_of("", "preamplifier = {gain = -1e6, input = 47.0, bandwidth = 1e3, offset = 0.01}");
   const LineScale current = line_scale(amplified.wiring[1], drivers::Role::scanner);
   CHECK(current.amperes_per_volt == -1e-6);
   CHECK(current.zero == 0.01);
@@ -93,9 +98,11 @@ TEST_CASE("what the laboratory's side reckons with is what the emulated circuit 
   sim::Circuit& circuit = emulation.bench->circuit();
   circuit.drive(0, {sim::PortState::Kind::voltage, 1.0});
   circuit.advance(0.1);
-  const LineScale source = line_scale(file.wiring[0], drivers::Role::source_meter), meter = line_scale(file.wiring[1], drivers::Role::scanner);
+  const LineScale source = line_scale(file.wiring[0], drivers::Role::source_meter),
+                  meter = line_scale(file.wiring[1], drivers::Role::scanner);
   // The edge, and the leak of one unit parallel to the meter's load: 25 uS each.
-  const double load = 40e3 + 1 / (25e-6 + 1 / meter.resistance), I = (source.volts + source.gain * 1.0) / (source.resistance + load);
+  const double load = 40e3 + 1 / (25e-6 + 1 / meter.resistance),
+               I = (source.volts + source.gain * 1.0) / (source.resistance + load);
   CHECK(circuit.node_voltage(0) == Approx(I * load).epsilon(1e-8));
   // except for the 3 ohms of the lead
   CHECK(meter.volts + meter.gain * circuit.voltage(1) == Approx(circuit.node_voltage(1)).epsilon(1e-6));
@@ -103,16 +110,21 @@ TEST_CASE("what the laboratory's side reckons with is what the emulated circuit 
 
 TEST_CASE("line elements that do not belong there are refused, with file, line and key", "[line]") {
   using Catch::Contains;
-  CHECK_THAT(refusal("divider = [0.0, 1.0]", ""), Contains("wiring.drive.divider") && Contains("R1 in the signal's way"));
+  CHECK_THAT(refusal("divider = [0.0, 1.0]", ""),
+             Contains("wiring.drive.divider") && Contains("R1 in the signal's way"));
   CHECK_THAT(refusal("divider = 3.0", ""), Contains("divider"));
   CHECK_THAT(refusal("series = 0.0", ""), Contains("series"));
   CHECK_THAT(refusal("shunt_capacity = 1e-9", ""), Contains("shunt_capacity") && Contains("no low-pass"));
-  CHECK_THAT(refusal("preamplifier = {gain = 1e6}", ""), Contains("meter or scanner") && Contains("keithley-2400"));
+  CHECK_THAT(refusal("preamplifier = {gain = 1e6}", ""),
+             Contains("meter or scanner") && Contains("keithley-2400"));
   CHECK_THAT(refusal("", "preamplifier = {input = 10.0}"), Contains("gain = V/A"));
   CHECK_THAT(refusal("", "preamplifier = {gain = 0.0}"), Contains("other than 0"));
   CHECK_THAT(refusal("", "preamplifier = {gain = 1e6, band = 10.0}"), Contains("band"));
   CHECK_THAT(refusal("", "preamplifier = {gain = 1e6}\ndivider = [1.0, 1.0]"), Contains("nothing to divide"));
   CHECK_THAT(refusal("series = 10.0", "", "four_wire = true"), Contains("senses at the node"));
-  CHECK_THAT(refusal("", "[wiring.other]\ninstrument = \"dac\"\nchannel = 2\nparameter = \"G[0]\"\nper_volt = 1.0\nseries = 10.0"), Contains("wiring.other.series") && Contains("per_volt"));
+  CHECK_THAT(refusal("",
+                     "[wiring.other]\ninstrument = \"dac\"\nchannel = 2\nparameter = \"G[0]\"\nper_volt = "
+                     "1.0\nseries = 10.0"),
+             Contains("wiring.other.series") && Contains("per_volt"));
   CHECK(refusal("divider = [9e3, 1e3]", "preamplifier = {gain = 1e6}\nseries = 10.0") == "accepted");
 }

@@ -18,7 +18,9 @@ BenchFile bench_of(const std::string& edge, const std::vector<std::string>& set 
     std::filesystem::path path;
     ~Directory() { std::filesystem::remove_all(path); }
   } directory{::mkdtemp(pattern.data())};
-  std::ofstream(directory.path / "edge.json") << R"({"nodes": [{"clamped": true}, {}, {"g": 1}], "edges": [{"source": 0, "target": 1, )" << edge << R"(}], "outputs": [1]})";
+  std::ofstream(directory.path / "edge.json")
+      << R"({"nodes": [{"clamped": true}, {}, {"g": 1}], "edges": [{"source": 0, "target": 1, )" << edge
+      << R"(}], "outputs": [1]})";
   std::ofstream(directory.path / "bench.toml") << R"([scale]
 volts_per_kT = 0.1
 amperes_per_unit = 2.5e-6
@@ -153,7 +155,8 @@ TEST_CASE("a sweep with ideal instruments is the edge's law, whatever stands in 
   CHECK(check({}, "b") == Approx(0.3 * 40e3 / (40e3 + 50)).epsilon(1e-6));
   // A tenth behind 900 ohms, 70 and the lead's 30; the preamplifier's 99 ohms behind 1 ohm.
   const std::string preamplifier = "wiring.current.preamplifier={gain=-1e5, input=99.0, bandwidth=1e3}";
-  const std::vector<std::string> elements{"wiring.a.divider=[9e3, 1e3]", "wiring.a.series=70.0", "wiring.a.shunt_capacity=1e-9", preamplifier, "wiring.b.node=2"};
+  const std::vector<std::string> elements{"wiring.a.divider=[9e3, 1e3]", "wiring.a.series=70.0",
+                                          "wiring.a.shunt_capacity=1e-9", preamplifier, "wiring.b.node=2"};
   CHECK(check(elements, "current") == Approx(0.03 * 40e3 / (40e3 + 1100)).epsilon(1e-5));
   // The divider's current is subtracted from that of the swept source-meter, too.
   CHECK(check({"wiring.a.divider=[9e3, 1e3]"}, "b") == Approx(0.03 * 40e3 / (40e3 + 950)).epsilon(1e-5));
@@ -165,7 +168,10 @@ TEST_CASE("a sweep's default settle time is ten of the slowest time constants", 
   options.to = "current";
   options.last = 0.1;
   CHECK(Sweep(bench_of(resistor, {"settle.tau_max=0.01"}), options, true).settle() == Approx(0.1));
-  CHECK(Sweep(bench_of(resistor, {"settle.tau_max=0.01", "wiring.a.series=1e6", "wiring.a.shunt_capacity=1e-6"}), options, true).settle() == Approx(10));
+  CHECK(Sweep(bench_of(resistor,
+                       {"settle.tau_max=0.01", "wiring.a.series=1e6", "wiring.a.shunt_capacity=1e-6"}),
+              options, true)
+            .settle() == Approx(10));
   options.settle = 0.5;
   CHECK(Sweep(bench_of(resistor), options, true).settle() == 0.5);
 }
@@ -186,7 +192,8 @@ TEST_CASE("sweeps that cannot be are refused before anything is sent", "[sweep]"
   CHECK_THAT(refusal(with([](auto& o) { o.from = "current"; })), Contains("source-meter"));
   CHECK_THAT(refusal(with([](auto& o) { o.to = "a"; })), Contains("other end"));
   CHECK_THAT(refusal(with([](auto& o) { o.to = "gate"; })), Contains("other end"));
-  CHECK_THAT(refusal(with([](auto& o) { o.last = 2.01; })), Contains("upper limit of 'a'") && Contains("2.01"));
+  CHECK_THAT(refusal(with([](auto& o) { o.last = 2.01; })),
+             Contains("upper limit of 'a'") && Contains("2.01"));
   CHECK_THAT(refusal(with([](auto& o) { o.last = 0; })), Contains("two different"));
   CHECK_THAT(refusal(with([](auto& o) { o.points = 1; })), Contains("points"));
   CHECK_THAT(refusal(with([](auto& o) { o.readings = 1; })), Contains("readings"));
@@ -196,9 +203,15 @@ TEST_CASE("sweeps that cannot be are refused before anything is sent", "[sweep]"
   CHECK_THAT(refusal(good, {"wiring.a.limits=[-3.0, 3.0]"}), Contains("range of 2.1 V"));
   CHECK_THAT(refusal(good, {"wiring.a.safe=2.05"}), Contains("safe level"));
   CHECK_THAT(refusal(good, {"wiring.a.gain=2.0"}), Contains("gain of 2"));
-  CHECK_THAT(refusal(good, {"wiring.b.limits=[0.1, 1.0]", "wiring.b.safe=0.1"}), Contains("lower limit of 'b'"));
-  CHECK_THAT(refusal(good, {"limits.pair.difference=[\"a\", \"gate\"]", "limits.pair.range=[-0.4, 0.4]"}), Contains("--hold gate="));
-  CHECK_THAT(refusal(with([](auto& o) { o.hold = {{"gate", 0.0}}; }), {"limits.pair.difference=[\"a\", \"gate\"]", "limits.pair.range=[-0.4, 0.4]"}), Contains("'pair'"));
+  CHECK_THAT(refusal(good, {"wiring.b.limits=[0.1, 1.0]", "wiring.b.safe=0.1"}),
+             Contains("lower limit of 'b'"));
+  CHECK_THAT(refusal(good, {"limits.pair.difference=[\"a\", \"gate\"]", "limits.pair.range=[-0.4, 0.4]"}),
+             Contains("--hold gate="));
+  CHECK_THAT(refusal(with([](auto& o) {
+                       o.hold = {{"gate", 0.0}};
+                     }),
+                     {"limits.pair.difference=[\"a\", \"gate\"]", "limits.pair.range=[-0.4, 0.4]"}),
+             Contains("'pair'"));
   CHECK_THROWS_WITH(Sweep(bench_of(resistor), good, false), Contains("has no address"));
 }
 
@@ -210,13 +223,17 @@ TEST_CASE("a stopped sweep is safe, and keeps what it measured", "[sweep]") {
   options.points = 21;
   Sweep sweep(bench_of(resistor), options, true);
   std::stop_source stop;
-  CHECK_THROWS_AS(sweep.run([&](const SweepPoint& point) {
-    if (point.level > 0.2) stop.request_stop();
-  }, stop.get_token()), Cancelled);
+  CHECK_THROWS_AS(sweep.run(
+                      [&](const SweepPoint& point) {
+                        if (point.level > 0.2) stop.request_stop();
+                      },
+                      stop.get_token()),
+                  Cancelled);
   CHECK(sweep.points().size() == 10);  // 0, 25 mV, .. 225 mV
   CHECK(sweep.safe().safe);
   // The same after an exception; then the sweep can be run again.
-  CHECK_THROWS_WITH(sweep.run([](const SweepPoint&) { throw std::runtime_error("disk full"); }, {}), "disk full");
+  CHECK_THROWS_WITH(sweep.run([](const SweepPoint&) { throw std::runtime_error("disk full"); }, {}),
+                    "disk full");
   CHECK(sweep.points().size() == 1);
   CHECK(sweep.safe().safe);
   sweep.run({}, {});

@@ -40,7 +40,9 @@ class ToyMeter final : public drivers::Voltmeter {
     session_->ask("VAL?");
   }
   drivers::MeterReading fetch() override {
-    return {protocols::parse_number(session_->receive(drivers::Milliseconds(static_cast<std::int64_t>(gate_ * 1e3) + 1))), false};
+    return {protocols::parse_number(
+                session_->receive(drivers::Milliseconds(static_cast<std::int64_t>(gate_ * 1e3) + 1))),
+            false};
   }
   std::vector<drivers::MeterReading> burst(std::size_t count) override {
     std::vector<drivers::MeterReading> readings;
@@ -53,7 +55,9 @@ class ToyMeter final : public drivers::Voltmeter {
   double measurement_time() const override { return gate_; }
 
  private:
-  bool recognises(const std::string& maker, const std::string& model) const override { return maker == "Toys" && model == "METER"; }
+  bool recognises(const std::string& maker, const std::string& model) const override {
+    return maker == "Toys" && model == "METER";
+  }
   double gate_ = 1;
   std::uint64_t openings_ = 0;
 };
@@ -61,7 +65,8 @@ class ToyMeter final : public drivers::Voltmeter {
 // The emulator: the same commands, implemented separately.
 class EmulatedToyMeter final : public sim::EmulatedInstrument {
  public:
-  EmulatedToyMeter(sim::Circuit& circuit, std::size_t port, std::vector<std::string>& heard) : circuit_(circuit), port_(port), heard_(heard) {}
+  EmulatedToyMeter(sim::Circuit& circuit, std::size_t port, std::vector<std::string>& heard)
+      : circuit_(circuit), port_(port), heard_(heard) {}
   void receive(std::string_view bytes, double now) override {
     for (const char c : bytes) {
       if (c != '\n') line_ += c;
@@ -104,9 +109,16 @@ std::vector<std::string> heard;  // messages to all emulated toy meters
 
 // The row.
 InstrumentKind toy_meter() {
-  return {"toy-meter", drivers::Role::voltmeter, {}, drivers::read_meter,
-          [](std::unique_ptr<protocols::Session> session) { return std::make_unique<ToyMeter>(std::move(session)); },
-          [](const EmulatedWiring& wiring) { return std::make_unique<EmulatedToyMeter>(wiring.circuit, wiring.ports.at(0).port, heard); }};
+  return {"toy-meter",
+          drivers::Role::voltmeter,
+          {},
+          drivers::read_meter,
+          [](std::unique_ptr<protocols::Session> session) {
+            return std::make_unique<ToyMeter>(std::move(session));
+          },
+          [](const EmulatedWiring& wiring) {
+            return std::make_unique<EmulatedToyMeter>(wiring.circuit, wiring.ports.at(0).port, heard);
+          }};
 }
 
 std::vector<InstrumentKind> with(InstrumentKind kind) {
@@ -172,7 +184,8 @@ TEST_CASE("a model of instrument is one row: read from a bench file, driven, emu
     linked.emulation->links = links;
     const auto network = std::make_shared<sim::Network>(file.emulation->network);
     const sim::Simulation simulation(network, sim::SimulationOptions{});
-    BenchDevice device = make_bench(linked, DeviceKind::emulated, {simulation.info(), network->theta(), &network->spec()});
+    BenchDevice device =
+        make_bench(linked, DeviceKind::emulated, {simulation.info(), network->theta(), &network->spec()});
     CHECK_THAT(device.bench->info().identity, Catch::Contains("toy = toy-meter"));
     RowMatrix levels(1, 1);
     levels << 4.0;
@@ -204,10 +217,14 @@ TEST_CASE("a model that is no row, or whose row cannot be used, is refused by it
   file.wiring[1].limits = Range{-1, 1};
   const auto network = std::make_shared<sim::Network>(file.emulation->network);
   const sim::Simulation simulation(network, sim::SimulationOptions{});
-  CHECK_THROWS_WITH(make_bench(file, DeviceKind::emulated, {simulation.info(), network->theta(), &network->spec()}), Catch::Contains("toy-meter") && Catch::Contains("source-meter"));
+  CHECK_THROWS_WITH(
+      make_bench(file, DeviceKind::emulated, {simulation.info(), network->theta(), &network->spec()}),
+      Catch::Contains("toy-meter") && Catch::Contains("source-meter"));
   // A role that a bench does not use.
   file.instruments[1].kind = unknown_role;
-  CHECK_THROWS_WITH(make_bench(file, DeviceKind::emulated, {simulation.info(), network->theta(), &network->spec()}), Catch::Contains("no use for"));
+  CHECK_THROWS_WITH(
+      make_bench(file, DeviceKind::emulated, {simulation.info(), network->theta(), &network->spec()}),
+      Catch::Contains("no use for"));
 }
 
 TEST_CASE("every row of the table can be used, under a name of its own", "[bench][kinds]") {
@@ -237,6 +254,7 @@ TEST_CASE("an address that no emulated link stands in for is refused", "[bench][
   CHECK(emulated_link(toy) == EmulatedLink::gpib);
   for (const char* address : {"USB0::0x05E6::0x2450::04012345::INSTR", "GPIB0::INTFC"}) {
     toy.address = protocols::parse_resource_name(address);
-    CHECK_THROWS_WITH(emulated_link(toy), Catch::Contains("'toy'") && Catch::Contains(to_string(*toy.address)));
+    CHECK_THROWS_WITH(emulated_link(toy),
+                      Catch::Contains("'toy'") && Catch::Contains(to_string(*toy.address)));
   }
 }

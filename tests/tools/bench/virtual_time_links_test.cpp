@@ -57,7 +57,8 @@ instrument = "other-meter"
 node = 1
 [emulation]
 network = "resistor.json"
-)" << "links = " << (real ? "true\n" : "false\n");
+)"
+                                            << "links = " << (real ? "true\n" : "false\n");
     file = load_bench((directory / "bench.toml").string());
     emulation = emulate(file);
     links = std::make_unique<VirtualTimeLinks>(file, emulation);
@@ -70,7 +71,8 @@ network = "resistor.json"
 std::vector<std::string> conversation(bool real) {
   Bench bench(real);
   std::vector<std::unique_ptr<Session>> sessions;
-  for (std::size_t i = 0; i < bench.file.instruments.size(); ++i) sessions.push_back(std::make_unique<Session>(bench.links->to(i), protocols::SessionOptions{}));
+  for (std::size_t i = 0; i < bench.file.instruments.size(); ++i)
+    sessions.push_back(std::make_unique<Session>(bench.links->to(i), protocols::SessionOptions{}));
   Session &source = *sessions[0], &scanner = *sessions[1], &meter = *sessions[2], &other = *sessions[3];
   CHECK((source.address().find("/dev/pts/") != std::string::npos) == real);
   CHECK((scanner.address().find("127.0.0.1") != std::string::npos) == real);
@@ -127,7 +129,8 @@ std::vector<std::string> conversation(bool real) {
 
 }  // namespace
 
-TEST_CASE("virtual time over sockets, pseudo-terminals and a Prologix has the bits of virtual time without", "[links]") {
+TEST_CASE("virtual time over sockets, pseudo-terminals and a Prologix has the bits of virtual time without",
+          "[links]") {
   const auto over_links = conversation(true), without = conversation(false);
   CHECK(over_links.size() == without.size());
   CHECK(over_links == without);

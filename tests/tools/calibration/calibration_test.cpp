@@ -83,20 +83,25 @@ struct Logged {
   std::unique_ptr<LogReader> log;
   CalibrationData data;
 
-  explicit Logged(const std::vector<std::string>& set, std::uint64_t rows = 500) : experiment(load(dots, set)), run(prepare(experiment)) {
+  explicit Logged(const std::vector<std::string>& set, std::uint64_t rows = 500)
+      : experiment(load(dots, set)), run(prepare(experiment)) {
     train(experiment, run, path());
     log = std::make_unique<LogReader>(path());
     data = calibration_data(*log, experiment, run, rows);
   }
   std::string path() const { return (directory.path / "run.h5").string(); }
-  Calibration calibrated(const CalibrationOptions& options = {}) const { return calibrate(*network_of(run.platform), network_description(experiment).simulation.steady_state, data, experiment.twin, options); }
+  Calibration calibrated(const CalibrationOptions& options = {}) const {
+    return calibrate(*network_of(run.platform), network_description(experiment).simulation.steady_state, data,
+                     experiment.twin, options);
+  }
 };
 
 /// Relaxations of a network whose parameters have offsets, each with other setpoints and inputs.
 CalibrationData simulated(const sim::Network& network, const Vector& offset, std::size_t rows) {
   const std::vector<ParameterInfo> parameters = network.parameter_info();
   CalibrationData data;
-  for (const std::uint32_t node : network.free()) data.readings.push_back({node, false, "node-" + std::to_string(node)});
+  for (const std::uint32_t node : network.free())
+    data.readings.push_back({node, false, "node-" + std::to_string(node)});
   data.nudged_by_leak.assign(network.free().size(), false);
   data.logged = data.usable = rows;
   Random random(11);
@@ -106,7 +111,8 @@ CalibrationData simulated(const sim::Network& network, const Vector& offset, std
     Vector theta = network.theta();
     for (Eigen::Index p = 0; p < theta.size(); ++p) {
       const double step = random.normal();
-      theta[p] = parameters[static_cast<std::size_t>(p)].scale == Scale::log ? theta[p] * std::exp(0.5 * step) : theta[p] + step;
+      theta[p] = parameters[static_cast<std::size_t>(p)].scale == Scale::log ? theta[p] * std::exp(0.5 * step)
+                                                                             : theta[p] + step;
     }
     row.theta = std::make_shared<const Vector>(theta);
     row.clamp.resize(static_cast<Eigen::Index>(network.clamped().size()));
@@ -132,13 +138,15 @@ sim::NetworkSpec linear_network(double g) {
     spec.nodes[k].g = g;
     spec.nodes[k].mu_ref = 0.2;
   }
-  for (std::size_t e = 0; e < 6; ++e) spec.edges.push_back({sim::Law::linear, {0.5 + 0.2 * static_cast<double>(e), 0, 0, 0}});
+  for (std::size_t e = 0; e < 6; ++e)
+    spec.edges.push_back({sim::Law::linear, {0.5 + 0.2 * static_cast<double>(e), 0, 0, 0}});
   return spec;
 }
 
 Vector some_offsets(const sim::Network& network) {
   Vector offset(static_cast<Eigen::Index>(network.parameters()));
-  for (Eigen::Index i = 0; i < offset.size(); ++i) offset[i] = 0.06 * std::cos(1.0 + 1.9 * static_cast<double>(i));
+  for (Eigen::Index i = 0; i < offset.size(); ++i)
+    offset[i] = 0.06 * std::cos(1.0 + 1.9 * static_cast<double>(i));
   return offset;
 }
 
@@ -177,11 +185,15 @@ TEST_CASE("without noise a logged run gives the offsets of its device back, gain
   }
   SECTION("and gains of readings and inputs, where they are asked for") {
     CalibrationData data = logged.data;
-    const Vector gain = (Vector(3) << 1.01, 0.98, 1.02).finished(), zero = (Vector(3) << 0.02, -0.01, 0.015).finished();
-    for (CalibrationRow& row : data.rows) row.reading = (gain.array() * row.reading.array() + zero.array()).matrix();
+    const Vector gain = (Vector(3) << 1.01, 0.98, 1.02).finished(),
+                 zero = (Vector(3) << 0.02, -0.01, 0.015).finished();
+    for (CalibrationRow& row : data.rows)
+      row.reading = (gain.array() * row.reading.array() + zero.array()).matrix();
     // Inputs with two levels: x was recorded where the device was held at gain x + offset.
-    const Vector input_gain = (Vector(2) << 0.99, 1.015).finished(), input_zero = (Vector(2) << -0.02, 0.01).finished();
-    for (CalibrationRow& row : data.rows) row.clamp = ((row.clamp - input_zero).array() / input_gain.array()).matrix();
+    const Vector input_gain = (Vector(2) << 0.99, 1.015).finished(),
+                 input_zero = (Vector(2) << -0.02, 0.01).finished();
+    for (CalibrationRow& row : data.rows)
+      row.clamp = ((row.clamp - input_zero).array() / input_gain.array()).matrix();
     options.gains = true;
     CHECK(calibrate(*network_of(logged.run.platform), {}, logged.data, {}, options).rank == 30);
     options.inputs = true;
@@ -194,22 +206,29 @@ TEST_CASE("without noise a logged run gives the offsets of its device back, gain
     REQUIRE(found.not_identified.size() == 1);
     REQUIRE(found.not_identified[0].size() == 2 + 6 + 3 + 3);
     Vector direction = Vector::Zero(34), truth = direction, offset = direction;
-    for (const auto& [coefficient, unknown] : found.not_identified[0]) direction[static_cast<Eigen::Index>(unknown)] = coefficient;
+    for (const auto& [coefficient, unknown] : found.not_identified[0])
+      direction[static_cast<Eigen::Index>(unknown)] = coefficient;
     direction /= direction[6];
     for (std::size_t i = 0; i < 34; ++i) {
       const std::string& name = found.unknowns[i].name;
-      const double expected = name.starts_with("offset of in") || name[0] == 'a' || name.starts_with("mu_ref") ? 1 : name.starts_with("offset of") ? -gain[static_cast<Eigen::Index>(i) - 27] : 0;
+      const double expected = name.starts_with("offset of in") || name[0] == 'a' || name.starts_with("mu_ref")
+                                  ? 1
+                              : name.starts_with("offset of") ? -gain[static_cast<Eigen::Index>(i) - 27]
+                                                              : 0;
       CHECK(direction[static_cast<Eigen::Index>(i)] == Approx(expected).margin(1e-6));
       CHECK(found.unknowns[i].identified == (expected == 0));
       offset[static_cast<Eigen::Index>(i)] = found.unknowns[i].offset;
     }
-    truth << logged.run.noisy->variation(), (gain.array() - 1).matrix(), zero, (input_gain.array() - 1).matrix(), input_zero;
+    truth << logged.run.noisy->variation(), (gain.array() - 1).matrix(), zero,
+        (input_gain.array() - 1).matrix(), input_zero;
     // Everything except that is found.
     const Vector error = offset - truth;
-    CHECK((error - direction * (direction.dot(error) / direction.squaredNorm())).cwiseAbs().maxCoeff() < 1e-7);
+    CHECK((error - direction * (direction.dot(error) / direction.squaredNorm())).cwiseAbs().maxCoeff() <
+          1e-7);
     // With exact meters, the inputs are known.
     data = logged.data;
-    for (CalibrationRow& row : data.rows) row.clamp = ((row.clamp - input_zero).array() / input_gain.array()).matrix();
+    for (CalibrationRow& row : data.rows)
+      row.clamp = ((row.clamp - input_zero).array() / input_gain.array()).matrix();
     options.gains = false;
     const Calibration inputs = calibrate(*network_of(logged.run.platform), {}, data, {}, options);
     CHECK(inputs.rank == 28);
@@ -217,7 +236,8 @@ TEST_CASE("without noise a logged run gives the offsets of its device back, gain
     CHECK((inputs.twin.input_offset - input_zero).cwiseAbs().maxCoeff() < 1e-8);
     CHECK((inputs.twin.theta - logged.run.noisy->variation()).cwiseAbs().maxCoeff() < 1e-8);
     // The file contains them; and known gains are used, and kept, if they are not fitted again.
-    const Experiment twin = load(twin_text(logged.experiment, *network_of(logged.run.platform), data, inputs, options, "run.h5"));
+    const Experiment twin =
+        load(twin_text(logged.experiment, *network_of(logged.run.platform), data, inputs, options, "run.h5"));
     CHECK(twin.twin.input_gain == inputs.twin.input_gain);
     CHECK(twin.twin.input_offset == inputs.twin.input_offset);
     CHECK(twin.twin.gain.size() == 0);
@@ -226,7 +246,8 @@ TEST_CASE("without noise a logged run gives the offsets of its device back, gain
     CHECK(kept.rank == 24);
     CHECK(kept.twin.input_gain == inputs.twin.input_gain);
     CHECK((kept.twin.theta - inputs.twin.theta).cwiseAbs().maxCoeff() < 1e-8);
-    CHECK(load(twin_text(twin, *network_of(logged.run.platform), data, kept, options, "run.h5")).twin.input_offset == inputs.twin.input_offset);
+    CHECK(load(twin_text(twin, *network_of(logged.run.platform), data, kept, options, "run.h5"))
+              .twin.input_offset == inputs.twin.input_offset);
   }
 }
 
@@ -278,7 +299,8 @@ TEST_CASE("what no datum can tell is named", "[calibration]") {
     }
     // Ratios are found, and the undetermined factor is left at 1: the mean of the logarithms' offsets is 0.
     for (std::size_t i = 0; i < found.unknowns.size(); ++i) {
-      const double known = truth[static_cast<Eigen::Index>(i)] - (found.unknowns[i].scale == Scale::log ? mean : 0);
+      const double known =
+          truth[static_cast<Eigen::Index>(i)] - (found.unknowns[i].scale == Scale::log ? mean : 0);
       CHECK(found.unknowns[i].offset == Approx(known).margin(1e-8));
     }
   }
@@ -307,7 +329,8 @@ TEST_CASE("what no datum can tell is named", "[calibration]") {
     for (CalibrationRow& row : data.rows) {
       const Vector truth = offset_values(network.parameter_info(), *row.theta, some_offsets(network));
       // Ohm's law at the first input.
-      const double current = truth[0] * (row.clamp[0] - row.reading[0]) + truth[2] * (row.clamp[0] - row.reading[1]);
+      const double current =
+          truth[0] * (row.clamp[0] - row.reading[0]) + truth[2] * (row.clamp[0] - row.reading[1]);
       row.reading.conservativeResize(4);
       row.reading[3] = current;
       row.sigma = Vector::Constant(4, std::nan(""));
@@ -329,7 +352,9 @@ TEST_CASE("what no datum can tell is named", "[calibration]") {
         boundary.theta = truth.data();
         boundary.clamp = row.clamp;
         boundary.inject = row.nudge;
-        for (std::size_t k = 0; k < 3 && by_leak; ++k) boundary.inject[static_cast<Eigen::Index>(k)] *= std::exp(offset[static_cast<Eigen::Index>(network.leak_g(k))]);
+        for (std::size_t k = 0; k < 3 && by_leak; ++k)
+          boundary.inject[static_cast<Eigen::Index>(k)] *=
+              std::exp(offset[static_cast<Eigen::Index>(network.leak_g(k))]);
         row.reading = sim::relax(network, boundary, network.rest()).potential;
       }
       const Calibration found = calibrate(network, {}, data, {}, {});
@@ -388,7 +413,10 @@ TEST_CASE("rows that do not fit are left out and told apart", "[calibration]") {
     CalibrationRow row;
     row.row = 100 + i;
     Vector theta = network.theta();
-    for (Eigen::Index p = 0; p < theta.size(); ++p) theta[p] = parameters[static_cast<std::size_t>(p)].scale == Scale::log ? theta[p] * std::exp(0.05 * random.normal()) : theta[p] + 0.05 * random.normal();
+    for (Eigen::Index p = 0; p < theta.size(); ++p)
+      theta[p] = parameters[static_cast<std::size_t>(p)].scale == Scale::log
+                     ? theta[p] * std::exp(0.05 * random.normal())
+                     : theta[p] + 0.05 * random.normal();
     row.theta = std::make_shared<const Vector>(theta);
     row.clamp = Vector::Constant(1, random.uniform(5.5, 6.5));
     row.sigma = Vector::Constant(1, 1e-4);
@@ -415,10 +443,12 @@ TEST_CASE("rows that do not fit are left out and told apart", "[calibration]") {
   CHECK(calibrate(network, {}, data, {}, {}).left_out.size() == 1);
 }
 
-TEST_CASE("the fitted twin is an experiment file: its device repeats the log, its model knows the offsets", "[calibration]") {
+TEST_CASE("the fitted twin is an experiment file: its device repeats the log, its model knows the offsets",
+          "[calibration]") {
   const Logged logged({"device.variation=0.05"});
   const Calibration found = logged.calibrated();
-  const std::string text = twin_text(logged.experiment, *network_of(logged.run.platform), logged.data, found, {}, "run.h5");
+  const std::string text =
+      twin_text(logged.experiment, *network_of(logged.run.platform), logged.data, found, {}, "run.h5");
   Experiment twin = load(text);
   CHECK(twin.noise.variation == 0);
   CHECK(twin.twin.theta == found.twin.theta);
@@ -442,11 +472,15 @@ TEST_CASE("the fitted twin is an experiment file: its device repeats the log, it
   Drive drive;
   drive.theta = Parameters::of(*row.theta);
   drive.clamp = pattern_of(row.clamp);
-  const Vector truth = offset_values(network_of(run.platform)->parameter_info(), *row.theta, logged.run.noisy->variation());
+  const Vector truth =
+      offset_values(network_of(run.platform)->parameter_info(), *row.theta, logged.run.noisy->variation());
   sim::Boundary boundary;
   boundary.theta = truth.data();
   boundary.clamp = row.clamp;
-  CHECK((run.model->conductance(drive, row.reading) + network_of(run.platform)->jacobian(boundary, row.reading)).cwiseAbs().maxCoeff() < 1e-7);
+  CHECK(
+      (run.model->conductance(drive, row.reading) + network_of(run.platform)->jacobian(boundary, row.reading))
+          .cwiseAbs()
+          .maxCoeff() < 1e-7);
   // Calibrated again, no offsets remain; and a second twin replaces the first.
   TemporaryDirectory directory;
   const std::string path = (directory.path / "again.h5").string();
@@ -459,7 +493,10 @@ TEST_CASE("the fitted twin is an experiment file: its device repeats the log, it
 }
 
 TEST_CASE("a table [twin]: gains, noise, and refusals", "[calibration]") {
-  const Experiment experiment = load(dots + "[twin]\nread_noise = 0.01\n[twin.offset]\n\"a[1]\" = 0.25\n[twin.reading-gain]\nnode-3 = 1.5\n[twin.reading-offset]\nnode-4 = 0.125\n[twin.input-gain]\nnode-1 = 2\n");
+  const Experiment experiment =
+      load(dots +
+           "[twin]\nread_noise = 0.01\n[twin.offset]\n\"a[1]\" = 0.25\n[twin.reading-gain]\nnode-3 = "
+           "1.5\n[twin.reading-offset]\nnode-4 = 0.125\n[twin.input-gain]\nnode-1 = 2\n");
   CHECK(experiment.twin.theta[7] == 0.25);
   CHECK(experiment.twin.theta.cwiseAbs().sum() == 0.25);
   CHECK(experiment.twin.gain == (Vector(3) << 1, 1.5, 1).finished());
@@ -478,16 +515,22 @@ TEST_CASE("logs that nothing can be fitted to are refused in one clear line", "[
     return why_not([&] { Logged(set, rows).calibrated(); });
   };
   CHECK_THAT(refused({"log.rows=outputs", "training.epochs=2"}), Catch::Contains("the outputs alone"));
-  CHECK_THAT(refused({"device.variation=0.05"}, 7), Catch::Contains("too few relaxations: 7 with 21 readings, for 24 unknowns and their noise; expected at least 9"));
+  CHECK_THAT(
+      refused({"device.variation=0.05"}, 7),
+      Catch::Contains(
+          "too few relaxations: 7 with 21 readings, for 24 unknowns and their noise; expected at least 9"));
   TemporaryDirectory directory;
   const std::string path = (directory.path / "empty.h5").string();
   const Experiment experiment = load(dots);
   Run run = prepare(experiment);
-  LogWriter(path, log_header(experiment, run, "test"), experiment.log).close(ExitStatus::finished, "nothing was done");
-  CHECK_THAT(why_not([&] { calibration_data(LogReader(path), experiment, run, 10); }), Catch::Contains("holds no relaxations"));
+  LogWriter(path, log_header(experiment, run, "test"), experiment.log)
+      .close(ExitStatus::finished, "nothing was done");
+  CHECK_THAT(why_not([&] { calibration_data(LogReader(path), experiment, run, 10); }),
+             Catch::Contains("holds no relaxations"));
   const Logged logged({"training.epochs=2"});
   const Experiment other = load(dots, {"network.layers=[2,3,1]"});
-  CHECK_THAT(why_not([&] { calibration_data(*logged.log, other, prepare(other), 10); }), Catch::Contains("other parameters or terminals"));
+  CHECK_THAT(why_not([&] { calibration_data(*logged.log, other, prepare(other), 10); }),
+             Catch::Contains("other parameters or terminals"));
   CalibrationOptions options;
   options.confidence = 1;
   CHECK_THAT(why_not([&] { logged.calibrated(options); }), Catch::Contains("confidence 1"));
@@ -496,7 +539,8 @@ TEST_CASE("logs that nothing can be fitted to are refused in one clear line", "[
 TEST_CASE("rows are spread over the log, not in step with its chains", "[calibration]") {
   const Logged logged({"device.variation=0.05"}, 240);
   REQUIRE(logged.data.rows.size() == 240);
-  REQUIRE(logged.data.usable == 60 * 4 * 3);  // each sample free and nudged both ways, from the restored state
+  REQUIRE(logged.data.usable ==
+          60 * 4 * 3);  // each sample free and nudged both ways, from the restored state
   std::size_t nudged = 0;
   for (std::size_t i = 0; i < 240; ++i) {
     CHECK(logged.data.rows[i].row / 3 == i);  // one of each three

@@ -89,7 +89,8 @@ TEST_CASE("a bench file becomes instruments, wires and a circuit") {
 
 TEST_CASE("inputs load the circuit and wires have resistance, unless the file says not") {
   const Scratch scratch;
-  // 0.5 V through a lead of 10 kohm, an edge of 40 kohm (one unit), and a node with a leak of one unit and a meter of 10 Mohm.
+  // 0.5 V through a lead of 10 kohm, an edge of 40 kohm (one unit), and a node with a leak of one unit and a
+  // meter of 10 Mohm.
   const std::string text = R"([instruments.source]
 model = "keithley-2400"
 [instruments.meter]
@@ -112,7 +113,9 @@ quantised = false
     "edges": [{"source": 0, "target": 1, "law": "linear", "G": 1}], "outputs": [1]})";
   for (const bool loading : {true, false}) {
     for (const bool leads : {true, false}) {
-      const BenchFile bench = load_bench(scratch.write(text), {std::string("emulation.loading=") + (loading ? "true" : "false"), std::string("emulation.leads=") + (leads ? "true" : "false")});
+      const BenchFile bench =
+          load_bench(scratch.write(text), {std::string("emulation.loading=") + (loading ? "true" : "false"),
+                                           std::string("emulation.leads=") + (leads ? "true" : "false")});
       const Emulation emulation = emulate(bench);
       VirtualTimeLinks links(bench, emulation);
       protocols::Session source(links.to(0), {}), meter(links.to(1), {});
@@ -121,7 +124,8 @@ quantised = false
       meter.write("CONF:VOLT:DC 1");
       const double lead = leads ? 1e4 : 1e-4, input = loading ? 1e-7 : 0;  // ohms, siemens
       const double through = 1 / (lead + 4e4), away = 2.5e-5 + input / (1 + input * (leads ? 1.0 : 1e-4));
-      const double node = 0.5 * through / (through + away), terminals = node / (1 + input * (leads ? 1.0 : 1e-4));
+      const double node = 0.5 * through / (through + away),
+                   terminals = node / (1 + input * (leads ? 1.0 : 1e-4));
       CAPTURE(loading, leads);
       // The node's insulation is 1e-16 S; the rest is rounding.
       CHECK(meter.query_number("READ?", protocols::Milliseconds(5000)) == Approx(terminals).epsilon(1e-10));
@@ -131,21 +135,35 @@ quantised = false
 
 TEST_CASE("a wrong bench file is refused with its line, its key and what was expected") {
   CHECK(refusal(good) == "accepted");
-  CHECK_THAT(refusal(with(good, "keithley-2400", "keithley-2401")), Catch::Contains("bench.toml:5") && Catch::Contains("keithley-2400"));
-  CHECK_THAT(refusal(with(good, "GPIB0::24", "GPIB0::31")), Catch::Contains("bench.toml:6") && Catch::Contains("0 to 30"));
-  CHECK_THAT(refusal(with(good, "instrument = \"dac\"", "instrument = \"dca\"")), Catch::Contains("no instrument 'dca'"));
-  CHECK_THAT(refusal(with(good, "channel = 3", "channel = 25")), Catch::Contains("no channel 25") && Catch::Contains("1 to 24"));
+  CHECK_THAT(refusal(with(good, "keithley-2400", "keithley-2401")),
+             Catch::Contains("bench.toml:5") && Catch::Contains("keithley-2400"));
+  CHECK_THAT(refusal(with(good, "GPIB0::24", "GPIB0::31")),
+             Catch::Contains("bench.toml:6") && Catch::Contains("0 to 30"));
+  CHECK_THAT(refusal(with(good, "instrument = \"dac\"", "instrument = \"dca\"")),
+             Catch::Contains("no instrument 'dca'"));
+  CHECK_THAT(refusal(with(good, "channel = 3", "channel = 25")),
+             Catch::Contains("no channel 25") && Catch::Contains("1 to 24"));
   CHECK_THAT(refusal(with(good, "channel = 3\n", "")), Catch::Contains("expected channel = 1 to 24"));
   CHECK_THAT(refusal(with(good, "node = 0", "node = 2")), Catch::Contains("node from 0 to 1"));
-  CHECK_THAT(refusal(with(good, "node = 0", "node = 0\nparameter = \"G[0]\"")), Catch::Contains("either node"));
-  CHECK_THAT(refusal(with(good, "G[0]", "G[1]")), Catch::Contains("no parameter 'G[1]'") && Catch::Contains("G[0]"));
+  CHECK_THAT(refusal(with(good, "node = 0", "node = 0\nparameter = \"G[0]\"")),
+             Catch::Contains("either node"));
+  CHECK_THAT(refusal(with(good, "G[0]", "G[1]")),
+             Catch::Contains("no parameter 'G[1]'") && Catch::Contains("G[0]"));
   CHECK_THAT(refusal(with(good, "per_volt = 2.0\n", "")), Catch::Contains("expected per_volt"));
   CHECK_THAT(refusal(with(good, "per_volt = 2.0", "per_volt = 0.0")), Catch::Contains("other than 0"));
-  CHECK_THAT(refusal(with(good, "volts_per_kT = 0.1", "volts_per_kT = -0.1")), Catch::Contains("bench.toml:2"));
-  CHECK_THAT(refusal(with(good, "[emulation]", "[wiring.again]\ninstrument = \"dac\"\nchannel = 3\nnode = 1\n[emulation]")), Catch::Contains("wired already") && Catch::Contains("wiring.gate"));
-  CHECK_THAT(refusal(with(good, "[wiring.left]", "[instruments.idle]\nmodel = \"qdac-ii\"\n[wiring.left]")), Catch::Contains("nothing is wired to instrument 'idle'"));
-  CHECK_THAT(refusal(with(good, "[instruments.dac]", "[instruments.twin]\nmodel = \"keithley-2400\"\naddress = \"GPIB::24\"\n[instruments.dac]")), Catch::Contains("'source' is at this address"));
-  CHECK_THAT(refusal(with(good, "node = 0\nlead", "parameter = \"G[0]\"\nper_volt = 1.0\nlead")), Catch::Contains("sets no parameters"));
+  CHECK_THAT(refusal(with(good, "volts_per_kT = 0.1", "volts_per_kT = -0.1")),
+             Catch::Contains("bench.toml:2"));
+  CHECK_THAT(refusal(with(good, "[emulation]",
+                          "[wiring.again]\ninstrument = \"dac\"\nchannel = 3\nnode = 1\n[emulation]")),
+             Catch::Contains("wired already") && Catch::Contains("wiring.gate"));
+  CHECK_THAT(refusal(with(good, "[wiring.left]", "[instruments.idle]\nmodel = \"qdac-ii\"\n[wiring.left]")),
+             Catch::Contains("nothing is wired to instrument 'idle'"));
+  CHECK_THAT(refusal(with(
+                 good, "[instruments.dac]",
+                 "[instruments.twin]\nmodel = \"keithley-2400\"\naddress = \"GPIB::24\"\n[instruments.dac]")),
+             Catch::Contains("'source' is at this address"));
+  CHECK_THAT(refusal(with(good, "node = 0\nlead", "parameter = \"G[0]\"\nper_volt = 1.0\nlead")),
+             Catch::Contains("sets no parameters"));
   CHECK_THAT(refusal(with(good, "resistor.json", "nowhere.json")), Catch::Contains("nowhere.json"));
   CHECK_THAT(refusal(with(good, "noise", "nois")), Catch::Contains("nois"));
   CHECK_THAT(refusal("title = \"x\"\n"), Catch::Contains("[instruments.NAME]"));

@@ -179,7 +179,8 @@ resolution = 9
 nudge_resolution = 10
 readback = true
 noise_seed = 11
-)").noise;
+)")
+                                 .noise;
   CHECK(noise.read == 0.5);
   CHECK(noise.read_current == 0.25);
   CHECK(noise.write == 0.125);
@@ -203,7 +204,8 @@ noise_seed = 11
   CHECK(load(base + "[device]\njump_kinds = \"b\"\n").noise.jump_kinds == std::vector<std::string>{"b"});
   CHECK_THROWS_WITH(load(base + "[device]\njump_rate = 1.5\n"), Catch::Contains("device.jump_rate"));
   CHECK_THROWS_WITH(load(base + "[device]\nflicker = -1\n"), Catch::Contains("device.flicker"));
-  CHECK_THROWS_WITH(load(base + "[device]\njump_rate = 1\njump_size = 1\njump_kinds = []\n"), Catch::Contains("jump_kinds"));
+  CHECK_THROWS_WITH(load(base + "[device]\njump_rate = 1\njump_size = 1\njump_kinds = []\n"),
+                    Catch::Contains("jump_kinds"));
   CHECK_THROWS_WITH(load(base + "[device]\ncurrent_nois = 1\n"), Catch::Contains("current_noise"));
 }
 
@@ -211,7 +213,8 @@ TEST_CASE("what a file does not say stays at the library's defaults") {
   const Experiment experiment = load(base);
   CHECK(experiment.training.epochs == TrainingOptions{}.epochs);
   CHECK(experiment.optimizer.rate == OptimizerOptions{}.rate);
-  CHECK(network_description(experiment).simulation.steady_state.tolerance == sim::SteadyStateOptions{}.tolerance);
+  CHECK(network_description(experiment).simulation.steady_state.tolerance ==
+        sim::SteadyStateOptions{}.tolerance);
   CHECK(experiment.estimator == "adjoint");
   CHECK_FALSE(experiment.noise.any());
 }
@@ -228,12 +231,13 @@ TEST_CASE("initial values follow their rules, and stay in their range") {
 }
 
 TEST_CASE("a normal rule draws numbers of its mean and deviation, a uniform one from its interval") {
-  const Experiment experiment =
-      load(base, {"network.layers=[2,300,1]", "parameters.a.normal=[2,0.5]", "parameters.gamma.uniform=[1,3]"});
+  const Experiment experiment = load(
+      base, {"network.layers=[2,300,1]", "parameters.a.normal=[2,0.5]", "parameters.gamma.uniform=[1,3]"});
   const Run run = prepare(experiment);
   double sum = 0, squares = 0, low = 9, high = 0, gammas = 0;
   for (int e = 0; e < 900; ++e) {
-    const double a = value(run, "a[" + std::to_string(e) + "]"), gamma = value(run, "gamma[" + std::to_string(e) + "]");
+    const double a = value(run, "a[" + std::to_string(e) + "]"),
+                 gamma = value(run, "gamma[" + std::to_string(e) + "]");
     sum += a;
     squares += a * a;
     gammas += gamma;
@@ -252,8 +256,8 @@ TEST_CASE("a normal rule draws numbers of its mean and deviation, a uniform one 
 
 TEST_CASE("edge over layer over kind, and no refinement shifts another parameter") {
   const Run plain = prepare(load(base));
-  const Run refined =
-      prepare(load(base, {"parameters.a.layer-2.value=7", "parameters.a.edge-7.value=8", "parameters.g.node-5.value=9"}));
+  const Run refined = prepare(load(
+      base, {"parameters.a.layer-2.value=7", "parameters.a.edge-7.value=8", "parameters.g.node-5.value=9"}));
   for (int e = 0; e < 9; ++e) {
     const std::string a = "a[" + std::to_string(e) + "]", b = "b[" + std::to_string(e) + "]";
     INFO(a);
@@ -304,7 +308,8 @@ kind = "xor"
   }
   CHECK(low >= -3);
   CHECK(high <= 2);
-  CHECK(high - low > 4.5);  // the largest and smallest of 150 draws cover 90 % of the interval, except once in 10^6
+  CHECK(high - low >
+        4.5);  // the largest and smallest of 150 draws cover 90 % of the interval, except once in 10^6
   CHECK(sum / 150 == Approx(0).margin(5 * 0.5 / std::sqrt(150)));  // five standard errors
 
   // Stratified: the edges into layer 1 are 0 to 99, those into layer 2 the other 50; each edge has its own
@@ -320,7 +325,8 @@ kind = "xor"
   }
   CHECK_FALSE(centred);  // and the place within it is random
   CHECK(refusal(enzyme, {"parameters.Kb.stratified=true"}).find("beside 'uniform'") != std::string::npos);
-  CHECK(refusal(enzyme, {"parameters.Vf.ratio=[0,1]"}).find("relative to another parameter of the edge") != std::string::npos);
+  CHECK(refusal(enzyme, {"parameters.Vf.ratio=[0,1]"}).find("relative to another parameter of the edge") !=
+        std::string::npos);
   CHECK(refusal(enzyme, {"parameters.mu_ref.log-uniform=[0,1]"}).find("either sign") != std::string::npos);
 }
 
@@ -344,8 +350,8 @@ TEST_CASE("what is trained: kinds, layers, and nothing that has no logarithm") {
   // 9 edges of gamma, a, b; 4 leaks of g and mu_ref.
   CHECK(all.space->trainable() == 9 * 3 + 4 * 2);
   CHECK(prepare(load(base, {"parameters.b.trainable=false"})).space->trainable() == 9 * 2 + 4 * 2);
-  CHECK(prepare(load(base, {"parameters.b.trainable=false", "parameters.b.edge-8.trainable=true"})).space->trainable() ==
-        9 * 2 + 1 + 4 * 2);
+  CHECK(prepare(load(base, {"parameters.b.trainable=false", "parameters.b.edge-8.trainable=true"}))
+            .space->trainable() == 9 * 2 + 1 + 4 * 2);
   CHECK(prepare(load(base, {"parameters.g.value=0"})).space->trainable() == 9 * 3 + 4);
 }
 
@@ -380,34 +386,43 @@ kind = "xor"
 }
 
 TEST_CASE("a wrong file is refused with file, line, key and what was expected") {
-  CHECK(refusal(base + "[optimizer]\nrate = nan\n") == "small.toml:18: key 'optimizer.rate': expected a number > 0, found nan");
+  CHECK(refusal(base + "[optimizer]\nrate = nan\n") ==
+        "small.toml:18: key 'optimizer.rate': expected a number > 0, found nan");
   CHECK(refusal(base + "[training]\nepocs = 3\n") ==
         "small.toml:18: key 'training.epocs': unknown key; did you mean 'epochs'?");
-  CHECK(refusal(base + "[optimiser]\nrate = 1\n") == "small.toml:17: key 'optimiser': unknown key; did you mean 'optimizer'?");
+  CHECK(refusal(base + "[optimiser]\nrate = 1\n") ==
+        "small.toml:17: key 'optimiser': unknown key; did you mean 'optimizer'?");
   CHECK(refusal(base, {"network.nodes.capacity=-1"}) ==
         "--set network.nodes.capacity=-1: key 'network.nodes.capacity': expected a number > 0, found -1");
-  CHECK(refusal(base, {"network.layers=[3,3,1]"}).find("3 inputs, but the patterns of task 'xor' have 2 levels") !=
+  CHECK(refusal(base, {"network.layers=[3,3,1]"})
+            .find("3 inputs, but the patterns of task 'xor' have 2 levels") != std::string::npos);
+  CHECK(refusal(base, {"network.layers=[2,3,2]"}).find("2 outputs, but the targets of task 'xor' need 1") !=
         std::string::npos);
-  CHECK(refusal(base, {"network.layers=[2,3,2]"}).find("2 outputs, but the targets of task 'xor' need 1") != std::string::npos);
-  CHECK(refusal(base, {"network.law=quantumdot"}).find("expected linear, quantum-dot or enzyme") != std::string::npos);
-  CHECK(refusal(base, {"parameters.b.layer-3.value=1"}).find("no edge leads into layer 3") != std::string::npos);
+  CHECK(refusal(base, {"network.law=quantumdot"}).find("expected linear, quantum-dot or enzyme") !=
+        std::string::npos);
+  CHECK(refusal(base, {"parameters.b.layer-3.value=1"}).find("no edge leads into layer 3") !=
+        std::string::npos);
   CHECK(refusal(base, {"parameters.g.node-0.value=1"}).find("node 0 is clamped") != std::string::npos);
-  CHECK(refusal(base, {"parameters.b.edge-9.value=1"}).find("expected edge-0 to edge-8") != std::string::npos);
+  CHECK(refusal(base, {"parameters.b.edge-9.value=1"}).find("expected edge-0 to edge-8") !=
+        std::string::npos);
   CHECK(refusal(base, {"parameters.Vf.value=1"}).find("unknown key") != std::string::npos);
   CHECK(refusal(base, {"parameters.b.fold=[0,1]"}).find("under [parameters.a] alone") != std::string::npos);
   CHECK(refusal(base + "[parameters.d]\nvalue = 1\nnormal = [0, 1]\n") ==
-        "small.toml:19: key 'parameters.d.normal': an initial value is given by one rule, and 'value' is here too");
+        "small.toml:19: key 'parameters.d.normal': an initial value is given by one rule, and 'value' is "
+        "here too");
   CHECK(refusal(base, {"loss.kind=cross-entropy"}).find("expected 'squared-error'") != std::string::npos);
-  CHECK(refusal(base, {"task.validation=4"}).find("expected fewer than the 4 training samples") != std::string::npos);
+  CHECK(refusal(base, {"task.validation=4"}).find("expected fewer than the 4 training samples") !=
+        std::string::npos);
   CHECK(refusal("title = \"x\"\n").find("expected a table [network]") != std::string::npos);
-  const std::string no_gamma = std::string(base).replace(base.find("[parameters.gamma]"),
-                                                         std::string("[parameters.gamma]\nlog-normal = [0.0, 0.5]").size(), "");
+  const std::string no_gamma = std::string(base).replace(
+      base.find("[parameters.gamma]"), std::string("[parameters.gamma]\nlog-normal = [0.0, 0.5]").size(), "");
   CHECK(refusal(no_gamma).find("no initial value for 'gamma' of edge 0") != std::string::npos);
 }
 
 TEST_CASE("regression: the formula, the domain and the held-out points") {
-  const std::string text = std::string(base).replace(base.find("kind = \"xor\""), 12,
-                                                     "kind = \"regression\"\nformula = \"x^2 - sin(pi*x)\"\ninput_scale = 2.0");
+  const std::string text =
+      std::string(base).replace(base.find("kind = \"xor\""), 12,
+                                "kind = \"regression\"\nformula = \"x^2 - sin(pi*x)\"\ninput_scale = 2.0");
   const Experiment experiment =
       load(text, {"network.layers=[1,3,1]", "task.domain=[-1,1]", "task.points=21", "task.validation=4"});
   CHECK(experiment.task->test.size() == 4);  // k = 2, 7, 12, 17 of 21
@@ -416,9 +431,12 @@ TEST_CASE("regression: the formula, the domain and the held-out points") {
   const double x = -1 + 0.1 * 2;
   // The points of the grid are rounded: a few units in the last place of 1.
   CHECK(experiment.task->test.pattern(0).levels()[0] == Approx(2 * x).margin(1e-14));
-  CHECK(experiment.task->test.target(0)[0] == Approx(x * x - std::sin(3.14159265358979323846 * x)).margin(1e-14));
-  CHECK(refusal(text, {"network.layers=[1,3,1]", "task.formula=exp(y)"}).find("expected a formula of x") != std::string::npos);
-  CHECK(refusal(text, {"network.layers=[1,3,1]", "task.formula=sqrt(x)"}).find("key 'task.formula'") != std::string::npos);
+  CHECK(experiment.task->test.target(0)[0] ==
+        Approx(x * x - std::sin(3.14159265358979323846 * x)).margin(1e-14));
+  CHECK(refusal(text, {"network.layers=[1,3,1]", "task.formula=exp(y)"}).find("expected a formula of x") !=
+        std::string::npos);
+  CHECK(refusal(text, {"network.layers=[1,3,1]", "task.formula=sqrt(x)"}).find("key 'task.formula'") !=
+        std::string::npos);
 }
 
 TEST_CASE("a network file becomes part of the text") {
@@ -427,7 +445,8 @@ TEST_CASE("a network file becomes part of the text") {
     "edges": [{"source": 0, "target": 2, "law": "linear", "G": 2},
               {"source": 1, "target": 2, "law": "linear", "G": 3}],
     "outputs": [2]})");
-  const std::string path = directory.file("e.toml", "[network]\nfile = \"net.json\"\n[task]\nkind = \"xor\"\n");
+  const std::string path =
+      directory.file("e.toml", "[network]\nfile = \"net.json\"\n[task]\nkind = \"xor\"\n");
   const Experiment experiment = load_experiment(path);
   const Run run = prepare(experiment);
   CHECK(value(run, "G[1]") == 3);
@@ -454,14 +473,16 @@ targets = "y"
   CHECK(experiment.task->train.size() == 2);
   CHECK(experiment.task->train.target(1)[0] == 2);
   CHECK(experiment_from_text(experiment.text, "/elsewhere/e.toml").task->train.size() == 2);
-  CHECK_THROWS_AS(load_experiment(directory.file("f.toml", text), {{"task.inputs=z"}, {}, {}, {}}), FileError);
+  CHECK_THROWS_AS(load_experiment(directory.file("f.toml", text), {{"task.inputs=z"}, {}, {}, {}}),
+                  FileError);
 }
 
 TEST_CASE("every estimator has a long name, and the short ones mean the same") {
   CHECK(&estimator_entry("ep-centred") == &estimator_entry("equilibrium-propagation-centred"));
   CHECK(&estimator_entry("fd-forward") == &estimator_entry("finite-differences-forward"));
   CHECK(estimator_entry("fd-central").name == "finite-differences-central");
-  CHECK_THROWS_WITH(estimator_entry("backprop"), Catch::Contains("no estimator 'backprop'") && Catch::Contains("'adjoint'"));
+  CHECK_THROWS_WITH(estimator_entry("backprop"),
+                    Catch::Contains("no estimator 'backprop'") && Catch::Contains("'adjoint'"));
 }
 
 TEST_CASE("when relaxations are read is a table of the training") {
@@ -469,10 +490,14 @@ TEST_CASE("when relaxations are read is a table of the training") {
   const Experiment timed = load(base + "[training.observe]\ntime = 2.5\nsamples = 4\nevery = 0.5\n");
   REQUIRE(std::holds_alternative<At>(timed.training.observe));
   CHECK(std::get<At>(timed.training.observe) == At{2.5, 4, 0.5, At::Mode::serial});
-  CHECK(std::get<At>(load(base + "[training.observe]\ntime = 1\nmode = \"repeat\"\n").training.observe) == At{1, 1, 0, At::Mode::repeat});
+  CHECK(std::get<At>(load(base + "[training.observe]\ntime = 1\nmode = \"repeat\"\n").training.observe) ==
+        At{1, 1, 0, At::Mode::repeat});
   CHECK_THAT(refusal(base + "[training.observe]\nsamples = 4\n"), Catch::Contains("expected 'time'"));
-  CHECK_THAT(refusal(base + "[training.observe]\ntime = 0\n"), Catch::Contains("training.observe.time") && Catch::Contains("> 0"));
+  CHECK_THAT(refusal(base + "[training.observe]\ntime = 0\n"),
+             Catch::Contains("training.observe.time") && Catch::Contains("> 0"));
   CHECK_THAT(refusal(base + "[training.observe]\ntime = 1\ntimes = 3\n"), Catch::Contains("unknown key"));
-  CHECK_THAT(refusal(base + "[training.observe]\ntime = 1\nmode = \"repeat\"\nevery = 2\n"), Catch::Contains("serial"));
-  CHECK_THAT(refusal(base + "[training]\nstart = \"last\"\n[training.observe]\ntime = 1\n"), Catch::Contains("start = rest"));
+  CHECK_THAT(refusal(base + "[training.observe]\ntime = 1\nmode = \"repeat\"\nevery = 2\n"),
+             Catch::Contains("serial"));
+  CHECK_THAT(refusal(base + "[training]\nstart = \"last\"\n[training.observe]\ntime = 1\n"),
+             Catch::Contains("start = rest"));
 }

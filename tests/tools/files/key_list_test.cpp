@@ -243,7 +243,11 @@ TEST_CASE("every key that an experiment file is asked for is on the page, and no
 
 TEST_CASE("kinds of an experiment file are listed with the keys of their rows, and so are one's own") {
   std::vector<EstimatorEntry> rows(estimator_table().begin(), estimator_table().end());
-  rows.push_back({.name = "one-more", .alias = "one-more", .needs = "nothing", .cost = "1", .source = "",
+  rows.push_back({.name = "one-more",
+                  .alias = "one-more",
+                  .needs = "nothing",
+                  .cost = "1",
+                  .source = "",
                   .read = read_one_more});
   KindTables tables;
   tables.estimators = rows;
@@ -283,5 +287,6 @@ TEST_CASE("every key of a bench file has a meaning, and the keys of all models a
   for (const KeyTable& table : keys.tables()) {
     for (const KeyRow& row : table.rows) names.push_back(row.key);
   }
-  for (const char* of_a_role : {"compliance", "high_input", "slew"}) CHECK(std::count(names.begin(), names.end(), of_a_role) >= 1);
+  for (const char* of_a_role : {"compliance", "high_input", "slew"})
+    CHECK(std::count(names.begin(), names.end(), of_a_role) >= 1);
 }

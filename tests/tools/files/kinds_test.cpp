@@ -31,7 +31,9 @@ value = 0.0
 kind = "xor"
 )";
 
-Experiment load(const std::string& text, const LoadOptions& options = {}) { return experiment_from_text(text, "kinds.toml", options); }
+Experiment load(const std::string& text, const LoadOptions& options = {}) {
+  return experiment_from_text(text, "kinds.toml", options);
+}
 
 std::string refusal(const std::string& text, const LoadOptions& options = {}) {
   try {
@@ -67,7 +69,8 @@ class Constant final : public Estimator {
     }
     return all;
   }
-  Gradient form(const DeviceInfo& info, const Minibatch& batch, const Loss&, std::span<const std::vector<Relaxation>>) const override {
+  Gradient form(const DeviceInfo& info, const Minibatch& batch, const Loss&,
+                std::span<const std::vector<Relaxation>>) const override {
     Gradient gradient;
     gradient.value = Vector::Constant(static_cast<Eigen::Index>(info.parameters.size()), value_);
     gradient.used = gradient.relaxations = batch.samples.size();
@@ -90,7 +93,8 @@ class SignSteps final : public Optimizer {
   SignSteps(double size, std::size_t parameters) : step_size_(size), parameters_(parameters) {}
   void begin(double, double factor) override { factor_ = factor; }
   void move(Part part, const double* gradient, double* dw) override {
-    for (std::size_t i = 0; i < part.end - part.begin; ++i) dw[i] = gradient[i] > 0 ? -factor_ * step_size_ : factor_ * step_size_;
+    for (std::size_t i = 0; i < part.end - part.begin; ++i)
+      dw[i] = gradient[i] > 0 ? -factor_ * step_size_ : factor_ * step_size_;
   }
   Vector state() const override { return {}; }
   void restore(const Vector&) override {}
@@ -106,13 +110,17 @@ class SignSteps final : public Optimizer {
 OptimizerMaker read_sign(Keys& keys) {
   double size = 0.5;
   keys.number("size", size, Number::positive, {"", "of a step"});
-  return [size](const OptimizerOptions&, const ParameterSpace& space) { return std::make_unique<SignSteps>(size, space.size()); };
+  return [size](const OptimizerOptions&, const ParameterSpace& space) {
+    return std::make_unique<SignSteps>(size, space.size());
+  };
 }
 
 ScheduleShape read_halves(Keys& keys) {
   std::uint64_t every = 1;
   keys.whole("every", every, 1, {"steps", "after which the rate is halved"});
-  return [every](const RunPosition& at) { return std::pow(0.5, std::floor(at.step / static_cast<double>(every))); };
+  return [every](const RunPosition& at) {
+    return std::pow(0.5, std::floor(at.step / static_cast<double>(every)));
+  };
 }
 
 /// The fourth power of the error.
@@ -153,13 +161,19 @@ std::vector<Row> with(std::span<const Row> rows, const Row& more) {
 
 /// The tables of Ness, each with one additional row.
 struct MoreKinds {
-  std::vector<EstimatorEntry> estimators =
-      with(estimator_table(), {.name = "constant", .alias = "const", .needs = "nothing", .cost = "1", .source = "", .read = read_constant});
+  std::vector<EstimatorEntry> estimators = with(estimator_table(), {.name = "constant",
+                                                                    .alias = "const",
+                                                                    .needs = "nothing",
+                                                                    .cost = "1",
+                                                                    .source = "",
+                                                                    .read = read_constant});
   std::vector<OptimizerEntry> optimizers = with(optimizer_table(), {"sign", "steps of one size", read_sign});
-  std::vector<ScheduleEntry> schedules = with(schedule_table(), {"halves", "halved again and again", read_halves});
+  std::vector<ScheduleEntry> schedules =
+      with(schedule_table(), {"halves", "halved again and again", read_halves});
   std::vector<LossEntry> losses =
       with(loss_table(), {"quartic", "the fourth power of the error", false, read_quartic});
-  std::vector<TaskEntry> tasks = with(task_table(), {"copy", "all inputs and the output at one level", read_copy});
+  std::vector<TaskEntry> tasks =
+      with(task_table(), {"copy", "all inputs and the output at one level", read_copy});
   LoadOptions options() const {
     LoadOptions made;
     made.kinds = {platform_table(), estimators, optimizers, schedules, losses, tasks};
@@ -167,26 +181,34 @@ struct MoreKinds {
   }
 };
 
-const std::string unread = ": kind = 'adjoint' does not read it; kinds that do: 'equilibrium-propagation-one-sided', "
-                           "'equilibrium-propagation-centred', 'equilibrium-propagation-random-sign', "
-                           "'equilibrium-propagation-richardson', 'equilibrium-propagation-corrected'";
+const std::string unread =
+    ": kind = 'adjoint' does not read it; kinds that do: 'equilibrium-propagation-one-sided', "
+    "'equilibrium-propagation-centred', 'equilibrium-propagation-random-sign', "
+    "'equilibrium-propagation-richardson', 'equilibrium-propagation-corrected'";
 
 }  // namespace
 
 TEST_CASE("a key that the chosen kind does not read is refused, with the kinds that read it", "[kinds]") {
-  CHECK(refusal(base + "[estimator]\nkind = \"adjoint\"\nbeta = 0.1\n") == "kinds.toml:15: key 'estimator.beta'" + unread);
+  CHECK(refusal(base + "[estimator]\nkind = \"adjoint\"\nbeta = 0.1\n") ==
+        "kinds.toml:15: key 'estimator.beta'" + unread);
   CHECK(refusal(base + "[estimator]\nbeta = 0.1\n") == "kinds.toml:14: key 'estimator.beta'" + unread);
   CHECK(refusal(base, {"estimator.beta=0.1"}) == "--set estimator.beta=0.1: key 'estimator.beta'" + unread);
-  CHECK(refusal(base + "[estimator]\nkind = \"evolution\"\nreferences = 1\n").find("'evolution' does not read it") != std::string::npos);
-  CHECK(refusal(base + "[estimator]\nkind = \"spsa\"\nlaw = \"model\"\n").find("'spsa' does not read it") != std::string::npos);
-  CHECK(refusal(base + "[estimator]\nbetta = 0.1\n").find("key 'estimator.betta': unknown key") != std::string::npos);
+  CHECK(refusal(base + "[estimator]\nkind = \"evolution\"\nreferences = 1\n")
+            .find("'evolution' does not read it") != std::string::npos);
+  CHECK(refusal(base + "[estimator]\nkind = \"spsa\"\nlaw = \"model\"\n").find("'spsa' does not read it") !=
+        std::string::npos);
+  CHECK(refusal(base + "[estimator]\nbetta = 0.1\n").find("key 'estimator.betta': unknown key") !=
+        std::string::npos);
   CHECK(refusal(base + "[optimizer]\nkind = \"sgd\"\nmomentum = 0.5\n") ==
         "kinds.toml:15: key 'optimizer.momentum': kind = 'sgd' does not read it; kinds that do: 'momentum'");
   CHECK(refusal(base + "[optimizer.schedule]\npower = 0.5\n") ==
-        "kinds.toml:14: key 'optimizer.schedule.power': kind = 'constant' does not read it; kinds that do: 'spsa'");
+        "kinds.toml:14: key 'optimizer.schedule.power': kind = 'constant' does not read it; kinds that do: "
+        "'spsa'");
   CHECK(refusal(base + "[loss]\nscale = 2\n") ==
-        "kinds.toml:14: key 'loss.scale': kind = 'squared-error' does not read it; kinds that do: 'cross-entropy'");
-  CHECK(refusal(base + "points = 2\n") == "kinds.toml:13: key 'task.points': kind = 'xor' does not read it; kinds that do: 'regression'");
+        "kinds.toml:14: key 'loss.scale': kind = 'squared-error' does not read it; kinds that do: "
+        "'cross-entropy'");
+  CHECK(refusal(base + "points = 2\n") ==
+        "kinds.toml:13: key 'task.points': kind = 'xor' does not read it; kinds that do: 'regression'");
 }
 
 TEST_CASE("every kind reads what it lists, with its defaults where nothing is given", "[kinds]") {
@@ -195,20 +217,22 @@ TEST_CASE("every kind reads what it lists, with its defaults where nothing is gi
   CHECK(names("adjoint").empty());
   CHECK(names("evolution") == Names{"population", "parents", "sigma", "crossover"});
   CHECK(names("fd-central") == Names{"step", "references", "cancel_drift", "return_tolerance", "attempts"});
-  CHECK(names("coupled") ==
-        Names{"eta", "central", "references", "cancel_drift", "return_tolerance", "attempts", "law", "law_step", "law_central"});
+  CHECK(names("coupled") == Names{"eta", "central", "references", "cancel_drift", "return_tolerance",
+                                  "attempts", "law", "law_step", "law_central"});
   const Run run = prepare(load(base));
   for (const EstimatorEntry& entry : estimator_table()) {
     const auto made = estimator_maker(entry.name)({.model = run.model});
     INFO(entry.name);
     CHECK(made->cost(run.platform.info) > 0);
     // The same as the estimator from a file without keys.
-    CHECK(prepare(load(base, {.set = {"estimator.kind=" + std::string(entry.alias)}, .seed = {}, .data = {}})).estimator->name() == made->name());
+    CHECK(prepare(load(base, {.set = {"estimator.kind=" + std::string(entry.alias)}, .seed = {}, .data = {}}))
+              .estimator->name() == made->name());
   }
 }
 
 TEST_CASE("a kind set on the command line takes the place of the file's, with its keys", "[kinds]") {
-  const std::string nudged = base + "[estimator]\nkind = \"ep-centred\"\nbeta = 0.1\nattempts = 3\n[optimizer]\nbeta2 = 0.9\n";
+  const std::string nudged =
+      base + "[estimator]\nkind = \"ep-centred\"\nbeta = 0.1\nattempts = 3\n[optimizer]\nbeta2 = 0.9\n";
   LoadOptions options;
   options.set = {"estimator.kind=spsa", "optimizer.kind=momentum"};
   const Experiment experiment = load(nudged, options);
@@ -218,31 +242,37 @@ TEST_CASE("a kind set on the command line takes the place of the file's, with it
   CHECK(experiment.notes.empty());
   CHECK(load(experiment.text).estimator == "spsa");  // the text stored in a log has no such key
   options.set.push_back("estimator.nudge=0.1");
-  CHECK(refusal(nudged, options).find("key 'estimator.nudge': kind = 'spsa' does not read it") != std::string::npos);
+  CHECK(refusal(nudged, options).find("key 'estimator.nudge': kind = 'spsa' does not read it") !=
+        std::string::npos);
 }
 
 TEST_CASE("[compare] speaks for the keys of the kinds it compares", "[kinds]") {
   const std::string both = base + "[estimator]\nkind = \"probing\"\nprobe = 0.1\nbeta = 0.05\n";
   CHECK(refusal(both).find("key 'estimator.beta'") != std::string::npos);
   CHECK(load(both + "[compare]\nseeds = 2\n").estimator == "node-probing");
-  CHECK(load(both + "[compare]\nestimators = [\"probing\", \"ep-centred\"]\n").text.find("beta = 0.05") != std::string::npos);
-  CHECK(refusal(both + "[compare]\nestimators = [\"probing\", \"spsa\"]\n").find("key 'estimator.beta'") != std::string::npos);
+  CHECK(load(both + "[compare]\nestimators = [\"probing\", \"ep-centred\"]\n").text.find("beta = 0.05") !=
+        std::string::npos);
+  CHECK(refusal(both + "[compare]\nestimators = [\"probing\", \"spsa\"]\n").find("key 'estimator.beta'") !=
+        std::string::npos);
   // Also without [compare], `ness compare` gives each kind exactly those keys of the file that it reads.
   LoadOptions options;
   options.set = {"estimator.probe=0.2"};
   const Experiment own = load(base + "[estimator]\nkind = \"probing\"\n", options);
-  const Experiment compared =
-      load(base + "[estimator]\nkind = \"probing\"\n", with_estimator(options, own, estimator_entry("ep-centred")));
+  const Experiment compared = load(base + "[estimator]\nkind = \"probing\"\n",
+                                   with_estimator(options, own, estimator_entry("ep-centred")));
   CHECK(compared.estimator == "equilibrium-propagation-centred");
-  CHECK(refusal(base + "[estimator]\nprobbe = 1\n", with_estimator(options, own, estimator_entry("ep-centred"))).find("unknown key") !=
-        std::string::npos);
+  CHECK(
+      refusal(base + "[estimator]\nprobbe = 1\n", with_estimator(options, own, estimator_entry("ep-centred")))
+          .find("unknown key") != std::string::npos);
 }
 
 TEST_CASE("logs that were written when such keys were passed over still load, and say so", "[kinds]") {
-  const std::string old = base + "[estimator]\nkind = \"adjoint\"\nbeta = 0.1\n[optimizer]\nkind = \"sgd\"\nmomentum = 0.5\n" +
-                          "[loss]\nscale = 2.0\n[training]\nmax_relaxations = 5\n[budget]\nrelaxations = 9\n";
+  const std::string old =
+      base + "[estimator]\nkind = \"adjoint\"\nbeta = 0.1\n[optimizer]\nkind = \"sgd\"\nmomentum = 0.5\n" +
+      "[loss]\nscale = 2.0\n[training]\nmax_relaxations = 5\n[budget]\nrelaxations = 9\n";
   CHECK(refusal(old) != "nothing was refused");
-  const std::string path = std::filesystem::temp_directory_path() / ("ness-kinds-" + std::to_string(::getpid()) + ".h5");
+  const std::string path =
+      std::filesystem::temp_directory_path() / ("ness-kinds-" + std::to_string(::getpid()) + ".h5");
   Experiment experiment = load(base);
   Run run = prepare(experiment);
   LogHeader header = log_header(experiment, run, "ness train");
@@ -253,7 +283,8 @@ TEST_CASE("logs that were written when such keys were passed over still load, an
   CHECK(recorded.training.max_relaxations == 9);  // as at that time: the value read last
   REQUIRE(recorded.notes.size() == 4);
   CHECK(recorded.notes[0] == "key 'estimator.beta' is passed over: kind = 'adjoint' does not read it");
-  CHECK(recorded.notes[2] == "key 'training.max_relaxations' is passed over: 'budget.relaxations' is given as well");
+  CHECK(recorded.notes[2] ==
+        "key 'training.max_relaxations' is passed over: 'budget.relaxations' is given as well");
 }
 
 TEST_CASE("a limit has one value, whichever of its names it goes by", "[kinds]") {
@@ -261,8 +292,10 @@ TEST_CASE("a limit has one value, whichever of its names it goes by", "[kinds]")
   CHECK(load(base + "[budget]\nrelaxations = 5\ntime = 2\n").training.max_time == 2);
   CHECK(load(base + "[training]\nmax_relaxations = 5\n[budget]\ntime = 2\n").training.max_relaxations == 5);
   CHECK(refusal(base + "[training]\nmax_relaxations = 5\n[budget]\nrelaxations = 5\n") ==
-        "kinds.toml:16: key 'budget.relaxations': is 'training.max_relaxations' by another name, and both are given: expected one of them");
-  CHECK(refusal(base + "[training]\nmax_time = 5\n[budget]\ntime = 5\n").find("'training.max_time'") != std::string::npos);
+        "kinds.toml:16: key 'budget.relaxations': is 'training.max_relaxations' by another name, and both "
+        "are given: expected one of them");
+  CHECK(refusal(base + "[training]\nmax_time = 5\n[budget]\ntime = 5\n").find("'training.max_time'") !=
+        std::string::npos);
   // A key set on the command line replaces that of the file, under either name.
   LoadOptions options;
   options.set = {"budget.relaxations=7"};
@@ -303,7 +336,8 @@ epochs = 4
   CHECK(experiment.task->name == "copy");
   CHECK(experiment.task->train.target(0)[0] == 2);
   Run run = prepare(experiment);
-  Trainer trainer(run.device(), *run.estimator, *experiment.task, *run.space, experiment.optimizer, run.training);
+  Trainer trainer(run.device(), *run.estimator, *experiment.task, *run.space, experiment.optimizer,
+                  run.training);
   const TrainingSummary summary = trainer.run(run.theta);
   CHECK(summary.steps == 4);
   // Up by 0.25 (1 + 1 + 1/2 + 1/2): mu_ref is linear.

@@ -1,4 +1,5 @@
-// Platforms that Ness does not have, each added by one row: a system without a model, and a bench that nothing simulates.
+// Platforms that Ness does not have, each added by one row: a system without a model, and a bench that
+// nothing simulates.
 #include <array>
 #include <catch2/catch.hpp>
 #include <cstdlib>
@@ -19,7 +20,8 @@ class WeightedSum final : public Device {
  public:
   explicit WeightedSum(double largest) {
     info_.identity = "weighted sum";
-    info_.terminals = {{.name = "first", .clamped = true}, {.name = "second", .clamped = true}, {.name = "sum"}};
+    info_.terminals = {
+        {.name = "first", .clamped = true}, {.name = "second", .clamped = true}, {.name = "sum"}};
     info_.outputs = {2};
     for (const char* name : {"w[0]", "w[1]"}) {
       info_.parameters.push_back({.name = name, .kind = "w", .unit = "1", .range = {-largest, largest}});
@@ -52,7 +54,8 @@ struct SumDescription final : PlatformDescription {
     platform.theta = Vector::Constant(2, first);
     return platform;
   }
-  std::vector<ParameterRule> rules(const std::vector<ParameterInfo>& parameters, const Vector&) const override {
+  std::vector<ParameterRule> rules(const std::vector<ParameterInfo>& parameters,
+                                   const Vector&) const override {
     return std::vector<ParameterRule>(parameters.size());
   }
   void read(Keys& keys) {
@@ -88,13 +91,16 @@ struct UnknownSample final : PlatformDescription {
   Platform made(std::uint64_t, unsigned) const override {
     Platform platform;
     platform.info.identity = "a sample";
-    platform.info.terminals = {{.name = "in", .clamped = true, .level = {-10, 10}}, {.name = "out", .level = {-10, 10}}};
+    platform.info.terminals = {{.name = "in", .clamped = true, .level = {-10, 10}},
+                               {.name = "out", .level = {-10, 10}}};
     platform.info.outputs = {1};
     platform.info.parameters = {{.name = "mu_ref[1]", .kind = "gate", .unit = "kT", .range = {-5, 5}}};
     platform.theta = Vector::Zero(1);
     return platform;
   }
-  std::vector<ParameterRule> rules(const std::vector<ParameterInfo>&, const Vector&) const override { return {ParameterRule{}}; }
+  std::vector<ParameterRule> rules(const std::vector<ParameterInfo>&, const Vector&) const override {
+    return {ParameterRule{}};
+  }
 };
 
 const PlatformEntry sample_platform{
@@ -146,10 +152,12 @@ TEST_CASE("a platform is one row: its table is read, and it is trained as itself
   Run run = prepare(experiment);
   CHECK(run.device().info().identity == "weighted sum");
   CHECK(run.theta == Vector::Constant(2, 0.5));
-  Trainer trainer(run.device(), *run.estimator, *experiment.task, *run.space, experiment.optimizer, run.training);
+  Trainer trainer(run.device(), *run.estimator, *experiment.task, *run.space, experiment.optimizer,
+                  run.training);
   const TrainingSummary summary = trainer.run(run.theta);
-  // Least squares of w0 x0 + w1 x1 to XOR of levels 0 and 3: both gradients vanish at w0 = w1 = 1/9. Their Hessian's smaller
-  // eigenvalue times the rate is at least 0.05 * 9/4 for any usual factor of the loss, so 60 steps leave less than 0.9^60.
+  // Least squares of w0 x0 + w1 x1 to XOR of levels 0 and 3: both gradients vanish at w0 = w1 = 1/9. Their
+  // Hessian's smaller eigenvalue times the rate is at least 0.05 * 9/4 for any usual factor of the loss, so
+  // 60 steps leave less than 0.9^60.
   CHECK(summary.theta[0] == Approx(1.0 / 9).epsilon(2e-3));
   CHECK(summary.theta[1] == Approx(1.0 / 9).epsilon(2e-3));
 }
@@ -160,12 +168,16 @@ TEST_CASE("a platform without a model refuses the estimators that need one", "[p
 }
 
 TEST_CASE("a file has one platform, and no table of another", "[platform]") {
-  CHECK_THAT(refusal("[task]\nkind = \"xor\"\n"), Catch::Contains("expected a table [network] or [sum] or [sample]"));
-  CHECK_THAT(refusal(sum + "[network]\nlayers = [2, 1]\nlaw = \"linear\"\n"), Catch::Contains("expected one platform"));
-  CHECK_THAT(refusal(sum + "[solver]\ntolerance = 1e-9\n"), Catch::Contains("[solver]") && Catch::Contains("belongs to [network]"));
+  CHECK_THAT(refusal("[task]\nkind = \"xor\"\n"),
+             Catch::Contains("expected a table [network] or [sum] or [sample]"));
+  CHECK_THAT(refusal(sum + "[network]\nlayers = [2, 1]\nlaw = \"linear\"\n"),
+             Catch::Contains("expected one platform"));
+  CHECK_THAT(refusal(sum + "[solver]\ntolerance = 1e-9\n"),
+             Catch::Contains("[solver]") && Catch::Contains("belongs to [network]"));
   CHECK_THAT(refusal("[sample]\n[task]\nkind = \"xor\"\n"), Catch::Contains("the sample has 1 inputs"));
   CHECK_THAT(refusal(sum + "[parameters.w]\nvalue = 1\n"), Catch::Contains("belongs to [network]"));
-  CHECK_THAT(refusal(sum.substr(0, sum.find("first")) + "last = 1\n" + sum.substr(sum.find("[task]"))), Catch::Contains("'sum.last'"));
+  CHECK_THAT(refusal(sum.substr(0, sum.find("first")) + "last = 1\n" + sum.substr(sum.find("[task]"))),
+             Catch::Contains("'sum.last'"));
   CHECK_THROWS_WITH(network_description(load(sum)), Catch::Contains("expected an experiment on a network"));
 }
 
@@ -234,7 +246,8 @@ links = false
 )";
   const Experiment experiment = load(experiment_text);
   Run run = prepare(experiment, load_bench((directory.path / "bench.toml").string()), DeviceKind::emulated);
-  Trainer trainer(run.device(), *run.estimator, *experiment.task, *run.space, experiment.optimizer, run.training);
+  Trainer trainer(run.device(), *run.estimator, *experiment.task, *run.space, experiment.optimizer,
+                  run.training);
   const TrainingSummary summary = trainer.run(run.theta);
   // The output is x/2 + gate/2, so the gate has to be at 1/2. What is left is the scanner's resolution.
   CHECK(summary.theta[0] == Approx(0.5).epsilon(1e-3));

@@ -22,12 +22,15 @@ std::string refusal(const Action& action) {
   return "nothing was refused";
 }
 
-Table table_of(const std::string& text, const std::string& name) { return *Document(text, "file.toml").root().table(name); }
+Table table_of(const std::string& text, const std::string& name) {
+  return *Document(text, "file.toml").root().table(name);
+}
 
 }  // namespace
 
 TEST_CASE("values are read where they are, and left alone where they are not") {
-  Table t = table_of("[a]\nx = 2\ny = 0.5\nflag = true\nword = \"two\"\npair = [1, 2.5]\nmany = [3, 4]\n", "a");
+  Table t =
+      table_of("[a]\nx = 2\ny = 0.5\nflag = true\nword = \"two\"\npair = [1, 2.5]\nmany = [3, 4]\n", "a");
   double x = 0, y = 0, absent = 7;
   bool flag = false;
   std::string word;
@@ -70,8 +73,9 @@ TEST_CASE("a wrong value is refused with file, line, key, what was expected and 
         "file.toml:7: key 'a.p': expected two numbers, [x, y], found an array of 1 value");
   CHECK(refusal([&] { table_of(text, "a").pair("q", pair, {}); }) ==
         "file.toml:8: key 'a.q': expected two finite numbers, found inf among them");
-  CHECK(refusal([&] { table_of(text, "a").choice<int>("k", chosen, {{"adam", 1}, {"sgd", 2}}, {}); }) ==
-        "file.toml:9: key 'a.k': expected 'adam' or 'sgd', found the string \"adm\"");
+  CHECK(refusal([&] {
+          table_of(text, "a").choice<int>("k", chosen, {{"adam", 1}, {"sgd", 2}}, {});
+        }) == "file.toml:9: key 'a.k': expected 'adam' or 'sgd', found the string \"adm\"");
   CHECK(refusal([&] { table_of("a = 3", "a"); }) == "file.toml:1: key 'a': expected a table [a], found 3");
 }
 
@@ -82,11 +86,13 @@ TEST_CASE("infinity is a number only where it has a meaning") {
   CHECK(std::isinf(value));
   for (const char* key : {"y", "z"}) {
     INFO(key);
-    CHECK(refusal([&] { table_of(text, "a").number(key, value, Number::or_infinite, {}); })
-              .find("expected a number > 0, or inf") != std::string::npos);
+    CHECK(refusal([&] {
+            table_of(text, "a").number(key, value, Number::or_infinite, {});
+          }).find("expected a number > 0, or inf") != std::string::npos);
   }
-  CHECK(refusal([&] { table_of(text, "a").number("x", value, Number::not_negative, {}); })
-            .find("found inf") != std::string::npos);
+  CHECK(refusal([&] {
+          table_of(text, "a").number("x", value, Number::not_negative, {});
+        }).find("found inf") != std::string::npos);
 }
 
 TEST_CASE("a key nobody asked for is an error that names the nearest one") {
@@ -125,7 +131,9 @@ TEST_CASE("set on the command line changes keys, makes tables, and is named wher
         "--set a.x=nan: key 'a.x': expected a finite number, found nan");
   document.set("c.y=1");
   CHECK(refusal([&] { document.root().finish(); }).find("key 'a'") != std::string::npos);
-  CHECK(refusal([&] { document.root().table("c")->finish(); }).starts_with("--set c.y=1: key 'c.y': unknown key"));
+  CHECK(refusal([&] {
+          document.root().table("c")->finish();
+        }).starts_with("--set c.y=1: key 'c.y': unknown key"));
   CHECK(refusal([&] { document.set("seed.x=1"); }).find("a part of it is a value") != std::string::npos);
   CHECK(refusal([&] { document.set("novalue"); }).find("expected key=value") != std::string::npos);
   CHECK(refusal([&] { document.set("=1"); }).find("expected key=value") != std::string::npos);
@@ -133,7 +141,8 @@ TEST_CASE("set on the command line changes keys, makes tables, and is named wher
 
 TEST_CASE("a document written anew reads back to the same bits") {
   const std::string text =
-      "x = 0.1\ny = 1e-300\nz = 123456789.123456789\nn = -7\nword = \"a \\\"quote\\\" and \\\\ and \\u0001\"\n"
+      "x = 0.1\ny = 1e-300\nz = 123456789.123456789\nn = -7\nword = \"a \\\"quote\\\" and \\\\ and "
+      "\\u0001\"\n"
       "lines = '''\n{\"nodes\": [\n  1]}\n'''\ninfinite = inf\nlist = [0.3, 1e22]\n\n[b.layer-2]\nt = true\n";
   Document document(text, "file.toml");
   CHECK(document.text() == text);  // nothing was set: unchanged, including comments
@@ -175,7 +184,8 @@ TEST_CASE("the nearest name is near") {
 }
 
 TEST_CASE("a table is a Keys") {
-  Table table = table_of("[a]\nx = 2\nn = 4\nword = \"two\"\nflag = true\npair = [1, 2]\n[a.b]\ny = 3\n", "a");
+  Table table =
+      table_of("[a]\nx = 2\nn = 4\nword = \"two\"\nflag = true\npair = [1, 2]\n[a.b]\ny = 3\n", "a");
   Keys& keys = table;
   double x = 0, y = 0, absent = 7;
   std::uint32_t n = 1;
@@ -192,8 +202,10 @@ TEST_CASE("a table is a Keys") {
   const std::shared_ptr<Keys> inner = keys.inner("b", {});
   REQUIRE(inner);
   CHECK(inner->number("y", y, Number::finite, {}));
-  CHECK(std::vector<double>{x, y, absent, double(n), double(chosen), pair.second} == std::vector<double>{2, 3, 7, 4, 2, 2});
+  CHECK(std::vector<double>{x, y, absent, double(n), double(chosen), pair.second} ==
+        std::vector<double>{2, 3, 7, 4, 2, 2});
   CHECK(flag);
   CHECK_NOTHROW(table.finish());
-  CHECK(refusal([&] { keys.number("word", x, Number::finite, {}); }) == "file.toml:4: key 'a.word': expected a finite number, found the string \"two\"");
+  CHECK(refusal([&] { keys.number("word", x, Number::finite, {}); }) ==
+        "file.toml:4: key 'a.word': expected a finite number, found the string \"two\"");
 }

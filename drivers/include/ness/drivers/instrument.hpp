@@ -12,8 +12,8 @@ namespace ness::drivers {
 
 using protocols::Milliseconds;
 
-/// An instrument behind a session. A driver sends a setting and reads it back: that it was sent does not mean that it
-/// was accepted.
+/// An instrument behind a session. A driver sends a setting and reads it back: that it was sent does not mean
+/// that it was accepted.
 class Instrument {
  public:
   virtual ~Instrument() = default;
@@ -23,8 +23,8 @@ class Instrument {
   const std::string& address() const { return session_->address(); }
   protocols::Session& session() { return *session_; }
 
-  /// Opens the link and asks for the identity (*IDN?). Throws InstrumentError unless it is the model expected; nothing else
-  /// is sent.
+  /// Opens the link and asks for the identity (*IDN?). Throws InstrumentError unless it is the model
+  /// expected; nothing else is sent.
   void connect();
   const std::string& identity() const { return identity_; }
 
@@ -50,7 +50,8 @@ class Instrument {
   std::string identity_;
 };
 
-/// Throws LinkError unless the link is the one that was open at its `openings`-th opening: settings made then may be lost.
+/// Throws LinkError unless the link is the one that was open at its `openings`-th opening: settings made then
+/// may be lost.
 void require_same_link(const protocols::Session& session, std::uint64_t openings);
 
 }  // namespace ness::drivers

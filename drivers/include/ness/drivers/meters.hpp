@@ -10,12 +10,12 @@
 namespace ness::drivers {
 
 struct MeterSettings {
-  double range = 10;            ///< V: fixed, the lowest that holds this
-  double cycles = 1;            ///< NPLC
-  bool high_input = true;       ///< above 10 Gohm where the range allows it, instead of 10 Mohm
+  double range = 10;       ///< V: fixed, the lowest that holds this
+  double cycles = 1;       ///< NPLC
+  bool high_input = true;  ///< above 10 Gohm where the range allows it, instead of 10 Mohm
   bool autozero = true;
-  double delay = -1;            ///< s before the conversion; < 0: the instrument's own
-  double line_frequency = 50;   ///< Hz, for the time a measurement takes
+  double delay = -1;           ///< s before the conversion; < 0: the instrument's own
+  double line_frequency = 50;  ///< Hz, for the time a measurement takes
 };
 
 struct MeterReading {
@@ -53,7 +53,8 @@ class Scanner : public Instrument {
   virtual void arm() = 0;
   /// One reading a channel, in the order configured.
   virtual std::vector<MeterReading> fetch() = 0;
-  /// Readings of one channel of the scan in a row at the shortest integration; integration and scan list are put back afterwards.
+  /// Readings of one channel of the scan in a row at the shortest integration; integration and scan list are
+  /// put back afterwards.
   virtual std::vector<MeterReading> burst(std::uint32_t channel, std::size_t count) = 0;
   virtual double measurement_time() const = 0;
 

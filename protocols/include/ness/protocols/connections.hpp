@@ -31,12 +31,14 @@ class Connections {
  public:
   explicit Connections(Timeouts timeouts = {}, std::vector<TransportKind> kinds = transport_kinds())
       : timeouts_(timeouts), kinds_(std::move(kinds)) {}
-  /// A Prologix controller is GPIB board `name.board` from here on. Throws std::invalid_argument if the board is taken.
+  /// A Prologix controller is GPIB board `name.board` from here on. Throws std::invalid_argument if the board
+  /// is taken.
   void add_board(const PrologixName& name, const SerialSettings& settings = {});
   /// The controller of a GPIB board; null where none was added.
   PrologixController* board(std::uint32_t number) const;
-  /// The transport to an instrument, not opened yet, made by the first kind that serves the name. Throws std::invalid_argument for
-  /// names that no kind serves (VXI-11, HiSLIP, USB, a GPIB board itself), and for a GPIB board that was not added.
+  /// The transport to an instrument, not opened yet, made by the first kind that serves the name. Throws
+  /// std::invalid_argument for names that no kind serves (VXI-11, HiSLIP, USB, a GPIB board itself), and for
+  /// a GPIB board that was not added.
   std::unique_ptr<Transport> to(const ResourceName& name, const SerialSettings& settings = {});
 
  private:

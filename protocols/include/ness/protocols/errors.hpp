@@ -12,14 +12,16 @@ namespace ness {
 /// The connection to an instrument failed: refused, reset, closed, not a terminal, no such host.
 class LinkError : public std::runtime_error {
  public:
-  LinkError(std::string address, const std::string& what) : std::runtime_error(address + ": " + what), address_(std::move(address)) {}
+  LinkError(std::string address, const std::string& what)
+      : std::runtime_error(address + ": " + what), address_(std::move(address)) {}
   const std::string& address() const noexcept { return address_; }
 
  private:
   std::string address_;
 };
 
-/// No reply, or only part of one, came in time. A session closes its link after one: a late reply must never answer the next query.
+/// No reply, or only part of one, came in time. A session closes its link after one: a late reply must never
+/// answer the next query.
 class Timeout : public LinkError {
  public:
   using LinkError::LinkError;
@@ -29,8 +31,11 @@ class Timeout : public LinkError {
 class InstrumentError : public std::runtime_error {
  public:
   InstrumentError(std::string address, std::string command, std::string reply, const std::string& what)
-      : std::runtime_error(address + ": '" + command + "': " + what + (reply.empty() ? "" : "; the reply was '" + reply + "'")),
-        address_(std::move(address)), command_(std::move(command)), reply_(std::move(reply)) {}
+      : std::runtime_error(address + ": '" + command + "': " + what +
+                           (reply.empty() ? "" : "; the reply was '" + reply + "'")),
+        address_(std::move(address)),
+        command_(std::move(command)),
+        reply_(std::move(reply)) {}
   const std::string& address() const noexcept { return address_; }
   const std::string& command() const noexcept { return command_; }
   const std::string& reply() const noexcept { return reply_; }

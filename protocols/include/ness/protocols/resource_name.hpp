@@ -5,12 +5,12 @@
 //   ASRL/dev/ttyUSB0::INSTR, ASRL1::INSTR  serial line, by path or by number
 //   GPIB0::24::INSTR, GPIB0::9::96::INSTR  GPIB, with a secondary address
 //   GPIB0::INTFC                           the GPIB board itself
-//   PRLGX-TCPIP0::10.0.0.9::1234::INTFC    Prologix GPIB-ETHERNET as GPIB board 0 (the extension of PyVISA-py)
-//   PRLGX-ASRL0::/dev/ttyUSB0::INTFC       Prologix GPIB-USB as GPIB board 0
+//   PRLGX-TCPIP0::10.0.0.9::1234::INTFC    Prologix GPIB-ETHERNET as GPIB board 0 (the extension of
+//   PyVISA-py) PRLGX-ASRL0::/dev/ttyUSB0::INTFC       Prologix GPIB-USB as GPIB board 0
 //   USB0::0x05E6::0x2450::04012345::INSTR  USBTMC
 //
-// Interface and class names are read in any case; what may be left out (board 0, inst0, INSTR) is filled in, so that printing a
-// parsed name gives its canonical form, which parses to the same value.
+// Interface and class names are read in any case; what may be left out (board 0, inst0, INSTR) is filled in,
+// so that printing a parsed name gives its canonical form, which parses to the same value.
 #pragma once
 
 #include <cstdint>
@@ -53,7 +53,8 @@ struct SerialName {
   std::string port;
   bool operator==(const SerialName&) const = default;
 };
-/// A Prologix controller that is GPIB board `board`: on TCP (`host`, `port`) or on a serial line (`host` is its path).
+/// A Prologix controller that is GPIB board `board`: on TCP (`host`, `port`) or on a serial line (`host` is
+/// its path).
 struct PrologixName {
   std::uint32_t board = 0;
   bool serial = false;
@@ -71,7 +72,8 @@ struct UsbName {
   bool operator==(const UsbName&) const = default;
 };
 
-using ResourceName = std::variant<SocketName, LanName, GpibName, GpibBoardName, SerialName, PrologixName, UsbName>;
+using ResourceName =
+    std::variant<SocketName, LanName, GpibName, GpibBoardName, SerialName, PrologixName, UsbName>;
 
 /// Throws std::invalid_argument naming the part that is wrong, its value and what was expected.
 ResourceName parse_resource_name(std::string_view text);

@@ -1,7 +1,8 @@
 // Transports: bytes to and from one instrument, each step with its own time limit.
 //
-// A transport neither sleeps nor reads a clock of its own: it is handed durations. What time means (the wall's, or the virtual
-// time of an emulated bench) is known to the transport alone, so that everything above it runs in either.
+// A transport neither sleeps nor reads a clock of its own: it is handed durations. What time means (the
+// wall's, or the virtual time of an emulated bench) is known to the transport alone, so that everything above
+// it runs in either.
 #pragma once
 
 #include <chrono>
@@ -23,8 +24,9 @@ using Milliseconds = std::chrono::milliseconds;
 /// Four different things. Some instruments take 10 s to accept a connection and answer in 1 ms after it.
 struct Timeouts {
   Milliseconds connect{5000};
-  Milliseconds write{2000};          ///< until a whole message was accepted
-  Milliseconds first_reply{2000};    ///< from the end of a query to the first byte of its reply; a measurement's time is added to it
+  Milliseconds write{2000};  ///< until a whole message was accepted
+  Milliseconds first_reply{
+      2000};  ///< from the end of a query to the first byte of its reply; a measurement's time is added to it
   Milliseconds between_bytes{1000};  ///< within a reply, from one piece to the next
   /// Empty if usable; otherwise the reason.
   std::string problem() const;
@@ -46,17 +48,19 @@ class Transport {
   virtual void close() noexcept = 0;
   virtual bool is_open() const = 0;
 
-  /// Sends one whole message, terminator included. Throws Timeout or LinkError; how much was sent is then unknown.
+  /// Sends one whole message, terminator included. Throws Timeout or LinkError; how much was sent is then
+  /// unknown.
   virtual void write(std::string_view message, Milliseconds limit) = 0;
 
-  /// Waits for bytes: at least one, at most into.size(). Throws Timeout if none came, LinkError if the other end closed.
+  /// Waits for bytes: at least one, at most into.size(). Throws Timeout if none came, LinkError if the other
+  /// end closed.
   virtual std::size_t read(std::span<char> into, Milliseconds limit) = 0;
 
   /// True if the link itself marks where a message ends (GPIB's EOI) and the last read reached such an end.
   virtual bool at_end() const { return false; }
 
-  /// True if what an instrument sends after the link was closed can still reach the next client that opens it: a serial line has
-  /// no connection that could end.
+  /// True if what an instrument sends after the link was closed can still reach the next client that opens
+  /// it: a serial line has no connection that could end.
   virtual bool keeps_late_replies() const { return false; }
 
   /// IEEE 488 device clear: empties the instrument's buffers. False where the link has none.
@@ -86,7 +90,8 @@ std::unique_ptr<Transport> libserialport_transport(const SerialName& name, const
 /// A serial line, or a pseudo-terminal, by Boost.Asio.
 std::unique_ptr<Transport> asio_serial_transport(const SerialName& name, const SerialSettings& settings);
 
-/// By libserialport, or by Boost.Asio where the name leads to a pseudo-terminal. Links are followed when it is opened.
+/// By libserialport, or by Boost.Asio where the name leads to a pseudo-terminal. Links are followed when it
+/// is opened.
 std::unique_ptr<Transport> serial_transport(const SerialName& name, const SerialSettings& settings);
 
 /// The other end of an in-memory transport: a test, or an emulator in the same process.

@@ -1,7 +1,8 @@
 // Appends rows whose values are functions of their index, until it is killed; prints the number of committed
 // rows to standard output. Used by log_kill.py.
 //   log_victim write LOG GROUP_ROWS    makes LOG, or continues it
-//   log_victim check LOG               opens LOG by the reader: prints rows, steps, damaged rows, rows beyond the counts
+//   log_victim check LOG               opens LOG by the reader: prints rows, steps, damaged rows, rows beyond
+//   the counts
 #include <cstdio>
 #include <exception>
 #include <string>
@@ -35,7 +36,9 @@ LogHeader header(const std::shared_ptr<const PatternSet>& set) {
   return result;
 }
 
-Vector ramp(Eigen::Index n, double first) { return Vector::LinSpaced(n, first, first + static_cast<double>(n) - 1); }
+Vector ramp(Eigen::Index n, double first) {
+  return Vector::LinSpaced(n, first, first + static_cast<double>(n) - 1);
+}
 
 void append_row(LogWriter& log, const std::shared_ptr<const PatternSet>& set, std::uint64_t i) {
   const auto x = static_cast<double>(i);
@@ -66,7 +69,8 @@ void append_step(LogWriter& log, std::uint64_t i) {
   // The first run writes in its own thread, later ones in the log's thread.
   LogOptions options;
   options.background = exists;
-  LogWriter log = exists ? LogWriter(path, LogWriter::Continue{}, options) : LogWriter(path, header(set), options);
+  LogWriter log =
+      exists ? LogWriter(path, LogWriter::Continue{}, options) : LogWriter(path, header(set), options);
   while (true) {
     for (std::uint64_t k = 0; k < group_rows; ++k) {
       const std::uint64_t i = log.rows();
@@ -81,8 +85,9 @@ void append_step(LogWriter& log, std::uint64_t i) {
 
 int check(const std::string& path) {
   const LogReader log(path);
-  std::printf("%llu %llu %zu %llu\n", static_cast<unsigned long long>(log.rows()), static_cast<unsigned long long>(log.steps()),
-              log.damaged_rows().size(), static_cast<unsigned long long>(log.ragged().rows));
+  std::printf("%llu %llu %zu %llu\n", static_cast<unsigned long long>(log.rows()),
+              static_cast<unsigned long long>(log.steps()), log.damaged_rows().size(),
+              static_cast<unsigned long long>(log.ragged().rows));
   return 0;
 }
 

@@ -15,7 +15,8 @@
 
 namespace ness {
 
-/// The parameter vector imposed, [n_parameters], in device coordinates: a base by reference and what differs from it.
+/// The parameter vector imposed, [n_parameters], in device coordinates: a base by reference and what differs
+/// from it.
 struct Parameters {
   std::shared_ptr<const Vector> base;
   std::vector<std::pair<std::uint32_t, double>> overrides;  ///< (index, value); the last of an index counts
@@ -37,8 +38,8 @@ struct Hold {
   bool operator==(const Hold&) const = default;
 };
 
-/// From rest: every free node at its rest potential, then the drive is imposed. With a finite rate, clamped levels move
-/// from 0 to their values at `rate` (kT per unit time), all at once; infinite: they step.
+/// From rest: every free node at its rest potential, then the drive is imposed. With a finite rate, clamped
+/// levels move from 0 to their values at `rate` (kT per unit time), all at once; infinite: they step.
 struct Rest {
   double rate = std::numeric_limits<double>::infinity();
 };
@@ -52,16 +53,18 @@ using Start = std::variant<Rest, Present, From>;
 
 /// Read when settled.
 struct Settled {};
-/// Read at a time after the start (units of the device's time), settled or not; the mean of `samples` readings.
+/// Read at a time after the start (units of the device's time), settled or not; the mean of `samples`
+/// readings.
 ///
-/// serial: the readings follow one another in one relaxation, the first at `time`, then one every `every` (0: as closely as the
-/// device reads). repeat: each reading is at `time` of a relaxation of its own, which starts as the drive says (from rest, or
-/// from a restored state): readings that do not depend on one another. A device states which it offers (DeviceInfo).
+/// serial: the readings follow one another in one relaxation, the first at `time`, then one every `every` (0:
+/// as closely as the device reads). repeat: each reading is at `time` of a relaxation of its own, which
+/// starts as the drive says (from rest, or from a restored state): readings that do not depend on one
+/// another. A device states which it offers (DeviceInfo).
 struct At {
   enum class Mode : std::uint8_t { serial, repeat };
   double time = 0;
   std::uint32_t samples = 1;
-  double every = 0;           ///< between serial readings, units of the device's time
+  double every = 0;  ///< between serial readings, units of the device's time
   Mode mode = Mode::serial;
   bool operator==(const At&) const = default;
 };
@@ -81,7 +84,7 @@ struct Drive {
   Parameters theta;
   Pattern clamp;            ///< levels of the clamped terminals
   std::vector<Hold> holds;  ///< further terminals held
-  Vector nudge;             ///< [n_nudgeable] injected currents u, into the network positive; empty means all zero
+  Vector nudge;  ///< [n_nudgeable] injected currents u, into the network positive; empty means all zero
   Start start = Rest{};
   Observe observe = Settled{};
   Label label;

@@ -1,8 +1,9 @@
 // Keys: the options of a thing, by name, as files give them.
 //
-// What can be named in a file (an estimator, an instrument, a task) lists its own keys in one function, which hands each to a
-// Keys with the option it sets, its unit and its meaning. A file's table, the page that documents all keys, and a caller who
-// gives nothing are three Keys that walk the same list, so that none can differ from another.
+// What can be named in a file (an estimator, an instrument, a task) lists its own keys in one function, which
+// hands each to a Keys with the option it sets, its unit and its meaning. A file's table, the page that
+// documents all keys, and a caller who gives nothing are three Keys that walk the same list, so that none can
+// differ from another.
 #pragma once
 
 #include <cstdint>
@@ -17,23 +18,26 @@
 
 namespace ness {
 
-/// What a number must be. All but `or_infinite` refuse NaN and infinities; `or_infinite` allows +infinity beside positive
-/// numbers.
+/// What a number must be. All but `or_infinite` refuse NaN and infinities; `or_infinite` allows +infinity
+/// beside positive numbers.
 enum class Number : std::uint8_t { finite, positive, not_negative, fraction, or_infinite };
 
 /// What the documentation says of a key.
 struct About {
-  std::string_view unit;     ///< "kT", "s", "V"; empty: a pure number, or no number
-  std::string_view meaning;  ///< one sentence without its full stop; "0: .." where a value means something of its own
+  std::string_view unit;  ///< "kT", "s", "V"; empty: a pure number, or no number
+  /// One sentence without its full stop; "0: .." where a value means something of its own
+  std::string_view meaning;
   /// What holds where the key is not given, if no one value says it: "0 where states are restored, else 1".
   std::string_view not_given = {};
 };
 
-/// A table of keys. Each reader leaves `value`, which comes with the default, alone and returns false where the key is not
-/// given; throws what fail() throws where what is given is of another kind or out of range. Each key is asked for once.
+/// A table of keys. Each reader leaves `value`, which comes with the default, alone and returns false where
+/// the key is not given; throws what fail() throws where what is given is of another kind or out of range.
+/// Each key is asked for once.
 class Keys {
  public:
-  static constexpr std::uint64_t largest_whole = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+  static constexpr std::uint64_t largest_whole =
+      static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
 
   virtual ~Keys() = default;
   virtual bool number(const std::string& key, double& value, Number must_be, const About& about) = 0;
@@ -48,7 +52,8 @@ class Keys {
   /// Two finite numbers, [low, high] or [mean, deviation].
   virtual bool pair(const std::string& key, std::pair<double, double>& value, const About& about) = 0;
   /// [["a", "b"], ["c", "d"]]
-  virtual bool pairs_of_texts(const std::string& key, std::vector<std::pair<std::string, std::string>>& values,
+  virtual bool pairs_of_texts(const std::string& key,
+                              std::vector<std::pair<std::string, std::string>>& values,
                               const About& about) = 0;
   /// A table of its own below this one; null where it is not given.
   virtual std::shared_ptr<Keys> inner(const std::string& key, const About& about) = 0;
@@ -69,7 +74,8 @@ class Keys {
   }
   /// One of the named values.
   template <typename T>
-  bool choice(const std::string& key, T& value, const std::vector<std::pair<std::string, T>>& named, const About& about) {
+  bool choice(const std::string& key, T& value, const std::vector<std::pair<std::string, T>>& named,
+              const About& about) {
     std::vector<std::string> names;
     std::optional<std::size_t> standard;
     for (const auto& [name, meaning] : named) {
@@ -96,13 +102,16 @@ class NoKeys final : public Keys {
  public:
   using Keys::whole;
   bool number(const std::string&, double&, Number, const About&) override { return false; }
-  bool whole(const std::string&, std::uint64_t&, std::uint64_t, std::uint64_t, const About&) override { return false; }
+  bool whole(const std::string&, std::uint64_t&, std::uint64_t, std::uint64_t, const About&) override {
+    return false;
+  }
   bool flag(const std::string&, bool&, const About&) override { return false; }
   bool text(const std::string&, std::string&, const About&) override { return false; }
   bool texts(const std::string&, std::vector<std::string>&, const About&) override { return false; }
   bool wholes(const std::string&, std::vector<std::uint32_t>&, const About&) override { return false; }
   bool pair(const std::string&, std::pair<double, double>&, const About&) override { return false; }
-  bool pairs_of_texts(const std::string&, std::vector<std::pair<std::string, std::string>>&, const About&) override {
+  bool pairs_of_texts(const std::string&, std::vector<std::pair<std::string, std::string>>&,
+                      const About&) override {
     return false;
   }
   std::shared_ptr<Keys> inner(const std::string&, const About&) override { return nullptr; }
@@ -111,8 +120,8 @@ class NoKeys final : public Keys {
   }
 
  protected:
-  std::optional<std::size_t> chosen(const std::string&, const std::vector<std::string>&, std::optional<std::size_t>,
-                                    const About&) override {
+  std::optional<std::size_t> chosen(const std::string&, const std::vector<std::string>&,
+                                    std::optional<std::size_t>, const About&) override {
     return std::nullopt;
   }
 };

@@ -1,4 +1,5 @@
-// Inputs by reference: a pattern is a row of a pattern set, so that 784 levels cost nothing to pass or to log.
+// Inputs by reference: a pattern is a row of a pattern set, so that 784 levels cost nothing to pass or to
+// log.
 #pragma once
 
 #include <cstdint>
@@ -11,8 +12,8 @@
 
 namespace ness {
 
-/// Input levels, one row a pattern, immutable. A set may offer *variants* of its patterns (shifted images): row
-/// `v * base_rows() + i` is variant v of pattern i; variant 0 is the pattern itself.
+/// Input levels, one row a pattern, immutable. A set may offer *variants* of its patterns (shifted images):
+/// row `v * base_rows() + i` is variant v of pattern i; variant 0 is the pattern itself.
 class PatternSet {
  public:
   virtual ~PatternSet() = default;
@@ -30,14 +31,16 @@ class PatternSet {
   /// The levels of a row will be asked for in a moment: brings them nearer, where that helps.
   virtual void expect(std::uint64_t row) const { static_cast<void>(row); }
 
-  /// Where the set can be had again, if it came from a file: the log then names it by path and SHA-256 and does not copy it.
+  /// Where the set can be had again, if it came from a file: the log then names it by path and SHA-256 and
+  /// does not copy it.
   struct Source {
     std::string path;      ///< of the file
     std::string encoding;  ///< how levels follow from the file's values, in words and numbers
   };
   virtual std::optional<Source> source() const { return std::nullopt; }
 
-  /// Digest of all levels of variant 0 (computed on first use). Two sets with equal digests impose the same levels.
+  /// Digest of all levels of variant 0 (computed on first use). Two sets with equal digests impose the same
+  /// levels.
   std::uint64_t digest() const;
 
  private:

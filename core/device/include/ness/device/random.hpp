@@ -1,4 +1,5 @@
-// Random numbers as a function of (seed, stream, counter): the same anywhere, in any order, on any number of threads.
+// Random numbers as a function of (seed, stream, counter): the same anywhere, in any order, on any number of
+// threads.
 #pragma once
 
 #include <array>
@@ -21,10 +22,10 @@ class Random {
  public:
   explicit Random(std::uint64_t seed, std::uint64_t stream = 0) : seed_(seed), stream_(stream) {}
 
-  double uniform();                              ///< in [0, 1)
-  double uniform(double low, double high);       ///< in [low, high)
-  double normal();                               ///< mean 0, standard deviation 1
-  std::uint64_t below(std::uint64_t n);          ///< in {0, .., n-1}, without bias; n >= 1
+  double uniform();                                         ///< in [0, 1)
+  double uniform(double low, double high);                  ///< in [low, high)
+  double normal();                                          ///< mean 0, standard deviation 1
+  std::uint64_t below(std::uint64_t n);                     ///< in {0, .., n-1}, without bias; n >= 1
   std::vector<std::uint64_t> permutation(std::uint64_t n);  ///< of 0 .. n-1 (Fisher-Yates)
 
  private:

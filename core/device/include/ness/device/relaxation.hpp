@@ -11,16 +11,17 @@ namespace ness {
 
 /// What can be wrong with a reading or a relaxation. Physics is reported here, never thrown.
 enum class Flag : std::uint16_t {
-  settled = 0,              ///< nothing is wrong
-  drifting = 1 << 0,        ///< still moving beyond the settle bound
-  timed_out = 1 << 1,       ///< the settle time ran out
-  in_compliance = 1 << 2,   ///< a source limits: the level was not imposed
-  over_range = 1 << 3,      ///< the meter's range was exceeded
-  invalid = 1 << 4,         ///< no number was had
-  oscillating = 1 << 5,     ///< does not come to rest: a limit cycle
-  other_branch = 1 << 6,    ///< settled, but not on the branch of the state it started from
-  no_stable_state = 1 << 7, ///< this relaxation ends in no stable steady state
-  not_converged = 1 << 8,   ///< the solver could not decide: the potentials are the last iterate, not a steady state
+  settled = 0,               ///< nothing is wrong
+  drifting = 1 << 0,         ///< still moving beyond the settle bound
+  timed_out = 1 << 1,        ///< the settle time ran out
+  in_compliance = 1 << 2,    ///< a source limits: the level was not imposed
+  over_range = 1 << 3,       ///< the meter's range was exceeded
+  invalid = 1 << 4,          ///< no number was had
+  oscillating = 1 << 5,      ///< does not come to rest: a limit cycle
+  other_branch = 1 << 6,     ///< settled, but not on the branch of the state it started from
+  no_stable_state = 1 << 7,  ///< this relaxation ends in no stable steady state
+  not_converged =
+      1 << 8,  ///< the solver could not decide: the potentials are the last iterate, not a steady state
 };
 constexpr std::uint16_t bit(Flag flag) { return static_cast<std::uint16_t>(flag); }
 
@@ -49,7 +50,8 @@ struct Timing {
 struct Relaxation {
   Vector potential;       ///< [n_read] settled means, kT, of the terminals DeviceInfo::read()
   Vector sigma;           ///< [n_read] their standard errors; empty where not measured
-  Vector current;         ///< [n_terminals] measured currents into the network, NaN where not measured (free terminals: only while held); empty where none is
+  Vector current;         ///< [n_terminals] measured currents into the network, NaN where not measured (free
+                          ///< terminals: only while held); empty where none is
   Vector current_sigma;   ///< [n_terminals] their standard errors; empty where not known
   Vector clamp_readback;  ///< [n_clamped] measured levels; empty where not measured (never an echo)
   Vector theta_readback;  ///< [n_parameters] measured parameters; empty where not measured

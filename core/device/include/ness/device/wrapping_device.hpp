@@ -1,4 +1,5 @@
-// A device around another: the base of whatever adds something to a device on the way (noise, a log, a count).
+// A device around another: the base of whatever adds something to a device on the way (noise, a log, a
+// count).
 #pragma once
 
 #include <chrono>
@@ -8,9 +9,9 @@
 
 namespace ness {
 
-/// Is the device it stands around in everything that it does not override: info, seek, making safe. A class derived from it
-/// implements do_relax and overrides what it changes; nothing can be forgotten. Keeps a reference to the device, which must
-/// outlive it.
+/// Is the device it stands around in everything that it does not override: info, seek, making safe. A class
+/// derived from it implements do_relax and overrides what it changes; nothing can be forgotten. Keeps a
+/// reference to the device, which must outlive it.
 class WrappingDevice : public Device {
  public:
   const DeviceInfo& info() const override { return inner_.info(); }

@@ -1,8 +1,9 @@
-// The calibrated twin: a model with the parameters that the device really has, driven by the device's setpoints.
+// The calibrated twin: a model with the parameters that the device really has, driven by the device's
+// setpoints.
 //
-// At the setpoint theta_set the device has theta = theta_set + offset (linear scale) or theta_set exp(offset) (log scale). Its
-// readings are gain mu + reading_offset; an input set to level x is held at input_gain x + input_offset. Drives and logs always
-// hold setpoints; only the twin converts them.
+// At the setpoint theta_set the device has theta = theta_set + offset (linear scale) or theta_set exp(offset)
+// (log scale). Its readings are gain mu + reading_offset; an input set to level x is held at input_gain x +
+// input_offset. Drives and logs always hold setpoints; only the twin converts them.
 #pragma once
 
 #include <memory>
@@ -27,9 +28,10 @@ struct TwinOffsets {
   bool any() const { return theta.size() > 0 || readings() || inputs(); }
   bool inputs() const { return input_gain.size() > 0 || input_offset.size() > 0; }
   bool readings() const { return gain.size() > 0 || reading_offset.size() > 0; }
-  /// Empty if usable with these parameters and that many free and clamped nodes; otherwise the reason: a wrong size, a number that is not finite,
-  /// a gain that is not positive.
-  std::string problem(std::span<const ParameterInfo> parameters, std::size_t free_nodes, std::size_t clamped_nodes) const;
+  /// Empty if usable with these parameters and that many free and clamped nodes; otherwise the reason: a
+  /// wrong size, a number that is not finite, a gain that is not positive.
+  std::string problem(std::span<const ParameterInfo> parameters, std::size_t free_nodes,
+                      std::size_t clamped_nodes) const;
 };
 
 /// The value of a parameter at `setpoint`: setpoint + offset, or setpoint exp(offset).
@@ -39,21 +41,23 @@ Vector offset_levels(const TwinOffsets& offsets, Vector levels);
 /// The same as offset_value for vectors, [n_parameters]. `offset` empty: the setpoints.
 Vector offset_values(std::span<const ParameterInfo> parameters, const Vector& setpoint, const Vector& offset);
 
-/// A model seen through the offsets: takes setpoints and potentials as read, and returns derivatives with respect to these.
-/// dI/dmu_read = dI/dmu / gain; dI/dtheta_set = dI/dtheta, times exp(offset) where the scale is log. As safe to use from several
-/// threads as the inner model.
+/// A model seen through the offsets: takes setpoints and potentials as read, and returns derivatives with
+/// respect to these. dI/dmu_read = dI/dmu / gain; dI/dtheta_set = dI/dtheta, times exp(offset) where the
+/// scale is log. As safe to use from several threads as the inner model.
 class TwinModel final : public Model {
  public:
-  /// `parameters` and `clamped_nodes` as the device describes them. Throws std::invalid_argument with TwinOffsets::problem().
-  TwinModel(std::shared_ptr<const Model> model, std::vector<ParameterInfo> parameters, std::size_t clamped_nodes, TwinOffsets offsets);
+  /// `parameters` and `clamped_nodes` as the device describes them. Throws std::invalid_argument with
+  /// TwinOffsets::problem().
+  TwinModel(std::shared_ptr<const Model> model, std::vector<ParameterInfo> parameters,
+            std::size_t clamped_nodes, TwinOffsets offsets);
   std::size_t free_nodes() const override { return model_->free_nodes(); }
   std::size_t parameters() const override { return model_->parameters(); }
   Vector currents(const Drive& drive, const Vector& potential) const override;
   Matrix conductance(const Drive& drive, const Vector& potential) const override;
-  void costates(std::span<const Drive> drives, std::span<const Vector> potential, std::span<const Vector> cotangent,
-                std::span<Vector> costate) const override;
-  void add_gradient(std::span<const Drive> drives, std::span<const Vector> potential, std::span<const Vector> costate,
-                    Eigen::Ref<Vector> gradient) const override;
+  void costates(std::span<const Drive> drives, std::span<const Vector> potential,
+                std::span<const Vector> cotangent, std::span<Vector> costate) const override;
+  void add_gradient(std::span<const Drive> drives, std::span<const Vector> potential,
+                    std::span<const Vector> costate, Eigen::Ref<Vector> gradient) const override;
 
  private:
   std::vector<Drive> imposed(std::span<const Drive> drives) const;
@@ -64,9 +68,9 @@ class TwinModel final : public Model {
   TwinOffsets offsets_;
 };
 
-/// A device seen through the offsets: it takes setpoints, relaxes with the true parameters, and its readings have the gains and
-/// offsets. A state to start from is given as it was read. Keeps a reference to the device; with gains or offsets of readings every
-/// free potential of it must be readable.
+/// A device seen through the offsets: it takes setpoints, relaxes with the true parameters, and its readings
+/// have the gains and offsets. A state to start from is given as it was read. Keeps a reference to the
+/// device; with gains or offsets of readings every free potential of it must be readable.
 class TwinDevice final : public WrappingDevice {
  public:
   /// Throws std::invalid_argument with TwinOffsets::problem(), Unsupported where readings are missing.

@@ -1,17 +1,19 @@
-// Checks the wiring of a bench before training: each source is stepped a little, alone, and the changes of all readings are compared
-// with those of the simulated network (the twin).
+// Checks the wiring of a bench before training: each source is stepped a little, alone, and the changes of
+// all readings are compared with those of the simulated network (the twin).
 //
-// Where all potentials are equal, a wrong cable cannot be detected: a gate changes nothing there, and the gates of all edges into one
-// node have the same effect. The sources are therefore stepped around several operating points, chosen with the twin so that an
-// exchange of any two cables can be detected. The changes of all readings at all points are the channel's *row*. A row may be stronger
-// or weaker than the twin's by a stated share, since a twin is approximate; its pattern may not differ.
+// Where all potentials are equal, a wrong cable cannot be detected: a gate changes nothing there, and the
+// gates of all edges into one node have the same effect. The sources are therefore stepped around several
+// operating points, chosen with the twin so that an exchange of any two cables can be detected. The changes
+// of all readings at all points are the channel's *row*. A row may be stronger or weaker than the twin's by a
+// stated share, since a twin is approximate; its pattern may not differ.
 //
-// Sources that hold free terminals on demand are checked last: the held terminal must follow its level, no other may follow as much,
-// and the current must fit the twin's conductance.
+// Sources that hold free terminals on demand are checked last: the held terminal must follow its level, no
+// other may follow as much, and the current must fit the twin's conductance.
 //
-// An exchanged cable also moves the operating point, and with it the rows of all channels. Rows are therefore not compared one by
-// one: where some do not fit, the twin is computed with two cables exchanged, a sign reversed or a gain wrong; the single mistake that
-// explains most of the measurement is reported, then the next.
+// An exchanged cable also moves the operating point, and with it the rows of all channels. Rows are therefore
+// not compared one by one: where some do not fit, the twin is computed with two cables exchanged, a sign
+// reversed or a gain wrong; the single mistake that explains most of the measurement is reported, then the
+// next.
 #pragma once
 
 #include <cstdint>
@@ -25,46 +27,51 @@
 
 namespace ness {
 
-/// A source and its cable. value = offset + gain x level, in kT or in the parameter's unit; a cable in the wrong place carries the
-/// level there.
+/// A source and its cable. value = offset + gain x level, in kT or in the parameter's unit; a cable in the
+/// wrong place carries the level there.
 struct WiringChannel {
   std::string name;
-  std::optional<std::uint32_t> terminal, parameter;  ///< exactly one: the clamped terminal it holds, the parameter it sets
-  Range tiny;                   ///< levels the check may use
-  double safe = 0;              ///< the level at rest, in `tiny`
+  std::optional<std::uint32_t> terminal,
+      parameter;    ///< exactly one: the clamped terminal it holds, the parameter it sets
+  Range tiny;       ///< levels the check may use
+  double safe = 0;  ///< the level at rest, in `tiny`
   double gain = 1, offset = 0;
-  std::string plug = "";        ///< cables may be mistaken for one another within one kind of plug
+  std::string plug = "";  ///< cables may be mistaken for one another within one kind of plug
 };
 
 /// A source that holds a free terminal where a drive asks for it, and is off otherwise.
 struct WiringHolder {
   std::string name;
-  std::uint32_t terminal = 0;   ///< that can be held, and whose potential is read
-  double step = 0.1;            ///< kT either way from where the terminal rests
+  std::uint32_t terminal = 0;  ///< that can be held, and whose potential is read
+  double step = 0.1;           ///< kT either way from where the terminal rests
 };
 
 struct WiringCheckOptions {
   std::vector<WiringChannel> channels;
-  std::vector<WiringHolder> holders;   ///< checked last, and only if all else is right
-  std::vector<std::string> readings;   ///< names of what is read, [n_read]; empty: the terminals'
-  /// Returns false for levels of all channels that must not be imposed together; empty: all may be. Called for each channel's steps
-  /// around an operating point.
+  std::vector<WiringHolder> holders;  ///< checked last, and only if all else is right
+  std::vector<std::string> readings;  ///< names of what is read, [n_read]; empty: the terminals'
+  /// Returns false for levels of all channels that must not be imposed together; empty: all may be. Called
+  /// for each channel's steps around an operating point.
   std::function<bool(const Vector& levels)> allowed;
-  std::uint64_t seed = 0;              ///< of the operating points that are tried
-  std::size_t points = 4;              ///< operating points at most
-  std::size_t tries = 24;              ///< from which they are chosen
-  std::size_t repeats = 3;             ///< measurements of a row, at most, until it is clear of noise
-  std::size_t noise_readings = 16;     ///< single readings at rest
-  double gain_tolerance = 0.5;         ///< a gain may be (1 + this) times too large or too small, also per reading
-  double pattern_tolerance = 0.5;      ///< part of a row that may be out of proportion to the twin's, as a share of its length
-  double roughness = 0.1;              ///< error of the twin's patterns: smaller differences, as a share of a row, decide nothing
-  double cross_talk = 0.25;            ///< change of a reading beyond the twin's, as a share of the row's largest entry
-  double visible = 3e-3;               ///< kT: length of the shortest row that is judged; raised to what can be seen above noise
-  double leakage = 0;                  ///< largest current into a source at rest that is accepted, units of current; 0: not checked
-  double short_conductance = 100;      ///< units of current per kT: with more at its terminal a source is shorted
-  double open_conductance = 1e-3;      ///< with less its cable is open
-  double shortest = 1e-6;              ///< time of the first reading after a step; the device's time unit
-  double longest = 60;                 ///< time after a step for which its response is followed, at most
+  std::uint64_t seed = 0;           ///< of the operating points that are tried
+  std::size_t points = 4;           ///< operating points at most
+  std::size_t tries = 24;           ///< from which they are chosen
+  std::size_t repeats = 3;          ///< measurements of a row, at most, until it is clear of noise
+  std::size_t noise_readings = 16;  ///< single readings at rest
+  double gain_tolerance = 0.5;  ///< a gain may be (1 + this) times too large or too small, also per reading
+  double pattern_tolerance =
+      0.5;  ///< part of a row that may be out of proportion to the twin's, as a share of its length
+  double roughness =
+      0.1;  ///< error of the twin's patterns: smaller differences, as a share of a row, decide nothing
+  double cross_talk = 0.25;  ///< change of a reading beyond the twin's, as a share of the row's largest entry
+  double visible =
+      3e-3;  ///< kT: length of the shortest row that is judged; raised to what can be seen above noise
+  /// Largest current into a source at rest that is accepted, units of current; 0: not checked
+  double leakage = 0;
+  double short_conductance = 100;  ///< units of current per kT: with more at its terminal a source is shorted
+  double open_conductance = 1e-3;  ///< with less its cable is open
+  double shortest = 1e-6;          ///< time of the first reading after a step; the device's time unit
+  double longest = 60;             ///< time after a step for which its response is followed, at most
   /// Empty if usable; otherwise the reason.
   std::string problem(const DeviceInfo& bench) const;
 };
@@ -72,7 +79,7 @@ struct WiringCheckOptions {
 /// The finding for a channel or a reading: the first that applies.
 enum class WiringVerdict : std::uint8_t {
   right,
-  exchanged,    ///< it responds as another one should
+  exchanged,  ///< it responds as another one should
   wrong_sign,
   wrong_gain,
   silent,       ///< no reading changes: open
@@ -93,7 +100,8 @@ struct ChannelReport {
   double gain = 0;                    ///< measured over expected, signed; 0 where nothing was expected
   double error = 0;                   ///< standard error of `strength`
   double misfit = 0;                  ///< part of the row that is out of proportion to the twin's, as a share
-  std::optional<double> conductance;  ///< at the source's terminal, units of current per kT, where currents are measured
+  /// At the source's terminal, units of current per kT, where currents are measured
+  std::optional<double> conductance;
 };
 
 struct ReadingReport {
@@ -107,9 +115,10 @@ struct ReadingReport {
 /// The response of a reading to a step of an input or of a gate.
 struct StepResponse {
   std::string channel, reading;
-  double change = 0;              ///< kT, from settled to settled
-  std::optional<double> tau;      ///< slowest time constant seen
-  double bound = 0;               ///< upper bound of tau where it was not seen: the reading had settled before the first sample
+  double change = 0;          ///< kT, from settled to settled
+  std::optional<double> tau;  ///< slowest time constant seen
+  /// Upper bound of tau where it was not seen: the reading had settled before the first sample
+  double bound = 0;
 };
 
 struct WiringReport {
@@ -117,7 +126,8 @@ struct WiringReport {
   std::vector<ReadingReport> readings;
   std::vector<StepResponse> steps;
   std::vector<std::string> failures, warnings;  ///< one line each
-  /// Pairs of channels whose rows agree at all operating points within the tiny limits: an exchange of their cables is not detected.
+  /// Pairs of channels whose rows agree at all operating points within the tiny limits: an exchange of their
+  /// cables is not detected.
   std::vector<std::pair<std::string, std::string>> undecided;
   std::uint64_t relaxations = 0;
   bool passed() const { return failures.empty(); }
@@ -126,10 +136,12 @@ struct WiringReport {
   double noise() const;  ///< the largest of all readings
 };
 
-/// Checks `bench` against `twin`, a device with the same terminals and parameters that responds as the bench should, starting from
-/// rest. `theta`: the parameters at rest, [n_parameters]; for parameters set by channels WiringChannel::safe holds instead. Leaves the
-/// bench at rest (every channel at its safe level), but does not make it safe. Throws std::invalid_argument for unusable options, what
-/// the devices throw, and Cancelled where `stop` was requested.
-WiringReport check_wiring(Device& bench, Device& twin, const Vector& theta, const WiringCheckOptions& options, std::stop_token stop = {});
+/// Checks `bench` against `twin`, a device with the same terminals and parameters that responds as the bench
+/// should, starting from rest. `theta`: the parameters at rest, [n_parameters]; for parameters set by
+/// channels WiringChannel::safe holds instead. Leaves the bench at rest (every channel at its safe level),
+/// but does not make it safe. Throws std::invalid_argument for unusable options, what the devices throw, and
+/// Cancelled where `stop` was requested.
+WiringReport check_wiring(Device& bench, Device& twin, const Vector& theta, const WiringCheckOptions& options,
+                          std::stop_token stop = {});
 
 }  // namespace ness

@@ -1,8 +1,8 @@
 // The log: one HDF5 file a run, one row a relaxation, one row a training step.
 //
-// What exists is what is counted: rows are written and flushed, then the counts in /committed are written in place and
-// flushed. A reader clips to the counts; so does a resumed run. A process that dies leaves a file that opens and whose counted
-// rows are whole.
+// What exists is what is counted: rows are written and flushed, then the counts in /committed are written in
+// place and flushed. A reader clips to the counts; so does a resumed run. A process that dies leaves a file
+// that opens and whose counted rows are whole.
 #pragma once
 
 #include <array>
@@ -24,46 +24,51 @@ namespace ness {
 
 /// What a log says of its run before the first row.
 struct LogHeader {
-  std::string title;                 ///< of the experiment
-  std::string experiment;            ///< the experiment file's whole text, as run
-  std::string command;               ///< how it was started
+  std::string title;       ///< of the experiment
+  std::string experiment;  ///< the experiment file's whole text, as run
+  std::string command;     ///< how it was started
   std::uint64_t seed = 0;
-  std::vector<std::pair<std::string, std::string>> versions;  ///< software, version
-  DeviceInfo info;                   ///< of the device that is recorded
+  std::vector<std::pair<std::string, std::string>> versions;    ///< software, version
+  DeviceInfo info;                                              ///< of the device that is recorded
   std::vector<std::shared_ptr<const PatternSet>> pattern_sets;  ///< every set that drives will refer to
 };
 
 struct LogOptions {
-  bool outputs_only = false;         ///< rows hold the potentials of the outputs alone: smaller, but gradients cannot be re-formed
-  std::uint64_t group_rows = 16384;  ///< rows that may not be committed yet: those which a crash can lose; 1: each before the next begins (a bench)
-  std::chrono::milliseconds group_age{2000};  ///< a row that comes when the oldest of its group is this old ends the group
-  /// Groups are written by a thread of the log's own while the next is filled: each has half of group_rows, and who appends waits where
-  /// both are full. Not where group_rows is 1. False: by whoever appends.
+  /// Rows hold the potentials of the outputs alone: smaller, but gradients cannot be re-formed
+  bool outputs_only = false;
+  std::uint64_t group_rows = 16384;  ///< rows that may not be committed yet: those which a crash can lose; 1:
+                                     ///< each before the next begins (a bench)
+  std::chrono::milliseconds group_age{
+      2000};  ///< a row that comes when the oldest of its group is this old ends the group
+  /// Groups are written by a thread of the log's own while the next is filled: each has half of group_rows,
+  /// and who appends waits where both are full. Not where group_rows is 1. False: by whoever appends.
   bool background = false;
   std::shared_ptr<const Clock> clock{};  ///< of ages, and of the column `recorded`; null: the wall's
-  std::uint64_t full_theta = 4096;   ///< steps log the whole parameter vector where it is no longer than this
+  std::uint64_t full_theta = 4096;  ///< steps log the whole parameter vector where it is no longer than this
 };
 
 /// How a run ended, as the log says. A log without it (running) was cut short.
 enum class ExitStatus : std::uint8_t { running, finished, cancelled, failed };
 const char* to_string(ExitStatus status);
 
-/// Writes a log. Not copyable; one at a time on a file (a companion lock file keeps a second writer out). Its calls are one thread's; what
-/// goes wrong in the background is thrown by the next of them.
+/// Writes a log. Not copyable; one at a time on a file (a companion lock file keeps a second writer out). Its
+/// calls are one thread's; what goes wrong in the background is thrown by the next of them.
 class LogWriter {
  public:
   /// Creates the file with all groups and datasets. Throws LogError if it exists, or cannot be made.
   LogWriter(const std::string& path, const LogHeader& header, const LogOptions& options);
-  /// Opens a log to continue it: trims it to its counted rows. Shape and pattern sets are the file's; of the options only
-  /// the group's size and age count. Throws LogError if there is no such log, it is truncated, or another writer has it.
+  /// Opens a log to continue it: trims it to its counted rows. Shape and pattern sets are the file's; of the
+  /// options only the group's size and age count. Throws LogError if there is no such log, it is truncated,
+  /// or another writer has it.
   struct Continue {};
   LogWriter(const std::string& path, Continue, const LogOptions& options);
   ~LogWriter();
   LogWriter(const LogWriter&) = delete;
   LogWriter& operator=(const LogWriter&) = delete;
 
-  /// Appends one row. Throws LogError; then nothing further is written. `fault`: why the attempt failed, if it did. Throws
-  /// std::invalid_argument where the relaxation does not fit the device, or the pattern set is none of the header's.
+  /// Appends one row. Throws LogError; then nothing further is written. `fault`: why the attempt failed, if
+  /// it did. Throws std::invalid_argument where the relaxation does not fit the device, or the pattern set is
+  /// none of the header's.
   void append(const Drive& drive, const Relaxation& relaxation, const std::string& fault = {});
   void append(const StepReport& step, const Vector& theta);
   void append(const EpochReport& epoch);
@@ -74,9 +79,10 @@ class LogWriter {
   void submit();
   /// Submits if the group is large or old enough: called by the recorder after each row.
   void tick();
-  /// Commits, records how the run ended, and closes. Idempotent; of a log that failed, it only gives the lock back.
+  /// Commits, records how the run ended, and closes. Idempotent; of a log that failed, it only gives the lock
+  /// back.
   void close(ExitStatus status, const std::string& reason);
-  std::uint64_t rows() const;   ///< appended so far, those of an earlier run included
+  std::uint64_t rows() const;  ///< appended so far, those of an earlier run included
 
  private:
   struct Impl;
@@ -87,23 +93,24 @@ class LogWriter {
 struct LogRow {
   std::uint64_t theta_digest = 0;
   std::vector<std::pair<std::uint32_t, double>> overrides;
-  std::uint32_t pattern_set = 0;       ///< index into the header's sets
+  std::uint32_t pattern_set = 0;  ///< index into the header's sets
   std::uint64_t pattern_row = 0;
   std::vector<Hold> holds;
-  Vector nudge;                        ///< empty: none
+  Vector nudge;  ///< empty: none
   enum class StartKind : std::uint8_t { rest, present, from } start = StartKind::rest;
-  double rest_rate = std::numeric_limits<double>::infinity();  ///< Rest::rate; infinite: a step, or no start from rest
-  std::uint64_t start_digest = 0;      ///< of From::potential
+  double rest_rate =
+      std::numeric_limits<double>::infinity();  ///< Rest::rate; infinite: a step, or no start from rest
+  std::uint64_t start_digest = 0;               ///< of From::potential
   bool at = false;
   At observe;
   Label label;
   Relaxation relaxation;
   std::string fault;
-  double recorded = 0;                 ///< s since the run was started
+  double recorded = 0;  ///< s since the run was started
 };
 
-/// Reads a log, clipped to its counted rows. Throws LogError: not a log, damaged (says whether `ness inspect --repair` can
-/// help), another version. May read a log that is being written.
+/// Reads a log, clipped to its counted rows. Throws LogError: not a log, damaged (says whether `ness inspect
+/// --repair` can help), another version. May read a log that is being written.
 class LogReader {
  public:
   explicit LogReader(const std::string& path);
@@ -111,10 +118,11 @@ class LogReader {
   LogReader(LogReader&&) noexcept;
 
   const std::string& path() const;
-  const LogHeader& header() const;     ///< pattern_sets only where they are stored in the file; else null pointers
+  /// Pattern_sets only where they are stored in the file; else null pointers
+  const LogHeader& header() const;
   struct SetInfo {
     std::string name, path, sha256, encoding;  ///< path empty: stored in the file
-    std::uint64_t digest = 0, rows = 0;          ///< rows: variants included
+    std::uint64_t digest = 0, rows = 0;        ///< rows: variants included
     std::uint32_t width = 0, variants = 1;
   };
   const std::vector<SetInfo>& pattern_sets() const;
@@ -123,20 +131,21 @@ class LogReader {
   std::uint64_t steps() const;
   std::uint64_t epochs() const;
   std::uint64_t checkpoints() const;
-  // Readings throw std::invalid_argument for an index that is not counted, LogError for a row whose CRC fails.
-  LogRow row(std::uint64_t index) const;     ///< buffered: reading in order is fast
+  // Readings throw std::invalid_argument for an index that is not counted, LogError for a row whose CRC
+  // fails.
+  LogRow row(std::uint64_t index) const;  ///< buffered: reading in order is fast
   StepReport step(std::uint64_t index) const;
-  Vector theta(std::uint64_t step) const;    ///< after the step; empty where the log holds only digests
+  Vector theta(std::uint64_t step) const;  ///< after the step; empty where the log holds only digests
   EpochReport epoch(std::uint64_t index) const;
   Checkpoint checkpoint(std::uint64_t index) const;
   ExitStatus status() const;
   std::string reason() const;
   /// Rows of failed attempts (with a fault), in order.
   std::vector<std::uint64_t> failed_rows() const;
-  /// Checks the CRC of every counted row; the indices of rows that fail. A row whose bookkeeping of variable parts is damaged
-  /// may take its successor with it.
+  /// Checks the CRC of every counted row; the indices of rows that fail. A row whose bookkeeping of variable
+  /// parts is damaged may take its successor with it.
   std::vector<std::uint64_t> damaged_rows() const;
-  struct Ragged {   ///< what lies beyond the counts
+  struct Ragged {  ///< what lies beyond the counts
     std::uint64_t rows = 0, steps = 0;
   };
   Ragged ragged() const;
@@ -147,12 +156,13 @@ class LogReader {
 };
 
 struct RepairReport {
-  bool was_truncated = false;         ///< the file was shorter than its stored end and was padded
+  bool was_truncated = false;  ///< the file was shorter than its stored end and was padded
   std::uint64_t padded_bytes = 0;
   std::uint64_t rows_kept = 0, rows_clipped = 0, steps_kept = 0, steps_clipped = 0;
   std::vector<std::uint64_t> damaged;  ///< counted rows whose CRC fails
 };
-/// Pads a truncated log to its stored end, clips columns to the counts, and reports. Throws LogError if it is no log.
+/// Pads a truncated log to its stored end, clips columns to the counts, and reports. Throws LogError if it is
+/// no log.
 RepairReport repair_log(const std::string& path);
 
 }  // namespace ness

@@ -7,8 +7,9 @@
 
 namespace ness {
 
-/// A device that writes every relaxation of another to the log, then forwards it: what was reported is logged, whatever
-/// happens next. A failed attempt is a row with its fault. Also an observer that logs steps, epochs and checkpoints.
+/// A device that writes every relaxation of another to the log, then forwards it: what was reported is
+/// logged, whatever happens next. A failed attempt is a row with its fault. Also an observer that logs steps,
+/// epochs and checkpoints.
 class Recorder final : public WrappingDevice, public TrainingObserver {
  public:
   /// Keeps references to both.

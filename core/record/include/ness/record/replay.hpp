@@ -13,16 +13,17 @@
 
 namespace ness {
 
-/// Answers each drive with the next recorded row, after comparing the drive with the recorded one field by field (bits, not
-/// tolerances). A difference throws ReplayMismatch with the row and the difference. When the rows run out: continues on `then`
-/// if given (a resumed run), else throws ReplayMismatch. Rows of failed attempts answered nothing, and are passed over.
+/// Answers each drive with the next recorded row, after comparing the drive with the recorded one field by
+/// field (bits, not tolerances). A difference throws ReplayMismatch with the row and the difference. When the
+/// rows run out: continues on `then` if given (a resumed run), else throws ReplayMismatch. Rows of failed
+/// attempts answered nothing, and are passed over.
 class Replay final : public Device {
  public:
-  /// `sets` are the pattern sets of the experiment, in the header's order. Throws LogError where their digests differ from the
-  /// recorded ones. Begins with relaxation number `first_row` (Checkpoint::relaxations). Keeps references to the log and to
-  /// `then`.
-  Replay(const LogReader& log, std::vector<std::shared_ptr<const PatternSet>> sets, std::uint64_t first_row = 0,
-         Device* then = nullptr);
+  /// `sets` are the pattern sets of the experiment, in the header's order. Throws LogError where their
+  /// digests differ from the recorded ones. Begins with relaxation number `first_row`
+  /// (Checkpoint::relaxations). Keeps references to the log and to `then`.
+  Replay(const LogReader& log, std::vector<std::shared_ptr<const PatternSet>> sets,
+         std::uint64_t first_row = 0, Device* then = nullptr);
   /// As recorded; of an outputs-only log, only the outputs are readable.
   const DeviceInfo& info() const override { return info_; }
   /// The row of the log that answers next; that of `then` when it is log.rows().
@@ -44,12 +45,12 @@ class Replay final : public Device {
   std::vector<std::uint64_t> failed_;  // rows
   std::uint64_t row_ = 0, ordinal_ = 0;
   Device* then_;
-  bool live_ = false;                  // `then` knows the ordinal
+  bool live_ = false;  // `then` knows the ordinal
 };
 
-/// Compares every step with the recorded one: digests of theta before and after (also of the vector itself), loss, gradient
-/// norm, relaxations. A difference throws ReplayMismatch with the step. Steps, epochs and checkpoints beyond the record go on
-/// to `then`, if given (a resumed run logs them).
+/// Compares every step with the recorded one: digests of theta before and after (also of the vector itself),
+/// loss, gradient norm, relaxations. A difference throws ReplayMismatch with the step. Steps, epochs and
+/// checkpoints beyond the record go on to `then`, if given (a resumed run logs them).
 class ReplayCheck final : public TrainingObserver {
  public:
   ReplayCheck(const LogReader& log, std::uint64_t first_step = 0, TrainingObserver* then = nullptr);

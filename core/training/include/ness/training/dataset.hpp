@@ -24,7 +24,8 @@ struct Dataset {
     return {inputs, rows[sample] + variant * inputs->base_rows()};
   }
   std::span<const double> target(std::uint64_t sample) const {
-    return {targets.data() + sample * static_cast<std::uint64_t>(targets.cols()), static_cast<std::size_t>(targets.cols())};
+    return {targets.data() + sample * static_cast<std::uint64_t>(targets.cols()),
+            static_cast<std::size_t>(targets.cols())};
   }
   /// Hint: this sample is needed soon (PatternSet::expect).
   void expect(std::uint64_t sample) const;
@@ -39,8 +40,8 @@ struct Task {
   std::shared_ptr<const Loss> loss;
 };
 
-/// Exclusive or: two inputs at low or high (kT), one output at target_low or target_high. Four samples, in the order 00, 01,
-/// 10, 11, train and test alike. Squared error.
+/// Exclusive or: two inputs at low or high (kT), one output at target_low or target_high. Four samples, in
+/// the order 00, 01, 10, 11, train and test alike. Squared error.
 Task xor_task(double low = 0, double high = 3, double target_low = 0, double target_high = 1);
 
 struct RegressionOptions {
@@ -48,7 +49,8 @@ struct RegressionOptions {
   std::uint32_t points = 60;         ///< evenly spaced, both ends included
   std::uint32_t hold_out_first = 2;  ///< test points are k = first, first + every, ..
   std::uint32_t hold_out_every = 5;  ///< 0: none held out
-  std::uint32_t validate_first = 0;  ///< validation points are those of k = first, first + every, .. that are not test points
+  /// Validation points are those of k = first, first + every, .. that are not test points
+  std::uint32_t validate_first = 0;
   std::uint32_t validate_every = 0;  ///< 0: none
   double input_scale = 1;            ///< kT per unit of x
   double input_offset = 0;           ///< kT at x = 0
@@ -56,16 +58,18 @@ struct RegressionOptions {
   /// Empty if usable; otherwise the reason.
   std::string problem() const;
 };
-/// Regression of f: input potential input_offset + input_scale * x, target target_scale * f(x). Squared error. Throws std::invalid_argument
-/// for unusable options or where f(x) is not finite.
+/// Regression of f: input potential input_offset + input_scale * x, target target_scale * f(x). Squared
+/// error. Throws std::invalid_argument for unusable options or where f(x) is not finite.
 Task regression_task(const std::function<double(double)>& f, const RegressionOptions& options);
 
-/// Moves `count` samples, chosen by a seeded permutation, from `set` to a new set. Throws std::invalid_argument if count >= size.
+/// Moves `count` samples, chosen by a seeded permutation, from `set` to a new set. Throws
+/// std::invalid_argument if count >= size.
 Dataset split_off(Dataset& set, std::uint64_t count, std::uint64_t seed);
 
-/// The least mean squared error of a monotone (increasing in every input) function on a set with one output: the bound a
-/// cooperative network cannot pass (Theorem 1). Exact for one input (pool adjacent violators); for more, by the isotonic
-/// regression over the partial order of the inputs, for at most 16 samples. Throws std::invalid_argument otherwise.
+/// The least mean squared error of a monotone (increasing in every input) function on a set with one output:
+/// the bound a cooperative network cannot pass (Theorem 1). Exact for one input (pool adjacent violators);
+/// for more, by the isotonic regression over the partial order of the inputs, for at most 16 samples. Throws
+/// std::invalid_argument otherwise.
 double isotonic_bound(const Dataset& set);
 
 }  // namespace ness

@@ -9,10 +9,10 @@
 
 namespace ness {
 
-/// Estimates the drift of the readings since a run began, from a reference relaxation whose drive never changes (parameters, input,
-/// start from rest). If its reading differs from the first one, the meter has an offset, or the device has changed in a way that looks
-/// like one. Level and slope of the offset are smoothed (Holt's linear method: a drift linear in time is followed without lag).
-/// Time is counted in relaxations.
+/// Estimates the drift of the readings since a run began, from a reference relaxation whose drive never
+/// changes (parameters, input, start from rest). If its reading differs from the first one, the meter has an
+/// offset, or the device has changed in a way that looks like one. Level and slope of the offset are smoothed
+/// (Holt's linear method: a drift linear in time is followed without lag). Time is counted in relaxations.
 class DriftMonitor {
  public:
   /// The mean of these first readings of the reference is the zero of the offset.

@@ -16,20 +16,22 @@ struct ByteEncoding {
   double low = -2, high = 2;
 };
 
-/// Byte images as patterns [rows x columns], with shifted variants: variant v of 9 shifts by (dx, dy) in {-1, 0, 1}^2 pixels,
-/// empty pixels 0; variant 0 is unshifted. Knows its file, so that a log names it instead of copying it.
-std::shared_ptr<const PatternSet> byte_images(std::string name, IdxFile images, ByteEncoding encoding, bool shifts);
+/// Byte images as patterns [rows x columns], with shifted variants: variant v of 9 shifts by (dx, dy) in {-1,
+/// 0, 1}^2 pixels, empty pixels 0; variant 0 is unshifted. Knows its file, so that a log names it instead of
+/// copying it.
+std::shared_ptr<const PatternSet> byte_images(std::string name, IdxFile images, ByteEncoding encoding,
+                                              bool shifts);
 
 struct ImageTaskOptions {
   std::string train_images, train_labels, test_images, test_labels;  ///< IDX files; test ones may be empty
   ByteEncoding encoding;
   std::uint32_t classes = 10;
-  bool shifts = false;             ///< training patterns have 9 variants
-  std::uint64_t train_limit = 0;   ///< the first so many samples; 0: all
+  bool shifts = false;            ///< training patterns have 9 variants
+  std::uint64_t train_limit = 0;  ///< the first so many samples; 0: all
   std::uint64_t test_limit = 0;
 };
-/// Classification of IDX images with labels. Throws FileError naming the file where images and labels do not fit together or a
-/// label is not below `classes`. The loss is cross-entropy with the given scale.
+/// Classification of IDX images with labels. Throws FileError naming the file where images and labels do not
+/// fit together or a label is not below `classes`. The loss is cross-entropy with the given scale.
 Task image_task(const ImageTaskOptions& options, double readout_scale);
 
 }  // namespace ness

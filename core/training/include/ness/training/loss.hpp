@@ -1,5 +1,5 @@
-// Losses, by name: the functions that training minimises. Adding one: its class, the function that lists its keys, and a row of
-// the table.
+// Losses, by name: the functions that training minimises. Adding one: its class, the function that lists its
+// keys, and a row of the table.
 #pragma once
 
 #include <memory>
@@ -12,15 +12,18 @@
 
 namespace ness {
 
-/// The loss of one sample. The loss of a set is the mean over its samples. Samples are evaluated on several threads at once.
+/// The loss of one sample. The loss of a set is the mean over its samples. Samples are evaluated on several
+/// threads at once.
 class Loss {
  public:
   virtual ~Loss() = default;
   virtual std::string name() const = 0;
   /// Length of a target for `outputs` outputs.
   virtual std::size_t target_size(std::size_t outputs) const = 0;
-  /// The loss of output potentials [n_outputs] against a target [target_size]. With `gradient`, writes dL/doutput there.
-  virtual double value(const VectorView& output, std::span<const double> target, Vector* gradient = nullptr) const = 0;
+  /// The loss of output potentials [n_outputs] against a target [target_size]. With `gradient`, writes
+  /// dL/doutput there.
+  virtual double value(const VectorView& output, std::span<const double> target,
+                       Vector* gradient = nullptr) const = 0;
   /// True if targets are classes, so that `correct` has a meaning.
   virtual bool classifies() const { return false; }
   /// True if the output names the target's class; false for losses that do not classify.
@@ -32,18 +35,20 @@ class SquaredError final : public Loss {
  public:
   std::string name() const override { return "squared-error"; }
   std::size_t target_size(std::size_t outputs) const override { return outputs; }
-  double value(const VectorView& output, std::span<const double> target, Vector* gradient = nullptr) const override;
+  double value(const VectorView& output, std::span<const double> target,
+               Vector* gradient = nullptr) const override;
 };
 
-/// Softmax cross-entropy of scale * mu (natural logarithm); the target is one number, the class index. Correct if the largest
-/// potential is the target's (the first of equals).
+/// Softmax cross-entropy of scale * mu (natural logarithm); the target is one number, the class index.
+/// Correct if the largest potential is the target's (the first of equals).
 class CrossEntropy final : public Loss {
  public:
   /// Throws std::invalid_argument unless scale > 0 and finite. `scale` is in 1/kT.
   explicit CrossEntropy(double scale);
   std::string name() const override { return "cross-entropy"; }
   std::size_t target_size(std::size_t) const override { return 1; }
-  double value(const VectorView& output, std::span<const double> target, Vector* gradient = nullptr) const override;
+  double value(const VectorView& output, std::span<const double> target,
+               Vector* gradient = nullptr) const override;
   bool classifies() const override { return true; }
   bool correct(const VectorView& output, std::span<const double> target) const override;
 

@@ -19,8 +19,8 @@ class Optimizer {
   virtual ~Optimizer() = default;
   /// The step dw for a gradient dL/dw, both [m]; `factor` multiplies the rate.
   Vector step(const Vector& gradient, double factor);
-  /// The same in parts, which may be made on several threads: begin() with the Euclidean norm of the whole gradient, then
-  /// move() for every parameter once; arrays of the part's parameters.
+  /// The same in parts, which may be made on several threads: begin() with the Euclidean norm of the whole
+  /// gradient, then move() for every parameter once; arrays of the part's parameters.
   virtual void begin(double norm, double factor) = 0;
   virtual void move(Part part, const double* gradient, double* dw) = 0;
   /// State as numbers, to save and restore bit for bit.
@@ -33,7 +33,8 @@ class Optimizer {
 
 struct OptimizerOptions;
 /// Makes an optimizer of one kind for the parameters of a space.
-using OptimizerMaker = std::function<std::unique_ptr<Optimizer>(const OptimizerOptions&, const ParameterSpace&)>;
+using OptimizerMaker =
+    std::function<std::unique_ptr<Optimizer>(const OptimizerOptions&, const ParameterSpace&)>;
 
 /// dw = -rate * gradient.
 OptimizerMaker sgd_optimizer();
@@ -58,7 +59,7 @@ OptimizerMaker adam_optimizer(const AdamOptions& options = {});
 struct OptimizerOptions {
   OptimizerMaker make = adam_optimizer();
   double rate = 0.01;  ///< learning rate
-  double clip = 0;     ///< largest Euclidean norm of the gradient in coordinates; larger ones are scaled; 0: off
+  double clip = 0;  ///< largest Euclidean norm of the gradient in coordinates; larger ones are scaled; 0: off
   Schedule schedule = {};
   std::string problem() const;
   /// Lists the keys that all kinds read, but for the schedule.

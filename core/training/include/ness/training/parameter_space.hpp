@@ -12,9 +12,9 @@ namespace ness {
 /// What training does with one parameter, beside what the device allows.
 struct ParameterRule {
   bool trainable = true;
-  Range range;           ///< device coordinates; the device's own range applies as well
-  double decay = 0;      ///< L2: adds decay * w to the gradient, w the parameter in its scale's coordinate
-  double rate = 1;       ///< factor on the learning rate
+  Range range;       ///< device coordinates; the device's own range applies as well
+  double decay = 0;  ///< L2: adds decay * w to the gradient, w the parameter in its scale's coordinate
+  double rate = 1;   ///< factor on the learning rate
 };
 
 /// Parameters begin .. end-1.
@@ -22,16 +22,17 @@ struct Part {
   std::size_t begin, end;
 };
 
-/// The coordinates an optimizer steps in: the logarithm where the device says the scale is logarithmic, the value elsewhere.
-/// The only place where the two are converted. Untrainable parameters keep their bits.
+/// The coordinates an optimizer steps in: the logarithm where the device says the scale is logarithmic, the
+/// value elsewhere. The only place where the two are converted. Untrainable parameters keep their bits.
 class ParameterSpace {
  public:
-  /// `rules` has one entry a parameter, or is empty (defaults). Throws std::invalid_argument naming the parameter for a
-  /// decay, rate or range that makes no sense, or a range outside the device's.
+  /// `rules` has one entry a parameter, or is empty (defaults). Throws std::invalid_argument naming the
+  /// parameter for a decay, rate or range that makes no sense, or a range outside the device's.
   ParameterSpace(const DeviceInfo& info, std::vector<ParameterRule> rules = {});
   std::size_t size() const { return scale_.size(); }
   std::size_t trainable() const;
-  /// The device's description with the parameters' `trainable` and `range` narrowed to the rules: what estimators go by.
+  /// The device's description with the parameters' `trainable` and `range` narrowed to the rules: what
+  /// estimators go by.
   DeviceInfo narrowed(DeviceInfo info) const;
   bool trains(std::size_t i) const { return rules_[i].trainable; }
   /// dL/dw from dL/dtheta: chain rule of the scale, decay added, 0 where not trainable.
@@ -55,7 +56,8 @@ class ParameterSpace {
     bool trainable, decays;
     Range range;  // infinite where they are not trained
     bool continues(const Run& next) const {
-      return end == next.begin && scale == next.scale && trainable == next.trainable && decays == next.decays && range.low == next.range.low && range.high == next.range.high;
+      return end == next.begin && scale == next.scale && trainable == next.trainable &&
+             decays == next.decays && range.low == next.range.low && range.high == next.range.high;
     }
   };
   std::vector<ParameterRule> rules_;

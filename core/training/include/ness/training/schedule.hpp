@@ -1,4 +1,5 @@
-// Schedules of the learning rate, by name. Adding one: its shape, the function that lists its keys, and a row of the table.
+// Schedules of the learning rate, by name. Adding one: its shape, the function that lists its keys, and a row
+// of the table.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +27,9 @@ ScheduleShape constant_rate();
 ScheduleShape cosine_rate(double final_factor = 0);
 /// Multiplied by `factor` (> 0) again and again after each `every` of the run (a fraction of it, > 0).
 ScheduleShape stepped_rate(double every = 0.5, double factor = 0.1);
-/// The gain sequence of stochastic approximation, ((A + 1) / (A + k + 1))^power at step k after the warm-up (Spall's
-/// a_k = a / (A + k + 1)^power, the rate being a_0); A = `stability` (>= 0), as a fraction of the run; power >= 0.
+/// The gain sequence of stochastic approximation, ((A + 1) / (A + k + 1))^power at step k after the warm-up
+/// (Spall's a_k = a / (A + k + 1)^power, the rate being a_0); A = `stability` (>= 0), as a fraction of the
+/// run; power >= 0.
 ScheduleShape spsa_rate(double stability = 0.1, double power = 0.602);
 
 /// Learning rate over a run: a linear warm-up, then a shape.

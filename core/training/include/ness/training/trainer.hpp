@@ -17,66 +17,74 @@
 namespace ness {
 
 struct TrainingOptions {
-  std::uint64_t seed = 0;        ///< order of the samples, variants
+  std::uint64_t seed = 0;  ///< order of the samples, variants
   std::uint64_t epochs = 100;
-  std::uint64_t batch = 0;       ///< samples a step; 0: all
-  unsigned threads = 1;          ///< for what is done with many parameters (0: all cores); the results do not depend on it
-  /// Where free relaxations start. rest: always from rest (train on the state that will be used). last: from where the sample
-  /// settled last time, from rest at first and every `restart_every` epochs (0: never again). present: from the device's
-  /// present state.
+  std::uint64_t batch = 0;  ///< samples a step; 0: all
+  /// For what is done with many parameters (0: all cores); the results do not depend on it
+  unsigned threads = 1;
+  /// Where free relaxations start. rest: always from rest (train on the state that will be used). last: from
+  /// where the sample settled last time, from rest at first and every `restart_every` epochs (0: never
+  /// again). present: from the device's present state.
   enum class StartFrom : std::uint8_t { rest, last, present } start = StartFrom::rest;
   std::uint64_t restart_every = 0;
   double rest_rate = std::numeric_limits<double>::infinity();  ///< Rest::rate
-  /// When every relaxation of the training and of its evaluations is read. At a time: perturbed relaxations start as their free relaxation
-  /// does, and the test that a branch was kept is off, since no state is a steady one.
+  /// When every relaxation of the training and of its evaluations is read. At a time: perturbed relaxations
+  /// start as their free relaxation does, and the test that a branch was kept is off, since no state is a
+  /// steady one.
   Observe observe = Settled{};
-  std::uint64_t validate_every = 0;  ///< epochs between validations (from rest); 0: only at the end, if there is a set
-  std::uint64_t patience = 0;        ///< validations without a better loss before stopping early; 0: off
-  /// Stop after an epoch whose mean training loss is below; 0: off. With one step an epoch the theta that was measured is kept. An epoch
-  /// in which a sample was left out has not shown the loss of the set, and does not count.
+  /// Epochs between validations (from rest); 0: only at the end, if there is a set
+  std::uint64_t validate_every = 0;
+  std::uint64_t patience = 0;  ///< validations without a better loss before stopping early; 0: off
+  /// Stop after an epoch whose mean training loss is below; 0: off. With one step an epoch the theta that was
+  /// measured is kept. An epoch in which a sample was left out has not shown the loss of the set, and does
+  /// not count.
   double target_loss = 0;
-  std::uint64_t max_relaxations = 0; ///< training stops before a step that would exceed it; 0: no limit
-  /// Stop before a step once relaxations have taken this long, in the device's time; 0: no limit. Where the device's clock runs on
-  /// from relaxation to relaxation, that is the time from reading to reading; where each has a clock of its own, from start to reading.
+  std::uint64_t max_relaxations = 0;  ///< training stops before a step that would exceed it; 0: no limit
+  /// Stop before a step once relaxations have taken this long, in the device's time; 0: no limit. Where the
+  /// device's clock runs on from relaxation to relaxation, that is the time from reading to reading; where
+  /// each has a clock of its own, from start to reading.
   double max_time = 0;
-  std::uint64_t checkpoint_every = 1;///< epochs
-  double max_left_out = 0.5;         ///< the step is skipped if a larger fraction of its samples is left out
+  std::uint64_t checkpoint_every = 1;  ///< epochs
+  double max_left_out = 0.5;  ///< the step is skipped if a larger fraction of its samples is left out
 
-  /// Standard errors of gradients are computed from this many draws of the readings (ness::standard_error); 0: not computed.
-  /// Without effect where readings have no standard errors.
+  /// Standard errors of gradients are computed from this many draws of the readings (ness::standard_error);
+  /// 0: not computed. Without effect where readings have no standard errors.
   std::uint32_t error_draws = 8;
-  /// A minibatch is relaxed again, and its gradients averaged, until the norm of the standard error (in coordinates) is at most this
-  /// share of the gradient's norm; at most `max_repeats` times in all. 0: it is relaxed once.
+  /// A minibatch is relaxed again, and its gradients averaged, until the norm of the standard error (in
+  /// coordinates) is at most this share of the gradient's norm; at most `max_repeats` times in all. 0: it is
+  /// relaxed once.
   double target_error = 0;
   std::uint32_t max_repeats = 8;
-  /// For a gradient whose standard error still exceeds its norm. step: the step is made. skip: no step. average: no step until the
-  /// mean with the gradients of the next minibatches, at the same theta, exceeds its standard error.
+  /// For a gradient whose standard error still exceeds its norm. step: the step is made. skip: no step.
+  /// average: no step until the mean with the gradients of the next minibatches, at the same theta, exceeds
+  /// its standard error.
   enum class OnNoise : std::uint8_t { step, skip, average } on_noise = OnNoise::step;
 
-  /// Before every so many steps a reference is relaxed (the first sample, with the run's initial parameters, from rest), and the
-  /// drift of its readings is subtracted from all readings; 0: never.
+  /// Before every so many steps a reference is relaxed (the first sample, with the run's initial parameters,
+  /// from rest), and the drift of its readings is subtracted from all readings; 0: never.
   std::uint64_t reference_every = 0;
   std::string problem() const;
 };
 
 /// One training step: a row of the log.
 struct StepReport {
-  std::uint64_t step = 0;             ///< from 0
-  std::uint64_t epoch = 0;            ///< from 0
-  double loss = 0;                    ///< before the step, mean over the minibatch
-  double correct = 0;                 ///< fraction, classifying losses
-  double gradient_norm = 0;           ///< in coordinates, before clipping
-  double rate = 0;                    ///< learning rate
-  double standard_error = std::numeric_limits<double>::quiet_NaN();  ///< of the gradient: its norm in coordinates; NaN: not known
-  double asymmetry = std::numeric_limits<double>::quiet_NaN();       ///< Gradient::asymmetry
+  std::uint64_t step = 0;    ///< from 0
+  std::uint64_t epoch = 0;   ///< from 0
+  double loss = 0;           ///< before the step, mean over the minibatch
+  double correct = 0;        ///< fraction, classifying losses
+  double gradient_norm = 0;  ///< in coordinates, before clipping
+  double rate = 0;           ///< learning rate
+  double standard_error =
+      std::numeric_limits<double>::quiet_NaN();  ///< of the gradient: its norm in coordinates; NaN: not known
+  double asymmetry = std::numeric_limits<double>::quiet_NaN();  ///< Gradient::asymmetry
   /// Largest drift of a reading of the reference, kT; NaN: there is no reference.
   double offset = std::numeric_limits<double>::quiet_NaN();
-  std::uint64_t relaxations = 0;      ///< made since the start of training, this step included
-  std::uint32_t repeats = 1;          ///< times the minibatch was relaxed
+  std::uint64_t relaxations = 0;  ///< made since the start of training, this step included
+  std::uint32_t repeats = 1;      ///< times the minibatch was relaxed
   std::uint32_t left_out = 0;
-  std::uint32_t lost = 0;             ///< Gradient::lost
-  std::uint32_t skipped = 0;          ///< 1: theta was not stepped
-  std::uint16_t worst = 0;            ///< the quality flags of all its relaxations, combined
+  std::uint32_t lost = 0;                           ///< Gradient::lost
+  std::uint32_t skipped = 0;                        ///< 1: theta was not stepped
+  std::uint16_t worst = 0;                          ///< the quality flags of all its relaxations, combined
   std::uint64_t theta_before = 0, theta_after = 0;  ///< digests
 };
 
@@ -93,32 +101,33 @@ struct EvaluationPath {
   Start start = Rest{};
   Observe observe = Settled{};
 };
-Evaluation evaluate(Device& device, const Parameters& theta, const Dataset& data, const Loss& loss, const EvaluationPath& path,
-                    Label::Purpose purpose, std::uint64_t step, std::stop_token stop = {});
+Evaluation evaluate(Device& device, const Parameters& theta, const Dataset& data, const Loss& loss,
+                    const EvaluationPath& path, Label::Purpose purpose, std::uint64_t step,
+                    std::stop_token stop = {});
 
 /// After an epoch.
 struct EpochReport {
-  std::uint64_t epoch = 0;     ///< from 0: the one that just ended
-  double loss = 0;             ///< mean of its steps
+  std::uint64_t epoch = 0;  ///< from 0: the one that just ended
+  double loss = 0;          ///< mean of its steps
   double correct = 0;
   double validation_loss = 0, validation_accuracy = 0;
   bool validated = false;
-  bool best = false;           ///< the validation loss is the best so far
+  bool best = false;  ///< the validation loss is the best so far
 };
 
 /// All that is needed to continue after a step, bit for bit.
 struct Checkpoint {
-  std::uint64_t step = 0;            ///< the next step
-  std::uint64_t epoch = 0;           ///< its epoch
-  std::uint64_t relaxations = 0;     ///< rows made before it
+  std::uint64_t step = 0;         ///< the next step
+  std::uint64_t epoch = 0;        ///< its epoch
+  std::uint64_t relaxations = 0;  ///< rows made before it
   Vector theta;
-  Vector optimizer;                  ///< Optimizer::state
-  Vector trainer;                    ///< of the trainer: sums of the running epoch, best validation, patience, drift
-  Vector estimator;                  ///< Estimator::state
+  Vector optimizer;  ///< Optimizer::state
+  Vector trainer;    ///< of the trainer: sums of the running epoch, best validation, patience, drift
+  Vector estimator;  ///< Estimator::state
 };
 
-/// Receives reports during training, as things happen. Implemented by the log, by progress displays, and by the comparison of a
-/// replay with the record.
+/// Receives reports during training, as things happen. Implemented by the log, by progress displays, and by
+/// the comparison of a replay with the record.
 class TrainingObserver {
  public:
   virtual ~TrainingObserver() = default;
@@ -130,28 +139,30 @@ class TrainingObserver {
 struct TrainingSummary {
   enum class End : std::uint8_t { epochs, target, patience, relaxations, time, cancelled } end = End::epochs;
   std::uint64_t steps = 0, epochs = 0, relaxations = 0, left_out = 0, lost = 0, skipped = 0;
-  double time = 0;                    ///< device time of the relaxations
-  double loss = 0;                    ///< mean of the last complete epoch
-  Vector theta;                       ///< the last
-  Vector best_theta;                  ///< at the best validation loss; the last where nothing was validated
+  double time = 0;    ///< device time of the relaxations
+  double loss = 0;    ///< mean of the last complete epoch
+  Vector theta;       ///< the last
+  Vector best_theta;  ///< at the best validation loss; the last where nothing was validated
   double best_validation_loss = 0;
-  std::string message() const;        ///< one line
+  std::string message() const;  ///< one line
 };
 
 /// Trains a device on a task. Reads no clock; draws every random number from (seed, epoch).
 class Trainer {
  public:
-  /// Throws std::invalid_argument for unusable options, shapes that do not fit (pattern width against clamped terminals, targets
-  /// against outputs) or needs of the estimator that the device does not meet: before anything is imposed.
+  /// Throws std::invalid_argument for unusable options, shapes that do not fit (pattern width against clamped
+  /// terminals, targets against outputs) or needs of the estimator that the device does not meet: before
+  /// anything is imposed.
   Trainer(Device& device, Estimator& estimator, const Task& task, const ParameterSpace& space,
           const OptimizerOptions& optimizer, const TrainingOptions& options);
 
   void observe(TrainingObserver& observer) { observers_.push_back(&observer); }
 
-  /// Trains from theta. When `stop` is requested the running step is abandoned, a checkpoint is reported, and the summary says
-  /// cancelled.
+  /// Trains from theta. When `stop` is requested the running step is abandoned, a checkpoint is reported, and
+  /// the summary says cancelled.
   TrainingSummary run(const Vector& theta, std::stop_token stop = {});
-  /// Continues from a checkpoint. For StartFrom::last the potentials where samples settled last must be given back first.
+  /// Continues from a checkpoint. For StartFrom::last the potentials where samples settled last must be given
+  /// back first.
   TrainingSummary resume(const Checkpoint& from, std::stop_token stop = {});
   /// The potentials at which training sample `sample` settled last.
   void remember(std::uint64_t sample, std::shared_ptr<const Vector> potential);

@@ -18,7 +18,8 @@ class EmulatedBench {
   EmulatedInstrument& add(std::unique_ptr<EmulatedInstrument> instrument);
   double time() const { return circuit_->time(); }
   double next_event() const;
-  /// Follows circuit and instruments to `t`: every event at its own time, in order; at one time in the order they were added.
+  /// Follows circuit and instruments to `t`: every event at its own time, in order; at one time in the order
+  /// they were added.
   void advance(double t);
 
  private:

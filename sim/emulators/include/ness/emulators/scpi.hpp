@@ -1,7 +1,9 @@
-// The SCPI grammar as an instrument reads it: messages into units, headers against patterns, parameters into values, and the
-// standard error numbers for what is wrong with them (IEEE 488.2 section 7, SCPI-99 volumes 1 and 2).
+// The SCPI grammar as an instrument reads it: messages into units, headers against patterns, parameters into
+// values, and the standard error numbers for what is wrong with them (IEEE 488.2 section 7, SCPI-99 volumes 1
+// and 2).
 //
-// This is the server's side, on which emulated instruments are built. The client's side (session.hpp) shares nothing with it.
+// This is the server's side, on which emulated instruments are built. The client's side (session.hpp) shares
+// nothing with it.
 #pragma once
 
 #include <cstddef>
@@ -34,20 +36,22 @@ std::string_view standard_text(int number);
 /// A parameter as it was written.
 struct Parameter {
   enum class Kind : std::uint8_t { number, word, string, block, expression } kind = Kind::word;
-  std::string text;  ///< strings without quotes, doubled ones single; blocks: the bytes; expressions: what is between the parentheses
+  std::string text;  ///< strings without quotes, doubled ones single; blocks: the bytes; expressions: what is
+                     ///< between the parentheses
 };
 
 /// One program message unit.
 struct Unit {
-  std::vector<std::string> header;  ///< mnemonics from the root, upper case, the path of the message applied; "*IDN" alone is common
+  std::vector<std::string> header;  ///< mnemonics from the root, upper case, the path of the message applied;
+                                    ///< "*IDN" alone is common
   bool query = false;
   std::vector<Parameter> parameters;
-  std::string text;                 ///< as it was written, for error texts
+  std::string text;  ///< as it was written, for error texts
   bool common() const { return !header.empty() && header.front().starts_with('*'); }
 };
 
-/// Takes a program message apart, unit by unit, under the path rule: after A:B:C the next unit is looked up below A:B; a
-/// leading colon starts from the root; a common command neither uses nor moves the path.
+/// Takes a program message apart, unit by unit, under the path rule: after A:B:C the next unit is looked up
+/// below A:B; a leading colon starts from the root; a common command neither uses nor moves the path.
 class MessageReader {
  public:
   /// `message` without its terminator; it must outlive the reader.
@@ -60,15 +64,18 @@ class MessageReader {
   std::vector<std::string> path_;
 };
 
-/// Header patterns, as manuals write them: "[:SOURce#]:VOLTage[:LEVel][:IMMediate][:AMPLitude]", with a '?' at the end for the
-/// query. Capitals are the short form, [..] may be left out, # stands for a numeric suffix (absent: 1).
+/// Header patterns, as manuals write them: "[:SOURce#]:VOLTage[:LEVel][:IMMediate][:AMPLitude]", with a '?'
+/// at the end for the query. Capitals are the short form, [..] may be left out, # stands for a numeric suffix
+/// (absent: 1).
 class CommandTable {
  public:
   struct Match {
     std::size_t command = 0;
-    std::vector<std::uint32_t> suffixes;  ///< one for each # of the pattern, in order; 1 where none was written
+    /// One for each # of the pattern, in order; 1 where none was written
+    std::vector<std::uint32_t> suffixes;
   };
-  /// Adds a pattern and returns its number: 0, 1, .. Throws std::invalid_argument for a pattern that cannot be read.
+  /// Adds a pattern and returns its number: 0, 1, .. Throws std::invalid_argument for a pattern that cannot
+  /// be read.
   std::size_t add(std::string_view pattern);
   /// The command of a unit. Throws Fault -113 (undefined header), -112 (mnemonic longer than 12 characters).
   Match find(const Unit& unit) const;
@@ -82,7 +89,8 @@ class CommandTable {
     std::vector<Node> nodes;
     bool query = false;
   };
-  static bool matches(const Pattern& pattern, std::size_t at, std::span<const std::string> header, std::vector<std::uint32_t>& suffixes);
+  static bool matches(const Pattern& pattern, std::size_t at, std::span<const std::string> header,
+                      std::vector<std::uint32_t>& suffixes);
   std::vector<Pattern> patterns_;
   mutable std::map<std::string, Match, std::less<>> found_;  // headers seen before
 };
@@ -112,7 +120,8 @@ class Arguments {
   std::size_t word(std::size_t i, std::span<const std::string_view> words) const;
   /// A string in quotes.
   const std::string& string(std::size_t i) const;
-  /// A channel list: "(@101,103:105)" in the order written, ranges run through. Reversed ranges run backwards.
+  /// A channel list: "(@101,103:105)" in the order written, ranges run through. Reversed ranges run
+  /// backwards.
   std::vector<std::uint32_t> channels(std::size_t i) const;
   bool is_word(std::size_t i, std::string_view word) const;
   bool is_channels(std::size_t i) const;
@@ -129,7 +138,9 @@ struct RegisterGroup {
   std::uint16_t condition = 0, positive = 0x7FFF, negative = 0, event = 0, enable = 0;
   /// Sets the condition; transitions that pass the filters latch in the event register.
   void update(std::uint16_t now);
-  void set(std::uint16_t bits, bool on) { update(static_cast<std::uint16_t>(on ? condition | bits : condition & ~bits)); }
+  void set(std::uint16_t bits, bool on) {
+    update(static_cast<std::uint16_t>(on ? condition | bits : condition & ~bits));
+  }
   std::uint16_t take_event();  ///< reads and clears
   bool summary() const { return (event & enable) != 0; }
   void preset();
@@ -145,7 +156,8 @@ class Status {
 
   /// Queues an error and sets its bit in the event status register. Full: the newest entry becomes -350.
   void push(int number, std::string text = {});
-  /// Bits of the event status register that an error number sets: -1xx CME, -2xx EXE, -3xx and positive DDE, -4xx QYE.
+  /// Bits of the event status register that an error number sets: -1xx CME, -2xx EXE, -3xx and positive DDE,
+  /// -4xx QYE.
   static std::uint8_t class_bit(int number);
   struct Entry {
     int number = 0;
@@ -153,10 +165,11 @@ class Status {
   };
   Entry pop();
   std::size_t errors() const { return queue_.size(); }
-  void clear();                          ///< *CLS
-  std::uint8_t take_event_status();      ///< *ESR?
+  void clear();                                                                   ///< *CLS
+  std::uint8_t take_event_status();                                               ///< *ESR?
   std::uint8_t byte(bool message_available, std::uint8_t device_bits = 0) const;  ///< *STB?, bit 6 = MSS
-  static constexpr std::uint8_t operation_complete = 1, query_error = 4, device_error = 8, execution_error = 16, command_error = 32, power_on = 128;
+  static constexpr std::uint8_t operation_complete = 1, query_error = 4, device_error = 8,
+                                execution_error = 16, command_error = 32, power_on = 128;
 
  private:
   std::vector<Entry> queue_;

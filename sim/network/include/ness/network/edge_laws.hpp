@@ -1,8 +1,10 @@
-// The laws that edges obey, one edge at a time, with exact partial derivatives: the reference for the vector code.
+// The laws that edges obey, one edge at a time, with exact partial derivatives: the reference for the vector
+// code.
 //
-// Potentials are in the units of kT (the energy unit of the network); currents run source -> target. A law is a row (EdgeLaw) in a file
-// of its own, sim/network/laws/; laws/table.cpp lists the rows. Everything else goes by the row: which parameters a network has, how they
-// are named, checked, stepped and drawn, what files and messages call the law, and how it is evaluated.
+// Potentials are in the units of kT (the energy unit of the network); currents run source -> target. A law is
+// a row (EdgeLaw) in a file of its own, sim/network/laws/; laws/table.cpp lists the rows. Everything else
+// goes by the row: which parameters a network has, how they are named, checked, stepped and drawn, what files
+// and messages call the law, and how it is evaluated.
 #pragma once
 
 #include <array>
@@ -31,8 +33,8 @@ constexpr std::size_t most_parameters = 4;  ///< of a law
 /// The current of an edge and its partial derivatives.
 struct EdgeCurrent {
   double current = 0;
-  double by_source = 0, by_target = 0;                    ///< dI/dmu_s, dI/dmu_t
-  std::array<double, most_parameters> by_parameter{};     ///< dI/dp, in the order of EdgeLaw::parameters
+  double by_source = 0, by_target = 0;                 ///< dI/dmu_s, dI/dmu_t
+  std::array<double, most_parameters> by_parameter{};  ///< dI/dp, in the order of EdgeLaw::parameters
 };
 
 /// Which values a parameter may have. All but `any` are stepped on a logarithmic scale.
@@ -46,7 +48,8 @@ struct LawParameter {
   double initial = std::numeric_limits<double>::quiet_NaN();
   /// In theta only where an edge of the network has another value than `initial`.
   bool omitted = false;
-  /// The parameter of the same edge that initial values may refer to: `fold` places the fold of an edge with it, `ratio` is relative to it.
+  /// The parameter of the same edge that initial values may refer to: `fold` places the fold of an edge with
+  /// it, `ratio` is relative to it.
   std::string_view fold_with = {}, ratio_to = {};
 };
 
@@ -56,10 +59,13 @@ struct EdgeLaw {
   /// At most most_parameters. The first is the amplitude, not negative, to which the current is proportional.
   std::span<const LawParameter> parameters;
   /// The current at parameters p [parameters] and its derivatives.
-  EdgeCurrent (*current)(const double* p, const EdgeEnd& source, const EdgeEnd& target, double kT, double c_ref) = nullptr;
-  /// The current is proportional to mu_s - mu_t: Newton's method may then step as far as it likes. Otherwise its steps are limited.
+  EdgeCurrent (*current)(const double* p, const EdgeEnd& source, const EdgeEnd& target, double kT,
+                         double c_ref) = nullptr;
+  /// The current is proportional to mu_s - mu_t: Newton's method may then step as far as it likes. Otherwise
+  /// its steps are limited.
   bool linear = false;
-  /// Nodes at its ends are pools of particles: their capacity is V c/kT (Eq. 21) and depends on the potential.
+  /// Nodes at its ends are pools of particles: their capacity is V c/kT (Eq. 21) and depends on the
+  /// potential.
   bool pools = false;
   /// Vector code for many edges at once. Null: the network takes `current` edge by edge, which is slow.
   const kernels::LawKernels* kernels = nullptr;
@@ -68,7 +74,8 @@ struct EdgeLaw {
   constexpr std::string_view problem() const {
     if (name.empty()) return "a law without a name";
     if (parameters.empty() || parameters.size() > most_parameters) return "a law has 1 to 4 parameters";
-    if (parameters.front().sign == Sign::any) return "a law's first parameter is its amplitude, which is not negative";
+    if (parameters.front().sign == Sign::any)
+      return "a law's first parameter is its amplitude, which is not negative";
     if (current == nullptr) return "a law without a current";
     return {};
   }
@@ -96,8 +103,8 @@ class Law {
 };
 inline constexpr Law Law::linear{linear_law}, Law::quantum_dot{quantum_dot_law}, Law::enzyme{enzyme_law};
 
-/// The table: the laws that files may name, in the order in which parameter vectors hold them. (A network's edges may obey laws that are
-/// not in it; those come last, in the order of their first edges.)
+/// The table: the laws that files may name, in the order in which parameter vectors hold them. (A network's
+/// edges may obey laws that are not in it; those come last, in the order of their first edges.)
 std::span<const Law> edge_laws();
 /// Throws std::invalid_argument naming the laws there are.
 Law law_of(std::string_view name);
@@ -111,12 +118,14 @@ EdgeCurrent linear_current(const double* p, const EdgeEnd& source, const EdgeEnd
 /// I = gamma [f_s(eps) - f_t(eps)], eps = a + b (mu_s - mu_t) + d (mu_s + mu_t)/2 (Eqs. 15-17; there d = 0),
 /// f_l(E) = 1/(1 + exp((E - mu_l)/(kT T_l))). Evaluated so that deep blockade keeps its relative precision.
 EdgeCurrent quantum_dot_current(const double* p, const EdgeEnd& source, const EdgeEnd& target, double kT);
-/// I = (Vf c_s/Ka - Vr c_t/Kb) / (1 + c_s/Ka + c_t/Kb + c_s^2/(Ka Ki)) (Eq. 23), c = c_ref exp((mu - mu0)/kT) (Eq. 20), Vr from the
-/// Haldane relation Vf Kb/(Vr Ka) = exp(-(mu0_t - mu0_s)/kT), through which the derivatives by Vf, Ka and Kb are taken. Ki may be
-/// infinite: no inhibition.
-EdgeCurrent enzyme_current(const double* p, const EdgeEnd& source, const EdgeEnd& target, double kT, double c_ref);
+/// I = (Vf c_s/Ka - Vr c_t/Kb) / (1 + c_s/Ka + c_t/Kb + c_s^2/(Ka Ki)) (Eq. 23), c = c_ref exp((mu - mu0)/kT)
+/// (Eq. 20), Vr from the Haldane relation Vf Kb/(Vr Ka) = exp(-(mu0_t - mu0_s)/kT), through which the
+/// derivatives by Vf, Ka and Kb are taken. Ki may be infinite: no inhibition.
+EdgeCurrent enzyme_current(const double* p, const EdgeEnd& source, const EdgeEnd& target, double kT,
+                           double c_ref);
 
-inline EdgeCurrent edge_current(Law law, const double* p, const EdgeEnd& source, const EdgeEnd& target, double kT, double c_ref) {
+inline EdgeCurrent edge_current(Law law, const double* p, const EdgeEnd& source, const EdgeEnd& target,
+                                double kT, double c_ref) {
   return law->current(p, source, target, kT, c_ref);
 }
 

@@ -25,17 +25,17 @@ struct Graph {
   std::vector<GraphEdge> edges;
   std::vector<std::uint32_t> outputs;
 
-  /// Empty if usable; otherwise what is wrong, naming the node or edge: an edge to a node that is not there, a self-loop, a
-  /// duplicate or missing output, no free node.
+  /// Empty if usable; otherwise what is wrong, naming the node or edge: an edge to a node that is not there,
+  /// a self-loop, a duplicate or missing output, no free node.
   std::string problem() const;
-  /// Free nodes that no chain of edges joins to a clamped node or to one of the `grounded` nodes (true: has a leak): their
-  /// potential is undetermined.
+  /// Free nodes that no chain of edges joins to a clamped node or to one of the `grounded` nodes (true: has a
+  /// leak): their potential is undetermined.
   std::vector<std::uint32_t> floating(const std::vector<bool>& grounded) const;
 };
 
-/// Fully connected layers, layers[0] clamped, the last the outputs. Edges lead from each layer to the next, listed by layer,
-/// then target, then source, so that the edges into one node are neighbours. Throws std::invalid_argument for fewer than two
-/// layers or an empty one.
+/// Fully connected layers, layers[0] clamped, the last the outputs. Edges lead from each layer to the next,
+/// listed by layer, then target, then source, so that the edges into one node are neighbours. Throws
+/// std::invalid_argument for fewer than two layers or an empty one.
 Graph layered(const std::vector<std::uint32_t>& layers);
 
 }  // namespace ness

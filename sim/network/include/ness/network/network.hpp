@@ -1,6 +1,7 @@
 // A network: a graph whose edges obey laws, as described, and compiled for evaluation.
 //
-// Free node k: sum of currents in - sum out - g_k (mu_k - mu_ref_k) + u_k = C_k dmu_k/dt (Eq. 3 with leak and injection).
+// Free node k: sum of currents in - sum out - g_k (mu_k - mu_ref_k) + u_k = C_k dmu_k/dt (Eq. 3 with leak and
+// injection).
 #pragma once
 
 #include <array>
@@ -42,23 +43,25 @@ struct NetworkSpec {
   double kT = 1;
   double c_ref = 1;
 
-  /// Empty if usable; otherwise what is wrong, naming node or edge, value and limit: a graph problem, a number that is not finite, a
-  /// negative capacity, conductance or rate, a free node with no path to a clamped node or a leak (its potential is undetermined).
+  /// Empty if usable; otherwise what is wrong, naming node or edge, value and limit: a graph problem, a
+  /// number that is not finite, a negative capacity, conductance or rate, a free node with no path to a
+  /// clamped node or a leak (its potential is undetermined).
   std::string problem() const;
 };
 
 /// What is imposed on a network while it relaxes.
 struct Boundary {
-  const double* theta = nullptr;  ///< [n_parameters]
-  Vector clamp;                   ///< [n_clamped]
-  Vector inject;                  ///< [n_free] u; empty: none
+  const double* theta = nullptr;                       ///< [n_parameters]
+  Vector clamp;                                        ///< [n_clamped]
+  Vector inject;                                       ///< [n_free] u; empty: none
   std::vector<std::pair<std::uint32_t, double>> held;  ///< (index among the free nodes, level)
 };
 
 /// How dI/dmu is kept and solved with.
 enum class LinearAlgebra : std::uint8_t {
-  automatic,  ///< dense up to 20 free nodes, or where that takes no more operations than a sparse LU (layers); then direct, and iterative where LU fills in
-              ///< (cubic lattices from some 9000 nodes, random graphs of degree 6 from 1500; square lattices up to 10^6 nodes do not)
+  automatic,  ///< dense up to 20 free nodes, or where that takes no more operations than a sparse LU
+              ///< (layers); then direct, and iterative where LU fills in (cubic lattices from some 9000
+              ///< nodes, random graphs of degree 6 from 1500; square lattices up to 10^6 nodes do not)
   dense,      ///< a matrix [n_free x n_free], by block elimination
   direct,     ///< compressed rows, sparse LU by fronts
   iterative,  ///< compressed rows, BiCGSTAB with a multilevel preconditioner; LU where that stalls
@@ -67,9 +70,9 @@ const char* to_string(LinearAlgebra algebra);
 
 /// A network compiled for evaluation. Immutable; evaluation is const and thread-safe.
 ///
-/// theta is ordered by law (those present, in the order of edge_laws()), in it by parameter, in it by edge; then the leaks' g and mu_ref of
-/// the free nodes. A parameter that is LawParameter::omitted (d of quantum dots) is present only where an edge of the description has another
-/// value than the default.
+/// theta is ordered by law (those present, in the order of edge_laws()), in it by parameter, in it by edge;
+/// then the leaks' g and mu_ref of the free nodes. A parameter that is LawParameter::omitted (d of quantum
+/// dots) is present only where an edge of the description has another value than the default.
 class Network {
  public:
   /// Throws std::invalid_argument with NetworkSpec::problem(). `algebra` changes answers by rounding alone.
@@ -83,7 +86,8 @@ class Network {
   std::size_t parameters() const;
   /// How it is solved: never `automatic`.
   LinearAlgebra algebra() const;
-  /// True if the law of every edge is linear: then there is one steady state, and a relaxation from any start ends there.
+  /// True if the law of every edge is linear: then there is one steady state, and a relaxation from any start
+  /// ends there.
   bool linear() const;
   /// Position in theta of parameter `which` of an edge; -1 where it is not in theta (d).
   std::int64_t edge_parameter(std::size_t edge, std::size_t which) const;
@@ -106,24 +110,27 @@ class Network {
   using WorkspacePtr = std::unique_ptr<Workspace, WorkspaceDeleter>;
   WorkspacePtr workspace() const;
 
-  /// Prepares a workspace for relaxations under a boundary: everything that does not depend on the free potentials. The boundary
-  /// must outlive its use.
+  /// Prepares a workspace for relaxations under a boundary: everything that does not depend on the free
+  /// potentials. The boundary must outlive its use.
   void impose(const Boundary& boundary, Workspace& work) const;
-  /// The unbalanced current F = u - I of each free node (zero at a steady state; held nodes: 0), and with `jacobian` dI/dmu
-  /// [n_free x n_free].
+  /// The unbalanced current F = u - I of each free node (zero at a steady state; held nodes: 0), and with
+  /// `jacobian` dI/dmu [n_free x n_free].
   void evaluate(Workspace& work, const Vector& potential, Vector& unbalanced, Jacobian* jacobian) const;
-  void evaluate(Workspace& work, const Vector& potential, Vector& unbalanced, std::nullptr_t) const { evaluate(work, potential, unbalanced, static_cast<Jacobian*>(nullptr)); }
+  void evaluate(Workspace& work, const Vector& potential, Vector& unbalanced, std::nullptr_t) const {
+    evaluate(work, potential, unbalanced, static_cast<Jacobian*>(nullptr));
+  }
   /// The same with a dense matrix; of a large network it takes the memory that Jacobian::dense states.
   void evaluate(Workspace& work, const Vector& potential, Vector& unbalanced, Matrix* jacobian) const;
-  /// Linear algebra on matrices with the pattern of dI/dmu, in a workspace. factor: false if singular. What cannot be solved is NaN.
-  /// Throws std::bad_alloc where a sparse LU's factors need too much memory.
+  /// Linear algebra on matrices with the pattern of dI/dmu, in a workspace. factor: false if singular. What
+  /// cannot be solved is NaN. Throws std::bad_alloc where a sparse LU's factors need too much memory.
   bool factor(Workspace& work, const Jacobian& matrix) const;
   void solve(const Workspace& work, const Vector& b, Vector& x) const;
   void solve_transposed(const Workspace& work, const Vector& b, Vector& x) const;
-  /// True if the flow contracts at a state with this dI/dmu, for any capacities: the symmetric part is positive definite (distances
-  /// shrink in the norm of the capacities), or the diagonal dominates after a positive scaling (they shrink in a scaled largest-entry
-  /// norm; of a large network also they in a scaled sum of charges). Each proves that all eigenvalues of C^-1 G have negative real
-  /// parts. Forgets a factorisation.
+  /// True if the flow contracts at a state with this dI/dmu, for any capacities: the symmetric part is
+  /// positive definite (distances shrink in the norm of the capacities), or the diagonal dominates after a
+  /// positive scaling (they shrink in a scaled largest-entry norm; of a large network also they in a scaled
+  /// sum of charges). Each proves that all eigenvalues of C^-1 G have negative real parts. Forgets a
+  /// factorisation.
   bool contracting(Workspace& work, const Jacobian& jacobian) const;
 
   /// dI/dmu alone, as a dense matrix. Throws std::invalid_argument where that would take more than 8 GB.
@@ -136,10 +143,10 @@ class Network {
   Vector node_potentials(const Boundary& boundary, const Vector& potential) const;
   /// -lambda^T dI/dx for each clamped level x, [n_clamped].
   Vector clamp_gradient(const Boundary& boundary, const Vector& potential, const Vector& costate) const;
-  /// Adds -sum_i lambda_i^T dI/dtheta over samples. Sums over samples in order for every parameter: the same bits on any number of
-  /// threads. `threads` 0: all.
-  void add_gradient(std::span<const Boundary> boundaries, std::span<const Vector> potential, std::span<const Vector> costate,
-                    Eigen::Ref<Vector> gradient, unsigned threads) const;
+  /// Adds -sum_i lambda_i^T dI/dtheta over samples. Sums over samples in order for every parameter: the same
+  /// bits on any number of threads. `threads` 0: all.
+  void add_gradient(std::span<const Boundary> boundaries, std::span<const Vector> potential,
+                    std::span<const Vector> costate, Eigen::Ref<Vector> gradient, unsigned threads) const;
 
   struct Impl;
   const Impl& impl() const { return *impl_; }  ///< for this library's other files

@@ -1,5 +1,6 @@
-// RODAS3, the time integrator that follows a relaxation (A. Sandu et al., Atmospheric Environment 31 (1997) 3459, table of RODAS3):
-// four stages, order 3(2), L-stable, stiffly accurate; three evaluations of the currents and one factorisation a step.
+// RODAS3, the time integrator that follows a relaxation (A. Sandu et al., Atmospheric Environment 31 (1997)
+// 3459, table of RODAS3): four stages, order 3(2), L-stable, stiffly accurate; three evaluations of the
+// currents and one factorisation a step.
 #pragma once
 
 #include <cstdint>
@@ -15,14 +16,15 @@ std::vector<bool> held_nodes(const Network::Workspace& work);
 
 class Rosenbrock {
  public:
-  /// What flows besides the network's own currents: adds to F (units of current), and to dI/dmu where it is asked for.
+  /// What flows besides the network's own currents: adds to F (units of current), and to dI/dmu where it is
+  /// asked for.
   using Extra = std::function<void(const Vector& state, Vector& unbalanced, Jacobian* jacobian)>;
   Rosenbrock(const Network& network, Network::Workspace& work, Extra extra = {});
 
   /// Starts at a state; the boundary has been imposed on the workspace.
   void begin(const Vector& start);
-  /// One accepted step with a local error of at most `tolerance` (kT) in every potential. False if the step size vanished or the
-  /// state is not finite.
+  /// One accepted step with a local error of at most `tolerance` (kT) in every potential. False if the step
+  /// size vanished or the state is not finite.
   bool step(double tolerance);
   /// Adds to the state, and limits steps to `longest` (or to an earlier, shorter limit) from now on.
   void kick(const Vector& by, double longest);
@@ -33,9 +35,9 @@ class Rosenbrock {
   /// Rate (inverse time) at which this potential alone would decay, the others held.
   double decay(Eigen::Index k) const { return jacobian.diagonal(k) / C_[k]; }
 
-  Vector y;             ///< the state
-  Vector unbalanced;    ///< F = C dmu/dt there
-  Jacobian jacobian;          ///< dI/dmu there
+  Vector y;           ///< the state
+  Vector unbalanced;  ///< F = C dmu/dt there
+  Jacobian jacobian;  ///< dI/dmu there
   double time = 0;
   std::uint32_t evaluations = 0;
 

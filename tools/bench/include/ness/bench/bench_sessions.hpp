@@ -21,15 +21,16 @@ using Transcript = std::function<void(const protocols::Exchange&)>;
 
 class BenchSessions {
  public:
-  /// `kind`: bench or emulated. `network` stands in for the emulation's own, where it is given. Nothing is opened. Throws FileError
-  /// where the file has no [emulation] or two controllers are one GPIB board.
-  BenchSessions(const BenchFile& file, DeviceKind kind, const sim::NetworkSpec* network = nullptr, Transcript transcript = {});
+  /// `kind`: bench or emulated. `network` stands in for the emulation's own, where it is given. Nothing is
+  /// opened. Throws FileError where the file has no [emulation] or two controllers are one GPIB board.
+  BenchSessions(const BenchFile& file, DeviceKind kind, const sim::NetworkSpec* network = nullptr,
+                Transcript transcript = {});
   ~BenchSessions();
   BenchSessions(const BenchSessions&) = delete;
   BenchSessions& operator=(const BenchSessions&) = delete;
 
-  /// A session with instrument `i` of the file, not opened yet. Throws FileError where it has no address, or its GPIB board no
-  /// controller.
+  /// A session with instrument `i` of the file, not opened yet. Throws FileError where it has no address, or
+  /// its GPIB board no controller.
   std::unique_ptr<protocols::Session> session(std::size_t i);
   /// What the bench was made from.
   const BenchFile& file() const { return file_; }

@@ -24,18 +24,20 @@ struct Emulation {
   std::map<std::size_t, BenchWire> wire_of_parameter;
 };
 
-/// Writes every change of what the instruments impose to `out`, a line each: time (s), wire, what (voltage, current, open, or the name of a
-/// parameter), level (V or A; of a gate its voltage) and limit (the compliance). The first line names the columns.
+/// Writes every change of what the instruments impose to `out`, a line each: time (s), wire, what (voltage,
+/// current, open, or the name of a parameter), level (V or A; of a gate its voltage) and limit (the
+/// compliance). The first line names the columns.
 void trace(const Emulation& emulation, std::shared_ptr<std::ostream> out);
 
-/// Throws FileError where the file has no [emulation]. `network` stands in for the file's own, where it is given: the experiment's,
-/// with a run's own initial values.
+/// Throws FileError where the file has no [emulation]. `network` stands in for the file's own, where it is
+/// given: the experiment's, with a run's own initial values.
 Emulation emulate(const BenchFile& file, const sim::NetworkSpec* network = nullptr);
 
 /// How an emulated instrument is reached on this machine.
 enum class EmulatedLink : std::uint8_t { socket, serial_line, gpib };
-/// As its address says: a socket for TCPIP or none at all, a serial line for ASRL, a Prologix controller's bus for GPIB. Throws FileError,
-/// naming the instrument, for an address that no emulated link stands in for (USB, a GPIB board).
+/// As its address says: a socket for TCPIP or none at all, a serial line for ASRL, a Prologix controller's
+/// bus for GPIB. Throws FileError, naming the instrument, for an address that no emulated link stands in for
+/// (USB, a GPIB board).
 EmulatedLink emulated_link(const BenchInstrument& instrument);
 
 }  // namespace ness

@@ -12,13 +12,13 @@ namespace ness {
 
 /// One thing that listens.
 struct Listening {
-  std::string name;      ///< the instrument's, or the controller's board
+  std::string name;  ///< the instrument's, or the controller's board
   std::string model;
   std::string resource;  ///< what to connect to
 };
 
-/// Instruments behind TCP ports and pseudo-terminals of this machine, in real time. Sockets where the file's address is a
-/// TCPIP one or none, pseudo-terminals for ASRL, Prologix controllers on TCP for GPIB.
+/// Instruments behind TCP ports and pseudo-terminals of this machine, in real time. Sockets where the file's
+/// address is a TCPIP one or none, pseudo-terminals for ASRL, Prologix controllers on TCP for GPIB.
 class EmulationServer {
  public:
   /// Listens from here on, on loopback and ports the system chooses. Throws std::runtime_error.

@@ -33,7 +33,8 @@ class ListeningSocket {
   ListeningSocket();
   int descriptor() const { return listener_.get(); }
   std::uint16_t port() const { return port_; }
-  /// The next client in the queue, its descriptor non-blocking and without Nagle's delay; none (-1) where no client has connected.
+  /// The next client in the queue, its descriptor non-blocking and without Nagle's delay; none (-1) where no
+  /// client has connected.
   Descriptor accept();
 
  private:

@@ -1,15 +1,18 @@
 // Calibration: the twin's offsets, the gains of readings and their noise, fitted to logged relaxations.
 //
-// The device that is told theta_set has theta = theta_set + offset, or theta_set exp(offset) where the scale is log: one unknown offset for
-// every parameter, constants of the device included. Each logged relaxation that settled is a steady state I(mu, theta) = u, read as
-// gain mu + reading offset with noise of one standard deviation a reading, under inputs held at gain x + offset (gains and offsets where they
-// are asked for). The fit is weighted nonlinear least squares (Ceres) with the
-// exact derivative d mu/d theta = -(dI/dmu)^-1 dI/dtheta; weights are the residuals' own variances, iterated.
+// The device that is told theta_set has theta = theta_set + offset, or theta_set exp(offset) where the scale
+// is log: one unknown offset for every parameter, constants of the device included. Each logged relaxation
+// that settled is a steady state I(mu, theta) = u, read as gain mu + reading offset with noise of one
+// standard deviation a reading, under inputs held at gain x + offset (gains and offsets where they are asked
+// for). The fit is weighted nonlinear least squares (Ceres) with the exact derivative d mu/d theta =
+// -(dI/dmu)^-1 dI/dtheta; weights are the residuals' own variances, iterated.
 //
-// What can be known is decided by the Fisher matrix F = J^T J, J the derivatives of all residuals in units of their noise: along a unit
-// vector v in the unknowns (kT, or factors of e: sizes that compare) the standard error is 1/sqrt(v F v). A principal direction of F whose
-// standard error exceeds CalibrationOptions::largest, or whose singular value is below 1e-7 of the largest (as far as the states are exact),
-// is not identified: the fit leaves it where it was, and it is told as the sum of unknowns that it is. No prior hides it.
+// What can be known is decided by the Fisher matrix F = J^T J, J the derivatives of all residuals in units of
+// their noise: along a unit vector v in the unknowns (kT, or factors of e: sizes that compare) the standard
+// error is 1/sqrt(v F v). A principal direction of F whose standard error exceeds
+// CalibrationOptions::largest, or whose singular value is below 1e-7 of the largest (as far as the states are
+// exact), is not identified: the fit leaves it where it was, and it is told as the sum of unknowns that it
+// is. No prior hides it.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +30,8 @@
 
 namespace ness {
 
-/// One number that every row may have: the potential of a free node, or the current into the network at a node that a source holds.
+/// One number that every row may have: the potential of a free node, or the current into the network at a
+/// node that a source holds.
 struct CalibrationReading {
   std::uint32_t node = 0;
   bool current = false;
@@ -41,33 +45,38 @@ struct CalibrationRow {
   Vector clamp;                         ///< [n_clamped]
   Vector nudge;                         ///< [n_free] injected currents as asked for; empty: none
   std::vector<std::pair<std::uint32_t, double>> held;  ///< (free index, level)
-  bool rest = true;                     ///< started from rest; else the state is sought from where it was read
+  bool rest = true;  ///< started from rest; else the state is sought from where it was read
   double rest_rate = 0;
-  Vector reading, sigma;                ///< [n_readings] measured, and its standard error as logged; NaN: not had
+  Vector reading, sigma;  ///< [n_readings] measured, and its standard error as logged; NaN: not had
 };
 
 struct CalibrationData {
   std::vector<CalibrationReading> readings;
   std::vector<CalibrationRow> rows;
-  std::uint64_t logged = 0;             ///< rows of the log
-  std::uint64_t usable = 0;             ///< of them settled, with known parameters
-  std::uint64_t unknown_theta = 0;      ///< settled, but their parameters are in the log as a digest alone
-  std::vector<bool> nudged_by_leak;     ///< [n_free] a current is injected through the node's own leak, so that it grows with it
+  std::uint64_t logged = 0;          ///< rows of the log
+  std::uint64_t usable = 0;          ///< of them settled, with known parameters
+  std::uint64_t unknown_theta = 0;   ///< settled, but their parameters are in the log as a digest alone
+  std::vector<bool> nudged_by_leak;  ///< [n_free] a current is injected through the node's own leak, so that
+                                     ///< it grows with it
 };
 
-/// The rows to fit: `rows` of the usable ones, one from each of that many equal parts of the log, or all where there are no more; which of
-/// a part is drawn (always the same), since the phases of a chain recur with a period. On a bench currents are taken to be injected through
-/// the leak where no source reads them. Throws LogError, naming the log, where nothing can be fitted to: no relaxations, outputs alone, no
-/// row with known parameters that settled.
-CalibrationData calibration_data(const LogReader& log, const Experiment& experiment, const Run& run, std::uint64_t rows);
+/// The rows to fit: `rows` of the usable ones, one from each of that many equal parts of the log, or all
+/// where there are no more; which of a part is drawn (always the same), since the phases of a chain recur
+/// with a period. On a bench currents are taken to be injected through the leak where no source reads them.
+/// Throws LogError, naming the log, where nothing can be fitted to: no relaxations, outputs alone, no row
+/// with known parameters that settled.
+CalibrationData calibration_data(const LogReader& log, const Experiment& experiment, const Run& run,
+                                 std::uint64_t rows);
 
 struct CalibrationOptions {
-  bool gains = false;        ///< gain and offset of each reading are unknown too
-  bool inputs = false;       ///< gain and offset of each input are unknown too. With both, nobody knows where 0 is: told as a combination
+  bool gains = false;   ///< gain and offset of each reading are unknown too
+  bool inputs = false;  ///< gain and offset of each input are unknown too. With both, nobody knows where 0
+                        ///< is: told as a combination
   double confidence = 0.95;
-  double largest = 1;        ///< standard error (kT, or factors of e) beyond which a combination counts as not identified
-  double outlier = 6;        ///< rows with a residual of more standard deviations are left out, and told
-  unsigned threads = 0;      ///< 0: all cores. The results do not depend on it
+  /// Standard error (kT, or factors of e) beyond which a combination counts as not identified
+  double largest = 1;
+  double outlier = 6;    ///< rows with a residual of more standard deviations are left out, and told
+  unsigned threads = 0;  ///< 0: all cores. The results do not depend on it
   /// Empty if usable; otherwise the reason.
   std::string problem() const;
 };
@@ -81,35 +90,41 @@ struct CalibratedUnknown {
   double standard_error = 0, low = 0, high = 0;  ///< where identified
 };
 
-/// A unit of ignorance: sum of coefficient x unknown, along which the data say nothing; the largest coefficient is 1.
+/// A unit of ignorance: sum of coefficient x unknown, along which the data say nothing; the largest
+/// coefficient is 1.
 using Combination = std::vector<std::pair<double, std::size_t>>;
 
 struct Calibration {
-  std::vector<CalibratedUnknown> unknowns;   ///< parameters in order; then, as asked for, gains and offsets of all readings, gains and offsets of all inputs
-  std::vector<Combination> not_identified;   ///< a basis of all that is not, as sparse as elimination makes it
+  std::vector<CalibratedUnknown> unknowns;  ///< parameters in order; then, as asked for, gains and offsets of
+                                            ///< all readings, gains and offsets of all inputs
+  std::vector<Combination> not_identified;  ///< a basis of all that is not, as sparse as elimination makes it
   std::size_t rank = 0;
-  std::vector<double> noise;                 ///< standard deviation of each reading
-  std::uint64_t numbers = 0;                 ///< readings fitted
+  std::vector<double> noise;  ///< standard deviation of each reading
+  std::uint64_t numbers = 0;  ///< readings fitted
   double degrees_of_freedom = 0;
-  double chi_squared = 0;                    ///< by the standard errors in the log (rms of each reading), per degree of freedom; NaN where it has none
+  double chi_squared = 0;  ///< by the standard errors in the log (rms of each reading), per degree of
+                           ///< freedom; NaN where it has none
   struct LeftOut {
-    std::uint64_t row = 0;                   ///< of the log
+    std::uint64_t row = 0;  ///< of the log
     enum class Why : std::uint8_t { no_state, other_branch, unexplained } why = Why::unexplained;
   };
   std::vector<LeftOut> left_out;
   std::uint32_t rounds = 0;
   bool converged = false;
-  TwinOffsets twin;                          ///< [n_parameters], [n_free]
+  TwinOffsets twin;  ///< [n_parameters], [n_free]
 };
 
-/// Fits. `twin` is where the offsets are sought from, and where what is not identified stays; of its gains those that are not asked for are
-/// taken as they are. Throws std::invalid_argument for unusable options; std::runtime_error where readings are too few for the unknowns, or too
-/// many to be held in memory, or where the model explains hardly any; Cancelled.
-Calibration calibrate(const sim::Network& network, const sim::SteadyStateOptions& solver, const CalibrationData& data, const TwinOffsets& twin,
-                      const CalibrationOptions& options, std::stop_token stop = {});
+/// Fits. `twin` is where the offsets are sought from, and where what is not identified stays; of its gains
+/// those that are not asked for are taken as they are. Throws std::invalid_argument for unusable options;
+/// std::runtime_error where readings are too few for the unknowns, or too many to be held in memory, or where
+/// the model explains hardly any; Cancelled.
+Calibration calibrate(const sim::Network& network, const sim::SteadyStateOptions& solver,
+                      const CalibrationData& data, const TwinOffsets& twin, const CalibrationOptions& options,
+                      std::stop_token stop = {});
 
-/// The experiment with a table [twin] of what was found, as TOML. [device] variation and read_noise, which it replaces, are gone.
-std::string twin_text(const Experiment& experiment, const sim::Network& network, const CalibrationData& data, const Calibration& found,
-                      const CalibrationOptions& options, const std::string& log);
+/// The experiment with a table [twin] of what was found, as TOML. [device] variation and read_noise, which it
+/// replaces, are gone.
+std::string twin_text(const Experiment& experiment, const sim::Network& network, const CalibrationData& data,
+                      const Calibration& found, const CalibrationOptions& options, const std::string& log);
 
 }  // namespace ness

@@ -36,20 +36,21 @@ struct BenchInstrument {
 /// [wiring.NAME]: one channel of one instrument, and the node it leads to, or the parameter its voltage sets.
 struct BenchWire {
   std::string name;
-  std::size_t instrument = 0;      ///< index into BenchFile::instruments
+  std::size_t instrument = 0;  ///< index into BenchFile::instruments
   std::uint32_t channel = 1;
   std::optional<std::uint32_t> node;
-  double lead = 1;                 ///< ohms
-  sim::LineElements elements;      ///< between instrument and lead
-  std::string parameter;           ///< "a[0]"; empty: a node
-  double per_volt = 1, offset = 0; ///< parameter = offset + per_volt x voltage
-  double gain = 1, volts = 0;      ///< of what stands between node and instrument: V (A) at the node = volts + gain x level (or x reading)
-  std::optional<Range> limits;     ///< V (A of a source of current), of a level
-  double step = 0.1, rate = 10;    ///< V a ramp step, V/s
+  double lead = 1;                  ///< ohms
+  sim::LineElements elements;       ///< between instrument and lead
+  std::string parameter;            ///< "a[0]"; empty: a node
+  double per_volt = 1, offset = 0;  ///< parameter = offset + per_volt x voltage
+  double gain = 1, volts = 0;    ///< of what stands between node and instrument: V (A) at the node = volts +
+                                 ///< gain x level (or x reading)
+  std::optional<Range> limits;   ///< V (A of a source of current), of a level
+  double step = 0.1, rate = 10;  ///< V a ramp step, V/s
   std::array<drivers::SafeEntry, 3> safe;  ///< by SafeProfile
-  bool read = false;               ///< of a source-meter: its own voltage is the node's reading
-  double tau_input = -1, tau_gate = -1;  ///< s, of a reading; < 0: that of [settle]
-  std::optional<Range> nudge;      ///< currents to inject through this leak reference, in units
+  bool read = false;                       ///< of a source-meter: its own voltage is the node's reading
+  double tau_input = -1, tau_gate = -1;    ///< s, of a reading; < 0: that of [settle]
+  std::optional<Range> nudge;              ///< currents to inject through this leak reference, in units
 };
 
 /// [limits.NAME]: low <= V of the first wire - V of the second <= high.
@@ -88,17 +89,17 @@ struct EmulationOptions {
 
 /// [check]: how `ness check` moves and judges; levels in V.
 struct CheckSettings {
-  double share = 0.05;             ///< of its limits a level may move from its safe value, either way
-  double leakage = 5e-7;           ///< A
-  double short_circuit = 400;      ///< ohms: a source that sees less is shorted
-  double longest = 0;              ///< s a step is followed at most; 0: the settle timeout
-  WiringCheckOptions options;      ///< seed, tolerances and counts; no channels
+  double share = 0.05;         ///< of its limits a level may move from its safe value, either way
+  double leakage = 5e-7;       ///< A
+  double short_circuit = 400;  ///< ohms: a source that sees less is shorted
+  double longest = 0;          ///< s a step is followed at most; 0: the settle timeout
+  WiringCheckOptions options;  ///< seed, tolerances and counts; no channels
 };
 
 struct BenchFile {
   std::string path, title;
   sim::CircuitScale scale;
-  double error_share = 0.05;  ///< kT: what an instrument's error may come to
+  double error_share = 0.05;                         ///< kT: what an instrument's error may come to
   std::vector<protocols::PrologixName> controllers;  ///< of GPIB boards
   std::vector<BenchInstrument> instruments;
   std::vector<BenchWire> wiring;
@@ -107,7 +108,7 @@ struct BenchFile {
   std::vector<BenchDifference> differences;
   /// The instrument of a wire.
   const BenchInstrument& instrument(const BenchWire& wire) const { return instruments[wire.instrument]; }
-  SettleOptions settle;             ///< kT
+  SettleOptions settle;                            ///< kT
   double settle_timeout = 60, rest = 0, hold = 0;  ///< s
   std::uint64_t burst = 0;                         ///< readings that look for oscillation; 0: none do
   double burst_noise = 1e-2;                       ///< kT
@@ -116,8 +117,9 @@ struct BenchFile {
   std::optional<EmulationOptions> emulation;
 };
 
-/// Reads a bench file. Throws FileError, one line: file, line, key, what was expected and what was found: also for a channel wired
-/// twice, an instrument nothing is wired to, a node or parameter that the network does not have. `kinds`: the models that may be named.
+/// Reads a bench file. Throws FileError, one line: file, line, key, what was expected and what was found:
+/// also for a channel wired twice, an instrument nothing is wired to, a node or parameter that the network
+/// does not have. `kinds`: the models that may be named.
 BenchFile load_bench(const std::string& path, const std::vector<std::string>& set = {},
                      std::span<const InstrumentKind> kinds = instrument_kinds());
 

@@ -1,6 +1,7 @@
 // Experiment files: TOML bound to the option structs of the libraries, each key in one place.
 //
-// load_experiment reads, prepare (run.hpp) builds. Neither prints; both may be used from several threads on different objects.
+// load_experiment reads, prepare (run.hpp) builds. Neither prints; both may be used from several threads on
+// different objects.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +27,9 @@ namespace ness {
 
 /// An experiment as its file describes it.
 struct Experiment {
-  std::string path;   ///< where it was read from, for messages
-  /// The whole, as TOML, with everything that was set on the command line, and no reference to a network file.
+  std::string path;  ///< where it was read from, for messages
+  /// The whole, as TOML, with everything that was set on the command line, and no reference to a network
+  /// file.
   std::string text;
   std::string title;
   /// Of initial parameters, the order of samples, and noise. May be changed; `text` then no longer fits.
@@ -35,29 +37,33 @@ struct Experiment {
 
   std::shared_ptr<const PlatformDescription> platform;  ///< what the experiment is run on
   std::shared_ptr<const Task> task;
-  std::string estimator = "adjoint";  ///< its name in the table
+  std::string estimator = "adjoint";                           ///< its name in the table
   EstimatorMaker make_estimator = estimator_maker("adjoint");  ///< with its keys
   OptimizerOptions optimizer;
-  TrainingOptions training;        ///< the seed is set by prepare
-  /// What a calibration found: the model is seen through these, and so is a simulated device; a bench is what it is.
+  TrainingOptions training;  ///< the seed is set by prepare
+  /// What a calibration found: the model is seen through these, and so is a simulated device; a bench is what
+  /// it is.
   TwinOffsets twin;
-  double twin_read_noise = 0;      ///< of the calibrated device's readings (kT): a simulation reads with it where [device] says nothing
+  double twin_read_noise = 0;  ///< of the calibrated device's readings (kT): a simulation reads with it where
+                               ///< [device] says nothing
   NoiseOptions noise;
-  bool noise_has_seed = false;     ///< else noise is drawn with the experiment's seed
-  unsigned threads = 0;            ///< of the simulation; 0: all cores
+  bool noise_has_seed = false;         ///< else noise is drawn with the experiment's seed
+  unsigned threads = 0;                ///< of the simulation; 0: all cores
   LogOptions log{.background = true};  // of a simulation; on a bench rows are committed one by one
   /// What `ness compare` takes from the file.
   struct Compare {
     std::uint64_t seeds = 20;
-    double solved = 0;                     ///< loss; 0: twice the target loss
-    std::vector<std::string> estimators;   ///< empty: all
+    double solved = 0;                                         ///< loss; 0: twice the target loss
+    std::vector<std::string> estimators;                       ///< empty: all
     std::map<std::string, std::vector<std::string>> settings;  ///< of an estimator: "key=value", ..
   } compare;
-  bool evaluate_train = true;      ///< evaluate the training set too when training has ended
-  std::vector<std::string> notes;  ///< a sentence for each key that was passed over (LoadOptions::other_kinds)
+  bool evaluate_train = true;  ///< evaluate the training set too when training has ended
+  /// A sentence for each key that was passed over (LoadOptions::other_kinds)
+  std::vector<std::string> notes;
 };
 
-/// What can be named in an experiment file: rows may be added to those of Ness. The rows must outlive what is loaded with them.
+/// What can be named in an experiment file: rows may be added to those of Ness. The rows must outlive what is
+/// loaded with them.
 struct KindTables {
   std::span<const PlatformEntry> platforms = platform_table();
   std::span<const EstimatorEntry> estimators = estimator_table();
@@ -68,24 +74,28 @@ struct KindTables {
 };
 
 struct LoadOptions {
-  std::vector<std::string> set;      ///< "key=value", in order
-  std::optional<std::uint64_t> seed; ///< instead of the file's
-  std::string data;                  ///< the root of data directories (find_data); empty: the usual places
-  /// A data directory that held the experiment's files before (from a log): looked at first, unless `data` is given.
+  std::vector<std::string> set;       ///< "key=value", in order
+  std::optional<std::uint64_t> seed;  ///< instead of the file's
+  std::string data;                   ///< the root of data directories (find_data); empty: the usual places
+  /// A data directory that held the experiment's files before (from a log): looked at first, unless `data` is
+  /// given.
   std::string recorded_data = {};
-  /// A key that the chosen kind (of estimator, optimizer, ..) does not read, but another one does, is passed over, and named in
-  /// Experiment::notes; else it is refused. For logs, since such keys were passed over when the first were written, and to load one
-  /// file with several kinds.
+  /// A key that the chosen kind (of estimator, optimizer, ..) does not read, but another one does, is passed
+  /// over, and named in Experiment::notes; else it is refused. For logs, since such keys were passed over
+  /// when the first were written, and to load one file with several kinds.
   bool other_kinds = false;
-  /// A vector target that this program or machine lacks is replaced by one of equal bits, or the best; else it is refused. For logs.
+  /// A vector target that this program or machine lacks is replaced by one of equal bits, or the best; else
+  /// it is refused. For logs.
   bool other_targets = false;
   KindTables kinds = {};
 };
 
-/// Reads an experiment file. Throws FileError, one line: file, line, key, what was expected and what was found.
+/// Reads an experiment file. Throws FileError, one line: file, line, key, what was expected and what was
+/// found.
 Experiment load_experiment(const std::string& path, const LoadOptions& options = {});
 /// From the text; `path` names it in messages, and relative paths in it start from its directory.
-Experiment experiment_from_text(const std::string& text, const std::string& path, const LoadOptions& options = {});
+Experiment experiment_from_text(const std::string& text, const std::string& path,
+                                const LoadOptions& options = {});
 
 /// Every key of an experiment file, as it is read, with default, unit, range, meaning and kinds that read it.
 KeyList experiment_keys(const KindTables& kinds = {});

@@ -33,7 +33,8 @@ struct KeyTable {
   std::vector<KeyKind> kinds = {};
 };
 
-/// Nothing is given, and what is asked for is written down. fail() throws std::logic_error: defaults have to be usable.
+/// Nothing is given, and what is asked for is written down. fail() throws std::logic_error: defaults have to
+/// be usable.
 class KeyList final : public Keys {
  public:
   using Keys::whole;
@@ -78,6 +79,7 @@ void require_meanings(const std::vector<KeyTable>& tables);
 
 /// The tables as a page of Markdown: `title`, `introduction`, then of each table a heading, its kinds, and a
 /// row a key. Keys that most kinds read come after those of few.
-std::string page_of(const std::string& title, const std::string& introduction, const std::vector<KeyTable>& tables);
+std::string page_of(const std::string& title, const std::string& introduction,
+                    const std::vector<KeyTable>& tables);
 
 }  // namespace ness

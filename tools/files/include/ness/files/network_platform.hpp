@@ -19,14 +19,16 @@ struct NetworkDescription final : PlatformDescription {
   sim::NetworkSpec network;  ///< initial values not drawn (NaN where a rule gives them)
   ParameterRules parameters;
   sim::SimulationOptions simulation;  ///< its threads are those of made()
-  std::string vector_target;          ///< of the simulation's arithmetic, for the whole process; empty: the best this machine has
+  std::string vector_target;  ///< of the simulation's arithmetic, for the whole process; empty: the best this
+                              ///< machine has
 
   std::size_t inputs() const override;
   std::size_t outputs() const override;
   /// The network with initial values drawn.
   sim::NetworkSpec drawn(std::uint64_t seed) const { return ness::drawn(network, parameters, seed); }
   Platform made(std::uint64_t seed, unsigned threads) const override;
-  std::vector<ParameterRule> rules(const std::vector<ParameterInfo>& parameters, const Vector& theta) const override;
+  std::vector<ParameterRule> rules(const std::vector<ParameterInfo>& parameters,
+                                   const Vector& theta) const override;
 };
 
 /// The experiment's network. Throws FileError where it is run on another platform.

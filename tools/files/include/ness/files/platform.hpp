@@ -32,27 +32,30 @@ class PlatformDescription {
   virtual std::size_t inputs() const = 0;
   /// Terminals that a loss is taken of.
   virtual std::size_t outputs() const = 0;
-  /// Draws initial parameters with the seed and builds the system. `threads` of its simulation, 0: all cores; results do not depend
-  /// on them. Throws std::invalid_argument for a system that cannot be.
+  /// Draws initial parameters with the seed and builds the system. `threads` of its simulation, 0: all cores;
+  /// results do not depend on them. Throws std::invalid_argument for a system that cannot be.
   virtual Platform made(std::uint64_t seed, unsigned threads) const = 0;
-  /// How each parameter is trained, in their order. `parameters`: those of the device that is trained, which may be a bench; `theta`:
-  /// their initial values.
-  virtual std::vector<ParameterRule> rules(const std::vector<ParameterInfo>& parameters, const Vector& theta) const = 0;
+  /// How each parameter is trained, in their order. `parameters`: those of the device that is trained, which
+  /// may be a bench; `theta`: their initial values.
+  virtual std::vector<ParameterRule> rules(const std::vector<ParameterInfo>& parameters,
+                                           const Vector& theta) const = 0;
 };
 
 /// What a platform's reader knows beside its tables.
 struct PlatformContext {
-  std::string directory;       ///< relative paths start here
-  Document& document;          ///< files that are named in it are replaced by their text, so that a log holds the whole experiment
-  std::uint64_t seed = 0;      ///< the experiment's
+  std::string directory;   ///< relative paths start here
+  Document& document;      ///< files that are named in it are replaced by their text, so that a log holds the
+                           ///< whole experiment
+  std::uint64_t seed = 0;  ///< the experiment's
   bool other_targets = false;  ///< LoadOptions::other_targets
 };
 
 /// A row of the table of platforms.
 struct PlatformEntry {
-  std::string_view name;      ///< of its table: [network]; a file has one platform's
-  std::string_view size_key;  ///< the key of its table that decides how many inputs and outputs there are, for messages
-  std::string_view files;     ///< what files of its own it reads, in words: "network files (JSON)"; empty: none
+  std::string_view name;  ///< of its table: [network]; a file has one platform's
+  /// The key of its table that decides how many inputs and outputs there are, for messages
+  std::string_view size_key;
+  std::string_view files;  ///< what files of its own it reads, in words: "network files (JSON)"; empty: none
   std::span<const std::string_view> tables;  ///< its further tables: [parameters], [solver]
   /// Reads its tables. Throws FileError.
   std::shared_ptr<const PlatformDescription> (*read)(Table& root, const PlatformContext& context) = nullptr;

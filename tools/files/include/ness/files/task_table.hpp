@@ -1,4 +1,5 @@
-// The kinds of tasks that experiment files name. Adding one: the function that lists its keys, and a row of the table.
+// The kinds of tasks that experiment files name. Adding one: the function that lists its keys, and a row of
+// the table.
 #pragma once
 
 #include <functional>
@@ -16,19 +17,21 @@ struct TaskContext {
   std::string directory;  ///< of the experiment file: where relative paths start
   std::string data;       ///< LoadOptions::data
   std::string recorded;   ///< LoadOptions::recorded_data
-  /// Replaces a key of [task] in the experiment's text: a file's name by its absolute path, so that the text can be read again
-  /// from anywhere.
-  std::function<void(const std::string& key, const std::string& value)> replace = [](const std::string&, const std::string&) {};
+  /// Replaces a key of [task] in the experiment's text: a file's name by its absolute path, so that the text
+  /// can be read again from anywhere.
+  std::function<void(const std::string& key, const std::string& value)> replace = [](const std::string&,
+                                                                                     const std::string&) {};
 };
-/// Reads the data. The task's loss is the usual one of its targets. Throws FileError for data that cannot be used.
+/// Reads the data. The task's loss is the usual one of its targets. Throws FileError for data that cannot be
+/// used.
 using TaskMaker = std::function<Task(const TaskContext&)>;
 
 /// A row of the table.
 struct TaskEntry {
   std::string_view name;
   std::string_view meaning;
-  /// Lists the keys of this kind alone, and returns what makes the task; that reports what is wrong through `keys`, which must
-  /// outlive it.
+  /// Lists the keys of this kind alone, and returns what makes the task; that reports what is wrong through
+  /// `keys`, which must outlive it.
   TaskMaker (*read)(Keys& keys) = nullptr;
 };
 std::span<const TaskEntry> task_table();

@@ -1,6 +1,8 @@
-// TOML, read strictly: every key is asked for once by the one place that knows its meaning; a key nobody asks for is an error.
+// TOML, read strictly: every key is asked for once by the one place that knows its meaning; a key nobody asks
+// for is an error.
 //
-// Errors are FileError, "FILE:LINE: key 'training.batch': expected .., found ..". toml++ stays in the source file.
+// Errors are FileError, "FILE:LINE: key 'training.batch': expected .., found ..". toml++ stays in the source
+// file.
 #pragma once
 
 #include <cstdint>
@@ -14,19 +16,21 @@
 
 namespace ness {
 
-/// A table of a document. Each reader leaves the value alone and returns false where the key is absent; throws FileError where
-/// it is of another kind.
+/// A table of a document. Each reader leaves the value alone and returns false where the key is absent;
+/// throws FileError where it is of another kind.
 class Table final : public Keys {
  public:
   using Keys::whole;
   bool number(const std::string& key, double& value, Number must_be, const About& about) override;
-  bool whole(const std::string& key, std::uint64_t& value, std::uint64_t low, std::uint64_t high, const About& about) override;
+  bool whole(const std::string& key, std::uint64_t& value, std::uint64_t low, std::uint64_t high,
+             const About& about) override;
   bool flag(const std::string& key, bool& value, const About& about) override;
   bool text(const std::string& key, std::string& value, const About& about) override;
   bool texts(const std::string& key, std::vector<std::string>& values, const About& about) override;
   bool wholes(const std::string& key, std::vector<std::uint32_t>& values, const About& about) override;
   bool pair(const std::string& key, std::pair<double, double>& value, const About& about) override;
-  bool pairs_of_texts(const std::string& key, std::vector<std::pair<std::string, std::string>>& values, const About& about) override;
+  bool pairs_of_texts(const std::string& key, std::vector<std::pair<std::string, std::string>>& values,
+                      const About& about) override;
   std::shared_ptr<Keys> inner(const std::string& key, const About& about) override;
 
   /// The sub-table, if there is one.
@@ -63,8 +67,8 @@ class Document {
   /// Throws FileError where the file cannot be read, saying what was `expected`.
   static Document read(const std::string& path, const std::string& expected = "an experiment file (TOML)");
 
-  /// Sets a key: "optimizer.rate=0.01". The value is TOML; what is no TOML is taken as a string. Tables are made as needed.
-  /// Throws FileError where that cannot be.
+  /// Sets a key: "optimizer.rate=0.01". The value is TOML; what is no TOML is taken as a string. Tables are
+  /// made as needed. Throws FileError where that cannot be.
   void set(const std::string& assignment);
   /// Sets a key to a string.
   void set_text(const std::string& key, const std::string& value);

@@ -18,11 +18,11 @@ struct SetEvaluation {
   Matrix inputs, targets;  ///< [n x ..] of sets small enough to be shown whole; else empty
 };
 
-/// Evaluates every set of the task that is not empty, from cold starts; the training set only where `train`. `says` is told
-/// before each. Rows are labelled with the set and with `step`; those of the training set are labelled `none`, for they are not
-/// training.
-std::vector<SetEvaluation> evaluate_sets(Device& device, const Vector& theta, const Experiment& experiment, bool train,
-                                         std::uint64_t step, std::stop_token stop,
+/// Evaluates every set of the task that is not empty, from cold starts; the training set only where `train`.
+/// `says` is told before each. Rows are labelled with the set and with `step`; those of the training set are
+/// labelled `none`, for they are not training.
+std::vector<SetEvaluation> evaluate_sets(Device& device, const Vector& theta, const Experiment& experiment,
+                                         bool train, std::uint64_t step, std::stop_token stop,
                                          const std::function<void(const std::string&)>& says = {});
 
 /// For people, a line a set; of a set that is small enough each sample too: inputs, outputs, targets.

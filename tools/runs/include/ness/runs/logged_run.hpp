@@ -14,8 +14,8 @@ namespace ness {
 
 LogHeader log_header(const Experiment& experiment, Run& run, const std::string& command);
 
-/// The experiment a log was made by, from the text in it. Data are looked for where `options` says, else where the log found
-/// them. Throws FileError or LogError, naming the log.
+/// The experiment a log was made by, from the text in it. Data are looked for where `options` says, else
+/// where the log found them. Throws FileError or LogError, naming the log.
 Experiment experiment_of(const LogReader& log, LoadOptions options = {});
 
 /// A parameter vector that a log holds, and the step it stands before.
@@ -29,12 +29,12 @@ LoggedTheta logged_theta(const LogReader& log, std::optional<std::uint64_t> chec
 /// At the best validation loss. Throws LogError where nothing was validated, or no checkpoint was made then.
 LoggedTheta best_logged_theta(const LogReader& log, const Experiment& experiment);
 
-/// Gives the trainer back where each training sample settled last before step `step`. Throws LogError where the rows hold the
-/// outputs alone.
+/// Gives the trainer back where each training sample settled last before step `step`. Throws LogError where
+/// the rows hold the outputs alone.
 void remember_from(const LogReader& log, std::uint64_t step, std::uint64_t samples, Trainer& trainer);
 
-/// Makes this process compute with the vector target that the log was written with, so that equal bits may be expected. Returns
-/// what stands against that, or nothing.
+/// Makes this process compute with the vector target that the log was written with, so that equal bits may be
+/// expected. Returns what stands against that, or nothing.
 std::string use_recorded_target(const LogReader& log);
 
 /// Hexadecimal, as digests are told.

@@ -9,7 +9,8 @@
 
 namespace ness {
 
-/// Shows epoch, loss, rate of relaxations and time left, as a training observer. The only reader of a clock around training.
+/// Shows epoch, loss, rate of relaxations and time left, as a training observer. The only reader of a clock
+/// around training.
 class Progress final : public TrainingObserver {
  public:
   /// `quiet`: shows nothing. `first_step`: where a resumed run continues.

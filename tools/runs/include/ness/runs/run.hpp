@@ -15,17 +15,18 @@
 
 namespace ness {
 
-/// The device, and all that training needs beside the task: a run's own, so that runs of several seeds can go on side by side.
+/// The device, and all that training needs beside the task: a run's own, so that runs of several seeds can go
+/// on side by side.
 struct Run {
   Platform platform;
-  std::unique_ptr<TwinDevice> twin;           ///< the simulation seen through [twin]; null without
-  BenchDevice bench;                          ///< empty in simulation
-  std::unique_ptr<Noisy> noisy;               ///< null without noise
-  std::shared_ptr<const Model> model;         ///< seen through [twin], on a bench too; null: the platform has none
+  std::unique_ptr<TwinDevice> twin;    ///< the simulation seen through [twin]; null without
+  BenchDevice bench;                   ///< empty in simulation
+  std::unique_ptr<Noisy> noisy;        ///< null without noise
+  std::shared_ptr<const Model> model;  ///< seen through [twin], on a bench too; null: the platform has none
   std::unique_ptr<Estimator> estimator;
   std::unique_ptr<ParameterSpace> space;
-  TrainingOptions training;                   ///< with the seed
-  Vector theta;                               ///< initial, within all limits
+  TrainingOptions training;  ///< with the seed
+  Vector theta;              ///< initial, within all limits
 
   /// What the trainer sees, before a recorder.
   Device& device() {
@@ -36,11 +37,13 @@ struct Run {
   }
 };
 
-/// Draws the initial parameters with experiment.seed and builds everything. Throws std::invalid_argument for a platform or
-/// options that cannot be, and for a platform that has no simulation.
+/// Draws the initial parameters with experiment.seed and builds everything. Throws std::invalid_argument for
+/// a platform or options that cannot be, and for a platform that has no simulation.
 Run prepare(const Experiment& experiment);
-/// The same on another device than the simulation: the bench of a file, real or emulated. Nothing is sent yet.
-Run prepare(const Experiment& experiment, const BenchFile& bench, DeviceKind kind, Transcript transcript = {});
+/// The same on another device than the simulation: the bench of a file, real or emulated. Nothing is sent
+/// yet.
+Run prepare(const Experiment& experiment, const BenchFile& bench, DeviceKind kind,
+            Transcript transcript = {});
 /// The same for a device that is not here, as a log describes it: for replays.
 Run prepare(const Experiment& experiment, const DeviceInfo& recorded);
 

@@ -20,8 +20,8 @@ struct Outcome {
   bool cancelled() const { return summary.end == TrainingSummary::End::cancelled; }
 };
 
-/// Trains and evaluates. The same calls in the same order whether the device records, is a log, or both in turn: that is why a
-/// replay meets the drives that were recorded.
+/// Trains and evaluates. The same calls in the same order whether the device records, is a log, or both in
+/// turn: that is why a replay meets the drives that were recorded.
 class Session {
  public:
   /// Keeps references to all. Throws as Trainer does.
