@@ -9,6 +9,7 @@
 
 #include "benchmarks/edges.hpp"
 #include "benchmarks/mnist.hpp"
+#include "ness/files/network_platform.hpp"
 #include "ness/network/simulation.hpp"
 #include "benchmarks/table.hpp"
 
@@ -21,12 +22,12 @@ using namespace ness::sim;
 constexpr std::size_t input_edges = InputEdges<float>::count;
 
 std::shared_ptr<const Network> network() {
-  static const std::shared_ptr<const Network> made = prepare(mnist()).network;
+  static const std::shared_ptr<const Network> made = network_of(prepare(mnist()).platform);
   return made;
 }
 
 SimulationOptions options(unsigned threads) {
-  SimulationOptions all = mnist().simulation;
+  SimulationOptions all = network_description(mnist()).simulation;
   all.threads = threads;
   return all;
 }

@@ -140,7 +140,7 @@ sim::NetworkSpec read_network(Table& root, const PlatformContext& context) {
     const std::string path =
         from.has_file ? path_from(context.directory, from.file) : network->dotted("json");
     if (from.has_file) {
-      from.json = text_of_file(path, "a network file (JSON)");
+      from.json = text_of_file(path, std::string(network_platform.files));
       // So that the text in the log is the whole experiment.
       context.document.erase("network.file");
       context.document.set_text("network.json", from.json);
@@ -254,7 +254,7 @@ constexpr std::array<std::string_view, 2> tables{"parameters", "solver"};
 
 const PlatformEntry network_platform{.name = "network",
                                      .size_key = "layers",
-                                     .files = "network files (JSON)",
+                                     .files = "a network file (JSON)",
                                      .tables = tables,
                                      .read = read,
                                      .list = list};

@@ -366,8 +366,8 @@ class CommandLine(unittest.TestCase):
         self.ness("inspect", "x.h5")
 
     def test_ctrl_c_reaches_a_run_whose_libraries_started_threads(self):
-        # OpenBLAS, which the calibration's Ceres brings along, starts threads when it is loaded. They block no
-        # signal, so the system hands signals to them.
+        # OpenBLAS, which the calibration's Ceres brings along, starts threads when it is loaded. They block
+        # no signal, so the system hands signals to them.
         openblas = pathlib.Path("/usr/lib/x86_64-linux-gnu/openblas-pthread")
         self.assertTrue(openblas.is_dir(), "libopenblas0-pthread is not installed")
         self.environment = {

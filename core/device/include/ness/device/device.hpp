@@ -34,7 +34,7 @@ struct Range {
 struct Terminal {
   std::string name;
   bool clamped = false;         ///< an input: held in every relaxation by Drive::clamp
-  Range level;                  ///< levels it may be held at (kT)
+  Range level = {};             ///< levels it may be held at (kT)
   bool can_hold = false;        ///< a free terminal that Drive::holds may hold
   Range nudge{0, 0};            ///< currents that may be injected; empty: none. May be one-signed.
   bool reads_potential = true;  ///< free terminals: Relaxation::potential has a reading

@@ -120,10 +120,10 @@ struct Checkpoint {
   std::uint64_t step = 0;         ///< the next step
   std::uint64_t epoch = 0;        ///< its epoch
   std::uint64_t relaxations = 0;  ///< rows made before it
-  Vector theta;
-  Vector optimizer;  ///< Optimizer::state
-  Vector trainer;    ///< of the trainer: sums of the running epoch, best validation, patience, drift
-  Vector estimator;  ///< Estimator::state
+  Vector theta = {};
+  Vector optimizer = {};  ///< Optimizer::state
+  Vector trainer = {};    ///< of the trainer: sums of the running epoch, best validation, patience, drift
+  Vector estimator = {};  ///< Estimator::state
 };
 
 /// Receives reports during training, as things happen. Implemented by the log, by progress displays, and by

@@ -55,9 +55,9 @@ struct LawParameter {
 
 /// A law: one row of the table of laws.
 struct EdgeLaw {
-  std::string_view name;  ///< in files: "linear", "quantum-dot", "enzyme"
+  std::string_view name = {};  ///< in files: "linear", "quantum-dot", "enzyme"
   /// At most most_parameters. The first is the amplitude, not negative, to which the current is proportional.
-  std::span<const LawParameter> parameters;
+  std::span<const LawParameter> parameters = {};
   /// The current at parameters p [parameters] and its derivatives.
   EdgeCurrent (*current)(const double* p, const EdgeEnd& source, const EdgeEnd& target, double kT,
                          double c_ref) = nullptr;
