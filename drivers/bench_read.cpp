@@ -188,6 +188,7 @@ void Bench::Impl::sample(Relaxation& row, std::vector<Numbers>& scans, const At&
     for (Eigen::Index k = 0; k < nodes; ++k)
       row.sigma[k] = correlated_error({readings.col(k).data(), at.samples});
   }
+  if (at.path) row.path = readings;
   row.timing.bound = std::numeric_limits<double>::infinity();
   if (std::any_of(flags.begin(), flags.end(), [](std::uint16_t f) { return f != 0; }))
     row.quality.terminal = flags;

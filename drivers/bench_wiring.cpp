@@ -25,6 +25,9 @@ class Wiring {
   DeviceInfo info(const Vector& constants) {
     info_.restores_state = false;
     info_.deterministic = false;
+    info_.reads_serial = true;
+    info_.reads_repeat = false;
+    info_.reads_path = true;
     info_.time_unit = "s";
     for (std::size_t i = 0; i < info_.parameters.size(); ++i) {
       const double value = constants[static_cast<Eigen::Index>(i)];

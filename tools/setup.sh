@@ -60,8 +60,8 @@ ness_build() {
   [ $# -gt 0 ] && targets=(--target "$@")
   if [ ! -e "$directory/.ninja_log" ]; then
     # Processor time with an empty compiler cache: tests/README.md.
-    local minutes=6
-    [ "${1:-}" = ness ] || minutes=25
+    local minutes=12
+    if [ "${1:-}" = ness ]; then minutes=6; elif [ "$preset" = asan ]; then minutes=24; fi
     echo "Building Ness in $directory, for the first time:" \
       "about $minutes minutes of processor time, on $(nproc) cores" >&2
   fi

@@ -202,6 +202,7 @@ class DriveCheck {
       refuse(where, "a reading every " + number_text(at.every) +
                         "; a finite time >= 0 is needed (0: as closely as can be)");
     }
+    if (at.path && !info_.reads_path) unsupported(where, "the device does not keep single readings");
     if (at.samples == 1) return;
     switch (at.mode) {
       case At::Mode::serial:

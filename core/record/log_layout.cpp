@@ -94,6 +94,7 @@ void check_fits(const Layout& layout, const Given& given) {
   const std::size_t n_read = layout.device_reads;
   const Relaxation& relaxation = given.relaxation;
   check_size("potential", relaxation.potential.size(), n_read);
+  if (relaxation.path.size() > 0) check_size("path", relaxation.path.cols(), n_read);
   if (relaxation.sigma.size() > 0) check_size("sigma", relaxation.sigma.size(), n_read);
   const auto flagged = static_cast<Eigen::Index>(relaxation.quality.terminal.size());
   if (flagged > 0) check_size("quality.terminal", flagged, n_read);

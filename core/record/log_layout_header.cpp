@@ -179,6 +179,8 @@ void write_device(Calls& calls, hid_t entry, const DeviceInfo& info) {
                      "1: several readings of one relaxation, at stated times");
   hdf5::write_number(calls, group, "reads_repeat", std::uint8_t{info.reads_repeat}, "1",
                      "1: several readings, each of a relaxation of its own");
+  hdf5::write_number(calls, group, "reads_path", std::uint8_t{info.reads_path}, "1",
+                     "1: readings at stated times can be kept one by one");
   hdf5::write_number(calls, group, "deterministic", std::uint8_t{info.deterministic}, "1",
                      "1: the same drive and start give the same bits");
   write_text(calls, group, "potential_unit", info.potential_unit);
@@ -200,6 +202,7 @@ DeviceInfo read_device(Calls& calls, hid_t entry) {
   if (hdf5::exists(calls, group, "reads_serial")) {  // since format 4
     info.reads_serial = hdf5::read_number<std::uint8_t>(calls, group, "reads_serial") != 0;
     info.reads_repeat = hdf5::read_number<std::uint8_t>(calls, group, "reads_repeat") != 0;
+    info.reads_path = hdf5::read_number<std::uint8_t>(calls, group, "reads_path") != 0;
   }
   info.potential_unit = read_text(calls, group, "potential_unit");
   info.current_unit = read_text(calls, group, "current_unit");

@@ -171,6 +171,7 @@ struct LogWriter::Impl {
   }
 
   LogOptions options;
+  std::uint64_t paths = 0;  // relaxations with a path so far
   LogFile file;
   hdf5::TableEncoder relaxations, training, epochs, checkpoints;
   RowGroup group;  // being filled
@@ -226,6 +227,7 @@ void LogWriter::append(const Drive& drive, const Relaxation& relaxation, const s
     log.read_clock();
     given.recorded = log.file.recorded() + (log.now - log.opened);
     given.scratch = &log.scratch;
+    if (relaxation.path.size() > 0) given.keeps_path = log.paths++ < log.options.paths;
     log.append(log.relaxations, log.group.relaxations, given);
     ++log.rows;
   });

@@ -26,7 +26,8 @@ struct Given {
   std::uint32_t pattern_set = 0;
   std::string_view fault = {};
   double recorded = 0;  ///< s since the start of the run
-  struct Scratch {      ///< for readings of which only the outputs are logged
+  bool keeps_path = true;
+  struct Scratch {  ///< for readings of which only the outputs are logged
     std::vector<double> numbers;
     std::vector<std::uint16_t> flags;
     std::vector<double>& of(double) { return numbers; }
@@ -98,6 +99,32 @@ auto each_of(const List& list, Entry entry) {
   for (const auto& one : list) values.push_back(entry(one));
   return values;
 }
+
+/// The readings of a path, one after another; of the outputs alone, where only they are logged.
+inline std::vector<double> path_of(const Given& given, const Layout& layout) {
+  const RowMatrix& path = given.relaxation.path;
+  if (!given.keeps_path || path.size() == 0) return {};
+  if (!layout.outputs_only) return {path.data(), path.data() + path.size()};
+  std::vector<double> values;
+  for (Eigen::Index i = 0; i < path.rows(); ++i) {
+    for (const std::uint32_t k : layout.selected) values.push_back(path(i, k));
+  }
+  return values;
+}
+
+/// Destination of a path. Its row has been given its potentials, which say how many readings there are at a
+/// time.
+struct Path {
+  void set(LogRow& row, const std::vector<double>& values) const {
+    const Eigen::Index width = row.relaxation.potential.size();
+    const auto size = static_cast<Eigen::Index>(values.size());
+    if (size == 0 || width == 0 || size % width != 0) return row.relaxation.path.resize(0, width);
+    row.relaxation.path = Eigen::Map<const RowMatrix>(values.data(), size / width, width);
+  }
+  std::span<const double> get(const LogRow& row) const {
+    return {row.relaxation.path.data(), static_cast<std::size_t>(row.relaxation.path.size())};
+  }
+};
 
 inline constexpr const char* per_parameter_unit = "as /entry/device/parameters/unit";
 
@@ -191,6 +218,11 @@ void observe_fields(Archive& a, const Layout& layout) {
        "mode of reading", Shown::mode, 4},
       [](const Given& g) { return static_cast<std::uint8_t>(at_of(g.drive).mode); },
       In([](auto& r) -> auto& { return r.observe.mode; }));
+  a.field(
+      {"observe_path", "1", "1: every reading is kept, see path", "whether readings are kept", Shown::number,
+       4},
+      [](const Given& g) { return static_cast<std::uint8_t>(at_of(g.drive).path); },
+      In([](auto& r) -> auto& { return r.observe.path; }));
 }
 
 template <class Archive>
@@ -223,6 +255,12 @@ void reading_fields(Archive& a, const Layout& layout) {
       {"sigma", potential, "their standard errors, where measured"},
       [](const Given& g) { return all_of(g.relaxation.sigma); },
       In([](auto& r) -> auto& { return r.relaxation.sigma; }), 0);
+  a.list(
+      {"path", potential,
+       "readings whose mean is the potential, those of one time after another, in order of time; none: not "
+       "kept",
+       "", Shown::number, 4},
+      [&](const Given& g) { return path_of(g, layout); }, Path{});
   a.list(
       {"current", current, "measured currents into the network, of all terminals, where measured"},
       [](const Given& g) { return all_of(g.relaxation.current); },
@@ -319,6 +357,7 @@ struct FieldShape {
   }
   template <class Give, class Place>
   void list(const FieldText& text, const Give&, const Place&) {
+    if (text.since > layout.version) return;
     std::vector<Entry<Give>> values;
     shape.list(text.name, text.unit, text.meaning, values);
   }
@@ -342,6 +381,7 @@ struct FieldEncoder {
   }
   template <class Give, class Place>
   void list(const FieldText& text, const Give& give, const Place&) {
+    if (text.since > layout.version) return;
     encoder.list(text.name, text.unit, text.meaning, give(given));
   }
   template <class Give, class Place>
@@ -373,6 +413,7 @@ struct FieldDecoder {
   }
   template <class Give, class Place>
   void list(const FieldText& text, const Give&, const Place& place) {
+    if (text.since > layout.version) return;
     if constexpr (requires { place.member; }) {
       reader.list(text.name, text.unit, text.meaning, place.member(row));
     } else {

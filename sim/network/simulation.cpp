@@ -257,6 +257,7 @@ Simulation::Simulation(std::shared_ptr<const Network> network, const SimulationO
   info.parameters = impl_->network->parameter_info();
   info.restores_state = true;
   info.reads_repeat = true;
+  info.reads_path = true;
   info.deterministic = true;
   info.arithmetic = vector_target();
 }
@@ -353,6 +354,7 @@ bool Simulation::Impl::set_held(const Drive& drive, const Boundary& boundary, Re
   const At* at = std::get_if<At>(&drive.observe);
   row.timing.settled = row.timing.read = row.timing.start + (at != nullptr ? at->time : 0);
   if (at != nullptr && at->mode == At::Mode::serial) row.timing.read += (at->samples - 1) * at->every;
+  if (at != nullptr && at->path) row.path = row.potential.transpose().replicate(at->samples, 1);
   return true;
 }
 
@@ -392,6 +394,11 @@ void Simulation::Impl::observe_at(const At& at, const Boundary& boundary, const 
     for (std::uint32_t i = 1; i < different; ++i) row.potential += readings[i];
     row.potential /= different;
     last = readings.back();
+  }
+  if (at.path) {
+    row.path.resize(at.samples, row.potential.size());
+    for (std::uint32_t i = 0; i < at.samples; ++i)
+      row.path.row(i) = readings[std::min(i, different - 1)].transpose();
   }
   row.timing.settled = row.timing.start + at.time;
   row.timing.read = row.timing.start + times.back();

@@ -56,6 +56,7 @@ bool read_at(Keys& keys, At& at) {
   keys.choice<At::Mode>(
       "mode", at.mode, {{"serial", At::Mode::serial}, {"repeat", At::Mode::repeat}},
       {"", "readings of one relaxation, one after another; or each of a relaxation of its own"});
+  keys.flag("path", at.path, {"", "every reading is kept in the log (`[log] paths`), not their mean alone"});
   return timed;
 }
 
@@ -226,6 +227,9 @@ void read_log(Keys& keys, LogOptions& options) {
     options.group_age = std::chrono::milliseconds(static_cast<std::int64_t>(std::ceil(seconds * 1000)));
   }
   keys.flag("background", options.background, {"", "a thread of the log's own writes"});
+  keys.whole(
+      "paths", options.paths, 0,
+      {"", "relaxations whose readings are kept one by one (`[training.observe] path`), from the first on"});
   keys.whole(
       "full_theta", options.full_theta, 0,
       {"", "longest parameter vector that is logged at every step; a longer one at checkpoints alone"});

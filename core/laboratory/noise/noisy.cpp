@@ -27,6 +27,7 @@ constexpr std::uint32_t parameter_drift_sign_channels = 10 * block;
 constexpr std::uint32_t jump_channels = 11 * block;
 constexpr std::uint32_t variation_channels = 12 * block;
 constexpr std::uint32_t cross_talk_channels = 13 * block;
+constexpr std::uint32_t path_channels = 14 * block;
 // Each octave of the flicker noise has a part of the block.
 constexpr std::uint32_t octave_channels = 1u << 21;
 static_assert(NoiseOptions::flicker_octaves * octave_channels <= block);
@@ -383,11 +384,28 @@ class Noisy::Offsets {
   std::vector<GaussMarkov> octaves_;
 };
 
+// `of_mean`: what was added to the mean of the readings, which stays the same whether they are kept or not.
+// Each reading gets noise of its own less the mean of all: with the mean's own noise, the noise of a reading
+// is again white and independent of the others'.
+void Noisy::add_to_path(RowMatrix& path, const Vector& of_mean, std::uint64_t ordinal) const {
+  path.rowwise() += of_mean.transpose();
+  if (options_.read == 0) return;
+  if (static_cast<std::uint64_t>(path.size()) > block)
+    throw std::invalid_argument("noise: a path of " + std::to_string(path.size()) + " readings; at most " +
+                                std::to_string(block));
+  RowMatrix own(path.rows(), path.cols());
+  for (Eigen::Index i = 0; i < path.size(); ++i)
+    own.data()[i] = options_.read * normal_at(options_.seed, ordinal, path_channels + channel_of(i));
+  const Vector mean = own.colwise().mean().transpose();
+  path += own.rowwise() - mean.transpose();
+}
+
 Relaxation Noisy::read(Relaxation relaxation, std::uint64_t ordinal, const Observe& observe) {
   // White noise of one reading. The noise of several readings is independent, so their mean has less.
   const At* at = std::get_if<At>(&observe);
   const double share = at != nullptr ? 1 / std::sqrt(static_cast<double>(at->samples)) : 1;
   const double noise = share * options_.read, current_noise = share * options_.read_current;
+  const Vector before = relaxation.potential;
   offsets_->add(relaxation.potential, ordinal);
   if (noise > 0) {
     if (relaxation.sigma.size() == 0) relaxation.sigma = Vector::Zero(relaxation.potential.size());
@@ -396,6 +414,7 @@ Relaxation Noisy::read(Relaxation relaxation, std::uint64_t ordinal, const Obser
       relaxation.sigma[k] = joined_error(relaxation.sigma[k], noise);
     }
   }
+  if (relaxation.path.size() > 0) add_to_path(relaxation.path, relaxation.potential - before, ordinal);
   if (current_noise > 0 && relaxation.current.size() > 0) {
     if (relaxation.current_sigma.size() == 0)
       relaxation.current_sigma = Vector::Zero(relaxation.current.size());

@@ -200,6 +200,8 @@ void TwinDevice::do_relax(std::span<const Drive> drives, const Sink& sink, std::
         if (!offsets_.readings()) return sink(index, relaxation);
         Relaxation read = relaxation;
         read.potential = as_read(offsets_, relaxation.potential);
+        for (Eigen::Index i = 0; i < read.path.rows(); ++i)
+          read.path.row(i) = as_read(offsets_, relaxation.path.row(i).transpose()).transpose();
         if (offsets_.gain.size() > 0 && read.sigma.size() > 0) read.sigma.array() *= offsets_.gain.array();
         sink(index, read);
       },

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "solver/rodas.hpp"
+#include "ness/device/ramp.hpp"
 
 namespace ness::sim {
 
@@ -65,7 +66,7 @@ class Transient {
     Vector levels = final_, velocity = Vector::Zero(final_.size());
     for (Eigen::Index i = 0; i < final_.size(); ++i) {
       if (std::abs(final_[i]) / options_.clamp_rate <= time) continue;
-      levels[i] = std::copysign(options_.clamp_rate * time, final_[i]);
+      levels[i] = ramp_level(final_[i], options_.clamp_rate, time);
       velocity[i] = std::copysign(options_.clamp_rate, final_[i]);
     }
     path_.begin(time, state, levels, velocity);

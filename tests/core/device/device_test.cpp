@@ -162,6 +162,11 @@ TEST_CASE(
   drive.observe = At{1, 4, 0, At::Mode::repeat};
   drive.start = Present{};
   CHECK_THAT(refused(drive), Catch::Contains("from the present state"));
+  drive = good;
+  drive.observe = At{1, 4, 0.5, At::Mode::serial, true};
+  CHECK_THAT(refused(drive), Catch::Contains("does not keep single readings"));
+  info.reads_path = info.reads_serial = true;
+  CHECK(refused(drive).empty());
   // A single reading is the same in both modes.
   info.reads_serial = info.reads_repeat = false;
   drive.observe = At{1, 1};

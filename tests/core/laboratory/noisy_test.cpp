@@ -6,6 +6,7 @@
 
 #include "core/device/toy_device.hpp"
 #include "device_contract.hpp"
+#include "ness/device/wrapping_device.hpp"
 #include "ness/laboratory/noisy.hpp"
 
 using namespace ness;
@@ -880,4 +881,68 @@ TEST_CASE("the mean of several readings has less noise than one, by the root of 
     // 6000 numbers: their mean square has a standard error of 1.8 %.
     CHECK(squares / runs == Approx(0.01 / samples).epsilon(0.09));
   }
+}
+
+TEST_CASE("readings that are kept one by one have the noise of single ones, and the same mean", "[noise]") {
+  toy::Network network;
+  /// The toy's readings do not move: a path is its potential, again and again.
+  class Repeating final : public WrappingDevice {
+   public:
+    explicit Repeating(Device& device) : WrappingDevice(device), info_(device.info()) {
+      info_.reads_path = true;
+    }
+    const DeviceInfo& info() const override { return info_; }
+
+   protected:
+    void do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) override {
+      inner().relax(
+          drives_without_path(drives),
+          [&](std::size_t i, const Relaxation& relaxation) {
+            Relaxation row = relaxation;
+            const At& at = std::get<At>(drives[i].observe);
+            if (at.path) row.path = row.potential.transpose().replicate(at.samples, 1);
+            sink(i, row);
+          },
+          stop);
+    }
+
+   private:
+    static std::vector<Drive> drives_without_path(std::span<const Drive> drives) {
+      std::vector<Drive> altered(drives.begin(), drives.end());
+      for (Drive& drive : altered) std::get<At>(drive.observe).path = false;
+      return altered;
+    }
+    DeviceInfo info_;
+  } repeating(network);
+  NoiseOptions options;
+  options.read = 0.1;
+  options.drift = 0.01;
+  options.seed = 3;
+  Noisy kept(repeating, options), plain(repeating, options);
+  Drive drive;
+  drive.theta = Parameters::of(network.example_theta());
+  drive.clamp = pattern_of(Vector{{0.5, 1.0}});
+  constexpr std::uint32_t samples = 5;
+  constexpr int runs = 2000;
+  double squares = 0, products = 0;
+  for (int i = 0; i < runs; ++i) {
+    drive.observe = At{1, samples};
+    const Relaxation without = plain.relax(drive);
+    drive.observe = At{1, samples, 0, At::Mode::serial, true};
+    const Relaxation row = kept.relax(drive);
+    REQUIRE(row.path.rows() == samples);
+    CHECK(row.potential == without.potential);
+    CHECK((row.path.colwise().mean().transpose() - row.potential).cwiseAbs().maxCoeff() < 1e-14);
+    // Differences of two readings: drift, which is common to all of one relaxation, drops out.
+    for (Eigen::Index k = 0; k < row.path.cols(); ++k) {
+      const double first = row.path(0, k) - row.path(1, k), second = row.path(1, k) - row.path(2, k);
+      squares += first * first;
+      products += first * second;
+    }
+  }
+  const double count = runs * static_cast<double>(network.info().read().size());
+  // Independent readings: variance 2 sigma^2, and covariance -sigma^2 of neighbouring differences. The
+  // standard error of both is 0.02 sigma^2 sqrt(6000 / count); 5 of them.
+  CHECK(squares / count == Approx(0.02).margin(5 * 0.02 * 0.02 * std::sqrt(6000 / count)));
+  CHECK(products / count == Approx(-0.01).margin(5 * 0.02 * 0.02 * std::sqrt(6000 / count)));
 }

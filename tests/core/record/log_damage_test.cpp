@@ -238,7 +238,7 @@ TEST_CASE("on a full disk the log stops at once, and what was counted stays whol
   const Folder folder;
   const std::string path = folder / "run.h5";
   const auto set = small_set();
-  const auto limit = GENERATE(rlim_t{3'000'000}, rlim_t{3'300'000}, rlim_t{4'345'678});
+  const auto limit = GENERATE(rlim_t{3'600'000}, rlim_t{3'900'000}, rlim_t{4'945'678});
   const bool background = GENERATE(false, true);
   // Prints the number of acknowledged rows, and the exception.
   const bool ended = with_file_size(limit, [&] {

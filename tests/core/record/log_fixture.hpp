@@ -47,6 +47,7 @@ inline DeviceInfo small_info() {
   info.restores_state = true;
   info.deterministic = true;
   info.reads_repeat = true;
+  info.reads_path = true;
   info.current_unit = "nA";
   info.time_unit = "s";
   info.arithmetic = "scalar";
@@ -101,7 +102,7 @@ inline Drive drive_of(std::uint64_t i, const std::shared_ptr<const PatternSet>& 
   if (i % 4 == 1) drive.start = Present{};
   if (i % 4 == 2) drive.start = From{std::make_shared<const Vector>(vector_of({x, 0, 1}))};
   if (i % 8 == 4) drive.start = Rest{0.5};
-  if (i % 5 == 3) drive.observe = At{x + 1, 7, x / 2, At::Mode::serial};
+  if (i % 5 == 3) drive.observe = At{x + 1, 7, x / 2, At::Mode::serial, i % 2 == 1};
   if (i % 10 == 9 && !std::holds_alternative<Present>(drive.start))
     drive.observe = At{x + 1, 3, 0, At::Mode::repeat};
   drive.label = {static_cast<Label::Purpose>(i % 5), static_cast<std::uint32_t>(i % 3), i / 3, i * i};
@@ -121,6 +122,11 @@ inline Relaxation relaxation_of(std::uint64_t i) {
   if (i % 4 == 3) relaxation.quality.terminal = {0, bit(Flag::over_range)};
   if (i % 7 == 6) relaxation.quality.raise(Flag::other_branch);
   relaxation.timing = {x, x + 1, x + 2, 1e-9 * x};
+  if (i % 10 == 3) {
+    relaxation.path = RowMatrix::Constant(7, 2, x / 3);
+    relaxation.path(6, 1) = odd_nan();
+    relaxation.path(0, 1) = -0.0;
+  }
   return relaxation;
 }
 
@@ -151,6 +157,9 @@ inline void check_row(const LogRow& row, const Drive& drive, const Relaxation& r
   CHECK(row.label.sample == drive.label.sample);
   CHECK(same_bits(row.relaxation.potential, relaxation.potential));
   CHECK(same_bits(row.relaxation.sigma, relaxation.sigma));
+  REQUIRE(row.relaxation.path.rows() == relaxation.path.rows());
+  for (Eigen::Index i = 0; i < relaxation.path.rows(); ++i)
+    CHECK(same_bits(row.relaxation.path.row(i).transpose(), relaxation.path.row(i).transpose()));
   CHECK(same_bits(row.relaxation.current, relaxation.current));
   CHECK(same_bits(row.relaxation.clamp_readback, relaxation.clamp_readback));
   CHECK(same_bits(row.relaxation.theta_readback, relaxation.theta_readback));

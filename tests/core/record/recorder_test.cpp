@@ -135,3 +135,32 @@ TEST_CASE("a recorder is the device it records in everything else") {
   CHECK(report.stuck == std::vector<std::string>{"gate 3 at 0.2 V"});
   CHECK(bench.device.safe_budget == std::chrono::milliseconds(250));
 }
+
+TEST_CASE("readings kept one by one are logged with the first relaxations, as many as are asked for") {
+  Folder folder;
+  const std::shared_ptr<const PatternSet> set = small_set();
+  const std::vector<std::uint64_t> with_path{3, 13, 23};
+  for (const bool outputs_only : {false, true}) {
+    const std::string path = folder / (outputs_only ? "outputs.h5" : "all.h5");
+    LogOptions options;
+    options.paths = 2;
+    options.outputs_only = outputs_only;
+    {
+      LogWriter log(path, small_header(set), options);
+      for (const std::uint64_t i : with_path) log.append(drive_of(i, set), relaxation_of(i));
+      log.append(drive_of(4, set), relaxation_of(4));
+      log.close(ExitStatus::finished, "");
+    }
+    const LogReader log(path);
+    for (std::uint64_t row = 0; row < 4; ++row) {
+      const RowMatrix kept = log.row(row).relaxation.path;
+      CHECK(kept.rows() == (row < 2 ? 7 : 0));
+      if (row >= 2) continue;
+      const RowMatrix whole = relaxation_of(with_path[row]).path;
+      const RowMatrix expected = outputs_only ? RowMatrix(whole.col(1)) : whole;  // the output is the last
+      REQUIRE(kept.cols() == expected.cols());
+      for (Eigen::Index i = 0; i < 7; ++i)
+        CHECK(same_bits(kept.row(i).transpose(), expected.row(i).transpose()));
+    }
+  }
+}

@@ -477,3 +477,44 @@ TEST_CASE("unequal capacities change no gradient of equilibrium propagation") {
   }
   CHECK(relative(gradients[1], gradients[0]) < 1e-9);
 }
+
+TEST_CASE("readings at stated times can be kept one by one: the charging of a capacity", "[simulation]") {
+  // C dmu/dt = G (x - mu), from 0: mu = x (1 - exp(-G t/C)).
+  NetworkSpec spec;
+  spec.graph.nodes.resize(2);
+  spec.graph.nodes[0].clamped = true;
+  spec.graph.edges.resize(1);
+  spec.graph.edges[0].source = 0;
+  spec.graph.edges[0].target = 1;
+  spec.graph.outputs = {1};
+  spec.nodes.resize(2);
+  spec.nodes[1].capacity = 2;
+  spec.nodes[1].g = 0;
+  spec.edges.resize(1);
+  spec.edges[0].law = Law::linear;
+  spec.edges[0].p = {0.5, 0, 0, 0};
+  const auto network = std::make_shared<const Network>(spec);
+  Simulation device(network, {.threads = 1});
+  CHECK(device.info().reads_path);
+  Drive drive;
+  drive.theta = Parameters::of(network->theta());
+  drive.clamp = pattern_of(Vector{{3.0}});
+  drive.observe = At{1, 4, 0.5, At::Mode::serial, true};
+  const Relaxation row = device.relax(drive);
+  REQUIRE(row.path.rows() == 4);
+  REQUIRE(row.path.cols() == 1);
+  for (int i = 0; i < 4; ++i)
+    CHECK(row.path(i, 0) == Approx(3 * (1 - std::exp(-0.25 * (1 + 0.5 * i)))).epsilon(1e-6));
+  CHECK(row.potential[0] == Approx(row.path.mean()).epsilon(1e-14));
+  drive.observe = At{1, 3, 0, At::Mode::repeat, true};
+  const RowMatrix repeated = device.relax(drive).path;
+  REQUIRE(repeated.rows() == 3);
+  CHECK(repeated == RowMatrix::Constant(3, 1, repeated(0, 0)));
+  CHECK(repeated(0, 0) == Approx(3 * (1 - std::exp(-0.25))).epsilon(1e-6));
+  drive.observe = At{1, 3};
+  CHECK(device.relax(drive).path.size() == 0);
+  // Held: nothing moves.
+  drive.holds = {{1, 0.7}};
+  drive.observe = At{1, 2, 0.5, At::Mode::serial, true};
+  CHECK(device.relax(drive).path == RowMatrix::Constant(2, 1, 0.7));
+}

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "ness/device/error.hpp"
 #include "ness/files/network_platform.hpp"
 #include "ness/training/dataset.hpp"
 #include "ness/network/simulation.hpp"
@@ -75,12 +76,13 @@ struct Made {
         simulation(std::make_unique<sim::Simulation>(network, sim::SimulationOptions{})) {
     device = make_bench(file, DeviceKind::emulated, {simulation->info(), network->theta(), &network->spec()});
   }
-  Relaxation relax(double kT) {
+  Relaxation relax(double kT, const Observe& observe = Settled{}) {
     RowMatrix levels(1, 1);
     levels << kT;
     Drive drive;
     drive.theta = Parameters::of(network->theta());
     drive.clamp = {std::make_shared<DensePatterns>("one", levels), 0};
+    drive.observe = observe;
     return device.bench->relax(drive);
   }
 };
@@ -100,6 +102,18 @@ TEST_CASE("what a preamplifier draws leaves the network: currents add up to noth
     CHECK(row.clamp_readback[0] == Approx(3).epsilon(1e-4));
     CHECK(row.potential[0] == Approx(3 * 11 / 40012.0).epsilon(1e-2));
   }
+}
+
+TEST_CASE("a bench keeps its readings one by one where they are asked for, and repeats no relaxation",
+          "[bench]") {
+  Made made(bench_of("", 1));
+  const Relaxation row = made.relax(3, At{0.5, 5, 0.1, At::Mode::serial, true});
+  REQUIRE(row.path.rows() == 5);
+  CHECK(row.path.cols() == row.potential.size());
+  CHECK((row.path.colwise().mean().transpose() - row.potential).cwiseAbs().maxCoeff() < 1e-14);
+  CHECK(row.path(4, 0) == Approx(3 * 11 / 40012.0).epsilon(1e-2));
+  CHECK(made.relax(3, At{0.5, 5, 0.1}).path.size() == 0);
+  CHECK_THROWS_AS(made.relax(3, At{0.5, 5, 0, At::Mode::repeat}), Unsupported);
 }
 
 TEST_CASE("behind a divider the source's own current is not the terminal's", "[bench]") {

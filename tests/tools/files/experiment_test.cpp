@@ -492,6 +492,9 @@ TEST_CASE("when relaxations are read is a table of the training") {
   CHECK(std::get<At>(timed.training.observe) == At{2.5, 4, 0.5, At::Mode::serial});
   CHECK(std::get<At>(load(base + "[training.observe]\ntime = 1\nmode = \"repeat\"\n").training.observe) ==
         At{1, 1, 0, At::Mode::repeat});
+  const Experiment kept = load(base + "[training.observe]\ntime = 1\npath = true\n[log]\npaths = 7\n");
+  CHECK(std::get<At>(kept.training.observe).path);
+  CHECK(kept.log.paths == 7);
   CHECK_THAT(refusal(base + "[training.observe]\nsamples = 4\n"), Catch::Contains("expected 'time'"));
   CHECK_THAT(refusal(base + "[training.observe]\ntime = 0\n"),
              Catch::Contains("training.observe.time") && Catch::Contains("> 0"));

@@ -74,6 +74,7 @@ struct DeviceInfo {
   bool restores_state = false;               ///< Start may be From
   bool reads_serial = true;                  ///< Observe may be At with several serial readings
   bool reads_repeat = false;                 ///< Observe may be At with several repeated readings
+  bool reads_path = false;                   ///< Observe may be At with `path`
   bool deterministic = false;                ///< the same drive from the same start gives the same bits
   std::string potential_unit = "kT", current_unit = "kT/h", time_unit = "1";
   std::string arithmetic;  ///< vector target of the arithmetic; equal bits are promised within one

@@ -66,6 +66,7 @@ struct At {
   std::uint32_t samples = 1;
   double every = 0;  ///< between serial readings, units of the device's time
   Mode mode = Mode::serial;
+  bool path = false;  ///< every reading is kept beside their mean: Relaxation::path
   bool operator==(const At&) const = default;
 };
 using Observe = std::variant<Settled, At>;

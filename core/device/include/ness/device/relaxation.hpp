@@ -56,6 +56,9 @@ struct Relaxation {
   Vector clamp_readback;  ///< [n_clamped] measured levels; empty where not measured (never an echo)
   Vector theta_readback;  ///< [n_parameters] measured parameters; empty where not measured
   Vector environment;     ///< [n_environment] in DeviceInfo's order and units; empty where not measured
+  /// [samples x n_read] the readings (kT), in order of time, whose mean is `potential`; empty unless
+  /// At::path asks for them
+  RowMatrix path;
   Quality quality;
   Timing timing;
 };

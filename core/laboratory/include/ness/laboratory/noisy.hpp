@@ -85,6 +85,7 @@ class Noisy final : public WrappingDevice {
   Pattern imposed(const Pattern& clamp) const;
   void round_sources(Drive& drive) const;
   Relaxation read(Relaxation relaxation, std::uint64_t ordinal, const Observe& observe);
+  void add_to_path(RowMatrix& path, const Vector& of_mean, std::uint64_t ordinal) const;
   NoiseOptions options_;
   DeviceInfo info_;
   std::vector<std::uint32_t> clamped_, nudgeable_;
