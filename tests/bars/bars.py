@@ -25,6 +25,7 @@ import time
 
 root = pathlib.Path(__file__).resolve().parents[2]
 experiments = root / "tools" / "experiments"
+commands = root / "tests" / "tools" / "commands"
 python = "/usr/bin/python3"
 
 
@@ -809,7 +810,7 @@ class Bars:
             ),
         ):
             argument = experiments / "bench-resistor.toml" if script == "clients_test.py" else experiments
-            done = self.run(python, root / "tests" / script, self.ness, argument, check=False)
+            done = self.run(python, commands / script, self.ness, argument, check=False)
             last = (
                 done.stdout.strip().splitlines() or done.stderr.strip().splitlines() or ["nothing printed"]
             )[-1]

@@ -1,4 +1,5 @@
-"""The style of sources: C++ by .clang-format, Python by black, and no line of code over 110 columns.
+"""The style of sources: C++ by .clang-format, Python by black and without what pyflakes finds, and no line of
+code over 110 columns.
 
     style.py SOURCE
 
@@ -51,6 +52,9 @@ def complaints(*command):
 
 
 faults += complaints("clang-format", "--dry-run", "-Werror", *map(str, cpp))
+for path in python:  # names that nothing defines
+    done = subprocess.run(["pyflakes3", path], capture_output=True, text=True)
+    faults += done.stdout.splitlines() + done.stderr.splitlines()
 faults += complaints("black", "-l", str(WIDTH), "-S", "--check", *map(str, python))
 print("\n".join(faults))
 print(f"{len(cpp)} sources of C++, {len(python)} of Python: {len(faults)} faults")

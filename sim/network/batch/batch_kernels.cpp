@@ -283,6 +283,28 @@ class Group {
   T* level_;
 };
 
+// Costates of the samples from their cotangents in lanes.y, which receives them; 0 where there is none.
+template <class T>
+void solve_costates(Lanes<T>& lanes, Pull<T>* samples, std::size_t n, std::size_t nodes) {
+  const Tag<T> d;
+  const auto fine = lanes.factor(nullptr);
+  lanes.solve_transposed(lanes.y, lanes.correction);
+  T usable[block];
+  hn::StoreU(hn::IfThenElseZero(fine, hn::Set(d, T(1))), d, usable);
+  for (std::size_t lane = 0; lane < n; ++lane) {
+    samples[lane].singular = usable[lane] < T(0.5);
+    for (std::size_t k = 0; k < nodes; ++k) {
+      const T lambda = lanes.correction[k * block + lane];
+      if (!(lambda - lambda == T(0))) samples[lane].singular = true;  // NaN or infinite
+    }
+    for (std::size_t k = 0; k < nodes; ++k) {
+      const T lambda = lanes.correction[k * block + lane];
+      samples[lane].costate[k] = lambda;
+      lanes.y[k * block + lane] = samples[lane].singular ? T(0) : lambda;
+    }
+  }
+}
+
 template <class T>
 void pull(const Shape& shape, const Values<T>& values, const Base<T>& base, Pull<T>* samples, std::size_t n,
           const Sums<T>& sums, T* scratch) {
@@ -324,24 +346,7 @@ void pull(const Shape& shape, const Values<T>& values, const Base<T>& base, Pull
   }
   for (std::size_t lane = n; lane < block; ++lane) lanes.set_slopes(slope, lane);
   lanes.template evaluate<true>(lanes.mu, lanes.flow);
-  if (samples[0].cotangent != nullptr) {
-    const auto fine = lanes.factor(nullptr);
-    lanes.solve_transposed(lanes.y, lanes.correction);
-    T usable[block];
-    hn::StoreU(hn::IfThenElseZero(fine, hn::Set(d, T(1))), d, usable);
-    for (std::size_t lane = 0; lane < n; ++lane) {
-      samples[lane].singular = usable[lane] < T(0.5);
-      for (std::size_t k = 0; k < nodes; ++k) {
-        const T lambda = lanes.correction[k * block + lane];
-        if (!(lambda - lambda == T(0))) samples[lane].singular = true;  // NaN or infinite
-      }
-      for (std::size_t k = 0; k < nodes; ++k) {
-        const T lambda = lanes.correction[k * block + lane];
-        samples[lane].costate[k] = lambda;
-        lanes.y[k * block + lane] = samples[lane].singular ? T(0) : lambda;
-      }
-    }
-  }
+  if (samples[0].cotangent != nullptr) solve_costates(lanes, samples, n, nodes);
   for (std::size_t lane = n; lane < block; ++lane) {
     for (std::size_t k = 0; k < nodes; ++k) lanes.y[k * block + lane] = 0;
   }
