@@ -148,19 +148,19 @@ void imposed_fields(Archive& a, const Layout& layout) {
        "override parameter"},
       [&](const Given& g) { return each_of(g.drive.theta.overrides, first); }, Each{overrides, first});
   a.list(
-      {"override_value", per_parameter_unit, "their values", "override"},
+      {"override_value", per_parameter_unit, "values of the parameters in override_index", "override"},
       [&](const Given& g) { return each_of(g.drive.theta.overrides, second); }, Each{overrides, second});
   a.field(
       {"pattern_set", "1", "pattern set clamped: /entry/patterns/<n>"},
       [](const Given& g) { return g.pattern_set; }, In([](auto& r) -> auto& { return r.pattern_set; }));
   a.field(
-      {"pattern_row", "1", "its row"}, [](const Given& g) { return g.drive.clamp.row; },
+      {"pattern_row", "1", "row of that pattern set"}, [](const Given& g) { return g.drive.clamp.row; },
       In([](auto& r) -> auto& { return r.pattern_row; }));
   a.list(
       {"hold_terminal", "1", "free terminals held in this relaxation", "hold terminal"},
       [&](const Given& g) { return each_of(g.drive.holds, terminal); }, Each{holds, terminal});
   a.list(
-      {"hold_level", potential, "their levels", "hold level"},
+      {"hold_level", potential, "levels of the terminals in hold_terminal", "hold level"},
       [&](const Given& g) { return each_of(g.drive.holds, level); }, Each{holds, level});
   a.list(
       {"nudge", layout.info.current_unit,
@@ -201,11 +201,13 @@ void observe_fields(Archive& a, const Layout& layout) {
       [](const Given& g) { return static_cast<std::uint8_t>(g.drive.observe.index()); },
       In([](auto& r) -> auto& { return r.at; }));
   a.field(
-      {"observe_time", time, "that time, after the start", "the time of reading"},
+      {"observe_time", time, "time of the first reading after the start, where it is read at a time",
+       "the time of reading"},
       [](const Given& g) { return at_of(g.drive).time; },
       In([](auto& r) -> auto& { return r.observe.time; }));
   a.field(
-      {"observe_samples", "1", "readings averaged then", "samples of a reading"},
+      {"observe_samples", "1", "readings that potential is the mean of, where it is read at a time",
+       "samples of a reading"},
       [](const Given& g) { return at_of(g.drive).samples; },
       In([](auto& r) -> auto& { return r.observe.samples; }), std::uint32_t{1});
   a.field(
@@ -252,7 +254,7 @@ void reading_fields(Archive& a, const Layout& layout) {
       [](const Given& g) { return all_of(g.relaxation.potential); },
       In([](auto& r) -> auto& { return r.relaxation.potential; }), layout.read_width);
   a.readings(
-      {"sigma", potential, "their standard errors, where measured"},
+      {"sigma", potential, "standard errors of potential, where measured"},
       [](const Given& g) { return all_of(g.relaxation.sigma); },
       In([](auto& r) -> auto& { return r.relaxation.sigma; }), 0);
   a.list(
@@ -266,7 +268,7 @@ void reading_fields(Archive& a, const Layout& layout) {
       [](const Given& g) { return all_of(g.relaxation.current); },
       In([](auto& r) -> auto& { return r.relaxation.current; }));
   a.list(
-      {"current_sigma", current, "their standard errors, where known"},
+      {"current_sigma", current, "standard errors of current, where known"},
       [](const Given& g) { return all_of(g.relaxation.current_sigma); },
       In([](auto& r) -> auto& { return r.relaxation.current_sigma; }));
   a.list(
@@ -288,7 +290,8 @@ void outcome_fields(Archive& a, const Layout& layout) {
   const std::string &potential = layout.info.potential_unit, &time = layout.info.time_unit;
   a.field(
       {"flags", "1",
-       "quality, bits: 0 settled, 1 drifting, 2 timed out, 4 in compliance, 8 over range, 16 invalid, 32 "
+       "quality, 0: settled, or read at a stated time without a verdict; else a sum of 1 drifting, 2 timed "
+       "out, 4 in compliance, 8 over range, 16 invalid, 32 "
        "oscillating, "
        "64 other branch, 128 no stable state, 256 not converged"},
       [](const Given& g) { return g.relaxation.quality.whole; },

@@ -103,7 +103,7 @@ void list_optimizer_keys(const KeyList& top, const KindTables& kinds) {
 
 void read_limits(Keys& keys, TrainingOptions& options) {
   keys.whole("relaxations", options.max_relaxations, 0,
-             {"", "training ends before a step that would exceed it; 0: no limit"});
+             {"", "training stops before the step that would need more relaxations than this; 0: no limit"});
   keys.number("time", options.max_time, Number::not_negative,
               {"device time", "training ends once relaxations have taken this long; 0: no limit"});
 }

@@ -43,8 +43,9 @@ void check_shapes(Table& root, const PlatformEntry& platform, const Experiment& 
 
 // ---- options: one function a table ----------------------------------------------------------------------
 
-constexpr About about_observe{
-    "", "Relaxations are read at a time, settled or not; without this table when they have settled"};
+constexpr About about_observe{"",
+                              "Potentials are read at a fixed time after the start, whether they have "
+                              "settled or not; without this table when they have settled"};
 
 /// False where the time is missing.
 bool read_at(Keys& keys, At& at) {
@@ -56,7 +57,10 @@ bool read_at(Keys& keys, At& at) {
   keys.choice<At::Mode>(
       "mode", at.mode, {{"serial", At::Mode::serial}, {"repeat", At::Mode::repeat}},
       {"", "readings of one relaxation, one after another; or each of a relaxation of its own"});
-  keys.flag("path", at.path, {"", "every reading is kept in the log (`[log] paths`), not their mean alone"});
+  keys.flag("path", at.path,
+            {"",
+             "every reading is kept in the log, `samples` times the terminals read, not their mean alone; of "
+             "the first `[log] paths` relaxations"});
   return timed;
 }
 

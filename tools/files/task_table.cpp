@@ -147,7 +147,12 @@ constexpr std::array table{
     TaskEntry{"xor", "exclusive or: two inputs, one output, four samples", read_xor},
     TaskEntry{"regression", "a function of one number, at points of an interval", read_regression},
     TaskEntry{"images", "classes of byte images, from IDX files", read_images},
-    TaskEntry{"csv", "columns of CSV files, as potentials or as classes", read_csv},
+    TaskEntry{
+        "csv",
+        "columns of CSV files, as potentials or as classes: separated by commas, names in the first line "
+        "without quotes, "
+        "decimal points; classes are numbered from 0. Paths start from the directory of the experiment file",
+        read_csv},
 };
 
 }  // namespace

@@ -32,6 +32,14 @@ std::vector<std::string_view> fields_of(std::string_view line) {
 }
 
 // One CSV file: the named columns as numbers, row by row.
+// What is usual elsewhere, and not here.
+std::string hint(const std::string& names) {
+  if (names.find(',') == std::string::npos && names.find_first_of(";\t") != std::string::npos)
+    return " (columns are separated by commas)";
+  if (names.find('"') != std::string::npos) return " (names are written without quotes)";
+  return names.starts_with("'#") ? " (the first line holds the names, not a comment)" : "";
+}
+
 class CsvReader {
  public:
   explicit CsvReader(const std::string& path) : path_(path), file_(path) {
@@ -51,7 +59,7 @@ class CsvReader {
       if (place == names_.end()) {
         std::string all;
         for (const std::string& name : names_) all += (all.empty() ? "'" : ", '") + name + "'";
-        throw FileError(here() + ": column '" + column + "': not there; the columns are " + all);
+        throw FileError(here() + ": column '" + column + "': not there; the columns are " + all + hint(all));
       }
       if (std::find(place + 1, names_.end(), column) != names_.end()) {
         throw FileError(here() + ": column '" + column + "': is there twice");

@@ -308,7 +308,6 @@ void solve_costates(Lanes<T>& lanes, Pull<T>* samples, std::size_t n, std::size_
 template <class T>
 void pull(const Shape& shape, const Values<T>& values, const Base<T>& base, Pull<T>* samples, std::size_t n,
           const Sums<T>& sums, T* scratch) {
-  const Tag<T> d;
   Lanes<T> lanes(shape, values, nullptr, scratch);
   const std::size_t nodes = shape.nodes(), fed = shape.blocks * block;
   // Layout. Fed nodes of all samples, [n][fed] each: potentials, scaled potentials, costates; of one sample:

@@ -270,6 +270,10 @@ TEST_CASE("CSV columns become a task", "[csv]") {
   CHECK_THAT(said("x,y\n1,2,3\n"), Catch::Contains("3 fields; expected 2"));
   CHECK_THAT(said("x,z\n1,2\n"),
              Catch::Contains("bad.csv:1: column 'y': not there; the columns are 'x', 'z'"));
+  CHECK_THAT(said("x;y\n1;2\n"), Catch::Contains("the columns are 'x;y' (columns are separated by commas)"));
+  CHECK_THAT(said("\"x\",\"y\"\n1,2\n"), Catch::Contains("(names are written without quotes)"));
+  CHECK_THAT(said("# a comment\nx,y\n1,2\n"),
+             Catch::Contains("(the first line holds the names, not a comment)"));
   CHECK_THAT(said("x,y,x\n1,2,3\n"), Catch::Contains("column 'x': is there twice"));
   CHECK_THAT(said("x,y\n"), Catch::Contains("no row of data"));
   CHECK_THAT(said("\n"), Catch::Contains("expected a header line"));
