@@ -163,10 +163,10 @@ class KeysightScanner final : public ScpiInstrument {
         [](DmmSetting& s, const Call& call) {
           s.delay = std::round(call.number(0, {0, 60, std::nullopt, "S"}) * 1e3) / 1e3;
         },
-        [this](const DmmSetting& s) { return scpi::nr3(s.delay < 0 ? automatic_delay(s) : s.delay, 8); });
+        [](const DmmSetting& s) { return scpi::nr3(s.delay < 0 ? automatic_delay(s) : s.delay, 8); });
     per_channel(
         ":ROUTe:CHANnel:DELay:AUTO",
-        [this](DmmSetting& s, const Call& call) {
+        [](DmmSetting& s, const Call& call) {
           s.delay = call.arguments.boolean(0) ? -1 : automatic_delay(s);
         },
         [](const DmmSetting& s) { return s.delay < 0 ? "1" : "0"; });
