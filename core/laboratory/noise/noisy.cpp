@@ -405,7 +405,7 @@ Relaxation Noisy::read(Relaxation relaxation, std::uint64_t ordinal, const Obser
   const At* at = std::get_if<At>(&observe);
   const double share = at != nullptr ? 1 / std::sqrt(static_cast<double>(at->samples)) : 1;
   const double noise = share * options_.read, current_noise = share * options_.read_current;
-  const Vector before = relaxation.potential;
+  const Vector before = relaxation.path.size() > 0 ? relaxation.potential : Vector();
   offsets_->add(relaxation.potential, ordinal);
   if (noise > 0) {
     if (relaxation.sigma.size() == 0) relaxation.sigma = Vector::Zero(relaxation.potential.size());
