@@ -23,9 +23,9 @@ struct Shape {
   const std::uint32_t* fed = nullptr;  ///< [blocks * 16] the node of each place; nobody: padding
   std::size_t edges = 0;               ///< between free nodes
   const std::uint32_t *source = nullptr, *target = nullptr;  ///< [edges] nodes
-  const std::uint32_t *source_target = nullptr,
-                      *target_source = nullptr;  ///< [edges] places of the couplings
-  const bool* repeated = nullptr;                ///< [edges] an earlier edge has the same ends
+  /// [edges] places of the couplings
+  const std::uint32_t *source_target = nullptr, *target_source = nullptr;
+  const bool* repeated = nullptr;  ///< [edges] an earlier edge has the same ends
   std::size_t nodes() const { return first + rest; }
   std::size_t couplings() const {
     return 2 * first * rest + rest * rest;

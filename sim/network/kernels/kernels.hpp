@@ -33,9 +33,9 @@ struct Edges {
   const T *node_s = nullptr, *node_t = nullptr;
   bool one_target = false;  ///< mu_t and node_t point to a single value: many edges into one node
   T inverse = 1;            ///< quantum dots of equal temperatures: 1/(kT T); enzymes: 1/kT
-  const T *inverse_s = nullptr,
-          *inverse_t = nullptr;  ///< quantum dots of unequal temperatures, per edge: 1/(kT T) of the ends
-  const T* quotient = nullptr;   ///< enzymes, per edge: exp((mu0_t - mu0_s)/kT) = 1/Keq
+  /// Quantum dots of unequal temperatures, per edge: 1/(kT T) of the ends
+  const T *inverse_s = nullptr, *inverse_t = nullptr;
+  const T* quotient = nullptr;  ///< enzymes, per edge: exp((mu0_t - mu0_s)/kT) = 1/Keq
 };
 
 /// Sum of the currents and of dI/dmu_t: edges from clamped nodes into one.

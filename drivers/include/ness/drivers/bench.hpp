@@ -29,8 +29,8 @@ struct BenchScale {
   double volts_per_kT = 0.1;
   double amperes_per_unit = 2.5e-6;
   int carrier = 1;  ///< 1, or -1 where the voltage rises as the potential falls
-  double error_share =
-      0.05;  ///< kT (units of an injected current): what an instrument's one-year error may come to at most
+  /// kT (units of an injected current): what an instrument's one-year error may come to at most
+  double error_share = 0.05;
 };
 
 /// A channel that sets a level, and what the level is for.

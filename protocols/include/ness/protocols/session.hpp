@@ -31,8 +31,8 @@ struct Exchange {
 
 struct SessionOptions {
   Timeouts timeouts;
-  std::string terminator =
-      "\n";  ///< ends every message sent; a reply ends with line feed, carriage return before it allowed
+  /// Ends every message sent; a reply ends with line feed, carriage return before it allowed
+  std::string terminator = "\n";
   /// Also the first opening of a serial line begins with *IDN?: another program may have been killed while it
   /// waited for an answer.
   bool inherits = false;

@@ -31,8 +31,8 @@ namespace ness {
 /// wrong place carries the level there.
 struct WiringChannel {
   std::string name;
-  std::optional<std::uint32_t> terminal,
-      parameter;    ///< exactly one: the clamped terminal it holds, the parameter it sets
+  /// Exactly one: the clamped terminal it holds, the parameter it sets
+  std::optional<std::uint32_t> terminal, parameter;
   Range tiny;       ///< levels the check may use
   double safe = 0;  ///< the level at rest, in `tiny`
   double gain = 1, offset = 0;
@@ -59,13 +59,13 @@ struct WiringCheckOptions {
   std::size_t repeats = 3;          ///< measurements of a row, at most, until it is clear of noise
   std::size_t noise_readings = 16;  ///< single readings at rest
   double gain_tolerance = 0.5;  ///< a gain may be (1 + this) times too large or too small, also per reading
-  double pattern_tolerance =
-      0.5;  ///< part of a row that may be out of proportion to the twin's, as a share of its length
-  double roughness =
-      0.1;  ///< error of the twin's patterns: smaller differences, as a share of a row, decide nothing
+  /// Part of a row that may be out of proportion to the twin's, as a share of its length
+  double pattern_tolerance = 0.5;
+  /// Error of the twin's patterns: smaller differences, as a share of a row, decide nothing
+  double roughness = 0.1;
   double cross_talk = 0.25;  ///< change of a reading beyond the twin's, as a share of the row's largest entry
-  double visible =
-      3e-3;  ///< kT: length of the shortest row that is judged; raised to what can be seen above noise
+  /// kT: length of the shortest row that is judged; raised to what can be seen above noise
+  double visible = 3e-3;
   /// Largest current into a source at rest that is accepted, units of current; 0: not checked
   double leakage = 0;
   double short_conductance = 100;  ///< units of current per kT: with more at its terminal a source is shorted

@@ -100,9 +100,9 @@ struct LogRow {
   std::vector<Hold> holds;
   Vector nudge;  ///< empty: none
   enum class StartKind : std::uint8_t { rest, present, from } start = StartKind::rest;
-  double rest_rate =
-      std::numeric_limits<double>::infinity();  ///< Rest::rate; infinite: a step, or no start from rest
-  std::uint64_t start_digest = 0;               ///< of From::potential
+  /// Rest::rate; infinite: a step, or no start from rest
+  double rest_rate = std::numeric_limits<double>::infinity();
+  std::uint64_t start_digest = 0;  ///< of From::potential
   bool at = false;
   At observe;
   Label label;

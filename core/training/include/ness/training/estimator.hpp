@@ -288,8 +288,8 @@ struct SpsaOptions {
   /// nothing about a step.
   bool blocking = false;
   double block = 2;
-  PerturbationOptions perturbations =
-      {};  ///< references and drift need the free relaxation that blocking makes; it is then made, too
+  /// References and drift need the free relaxation that blocking makes; it is then made, too
+  PerturbationOptions perturbations = {};
 };
 /// Simultaneous perturbation (Spall 1992): all parameters are stepped at once by +-c, signs drawn at random,
 /// all samples in the same direction; (L+ - L-) / (w+ - w-) for each. Unbiased but for O(c^2), and O(c) for

@@ -17,8 +17,8 @@ struct GradientCheck {
 };
 
 struct GradientCheckOptions {
-  double step =
-      1e-4;  ///< of the central differences, which are extrapolated once (steps h and 2 h, error h^4)
+  /// Of the central differences, which are extrapolated once (steps h and 2 h, error h^4)
+  double step = 1e-4;
   /// Parameters compared; empty: all trainable ones.
   std::vector<std::uint32_t> parameters;
 };

@@ -74,8 +74,8 @@ struct StepReport {
   double correct = 0;        ///< fraction, classifying losses
   double gradient_norm = 0;  ///< in coordinates, before clipping
   double rate = 0;           ///< learning rate
-  double standard_error =
-      std::numeric_limits<double>::quiet_NaN();  ///< of the gradient: its norm in coordinates; NaN: not known
+  /// Of the gradient: its norm in coordinates; NaN: not known
+  double standard_error = std::numeric_limits<double>::quiet_NaN();
   double asymmetry = std::numeric_limits<double>::quiet_NaN();  ///< Gradient::asymmetry
   /// Largest drift of a reading of the reference, kT; NaN: there is no reference.
   double offset = std::numeric_limits<double>::quiet_NaN();

@@ -30,8 +30,8 @@ const char* to_string(Verdict verdict);
 struct SteadyStateOptions {
   double path_tolerance = 0.02;  ///< error allowed per step while following the relaxation (kT)
   double trust = 0.5;            ///< Newton may move by this much in total (kT)
-  double tolerance =
-      1e-8;  ///< the last Newton correction is at most this (kT); the error left is of its square
+  /// The last Newton correction is at most this (kT); the error left is of its square
+  double tolerance = 1e-8;
   std::uint32_t max_steps = 1000;  ///< time steps before the question of a limit cycle is raised
   double escape = 1e4;             ///< a potential further than this from rest (kT) has diverged
   bool newton_first = true;        ///< from a restored state, try Newton at once (same certificate)
