@@ -12,7 +12,7 @@ std::uint16_t Quality::all() const {
 }
 
 std::string to_string_flags(std::uint16_t flags) {
-  static constexpr std::array<std::pair<Flag, const char*>, 9> names{{
+  static constexpr std::array<std::pair<Flag, const char*>, 10> names{{
       {Flag::drifting, "drifting"},
       {Flag::timed_out, "timed_out"},
       {Flag::in_compliance, "in_compliance"},
@@ -22,6 +22,7 @@ std::string to_string_flags(std::uint16_t flags) {
       {Flag::other_branch, "other_branch"},
       {Flag::no_stable_state, "no_stable_state"},
       {Flag::not_converged, "not_converged"},
+      {Flag::near_other_branch, "near_other_branch"},
   }};
   if (flags == 0) return "settled";
   std::string text;

@@ -222,7 +222,8 @@ struct Simulation::Impl {
   Relaxation run(const Drive& drive, Vector& last);
   void run_batch(std::span<const Drive> drives, std::span<Relaxation> rows,
                  std::vector<std::size_t>& left) const;
-  void judge(Relaxation& row, bool restored, bool contracting, double displacement) const;
+  void judge(Relaxation& row, bool restored, bool contracting, double displacement,
+             bool near_other_branch) const;
   bool set_held(const Drive& drive, const Boundary& boundary, Relaxation& row) const;
   void settle(const Drive& drive, const Boundary& boundary, Network::Workspace& work, Relaxation& row,
               Vector& last) const;
@@ -322,14 +323,17 @@ void Simulation::Impl::run_batch(std::span<const Drive> drives, std::span<Relaxa
     Relaxation& row = rows[chosen[k]];
     row.timing.settled = row.timing.read = one.time;
     row.timing.bound = one.bound;
-    judge(row, std::holds_alternative<From>(drives[chosen[k]].start), one.contracting, one.displacement);
+    judge(row, std::holds_alternative<From>(drives[chosen[k]].start), one.contracting, one.displacement,
+          false);
     row.potential = std::move(potential[k]);
   }
 }
 
 // Raises `other_branch` if a fold was passed: the state is far from its start, and the flow did not contract
-// everywhere on the way.
-void Simulation::Impl::judge(Relaxation& row, bool restored, bool contracting, double displacement) const {
+// everywhere on the way. Raises `near_other_branch` if small disturbances would have decided the branch.
+void Simulation::Impl::judge(Relaxation& row, bool restored, bool contracting, double displacement,
+                             bool near_other_branch) const {
+  if (near_other_branch) row.quality.raise(Flag::near_other_branch);
   if (restored && !contracting && displacement > options.steady_state.trust * network->spec().kT)
     row.quality.raise(Flag::other_branch);
 }
@@ -370,7 +374,9 @@ void Simulation::Impl::settle(const Drive& drive, const Boundary& boundary, Netw
   row.timing.settled = row.timing.read = row.timing.start + state.time;
   row.timing.bound = state.bound;
   switch (state.verdict) {
-    case Verdict::converged: judge(row, restored, state.contracting, state.displacement); break;
+    case Verdict::converged:
+      judge(row, restored, state.contracting, state.displacement, state.near_other_branch);
+      break;
     case Verdict::not_converged: row.quality.raise(Flag::not_converged); break;
     case Verdict::limit_cycle:
       row.quality.raise(Flag::oscillating);

@@ -3,7 +3,7 @@ is compared with its bar.
 
    bars.py --build BUILD_DIRECTORY [--out FILE.json] [ROW ...]      (tools/test --bars [ROW ...])
 
-Rows: xor regression mnist truth solver ep gradients corrected noise drift baseline log replay bad-input bench
+Rows: xor regression mnist truth solver branches ep gradients corrected noise drift baseline log replay bad-input bench
 bench-estimators same-loop calibration lattices fast-paths targets log-rate settling safe check wire overlap
 raw-speed mnist-in-situ. Prints a table; the exit code is the number of rows that fall short.
 """
@@ -378,6 +378,34 @@ class Bars:
             + f"residuals <= {max(line['largest_residual'] for line in lines):.0e}",
             count["dishonest"] == 0 and share <= 0.005 and count["not_converged"] == 0,
         )
+
+    def branches(self):
+        for deviation in (6, 12):
+            done = self.run(
+                self.tests / "ness-bar-branches", 10000, 1000, "--deviation", deviation, check=False
+            )
+            for line in map(json.loads, done.stdout.splitlines()):
+                if "compared" in line:
+                    self.report(
+                        "branches",
+                        f"b of deviation {deviation}, {line['way']} against one sample at a time",
+                        "within 1e-6 (single precision: 1e-2)",
+                        f"{line['wrong']} of {line['compared']} not, at most {line['largest_difference']:.1e}",
+                        line["wrong"] == 0,
+                    )
+                    continue
+                self.report(
+                    "branches",
+                    f"b of deviation {deviation}, {line['way']}",
+                    "0 on another branch than CVODE and Radau",
+                    f"{line['wrong_branch']} of {line['integrators_agree']} on which these agree "
+                    f"(of {line['relaxations']}), {line['not_converged']} not converged, "
+                    f"{line['moving_reported_at_rest']} reported at rest that move, "
+                    f"{line['flagged']} flagged",
+                    line["wrong_branch"] == 0
+                    and line["not_converged"] == 0
+                    and line["moving_reported_at_rest"] == 0,
+                )
 
     def ep(self):
         for line in (json.loads(line) for line in self.run(self.tests / "ness-bar-ep").stdout.splitlines()):

@@ -180,6 +180,11 @@ constexpr About about_transient{"", "Relaxations that are followed in time: inpu
 void read_steady_state(Keys& keys, sim::SteadyStateOptions& steady) {
   keys.number("path_tolerance", steady.path_tolerance, Number::positive,
               {"kT", "error of a time step while a relaxation is followed"});
+  keys.number("path_reach", steady.path_reach, Number::positive,
+              {"", "how far a time step may move the arguments of an edge's exponentials"});
+  keys.number(
+      "margin", steady.margin, Number::positive,
+      {"kT", "states that smaller disturbances on the way would have led to another branch are flagged"});
   keys.number("trust", steady.trust, Number::positive, {"kT", "how far Newton's iteration may move in all"});
   keys.number("tolerance", steady.tolerance, Number::positive,
               {"kT", "size of Newton's last correction; the error that is left is of its square"});

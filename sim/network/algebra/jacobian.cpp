@@ -83,6 +83,26 @@ double Jacobian::row_magnitude(Eigen::Index k) const {
   return sum;
 }
 
+bool Jacobian::columns_dominate() const {
+  if (!pattern_) {
+    for (Eigen::Index j = 0; j < full_.cols(); ++j) {
+      double others = -std::abs(full_(j, j));
+      for (Eigen::Index i = 0; i < full_.rows(); ++i) others += std::abs(full_(i, j));
+      if (!(full_(j, j) > others)) return false;
+    }
+    return true;
+  }
+  for (std::size_t j = 0; j < pattern_->nodes(); ++j) {
+    const double own = values_[static_cast<std::size_t>(pattern_->diagonal[j])];
+    double others = -std::abs(own);
+    // The entries of column j are the mirror images of those of row j.
+    for (std::int32_t p = pattern_->begin[j]; p < pattern_->begin[j + 1]; ++p)
+      others += std::abs(values_[static_cast<std::size_t>(pattern_->mirror[static_cast<std::size_t>(p)])]);
+    if (!(own > others)) return false;
+  }
+  return true;
+}
+
 bool Jacobian::finite() const {
   if (!pattern_) return full_.allFinite();
   return std::all_of(values_.begin(), values_.end(), [](double value) { return std::isfinite(value); });

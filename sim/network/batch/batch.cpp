@@ -68,7 +68,7 @@ class BatchOf final : public Batch {
   struct Prepared {
     std::shared_ptr<const Vector> theta;
     Aligned<T> input;
-    std::vector<T> gamma, a, b, g, mu_ref, slope_noise, slope_growth;
+    std::vector<T> gamma, a, b, g, mu_ref, steepness, slope_noise, slope_growth;
     Values<T> values;
     // Largest |b| or |1 + b| of an input edge: it determines the distance of the poles of the current.
     double steepest = 1;
@@ -396,10 +396,12 @@ std::shared_ptr<typename BatchOf<T>::Prepared> BatchOf<T>::prepared(
   made->low_ref = std::numeric_limits<double>::infinity();
   made->high_ref = -made->low_ref;
   const auto n = static_cast<Eigen::Index>(impl_.free.size());
+  const Vector steepness = sim::steepness(impl_, all.data());
   for (const std::uint32_t k : free_of_) {
     const auto g = static_cast<Eigen::Index>(impl_.leak_offset + k);
     made->g.push_back(static_cast<T>(all[g]));
     made->mu_ref.push_back(static_cast<T>(all[g + n]));
+    made->steepness.push_back(static_cast<T>(steepness[static_cast<Eigen::Index>(k)]));
     made->low_ref = std::min(made->low_ref, all[g + n]);
     made->high_ref = std::max(made->high_ref, all[g + n]);
   }
@@ -407,7 +409,7 @@ std::shared_ptr<typename BatchOf<T>::Prepared> BatchOf<T>::prepared(
                   made->input.get(),       made->gamma.data(),
                   made->a.data(),          made->b.data(),
                   made->g.data(),          made->mu_ref.data(),
-                  capacity_.data()};
+                  capacity_.data(),        made->steepness.data()};
   if (!made->slope_noise.empty()) {
     made->values.slope_noise = made->slope_noise.data();
     made->values.slope_growth = made->slope_growth.data();
@@ -563,8 +565,8 @@ void BatchOf<T>::relax(const std::shared_ptr<const Vector>& theta, std::span<con
   const Call call{start,
                   inject,
                   threads,
-                  {options.path_tolerance, options.trust, tolerance, impl_.spec.kT, reach,
-                   std::min<std::uint32_t>(options.max_steps, 200)},
+                  {options.path_tolerance, options.path_reach, options.margin, options.trust, tolerance,
+                   impl_.spec.kT, reach, std::min<std::uint32_t>(options.max_steps, 200)},
                   potential,
                   found};
   const std::size_t side = arithmetic<T>().group_size;

@@ -67,7 +67,10 @@ class Group {
   void follow() {
     M running = open();
     if (hn::AllFalse(d, running)) return;
-    for (std::size_t k = 0; k < shape_.nodes(); ++k) lanes_.store(lanes_.load(lanes_.start, k), lanes_.y, k);
+    for (std::size_t k = 0; k < shape_.nodes(); ++k) {
+      lanes_.store(lanes_.load(lanes_.start, k), lanes_.y, k);
+      lanes_.store(hn::Zero(d), lanes_.errors, k);
+    }
     for (std::size_t lane = 0; lane < n_; ++lane) samples_[lane].followed = open_[lane] > T(0.5);
     // The quality of earlier expansions is unknown at the states reached.
     hn::StoreU(hn::IfThenElse(running, hn::Set(d, T(1)), hn::LoadU(d, sloped_)), d, sloped_);
@@ -79,20 +82,33 @@ class Group {
     const M none = hn::Ne(hn::Zero(d), hn::Zero(d));
     V h = first_step(), time = hn::Zero(d);
     V uncertified = hn::IfThenElse(lanes_.contracting(), hn::Zero(d), hn::Set(d, T(1)));
+    V strayed = hn::Zero(d), speed = strayed, slowest = strayed;
     for (std::uint32_t step = 0; step < steps; ++step) {
       running = hn::And(running, open());
       if (hn::AllFalse(d, running)) return;
-      const V error = lanes_.attempt(h, limits_.path_tolerance * limits_.kT, leash);
-      const M taken = hn::And(running, hn::Le(error, hn::Set(d, T(1))));
+      const M doubted = hn::Gt(uncertified, hn::Set(d, T(0.5)));
+      V error = lanes_.attempt(h, limits_, leash), growth = hn::Set(d, T(1));
+      if (!hn::AllFalse(d, hn::And(running, doubted))) {
+        growth = lanes_.carry_errors(h);
+        const M too_long = hn::And(doubted, hn::Not(hn::Le(growth, hn::Set(d, T(2)))));
+        error = hn::IfThenElse(too_long, hn::Max(error, hn::Set(d, T(11))), error);
+      }
+      const M taken = hn::And(running, hn::Le(error, hn::Set(d, T(1)))), doubtful = hn::And(taken, doubted);
+      lanes_.add_errors(taken, hn::Not(doubted), limits_);
       lanes_.copy_where(taken, lanes_.mu, lanes_.y);
       time = hn::Add(time, hn::IfThenElseZero(taken, h));
+      const V taken_in = h;
       h = hn::Mul(h, change_of_step(error));
       look_around(taken, none);
       uncertified = hn::IfThenElse(hn::AndNot(lanes_.contracting(), taken), hn::Set(d, T(1)), uncertified);
+      strayed = hn::Max(
+          strayed, hn::IfThenElseZero(doubtful, lanes_.strayed(growth, taken_in, taken, speed, slowest)));
+      // The reference solver repeats these with smaller steps.
+      close(hn::Not(hn::Le(strayed, hn::Set(d, T(most_strayed)))));
       M ready = hn::And(hn::And(taken, open()), lanes_.factor(nullptr));
       lanes_.solve(lanes_.y_flow, lanes_.correction);
       ready = hn::And(
-          ready, hn::Le(lanes_.largest(lanes_.correction), hn::Set(d, T(0.5 * limits_.trust * limits_.kT))));
+          ready, hn::Le(lanes_.relative_to_allowed(lanes_.correction, nullptr, limits_), hn::Set(d, T(0.5))));
       if (hn::AllFalse(d, ready)) continue;
       settle(ready);
       note(ready, time, uncertified);
@@ -151,8 +167,7 @@ class Group {
   // the functions' derivatives, the last one by those of the exact law.
   M newton(M where) {
     // A correction leaves an error of the order of its square (kT), which is then below the tolerance.
-    const V trust = hn::Set(d, T(limits_.trust * limits_.kT)),
-            near = hn::Set(d, T(0.3 * sqrt(limits_.tolerance) * limits_.kT));
+    const V all = hn::Set(d, T(1)), near = hn::Set(d, T(0.3 * sqrt(limits_.tolerance) * limits_.kT));
     M arrived = hn::Not(where);
     V before = hn::Set(d, T(1e30));
     for (int iteration = 0; iteration < 14; ++iteration) {
@@ -161,14 +176,17 @@ class Group {
       where = hn::And(where, hn::Or(arrived, lanes_.factor(nullptr)));
       lanes_.solve(lanes_.flow, lanes_.correction);
       const V size = lanes_.largest(lanes_.correction);
-      where = hn::And(where, hn::Or(arrived, hn::Le(size, trust)));
+      where = hn::And(
+          where,
+          hn::Or(arrived, hn::Le(lanes_.relative_to_allowed(lanes_.correction, nullptr, limits_), all)));
       if (iteration > 2)
         where = hn::And(where, hn::Or(arrived, hn::Le(size, hn::Mul(hn::Set(d, T(0.5)), before))));
       before = size;
       const M moving = hn::AndNot(arrived, where);
       lanes_.add_where(moving, lanes_.correction, lanes_.mu);
-      where = hn::And(where, hn::And(lanes_.inside(lanes_.mu),
-                                     hn::Le(lanes_.largest_difference(lanes_.mu, lanes_.origin), trust)));
+      where =
+          hn::And(where, hn::And(lanes_.inside(lanes_.mu),
+                                 hn::Le(lanes_.relative_to_allowed(lanes_.mu, lanes_.origin, limits_), all)));
       arrived = hn::Or(arrived, hn::And(hn::Le(size, near), where));
       // The last iterate is certified by the derivatives of the exact law.
       if (hn::AllFalse(d, hn::AndNot(arrived, where))) break;
@@ -268,6 +286,7 @@ class Group {
   }
 
   static constexpr std::uint32_t most_expanded_steps = 40;
+  static constexpr double most_strayed = 0.3;  // as in steady_state.cpp
   const D d;
   const Shape& shape_;
   const Base<T>* base_;  // null: input currents are functions

@@ -41,6 +41,7 @@ struct Values {
   const T* input = nullptr;  ///< [blocks][inputs][3][16] gamma, scale a, b; gamma 0 where there is no edge
   const T *gamma = nullptr, *a = nullptr, *b = nullptr;          ///< [edges], a scaled
   const T *g = nullptr, *mu_ref = nullptr, *capacity = nullptr;  ///< [nodes]
+  const T* steepness = nullptr;                                  ///< [nodes] Network::steepness
   /// Error of the derivatives that expansions give for the input currents of a fed node, [blocks * 16]: at a
   /// distance D from the expansion point it is at most slope_noise + slope_growth D^3. Null: the derivatives
   /// of expansions are not accurate enough.
@@ -112,7 +113,7 @@ struct Sample {
 };
 
 struct Limits {
-  double path_tolerance = 0.02, trust = 0.5, tolerance = 1e-3, kT = 1;
+  double path_tolerance = 0.03, path_reach = 4, margin = 1e-4, trust = 0.5, tolerance = 1e-3, kT = 1;
   /// Distance (kT) from the expansion point within which expansions of input currents are accurate enough to
   /// apply the exact law.
   double reach = 0.3;
@@ -152,7 +153,7 @@ struct Pull {
 
 /// Rows of `block` numbers for the network between free nodes of one group.
 inline std::size_t lane_rows(const Shape& s, std::size_t terms) {
-  return 18 * s.nodes() + s.couplings() + s.rest * s.rest + s.first * s.rest +
+  return 19 * s.nodes() + s.couplings() + s.rest * s.rest + s.first * s.rest +
          (9 + terms) * s.blocks * block + (terms > 5 ? terms : 5) * s.blocks;
 }
 /// Scratch (numbers) for a group that settles: its network, and one sample's levels and their exponentials.

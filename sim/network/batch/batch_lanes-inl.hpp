@@ -35,7 +35,8 @@ class Lanes {
     const std::size_t n = s_.nodes(), fed = s_.blocks * block;
     mu = take(n), flow = take(n), diagonal = take(n), correction = take(n), y = take(n), y_flow = take(n),
     start = take(n), origin = take(n);
-    k1_ = take(n), k2_ = take(n), k3_ = take(n), rhs_ = take(n), stage_ = take(n), inject = take(n);
+    errors = take(n), k1_ = take(n), k2_ = take(n), k3_ = take(n), rhs_ = take(n), stage_ = take(n),
+    inject = take(n);
     scaled_ = take(n), e_ = take(n), pivot_ = take(n), row_ = take(n);
     matrix = take(s_.couplings());
     schur_ = take(s_.rest * s_.rest), symmetric_ = take(s_.first * s_.rest);
@@ -53,7 +54,7 @@ class Lanes {
     }
   }
 
-  T *mu, *flow, *diagonal, *correction, *y, *y_flow, *start, *origin, *inject, *matrix;
+  T *mu, *flow, *diagonal, *correction, *y, *y_flow, *start, *origin, *inject, *matrix, *errors;
 
   V load(const T* from, std::size_t k) const { return hn::LoadU(d, from + k * block); }
   void store(V what, T* to, std::size_t k) const { hn::StoreU(what, d, to + k * block); }
@@ -374,11 +375,103 @@ class Lanes {
       store(hn::IfThenElse(where, load(from, k), load(to, k)), to, k);
   }
 
+  // How far a change of the potentials moves the arguments of edges' exponentials, at most.
+  V largest_argument(const T* of) const {
+    V most = hn::Zero(d);
+    for (std::size_t k = 0; k < s_.nodes(); ++k)
+      most = hn::Max(most, hn::Mul(hn::Abs(load(of, k)), hn::Set(d, p_.steepness[k])));
+    return most;
+  }
+  // The error of a step relative to the tolerance (most_of_a_width of rosenbrock.cpp).
+  V largest_error(const Limits& limits) const {
+    const V by_kT = hn::Set(d, T(1 / limits.kT));
+    V most = hn::Zero(d);
+    for (std::size_t k = 0; k < s_.nodes(); ++k)
+      most = hn::Max(
+          most, hn::Mul(hn::Abs(load(correction, k)), hn::Max(by_kT, hn::Set(d, p_.steepness[k] / T(6)))));
+    return hn::Mul(most, hn::Set(d, T(1 / limits.path_tolerance)));
+  }
+  // The difference between two states, relative to how far Newton's method may go (steady_state.cpp).
+  V relative_to_allowed(const T* a, const T* b, const Limits& limits) const {
+    const V by_kT = hn::Set(d, T(1 / (limits.trust * limits.kT)));
+    V most = hn::Zero(d);
+    for (std::size_t k = 0; k < s_.nodes(); ++k) {
+      const V apart = hn::Abs(b == nullptr ? load(a, k) : hn::Sub(load(a, k), load(b, k)));
+      most = hn::Max(most, hn::Mul(apart, hn::Max(by_kT, hn::Set(d, p_.steepness[k] / T(4 * limits.trust)))));
+    }
+    return most;
+  }
+
+  // As in Rosenbrock::carry_errors, after an attempt at a step of length h. Returns by which factor the
+  // errors grow; infinite where that is too fast for such a step.
+  V carry_errors(V h) {
+    const std::size_t n = s_.nodes();
+    const V twice = hn::Div(hn::Set(d, T(2)), h), tiny = hn::Set(d, T(1e-30)), one = hn::Set(d, T(1));
+    V growth = one;
+    for (std::size_t k = 0; k < n; ++k) store(load(errors, k), k3_, k);
+    for (int half = 0; half < 2; ++half) {
+      for (std::size_t k = 0; k < n; ++k)
+        store(hn::Mul(hn::Mul(hn::Set(d, p_.capacity[k]), twice), load(k3_, k)), rhs_, k);
+      solve(rhs_, stage_);
+      V before = hn::Zero(d), after = before, both = before;
+      for (std::size_t k = 0; k < n; ++k) {
+        const V x = load(k3_, k), z = load(stage_, k);
+        before = hn::MulAdd(x, x, before);
+        after = hn::MulAdd(z, z, after);
+        both = hn::MulAdd(x, z, both);
+        store(z, k3_, k);
+      }
+      const M back = hn::And(hn::Lt(both, hn::Zero(d)), hn::Gt(after, hn::Mul(hn::Set(d, T(1e-3)), before)));
+      const V by = hn::IfThenElse(hn::Gt(before, tiny), hn::Div(after, hn::Max(before, tiny)), one);
+      growth = hn::IfThenElse(back, hn::Set(d, T(1e30)), hn::Mul(growth, by));
+    }
+    return hn::Sqrt(growth);
+  }
+  // Takes over what carry_errors() found, and adds the errors of the step that these lanes took. `fresh`:
+  // lanes without earlier errors.
+  void add_errors(M taken, M fresh, const Limits& limits) {
+    for (std::size_t k = 0; k < s_.nodes(); ++k) {
+      const V disturbed = hn::Set(d, T(limits.margin * limits.kT * sin(1 + 2.4 * static_cast<double>(k))));
+      const V carried =
+          hn::Add(hn::IfThenZeroElse(fresh, load(k3_, k)), hn::Add(load(correction, k), disturbed));
+      store(hn::IfThenElse(taken, carried, load(errors, k)), errors, k);
+    }
+  }
+  // As in Rosenbrock::note_errors: the part of the errors that is not a delay, or the delay in units of the
+  // time that errors take to grow.
+  // `speed` and `slowest` are those of the flow so far.
+  V strayed(V growth, V h, M taken, V& speed, V& slowest) const {
+    V along = hn::Zero(d), flows = hn::Zero(d), most = hn::Zero(d);
+    const auto flow_at = [&](std::size_t k) HWY_ATTR {
+      return hn::Mul(load(y_flow, k), hn::Set(d, p_.steepness[k] / p_.capacity[k]));
+    };
+    const auto error_at = [&](std::size_t k)
+                              HWY_ATTR { return hn::Mul(load(errors, k), hn::Set(d, p_.steepness[k])); };
+    for (std::size_t k = 0; k < s_.nodes(); ++k) {
+      const V f = flow_at(k);
+      along = hn::MulAdd(f, error_at(k), along);
+      flows = hn::MulAdd(f, f, flows);
+    }
+    const V share = hn::Div(along, hn::Max(flows, hn::Set(d, T(1e-30))));
+    // ln x <= x - 1
+    const V rate = hn::Div(hn::Max(hn::Sub(growth, hn::Set(d, T(1))), hn::Zero(d)), h);
+    const V now = hn::Sqrt(flows);
+    slowest = hn::IfThenElse(hn::And(taken, hn::Or(hn::Lt(now, speed), hn::Eq(slowest, hn::Zero(d)))), now,
+                             slowest);
+    speed = hn::IfThenElse(taken, now, speed);
+    most =
+        hn::IfThenElseZero(hn::Lt(now, hn::Mul(hn::Set(d, T(10)), slowest)), hn::Mul(hn::Abs(share), rate));
+    for (std::size_t k = 0; k < s_.nodes(); ++k)
+      most = hn::Max(most, hn::Abs(hn::NegMulAdd(share, flow_at(k), error_at(k))));
+    return most;
+  }
+
   // One attempt at a step of RODAS3 (rosenbrock.hpp) from y, where the flow is y_flow, and `diagonal` and
   // `matrix` hold the Jacobian; one h per lane. Stages outside the interval of the functions fail; with leash
   // > 0, also those outside the range of the expansions. mu: the state reached. Returns the error relative to
-  // the tolerance; infinite for lanes that are not factored.
-  V attempt(V h, double tolerance, T leash) {
+  // the tolerance, or the third power of the way relative to the reach where that is larger; infinite for
+  // lanes that are not factored.
+  V attempt(V h, const Limits& limits, T leash) {
     const std::size_t n = s_.nodes();
     const V shift = hn::Div(hn::Set(d, T(2)), h), inverse_h = hn::Div(hn::Set(d, T(1)), h);
     const M factored = factor(&shift);
@@ -407,8 +500,10 @@ class Lanes {
     }
     solve(rhs_, correction);
     for (std::size_t k = 0; k < n; ++k) store(hn::Add(load(stage_, k), load(correction, k)), mu, k);
-    const V error = hn::Mul(largest(correction), hn::Set(d, T(1 / tolerance)));
-    return hn::IfThenElse(factored, hn::IfThenElse(within, error, hn::Set(d, T(30))), hn::Set(d, T(1e30)));
+    for (std::size_t k = 0; k < n; ++k) store(hn::Sub(load(mu, k), load(y, k)), rhs_, k);
+    const V way = hn::Mul(largest_argument(rhs_), hn::Set(d, T(1 / limits.path_reach)));
+    const V relative = hn::Max(largest_error(limits), hn::Mul(hn::Mul(way, way), way));
+    return hn::IfThenElse(factored, hn::IfThenElse(within, relative, hn::Set(d, T(30))), hn::Set(d, T(1e30)));
   }
 
   // Adds the gradient sums of the edges between free nodes and of the leaks; costates are in `y`, potentials

@@ -96,6 +96,7 @@ struct Network::Workspace {
   std::unique_ptr<LinearSolver> solver;
 };
 
+Vector steepness(const Network::Impl& impl, const double* theta);
 void fill_nodes(const Network::Impl& impl, const std::vector<std::uint32_t>& nodes, NodeState& state);
 /// The kernel arguments of a block whose law has kernels; gathers into `gather` where the block needs it.
 kernels::Edges<double> edges_of(const Network::Impl& impl, const EdgeBlock& block, const double* theta,

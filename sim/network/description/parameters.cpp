@@ -1,4 +1,5 @@
 // Meaning and range of each entry of theta.
+#include <algorithm>
 #include <cmath>
 
 #include "description/network_impl.hpp"
@@ -66,6 +67,68 @@ Vector Network::theta() const {
     theta[static_cast<Eigen::Index>(leak_mu_ref(k))] = impl_->spec.nodes[impl_->free[k]].mu_ref;
   }
   return theta;
+}
+
+Vector Network::steepness(const double* theta) const { return sim::steepness(*impl_, theta); }
+
+namespace {
+Steepness steepness_of(const EdgeLaw& law, const double* p, const EdgeEnd& source, const EdgeEnd& target,
+                       double kT) {
+  return law.steepness == nullptr ? Steepness{1 / kT, 1 / kT} : law.steepness(p, source, target, kT);
+}
+
+std::array<double, most_parameters> values_of(const Network::Impl& impl, const LawEdges& law, std::size_t i,
+                                              const double* theta) {
+  std::array<double, most_parameters> p;
+  for (std::size_t which = 0; which < most_parameters; ++which) {
+    p[which] = law.offset[which] < 0 ? impl.spec.edges[law.edges[i]].p[which]
+                                     : theta[law.offset[which] + static_cast<std::int64_t>(i)];
+  }
+  return p;
+}
+}  // namespace
+
+Vector steepness(const Network::Impl& impl, const double* theta) {
+  Vector steepest = Vector::Zero(static_cast<Eigen::Index>(impl.free.size()));
+  const auto raise = [&](std::uint32_t node, double by) {
+    if (const std::int64_t k = impl.free_index[node]; k >= 0) steepest[k] = std::max(steepest[k], by);
+  };
+  for (const LawEdges& law : impl.laws) {
+    for (std::size_t i = 0; i < law.count(); ++i) {
+      const auto [source, target, layer] = impl.spec.graph.edges[law.edges[i]];
+      const auto p = values_of(impl, law, i, theta);
+      const Steepness of_edge =
+          steepness_of(*law.law, p.data(), impl.end(source, 0), impl.end(target, 0), impl.spec.kT);
+      raise(source, of_edge.by_source);
+      raise(target, of_edge.by_target);
+    }
+  }
+  return steepest;
+}
+
+double Network::way(const Workspace& work, const Vector& from, const Vector& to, const Vector& steepness,
+                    double least) const {
+  const auto bound = [&](std::int64_t k) { return k < 0 ? 0 : steepness[k] * std::abs(to[k] - from[k]); };
+  double longest = 0;
+  for (const LawEdges& law : impl_->laws) {
+    for (std::size_t i = 0; i < law.count(); ++i) {
+      const auto [source, target, layer] = impl_->spec.graph.edges[law.edges[i]];
+      const std::int64_t s = impl_->free_index[source], t = impl_->free_index[target];
+      const double most = bound(s) + bound(t);
+      if (most <= std::max(least, longest)) continue;
+      if (law.law->way == nullptr) {
+        longest = most;
+        continue;
+      }
+      const auto ends = [&](const Vector& state) {
+        return std::array<EdgeEnd, 2>{impl_->end(source, s < 0 ? work.state.mu[source] : state[s]),
+                                      impl_->end(target, t < 0 ? work.state.mu[target] : state[t])};
+      };
+      const auto p = values_of(*impl_, law, i, work.boundary->theta);
+      longest = std::max(longest, law.law->way(p.data(), ends(from), ends(to), impl_->spec.kT));
+    }
+  }
+  return longest;
 }
 
 Vector Network::rest() const {

@@ -28,6 +28,11 @@ EdgeCurrent enzyme_current(const double* p, const EdgeEnd& source, const EdgeEnd
 }
 
 namespace {
+// c_s^2 is e^(2 mu_s/kT) up to factors.
+Steepness steepness(const double* p, const EdgeEnd&, const EdgeEnd&, double kT) {
+  return {(std::isfinite(p[3]) ? 2 : 1) / kT, 1 / kT};
+}
+
 constexpr LawParameter parameters[] = {{.name = "Vf", .unit = "1", .sign = Sign::not_negative},
                                        {.name = "Ka", .unit = "1", .sign = Sign::positive},
                                        {.name = "Kb", .unit = "1", .sign = Sign::positive, .ratio_to = "Ka"},
@@ -39,6 +44,7 @@ constexpr LawParameter parameters[] = {{.name = "Vf", .unit = "1", .sign = Sign:
 constexpr EdgeLaw row{.name = "enzyme",
                       .parameters = parameters,
                       .current = enzyme_current,
+                      .steepness = steepness,
                       .pools = true,
                       .kernels = &kernels::enzyme_kernels};
 static_assert(row.problem().empty());

@@ -10,12 +10,14 @@ EdgeCurrent linear_current(const double* p, const EdgeEnd& source, const EdgeEnd
 
 namespace {
 constexpr LawParameter parameters[] = {{.name = "G", .unit = "1", .sign = Sign::not_negative}};
-constexpr EdgeLaw row{.name = "linear",
-                      .parameters = parameters,
-                      .current = [](const double* p, const EdgeEnd& source, const EdgeEnd& target, double,
-                                    double) { return linear_current(p, source, target); },
-                      .linear = true,
-                      .kernels = &kernels::linear_kernels};
+constexpr EdgeLaw row{
+    .name = "linear",
+    .parameters = parameters,
+    .current = [](const double* p, const EdgeEnd& source, const EdgeEnd& target, double,
+                  double) { return linear_current(p, source, target); },
+    .steepness = [](const double*, const EdgeEnd&, const EdgeEnd&, double) { return Steepness{}; },
+    .linear = true,
+    .kernels = &kernels::linear_kernels};
 static_assert(row.problem().empty());
 }  // namespace
 constinit const EdgeLaw linear_law = row;

@@ -1,4 +1,5 @@
 // A quantum dot between two reservoirs.
+#include <algorithm>
 #include <cmath>
 
 #include "laws/laws.hpp"
@@ -35,6 +36,29 @@ EdgeCurrent quantum_dot_current(const double* p, const EdgeEnd& source, const Ed
 }
 
 namespace {
+// Derivatives of u and v above.
+Steepness steepness(const double* p, const EdgeEnd& source, const EdgeEnd& target, double kT) {
+  const double b = p[2], half_d = p[3] / 2, s = 1 / (kT * source.T), t = 1 / (kT * target.T);
+  return {std::max(std::abs(b + half_d - 1) * s, std::abs(b + half_d) * t),
+          std::max(std::abs(half_d - b) * s, std::abs(half_d - b - 1) * t)};
+}
+
+// (eps - mu)/(kT T) of both ends.
+std::array<double, 2> arguments(const double* p, const std::array<EdgeEnd, 2>& ends, double kT) {
+  const double level = p[1] + p[2] * (ends[0].mu - ends[1].mu) + p[3] * (0.5 * ends[0].mu + 0.5 * ends[1].mu);
+  return {(level - ends[0].mu) / (kT * ends[0].T), (level - ends[1].mu) / (kT * ends[1].T)};
+}
+
+double way(const double* p, const std::array<EdgeEnd, 2>& from, const std::array<EdgeEnd, 2>& to, double kT) {
+  constexpr double full = 30;  // 1/(1 + e^30) is 1e-13
+  const auto before = arguments(p, from, kT), after = arguments(p, to, kT);
+  double longest = 0;
+  for (std::size_t i = 0; i < 2; ++i)
+    longest =
+        std::max(longest, std::abs(std::clamp(after[i], -full, full) - std::clamp(before[i], -full, full)));
+  return longest;
+}
+
 constexpr LawParameter parameters[] = {{.name = "gamma", .unit = "1", .sign = Sign::not_negative},
                                        {.name = "a", .unit = "kT", .fold_with = "b"},
                                        {.name = "b", .unit = "1"},
@@ -43,6 +67,8 @@ constexpr EdgeLaw row{.name = "quantum-dot",
                       .parameters = parameters,
                       .current = [](const double* p, const EdgeEnd& source, const EdgeEnd& target, double kT,
                                     double) { return quantum_dot_current(p, source, target, kT); },
+                      .steepness = steepness,
+                      .way = way,
                       .kernels = &kernels::quantum_dot_kernels};
 static_assert(row.problem().empty());
 }  // namespace

@@ -52,6 +52,8 @@ void Rodas::begin(double time, const Vector& state, const Vector& levels, const 
   for (const auto& [k, level] : boundary_.held) y_[k] = level;
   network_.impose(boundary_, *evaluation_);
   network_.impose(boundary_, *algebra_);
+  steepness_ = network_.steepness(boundary_.theta);
+  steepest_ = steepness_.size() > 0 ? steepness_.maxCoeff() : 0;
   length_ = 0;
   from_ = y_;
   look_around();
@@ -115,6 +117,12 @@ bool Rodas::attempt(double h) {
   end_ = stage_ + u_[5];
   for (const auto& [k, level] : boundary_.held) end_[k] = level;
   return end_.allFinite();
+}
+
+double Rodas::way() const {
+  const double of_levels = moving_ ? h_ * velocity_.cwiseAbs().maxCoeff() * steepest_ : 0;
+  return end_.size() == 0 ? 0
+                          : std::max(of_levels, (end_ - y_).cwiseAbs().cwiseProduct(steepness_).maxCoeff());
 }
 
 bool Rodas::accept(double time) {

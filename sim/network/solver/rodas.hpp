@@ -25,6 +25,9 @@ class Rodas {
   /// Computes a step of length h > 0 from the state. False if the matrix is singular or a number is not
   /// finite.
   bool attempt(double h);
+  /// How far the step attempted moves the arguments of edges' exponentials (Network::steepness), at most:
+  /// that of free nodes, and of levels, at the steepest edges.
+  double way() const;
   /// End of the step attempted, and its difference from the embedded method of order 3, [n_free].
   const Vector& end() const { return end_; }
   const Vector& error() const { return u_[5]; }
@@ -52,6 +55,8 @@ class Rodas {
   Vector y_, unbalanced_, by_time_, C_;  // the state, F, dF/dt and the capacities there
   Jacobian jacobian_, matrix_;
   std::array<Vector, 6> u_;
+  Vector steepness_;
+  double steepest_ = 0;
   Vector stage_, flow_, rhs_, ahead_, end_;
   // The step last accepted, for dense output.
   double before_ = 0, length_ = 0;

@@ -3,10 +3,24 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "description/network_impl.hpp"
 
 namespace ness::sim {
+
+namespace {
+// The tolerance of a step in widths of the steepest edge, relative to that in kT.
+constexpr double most_of_a_width = 6;
+// An error may grow by this factor within a step; an implicit method damps what grows faster, 1/(1 - z)^2 for
+// e^(2z).
+constexpr double fastest_growth = 2;
+// The difference between the method and the trapezoidal rule, relative to the tolerance. Where the method is
+// good it stays below 0.7; where a step runs into a well, it is several.
+constexpr double most_defect = 1.5;
+// An unstable state has been left when the flow is faster by this factor.
+constexpr double leaving = 10;
+}  // namespace
 
 std::vector<bool> held_nodes(const Network::Workspace& work) { return work.held; }
 
@@ -25,14 +39,33 @@ void Rosenbrock::evaluate(const Vector& state, Vector& flow, Jacobian* by) {
   ++evaluations;
 }
 
+void Rosenbrock::begin(const Vector& start, double disturbance) {
+  begin(start);
+  errors_ = true;
+  contracts_ = jacobian.columns_dominate();
+  strayed_ = late_ = speed_ = slowest_ = 0;
+  error_ = Vector::Zero(y.size());
+  // Nodes are disturbed differently, so that no symmetry of the network hides anything.
+  disturbed_.resize(y.size());
+  for (Eigen::Index k = 0; k < y.size(); ++k)
+    disturbed_[k] = disturbance * std::sin(1 + 2.4 * static_cast<double>(k));
+}
+
 void Rosenbrock::begin(const Vector& start) {
   y = start;
+  errors_ = false;
   time = 0;
   evaluate(y, unbalanced, &jacobian);
   C_ = network_.capacity(y);
-  // First step: no node moves by more than 0.1 kT at its present rate.
-  const double fastest = unbalanced.cwiseQuotient(C_).cwiseAbs().maxCoeff();
-  h_ = fastest > 0 ? 0.1 * network_.spec().kT / fastest : C_.minCoeff();
+  steepness_ = network_.steepness(work_.boundary->theta);
+  per_error_ = (steepness_ / most_of_a_width).cwiseMax(1 / network_.spec().kT);
+  // First step: at its present rate, no node moves by more than 0.1 kT, nor a tenth of the width of its
+  // edges.
+  const double fastest = unbalanced.cwiseQuotient(C_)
+                             .cwiseAbs()
+                             .cwiseProduct(steepness_.cwiseMax(1 / network_.spec().kT))
+                             .maxCoeff();
+  h_ = fastest > 0 ? 0.1 / fastest : C_.minCoeff();
 }
 
 void Rosenbrock::kick(const Vector& by, double longest) {
@@ -51,54 +84,148 @@ Vector Rosenbrock::rate() const { return unbalanced.cwiseQuotient(network_.capac
 //   (2, 0, 1, 1); error K_4.
 // Both sides are multiplied by C, and C J = -dI/dmu - diag(F C'/C), with C' = C/kT at enzyme nodes and 0
 // elsewhere.
-bool Rosenbrock::step(double tolerance) {
-  const double kT = network_.spec().kT, epsilon = std::numeric_limits<double>::epsilon();
-  for (int attempt = 0; attempt < 60; ++attempt) {
+bool Rosenbrock::step(double tolerance, double reach) {
+  for (int attempts = 0; attempts < 60; ++attempts) {
     h_ = std::min(h_, longest_);
-    if (!(h_ > epsilon * std::max(time, 1e-12)) || !std::isfinite(h_)) return false;
-    A_ = jacobian;
-    A_.add_to_diagonal(C_ * (2 / h_));
-    if (any_enzyme_) {
-      for (Eigen::Index k = 0; k < y.size(); ++k) {
-        if (enzyme_[k]) A_.diagonal(k) += unbalanced[k] / kT;
-      }
-    }
-    if (!network_.factor(work_, A_)) {
-      h_ *= 0.25;
+    if (!std::isnormal(h_)) return false;
+    const Trial trial = attempt(tolerance, reach);
+    if (trial.shorter < 1) {
+      h_ *= trial.shorter;
       continue;
     }
-    auto flow_at = [&](const Vector& state) {  // C(y) f(state)
-      evaluate(state, flow_, nullptr);
-      if (any_enzyme_) flow_.array() *= C_.array() / network_.capacity(state).array();
-    };
-    const Vector C_h = C_ / h_;
-    network_.solve(work_, unbalanced, k1_);
-    rhs_ = unbalanced + 4 * C_h.cwiseProduct(k1_);
-    network_.solve(work_, rhs_, k2_);
-    stage_ = y + 2 * k1_;
-    flow_at(stage_);
-    rhs_ = flow_ + C_h.cwiseProduct(k1_ - k2_);
-    network_.solve(work_, rhs_, k3_);
-    stage_ += k3_;
-    flow_at(stage_);
-    rhs_ = flow_ + C_h.cwiseProduct(k1_ - k2_ - (8.0 / 3.0) * k3_);
-    network_.solve(work_, rhs_, k4_);
-    const double error = k4_.cwiseAbs().maxCoeff() / (tolerance * kT);
-    if (!(error <= 1)) {  // NaN too
-      h_ *= std::isfinite(error) ? std::clamp(0.9 / std::cbrt(error), 0.1, 0.9) : 0.1;
-      continue;
-    }
-    y = stage_ + k4_;
-    if (work_.any_held) {
-      for (const auto& [k, level] : work_.boundary->held) y[k] = level;
-    }
+    if (errors_ && !contracts_) error_.swap(carried_);
+    y.swap(stage_);
+    unbalanced.swap(flow_);
+    std::swap(jacobian, ahead_);
+    if (any_enzyme_) C_ = network_.capacity(y);
     time += h_;
-    h_ *= std::clamp(0.9 / std::cbrt(std::max(error, 1e-6)), 0.2, 6.0);
-    evaluate(y, unbalanced, &jacobian);
-    C_ = network_.capacity(y);
+    if (errors_) note_errors(std::log(std::max(trial.growth, 1.0)) / h_);
+    h_ *= std::min(std::clamp(0.9 / std::cbrt(std::max(trial.error, 1e-6)), 0.2, 6.0),
+                   0.9 * reach / trial.moved);
     return y.allFinite();
   }
   return false;
+}
+
+// A step from y to stage_, with the currents there in flow_ and ahead_.
+Rosenbrock::Trial Rosenbrock::attempt(double tolerance, double reach) {
+  if (!factor_for_step()) return {.shorter = 0.25};
+  C_h_ = C_ / h_;
+  network_.solve(work_, unbalanced, k1_);
+  // 2 k1 is a step of implicit Euler: where that goes much too far, the other stages are not worth their
+  // time.
+  stage_ = y + 2 * k1_;
+  if (2 * k1_.cwiseAbs().cwiseProduct(steepness_).maxCoeff() > 2 * reach) {
+    const double ahead = network_.way(work_, y, stage_, steepness_, reach);
+    if (ahead > 2 * reach) return {.shorter = std::max(0.1, reach / ahead)};
+  }
+  rhs_ = unbalanced + 4 * C_h_.cwiseProduct(k1_);
+  network_.solve(work_, rhs_, k2_);
+  evaluate(stage_, flow_, nullptr);
+  to_present_capacity(stage_, flow_);
+  rhs_ = flow_ + C_h_.cwiseProduct(k1_ - k2_);
+  network_.solve(work_, rhs_, k3_);
+  stage_ += k3_;
+  evaluate(stage_, flow_, nullptr);
+  to_present_capacity(stage_, flow_);
+  rhs_ = flow_ + C_h_.cwiseProduct(k1_ - k2_ - (8.0 / 3.0) * k3_);
+  network_.solve(work_, rhs_, k4_);
+  Trial trial;
+  trial.error = k4_.cwiseAbs().cwiseProduct(per_error_).maxCoeff() / tolerance;
+  if (!(trial.error <= 1))  // NaN too
+    return {.shorter = std::isfinite(trial.error) ? std::clamp(0.9 / std::cbrt(trial.error), 0.1, 0.9) : 0.1};
+  stage_ += k4_;
+  if (work_.any_held) {
+    for (const auto& [k, level] : work_.boundary->held) stage_[k] = level;
+  }
+  // Edge by edge only where the steepest edges' bound is not enough.
+  trial.moved = (stage_ - y).cwiseAbs().cwiseProduct(steepness_).maxCoeff();
+  if (trial.moved > 0.85 * reach) trial.moved = network_.way(work_, y, stage_, steepness_, 0.15 * reach);
+  if (trial.moved > reach) return {.shorter = std::max(0.1, 0.8 * reach / trial.moved)};
+  if (errors_ && !contracts_) {
+    trial.growth = carry_errors();
+    if (trial.growth > fastest_growth) return {.shorter = 0.4};
+  }
+  evaluate(stage_, flow_, &ahead_);
+  if (const double defect = errors_ ? defect_of_step(tolerance) / tolerance : 0; !(defect <= most_defect))
+    trial.shorter = std::isfinite(defect) ? std::clamp(0.9 / std::cbrt(defect), 0.1, 0.5) : 0.1;
+  return trial;
+}
+
+bool Rosenbrock::factor_for_step() {
+  A_ = jacobian;
+  rhs_ = C_ * (2 / h_);
+  A_.add_to_diagonal(rhs_);
+  if (any_enzyme_) {
+    for (Eigen::Index k = 0; k < y.size(); ++k) {
+      if (enzyme_[k]) A_.diagonal(k) += unbalanced[k] / network_.spec().kT;
+    }
+  }
+  return network_.factor(work_, A_);
+}
+
+// From F at a state to C(y) dmu/dt there.
+void Rosenbrock::to_present_capacity(const Vector& state, Vector& flow) const {
+  if (any_enzyme_) flow.array() *= C_.array() / network_.capacity(state).array();
+}
+
+// The difference from the trapezoidal rule, which sees the currents at the end: a step into a well can fit
+// all its stages and still miss what begins there.
+double Rosenbrock::defect_of_step(double tolerance) {
+  rhs_ = flow_;
+  to_present_capacity(stage_, rhs_);
+  rhs_ = 2 * C_h_.cwiseProduct(stage_ - y) - unbalanced - rhs_;
+  if (work_.any_held) {
+    for (const auto& [k, level] : work_.boundary->held) rhs_[k] = 0;
+  }
+  // Most steps are good by far, which shows without solving.
+  double likely = 0;
+  for (Eigen::Index k = 0; k < rhs_.size(); ++k)
+    likely = std::max(likely, std::abs(rhs_[k]) * per_error_[k] / std::abs(A_.diagonal(k)));
+  if (likely < 0.2 * most_defect * tolerance) return likely;
+  network_.solve(work_, rhs_, k3_);
+  return k3_.cwiseAbs().cwiseProduct(per_error_).maxCoeff();
+}
+
+// The errors so far, carried along the flow over the step of which the matrix has been factored: e^(-hG/C) by
+// two steps of implicit Euler of half the length, which damps what is stiff and does not underrate growth.
+// The step's own error is added.
+double Rosenbrock::carry_errors() {
+  carried_ = error_;
+  double growth = 1;
+  for (int half = 0; half < 2; ++half) {
+    rhs_ = 2 * C_h_.cwiseProduct(carried_);
+    network_.solve(work_, rhs_, k3_);
+    // An implicit method damps what grows too fast for its step: 1/(1 - z) for e^z.
+    const double before = carried_.norm(), after = k3_.norm();
+    if (before > 0) growth *= after / before;
+    if (after > 0.03 * before && k3_.dot(carried_) < 0) return std::numeric_limits<double>::infinity();
+    carried_.swap(k3_);
+  }
+  carried_ += k4_ + disturbed_;
+  return growth;
+}
+
+void Rosenbrock::note_errors(double growth_rate) {
+  if (contracts_) {
+    contracts_ = jacobian.columns_dominate();
+    // Errors of earlier steps shrank on the way here.
+    if (!contracts_) error_ = k4_ + disturbed_;
+    return;
+  }
+  rhs_ = unbalanced.cwiseQuotient(C_).cwiseProduct(steepness_);
+  across_ = error_.cwiseProduct(steepness_);
+  const double along = rhs_.squaredNorm();
+  const double delay = along > 0 ? across_.dot(rhs_) / along : 0;
+  across_ -= delay * rhs_;
+  const double late = std::abs(delay) * growth_rate;
+  if (!(late <= late_)) late_ = late;  // NaN too
+  // An unstable state is being left as long as the flow is not much faster than it was nearest to it.
+  const double before = std::exchange(speed_, std::sqrt(along));
+  if (speed_ < before || slowest_ == 0) slowest_ = speed_;
+  const double across = across_.size() == 0 ? 0 : across_.cwiseAbs().maxCoeff(),
+               now = speed_ < leaving * slowest_ ? std::max(across, late) : across;
+  if (!(now <= strayed_)) strayed_ = now;
 }
 
 }  // namespace ness::sim

@@ -14,6 +14,12 @@
 namespace ness::sim {
 
 namespace {
+// A relaxation whose errors may have led it this far from its path (arguments of an edge's exponentials) is
+// repeated with a tolerance smaller by this factor, but not below the finest.
+constexpr double most_strayed = 0.3, refinement = 0.1, finest_tolerance = 1e-9;
+// With a smaller tolerance, relative to the first, errors that seem to be mere delays are believed to be just
+// that.
+constexpr double finest_for_delays = 0.02;
 constexpr double not_known = std::numeric_limits<double>::quiet_NaN();
 
 // The largest real part, if proved to be the largest; otherwise not_known.
@@ -28,32 +34,90 @@ class Following {
     network.impose(boundary, work);
     for (const auto& [k, level] : boundary.held) start_[k] = level;
     state_.potential = start_;
-    const double kT = network.spec().kT;
-    double scale = 0;
-    if (boundary.clamp.size() > 0) scale = boundary.clamp.cwiseAbs().maxCoeff();
-    for (std::size_t k = 0; k < network.free().size(); ++k)
-      scale = std::max(scale, std::abs(boundary.theta[network.leak_mu_ref(k)]));
-    escape_ = options.escape * kT + 10 * scale;
+    disturbance_ = options.margin * network.spec().kT;
+    escape_ = options.escape * network.spec().kT + 10 * furthest_level(network, boundary);
+    allowed_ = network.steepness(boundary.theta)
+                   .cwiseMax(1 / network.spec().kT)
+                   .cwiseInverse()
+                   .cwiseProduct(Vector::Constant(start_.size(), 4 * options.trust))
+                   .cwiseMin(options.trust * network.spec().kT);
   }
 
   SteadyState run(bool restored) {
-    path_.begin(state_.potential);
+    path_.begin(state_.potential, disturbance_);
     if (restored && options_.newton_first && newton_contracting()) return finish(Verdict::converged);
     if (network_.linear() && newton(std::numeric_limits<double>::infinity(), true))
       return finish(Verdict::converged);
     state_.followed = true;
-    if (restored) state_.contracting = network_.contracting(work_, path_.jacobian);
-    while (state_.steps < options_.max_steps) {
-      if (!path_.step(options_.path_tolerance)) break;
-      ++state_.steps;
-      state_.potential = path_.y;
-      if (restored && state_.contracting) state_.contracting = network_.contracting(work_, path_.jacobian);
-      if (const std::optional<Verdict> verdict = arrived()) return finish(*verdict);
+    for (double tolerance = options_.path_tolerance;; tolerance *= refinement) {
+      const bool finest = tolerance * refinement < finest_tolerance;
+      const Outcome outcome = follow(tolerance, restored, !finest);
+      if (outcome == Outcome::strayed) {
+        // Where errors are smaller than the disturbance, it is the disturbance that decides. What is left is
+        // to follow the undisturbed path.
+        if (tolerance <= options_.margin && disturbance_ > 0) {
+          state_.near_other_branch = true;
+          disturbance_ = 0;
+        }
+        again();
+        continue;
+      }
+      return finish(outcome == Outcome::moving ? examine_for_cycle() : verdict_);
     }
-    return finish(examine_for_cycle());
   }
 
  private:
+  enum class Outcome : std::uint8_t { decided, moving, strayed };
+
+  // Follows the relaxation to its end, which is then in verdict_, or until it takes too long. `again`: also
+  // until its errors may have led it to another branch.
+  Outcome follow(double tolerance, bool restored, bool again) {
+    if (restored) state_.contracting = network_.contracting(work_, path_.jacobian);
+    // Order 3: steps become shorter with the third root of the tolerance.
+    const double most = options_.max_steps * std::cbrt(options_.path_tolerance / tolerance);
+    for (std::uint32_t steps = 0; steps < most; ++steps) {
+      if (!path_.step(tolerance, options_.path_reach)) break;
+      ++state_.steps;
+      state_.potential = path_.y;
+      const bool late =
+          tolerance > finest_for_delays * options_.path_tolerance && !(path_.late() <= most_strayed);
+      if (again && (late || !(path_.strayed() <= most_strayed))) return Outcome::strayed;
+      if (restored && state_.contracting) state_.contracting = network_.contracting(work_, path_.jacobian);
+      if (const std::optional<Verdict> verdict = arrived()) {
+        verdict_ = *verdict;
+        return Outcome::decided;
+      }
+    }
+    return Outcome::moving;
+  }
+
+  // Back to the start.
+  void again() {
+    state_.potential = start_;
+    path_.time = 0;
+    path_.limit(std::numeric_limits<double>::infinity());
+    path_.begin(start_, disturbance_);
+    kicks_ = untried_ = 0;
+    tried_.resize(0);
+  }
+
+  // The largest potential that the levels, the leaks and the currents into the free nodes can lead to.
+  static double furthest_level(const Network& network, const Boundary& boundary) {
+    double level = boundary.clamp.size() > 0 ? boundary.clamp.cwiseAbs().maxCoeff() : 0, weakest = 0,
+           injected = boundary.inject.size() > 0 ? boundary.inject.cwiseAbs().sum() : 0;
+    for (std::size_t k = 0; k < network.free().size(); ++k) {
+      level = std::max(level, std::abs(boundary.theta[network.leak_mu_ref(k)]));
+      const double g = boundary.theta[network.leak_g(k)];
+      if (g > 0 && (weakest == 0 || g < weakest)) weakest = g;
+    }
+    return level + (weakest > 0 ? injected / weakest : 0);
+  }
+
+  // The longest of a vector's entries, relative to how far Newton's method may go there.
+  double relative_to_allowed(const Vector& v) const {
+    return v.cwiseAbs().cwiseQuotient(allowed_).maxCoeff();
+  }
+
   // Checked after every step: is the state at rest, or close enough for Newton's method to finish?
   std::optional<Verdict> arrived() {
     if (!path_.y.allFinite() || (path_.y - start_).cwiseAbs().maxCoeff() > escape_) return Verdict::diverged;
@@ -61,14 +125,14 @@ class Following {
     if (path_.jacobian.sparse() && plainly_far(0.5 * options_.trust * kT)) return std::nullopt;
     if (!network_.factor(work_, path_.jacobian)) return std::nullopt;
     network_.solve(work_, path_.unbalanced, correction_);
-    const double distance = correction_.cwiseAbs().maxCoeff();
+    const double distance = relative_to_allowed(correction_);
     tried_ = path_.y;
-    left_ = distance;
+    left_ = correction_.cwiseAbs().maxCoeff();
     untried_ = 0;
-    if (!(distance <= 0.5 * options_.trust * kT)) return std::nullopt;
+    if (!(distance <= 0.5)) return std::nullopt;
     state_.potential = path_.y;
     if (newton_contracting()) return Verdict::converged;
-    if (distance <= 1e-3 * kT && newton_by_eigenvalues()) return Verdict::converged;
+    if (distance <= 1e-3 && newton_by_eigenvalues()) return Verdict::converged;
     return std::nullopt;
   }
 
@@ -86,7 +150,7 @@ class Following {
 
   // Newton's method with a certificate at every iterate: there, and between the iterates, distances shrink
   // along the flow.
-  bool newton_contracting() { return newton(options_.trust * network_.spec().kT, true); }
+  bool newton_contracting() { return newton(1, true); }
 
   // If there is no certificate at a state that hardly moves, the eigenvalues decide. If the state is
   // unstable, the relaxation is only slow: it is shifted along the unstable direction by less than any
@@ -96,16 +160,18 @@ class Following {
     if (!(before.bound < 0)) {
       if (before.real > 0 && kicks_ < 8) {
         ++kicks_;
+        state_.near_other_branch = true;
         path_.kick(1e-6 * network_.spec().kT * before.direction, 0.3 / before.modulus);
       }
       return false;
     }
-    if (!newton(1e-2 * network_.spec().kT, false)) return false;
+    if (!newton(1e-2, false)) return false;
     const Leading after = leading_eigenvalue(network_, work_, state_.potential, jacobian_, false);
     state_.max_real_eigenvalue = known(after);
     return after.bound < 0;
   }
 
+  // `trust`: how far it may go in total, relative to what is allowed.
   bool newton(double trust, bool certified) {
     Vector mu = state_.potential;
     const Vector from = mu;
@@ -117,9 +183,9 @@ class Following {
       if (!network_.factor(work_, jacobian_)) return false;
       network_.solve(work_, unbalanced_, correction_);
       const double size = correction_.cwiseAbs().maxCoeff();
-      if (!(size <= trust)) return false;
+      if (!(relative_to_allowed(correction_) <= trust)) return false;
       mu += correction_;
-      if ((mu - from).cwiseAbs().maxCoeff() > trust) return false;
+      if (relative_to_allowed(mu - from) > trust) return false;
       if (size <= options_.tolerance * network_.spec().kT) {
         state_.potential = mu;
         state_.bound = size;
@@ -127,7 +193,7 @@ class Following {
         state_.max_real_eigenvalue = not_known;
         return true;
       }
-      if (iteration > 2 && size > 0.5 * before) return false;
+      if (iteration > 0 && size > 0.5 * before) return false;
       before = size;
       network_.evaluate(work_, mu, unbalanced_, &jacobian_);
       ++state_.evaluations;
@@ -140,14 +206,14 @@ class Following {
   // visited state, perpendicular to the flow there.
   Verdict examine_for_cycle() {
     if (!path_.y.allFinite()) return Verdict::diverged;
-    const double close = std::min(options_.path_tolerance, 1e-4 * network_.spec().kT);
+    const double close = std::min(options_.path_tolerance, 1e-4);
     for (int cycle = 0; cycle < 60; ++cycle) {
       const Vector origin = path_.y, across = path_.rate();
       double amplitude = 0, before = 0;
       bool left = false;
       for (std::uint32_t k = 0; k < options_.max_steps; ++k) {
         const Vector previous = path_.y;
-        if (!path_.step(close)) return Verdict::not_converged;
+        if (!path_.step(close, options_.path_reach)) return Verdict::not_converged;
         ++state_.steps;
         state_.potential = path_.y;
         if (const std::optional<Verdict> verdict = arrived()) return *verdict;
@@ -201,7 +267,9 @@ class Following {
   Vector start_, unbalanced_, correction_;
   Jacobian jacobian_;
   SteadyState state_;
-  double escape_ = 0;
+  Verdict verdict_ = Verdict::not_converged;
+  double escape_ = 0, disturbance_ = 0;
+  Vector allowed_;   // how far Newton's method may go in total
   Vector tried_;     // where Newton's step was last computed,
   double left_ = 0;  // and its length
   int kicks_ = 0, returns_ = 0, untried_ = 0;
@@ -227,7 +295,9 @@ std::string SteadyStateOptions::problem() const {
   for (const auto& [name, value] : {std::pair{"path_tolerance", path_tolerance},
                                     {"trust", trust},
                                     {"tolerance", tolerance},
-                                    {"escape", escape}}) {
+                                    {"escape", escape},
+                                    {"path_reach", path_reach},
+                                    {"margin", margin}}) {
     if (std::string p = positive(name, value); !p.empty()) return p;
   }
   if (max_steps == 0) return "max_steps is 0, expected at least 1";

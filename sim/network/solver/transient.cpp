@@ -9,6 +9,7 @@
 
 #include "solver/rodas.hpp"
 #include "ness/device/ramp.hpp"
+#include "ness/network/rosenbrock.hpp"
 
 namespace ness::sim {
 
@@ -37,6 +38,7 @@ class Transient {
   Transient(const Network& network, const Boundary& boundary, const Vector& start,
             const TransientOptions& options)
       : final_(boundary.clamp),
+        kT_(network.spec().kT),
         options_(options),
         kinks_(arrivals(boundary.clamp, options.clamp_rate)),
         path_(network, boundary) {
@@ -88,7 +90,9 @@ class Transient {
         throw std::runtime_error("transient: the step size vanishes at time " + number(path_.time()) +
                                  ": the potentials have no finite continuation");
       }
-      const double error = path_.attempt(h) ? error_of_step() : std::numeric_limits<double>::infinity();
+      double error = path_.attempt(h) ? error_of_step() : std::numeric_limits<double>::infinity();
+      // A longer step could jump a well with all its stages. Steps become shorter with the fourth root.
+      error = std::max(error, std::pow(path_.way() / Rosenbrock::default_reach, 4));
       if (!(error <= 1)) {
         h_ = h * (std::isfinite(error) ? std::clamp(0.9 / std::sqrt(std::sqrt(error)), 0.1, 0.9) : 0.1);
         continue;
@@ -106,12 +110,13 @@ class Transient {
   // Largest error of the step attempted, relative to the tolerance.
   double error_of_step() const {
     const Vector scale =
-        options_.absolute_tolerance +
+        options_.absolute_tolerance * kT_ +
         options_.relative_tolerance * path_.state().cwiseAbs().cwiseMax(path_.end().cwiseAbs()).array();
     return path_.error().size() == 0 ? 0 : path_.error().cwiseAbs().cwiseQuotient(scale).maxCoeff();
   }
 
   const Vector final_;
+  const double kT_;
   const TransientOptions& options_;
   const std::vector<double> kinks_;
   std::size_t next_kink_ = 0;

@@ -121,6 +121,62 @@ TEST_CASE("a bistable node goes to the root on its side, and never to the unstab
   CHECK(std::min(std::abs(state.potential[0] - roots[0]), std::abs(state.potential[0] - roots[2])) < 1e-9);
 }
 
+TEST_CASE("a well that is much narrower than kT is not jumped") {
+  // Two nodes joined by one dot with b = 6.58. LSODA, Radau and DOP853 of SciPy 1.10, at tolerances down to
+  // 1e-12, end at this state from all these starts.
+  NetworkSpec spec;
+  add_node(spec, false, leak(2.55, -1.55));
+  add_node(spec, false, leak(1.08, 2.72));
+  add_edge(spec, 0, 1, quantum_dot(57.5, 2.73, 6.58));
+  spec.graph.outputs = {1};
+  const Network network(spec);
+  const Vector theta = network.theta(), end{{-0.36326913068015782, -0.082003441449626902}};
+  for (double start = -3.9; start <= -0.95; start += 0.1) {
+    INFO("start " << start);
+    const SteadyState state = relax(network, boundary(theta, {}), Vector{{0, start}});
+    REQUIRE(state.verdict == Verdict::converged);
+    CHECK((state.potential - end).cwiseAbs().maxCoeff() < 1e-13);
+  }
+}
+
+TEST_CASE("a relaxation that passes near the parting of two branches says so, and takes the right one") {
+  // Two equal bistable nodes, coupled: the basins part at the unstable root when the second one is fixed
+  // there.
+  const double x = 8;
+  auto f = [&](double mu) { return balance(x, mu); };
+  std::vector<double> roots;
+  for (double mu = -15; mu < 15; mu += 0.01) {
+    if ((f(mu) > 0) != (f(mu + 0.01) > 0)) roots.push_back(bisect(f, mu, mu + 0.01));
+  }
+  REQUIRE(roots.size() == 3);
+  // A node beside it at another rate makes two dimensions of it: the parting is a line there.
+  NetworkSpec spec = one_dot(0);
+  add_node(spec, false, leak(1, 0, 3));
+  add_edge(spec, 1, 2, linear(0.02));
+  const Network network(spec);
+  const Vector theta = network.theta();
+  const Boundary b = boundary(theta, {x});
+  const auto side = [&](double start) {
+    return relax(network, b, Vector{{start, 5}}).potential[0] > roots[1];
+  };
+  double low = roots[0], high = roots[2];
+  REQUIRE(side(low) != side(high));
+  for (int i = 0; i < 45; ++i) {
+    const double middle = 0.5 * (low + high);
+    (side(middle) == side(low) ? low : high) = middle;
+  }
+  // Disturbances of 1e-4 kT in every step count; the basins part at `low`.
+  for (const double distance : {1e-9, 1e-6, 1e-2, 0.3}) {
+    for (const double sign : {-1.0, 1.0}) {
+      const SteadyState state = relax(network, b, Vector{{low + sign * distance, 5}});
+      INFO("distance " << sign * distance);
+      REQUIRE(state.verdict == Verdict::converged);
+      CHECK((state.potential[0] > roots[1]) == (sign > 0));
+      CHECK(state.near_other_branch == (distance < 1e-4));
+    }
+  }
+}
+
 TEST_CASE("beyond the fold the other branch is reached, and a restored start on a living branch keeps it") {
   const Network network(one_dot(0.0));
   const Vector theta = network.theta();

@@ -22,6 +22,9 @@ enum class Flag : std::uint16_t {
   no_stable_state = 1 << 7,  ///< this relaxation ends in no stable steady state
   not_converged =
       1 << 8,  ///< the solver could not decide: the potentials are the last iterate, not a steady state
+  /// Settled, but small disturbances on the way would have led to another branch: noise or a tolerance
+  /// decides.
+  near_other_branch = 1 << 9,
 };
 constexpr std::uint16_t bit(Flag flag) { return static_cast<std::uint16_t>(flag); }
 
@@ -33,8 +36,8 @@ struct Quality {
   bool has(Flag flag) const { return (whole & bit(flag)) != 0; }
   /// All flags of the relaxation and its readings together.
   std::uint16_t all() const;
-  /// True if the readings are those of a steady state (other_branch alone does not make them unusable).
-  bool usable() const { return (all() & ~bit(Flag::other_branch)) == 0; }
+  /// True if the readings are those of a steady state (which branch it is on does not make them unusable).
+  bool usable() const { return (all() & ~(bit(Flag::other_branch) | bit(Flag::near_other_branch))) == 0; }
 };
 /// "settled", or the names of the flags, joined by '+'.
 std::string to_string_flags(std::uint16_t flags);

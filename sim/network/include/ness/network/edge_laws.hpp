@@ -37,6 +37,12 @@ struct EdgeCurrent {
   std::array<double, most_parameters> by_parameter{};  ///< dI/dp, in the order of EdgeLaw::parameters
 };
 
+/// How steep a law is: the largest derivative of the arguments of its exponentials by the potential of either
+/// end (inverse energy). Over a distance of 1/steepness the current may change from all to nothing.
+struct Steepness {
+  double by_source = 0, by_target = 0;
+};
+
 /// Which values a parameter may have. All but `any` are stepped on a logarithmic scale.
 enum class Sign : std::uint8_t { any, not_negative, positive };
 
@@ -61,6 +67,14 @@ struct EdgeLaw {
   /// The current at parameters p [parameters] and its derivatives.
   EdgeCurrent (*current)(const double* p, const EdgeEnd& source, const EdgeEnd& target, double kT,
                          double c_ref) = nullptr;
+  /// How steep the current is at parameters p, wherever the ends are. The solver takes no step that could
+  /// jump a well this narrow. Null: 1/kT at both ends.
+  Steepness (*steepness)(const double* p, const EdgeEnd& source, const EdgeEnd& target, double kT) = nullptr;
+  /// How far the arguments of the exponentials move between two states of the ends, counted only where the
+  /// current still changes by parts of 1e-12 of its amplitude; at most the way times `steepness`, which is
+  /// taken where this is null.
+  double (*way)(const double* p, const std::array<EdgeEnd, 2>& from, const std::array<EdgeEnd, 2>& to,
+                double kT) = nullptr;
   /// The current is proportional to mu_s - mu_t: Newton's method may then step as far as it likes. Otherwise
   /// its steps are limited.
   bool linear = false;

@@ -48,6 +48,9 @@ class Jacobian {
   void add_to_diagonal(const Vector& by);
   /// Sum of the magnitudes of a row.
   double row_magnitude(Eigen::Index k) const;
+  /// True if in every column the diagonal is positive and larger than the magnitudes of the others together:
+  /// then the flow contracts there (Network::contracting; rounding is not allowed for).
+  bool columns_dominate() const;
   bool finite() const;
   Vector operator*(const Vector& x) const;
 

@@ -100,6 +100,9 @@ class Network {
   Vector rest() const;
   /// C_k at the potentials, [n_free].
   Vector capacity(const Vector& potential) const;
+  /// How steep the edges at each free node are under these parameters: the largest EdgeLaw::steepness of its
+  /// side, [n_free] (inverse energy); 0 where all are linear.
+  Vector steepness(const double* theta) const;
   /// Free nodes whose capacity depends on the potential (enzymes: dC/dmu = C/kT).
   std::vector<bool> potential_dependent_capacity() const;
 
@@ -113,6 +116,11 @@ class Network {
   /// Prepares a workspace for relaxations under a boundary: everything that does not depend on the free
   /// potentials. The boundary must outlive its use.
   void impose(const Boundary& boundary, Workspace& work) const;
+  /// How far the arguments of edges' exponentials move between two states under the boundary imposed on a
+  /// workspace: the largest EdgeLaw::way. `steepness`: as above; edges that it shows to move by no more than
+  /// `least` are passed over.
+  double way(const Workspace& work, const Vector& from, const Vector& to, const Vector& steepness,
+             double least) const;
   /// The unbalanced current F = u - I of each free node (zero at a steady state; held nodes: 0), and with
   /// `jacobian` dI/dmu [n_free x n_free].
   void evaluate(Workspace& work, const Vector& potential, Vector& unbalanced, Jacobian* jacobian) const;

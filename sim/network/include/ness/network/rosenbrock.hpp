@@ -23,15 +23,31 @@ class Rosenbrock {
 
   /// Starts at a state; the boundary has been imposed on the workspace.
   void begin(const Vector& start);
-  /// One accepted step with a local error of at most `tolerance` (kT) in every potential. False if the step
-  /// size vanished or the state is not finite.
-  bool step(double tolerance);
+  /// The same, with strayed() and late(): of the errors of the steps, and of a disturbance of this size
+  /// (energy) in every step.
+  void begin(const Vector& start, double disturbance);
+  /// One accepted step with a local error of at most `tolerance` (kT; at a node with edges steeper than 6/kT:
+  /// six times the tolerance in widths of the steepest) in every potential, which moves no
+  /// argument of an edge's exponentials by more than `reach` (Network::steepness): the stages of a longer
+  /// step could all lie outside a well that it crosses. False if the step size vanished or the state is not
+  /// finite.
+  bool step(double tolerance, double reach = default_reach);
+  static constexpr double default_reach = 4;
   /// Adds to the state, and limits steps to `longest` (or to an earlier, shorter limit) from now on.
   void kick(const Vector& by, double longest);
   /// Limits steps to `longest` from now on; replaces an earlier limit.
   void limit(double longest) { longest_ = longest; }
   /// dmu/dt at the state.
   Vector rate() const;
+  /// How far, in arguments of an edge's exponentials, the errors of all steps may have carried the state away
+  /// from the path that starts there, at the time when they had carried it furthest. They are followed along
+  /// the flow, where they grow near unstable states. What is parallel to the flow is a delay, and harmless
+  /// but where an unstable state is left: there the delay counts, in units of the time in which errors grow
+  /// e-fold. Much less than 1: the path has passed every parting of the ways on the right side. 0 as long as
+  /// the flow contracts at every state, where errors die out.
+  double strayed() const { return strayed_; }
+  /// The longest of these delays wherever errors grew: also where the flow only speeds up, as beyond a fold.
+  double late() const { return late_; }
   /// Rate (inverse time) at which this potential alone would decay, the others held.
   double decay(Eigen::Index k) const { return jacobian.diagonal(k) / C_[k]; }
 
@@ -48,9 +64,21 @@ class Rosenbrock {
   Extra extra_;
   std::vector<bool> enzyme_;
   bool any_enzyme_ = false;
-  double h_ = 0, longest_ = 0;
-  Vector C_, k1_, k2_, k3_, k4_, stage_, flow_, rhs_, zero_current_;
-  Jacobian A_;
+  // One attempt at a step: if shorter < 1, it is to be repeated with a step shorter by this factor.
+  struct Trial {
+    double shorter = 1, error = 0, moved = 0, growth = 1;
+  };
+  Trial attempt(double tolerance, double reach);
+  bool factor_for_step();
+  void to_present_capacity(const Vector& state, Vector& flow) const;
+  double defect_of_step(double tolerance);
+  double carry_errors();
+  void note_errors(double growth_rate);
+  double h_ = 0, longest_ = 0, strayed_ = 0, late_ = 0, speed_ = 0, slowest_ = 0;
+  bool errors_ = false, contracts_ = true;  // follow errors; the flow contracted at every state so far
+  Vector steepness_, per_error_, error_, carried_, across_, disturbed_;
+  Vector C_, C_h_, k1_, k2_, k3_, k4_, stage_, flow_, rhs_, zero_current_;
+  Jacobian A_, ahead_;
 };
 
 }  // namespace ness::sim
