@@ -48,11 +48,27 @@ Elimination::Order Elimination::Order::of(const std::vector<std::vector<std::uin
   return order;
 }
 
-bool Elimination::factor(const Matrix& matrix, const Order& order) {
+// Rows may differ by many orders of magnitude: capacities and conductances do. Each is divided by a power of
+// two, by which no digit changes, so that pivots can be compared with 1.
+bool Elimination::factor(const Matrix& given, const Order& order) {
   order_ = &order;
-  if (!matrix.allFinite()) return false;
-  const double scale = matrix.cwiseAbs().maxCoeff();
-  if (!(scale > 0)) return false;
+  if (!given.allFinite()) return false;
+  scale_.resize(given.rows());
+  bool graded = false;
+  const double scale = given.cwiseAbs().maxCoeff();
+  for (Eigen::Index i = 0; i < given.rows(); ++i) {
+    const double largest = given.row(i).cwiseAbs().maxCoeff();
+    if (!(largest > 0)) return false;
+    graded = graded || largest < 1e-3 * scale;
+    scale_[i] = std::ldexp(1.0, -std::ilogb(largest));
+  }
+  if (!graded) scale_.resize(0);
+  else balanced_ = scale_.asDiagonal() * given;
+  return factor_balanced(graded ? balanced_ : given, graded ? 1 : scale);
+}
+
+bool Elimination::factor_balanced(const Matrix& matrix, double scale) {
+  const Order& order = *order_;
   const auto n_first = static_cast<Eigen::Index>(order.first.size());
   pivot_.resize(n_first);
   gather(matrix, order.first, order.rest, upper_);
@@ -79,7 +95,9 @@ bool Elimination::factor(const Matrix& matrix, const Order& order) {
   return lu_.pivots().smallest > 1e-14 * std::max(scale, schur_.cwiseAbs().maxCoeff());
 }
 
-void Elimination::solve(const Vector& b, Vector& x) const {
+void Elimination::solve(const Vector& given, Vector& x) const {
+  if (scale_.size() > 0) scaled_b_ = scale_.cwiseProduct(given);
+  const Vector& b = scale_.size() > 0 ? scaled_b_ : given;
   if (dense_) {
     lu_.solve(b, x);
     return;
@@ -101,6 +119,7 @@ void Elimination::solve(const Vector& b, Vector& x) const {
 void Elimination::solve_transposed(const Vector& b, Vector& x) const {
   if (dense_) {
     lu_.solve_transposed(b, x);
+    if (scale_.size() > 0) x.array() *= scale_.array();
     return;
   }
   x.resize(b.size());
@@ -113,6 +132,7 @@ void Elimination::solve_transposed(const Vector& b, Vector& x) const {
     x(order_->rest) = c_;
   }
   x(order_->first) = a_.cwiseQuotient(pivot_);
+  if (scale_.size() > 0) x.array() *= scale_.array();
 }
 
 bool Elimination::positive_definite(const Matrix& matrix, const Order& order) {

@@ -38,13 +38,15 @@ class Elimination {
  private:
   const Order* order_ = nullptr;
   bool dense_ = false;
-  Matrix comparison_;
+  bool factor_balanced(const Matrix& matrix, double scale);
+  Vector scale_;  // of the rows; empty: 1
+  Matrix balanced_, comparison_;
   Vector scaling_;
   Matrix upper_, lower_, schur_;  // M(first, rest), M(rest, first), Schur complement
   Vector pivot_;
   DenseLu lu_;
   Matrix scaled_;  // lower x 1/pivot
-  mutable Vector a_, b_, c_;
+  mutable Vector a_, b_, c_, scaled_b_;
 };
 
 /// Block elimination as a linear solver; the order must outlive it.

@@ -159,6 +159,11 @@ void Network::Impl::compile_jacobian_pattern() {
   }
 }
 
+namespace {
+// |ln 1/Keq| up to which the vector code of laws with concentrations stays in range
+constexpr double most_quotient = 180;
+}  // namespace
+
 void Network::Impl::compile_blocks(const LawEdges& law) {
   const auto& edges = spec.graph.edges;
   auto joins = [&](std::size_t i) {  // edge i continues the fan-in that edge i - 1 belongs to
@@ -177,7 +182,10 @@ void Network::Impl::compile_blocks(const LawEdges& law) {
       block.equal_T = block.equal_T && s.T == T && t.T == T;
       block.inverse_s.push_back(inverse_T[edge.source]);
       block.inverse_t.push_back(inverse_T[edge.target]);
-      if (concentrations) block.quotient.push_back(std::exp((t.mu0 - s.mu0) / spec.kT));
+      if (!concentrations) continue;
+      const double quotient = (t.mu0 - s.mu0) / spec.kT;
+      block.quotient.push_back(std::exp(quotient));
+      block.extreme = block.extreme || !(std::abs(quotient) <= most_quotient);
     }
     blocks.push_back(std::move(block));
   };

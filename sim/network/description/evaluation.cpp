@@ -10,6 +10,8 @@ namespace ness::sim {
 namespace {
 // |mu|/(kT T) up to which the shared exponentials cannot overflow (kernels.hpp)
 constexpr double widest = 300;
+// Concentrations within which the products of the vector code stay in range
+constexpr double least_concentration = 1e-80, most_concentration = 1e80;
 }  // namespace
 
 void fill_nodes(const Network::Impl& impl, const std::vector<std::uint32_t>& nodes, NodeState& state) {
@@ -26,9 +28,12 @@ void fill_nodes(const Network::Impl& impl, const std::vector<std::uint32_t>& nod
                               state.c.data() + k);
     i = end;
   }
-  if (!impl.any_exponential) return;
-  for (const std::uint32_t k : nodes)
-    state.wide = state.wide || !(std::abs(state.mu[k] * impl.inverse_T[k]) <= widest);
+  for (const std::uint32_t k : nodes) {
+    if (impl.any_exponential)
+      state.wide = state.wide || !(std::abs(state.mu[k] * impl.inverse_T[k]) <= widest);
+    if (impl.any_concentration)
+      state.dilute = state.dilute || !(state.c[k] >= least_concentration && state.c[k] <= most_concentration);
+  }
 }
 
 void Network::impose(const Boundary& boundary, Workspace& work) const {
@@ -48,9 +53,10 @@ void Network::impose(const Boundary& boundary, Workspace& work) const {
   work.state.c.assign(n_nodes, 0.0);
   for (std::size_t i = 0; i < impl_->clamped.size(); ++i)
     work.state.mu[impl_->clamped[i]] = boundary.clamp[static_cast<Eigen::Index>(i)];
-  work.state.wide = false;
+  work.state.wide = work.state.dilute = false;
   fill_nodes(*impl_, impl_->clamped, work.state);
   work.clamped_wide = work.state.wide;
+  work.clamped_dilute = work.state.dilute;
   work.held.assign(impl_->free.size(), false);
   for (const auto& [k, level] : boundary.held) work.held[k] = true;
   work.any_held = !boundary.held.empty();
@@ -109,7 +115,7 @@ namespace {
 // none.
 kernels::Sum<double> sum_of_block(const Network::Impl& impl, const EdgeBlock& block, const double* theta,
                                   Network::Workspace& work) {
-  if (block.law->kernels != nullptr)
+  if (block.vector_code(work.state))
     return kernels::sum(block.law, edges_of(impl, block, theta, work.state, work.gather));
   kernels::Sum<double> sum;
   for (std::size_t i = 0; i < block.count; ++i) {
@@ -123,7 +129,7 @@ kernels::Sum<double> sum_of_block(const Network::Impl& impl, const EdgeBlock& bl
 void each_of_block(const Network::Impl& impl, const EdgeBlock& block, const double* theta,
                    Network::Workspace& work) {
   for (auto* of_edges : {&work.current, &work.by_source, &work.by_target}) of_edges->resize(block.count);
-  if (block.law->kernels != nullptr) {
+  if (block.vector_code(work.state)) {
     kernels::each(block.law, edges_of(impl, block, theta, work.state, work.gather), work.current.data(),
                   work.by_source.data(), work.by_target.data());
     return;
@@ -145,6 +151,7 @@ void Network::evaluate(Workspace& work, const Vector& potential, Vector& unbalan
   NodeState& state = work.state;
   for (Eigen::Index k = 0; k < n; ++k) state.mu[impl.free[k]] = potential[k];
   state.wide = work.clamped_wide;
+  state.dilute = work.clamped_dilute;
   fill_nodes(impl, impl.free, state);
 
   unbalanced.resize(n);

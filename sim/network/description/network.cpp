@@ -1,5 +1,6 @@
 #include "ness/network/network.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <stdexcept>
 
@@ -30,15 +31,21 @@ std::size_t Network::parameters() const { return impl_->n_parameters; }
 LinearAlgebra Network::algebra() const { return impl_->algebra; }
 bool Network::linear() const { return impl_->linear; }
 
+namespace {
+constexpr double furthest_exponent = 460;  // e^460 = 1e199.8: rates must stay in range too
+}  // namespace
+
 Vector Network::capacity(const Vector& potential) const {
   Vector C(potential.size());
   for (Eigen::Index k = 0; k < C.size(); ++k) {
     const std::uint32_t node = impl_->free[k];
     const NodeProperties& p = impl_->spec.nodes[node];
     C[k] = p.capacity;
-    if (impl_->pool_node[node])
-      C[k] *=
-          impl_->spec.c_ref * std::exp((potential[k] - p.mu0) / impl_->spec.kT) / impl_->spec.kT;  // Eq. 21
+    if (!impl_->pool_node[node]) continue;
+    // Eq. 21: V c/kT. A pool that is empty or full beyond the range of double settles at once, or never.
+    const double full = std::log(p.capacity) + std::log(impl_->spec.c_ref) +
+                        (potential[k] - p.mu0) / impl_->spec.kT - std::log(impl_->spec.kT);
+    C[k] = std::exp(std::clamp(full, -furthest_exponent, furthest_exponent));
   }
   return C;
 }

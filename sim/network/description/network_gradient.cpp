@@ -50,7 +50,7 @@ void add_block(const Network::Impl& impl, const EdgeBlock& block, const SampleSt
     return block.fan_in ? c.costate[block.source0 + i] - c.costate[block.target]
                         : c.costate[block.source[i]] - c.costate[block.target_of[i]];
   };
-  if (block.law->kernels == nullptr) {
+  if (!block.vector_code(c.state)) {
     for (std::size_t i = 0; i < block.count; ++i) {
       const EdgeCurrent I = impl.edge_of_block(block, i, c.theta, c.state.mu.data());
       for (std::size_t k = 0; k < 4; ++k) {

@@ -19,6 +19,13 @@ namespace batches {
 class Batch;
 }
 
+/// Quantities of nodes that edges share.
+struct NodeState {
+  std::vector<double> mu, e, c;  ///< potential, exp(-mu/(kT T)), concentration; [nodes]
+  bool wide = false;             ///< a potential is too large for the shared exponentials
+  bool dilute = false;           ///< a concentration is outside the range of the vector code
+};
+
 /// Edges of one law that are evaluated together. In a fan-in, neighbouring nodes lead into one node; all
 /// other edges are gathered by index. Temperatures are equal within a block, or given per edge.
 struct EdgeBlock {
@@ -35,6 +42,15 @@ struct EdgeBlock {
   std::vector<std::array<std::int32_t, 4>> place;
   /// Where concentrations are shared: exp((mu0_t - mu0_s)/kT) = 1/Keq, per edge
   std::vector<double> quotient;
+  bool extreme =
+      false;  ///< parts of the law that do not depend on potentials leave the range of the vector code
+
+  /// Whether the law's vector code can evaluate the block at a state; otherwise the scalar law does.
+  bool vector_code(const NodeState& state) const {
+    const bool concentrations =
+        law->kernels != nullptr && law->kernels->shared == kernels::NodeQuantity::concentration;
+    return law->kernels != nullptr && !extreme && !(concentrations && state.dilute);
+  }
 };
 
 struct LawEdges {
@@ -79,19 +95,13 @@ struct Network::Impl {
   EdgeEnd end(std::uint32_t node, double mu) const { return {mu, spec.nodes[node].T, spec.nodes[node].mu0}; }
 };
 
-/// Quantities of nodes that edges share.
-struct NodeState {
-  std::vector<double> mu, e, c;  ///< potential, exp(-mu/(kT T)), concentration; [nodes]
-  bool wide = false;             ///< a potential is too large for the shared exponentials
-};
-
 struct Network::Workspace {
   const Boundary* boundary = nullptr;
   NodeState state;
   std::vector<bool> held;  ///< [n_free]
   bool any_held = false;
-  bool clamped_wide = false;      ///< NodeState::wide of the clamped nodes alone
-  std::vector<double> gather[4];  ///< per-edge copies of a gathered block
+  bool clamped_wide = false, clamped_dilute = false;  ///< NodeState::wide, dilute of the clamped nodes alone
+  std::vector<double> gather[4];                      ///< per-edge copies of a gathered block
   std::vector<double> current, by_source, by_target;
   std::unique_ptr<LinearSolver> solver;
 };

@@ -125,7 +125,8 @@ double Network::way(const Workspace& work, const Vector& from, const Vector& to,
                                       impl_->end(target, t < 0 ? work.state.mu[target] : state[t])};
       };
       const auto p = values_of(*impl_, law, i, work.boundary->theta);
-      longest = std::max(longest, law.law->way(p.data(), ends(from), ends(to), impl_->spec.kT));
+      longest =
+          std::max(longest, law.law->way(p.data(), ends(from), ends(to), impl_->spec.kT, impl_->spec.c_ref));
     }
   }
   return longest;

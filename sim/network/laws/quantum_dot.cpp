@@ -49,7 +49,8 @@ std::array<double, 2> arguments(const double* p, const std::array<EdgeEnd, 2>& e
   return {(level - ends[0].mu) / (kT * ends[0].T), (level - ends[1].mu) / (kT * ends[1].T)};
 }
 
-double way(const double* p, const std::array<EdgeEnd, 2>& from, const std::array<EdgeEnd, 2>& to, double kT) {
+double way(const double* p, const std::array<EdgeEnd, 2>& from, const std::array<EdgeEnd, 2>& to, double kT,
+           double) {
   constexpr double full = 30;  // 1/(1 + e^30) is 1e-13
   const auto before = arguments(p, from, kT), after = arguments(p, to, kT);
   double longest = 0;

@@ -18,6 +18,12 @@ constexpr double fastest_growth = 2;
 // The difference between the method and the trapezoidal rule, relative to the tolerance. Where the method is
 // good it stays below 0.7; where a step runs into a well, it is several.
 constexpr double most_defect = 1.5;
+// Error allowed far out, relative to the potential and to the tolerance.
+constexpr double far_per_kT = 1e-3;
+// Beyond this, and its inverse, the capacity of a pool is bounded.
+constexpr double least_capacity = 1e-199;
+// A node with more capacity than this, by the length of the step, does not move.
+constexpr double most_inert = 1e250;
 // An unstable state has been left when the flow is faster by this factor.
 constexpr double leaving = 10;
 }  // namespace
@@ -110,7 +116,7 @@ bool Rosenbrock::step(double tolerance, double reach) {
 // A step from y to stage_, with the currents there in flow_ and ahead_.
 Rosenbrock::Trial Rosenbrock::attempt(double tolerance, double reach) {
   if (!factor_for_step()) return {.shorter = 0.25};
-  C_h_ = C_ / h_;
+  C_h_ = (C_ / h_).cwiseMin(most_inert);
   network_.solve(work_, unbalanced, k1_);
   // 2 k1 is a step of implicit Euler: where that goes much too far, the other stages are not worth their
   // time.
@@ -131,7 +137,7 @@ Rosenbrock::Trial Rosenbrock::attempt(double tolerance, double reach) {
   rhs_ = flow_ + C_h_.cwiseProduct(k1_ - k2_ - (8.0 / 3.0) * k3_);
   network_.solve(work_, rhs_, k4_);
   Trial trial;
-  trial.error = k4_.cwiseAbs().cwiseProduct(per_error_).maxCoeff() / tolerance;
+  trial.error = relative(k4_) / tolerance;
   if (!(trial.error <= 1))  // NaN too
     return {.shorter = std::isfinite(trial.error) ? std::clamp(0.9 / std::cbrt(trial.error), 0.1, 0.9) : 0.1};
   stage_ += k4_;
@@ -154,14 +160,29 @@ Rosenbrock::Trial Rosenbrock::attempt(double tolerance, double reach) {
 
 bool Rosenbrock::factor_for_step() {
   A_ = jacobian;
-  rhs_ = C_ * (2 / h_);
+  rhs_ = 2 * (C_ / h_).cwiseMin(most_inert);
   A_.add_to_diagonal(rhs_);
   if (any_enzyme_) {
     for (Eigen::Index k = 0; k < y.size(); ++k) {
-      if (enzyme_[k]) A_.diagonal(k) += unbalanced[k] / network_.spec().kT;
+      // Beyond the range of double a pool's capacity stays (Network::capacity).
+      if (enzyme_[k] && C_[k] > least_capacity && C_[k] < 1 / least_capacity)
+        A_.diagonal(k) += unbalanced[k] / network_.spec().kT;
     }
   }
   return network_.factor(work_, A_);
+}
+
+// The largest of the errors of a step, relative to one tolerance of each node. Far out a thousandth of the
+// potential will do.
+double Rosenbrock::relative(const Vector& error) const {
+  double largest = 0;
+  for (Eigen::Index k = 0; k < error.size(); ++k) {
+    const double one = std::abs(error[k]) * per_error_[k],
+                 far = far_per_kT * std::abs(y[k]) / network_.spec().kT;
+    largest = std::max(largest, far > 1 ? one / far : one);
+    if (!(one >= 0)) return one;  // NaN
+  }
+  return largest;
 }
 
 // From F at a state to C(y) dmu/dt there.
@@ -184,7 +205,7 @@ double Rosenbrock::defect_of_step(double tolerance) {
     likely = std::max(likely, std::abs(rhs_[k]) * per_error_[k] / std::abs(A_.diagonal(k)));
   if (likely < 0.2 * most_defect * tolerance) return likely;
   network_.solve(work_, rhs_, k3_);
-  return k3_.cwiseAbs().cwiseProduct(per_error_).maxCoeff();
+  return relative(k3_);
 }
 
 // The errors so far, carried along the flow over the step of which the matrix has been factored: e^(-hG/C) by

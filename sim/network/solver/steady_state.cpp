@@ -14,12 +14,18 @@
 namespace ness::sim {
 
 namespace {
+// A potential that would have to go further than this many times its present value does not stop.
+constexpr double furthest_stop = 1e60;
+// SteadyStateOptions::max_steps is multiplied by this at most.
+constexpr double most_patience = 300;
 // A relaxation whose errors may have led it this far from its path (arguments of an edge's exponentials) is
 // repeated with a tolerance smaller by this factor, but not below the finest.
 constexpr double most_strayed = 0.3, refinement = 0.1, finest_tolerance = 1e-9;
 // With a smaller tolerance, relative to the first, errors that seem to be mere delays are believed to be just
 // that.
 constexpr double finest_for_delays = 0.02;
+// Potentials are not known better than this part of the largest.
+constexpr double rounding = 16 * std::numeric_limits<double>::epsilon();
 constexpr double not_known = std::numeric_limits<double>::quiet_NaN();
 
 // The largest real part, if proved to be the largest; otherwise not_known.
@@ -35,7 +41,8 @@ class Following {
     for (const auto& [k, level] : boundary.held) start_[k] = level;
     state_.potential = start_;
     disturbance_ = options.margin * network.spec().kT;
-    escape_ = options.escape * network.spec().kT + 10 * furthest_level(network, boundary);
+    escape_level_ = furthest_level(network, boundary);
+    escape_ = options.escape * network.spec().kT + 10 * escape_level_;
     allowed_ = network.steepness(boundary.theta)
                    .cwiseMax(1 / network.spec().kT)
                    .cwiseInverse()
@@ -74,7 +81,11 @@ class Following {
   Outcome follow(double tolerance, bool restored, bool again) {
     if (restored) state_.contracting = network_.contracting(work_, path_.jacobian);
     // Order 3: steps become shorter with the third root of the tolerance.
-    const double most = options_.max_steps * std::cbrt(options_.path_tolerance / tolerance);
+    // A pool fills and drains by an e-fold in a few steps, and may have hundreds of them to go.
+    const double far =
+        path_.y.size() == 0 ? 0 : (path_.y.cwiseAbs().maxCoeff() + escape_level_) / network_.spec().kT;
+    const double most = options_.max_steps * std::cbrt(options_.path_tolerance / tolerance) *
+                        std::clamp(far / 5, 1.0, most_patience);
     for (std::uint32_t steps = 0; steps < most; ++steps) {
       if (!path_.step(tolerance, options_.path_reach)) break;
       ++state_.steps;
@@ -120,7 +131,8 @@ class Following {
 
   // Checked after every step: is the state at rest, or close enough for Newton's method to finish?
   std::optional<Verdict> arrived() {
-    if (!path_.y.allFinite() || (path_.y - start_).cwiseAbs().maxCoeff() > escape_) return Verdict::diverged;
+    if (!path_.y.allFinite()) return Verdict::diverged;
+    if ((path_.y - start_).cwiseAbs().maxCoeff() > escape_ && !stops_somewhere()) return Verdict::diverged;
     const double kT = network_.spec().kT;
     if (path_.jacobian.sparse() && plainly_far(0.5 * options_.trust * kT)) return std::nullopt;
     if (!network_.factor(work_, path_.jacobian)) return std::nullopt;
@@ -134,6 +146,13 @@ class Following {
     if (newton_contracting()) return Verdict::converged;
     if (distance <= 1e-3 && newton_by_eigenvalues()) return Verdict::converged;
     return std::nullopt;
+  }
+
+  // Far out, where the edges are empty or full: true if what still conducts there will stop the potentials.
+  bool stops_somewhere() {
+    if (!network_.factor(work_, path_.jacobian)) return false;
+    network_.solve(work_, path_.unbalanced, correction_);
+    return correction_.cwiseAbs().maxCoeff() < furthest_stop * path_.y.cwiseAbs().maxCoeff();
   }
 
   // True if Newton's step would certainly be too long, found without a factorisation (in large networks this
@@ -186,7 +205,10 @@ class Following {
       if (!(relative_to_allowed(correction_) <= trust)) return false;
       mu += correction_;
       if (relative_to_allowed(mu - from) > trust) return false;
-      if (size <= options_.tolerance * network_.spec().kT) {
+      // Where rounding makes convergence linear, a short step is not yet a small error.
+      const bool shorter = iteration == 0 || size < 0.01 * before || size > 0.5 * before;
+      const double finest = rounding * mu.cwiseAbs().maxCoeff();
+      if (size <= finest || (shorter && size <= options_.tolerance * network_.spec().kT)) {
         state_.potential = mu;
         state_.bound = size;
         state_.residual = unbalanced_.cwiseAbs().maxCoeff();
@@ -268,7 +290,7 @@ class Following {
   Jacobian jacobian_;
   SteadyState state_;
   Verdict verdict_ = Verdict::not_converged;
-  double escape_ = 0, disturbance_ = 0;
+  double escape_ = 0, escape_level_ = 0, disturbance_ = 0;
   Vector allowed_;   // how far Newton's method may go in total
   Vector tried_;     // where Newton's step was last computed,
   double left_ = 0;  // and its length

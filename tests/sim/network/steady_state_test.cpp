@@ -275,3 +275,123 @@ TEST_CASE("unusable options are refused with their value") {
   CHECK_THROWS_WITH(relax(network, boundary(theta, {0, 1}), network.rest()),
                     Catch::Contains("2 levels for 1 clamped nodes"));
 }
+
+namespace {
+// A node with a leak behind one edge from a clamped node.
+SteadyState behind(const EdgeProperties& edge, NodeProperties node, double level, double inject = 0) {
+  NetworkSpec spec;
+  add_node(spec, true);
+  add_node(spec, false, node);
+  add_edge(spec, 0, 1, edge);
+  spec.graph.outputs = {1};
+  const Network network(spec);
+  const Vector theta = network.theta();
+  Boundary b = boundary(theta, {level});
+  b.inject = Vector::Constant(1, inject);
+  return relax(network, b, network.rest());
+}
+}  // namespace
+
+TEST_CASE("pools whose concentrations leave the range of double have their steady states") {
+  constexpr double infinite = std::numeric_limits<double>::infinity();
+  // 50-digit roots of Vf (c_s - c_t)/(1 + c_s + c_t + c_s^2/Ki) = g (mu - mu_ref), c = e^mu (mpmath).
+  NodeProperties high = leak(0.5, 355);
+  high.mu_init = 355;
+  const SteadyState full = behind(enzyme(2, 1, 1, infinite), high, 360);
+  REQUIRE(full.verdict == Verdict::converged);
+  CHECK(full.potential[0] == Approx(358.02509546728317).epsilon(1e-12));
+  for (const double level : {-720.0, -800.0}) {
+    const SteadyState empty = behind(enzyme(2, 1, 1, 1), leak(0.5, -1), level);
+    REQUIRE(empty.verdict == Verdict::converged);
+    // Only c_t is left: -2 c_t/(1 + c_t) = (mu + 1)/2
+    const double c = std::exp(empty.potential[0]);
+    CHECK(-2 * c / (1 + c) == Approx(-0.32319493318002204).epsilon(1e-12));
+    CHECK(0.5 * (empty.potential[0] + 1) == Approx(-0.32319493318002204).epsilon(1e-12));
+  }
+  // At -50 on both sides nothing flows. From mu = 0 the pool drains, ever faster, as long as it holds
+  // anything.
+  const SteadyState low = behind(enzyme(2, 1, 1, 1), leak(0.5, -50), -50);
+  REQUIRE(low.verdict == Verdict::converged);
+  CHECK(low.potential[0] == Approx(-50).epsilon(1e-12));
+}
+
+TEST_CASE(
+    "capacities and conductances may differ by any power, and potentials go where currents drive them") {
+  NetworkSpec spec;
+  add_node(spec, true);
+  add_node(spec, false, leak(0.3, 0, 1e-8));
+  add_node(spec, false, leak(0.3, 0, 1e8));
+  add_edge(spec, 0, 1, quantum_dot(1, 0.5, 0.7));
+  add_edge(spec, 1, 2, quantum_dot(1, 0.3, -0.5));
+  spec.graph.outputs = {2};
+  const Network stiff(spec);
+  for (NodeProperties& p : spec.nodes) p.capacity = 1;
+  const Network equal(spec);
+  const Vector theta = stiff.theta();
+  const SteadyState state = relax(stiff, boundary(theta, {3}), stiff.rest());
+  REQUIRE(state.verdict == Verdict::converged);
+  // The steady state does not depend on capacities.
+  CHECK((state.potential - relax(equal, boundary(theta, {3}), equal.rest()).potential).cwiseAbs().maxCoeff() <
+        1e-13);
+  // 1e6 into a node that a dot of 1 cannot help: 1e6 - gamma (f - 0) through the leak of 1.
+  const SteadyState far = behind(quantum_dot(1, 0, 0), leak(1), 3, 1e6);
+  REQUIRE(far.verdict == Verdict::converged);
+  CHECK(far.potential[0] == Approx(1e6 - 1 + 1 / (1 + std::exp(-3.0))).epsilon(1e-12));
+  // gamma of 1e-12 and 1e12 in one network: the strong dot makes its ends equal.
+  NetworkSpec both;
+  add_node(both, true);
+  add_node(both, false, leak(1, 1));
+  add_node(both, false, leak(1, -0.5));
+  add_edge(both, 0, 1, quantum_dot(1e-12, 0, 0));
+  add_edge(both, 1, 2, quantum_dot(1e12, 0.2, 0));
+  both.graph.outputs = {2};
+  const Network strong(both);
+  const Vector strong_theta = strong.theta();
+  const SteadyState joined = relax(strong, boundary(strong_theta, {2}), strong.rest());
+  REQUIRE(joined.verdict == Verdict::converged);
+  CHECK(joined.potential[0] == Approx(0.25).epsilon(1e-11));
+  CHECK(joined.potential[1] == Approx(0.25).epsilon(1e-11));
+}
+
+TEST_CASE("steady states, limit cycles and times scale with the unit of energy") {
+  // In units in which kT is 2^n all potentials are multiplied by 2^n and conductances divided: the same bits.
+  NetworkSpec spec = oscillator(), still = mixed();
+  for (const int n : {-100, -10, 10, 100}) {
+    for (NetworkSpec scaled : {spec, still}) {
+      const Network one(scaled);
+      const Vector theta_one = one.theta();
+      const bool oscillates = scaled.graph.nodes.size() == 3;
+      Boundary b = oscillates ? boundary(theta_one, {-3.4166249351909352}) : boundary(theta_one, {1.2, -0.4});
+      const SteadyState expected = relax(one, b, one.rest());
+      const double unit = std::ldexp(1.0, n);
+      scaled.kT = unit;
+      for (NodeProperties& p : scaled.nodes) {
+        p.g /= unit;
+        p.capacity /= unit;
+        p.mu_ref *= unit;
+        p.mu0 *= unit;
+        p.mu_init *= unit;
+      }
+      for (EdgeProperties& edge : scaled.edges) {
+        if (edge.law == Law::linear) edge.p[0] /= unit;
+        if (edge.law == Law::quantum_dot) edge.p[1] *= unit;
+      }
+      // A pool's capacity is its volume times c/kT: volumes do not scale.
+      for (std::size_t e = 0; e < scaled.edges.size(); ++e) {
+        if (scaled.edges[e].law != Law::enzyme) continue;
+        for (const std::uint32_t node : {scaled.graph.edges[e].source, scaled.graph.edges[e].target})
+          scaled.nodes[node].capacity = (oscillates ? spec : still).nodes[node].capacity;
+      }
+      const Network other(scaled);
+      const Vector theta = other.theta();
+      b.theta = theta.data();
+      b.clamp *= unit;
+      const SteadyState found = relax(other, b, other.rest());
+      INFO("kT 2^" << n << ", " << to_string(expected.verdict));
+      REQUIRE(found.verdict == expected.verdict);
+      CHECK(found.verdict == (oscillates ? Verdict::limit_cycle : Verdict::converged));
+      // Pools take logarithms and exponentials of quotients, which round alike; a few units remain.
+      if (!oscillates) CHECK((found.potential / unit - expected.potential).cwiseAbs().maxCoeff() < 1e-14);
+    }
+  }
+}

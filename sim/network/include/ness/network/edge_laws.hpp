@@ -74,7 +74,7 @@ struct EdgeLaw {
   /// current still changes by parts of 1e-12 of its amplitude; at most the way times `steepness`, which is
   /// taken where this is null.
   double (*way)(const double* p, const std::array<EdgeEnd, 2>& from, const std::array<EdgeEnd, 2>& to,
-                double kT) = nullptr;
+                double kT, double c_ref) = nullptr;
   /// The current is proportional to mu_s - mu_t: Newton's method may then step as far as it likes. Otherwise
   /// its steps are limited.
   bool linear = false;

@@ -72,6 +72,7 @@ class Rosenbrock {
   bool factor_for_step();
   void to_present_capacity(const Vector& state, Vector& flow) const;
   double defect_of_step(double tolerance);
+  double relative(const Vector& error) const;
   double carry_errors();
   void note_errors(double growth_rate);
   double h_ = 0, longest_ = 0, strayed_ = 0, late_ = 0, speed_ = 0, slowest_ = 0;
