@@ -8,9 +8,11 @@
 #include "command.hpp"
 #include "results.hpp"
 #include "ness/runs/evaluations.hpp"
+#include "ness/network/all_states.hpp"
 #include "ness/network/steady_state.hpp"
 #include "ness/network/transient.hpp"
 #include "ness/files/network_file.hpp"
+#include "ness/files/network_platform.hpp"
 #include "ness/files/text_file.hpp"
 #include "ness/device/dense_lu.hpp"
 
@@ -23,7 +25,8 @@ struct SolveOptions {
   std::vector<double> clamp, target;
   std::vector<std::string> hold, inject;
   double ramp = std::numeric_limits<double>::infinity();
-  bool json = false;
+  std::vector<std::string> set;
+  bool all = false, json = false;
 };
 
 /// "3=0.5": a node and a number.
@@ -50,20 +53,21 @@ std::pair<std::uint32_t, double> assignment(const std::string& text, const std::
 class Solution {
  public:
   /// `given`: the parameters of each edge that the file names, and whose gradients are told.
-  Solution(const sim::NetworkSpec& spec, std::vector<std::array<bool, 4>> given, const SolveOptions& options)
+  Solution(const sim::NetworkSpec& spec, std::vector<std::array<bool, 4>> given, const SolveOptions& options,
+           const sim::SimulationOptions& solver)
       : network_(spec), given_(std::move(given)), theta_(network_.theta()) {
     impose(options);
     Vector start = network_.rest();
     if (std::isfinite(options.ramp)) {
       // The ramp's end is followed exactly; from there on nothing moves but the network.
-      sim::TransientOptions transient;
+      sim::TransientOptions transient = solver.transient;
       transient.clamp_rate = options.ramp;
       const double duration =
           boundary_.clamp.size() > 0 ? boundary_.clamp.cwiseAbs().maxCoeff() / options.ramp : 0;
       const std::vector<double> times{duration};
       start = sim::follow(network_, boundary_, start, times, transient).back();
     }
-    sim::SteadyStateOptions steady;
+    sim::SteadyStateOptions steady = solver.steady_state;
     steady.eigenvalue = true;
     state_ = sim::relax(network_, boundary_, start, steady);
   }
@@ -88,7 +92,28 @@ class Solution {
     if (!options.target.empty()) add_gradients(result, options.target, jacobian);
     result["residual"] = state_.residual;
     result["steps"] = state_.steps;
+    result["near_other_branch"] = state_.near_other_branch;
     return result;
+  }
+
+  /// Every steady state that was found.
+  Report all_states() const {
+    std::vector<Vector> known;
+    if (converged()) known.push_back(state_.potential);
+    Report list = Report::list();
+    for (const sim::FoundState& found : sim::all_steady_states(network_, boundary_, known)) {
+      const bool reached = converged() && found.potential == state_.potential;
+      Report one = Report::table();
+      one["potentials"] = report_of(network_.node_potentials(boundary_, found.potential));
+      // An eigenvalue that could not be established is left out.
+      if (std::isfinite(found.max_real_eigenvalue)) {
+        one["max_real_eigenvalue"] = found.max_real_eigenvalue;
+        one["stable"] = found.max_real_eigenvalue < 0;
+      }
+      one["reached"] = reached;
+      list.add(std::move(one));
+    }
+    return list;
   }
 
  private:
@@ -218,10 +243,24 @@ std::string described_laws() {
   return list;
 }
 
+void print_states(const Report& result) {
+  if (!result.contains("states")) return;
+  const Report::List& states = result["states"].values();
+  std::printf("%zu steady state%s found:\n", states.size(), states.size() == 1 ? "" : "s");
+  for (const Report& state : states) {
+    const char* stability = !state.contains("stable") ? "stability unknown"
+                            : state["stable"].truth() ? "stable"
+                                                      : "unstable";
+    std::printf("  %-8s %s%s\n", stability, state["potentials"].json().c_str(),
+                state["reached"].truth() ? "  the relaxation ends here" : "");
+  }
+}
+
 void print_for_people(const Report& result) {
   std::printf("status: %s\n", result["status"].text().c_str());
   if (result.contains("last_iterate")) {
     std::printf("No steady state was established, so none is printed.\n");
+    print_states(result);
     return;
   }
   const auto list = [&](const char* what, const Report::List& values) {
@@ -234,6 +273,8 @@ void print_for_people(const Report& result) {
   list("edge", result["edge_currents"].values());
   std::printf("largest real part of the eigenvalues of C^-1 G: %.17g\n",
               result["max_real_eigenvalue"].number());
+  if (result["near_other_branch"].truth())
+    std::printf("A small disturbance on the way would have led to another branch.\n");
   if (result.contains("loss")) {
     std::printf("loss: %.17g\n", result["loss"].number());
     std::printf("gradients:\n");
@@ -244,14 +285,16 @@ void print_for_people(const Report& result) {
       std::printf("  leak      %s\n", leak.json().c_str());
     std::printf("  clamps    %s\n", result["gradients"]["clamps"].json().c_str());
   }
+  print_states(result);
 }
 
 int solve(const SolveOptions& options) {
   std::vector<std::array<bool, 4>> given;
   const sim::NetworkSpec spec =
       network_from_json(text_of_file(options.network, "a network file (JSON)"), options.network, &given);
-  const Solution solution(spec, std::move(given), options);
-  const Report result = solution.json(options);
+  const Solution solution(spec, std::move(given), options, solver_options(options.set));
+  Report result = solution.json(options);
+  if (options.all) result["states"] = solution.all_states();
   if (options.json) result.print_json();
   else print_for_people(result);
   return solution.converged() ? ExitCode::success : ExitCode::failure;
@@ -280,6 +323,13 @@ void declare_solve(Options& line, const Command& command) {
            "raise the clamped levels from 0 at this rate (kT per unit time) instead of stepping them")
       .value_name("RATE")
       .positive();
+  line.flag("--all", options->all,
+            "search for the other steady states too: which are stable, and which one the relaxation reaches");
+  line.add("--set", options->set,
+           "set a key of the solver, as in --set solver.path_tolerance=0.01 (the table [solver] of an "
+           "experiment file); may be repeated")
+      .value_name("KEY=VALUE")
+      .one_at_a_time();
   line.flag("--json", options->json, "one JSON object on standard output; numbers read back bit for bit");
   line.footer(
       "The steady state is the one that the relaxation from every node's mu_init reaches when the clamped "

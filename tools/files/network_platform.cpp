@@ -213,6 +213,22 @@ void read_solver(Keys& keys, NetworkDescription& read) {
   keys.text("vector_target", read.vector_target, about);
 }
 
+}  // namespace
+
+sim::SimulationOptions solver_options(const std::vector<std::string>& settings) {
+  Document document("", "--set");
+  for (const std::string& setting : settings) document.set(setting);
+  Table root = document.root();
+  NetworkDescription description;
+  if (auto table = root.table("solver")) {
+    read_solver(*table, description);
+    table->finish();
+  }
+  root.finish();
+  return description.simulation;
+}
+
+namespace {
 std::shared_ptr<const PlatformDescription> read(Table& root, const PlatformContext& context) {
   auto description = std::make_shared<NetworkDescription>();
   if (auto table = root.table("solver")) {

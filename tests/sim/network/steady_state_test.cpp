@@ -5,6 +5,7 @@
 
 #include <Eigen/Dense>
 
+#include "ness/network/all_states.hpp"
 #include "ness/network/steady_state.hpp"
 #include "ness/network/transient.hpp"
 #include "sim/network/networks.hpp"
@@ -393,5 +394,23 @@ TEST_CASE("steady states, limit cycles and times scale with the unit of energy")
       // Pools take logarithms and exponentials of quotients, which round alike; a few units remain.
       if (!oscillates) CHECK((found.potential / unit - expected.potential).cwiseAbs().maxCoeff() < 1e-14);
     }
+  }
+}
+
+TEST_CASE("all steady states of a bistable node are found, two stable and one between") {
+  const double x = 8;
+  auto f = [&](double mu) { return balance(x, mu); };
+  std::vector<double> roots;
+  for (double mu = -15; mu < 15; mu += 0.01) {
+    if ((f(mu) > 0) != (f(mu + 0.01) > 0)) roots.push_back(bisect(f, mu, mu + 0.01));
+  }
+  REQUIRE(roots.size() == 3);
+  const Network network(one_dot(4));
+  const Vector theta = network.theta();
+  const std::vector<FoundState> found = all_steady_states(network, boundary(theta, {x}));
+  REQUIRE(found.size() == 3);
+  for (std::size_t i = 0; i < 3; ++i) {
+    CHECK(found[i].potential[0] == Approx(roots[i]).epsilon(1e-11));
+    CHECK((found[i].max_real_eigenvalue < 0) == (i != 1));
   }
 }

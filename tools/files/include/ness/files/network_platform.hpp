@@ -34,6 +34,10 @@ struct NetworkDescription final : PlatformDescription {
 /// The experiment's network. Throws FileError where it is run on another platform.
 const NetworkDescription& network_description(const Experiment& experiment);
 
+/// The options of the solver from settings like "solver.trust=0.2": the keys of [solver]. Throws FileError as
+/// for a file.
+sim::SimulationOptions solver_options(const std::vector<std::string>& settings);
+
 /// The network that was built; null where the platform is another one.
 std::shared_ptr<const sim::Network> network_of(const Platform& platform);
 
