@@ -15,6 +15,7 @@
 #include "ness/files/network_platform.hpp"
 #include "ness/files/text_file.hpp"
 #include "ness/device/dense_lu.hpp"
+#include "ness/device/number_text.hpp"
 
 namespace ness {
 
@@ -82,6 +83,7 @@ class Solution {
       result["last_iterate"] = report_of(network_.node_potentials(boundary_, state_.potential));
       return result;
     }
+    result["kT"] = network_.spec().kT;
     result["potentials"] = report_of(network_.node_potentials(boundary_, state_.potential));
     result["edge_currents"] = report_of(network_.edge_currents(boundary_, state_.potential));
     const Matrix jacobian = moving_jacobian();
@@ -267,7 +269,9 @@ void print_for_people(const Report& result) {
     for (std::size_t i = 0; i < values.size(); ++i)
       std::printf("  %s %-4zu %.17g\n", what, i, values[i].number());
   };
-  std::printf("potentials (kT):\n");
+  const double kT = result["kT"].number();
+  if (kT == 1) std::printf("potentials (kT):\n");
+  else std::printf("potentials (in the unit of energy in which kT is %s):\n", number_text(kT).c_str());
   list("node", result["potentials"].values());
   std::printf("currents (source to target):\n");
   list("edge", result["edge_currents"].values());
@@ -305,7 +309,8 @@ int solve(const SolveOptions& options) {
 void declare_solve(Options& line, const Command& command) {
   auto options = std::make_shared<SolveOptions>();
   line.add("NETWORK", options->network, "network file (JSON)").required().value_name("FILE");
-  line.add("--clamp", options->clamp, "levels of the clamped nodes, in file order (kT)")
+  line.add("--clamp", options->clamp,
+           "levels of the clamped nodes, in file order (in the unit of the file's kT)")
       .comma_separated()
       .one_at_a_time()
       .value_name("X1,X2,..");

@@ -6,6 +6,7 @@
 #include <optional>
 #include <stdexcept>
 
+#include "ness/device/number_text.hpp"
 #include "ness/device/error.hpp"
 #include "ness/files/network_file.hpp"
 #include "ness/files/text_file.hpp"
@@ -242,6 +243,13 @@ std::shared_ptr<const PlatformDescription> read(Table& root, const PlatformConte
     table->finish();
   }
   description->network = read_network(root, context);
+  // Levels, readings, noise, targets and volts_per_kT of an experiment are all in one unit, and called kT.
+  if (description->network.kT != 1 && !context.other_targets) {
+    root.table("network")->fail(
+        "kT", "kT is " + number_text(description->network.kT) +
+                  ", expected 1: an experiment's potentials are in units of kT; divide those "
+                  "of the network by it, and multiply conductances");
+  }
   description->parameters = read_parameter_rules(root, description->network);
   if (const std::string problem = description->drawn(context.seed).problem(); !problem.empty()) {
     root.table("network")->fail("", problem);

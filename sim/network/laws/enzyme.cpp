@@ -97,6 +97,7 @@ constexpr EdgeLaw row{.name = "enzyme",
                       .steepness = steepness,
                       .way = way,
                       .pools = true,
+                      .thermal = false,
                       .kernels = &kernels::enzyme_kernels};
 static_assert(row.problem().empty());
 }  // namespace

@@ -17,6 +17,7 @@ constexpr EdgeLaw row{
                   double) { return linear_current(p, source, target); },
     .steepness = [](const double*, const EdgeEnd&, const EdgeEnd&, double) { return Steepness{}; },
     .linear = true,
+    .thermal = false,
     .kernels = &kernels::linear_kernels};
 static_assert(row.problem().empty());
 }  // namespace

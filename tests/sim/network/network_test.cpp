@@ -163,3 +163,20 @@ TEST_CASE("an unusable network is refused with the node or edge, the value and w
              }),
              Contains("node 6") && Contains("no path to ground"));
 }
+
+TEST_CASE("a temperature that no law takes note of is refused, with the node and the law") {
+  NetworkSpec spec;
+  add_node(spec, true);
+  add_node(spec, false, leak(1));
+  spec.graph.outputs = {1};
+  add_edge(spec, 0, 1, quantum_dot(1, 0, 0));
+  spec.nodes[1].T = 1.5;
+  CHECK(spec.problem().empty());
+  add_edge(spec, 0, 1, linear(1));  // a conductor beside it does not matter
+  CHECK(spec.problem().empty());
+  add_edge(spec, 0, 1, enzyme(1, 1, 1, 1));
+  CHECK(spec.problem().find("node 1: T is 1.5, expected 1: its enzyme edges") != std::string::npos);
+  spec.edges = {linear(1)};
+  spec.graph.edges.resize(1);
+  CHECK(spec.problem().find("node 1: T is 1.5, expected 1: its linear edges") != std::string::npos);
+}

@@ -83,6 +83,11 @@ def network(rng, kind):
         clamp = [8 + 0.2 * rng.gauss(0, 1)]
     else:
         clamp = [rng.uniform(-2, 2) for _ in range(inputs)]
+    # T is refused where no dot takes note of it, and at pools.
+    for k, node in enumerate(nodes):
+        laws = {e["law"] for e in edges if k in (e["source"], e["target"])}
+        if "enzyme" in laws or "quantum-dot" not in laws:
+            node["T"] = 1
     outputs = rng.sample(range(inputs, inputs + free), rng.randint(1, free))
     description = {
         "nodes": nodes,

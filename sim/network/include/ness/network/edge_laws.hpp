@@ -81,6 +81,8 @@ struct EdgeLaw {
   /// Nodes at its ends are pools of particles: their capacity is V c/kT (Eq. 21) and depends on the
   /// potential.
   bool pools = false;
+  /// The current depends on the temperatures T of the nodes at its ends.
+  bool thermal = true;
   /// Vector code for many edges at once. Null: the network takes `current` edge by edge, which is slow.
   const kernels::LawKernels* kernels = nullptr;
 
