@@ -293,9 +293,14 @@ std::string Response::limit(std::size_t free_nodes) {
          ") what errors of the readings do to what is imposed is not computed";
 }
 
+const Matrix& Response::conductance() const {
+  if (!conductance_) conductance_ = model_->conductance(drive_, potential_);
+  return *conductance_;
+}
+
 Vector Response::shift(const Vector& current) const {
   if (model_ == nullptr || model_->free_nodes() > most_nodes) return {};
-  if (!lu_) lu_ = std::make_unique<DenseLu>(Matrix(-model_->conductance(drive_, potential_)));
+  if (!lu_) lu_ = std::make_unique<DenseLu>(Matrix(-conductance()));
   if (!lu_->solvable()) return {};
   Vector shift;
   lu_->solve(current, shift);

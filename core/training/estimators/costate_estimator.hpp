@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "estimators/perturbed_relaxations.hpp"
@@ -26,11 +27,14 @@ class Response {
   static std::string limit(std::size_t free_nodes);
   const Model* model() const { return model_; }
   const Drive& drive() const { return drive_; }
+  /// G at the free state; needs a model.
+  const Matrix& conductance() const;
 
  private:
   const Model* model_;
   Drive drive_;
   const Vector& potential_;
+  mutable std::optional<Matrix> conductance_;
   mutable std::unique_ptr<DenseLu> lu_;
 };
 

@@ -85,8 +85,8 @@ class ConductanceByVoltage final : public MeasuredJacobian {
               const RedrawnSample& now, const Response& response) const override {
     if (response.model() == nullptr) return;
     const std::vector<std::uint32_t> terminals = info.free();
-    const Matrix change = response.model()->conductance(response.drive(), was.free->potential) -
-                          response.model()->conductance(response.drive(), now.free->potential);
+    const Matrix change =
+        response.conductance() - response.model()->conductance(response.drive(), now.free->potential);
     for_steps(info, batch, was, [&](std::size_t k, std::size_t node, double step) {
       Vector& current = now.perturbations[k]->current;
       if (static_cast<std::size_t>(current.size()) != info.terminals.size()) return;

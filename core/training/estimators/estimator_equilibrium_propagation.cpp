@@ -192,7 +192,11 @@ Vector EquilibriumPropagation::whole_error(const DeviceInfo& info, const Minibat
                                            std::span<const std::vector<Relaxation>> rows,
                                            const Gradient& gradient, const Vector& reading_error) const {
   if (form_ != Form::random_sign || reading_error.size() == 0) return reading_error;
-  if (model() == nullptr) return {};
+  // Mirrored states are not relaxed but solved for: beyond this it would cost more than the estimate.
+  constexpr double most = 1e6;
+  if (model() == nullptr ||
+      static_cast<double>(gradient.value.size()) * static_cast<double>(rows.size()) > most)
+    return {};
   const SortedRows sorted = sort_rows(info, batch, *plan(info, batch, loss), rows);
   const Nudging nudging(info);
   Vector squares = Vector::Zero(gradient.value.size());

@@ -202,9 +202,9 @@ MeasuredJacobian::Visit MeasuredJacobian::visit(const DeviceInfo& info, const Mi
     if (const KnownJacobian* before = tracks() ? tracked_.find(number) : nullptr)
       visit.known.next = before->next;
     if (tracks()) {
-      visit.known.variance.resize(n);
-      for (std::size_t k = 0; k < at.nodes.size(); ++k)
-        visit.known.variance[static_cast<Eigen::Index>(k)] = variance(k);
+      Vector variances(n);
+      for (std::size_t k = 0; k < at.nodes.size(); ++k) variances[static_cast<Eigen::Index>(k)] = variance(k);
+      if (variances.allFinite()) visit.known.variance = std::move(variances);
     }
     return visit;
   }

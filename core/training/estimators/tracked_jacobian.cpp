@@ -17,6 +17,19 @@ bool is_count(double x) { return x >= 0 && x < 0x1p53 && x == std::floor(x); }
 
 }  // namespace
 
+// Of errors e of a row and y of the answer the residual is r = y - e x, of variance s; given r, e is -V x r /
+// s and an independent rest of variance V - V x x V / s. The update adds g r x / |x|^2. A residual that noise
+// does not explain shows a change of the response, not the errors: its expected square is used.
+void KnownJacobian::follow(const Vector& input, double of_answer, double seen, double gain) {
+  constexpr double errors = 3;
+  const Vector weighted = variance.cwiseProduct(input);
+  const double sum = weighted.dot(input) + of_answer;
+  if (!(sum > 0)) return;
+  const double square = seen <= errors * errors * sum ? seen : sum;
+  variance +=
+      square * (gain / input.squaredNorm() * input - weighted / sum).cwiseAbs2() - weighted.cwiseAbs2() / sum;
+}
+
 bool KnownJacobian::correct(const Vector& input, const Vector& answer, double error, double of_answer,
                             double reset) {
   constexpr double errors = 3;
@@ -25,15 +38,8 @@ bool KnownJacobian::correct(const Vector& input, const Vector& answer, double er
   if (!(squared > 0) || !(length > 0)) return false;
   const double gain = std::max(0.0, 1 - error * error / squared);
   response += gain / length * residual * input.transpose();
-  if (variance.size() == 0) return std::sqrt(squared) > reset * expected.norm() + errors * error;
-  // Of errors e of a row and y of the answer the residual is y - e x, of variance s; given the residual r, e
-  // is -V x r / s and an independent rest of variance V - V x x V / s. A residual that noise does not explain
-  // shows a change of the response, not the errors: its expected square is used.
-  const Vector weighted = variance.cwiseProduct(input);
-  const double sum = weighted.dot(input) + of_answer, seen = squared / static_cast<double>(residual.size()),
-               square = seen <= errors * errors * sum ? seen : sum;
-  variance =
-      variance - weighted.cwiseAbs2() / sum + square * (gain / length * input - weighted / sum).cwiseAbs2();
+  if (std::isnan(of_answer)) variance.resize(0);
+  if (variance.size() > 0) follow(input, of_answer, squared / static_cast<double>(residual.size()), gain);
   return std::sqrt(squared) > reset * expected.norm() + errors * error;
 }
 

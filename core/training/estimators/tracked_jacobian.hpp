@@ -23,7 +23,7 @@ struct KnownJacobian {
   bool due = false;
 
   /// [n_free] The variance of each column's entries that noise of the readings it came from leaves (mean over
-  /// the answers; columns are taken as independent). Empty or NaN where it is not known.
+  /// the answers; columns are taken as independent). Empty where it is not known.
   Vector variance = {};
 
   /// Broyden's update (1965): the smallest change of the response after which it maps `input` to `answer`.
@@ -33,6 +33,10 @@ struct KnownJacobian {
   /// `reset` times the expected answer by more than three standard errors. `variance`: of the entries of
   /// `answer`, mean; this->variance follows the update, its scaling taken as given.
   bool correct(const Vector& input, const Vector& answer, double error, double variance, double reset);
+
+ private:
+  // Changes `variance` with an update by `gain`; `seen`: the mean squared residual of an answer.
+  void follow(const Vector& input, double of_answer, double seen, double gain);
 };
 
 /// The Jacobians of the samples seen so far, by their index in the data set.

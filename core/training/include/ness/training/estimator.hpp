@@ -248,8 +248,9 @@ struct CoupledLearningOptions {
 /// nodes is read. For one output whose holding current is read the costate is R c, as in equilibrium
 /// propagation; without the current, or with several outputs, it is R P^T (P R P^T)^-1 c (P picks the
 /// outputs): a direction in which the loss falls, not its gradient. eta is made smaller for a sample whose
-/// outputs would leave their levels' range; where one is beyond it already, the sample is left out. Needs to
-/// hold every output and read every free potential. Cost: 1 + 1 relaxations, 1 + 2 centred, references.
+/// outputs would leave their levels' range; where one is beyond it already, the sample is left out. Where
+/// noise s of the holding current u is known, 1 / u is replaced by u / (u^2 + s^2). Needs to hold every
+/// output and read every free potential. Cost: 1 + 1 relaxations, 1 + 2 centred, references.
 std::unique_ptr<Estimator> coupled_learning(std::shared_ptr<const Model> model,
                                             const CoupledLearningOptions& options);
 
@@ -271,7 +272,7 @@ struct NodeProbingOptions {
   /// last learned from corrects the rest, where a model says by which injected current the change of the
   /// parameters could have been replaced, -(I(mu_old, theta_new) - I(mu_old, theta_old)), and the shift
   /// exceeds six standard errors (Broyden's update, 1965, for both; scaled down where noise explains the
-  /// residual). Up to 1 GB is remembered: samples x (outputs + 2) x n numbers, all of them in each
+  /// residual). Up to 1 GB is remembered: samples x (outputs + 3) x n numbers, all of them in each
   /// checkpoint.
   std::uint64_t measure_every = 0;
   std::uint32_t refresh = 1;
@@ -296,7 +297,7 @@ struct ConductanceOptions {
   /// cancels. Cut short where the range of a terminal's level ends (then of the order of delta). Else one,
   /// against the holding currents where nothing is stepped.
   bool central = true;
-  /// As of node probing, with held steps: samples x (n + 2) x n numbers.
+  /// As of node probing, with held steps: samples x (n + 3) x n numbers.
   std::uint64_t measure_every = 0;
   std::uint32_t refresh = 1;
   double reset = 0.3;
