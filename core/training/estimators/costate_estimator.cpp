@@ -234,9 +234,10 @@ class CostateEstimator::Redrawn final : public ReadingErrors {
       const std::size_t first = estimator_.reads_currents(info_) ? 0 : perturbations.size() - held;
       for (std::size_t k = first; k < perturbations.size(); ++k) {
         const Relaxation& row = *perturbations[k];
-        for (Eigen::Index t = 0; t < row.current.size(); ++t) {
-          if (std::isfinite(row.current[t]) &&
-              !(row.current_sigma.size() > t && std::isfinite(row.current_sigma[t])))
+        for (const std::uint32_t t : info_.free()) {  // read while they are held
+          const auto at = static_cast<Eigen::Index>(t);
+          if (row.current.size() > at && std::isfinite(row.current[at]) &&
+              !(row.current_sigma.size() > at && std::isfinite(row.current_sigma[at])))
             return false;
         }
       }

@@ -180,7 +180,7 @@ Gradient mean_of(std::span<const Gradient> passes, Estimator::Repeats repeats) {
     scatter += (pass.value - mean.value).cwiseAbs2();
     counted += 1;
   }
-  if (counted == 0) return mean;
+  if (counted == 0 || (counted > 1 && repeats == Estimator::Repeats::dependent)) return mean;
   mean.reading_error = combined(passes, &Gradient::reading_error);
   mean.whole_error = combined(passes, &Gradient::whole_error);
   if (counted < 2) return mean;
@@ -190,7 +190,7 @@ Gradient mean_of(std::span<const Gradient> passes, Estimator::Repeats repeats) {
   const auto observed = [&](Vector& error) {
     if (error.size() == 0 || scatter.squaredNorm() > most * error.squaredNorm()) error = scatter;
   };
-  if (repeats != Estimator::Repeats::dependent) observed(mean.whole_error);
+  observed(mean.whole_error);
   if (repeats == Estimator::Repeats::independent) observed(mean.reading_error);
   return mean;
 }

@@ -70,9 +70,14 @@ std::string asked_for(const TrainingOptions& options) {
 std::string unmet_error(const TrainingOptions& options, const Estimator& estimator, const DeviceInfo& info) {
   const bool decides = options.on_noise != TrainingOptions::OnNoise::step, repeats = options.target_error > 0;
   if (!decides && !repeats) return {};
+  if (repeats && options.max_repeats >= 2 && estimator.repeats() == Estimator::Repeats::dependent &&
+      estimator.unstated(info).empty()) {
+    return "target_error " + number_text(options.target_error) +
+           " goes by the error from readings, which is not stated for the mean of several passes of " +
+           std::string(estimator.name()) + ": they have remembered readings in common";
+  }
   // Several passes show by themselves what they scatter by.
-  if (repeats && options.max_repeats >= 2 && estimator.repeats() == Estimator::Repeats::independent &&
-      estimator.name() != "evolution")
+  if (repeats && options.max_repeats >= 2 && estimator.repeats() == Estimator::Repeats::independent)
     return {};
   if (const std::string reason = estimator.unstated(info); !reason.empty()) {
     return asked_for(options) + " goes by the error from readings, which " + std::string(estimator.name()) +
@@ -367,7 +372,8 @@ class Trainer::Loop {
     while (passes.size() < options_.max_repeats && !mean.next && !passes.back().next) {
       const double error = error_norm(mean.reading_error);
       // A single pass does not show the scatter of a device without known errors.
-      if (passes.size() > 1 || std::isfinite(error)) {
+      const bool shows = trainer_.estimator_.repeats() == Estimator::Repeats::independent;
+      if (passes.size() > 1 || std::isfinite(error) || !shows) {
         if (!(error > options_.target_error * norm(mean))) break;
       }
       if (options_.max_relaxations > 0 &&
@@ -392,8 +398,7 @@ class Trainer::Loop {
       return;
     throw std::invalid_argument("training: step " + std::to_string(state_.step) + ": " + asked_for(options_) +
                                 " goes by the error from readings, which cannot be stated: the device gives "
-                                "no standard errors of the "
-                                "readings that " +
+                                "no standard errors of the readings that " +
                                 std::string(trainer_.estimator_.name()) + " uses");
   }
 

@@ -179,6 +179,7 @@ TEST_CASE("the mean of passes has the errors that they state, or what they scatt
   CHECK(mean_of(surprising, Repeats::independent).reading_error[0] == Approx(1));
   CHECK(mean_of(surprising, Repeats::random).reading_error[0] == Approx(0.1 / std::sqrt(2)));
   CHECK(mean_of(surprising, Repeats::random).whole_error[0] == Approx(1));
+  CHECK(mean_of(known, Repeats::dependent).reading_error.size() == 0);
 }
 
 TEST_CASE("what goes by an error that is not stated is refused", "[errors]") {
@@ -217,6 +218,9 @@ TEST_CASE("what goes by an error that is not stated is refused", "[errors]") {
   CHECK_THAT(refusal(tracked, target, known), Catch::Contains("target_error 0.1"));
   // Its passes have the remembered conductance in common: they do not help.
   CHECK_THAT(refusal(tracked, both, known), Catch::Contains("does not state"));
+  const Mode probing{"node-probing-tracked", "", {{"measure_every", 5}}};
+  CHECK(refusal(probing, skip, known).empty());
+  CHECK_THAT(refusal(probing, both, known), Catch::Contains("they have remembered readings in common"));
   CHECK_THAT(refusal({"evolution", ""}, skip, known), Catch::Contains("it measures no gradient"));
   CHECK_THAT(refusal({"evolution", ""}, both, known), Catch::Contains("it measures no gradient"));
   CHECK_THAT(refusal({"adjoint", ""}, no_draws, known), Catch::Contains("error_draws of at least 1"));
