@@ -17,10 +17,12 @@ constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
 class CoupledLearning final : public CostateEstimator {
  public:
-  CoupledLearning(std::shared_ptr<const Model> model, const CoupledLearningOptions& options)
+  CoupledLearning(std::shared_ptr<const Model> model, const CoupledLearningOptions& options,
+                  bool bounded = true)
       : CostateEstimator(name_of, std::move(model), options.perturbations, options.law),
         eta_(options.eta),
-        centred_(options.centred) {
+        centred_(options.centred),
+        bounded_(bounded) {
     if (!(options.eta > 0) || std::isinf(options.eta))
       throw std::invalid_argument(std::string(name_of) + ": eta " + number_text(options.eta) +
                                   "; it must be finite and > 0");
@@ -113,7 +115,7 @@ class CoupledLearning final : public CostateEstimator {
     };
     const double hidden =
         variance(*sample.perturbations[0]) + (centred_ ? variance(*sample.perturbations[1]) : 0);
-    const double inverse = hidden > 0 ? u / (u * u + hidden) : 1 / u;
+    const double inverse = bounded_ && hidden > 0 ? u / (u * u + hidden) : 1 / u;
     return shift * (c[info.output_positions().front()] * inverse);
   }
 
@@ -191,6 +193,7 @@ class CoupledLearning final : public CostateEstimator {
 
   double eta_;
   bool centred_;
+  bool bounded_;
 };
 
 }  // namespace
@@ -208,7 +211,9 @@ EstimatorMaker read_coupled_learning(Keys& keys) {
             {"", "outputs are held on both sides of the free state; false: on one"});
   read_perturbations(keys, options.perturbations);
   read_current_law(keys, options.law);
-  return [options](const EstimatorContext& context) { return coupled_learning(context.model, options); };
+  return [options](const EstimatorContext& context) {
+    return std::make_unique<CoupledLearning>(context.model, options, !context.unbounded);
+  };
 }
 
 }  // namespace ness

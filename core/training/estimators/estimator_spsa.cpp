@@ -187,7 +187,9 @@ class Spsa final : public PerturbationEstimator {
       GradientSum total(info, batch, loss, rows);
       const std::vector<Vector> each = directional(info, batch, loss, rows, total);
       const auto used = static_cast<double>(gradient.used);
-      return scatter_of(each, used * gradient.value) / used;
+      Vector sum = Vector::Zero(gradient.value.size());
+      for (const Vector& one : each) sum += one / static_cast<double>(each.size());
+      return scatter_of(each, sum) / used;
     }
     if (reading_error.size() == 0) return {};
     const auto m = static_cast<double>(swings_of(info, batch).size());

@@ -13,6 +13,7 @@
 #include "ness/device/random.hpp"
 #include "ness/device/wrapping_device.hpp"
 #include "loop/digest_of_parts.hpp"
+#include "loop/one_error.hpp"
 #include "estimators/gradient_sum.hpp"
 #include "ness/device/number_text.hpp"
 #include "loop/prefetch.hpp"
@@ -69,7 +70,7 @@ std::string asked_for(const TrainingOptions& options) {
 // Empty unless an option goes by the error from readings and this estimator does not state it.
 std::string unmet_error(const TrainingOptions& options, const Estimator& estimator, const DeviceInfo& info) {
   const bool decides = options.on_noise != TrainingOptions::OnNoise::step, repeats = options.target_error > 0;
-  if (!decides && !repeats) return {};
+  if ((!decides && !repeats) || options.one_error) return {};
   if (repeats && options.max_repeats >= 2 && estimator.repeats() == Estimator::Repeats::dependent &&
       estimator.unstated(info).empty()) {
     return "target_error " + number_text(options.target_error) +
@@ -339,7 +340,8 @@ class Trainer::Loop {
     device_.recount();
     rows = relax_chains(device_, chains, stop_);
     Gradient gradient = estimator.form(info, batch, loss, rows);
-    state_errors(gradient, estimator, info, batch, loss, rows, options_.error_draws, error_seed(batch));
+    const auto state = options_.one_error ? state_one_error : state_errors;
+    state(gradient, estimator, info, batch, loss, rows, options_.error_draws, error_seed(batch));
     estimator.remember(info, batch, loss, rows);
     state_.relaxations += gradient.relaxations;
     state_.time += device_.spent();
@@ -372,7 +374,8 @@ class Trainer::Loop {
     while (passes.size() < options_.max_repeats && !mean.next && !passes.back().next) {
       const double error = error_norm(mean.reading_error);
       // A single pass does not show the scatter of a device without known errors.
-      const bool shows = trainer_.estimator_.repeats() == Estimator::Repeats::independent;
+      const bool shows =
+          options_.one_error || trainer_.estimator_.repeats() == Estimator::Repeats::independent;
       if (passes.size() > 1 || std::isfinite(error) || !shows) {
         if (!(error > options_.target_error * norm(mean))) break;
       }
@@ -384,7 +387,8 @@ class Trainer::Loop {
       if (options_.max_time > 0 && state_.time >= options_.max_time) break;
       ++batch.repeat;
       passes.push_back(measure(batch, rows));
-      mean = mean_of(passes, trainer_.estimator_.repeats());
+      mean =
+          options_.one_error ? mean_with_one_error(passes) : mean_of(passes, trainer_.estimator_.repeats());
     }
     repeats = static_cast<std::uint32_t>(passes.size());
     return mean;
@@ -393,8 +397,8 @@ class Trainer::Loop {
   // An option that goes by the error from readings needs it.
   void require_error(const Gradient& gradient) const {
     const bool asked = options_.on_noise != TrainingOptions::OnNoise::step || options_.target_error > 0;
-    if (!asked || gradient.used == 0 || gradient.next || gradient.reading_error.size() > 0 ||
-        trainer_.info_.deterministic)
+    if (!asked || options_.one_error || gradient.used == 0 || gradient.next ||
+        gradient.reading_error.size() > 0 || trainer_.info_.deterministic)
       return;
     throw std::invalid_argument("training: step " + std::to_string(state_.step) + ": " + asked_for(options_) +
                                 " goes by the error from readings, which cannot be stated: the device gives "
@@ -415,7 +419,7 @@ class Trainer::Loop {
     gradient.value = sum / static_cast<double>(kept);
     gradient.reading_error = squares.cwiseSqrt() / static_cast<double>(kept);
     // What random directions add to the mean is not kept.
-    if (trainer_.estimator_.repeats() == Estimator::Repeats::independent)
+    if (trainer_.estimator_.repeats() == Estimator::Repeats::independent && !options_.one_error)
       gradient.whole_error = gradient.reading_error;
     else if (state_.kept > 0) gradient.whole_error = {};
     state_.kept = kept;

@@ -62,6 +62,11 @@ struct TrainingOptions {
   /// on a deterministic device noise never wins.
   enum class OnNoise : std::uint8_t { step, skip, average } on_noise = OnNoise::step;
 
+  /// Decisions go by the one standard error of logs before format 5: for their replay and continuation, bit
+  /// for bit. Errors are then those of redraws by whole standard errors, or the scatter between SPSA's
+  /// directions or between passes where it is larger; nothing is refused, and no whole error is stated.
+  bool one_error = false;
+
   /// Before every so many steps a reference is relaxed (the first sample, with the run's initial parameters,
   /// from rest), and the drift of its readings is subtracted from all readings; 0: never.
   std::uint64_t reference_every = 0;
