@@ -106,16 +106,18 @@ class CoupledLearning final : public CostateEstimator {
       return row.current.size() > output ? row.current[output] : nan;
     };
     const double u = (centred_ ? current(*sample.perturbations[1]) : 0) - current(*sample.perturbations[0]);
-    // 1 / u of a current that noise may hide has no mean and no variance (Marsaglia 1965). With s^2 the
-    // variance of u, u / (u^2 + s^2) is bounded by 1 / (2 s), and differs from 1 / u by s^2 / u^2 of it: by
-    // what the mean of 1 / (u + noise) is too large.
+    // 1 / u of a current that noise may hide has no mean and no variance (Marsaglia 1965). Within `errors`
+    // standard errors s of 0 it is replaced by the line through 0 that meets it there, so that it is at most
+    // 1 / (errors s).
     const auto variance = [&](const Relaxation& row) {
       const double sigma = row.current_sigma.size() > output ? row.current_sigma[output] : 0;
       return std::isfinite(sigma) ? sigma * sigma : 0;
     };
     const double hidden =
         variance(*sample.perturbations[0]) + (centred_ ? variance(*sample.perturbations[1]) : 0);
-    const double inverse = bounded_ && hidden > 0 ? u / (u * u + hidden) : 1 / u;
+    constexpr double errors = 3;
+    const double least = errors * errors * hidden;
+    const double inverse = bounded_ && u * u < least ? u / least : 1 / u;
     return shift * (c[info.output_positions().front()] * inverse);
   }
 
