@@ -148,7 +148,7 @@ TEST_CASE("coupled learning's figures stay finite where noise hides the holding 
                            .loss = squared};
   const scatter::Found found = scatter::repeated(how, 1000, false);
   // The current is c 2 eta / R, about 1e-3: as large as its noise. A ratio of normal numbers would have no
-  // variance: its largest of 1000 draws exceeds the median about 1000 / pi times. u / (u^2 + s^2) <= 1 / (2
+  // variance: its largest of 1000 draws exceeds the median about 1000 / pi times. Here none exceeds 1 / (3
   // s).
   CHECK(found.readings.quantile(1) < 30 * found.readings.quantile(0.5));
   CHECK(found.spread < 30);

@@ -249,8 +249,8 @@ struct CoupledLearningOptions {
 /// propagation; without the current, or with several outputs, it is R P^T (P R P^T)^-1 c (P picks the
 /// outputs): a direction in which the loss falls, not its gradient. eta is made smaller for a sample whose
 /// outputs would leave their levels' range; where one is beyond it already, the sample is left out. Where
-/// noise s of the holding current u is known, 1 / u is replaced by u / (u^2 + s^2). Needs to hold every
-/// output and read every free potential. Cost: 1 + 1 relaxations, 1 + 2 centred, references.
+/// the holding current u is within three standard errors s of 0, 1 / u becomes u / (3 s)^2. Needs to hold
+/// every output and read every free potential. Cost: 1 + 1 relaxations, 1 + 2 centred, references.
 std::unique_ptr<Estimator> coupled_learning(std::shared_ptr<const Model> model,
                                             const CoupledLearningOptions& options);
 
