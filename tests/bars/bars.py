@@ -4,8 +4,8 @@ is compared with its bar.
    bars.py --build BUILD_DIRECTORY [--out FILE.json] [ROW ...]      (tools/test --bars [ROW ...])
 
 Rows: xor regression mnist truth solver ep gradients errors corrected noise drift baseline log replay
-bad-input bench bench-estimators same-loop calibration lattices fast-paths targets log-rate settling safe check
-wire overlap raw-speed mnist-in-situ. Prints a table; the exit code is the number of rows that fall short.
+bad-input bench bench-estimators same-loop calibration lattices fast-paths targets log-rate settling safe
+check wire overlap raw-speed mnist-in-situ. Prints a table; the exit code is the number of rows that fall short.
 """
 import argparse
 import concurrent.futures
