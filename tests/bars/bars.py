@@ -5,7 +5,8 @@ is compared with its bar.
 
 Rows: xor regression mnist truth solver ep gradients errors corrected noise drift baseline log replay
 bad-input bench bench-estimators same-loop calibration lattices fast-paths targets log-rate settling safe
-check wire overlap raw-speed mnist-in-situ. Prints a table; the exit code is the number of rows that fall short.
+check wire overlap raw-speed mnist-in-situ. Prints a table; the exit code is the number of rows that
+fall short.
 """
 import argparse
 import concurrent.futures
