@@ -32,8 +32,8 @@ using hdf5::Calls;
 using hdf5::Handle;
 
 /// Version 2 added the environment; 3: errors of currents and of gradients, the estimator's state; 4: time
-/// between readings, and their mode.
-constexpr std::uint64_t format = 4, oldest_format = 3;
+/// between readings, and their mode; 5: the whole error of gradients.
+constexpr std::uint64_t format = 5, oldest_format = 3;
 
 /// The counts in /committed.
 struct Counts {
@@ -115,8 +115,16 @@ void describe(Archive& a, Row& r, const Layout& layout) {
   a.scalar("rate", "1", "learning rate", s.rate);
   a.scalar("relaxations", "1", "relaxations made so far", s.relaxations);
   a.scalar("standard_error", "1",
-           "standard error of the gradient (Euclidean norm, as gradient_norm); not a number: not known",
-           s.standard_error, nan);
+           "error of the gradient from readings, random directions fixed (Euclidean norm, as gradient_norm); "
+           "not a number: not stated",
+           s.reading_error, nan);
+  if (layout.version >= 5) {
+    a.scalar(
+        "whole_error", "1",
+        "what the gradient scatters by in all, random directions in it (as standard_error); not a number: "
+        "not stated",
+        s.whole_error, nan);
+  }
   a.scalar("asymmetry", "1", "|G - G^T| / |G + G^T| as measured; not a number: not measured", s.asymmetry,
            nan);
   a.scalar(

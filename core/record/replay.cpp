@@ -271,7 +271,8 @@ void ReplayCheck::on_step(const StepReport& report, const Vector& theta) {
   same.digest("theta digest before", report.theta_before, recorded.theta_before);
   same.number("loss", report.loss, recorded.loss);
   same.number("gradient norm", report.gradient_norm, recorded.gradient_norm);
-  same.number("standard error", report.standard_error, recorded.standard_error);
+  same.number("error from readings", report.reading_error, recorded.reading_error);
+  if (log_.format() >= 5) same.number("whole error", report.whole_error, recorded.whole_error);
   same.digest("theta digest after", report.theta_after, recorded.theta_after);
   same.digest("the digest of theta", digest(theta), recorded.theta_after);
   same.count("relaxations", report.relaxations, recorded.relaxations);

@@ -3,9 +3,10 @@ is compared with its bar.
 
    bars.py --build BUILD_DIRECTORY [--out FILE.json] [ROW ...]      (tools/test --bars [ROW ...])
 
-Rows: xor regression mnist truth solver branches extremes ep gradients corrected noise drift baseline log replay bad-input bench
-bench-estimators same-loop calibration lattices fast-paths targets log-rate settling safe check wire overlap
-raw-speed mnist-in-situ. Prints a table; the exit code is the number of rows that fall short.
+Rows: xor regression mnist truth solver branches extremes ep gradients errors corrected noise drift
+baseline log replay bad-input bench bench-estimators same-loop calibration lattices fast-paths targets
+log-rate settling safe check wire overlap raw-speed mnist-in-situ. Prints a table; the exit code is the
+number of rows that fall short.
 """
 import argparse
 import concurrent.futures
@@ -1043,6 +1044,45 @@ print(sorted(rates)[2])
                 bar += ", bias measured"
             self.report("gradients", what, bar, figure, met)
 
+    def errors(self):
+        good, known = set(), set()
+        for line in (
+            json.loads(line) for line in self.run(self.tests / "ness-bar-errors").stdout.splitlines()
+        ):
+            estimator, mode = line["estimator"], line["mode"]
+            known.add(estimator)
+            figures, met = [], True
+            for name, figure in (("readings", line["readings"]), ("whole", line["whole"])):
+                if not figure["stated"]:
+                    figures.append(f"{name}: not stated")
+                    continue
+                ratios = ", ".join(f"{ratio:.2f}" for ratio in figure["ratio"])
+                figures.append(
+                    f"{name}: {ratios} (80 % of them {min(figure['from']):.2f} .. {max(figure['to']):.2f})"
+                )
+                met = met and all(0.9 <= ratio <= 1.1 for ratio in figure["ratio"])
+            stated = line["readings"]["stated"] and line["whole"]["stated"]
+            # A mode that states nothing says why; the estimator counts by its first mode.
+            met = met and (stated or "unstated" in line)
+            if mode == "" and stated:
+                good.add(estimator)
+            if not met:
+                good.discard(estimator)
+            self.report(
+                "errors",
+                f"{estimator}{', ' + mode if mode else ''}",
+                "0.9 to 1.1 of the scatter of 2,000 repeats at three points, or not stated",
+                "; ".join(figures),
+                met,
+            )
+        self.report(
+            "errors",
+            "estimators that state both errors",
+            ">= 12 of 15",
+            f"{len(good)} of {len(known)}",
+            len(good) >= 12,
+        )
+
     def compared(self, experiment, *arguments):
         return json.loads(
             self.run(self.ness, "compare", experiments / experiment, "--json", "--quiet", *arguments).stdout
@@ -1170,6 +1210,7 @@ def main():
         "solver",
         "ep",
         "gradients",
+        "errors",
         "corrected",
         "noise",
         "drift",

@@ -52,18 +52,22 @@ Report qualities(const LogReader& log, const std::vector<std::uint64_t>& damaged
 }
 
 Report step_json(const StepReport& step) {
-  return {{"step", step.step},
-          {"epoch", step.epoch},
-          {"loss", step.loss},
-          {"correct", step.correct},
-          {"gradient_norm", step.gradient_norm},
-          {"rate", step.rate},
-          {"relaxations", step.relaxations},
-          {"left_out", step.left_out},
-          {"skipped", step.skipped},
-          {"flags", to_string_flags(step.worst)},
-          {"theta_before", digest_text(step.theta_before)},
-          {"theta_after", digest_text(step.theta_after)}};
+  Report result{{"step", step.step},
+                {"epoch", step.epoch},
+                {"loss", step.loss},
+                {"correct", step.correct},
+                {"gradient_norm", step.gradient_norm},
+                {"rate", step.rate},
+                {"relaxations", step.relaxations},
+                {"left_out", step.left_out},
+                {"skipped", step.skipped},
+                {"flags", to_string_flags(step.worst)},
+                {"theta_before", digest_text(step.theta_before)},
+                {"theta_after", digest_text(step.theta_after)}};
+  // An error that is not stated has no field.
+  if (std::isfinite(step.reading_error)) result["reading_error"] = step.reading_error;
+  if (std::isfinite(step.whole_error)) result["whole_error"] = step.whole_error;
+  return result;
 }
 
 const char* purpose_name(Label::Purpose purpose) {

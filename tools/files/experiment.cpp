@@ -105,17 +105,21 @@ void read_noise(Keys& keys, TrainingOptions& options) {
   using OnNoise = TrainingOptions::OnNoise;
   keys.whole(
       "error_draws", options.error_draws, 0,
-      {"", "redraws of the readings from which a gradient's standard error is formed; 0: it is not formed"});
-  keys.number(
-      "target_error", options.target_error, Number::not_negative,
-      {"", "> 0: a minibatch is relaxed again until the standard error is this share of the gradient"});
+      {"",
+       "redraws of the readings from which a gradient's error from readings is formed; 0: it is not formed"});
+  keys.number("target_error", options.target_error, Number::not_negative,
+              {"",
+               "> 0: a minibatch is relaxed again until the error from readings is this share of the "
+               "gradient; refused "
+               "where the estimator does not state that error"});
   keys.whole("max_repeats", options.max_repeats, 1, {"", "times a minibatch is relaxed at most"});
   keys.choice<OnNoise>(
       "when_noise_wins", options.on_noise,
       {{"step", OnNoise::step}, {"skip", OnNoise::skip}, {"average", OnNoise::average}},
       {"",
-       "of a gradient smaller than its standard error: step along it, skip it, or average it with the "
-       "next ones at the same parameters"});
+       "of a gradient smaller than its error from readings: step along it, skip it, or average it with the "
+       "next ones at the same parameters; the last two are refused where the estimator does not state that "
+       "error"});
   keys.require(options.problem());
 }
 

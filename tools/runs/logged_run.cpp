@@ -40,7 +40,11 @@ Experiment experiment_of(const LogReader& log, LoadOptions options) {
   }
   options.other_kinds = true;
   options.other_targets = true;
-  return experiment_from_text(log.header().experiment, log.path() + " (its experiment)", options);
+  Experiment experiment =
+      experiment_from_text(log.header().experiment, log.path() + " (its experiment)", options);
+  constexpr std::uint64_t two_errors = 5;  // format that introduced them
+  experiment.training.one_error = log.format() < two_errors;
+  return experiment;
 }
 
 LoggedTheta logged_theta(const LogReader& log, std::optional<std::uint64_t> checkpoint) {

@@ -28,7 +28,8 @@ Run made(const Experiment& experiment) {
     run.model =
         std::make_shared<TwinModel>(run.model, info.parameters, info.clamped().size(), experiment.twin);
   }
-  run.estimator = experiment.make_estimator({.model = run.model, .seed = experiment.seed});
+  run.estimator = experiment.make_estimator(
+      {.model = run.model, .seed = experiment.seed, .unbounded = experiment.training.one_error});
   run.training = experiment.training;
   run.training.threads = experiment.threads;
   run.training.seed = experiment.seed;

@@ -157,6 +157,15 @@ CostateEstimator::Probed CostateEstimator::probe(Device& device, const DeviceInf
 
 Gradient CostateEstimator::form(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
                                 std::span<const std::vector<Relaxation>> rows) const {
+  return form_with(info, batch, loss, rows,
+                   [&](std::size_t, const Sample& sample, const Vector& c, double& asymmetry) {
+                     return costate(info, batch, sample, c, asymmetry);
+                   });
+}
+
+Gradient CostateEstimator::form_with(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
+                                     std::span<const std::vector<Relaxation>> rows,
+                                     const CostateOf& of) const {
   GradientSum total(info, batch, loss, rows);
   const std::unique_ptr<const PerturbationPlan> layout = plan(info, batch, loss);
   const SortedRows sorted = sort_rows(info, batch, *layout, rows);
@@ -170,7 +179,7 @@ Gradient CostateEstimator::form(const DeviceInfo& info, const Minibatch& batch, 
       continue;
     }
     double asymmetry = nan;
-    Vector found = costate(info, batch, *sample, cotangent(info, batch, loss, i, *sample->free), asymmetry);
+    Vector found = of(i, *sample, cotangent(info, batch, loss, i, *sample->free), asymmetry);
     if (std::isfinite(asymmetry)) total.asymmetry(asymmetry);
     if (law_.measured) measured.push_back(measured_gradient(info, batch, law_, *sample, found));
     parts.add(batch, i, *sample->free);
@@ -187,6 +196,116 @@ Gradient CostateEstimator::form(const DeviceInfo& info, const Minibatch& batch, 
     sum += measured[k];
   }
   return total.finish(std::move(sum));
+}
+
+Vector CostateEstimator::redrawn_costate(const DeviceInfo& info, const Minibatch& batch, const Sample&,
+                                         const Sample& now, const Vector& cotangent,
+                                         const std::function<double()>&) const {
+  double asymmetry = nan;
+  return costate(info, batch, now, cotangent, asymmetry);
+}
+
+// Redrawn rows answer to the nudges and levels that would have been computed from them.
+class CostateEstimator::Redrawn final : public ReadingErrors {
+ public:
+  Redrawn(const CostateEstimator& estimator, const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
+          std::span<const std::vector<Relaxation>> rows)
+      : estimator_(estimator),
+        info_(info),
+        batch_(batch),
+        loss_(loss),
+        rows_(rows),
+        was_(estimator.sort_rows(info, batch, *estimator.plan(info, batch, loss), rows)) {
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      const auto& sample = was_.samples[i];
+      responses_.push_back(
+          sample ? std::make_unique<Response>(estimator.model(), batch.free_drive(i), sample->free->potential)
+                 : nullptr);
+    }
+  }
+
+  /// True if every current that the gradient is computed from has a known error.
+  bool known() const {
+    const bool law = estimator_.law_.measured, all = law || estimator_.reads_currents(info_);
+    const std::size_t held = law_perturbations(info_, estimator_.law_);
+    for (std::size_t i = 0; i < rows_.size() && all; ++i) {
+      if (!was_.samples[i]) continue;
+      const auto& perturbations = was_.samples[i]->perturbations;
+      const std::size_t first = estimator_.reads_currents(info_) ? 0 : perturbations.size() - held;
+      for (std::size_t k = first; k < perturbations.size(); ++k) {
+        const Relaxation& row = *perturbations[k];
+        for (const std::uint32_t t : info_.free()) {  // read while they are held
+          const auto at = static_cast<Eigen::Index>(t);
+          if (row.current.size() > at && std::isfinite(row.current[at]) &&
+              !(row.current_sigma.size() > at && std::isfinite(row.current_sigma[at])))
+            return false;
+        }
+      }
+    }
+    return true;
+  }
+
+  Gradient form(std::vector<std::vector<Relaxation>> redrawn,
+                const std::function<double()>& normal) const override {
+    for (std::size_t i = 0; i < redrawn.size(); ++i) {
+      if (!was_.samples[i]) continue;
+      const Sample& was = *was_.samples[i];
+      const auto same = [&](const Relaxation* row) {
+        return &redrawn[i][static_cast<std::size_t>(row - rows_[i].data())];
+      };
+      RedrawnSample now;
+      now.free = same(was.free);
+      for (const Relaxation* row : was.perturbations) now.perturbations.push_back(same(row));
+      estimator_.follow(info_, batch_, loss_, was, now, *responses_[i]);
+    }
+    return estimator_.form_with(
+        info_, batch_, loss_, redrawn, [&](std::size_t i, const Sample& now, const Vector& c, double&) {
+          return was_.samples[i] ? estimator_.redrawn_costate(info_, batch_, *was_.samples[i], now, c, normal)
+                                 : Vector::Constant(c.size(), nan);
+        });
+  }
+
+ private:
+  const CostateEstimator& estimator_;
+  const DeviceInfo& info_;
+  const Minibatch& batch_;
+  const Loss& loss_;
+  std::span<const std::vector<Relaxation>> rows_;
+  SortedRows was_;
+  std::vector<std::unique_ptr<Response>> responses_;
+};
+
+std::unique_ptr<const ReadingErrors> CostateEstimator::errors_of_readings(
+    const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
+    std::span<const std::vector<Relaxation>> rows) const {
+  auto errors = std::make_unique<Redrawn>(*this, info, batch, loss, rows);
+  if (!errors->known()) return nullptr;
+  return errors;
+}
+
+Response::Response(const Model* model, Drive drive, const Vector& potential)
+    : model_(model), drive_(std::move(drive)), potential_(potential) {}
+
+Response::~Response() = default;
+
+std::string Response::limit(std::size_t free_nodes) {
+  if (free_nodes <= most_nodes) return {};
+  return "with " + std::to_string(free_nodes) + " free nodes (more than " + std::to_string(most_nodes) +
+         ") what errors of the readings do to what is imposed is not computed";
+}
+
+const Matrix& Response::conductance() const {
+  if (!conductance_) conductance_ = model_->conductance(drive_, potential_);
+  return *conductance_;
+}
+
+Vector Response::shift(const Vector& current) const {
+  if (model_ == nullptr || model_->free_nodes() > most_nodes) return {};
+  if (!lu_) lu_ = std::make_unique<DenseLu>(Matrix(-conductance()));
+  if (!lu_->solvable()) return {};
+  Vector shift;
+  lu_->solve(current, shift);
+  return shift;
 }
 
 Nudging::Nudging(const DeviceInfo& info) : positions_(info.output_positions()) {
@@ -214,6 +333,13 @@ Vector Nudging::currents(double sign, double wanted, const Vector& c) const {
     // room / pull * pull may exceed room by rounding.
     u[places_[k]] = std::clamp(sign * strength * c[positions_[k]], ranges_[k].low, ranges_[k].high);
   }
+  return u;
+}
+
+Vector Nudging::at_free(double sign, double wanted, const Vector& c) const {
+  const Vector nudge = currents(sign, wanted, c);
+  Vector u = Vector::Zero(c.size());
+  for (std::size_t k = 0; k < places_.size(); ++k) u[positions_[k]] = nudge[places_[k]];
   return u;
 }
 

@@ -65,6 +65,35 @@ class ConductanceByVoltage final : public MeasuredJacobian {
     const Vector errors = at_free(info, row.current_sigma);
     return errors.allFinite() ? errors : Vector();
   }
+  double answer_variance(const DeviceInfo& info, const Relaxation& row) const override {
+    return answer_error(info, row).size() > 0
+               ? answer_error(info, row).squaredNorm() / static_cast<double>(answers(info))
+               : nan;
+  }
+  std::string unstated(const DeviceInfo& info) const override {
+    if (tracks())
+      return "the errors of where the nodes were held remain in the conductance that is remembered "
+             "(measure_every = 0)";
+    if (model() == nullptr)
+      return "without a model nothing says how the conductance depends on where the nodes are held";
+    return Response::limit(info.free().size());
+  }
+  bool reads_currents(const DeviceInfo&) const override { return true; }
+  // Nodes are held where the free state was read. An error there adds to all held currents alike, and
+  // cancels; what it changes in dI/dmu does not.
+  void follow(const DeviceInfo& info, const Minibatch& batch, const Loss&, const Sample& was,
+              const RedrawnSample& now, const Response& response) const override {
+    if (response.model() == nullptr) return;
+    const std::vector<std::uint32_t> terminals = info.free();
+    const Matrix change =
+        response.conductance() - response.model()->conductance(response.drive(), now.free->potential);
+    for_steps(info, batch, was, [&](std::size_t k, std::size_t node, double step) {
+      Vector& current = now.perturbations[k]->current;
+      if (static_cast<std::size_t>(current.size()) != info.terminals.size()) return;
+      for (std::size_t n = 0; n < terminals.size(); ++n)
+        current[terminals[n]] += step * change(static_cast<Eigen::Index>(n), static_cast<Eigen::Index>(node));
+    });
+  }
   std::size_t answers(const DeviceInfo& info) const override { return info.free().size(); }
 
   Vector solved(const DeviceInfo&, const Matrix& response, const Vector& c) const override {

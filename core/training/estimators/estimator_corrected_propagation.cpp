@@ -171,6 +171,20 @@ class CorrectedPropagation final : public CostateEstimator {
     for (auto& [sample, kept] : found) kept_[sample] = std::move(kept);
   }
 
+  bool keeps() const { return options_.measured && options_.measure_every > 1; }
+  Repeats repeats() const override { return keeps() ? Repeats::dependent : Repeats::independent; }
+  std::string unstated(const DeviceInfo& info) const override {
+    if (keeps())
+      return "the antisymmetric part is measured every " + std::to_string(options_.measure_every) +
+             " steps, and the errors of those readings remain in every gradient in between (skew = 'model', "
+             "or "
+             "measure_every = 1)";
+    if (options_.rounds == 1) return {};
+    if (model() == nullptr)
+      return "without a model nothing says what errors of the readings do to the rounds of feedback";
+    return Response::limit(info.free().size());
+  }
+
   // State: beta if it was chosen; then n, and for each sample its index, the step at which it was measured,
   // and A above the diagonal.
   Vector state() const override {
@@ -356,6 +370,36 @@ class CorrectedPropagation final : public CostateEstimator {
     Vector slope = down / up * shift[1] - up / down * shift[0];
     if (down != up) slope -= (down / up - up / down) * sample.free->potential;
     return slope / (down + up);
+  }
+
+  bool reads_currents(const DeviceInfo&) const override { return options_.measured; }
+  void follow(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, const Sample& was,
+              const RedrawnSample& now, const Response& response) const override {
+    const std::size_t first = measures(batch, was.index) ? 2 * info.free().size() : 0;
+    const Vector c = cotangent(info, batch, loss, was.index, *was.free),
+                 d = cotangent(info, batch, loss, was.index, *now.free);
+    const std::vector<const Relaxation*> redrawn(now.perturbations.begin(), now.perturbations.end());
+    std::optional<Skew> before, after;
+    if (options_.rounds > 1) {
+      before = skew(info, batch, was.index, *was.free, was.perturbations);
+      after = skew(info, batch, was.index, *now.free, redrawn);
+    }
+    const Rounds old_rounds(info, beta_.value(), options_.contraction, c),
+        new_rounds(info, beta_.value(), std::numeric_limits<double>::infinity(), d);
+    for (std::size_t phase = 0; phase < 2; ++phase) {
+      const std::size_t begin = first + phase * options_.rounds;
+      const double sign = phase == 0 ? -1 : 1;
+      for (std::size_t round = 0; round < options_.rounds; ++round) {
+        const auto imposed = old_rounds.follow(sign, before ? &before->A : nullptr, *was.free,
+                                               std::span(was.perturbations).subspan(begin, round)),
+                   instead = new_rounds.follow(sign, after ? &after->A : nullptr, *now.free,
+                                               std::span(redrawn).subspan(begin, round));
+        if (imposed.empty() || instead.empty()) return;
+        const Vector shift =
+            response.shift(instead.back().beta * instead.back().w - imposed.back().beta * imposed.back().w);
+        if (shift.size() > 0) now.perturbations[begin + round]->potential += shift;
+      }
+    }
   }
 
   CorrectedPropagationOptions options_;

@@ -51,6 +51,12 @@ class EquilibriumPropagation final : public CostateEstimator {
     beta_.choose(best.beta);
     return best.relaxations;
   }
+  Repeats repeats() const override {
+    return form_ == Form::random_sign ? Repeats::random : Repeats::independent;
+  }
+  Vector whole_error(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
+                     std::span<const std::vector<Relaxation>> rows, const Gradient& gradient,
+                     const Vector& reading_error) const override;
   Vector state() const override { return beta_.state(); }
   void restore(const Vector& state) override { beta_.restore(state, name()); }
 
@@ -133,6 +139,26 @@ class EquilibriumPropagation final : public CostateEstimator {
     return sum / beta;
   }
 
+  void follow(const DeviceInfo& info, const Minibatch& batch, const Loss& loss, const Sample& was,
+              const RedrawnSample& now, const Response& response) const override {
+    const Nudging nudging(info);
+    const Vector c = cotangent(info, batch, loss, was.index, *was.free),
+                 d = cotangent(info, batch, loss, was.index, *now.free);
+    const double old_beta = nudging.beta(wanted(c), c), new_beta = nudging.beta(wanted(d), d);
+    const std::vector<Phase> all = phases(batch, was.index);
+    for (std::size_t k = 0; k < all.size(); ++k) {
+      const double sign = all[k].sign * all[k].share;
+      const Vector old_nudge = nudging.at_free(sign, old_beta, c),
+                   change = nudging.at_free(sign, new_beta, d) - old_nudge;
+      Vector shift = response.shift(change);
+      // Exact for one output; else as if the change were along the nudge.
+      if (shift.size() == 0 && old_nudge.norm() > 0)
+        shift = std::copysign(change.norm() / old_nudge.norm(), change.dot(old_nudge)) *
+                (was.perturbations[k]->potential - was.free->potential);
+      if (shift.size() > 0) now.perturbations[k]->potential += shift;
+    }
+  }
+
   // beta for a sample with this c, before the ranges of the outputs are applied.
   double wanted(const Vector& c) const {
     const double pull = c.cwiseAbs().maxCoeff();
@@ -143,6 +169,54 @@ class EquilibriumPropagation final : public CostateEstimator {
   double nudge_;
   Form form_;
 };
+
+// The state in which the currents at `at` are increased by -u where they are increased by u at `at` + shift,
+// by Newton's method from the mirrored shift; empty where that does not converge.
+Vector mirrored(const Model& model, const Drive& drive, const Vector& at, const Vector& shift) {
+  constexpr int most = 20;
+  constexpr double tolerance = 1e-10;  // kT
+  const Vector wanted = 2 * model.currents(drive, at) - model.currents(drive, at + shift);
+  Vector state = at - shift;
+  for (int k = 0; k < most; ++k) {
+    const Vector step = Response(&model, drive, state).shift(wanted - model.currents(drive, state));
+    if (step.size() == 0 || !step.allFinite()) return {};
+    state += step;
+    if (step.cwiseAbs().maxCoeff() < tolerance) return state;
+  }
+  return {};
+}
+
+// With the other sign a sample's costate would be that of the mirrored nudge; half the difference is what its
+// random sign scatters it by.
+Vector EquilibriumPropagation::whole_error(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
+                                           std::span<const std::vector<Relaxation>> rows,
+                                           const Gradient& gradient, const Vector& reading_error) const {
+  if (form_ != Form::random_sign || reading_error.size() == 0) return reading_error;
+  // Mirrored states are not relaxed but solved for: beyond this it would cost more than the estimate.
+  constexpr double most = 1e6;
+  if (model() == nullptr ||
+      static_cast<double>(gradient.value.size()) * static_cast<double>(rows.size()) > most)
+    return {};
+  const SortedRows sorted = sort_rows(info, batch, *plan(info, batch, loss), rows);
+  const Nudging nudging(info);
+  Vector squares = Vector::Zero(gradient.value.size());
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    if (!sorted.samples[i]) continue;
+    const Sample& sample = *sorted.samples[i];
+    const Vector& at = sample.free->potential;
+    const Vector c = cotangent(info, batch, loss, i, *sample.free), shift = sample.potential[0] - at;
+    if (c.isZero(0)) continue;
+    const Drive drive = batch.free_drive(i);
+    const Vector other = mirrored(*model(), drive, at, shift);
+    if (other.size() == 0) return {};
+    const Vector costate = (shift + (other - at)) / (2 * nudging.beta(wanted(c), c));
+    Vector of_sample = Vector::Zero(squares.size());
+    model()->add_gradient({&drive, 1}, {&at, 1}, {&costate, 1}, of_sample);
+    squares += of_sample.cwiseAbs2();
+  }
+  const auto used = static_cast<double>(gradient.used);
+  return (squares / (used * used) + reading_error.cwiseAbs2()).cwiseSqrt();
+}
 
 }  // namespace
 

@@ -38,6 +38,13 @@ class Evolution final : public Estimator {
   std::string_view name() const override { return "evolution"; }
   std::string unmet_needs(const DeviceInfo& info) const override { return unmet_by_outputs(info); }
   double cost(const DeviceInfo&) const override { return options_.population; }
+  Repeats repeats() const override { return Repeats::dependent; }
+  std::string unstated(const DeviceInfo&) const override { return "it measures no gradient"; }
+  Vector whole_error(const DeviceInfo&, const Minibatch&, const Loss&,
+                     std::span<const std::vector<Relaxation>>, const Gradient&,
+                     const Vector&) const override {
+    return {};
+  }
 
   std::uint64_t prepare(Device&, const DeviceInfo&, const Minibatch&, const Loss&, std::stop_token) override {
     parents_.clear();  // may be left from an earlier training

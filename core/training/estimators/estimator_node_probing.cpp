@@ -70,6 +70,17 @@ class NodeProbing final : public MeasuredJacobian {
   Vector answer_error(const DeviceInfo& info, const Relaxation& row) const override {
     return row.sigma.size() > 0 || info.deterministic ? at_outputs(info, reading_errors(row)) : Vector();
   }
+  double answer_variance(const DeviceInfo& info, const Relaxation& row) const override {
+    return row.sigma.size() > 0
+               ? at_outputs(info, row.sigma).squaredNorm() / static_cast<double>(answers(info))
+               : std::numeric_limits<double>::quiet_NaN();
+  }
+  std::string unstated(const DeviceInfo&) const override {
+    return tracks() && !central()
+               ? "one probe a node is measured against the free state, whose error all columns "
+                 "then remember in common (central = true)"
+               : std::string();
+  }
   std::size_t answers(const DeviceInfo& info) const override { return info.outputs.size(); }
 
   Vector solved(const DeviceInfo& info, const Matrix& response, const Vector& c) const override {

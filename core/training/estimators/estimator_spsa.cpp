@@ -140,7 +140,7 @@ class Spsa final : public PerturbationEstimator {
     const bool calibrates = options_.c == 0;
     if (!calibrates && !options_.blocking) return 0;
     LossProbe probe(device, info, batch, loss, std::move(stop));
-    for (std::size_t i = 0; i < repeats; ++i) probe.measure(batch.theta);
+    for (std::size_t i = 0; i < quiet_losses; ++i) probe.measure(batch.theta);
     const double trial = std::min(0.1, largest_swing(info) / 2);
     if (calibrates) {
       for (const double size : {trial, 2 * trial}) {
@@ -164,36 +164,37 @@ class Spsa final : public PerturbationEstimator {
   Gradient form(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
                 std::span<const std::vector<Relaxation>> rows) const override {
     GradientSum total(info, batch, loss, rows);
-    const SortedRows sorted = sort_rows(info, batch, *plan(info, batch, loss), rows);
-    total.lose(sorted.lost);
-    std::vector<const Sample*> used;
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-      if (sorted.samples[i]) used.push_back(&*sorted.samples[i]);
-      else total.leave_out();
-    }
-    Vector differences = Vector::Zero(options_.directions);
-    for (const Sample* sample : used) {
-      double sum = 0, correct = 0;
-      for (std::size_t k = 0; k < sample->perturbations.size(); ++k) {
-        const double here = total.loss_of(sample->index, sample->potential[k]);
-        differences[static_cast<Eigen::Index>(k / 2)] += k % 2 == 0 ? here : -here;
-        sum += here;
-        correct += total.correct(sample->index, sample->potential[k]) ? 1 : 0;
-      }
-      const auto all = static_cast<double>(sample->perturbations.size());
-      if (sample->free != nullptr) total.use(sample->index);
-      else total.use(sum / all, correct / all);
-    }
-    const std::vector<Vector> each = directional(info, batch, used, differences);
+    const std::vector<Vector> each = directional(info, batch, loss, rows, total);
     Vector sum = Vector::Zero(static_cast<Eigen::Index>(info.parameters.size()));
     for (const Vector& one : each) sum += one / static_cast<double>(each.size());
     Gradient gradient = total.finish(sum);
     gradient.at_theta = relaxes_freely();
-    if (each.size() > 1 && !used.empty())
-      gradient.standard_error = scatter_of(each, sum) / static_cast<double>(used.size());
     if (gradient.used > 0 && gradient.left_out == 0 && risen(batch, gradient.loss))
       gradient.next = previous_->theta;
     return gradient;
+  }
+
+  Repeats repeats() const override { return Repeats::random; }
+
+  // Several directions scatter by themselves. For one: with signs s, D = sum_j s_j g_j + e and an error e of
+  // the readings, a parameter's estimate s_i D has the second moment E[D^2] = |g|^2 + var e (Spall 1992,
+  // section III), so that all m of them scatter by m E[D^2] - |g|^2 = (m - 1) E[D^2] + var e, where m var e
+  // is the square of the readings' error.
+  Vector whole_error(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
+                     std::span<const std::vector<Relaxation>> rows, const Gradient& gradient,
+                     const Vector& reading_error) const override {
+    if (options_.directions > 1) {
+      GradientSum total(info, batch, loss, rows);
+      const std::vector<Vector> each = directional(info, batch, loss, rows, total);
+      const auto used = static_cast<double>(gradient.used);
+      Vector sum = Vector::Zero(gradient.value.size());
+      for (const Vector& one : each) sum += one / static_cast<double>(each.size());
+      return scatter_of(each, sum) / used;
+    }
+    if (reading_error.size() == 0) return {};
+    const auto m = static_cast<double>(swings_of(info, batch).size());
+    return (((m - 1) * gradient.value.cwiseAbs2() + reading_error.cwiseAbs2()) / std::max(m, 1.0))
+        .cwiseSqrt();
   }
 
   void remember(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
@@ -226,7 +227,7 @@ class Spsa final : public PerturbationEstimator {
   }
 
  private:
-  static constexpr std::size_t repeats = 4, trial_directions = 4;
+  static constexpr std::size_t quiet_losses = 4, trial_directions = 4;
   static constexpr std::uint64_t most_directions = 1u << 20;  // per step, including repeats
   static constexpr std::uint64_t calibration_ordinal = std::uint64_t{1} << 63;
 
@@ -268,12 +269,12 @@ class Spsa final : public PerturbationEstimator {
 
   static double loss_scatter(const LossProbe& probe) {
     double mean = 0, squares = 0, known = 0;
-    for (std::size_t k = 0; k < repeats; ++k) {
-      mean += probe.mean(k) / repeats;
-      known += probe.error(k) / repeats;
+    for (std::size_t k = 0; k < quiet_losses; ++k) {
+      mean += probe.mean(k) / quiet_losses;
+      known += probe.error(k) / quiet_losses;
     }
-    for (std::size_t k = 0; k < repeats; ++k) squares += std::pow(probe.mean(k) - mean, 2);
-    return std::max(std::sqrt(squares / (repeats - 1)), known);
+    for (std::size_t k = 0; k < quiet_losses; ++k) squares += std::pow(probe.mean(k) - mean, 2);
+    return std::max(std::sqrt(squares / (quiet_losses - 1)), known);
   }
 
   double calibrated(const LossProbe& probe, double trial, double most) const {
@@ -281,7 +282,7 @@ class Spsa final : public PerturbationEstimator {
     for (std::size_t size = 0; size < 2; ++size) {
       slopes[size].resize(trial_directions);
       for (std::size_t d = 0; d < trial_directions; ++d) {
-        const std::size_t up = repeats + 2 * (size * trial_directions + d);
+        const std::size_t up = quiet_losses + 2 * (size * trial_directions + d);
         slopes[size][static_cast<Eigen::Index>(d)] =
             (probe.mean(up) - probe.mean(up + 1)) / (2 * trial * static_cast<double>(1 + size));
       }
@@ -307,9 +308,29 @@ class Spsa final : public PerturbationEstimator {
                   c_ / std::pow(static_cast<double>(batch.step) + 1, options_.gamma));
   }
 
-  // The gradient from each direction, times the number of samples used.
-  std::vector<Vector> directional(const DeviceInfo& info, const Minibatch& batch,
-                                  const std::vector<const Sample*>& used, const Vector& differences) const {
+  // The gradient from each direction, times the number of samples used; the samples are counted in `total`.
+  std::vector<Vector> directional(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
+                                  std::span<const std::vector<Relaxation>> rows, GradientSum& total) const {
+    const SortedRows sorted = sort_rows(info, batch, *plan(info, batch, loss), rows);
+    total.lose(sorted.lost);
+    std::vector<const Sample*> used;
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      if (sorted.samples[i]) used.push_back(&*sorted.samples[i]);
+      else total.leave_out();
+    }
+    Vector differences = Vector::Zero(options_.directions);
+    for (const Sample* sample : used) {
+      double sum = 0, correct = 0;
+      for (std::size_t k = 0; k < sample->perturbations.size(); ++k) {
+        const double here = total.loss_of(sample->index, sample->potential[k]);
+        differences[static_cast<Eigen::Index>(k / 2)] += k % 2 == 0 ? here : -here;
+        sum += here;
+        correct += total.correct(sample->index, sample->potential[k]) ? 1 : 0;
+      }
+      const auto all = static_cast<double>(sample->perturbations.size());
+      if (sample->free != nullptr) total.use(sample->index);
+      else total.use(sum / all, correct / all);
+    }
     const std::vector<Swing> all = swings_of(info, batch);
     std::vector<Vector> each(options_.directions,
                              Vector::Zero(static_cast<Eigen::Index>(info.parameters.size())));

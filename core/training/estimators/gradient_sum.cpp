@@ -121,13 +121,37 @@ Gradient contracted(const Model& model, GradientSum total, Contraction parts, st
   return total.finish(std::move(sum));
 }
 
-Gradient mean_of(std::span<const Gradient> passes) {
+namespace {
+
+// What chi^2 / f of f degrees of freedom exceeds once in 1000 (Wilson & Hilferty 1931).
+double unlikely(double f) {
+  constexpr double quantile = 3.0902;  // of a standard normal number
+  return std::pow(1 - 2 / (9 * f) + quantile * std::sqrt(2 / (9 * f)), 3);
+}
+
+// The error of the mean of passes, from the error that each states.
+Vector combined(std::span<const Gradient> passes, Vector Gradient::*error) {
+  Vector squares;
+  double used = 0;
+  for (const Gradient& pass : passes) {
+    if (pass.used == 0) continue;
+    if ((pass.*error).size() == 0) return {};
+    const auto weight = static_cast<double>(pass.used);
+    if (squares.size() == 0) squares = Vector::Zero((pass.*error).size());
+    squares += (weight * (pass.*error)).cwiseAbs2();
+    used += weight;
+  }
+  return squares.cwiseSqrt() / used;
+}
+
+}  // namespace
+
+Gradient mean_of(std::span<const Gradient> passes, Estimator::Repeats repeats) {
   if (passes.size() == 1) return passes.front();
   Gradient mean;
   const Eigen::Index parameters = passes.front().value.size();
-  Vector sum = Vector::Zero(parameters), squares = Vector::Zero(parameters);
+  Vector sum = Vector::Zero(parameters);
   double used = 0, asymmetry = 0, asymmetries = 0;
-  bool known = true;
   for (const Gradient& pass : passes) {
     mean.relaxations += pass.relaxations;
     mean.lost += pass.lost;
@@ -144,8 +168,6 @@ Gradient mean_of(std::span<const Gradient> passes) {
     sum += weight * pass.value;
     mean.loss += weight * pass.loss;
     mean.correct += weight * pass.correct;
-    known = known && pass.standard_error.size() > 0;
-    if (known) squares += (weight * pass.standard_error).cwiseAbs2();
   }
   if (asymmetries > 0) mean.asymmetry = asymmetry / asymmetries;
   mean.value = sum / used;
@@ -158,13 +180,18 @@ Gradient mean_of(std::span<const Gradient> passes) {
     scatter += (pass.value - mean.value).cwiseAbs2();
     counted += 1;
   }
-  if (counted > 1) {
-    mean.standard_error = (scatter / (counted * (counted - 1))).cwiseSqrt();
-    if (known && squares.sum() / (used * used) > mean.standard_error.squaredNorm())
-      mean.standard_error = squares.cwiseSqrt() / used;
-  } else if (known && used > 0) {
-    mean.standard_error = squares.cwiseSqrt() / used;
-  }
+  if (counted == 0 || (counted > 1 && repeats == Estimator::Repeats::dependent)) return mean;
+  mean.reading_error = combined(passes, &Gradient::reading_error);
+  mean.whole_error = combined(passes, &Gradient::whole_error);
+  if (counted < 2) return mean;
+  scatter = (scatter / (counted * (counted - 1))).cwiseSqrt();
+  // The fewest degrees of freedom that the passes' scatter can have: all parameters may scatter as one.
+  const double most = unlikely(counted - 1);
+  const auto observed = [&](Vector& error) {
+    if (error.size() == 0 || scatter.squaredNorm() > most * error.squaredNorm()) error = scatter;
+  };
+  observed(mean.whole_error);
+  if (repeats == Estimator::Repeats::independent) observed(mean.reading_error);
   return mean;
 }
 

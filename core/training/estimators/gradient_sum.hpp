@@ -69,10 +69,13 @@ struct Contraction {
 /// left out.
 Gradient contracted(const Model& model, GradientSum total, Contraction parts, std::size_t parameters);
 
-/// The mean of passes over one minibatch, weighted by the samples used. Its standard error is the larger of
-/// two: that from the readings, and the scatter between passes, which includes effects unknown to the
-/// readings (write noise, random directions).
-Gradient mean_of(std::span<const Gradient> passes);
+/// The mean of passes over one minibatch, weighted by the samples used, with its errors.
+///
+/// Errors that every pass states are combined as those of independent figures. The scatter between passes
+/// takes their place where they are not stated, or where it exceeds them by more than chance (once in 1000):
+/// it has in it what readings do not know, such as noise of what is written. `repeats`: independent: so for
+/// both errors; random: for Gradient::whole_error alone; dependent: for neither.
+Gradient mean_of(std::span<const Gradient> passes, Estimator::Repeats repeats);
 
 /// Empty if all potentials that a model needs can be read, and the model has the size of this device.
 std::string unmet_by_model(const DeviceInfo& info, const Model& model);

@@ -189,6 +189,11 @@ MeasuredJacobian::Visit MeasuredJacobian::visit(const DeviceInfo& info, const Mi
         info, sample, place, at.nodes[place], probe_size(sample.lost),
         [&](const Relaxation& row, const Vector& potential) { return answer(info, row, potential); }, weight);
   };
+  // Of the entries of a column.
+  const auto variance = [&](std::size_t place) {
+    const Probe::Weights w = probe_of(info, *sample.free, at.nodes[place], probe_size(sample.lost)).weights();
+    return w.norm() * w.norm() * answer_variance(info, *sample.perturbations[has_base() ? 1 : 0]);
+  };
   Visit visit;
   if (at.full) {
     visit.known.response.resize(static_cast<Eigen::Index>(answers(info)), n);
@@ -196,6 +201,11 @@ MeasuredJacobian::Visit MeasuredJacobian::visit(const DeviceInfo& info, const Mi
       visit.known.response.col(static_cast<Eigen::Index>(k)) = column(k);
     if (const KnownJacobian* before = tracks() ? tracked_.find(number) : nullptr)
       visit.known.next = before->next;
+    if (tracks()) {
+      Vector variances(n);
+      for (std::size_t k = 0; k < at.nodes.size(); ++k) variances[static_cast<Eigen::Index>(k)] = variance(k);
+      if (variances.allFinite()) visit.known.variance = std::move(variances);
+    }
     return visit;
   }
   visit.full = visit.moved = false;
@@ -210,7 +220,9 @@ MeasuredJacobian::Visit MeasuredJacobian::visit(const DeviceInfo& info, const Mi
         known.currents - model()->currents(batch.free_drive(sample.index), known.potential);
     const Shift found = shift_of(info, known.response, shift, equivalent, errors);
     if (found.input.allFinite() && found.answer.allFinite()) {
-      known.due = known.correct(found.input, found.answer, found.error, options_.reset);
+      known.due =
+          known.correct(found.input, found.answer, found.error,
+                        found.error * found.error / static_cast<double>(answers(info)), options_.reset);
       visit.moved = true;
     }
   }
@@ -219,7 +231,7 @@ MeasuredJacobian::Visit MeasuredJacobian::visit(const DeviceInfo& info, const Mi
     const Vector found = column(k, &weight),
                  error = answer_error(info, *sample.perturbations[has_base() ? 1 : 0]);
     known.due = known.correct(Vector::Unit(n, static_cast<Eigen::Index>(at.nodes[k])), found,
-                              weight * error.norm(), options_.reset) ||
+                              weight * error.norm(), variance(k), options_.reset) ||
                 known.due;
   }
   known.next = (known.next + at.nodes.size()) % static_cast<std::size_t>(n);
@@ -232,6 +244,33 @@ Vector MeasuredJacobian::costate(const DeviceInfo& info, const Minibatch& batch,
   if (!found.known.response.allFinite()) return Vector::Constant(c.size(), nan);
   if (found.full) asymmetry = asymmetry_of(info, sample, found.known.response);
   return solved(info, found.known.response, c);
+}
+
+// What is remembered is redrawn within its own errors, which hold those of this visit's probes; the readings
+// of this visit are redrawn where the costate is computed and contracted.
+Vector MeasuredJacobian::redrawn_costate(const DeviceInfo& info, const Minibatch& batch, const Sample& was,
+                                         const Sample& now, const Vector& c,
+                                         const std::function<double()>& normal) const {
+  if (!tracks()) return CostateEstimator::redrawn_costate(info, batch, was, now, c, normal);
+  Visit found = visit(info, batch, was);
+  Matrix& response = found.known.response;
+  for (Eigen::Index j = 0; j < response.cols(); ++j) {
+    const double error = found.known.variance.size() > 0 ? std::sqrt(found.known.variance[j]) : nan;
+    for (Eigen::Index i = 0; i < response.rows(); ++i) response(i, j) += error * normal();
+  }
+  return response.allFinite() ? solved(info, response, c) : Vector::Constant(c.size(), nan);
+}
+
+void MeasuredJacobian::for_steps(
+    const DeviceInfo& info, const Minibatch& batch, const Sample& sample,
+    const std::function<void(std::size_t k, std::size_t node, double step)>& of) const {
+  const Layout at = layout(info, batch.samples[sample.index]);
+  for (std::size_t place = 0; place < at.nodes.size(); ++place) {
+    const Probe probe = probe_of(info, *sample.free, at.nodes[place], probe_size(sample.lost));
+    for (std::size_t which = 0; which < each(); ++which)
+      of(perturbation_at(has_base(), each(), place, which), at.nodes[place],
+         which == 0 ? probe.first : probe.second);
+  }
 }
 
 void MeasuredJacobian::remember(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,

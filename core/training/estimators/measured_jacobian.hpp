@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -44,6 +45,7 @@ class MeasuredJacobian : public CostateEstimator {
                         std::stop_token stop) final;
   void remember(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
                 std::span<const std::vector<Relaxation>> rows) final;
+  Repeats repeats() const final { return tracks() ? Repeats::dependent : Repeats::independent; }
   /// The probe if it was chosen, and the stored Jacobians if they are tracked.
   Vector state() const final;
   void restore(const Vector& state) final;
@@ -54,6 +56,7 @@ class MeasuredJacobian : public CostateEstimator {
                    const MeasuredJacobianOptions& options, const PerturbationOptions& perturbations,
                    const CurrentLawOptions& law);
   bool central() const { return options_.central; }
+  bool tracks() const { return options_.measure_every > 0; }
 
   /// The steps of `node`, of about `size`, at this free state.
   virtual Probe probe_of(const DeviceInfo& info, const Relaxation& free, std::size_t node,
@@ -68,6 +71,8 @@ class MeasuredJacobian : public CostateEstimator {
   virtual Vector answer(const DeviceInfo& info, const Relaxation& row, const Vector& potential) const = 0;
   /// The standard errors of an answer, [n_answers]; empty where the device does not know them.
   virtual Vector answer_error(const DeviceInfo& info, const Relaxation& row) const = 0;
+  /// The mean variance of an answer's entries that noise of readings causes; NaN where it is not known.
+  virtual double answer_variance(const DeviceInfo& info, const Relaxation& row) const = 0;
   virtual std::size_t answers(const DeviceInfo& info) const = 0;
   /// R^T c from the response, [n_free]; NaN if it cannot be computed.
   virtual Vector solved(const DeviceInfo& info, const Matrix& response, const Vector& c) const = 0;
@@ -82,6 +87,10 @@ class MeasuredJacobian : public CostateEstimator {
   };
   virtual Shift shift_of(const DeviceInfo& info, const Matrix& response, const Vector& shift,
                          const Vector& equivalent, const Vector& errors) const = 0;
+
+  /// Calls `of` with each perturbation of a sample's nodes: its number, the node, and its step.
+  void for_steps(const DeviceInfo& info, const Minibatch& batch, const Sample& sample,
+                 const std::function<void(std::size_t k, std::size_t node, double step)>& of) const;
 
   /// All potential shifts of a full measurement, per unit of each node's step: [n_read x n_free].
   Matrix all_potentials(const DeviceInfo& info, const Sample& sample) const;
@@ -103,7 +112,6 @@ class MeasuredJacobian : public CostateEstimator {
   // Divided by four after each attempt at the sample that lost its branch.
   double probe_size(std::uint64_t lost) const;
   std::size_t each() const { return options_.central ? 2 : 1; }
-  bool tracks() const { return options_.measure_every > 0; }
   double perturbations_of(std::size_t nodes) const;
   Layout layout(const DeviceInfo& info, std::uint64_t sample) const;
   // Imposes perturbation k of a sample whose `nodes` are stepped.
@@ -119,6 +127,8 @@ class MeasuredJacobian : public CostateEstimator {
                                                        const Loss& loss) const final;
   Vector costate(const DeviceInfo& info, const Minibatch& batch, const Sample& sample, const Vector& c,
                  double& asymmetry) const final;
+  Vector redrawn_costate(const DeviceInfo& info, const Minibatch& batch, const Sample& was, const Sample& now,
+                         const Vector& c, const std::function<double()>& normal) const final;
 
   MeasuredJacobianOptions options_;
   double chosen_ = 0;  // chosen probe; 0: not chosen yet

@@ -22,12 +22,21 @@ struct KnownJacobian {
   /// A full measurement is due at the next visit, because an answer was too far from the expected one.
   bool due = false;
 
+  /// [n_free] The variance of each column's entries that noise of the readings it came from leaves (mean over
+  /// the answers; columns are taken as independent). Empty where it is not known.
+  Vector variance = {};
+
   /// Broyden's update (1965): the smallest change of the response after which it maps `input` to `answer`.
   /// For a node's unit vector it replaces that node's column. `error` is the standard error of the residual
   /// |answer - response input|. The update is scaled by max(0, 1 - error^2 / residual^2) (positive-part
   /// James-Stein shrinkage), so that noise alone changes nothing. Returns true if the residual exceeds
-  /// `reset` times the expected answer by more than three standard errors.
-  bool correct(const Vector& input, const Vector& answer, double error, double reset);
+  /// `reset` times the expected answer by more than three standard errors. `variance`: of the entries of
+  /// `answer`, mean; this->variance follows the update, its scaling taken as given.
+  bool correct(const Vector& input, const Vector& answer, double error, double variance, double reset);
+
+ private:
+  // Changes `variance` with an update by `gain`; `seen`: the mean squared residual of an answer.
+  void follow(const Vector& input, double of_answer, double seen, double gain);
 };
 
 /// The Jacobians of the samples seen so far, by their index in the data set.

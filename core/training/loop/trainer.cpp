@@ -13,6 +13,7 @@
 #include "ness/device/random.hpp"
 #include "ness/device/wrapping_device.hpp"
 #include "loop/digest_of_parts.hpp"
+#include "loop/one_error.hpp"
 #include "estimators/gradient_sum.hpp"
 #include "ness/device/number_text.hpp"
 #include "loop/prefetch.hpp"
@@ -54,6 +55,38 @@ void check_set(const Dataset& set, const std::string& name, const DeviceInfo& in
       throw std::invalid_argument(name + " set: sample " + std::to_string(i) + ": " + error.what());
     }
   }
+}
+
+// The option that goes by the error from readings.
+std::string asked_for(const TrainingOptions& options) {
+  switch (options.on_noise) {
+    case TrainingOptions::OnNoise::skip: return "when_noise_wins = 'skip'";
+    case TrainingOptions::OnNoise::average: return "when_noise_wins = 'average'";
+    case TrainingOptions::OnNoise::step: break;
+  }
+  return "target_error " + number_text(options.target_error);
+}
+
+// Empty unless an option goes by the error from readings and this estimator does not state it.
+std::string unmet_error(const TrainingOptions& options, const Estimator& estimator, const DeviceInfo& info) {
+  const bool decides = options.on_noise != TrainingOptions::OnNoise::step, repeats = options.target_error > 0;
+  if ((!decides && !repeats) || options.one_error) return {};
+  if (repeats && options.max_repeats >= 2 && estimator.repeats() == Estimator::Repeats::dependent &&
+      estimator.unstated(info).empty()) {
+    return "target_error " + number_text(options.target_error) +
+           " goes by the error from readings, which is not stated for the mean of several passes of " +
+           std::string(estimator.name()) + ": they have remembered readings in common";
+  }
+  // Several passes show by themselves what they scatter by.
+  if (repeats && options.max_repeats >= 2 && estimator.repeats() == Estimator::Repeats::independent)
+    return {};
+  if (const std::string reason = estimator.unstated(info); !reason.empty()) {
+    return asked_for(options) + " goes by the error from readings, which " + std::string(estimator.name()) +
+           " does not state: " + reason;
+  }
+  if (options.error_draws == 0)
+    return asked_for(options) + " goes by the error from readings, which needs error_draws of at least 1";
+  return {};
 }
 
 std::string count_text(std::uint64_t count, const std::string& what) {
@@ -307,10 +340,8 @@ class Trainer::Loop {
     device_.recount();
     rows = relax_chains(device_, chains, stop_);
     Gradient gradient = estimator.form(info, batch, loss, rows);
-    if (gradient.standard_error.size() == 0) {
-      gradient.standard_error =
-          standard_error(estimator, info, batch, loss, rows, options_.error_draws, error_seed(batch));
-    }
+    const auto state = options_.one_error ? state_one_error : state_errors;
+    state(gradient, estimator, info, batch, loss, rows, options_.error_draws, error_seed(batch));
     estimator.remember(info, batch, loss, rows);
     state_.relaxations += gradient.relaxations;
     state_.time += device_.spent();
@@ -321,11 +352,9 @@ class Trainer::Loop {
     return options_.seed * 0x9e3779b97f4a7c15u + batch.step * 0xbf58476d1ce4e5b9u + batch.repeat + 1;
   }
 
-  // The norm of a gradient's standard error in coordinates; NaN if the error is not known.
-  double error_norm(const Gradient& gradient) const {
-    return gradient.standard_error.size() == 0
-               ? nan
-               : trainer_.space_.errors(*state_.theta.base, gradient.standard_error).norm();
+  // The norm of an error of a gradient in coordinates; NaN if it is not stated.
+  double error_norm(const Vector& error) const {
+    return error.size() == 0 ? nan : trainer_.space_.errors(*state_.theta.base, error).norm();
   }
   double norm(const Gradient& gradient) const {
     return trainer_.space_.gradient(*state_.theta.base, gradient.value).norm();
@@ -343,10 +372,11 @@ class Trainer::Loop {
     if (!(options_.target_error > 0)) return mean;
     std::vector<Gradient> passes{mean};
     while (passes.size() < options_.max_repeats && !mean.next && !passes.back().next) {
-      const double error = error_norm(mean);
-      // A single pass does not show the scatter of an estimator with random directions, or of a device
-      // without known errors.
-      if (passes.size() > 1 || std::isfinite(error)) {
+      const double error = error_norm(mean.reading_error);
+      // A single pass does not show the scatter of a device without known errors.
+      const bool shows =
+          options_.one_error || trainer_.estimator_.repeats() == Estimator::Repeats::independent;
+      if (passes.size() > 1 || std::isfinite(error) || !shows) {
         if (!(error > options_.target_error * norm(mean))) break;
       }
       if (options_.max_relaxations > 0 &&
@@ -357,24 +387,41 @@ class Trainer::Loop {
       if (options_.max_time > 0 && state_.time >= options_.max_time) break;
       ++batch.repeat;
       passes.push_back(measure(batch, rows));
-      mean = mean_of(passes);
+      mean =
+          options_.one_error ? mean_with_one_error(passes) : mean_of(passes, trainer_.estimator_.repeats());
     }
     repeats = static_cast<std::uint32_t>(passes.size());
     return mean;
   }
 
+  // An option that goes by the error from readings needs it.
+  void require_error(const Gradient& gradient) const {
+    const bool asked = options_.on_noise != TrainingOptions::OnNoise::step || options_.target_error > 0;
+    if (!asked || options_.one_error || gradient.used == 0 || gradient.next ||
+        gradient.reading_error.size() > 0 || trainer_.info_.deterministic)
+      return;
+    throw std::invalid_argument("training: step " + std::to_string(state_.step) + ": " + asked_for(options_) +
+                                " goes by the error from readings, which cannot be stated: the device gives "
+                                "no standard errors of the readings that " +
+                                std::string(trainer_.estimator_.name()) + " uses");
+  }
+
   // If noise exceeds the gradient: average with the gradients kept from earlier minibatches at this theta.
   void add_kept(Gradient& gradient) {
-    if (gradient.used == 0 || gradient.standard_error.size() == 0) return;
+    if (gradient.used == 0 || gradient.reading_error.size() == 0) return;
     const auto weight = static_cast<double>(gradient.used);
-    Vector sum = weight * gradient.value, squares = (weight * gradient.standard_error).cwiseAbs2();
+    Vector sum = weight * gradient.value, squares = (weight * gradient.reading_error).cwiseAbs2();
     if (state_.kept > 0) {
       sum += state_.kept_sum;
       squares += state_.kept_squares;
     }
     const std::uint64_t kept = state_.kept + gradient.used;
     gradient.value = sum / static_cast<double>(kept);
-    gradient.standard_error = squares.cwiseSqrt() / static_cast<double>(kept);
+    gradient.reading_error = squares.cwiseSqrt() / static_cast<double>(kept);
+    // What random directions add to the mean is not kept.
+    if (trainer_.estimator_.repeats() == Estimator::Repeats::independent && !options_.one_error)
+      gradient.whole_error = gradient.reading_error;
+    else if (state_.kept > 0) gradient.whole_error = {};
     state_.kept = kept;
     state_.kept_sum = std::move(sum);
     state_.kept_squares = std::move(squares);
@@ -409,6 +456,7 @@ class Trainer::Loop {
     Minibatch batch = trainer_.minibatch(state_, state_.epoch, steps_into_epoch());
     std::uint32_t repeats = 1;
     Gradient gradient = measured(batch, repeats);
+    require_error(gradient);
     if (options_.on_noise == TrainingOptions::OnNoise::average) add_kept(gradient);
 
     StepReport report = learn(gradient);
@@ -489,7 +537,8 @@ class Trainer::Loop {
     report.rate = trainer_.optimizer_.rate * factor;
     report.theta_before = state_.theta.digest;
     report.gradient_norm = norm_in_coordinates(gradient.value);
-    report.standard_error = error_norm(gradient);
+    report.reading_error = error_norm(gradient.reading_error);
+    report.whole_error = error_norm(gradient.whole_error);
     const auto size = static_cast<double>(gradient.used + gradient.left_out);
     const bool usable =
         gradient.used > 0 && static_cast<double>(gradient.left_out) <= options_.max_left_out * size;
@@ -501,9 +550,9 @@ class Trainer::Loop {
       report.theta_after = state_.theta.digest;
       return report;
     }
-    // Also false if the error is not known.
+    // Also false if the error is not known, which a deterministic device alone is allowed.
     const bool noise_wins =
-        options_.on_noise != TrainingOptions::OnNoise::step && report.standard_error > report.gradient_norm;
+        options_.on_noise != TrainingOptions::OnNoise::step && report.reading_error > report.gradient_norm;
     if (gradient.next && usable) {
       state_.theta = Parameters::of(space.projected(*gradient.next));
       state_.kept = 0;
@@ -640,6 +689,8 @@ Trainer::Trainer(Device& device, Estimator& estimator, const Task& task, const P
   if (const std::string unmet = estimator.unmet_needs(info_); !unmet.empty()) {
     throw Unsupported(std::string(estimator.name()) + ": " + unmet);
   }
+  if (const std::string unmet = unmet_error(options, estimator, info_); !unmet.empty())
+    throw std::invalid_argument("training: " + unmet);
   check_set(task.train, "training", info, *task.loss);
   if (task.validation.size() > 0) check_set(task.validation, "validation", info, *task.loss);
   if (options.patience > 0 && task.validation.size() == 0) {

@@ -175,7 +175,8 @@ inline void check_row(const LogRow& row, const Drive& drive, const Relaxation& r
 inline StepReport step_of(std::uint64_t i) {
   const auto x = static_cast<double>(i);
   StepReport step{i, i / 10, 1 / (x + 1), 0.25, x + 0.5, 1e-3};
-  step.standard_error = x + 0.125;
+  step.reading_error = x + 0.125;
+  step.whole_error = x + 0.0625;
   step.asymmetry = 0.01 * x;
   step.offset = -x;
   step.relaxations = 4 * i;

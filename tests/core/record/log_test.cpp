@@ -190,11 +190,11 @@ TEST_CASE("steps, epochs and checkpoints come back") {
   for (std::uint64_t i = 0; i < 100; ++i) {
     const StepReport is = log.step(i), was = step_of(i);
     CHECK(std::tie(is.step, is.epoch, is.loss, is.correct, is.gradient_norm, is.rate, is.relaxations,
-                   is.left_out, is.skipped, is.worst, is.theta_before, is.theta_after, is.standard_error,
-                   is.asymmetry, is.offset, is.repeats, is.lost) ==
+                   is.left_out, is.skipped, is.worst, is.theta_before, is.theta_after, is.reading_error,
+                   is.whole_error, is.asymmetry, is.offset, is.repeats, is.lost) ==
           std::tie(was.step, was.epoch, was.loss, was.correct, was.gradient_norm, was.rate, was.relaxations,
-                   was.left_out, was.skipped, was.worst, was.theta_before, was.theta_after,
-                   was.standard_error, was.asymmetry, was.offset, was.repeats, was.lost));
+                   was.left_out, was.skipped, was.worst, was.theta_before, was.theta_after, was.reading_error,
+                   was.whole_error, was.asymmetry, was.offset, was.repeats, was.lost));
     CHECK(same_bits(log.theta(i), vector_of({1, static_cast<double>(i), odd_nan()})));
   }
   REQUIRE(log.epochs() == 2);

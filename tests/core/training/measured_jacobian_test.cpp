@@ -418,7 +418,7 @@ TEST_CASE("measured Jacobians: what is not possible is said", "[jacobian]") {
   batch.data = &set;
   CHECK_THROWS_WITH(
       made(network, {.by = By::voltage, .measure_every = 5})->chains(network.info(), batch, squared),
-      Catch::Contains("4200000 samples") && Catch::Contains("1.176 GB"));
+      Catch::Contains("4200000 samples") && Catch::Contains("1.344 GB"));
 }
 
 TEST_CASE("the scatter of a measured Jacobian's gradient is its standard error", "[jacobian]") {
@@ -440,7 +440,7 @@ TEST_CASE("the scatter of a measured Jacobian's gradient is its standard error",
       sum += found;
       squares += found.cwiseAbs2();
       if (k % 10 == 0)
-        told += standard_error(*estimator, info, batch, squared, rows, 40, k).cwiseAbs2() / (seeds / 10);
+        told += reading_error(*estimator, info, batch, squared, rows, 40, k).cwiseAbs2() / (seeds / 10);
     }
     const double scatter = std::sqrt(((squares - sum.cwiseAbs2() / seeds) / (seeds - 1)).sum());
     INFO((by == By::probing ? "probing" : "voltage"));

@@ -68,7 +68,7 @@ TEST_CASE("a minibatch is relaxed again until its gradient is known well enough"
   again.run(read_noise(3e-3), many);
   std::uint64_t met = 0, relaxations = 0;
   for (const StepReport& step : many.steps) {
-    const bool known = step.standard_error <= 0.1 * step.gradient_norm;
+    const bool known = step.reading_error <= 0.1 * step.gradient_norm;
     CHECK((known || step.repeats == 50));
     met += known;
     // three samples, each with a free and two perturbed relaxations from the restored state
@@ -79,7 +79,7 @@ TEST_CASE("a minibatch is relaxed again until its gradient is known well enough"
   CHECK(many.steps.front().repeats > 1);
   // A single pass knows its error from the readings: sigma / (sqrt(2) beta) in each costate, times
   // |dI/dtheta| of order 1.
-  CHECK(one.steps.front().standard_error > 0.1 * one.steps.front().gradient_norm);
+  CHECK(one.steps.front().reading_error > 0.1 * one.steps.front().gradient_norm);
   CHECK(one.steps.front().repeats == 1);
 }
 
@@ -103,8 +103,8 @@ TEST_CASE("the standard error is what gradients scatter by", "[noise]") {
     ordinal += found.relaxations;
     gradients.push_back(found.value);
     mean += found.value / passes;
-    stated += standard_error(*setup.estimator, device.info(), batch, *setup.task.loss, rows, 8,
-                             static_cast<std::uint64_t>(pass))
+    stated += reading_error(*setup.estimator, device.info(), batch, *setup.task.loss, rows, 8,
+                            static_cast<std::uint64_t>(pass))
                   .squaredNorm() /
               passes;
   }
@@ -126,13 +126,13 @@ TEST_CASE("where noise wins a step is skipped, or gradients are averaged until i
   average.run(read_noise(3e-2), averaged);
   for (const StepReport& report : stepped.steps) CHECK(report.skipped == 0);
   for (const StepReport& report : skipped.steps) {
-    CHECK((report.skipped == 1) == (report.standard_error > report.gradient_norm));
+    CHECK((report.skipped == 1) == (report.reading_error > report.gradient_norm));
     CHECK((report.skipped == 1) == (report.theta_before == report.theta_after));
   }
   CHECK(none.skipped > 20);
   std::uint64_t taken = 0, waited = 0, longest = 0;
   for (const StepReport& report : averaged.steps) {
-    CHECK((report.skipped == 1) == (report.standard_error > report.gradient_norm));
+    CHECK((report.skipped == 1) == (report.reading_error > report.gradient_norm));
     taken += report.skipped == 0;
     waited = report.skipped == 1 ? waited + 1 : 0;
     longest = std::max(longest, waited);

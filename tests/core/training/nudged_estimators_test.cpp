@@ -640,7 +640,8 @@ TEST_CASE("trainings by estimators with a state resume and replay bit for bit", 
   training.epochs = 6;
   training.batch = 3;
   training.checkpoint_every = 1;
-  training.target_error = 0.3;
+  // What the mean of passes errs by is not stated where an antisymmetric part is remembered.
+  if (name != "ep-corrected") training.target_error = 0.3;
   training.max_repeats = 2;
   training.error_draws = 4;
   NoiseOptions noise;

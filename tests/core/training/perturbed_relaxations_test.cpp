@@ -432,7 +432,7 @@ TEST_CASE("standard errors agree with the scatter of what they are of", "[pertur
       REQUIRE(gradient.used == 3);
       gradients.push_back(gradient.value);
       if (run < told)
-        squares += standard_error(*estimator, noisy.info(), batch, squared, rows, 40, 9).squaredNorm() / told;
+        squares += reading_error(*estimator, noisy.info(), batch, squared, rows, 40, 9).squaredNorm() / told;
     }
     // The readings of a free state affect many parameters together: the variance of 1000 draws has an error
     // of at most 4.5 %, that of 2000 redrawn ones 3 %; four times their sum, halved by the square root.

@@ -127,10 +127,18 @@ def check_log(name):
             compare(f"{name} resumed", {"status": "finished", "epochs": 15}, resumed, exact)
 
 
+# Experiments whose training anew gives other numbers on purpose; their logs replay and resume bit for bit.
+TRAINED_OTHERWISE = {
+    "estimator-coupled": "a holding current that noise hides is no longer divided by as it is (format 5)"
+}
+
+
 def check_training(name, entry, where, exact):
     """The same experiment, trained anew, ends with the same bits. A calibration is Ceres':
     near enough is right."""
-    if exact:
+    if exact and name in TRAINED_OTHERWISE:
+        print(f"{name}: not trained again: {TRAINED_OTHERWISE[name]}")
+    elif exact:
         again = answer(where, *entry["command"], "--log", "again.h5", "-q")
         if again is not None:
             compare(f"{name} trained again", entry["trained"], again, name not in FOLLOWED)

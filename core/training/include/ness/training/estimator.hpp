@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -50,8 +51,15 @@ struct Minibatch {
 
 /// A gradient, its uncertainty and its cost.
 struct Gradient {
-  Vector value;           ///< dL/dtheta [n_parameters], device coordinates, mean over the samples used
-  Vector standard_error;  ///< [n_parameters]; empty where not known
+  Vector value;  ///< dL/dtheta [n_parameters], device coordinates, mean over the samples used
+  /// The standard deviation of `value` that errors of the readings cause, all random directions and signs
+  /// fixed, [n_parameters]; empty where it is not stated.
+  Vector reading_error;
+  /// The standard deviation of `value` over repeats of the whole measurement at this theta: that of the
+  /// readings and of the estimator's own random directions and signs, [n_parameters]; empty where it is not
+  /// stated. From a single direction of SPSA alone its norm in coordinates is known, and each parameter is
+  /// given the mean share.
+  Vector whole_error;
   double loss = 0;  ///< mean loss of the free relaxations used (where there are none, of the perturbations)
   double correct = 0;          ///< fraction correct of those, for classifying losses
   std::uint64_t used = 0;      ///< samples that entered
@@ -66,6 +74,18 @@ struct Gradient {
   /// The next theta, instead of a step against the gradient, [n_parameters]: from estimators that search
   /// (evolution, blocking in SPSA).
   std::optional<Vector> next;
+};
+
+/// What errors of the readings do to a gradient: made once for the rows of a minibatch, used for each redraw
+/// of them. Refers to all that it was made from.
+class ReadingErrors {
+ public:
+  virtual ~ReadingErrors() = default;
+  /// The gradient that would have been formed from `redrawn` readings (of the rows this was made for), with
+  /// what would have been imposed because of them. `normal()` gives further normal numbers, with the
+  /// standard deviation by which readings were redrawn in units of their own: for what is remembered.
+  virtual Gradient form(std::vector<std::vector<Relaxation>> redrawn,
+                        const std::function<double()>& normal) const = 0;
 };
 
 /// An estimator; its state, if it has one, is kept in checkpoints. `info` is the device's, with the
@@ -90,6 +110,23 @@ class Estimator {
   /// relaxation.
   virtual Gradient form(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
                         std::span<const std::vector<Relaxation>> rows) const = 0;
+  /// How estimates from repeats of a minibatch at one theta differ. independent: by the errors of the device
+  /// alone. random: by directions or signs that the estimator draws, too. dependent: less than estimates from
+  /// separate trainings would, because readings made earlier enter all of them.
+  enum class Repeats : std::uint8_t { independent, random, dependent };
+  virtual Repeats repeats() const { return Repeats::independent; }
+  /// Empty if Gradient::reading_error can be stated from the readings of a minibatch and their standard
+  /// errors (where the device knows these); otherwise why not.
+  virtual std::string unstated(const DeviceInfo& info) const;
+  /// Called before `remember`. Null where the error cannot be stated.
+  virtual std::unique_ptr<const ReadingErrors> errors_of_readings(
+      const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
+      std::span<const std::vector<Relaxation>> rows) const;
+  /// Gradient::whole_error of `gradient`, which was formed from these rows; empty where it cannot be stated.
+  /// `reading_error`: Gradient::reading_error, or zeros of that size on a deterministic device; may be empty.
+  virtual Vector whole_error(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
+                             std::span<const std::vector<Relaxation>> rows, const Gradient& gradient,
+                             const Vector& reading_error) const;
   /// Called after form with the same rows: updates the state.
   virtual void remember(const DeviceInfo& info, const Minibatch& batch, const Loss& loss,
                         std::span<const std::vector<Relaxation>> rows);
@@ -211,8 +248,9 @@ struct CoupledLearningOptions {
 /// nodes is read. For one output whose holding current is read the costate is R c, as in equilibrium
 /// propagation; without the current, or with several outputs, it is R P^T (P R P^T)^-1 c (P picks the
 /// outputs): a direction in which the loss falls, not its gradient. eta is made smaller for a sample whose
-/// outputs would leave their levels' range; where one is beyond it already, the sample is left out. Needs to
-/// hold every output and read every free potential. Cost: 1 + 1 relaxations, 1 + 2 centred, references.
+/// outputs would leave their levels' range; where one is beyond it already, the sample is left out. Where
+/// the holding current u is within three standard errors s of 0, 1 / u becomes u / (3 s)^2. Needs to hold
+/// every output and read every free potential. Cost: 1 + 1 relaxations, 1 + 2 centred, references.
 std::unique_ptr<Estimator> coupled_learning(std::shared_ptr<const Model> model,
                                             const CoupledLearningOptions& options);
 
@@ -234,7 +272,7 @@ struct NodeProbingOptions {
   /// last learned from corrects the rest, where a model says by which injected current the change of the
   /// parameters could have been replaced, -(I(mu_old, theta_new) - I(mu_old, theta_old)), and the shift
   /// exceeds six standard errors (Broyden's update, 1965, for both; scaled down where noise explains the
-  /// residual). Up to 1 GB is remembered: samples x (outputs + 2) x n numbers, all of them in each
+  /// residual). Up to 1 GB is remembered: samples x (outputs + 3) x n numbers, all of them in each
   /// checkpoint.
   std::uint64_t measure_every = 0;
   std::uint32_t refresh = 1;
@@ -259,7 +297,7 @@ struct ConductanceOptions {
   /// cancels. Cut short where the range of a terminal's level ends (then of the order of delta). Else one,
   /// against the holding currents where nothing is stepped.
   bool central = true;
-  /// As of node probing, with held steps: samples x (n + 2) x n numbers.
+  /// As of node probing, with held steps: samples x (n + 3) x n numbers.
   std::uint64_t measure_every = 0;
   std::uint32_t refresh = 1;
   double reset = 0.3;
@@ -281,7 +319,7 @@ struct SpsaOptions {
   /// and no smaller than the loss scatters (Spall's rule).
   double c = 0;
   double gamma = 0.101;  ///< Spall's practical value
-  /// Averaged a step; with two or more their scatter is the gradient's standard error
+  /// Averaged a step; with two or more their scatter gives Gradient::whole_error
   std::uint32_t directions = 1;
   /// A step after which the loss has risen by more than `block` standard deviations of it is taken back. The
   /// deviation is measured before the first step. Only where each step takes all samples: others' losses say
@@ -335,15 +373,23 @@ std::unique_ptr<Estimator> evolution(const EvolutionOptions& options, std::uint6
 Gradient estimate(Device& device, const Estimator& estimator, const Minibatch& batch, const Loss& loss,
                   std::stop_token stop = {});
 
-/// The standard error of a gradient that the readings' own standard errors leave: the gradient is formed
-/// `draws` times from rows whose potentials and currents are redrawn within Relaxation::sigma and
-/// current_sigma, [n_parameters]. Exact to first order in them, with all correlations; a draw more or less
-/// changes it by 1 / sqrt(2 draws) of itself. Empty where no row knows its errors. What an estimator scatters
-/// by itself (SPSA's directions) is not in it, nor what a reading's error did to a nudge or level that was
-/// computed from it: of the order of the nudge's size for the free state, of 2 R A for the feedback of
-/// corrected propagation.
-Vector standard_error(const Estimator& estimator, const DeviceInfo& info, const Minibatch& batch,
-                      const Loss& loss, std::span<const std::vector<Relaxation>> rows, std::uint32_t draws,
-                      std::uint64_t seed);
+/// The standard deviation of a gradient that the readings' own standard errors (Relaxation::sigma and
+/// current_sigma) cause, [n_parameters]. The gradient is formed `draws` times from rows whose readings are
+/// moved by an eighth of their standard errors times normal numbers, and eight times the root mean square of
+/// its changes is returned: exact to first order in the errors, with all correlations (the delta method;
+/// Efron & Tibshirani 1993, chapter 21, with random directions in place of all of them). What readings did to
+/// nudges and levels that were computed from them is in it, and what is remembered of earlier readings
+/// (Estimator::errors_of_readings). A result has a relative standard deviation of 1 / sqrt(2 draws), or less
+/// where many readings enter. Empty where it is not stated: no draws, readings of unknown error, an estimator
+/// that cannot (Estimator::unstated).
+Vector reading_error(const Estimator& estimator, const DeviceInfo& info, const Minibatch& batch,
+                     const Loss& loss, std::span<const std::vector<Relaxation>> rows, std::uint32_t draws,
+                     std::uint64_t seed);
+
+/// Sets reading_error and whole_error of `gradient`, which was formed from these rows; call it before
+/// Estimator::remember.
+void state_errors(Gradient& gradient, const Estimator& estimator, const DeviceInfo& info,
+                  const Minibatch& batch, const Loss& loss, std::span<const std::vector<Relaxation>> rows,
+                  std::uint32_t draws, std::uint64_t seed);
 
 }  // namespace ness

@@ -21,6 +21,8 @@ struct EstimatorContext {
   /// Finite differences: only these parameters are differenced; empty: all trainable ones. Others take no
   /// notice.
   std::vector<std::uint32_t> parameters = {};
+  /// Coupled learning: divides by the holding current however noise hides it, as logs before format 5 did.
+  bool unbounded = false;
 };
 /// Makes an estimator with the options that its keys gave. Throws std::invalid_argument for options that
 /// cannot be used.

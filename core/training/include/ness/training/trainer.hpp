@@ -47,18 +47,25 @@ struct TrainingOptions {
   std::uint64_t checkpoint_every = 1;  ///< epochs
   double max_left_out = 0.5;  ///< the step is skipped if a larger fraction of its samples is left out
 
-  /// Standard errors of gradients are computed from this many draws of the readings (ness::standard_error);
-  /// 0: not computed. Without effect where readings have no standard errors.
+  /// Errors of gradients from readings are computed from this many draws of the readings
+  /// (ness::reading_error); 0: not computed. Without effect where readings have no standard errors.
   std::uint32_t error_draws = 8;
-  /// A minibatch is relaxed again, and its gradients averaged, until the norm of the standard error (in
-  /// coordinates) is at most this share of the gradient's norm; at most `max_repeats` times in all. 0: it is
-  /// relaxed once.
+  /// A minibatch is relaxed again, and its gradients averaged, until the norm of the error from readings
+  /// (Gradient::reading_error, in coordinates) is at most this share of the gradient's norm; at most
+  /// `max_repeats` times in all. 0: it is relaxed once. Refused where the estimator does not state that
+  /// error.
   double target_error = 0;
   std::uint32_t max_repeats = 8;
-  /// For a gradient whose standard error still exceeds its norm. step: the step is made. skip: no step.
+  /// For a gradient whose error from readings still exceeds its norm. step: the step is made. skip: no step.
   /// average: no step until the mean with the gradients of the next minibatches, at the same theta, exceeds
-  /// its standard error.
+  /// its error from readings. skip and average are refused where the estimator does not state that error;
+  /// on a deterministic device noise never wins.
   enum class OnNoise : std::uint8_t { step, skip, average } on_noise = OnNoise::step;
+
+  /// Decisions go by the one standard error of logs before format 5: for their replay and continuation, bit
+  /// for bit. Errors are then those of redraws by whole standard errors, or the scatter between SPSA's
+  /// directions or between passes where it is larger; nothing is refused, and no whole error is stated.
+  bool one_error = false;
 
   /// Before every so many steps a reference is relaxed (the first sample, with the run's initial parameters,
   /// from rest), and the drift of its readings is subtracted from all readings; 0: never.
@@ -74,8 +81,9 @@ struct StepReport {
   double correct = 0;        ///< fraction, classifying losses
   double gradient_norm = 0;  ///< in coordinates, before clipping
   double rate = 0;           ///< learning rate
-  /// Of the gradient: its norm in coordinates; NaN: not known
-  double standard_error = std::numeric_limits<double>::quiet_NaN();
+  /// Norms, in coordinates, of Gradient::reading_error and whole_error; NaN: not stated
+  double reading_error = std::numeric_limits<double>::quiet_NaN();
+  double whole_error = std::numeric_limits<double>::quiet_NaN();
   double asymmetry = std::numeric_limits<double>::quiet_NaN();  ///< Gradient::asymmetry
   /// Largest drift of a reading of the reference, kT; NaN: there is no reference.
   double offset = std::numeric_limits<double>::quiet_NaN();
