@@ -130,6 +130,7 @@ LogReader::LogReader(LogReader&&) noexcept = default;
 const std::string& LogReader::path() const { return impl_->calls.path(); }
 const LogHeader& LogReader::header() const { return impl_->header; }
 const std::vector<LogReader::SetInfo>& LogReader::pattern_sets() const { return impl_->sets; }
+std::uint64_t LogReader::format() const { return impl_->layout.version; }
 bool LogReader::outputs_only() const { return impl_->layout.outputs_only; }
 std::uint64_t LogReader::rows() const { return impl_->counts.relaxations; }
 std::uint64_t LogReader::steps() const { return impl_->counts.steps; }
@@ -151,11 +152,7 @@ Vector LogReader::theta(std::uint64_t step) const {
 }
 
 EpochReport LogReader::epoch(std::uint64_t index) const {
-  const auto record = impl_->read<log_layout::EpochRecord>(impl_->epochs, index, "epoch");
-  EpochReport report = record.report;
-  report.validated = record.validated != 0;
-  report.best = record.best != 0;
-  return report;
+  return log_layout::report_of(impl_->read<log_layout::EpochRecord>(impl_->epochs, index, "epoch"));
 }
 
 Checkpoint LogReader::checkpoint(std::uint64_t index) const {

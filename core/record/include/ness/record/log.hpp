@@ -128,6 +128,7 @@ class LogReader {
     std::uint32_t width = 0, variants = 1;
   };
   const std::vector<SetInfo>& pattern_sets() const;
+  std::uint64_t format() const;  ///< version of the log's format
   bool outputs_only() const;
   std::uint64_t rows() const;
   std::uint64_t steps() const;
