@@ -3,9 +3,9 @@ resumes and is inspected as then.
 
     corpus_test.py NESS CORPUS
 
-What differs is a broken promise, not a reason to change tests/corpus/expected.json. Three figures of then were
-wrong, and are told here: a number that is none was null, and has no key now; test data that are the training data
-gave a test loss; an epoch's loss was the mean of its minibatches, whatever their sizes."""
+What differs is a broken promise, not a reason to change tests/corpus/expected.json. Three figures of
+then were wrong, and are told here: a number that is none was null, and has no key now; test data that are
+the training data gave a test loss; an epoch's loss was the mean of its minibatches, whatever their sizes."""
 import concurrent.futures
 import gzip
 import json
@@ -75,15 +75,15 @@ def compare(path, was, now, exact):
 
 
 def is_test_set(now, was):
-    """Whether the training set was the test set too: its figures of then are those of the training set, but for
-    the noise of two readings."""
+    """Whether the training set was the test set too: its figures of then are those of the training set,
+    but for the noise of two readings."""
     train = now.get("train", {})
     return train.get("is_test_set_too", False) and train["samples"] == was["test"]["samples"]
 
 
 def of_samples(name, where, log, entry, now):
-    """`entry` with the last epoch's loss as a mean over samples: in minibatches of 2 and 1 of 3 samples. The steps
-    are those of then, by their digests."""
+    """`entry` with the last epoch's loss as a mean over samples: in minibatches of 2 and 1 of 3 samples. The
+    steps are those of then, by their digests."""
     if name not in UNEQUAL:
         return entry
     steps = answer(where, "inspect", log, "--steps", 2, "--quick")["last_steps"]

@@ -1,5 +1,5 @@
-"""Figures that say what they say, from outside: samples that are always left out, runs that could use none, best and
-last parameters, test data that are training data.
+"""Figures that say what they say, from outside: samples that are always left out, runs that could use
+none, best and last parameters, test data that are training data.
 
     figures_test.py NESS EXPERIMENTS
 """

@@ -1,10 +1,10 @@
-"""Mistakes of a first day: each is said before training, in one line with the file and its line and key, or with
-the sample.
+"""Mistakes of a first day: each is said before training, in one line with the file and its line and key, or
+with the sample.
 
     mistakes_test.py NESS EXPERIMENTS
 
-A refused mistake ends the command with exit code 2 and leaves no log. A warning is said before the log is made:
-a run whose log cannot be written trains nothing, and has said it."""
+A refused mistake ends the command with exit code 2 and leaves no log. A warning is said before the log is
+made: a run whose log cannot be written trains nothing, and has said it."""
 import json
 import os
 import pathlib
@@ -65,8 +65,8 @@ def line_of(text, start):
 
 
 class Case:
-    """An experiment with something changed. `said`: what the message must have, {LINE:start} replaced by the line
-    of the experiment (of the bench file: {BENCH:start}) that starts so."""
+    """An experiment with something changed. `said`: what the message must have, {LINE:start} replaced by the
+    line of the experiment (of the bench file: {BENCH:start}) that starts so."""
 
     def __init__(self, name, said, change=(), points=POINTS, more=MORE, words=(), refused=False, bench=None):
         self.name, self.said, self.change, self.points, self.more = name, said, change, points, more
