@@ -259,10 +259,14 @@ void Bench::Impl::fill(Relaxation& row, const std::vector<Numbers>& scans, const
   for (const auto& [terminal, c] : channel_of_terminal) {
     if (channel(c).kind != LevelChannel::Kind::source) continue;
     const std::size_t source = channel(c).instrument;
+    bool limited = false;
     for (const Numbers& scan : scans) {
-      if (scan.sources[source] && scan.sources[source]->in_compliance) row.quality.raise(Flag::in_compliance);
-      if (scan.sources[source] && scan.sources[source]->over_range) row.quality.raise(Flag::over_range);
+      if (!scan.sources[source]) continue;
+      if (scan.sources[source]->in_compliance) row.quality.raise(Flag::in_compliance);
+      if (scan.sources[source]->over_range) row.quality.raise(Flag::over_range);
+      limited = limited || scan.sources[source]->in_compliance || scan.sources[source]->over_range;
     }
+    if (limited) row.quality.limited.push_back(terminal);
     const auto position = std::find(clamped.begin(), clamped.end(), terminal);
     if (position != clamped.end() && numbers.sources[source])
       inputs[position - clamped.begin()] =

@@ -14,6 +14,23 @@
 #include "relaxation_fields.hpp"
 
 namespace ness::log_layout {
+
+EpochRecord record_of(const EpochReport& report, std::uint64_t version) {
+  EpochRecord record{report, report.validated, report.best, static_cast<std::uint8_t>(report.best_so_far.by)};
+  if (version >= 5) return record;
+  if (!report.validated) record.report.validation_loss = record.report.validation_accuracy = 0;
+  // There it was of the validation loss alone.
+  record.best = report.best && report.best_so_far.by == BestBy::validation_loss;
+  return record;
+}
+
+EpochReport report_of(const EpochRecord& record) {
+  EpochReport report = record.report;
+  report.validated = record.validated != 0;
+  report.best = record.best != 0;
+  report.best_so_far.by = static_cast<BestBy>(record.best_by);
+  return report;
+}
 namespace {
 
 void check_size(const char* field, Eigen::Index size, std::size_t expected) {

@@ -32,7 +32,8 @@ using hdf5::Calls;
 using hdf5::Handle;
 
 /// Version 2 added the environment; 3: errors of currents and of gradients, the estimator's state; 4: time
-/// between readings, and their mode; 5: the whole error of gradients.
+/// between readings, and their mode; 5: the whole error of gradients; of an epoch its samples, what was left
+/// out, the best parameters.
 constexpr std::uint64_t format = 5, oldest_format = 3;
 
 /// The counts in /committed.
@@ -108,8 +109,11 @@ void describe(Archive& a, Row& r, const Layout& layout) {
   auto& s = r.report;
   a.scalar("step", "1", "training step", s.step);
   a.scalar("epoch", "1", "its epoch", s.epoch);
-  a.scalar("loss", "1", "loss", s.loss);
-  a.scalar("correct", "1", "fraction of samples classified correctly", s.correct);
+  a.scalar("loss", "1",
+           "mean loss of the samples of the minibatch that could be used (all, if left_out is 0); not a "
+           "number: none could",
+           s.loss);
+  a.scalar("correct", "1", "fraction of these samples classified correctly", s.correct);
   a.scalar("gradient_norm", "1",
            "Euclidean norm of the gradient in the optimizer's coordinates, before clipping", s.gradient_norm);
   a.scalar("rate", "1", "learning rate", s.rate);
@@ -145,19 +149,43 @@ void describe(Archive& a, Row& r, const Layout& layout) {
 /// A row of epochs; truth values are numbers.
 struct EpochRecord {
   EpochReport report;
-  std::uint8_t validated = 0, best = 0;
+  std::uint8_t validated = 0, best = 0, best_by = 0;
 };
+/// As a log of that format holds it.
+EpochRecord record_of(const EpochReport& report, std::uint64_t version);
+EpochReport report_of(const EpochRecord& record);
 
 template <class Archive, OneOf<EpochRecord> Row>
-void describe(Archive& a, Row& r, const Layout&) {
+void describe(Archive& a, Row& r, const Layout& layout) {
+  constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+  const bool before = layout.version < 5;
+  const double blank = before ? 0 : nan;
   auto& e = r.report;
   a.scalar("epoch", "1", "epoch that ended", e.epoch);
-  a.scalar("loss", "1", "mean training loss of its steps", e.loss);
-  a.scalar("correct", "1", "mean fraction correct of its steps", e.correct);
-  a.scalar("validation_loss", "1", "validation loss", e.validation_loss);
-  a.scalar("validation_accuracy", "1", "validation accuracy", e.validation_accuracy);
+  a.scalar(
+      "loss", "1",
+      "mean training loss of its samples, each at the parameters of its step (format 3 and 4: mean of "
+      "its steps); it is that of the training set if left_out is 0; not a number: no sample could be used",
+      e.loss);
+  a.scalar("correct", "1", "fraction of these samples that were correct", e.correct);
+  a.scalar("validation_loss", "1", "validation loss; not a number: not validated (format 3 and 4: 0)",
+           e.validation_loss, blank);
+  a.scalar("validation_accuracy", "1", "validation accuracy, likewise", e.validation_accuracy, blank);
   a.scalar("validated", "1", "1: it was validated", r.validated);
-  a.scalar("best", "1", "1: the best validation loss so far", r.best);
+  a.scalar("best", "1", "1: the best loss so far, by best_by (format 3 and 4: the best validation loss)",
+           r.best);
+  if (before) return;
+  a.scalar("samples", "1", "samples that its loss is the mean of", e.samples);
+  a.scalar("left_out", "1", "samples that were left out of its loss", e.left_out);
+  a.scalar("validation_left_out", "1", "samples that were left out of the validation loss",
+           e.validation_left_out);
+  a.scalar("best_by", "1",
+           "what the best parameters so far were chosen by: 0 there are none, 1 training loss of an epoch, 2 "
+           "validation loss",
+           r.best_by);
+  a.scalar("best_loss", "1", "that loss; not a number: there are none", e.best_so_far.loss, nan);
+  a.scalar("best_step", "1", "steps made to them", e.best_so_far.step, Best::unknown);
+  a.scalar("best_epoch", "1", "epoch that showed the loss", e.best_so_far.epoch);
 }
 
 template <class Archive, OneOf<Checkpoint> Row>

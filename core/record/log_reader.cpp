@@ -152,11 +152,7 @@ Vector LogReader::theta(std::uint64_t step) const {
 }
 
 EpochReport LogReader::epoch(std::uint64_t index) const {
-  const auto record = impl_->read<log_layout::EpochRecord>(impl_->epochs, index, "epoch");
-  EpochReport report = record.report;
-  report.validated = record.validated != 0;
-  report.best = record.best != 0;
-  return report;
+  return log_layout::report_of(impl_->read<log_layout::EpochRecord>(impl_->epochs, index, "epoch"));
 }
 
 Checkpoint LogReader::checkpoint(std::uint64_t index) const {

@@ -248,7 +248,7 @@ void LogWriter::append(const StepReport& step, const Vector& theta) {
 void LogWriter::append(const EpochReport& epoch) {
   impl_->guarded([&] {
     impl_->append(impl_->epochs, impl_->group.epochs,
-                  log_layout::EpochRecord{epoch, epoch.validated, epoch.best});
+                  log_layout::record_of(epoch, impl_->file.layout().version));
   });
 }
 

@@ -276,10 +276,26 @@ void ReplayCheck::on_step(const StepReport& report, const Vector& theta) {
   same.digest("theta digest after", report.theta_after, recorded.theta_after);
   same.digest("the digest of theta", digest(theta), recorded.theta_after);
   same.count("relaxations", report.relaxations, recorded.relaxations);
+  same.count("samples left out", report.left_out, recorded.left_out);
   ++compared_;
 }
 
 void ReplayCheck::on_epoch(const EpochReport& report) {
+  // Before format 5 the loss of an epoch was the mean of its steps, and no best parameters were kept without
+  // a validation set.
+  if (report.epoch < log_.epochs() && log_.format() >= 5) {
+    const EpochReport recorded = log_.epoch(report.epoch);
+    const Comparison same("epoch", report.epoch);
+    same.count("the epoch's number", report.epoch, recorded.epoch);
+    same.number("loss", report.loss, recorded.loss);
+    same.count("samples", report.samples, recorded.samples);
+    same.count("samples left out", report.left_out, recorded.left_out);
+    same.number("validation loss", report.validation_loss, recorded.validation_loss);
+    same.text("what the best parameters are chosen by", to_string(report.best_so_far.by),
+              to_string(recorded.best_so_far.by));
+    same.number("best loss", report.best_so_far.loss, recorded.best_so_far.loss);
+    same.count("step of the best parameters", report.best_so_far.step, recorded.best_so_far.step);
+  }
   if (then_ != nullptr && report.epoch >= log_.epochs()) then_->on_epoch(report);
 }
 

@@ -65,12 +65,14 @@ json one_seed(ness::Experiment experiment, std::uint64_t seed) {
   json line = {{"seed", seed},
                {"epochs", summary.epochs},
                {"relaxations", summary.relaxations},
-               {"left_out", summary.left_out}};
+               {"left_out", summary.left_out},
+               {"parameters", "last"}};
   line["train"] = evaluated(run.device(), summary.theta, task.train, task, ness::Label::Purpose::probe);
   if (validated)
     line["validation"] =
         evaluated(run.device(), summary.theta, task.validation, task, ness::Label::Purpose::validation);
-  if (task.test.size() > 0)
+  // Nothing was held out where the test data are the training data.
+  if (task.test.size() > 0 && !same_samples(task.train, task.test))
     line["test"] = evaluated(run.device(), summary.theta, task.test, task, ness::Label::Purpose::test);
   if (task.train.size() <= 64) line["ndc_edges"] = ndc_edges(run, run.device(), summary.theta, task);
   if (task.train.targets.cols() == 1 && !task.loss->classifies() && task.train.inputs->width() <= 2)

@@ -59,6 +59,15 @@ std::vector<T> chosen(std::vector<T> all, std::uint64_t count, Random& random) {
   return some;
 }
 
+/// The device as it is, without what differs from reading to reading and from setpoint to setpoint.
+NoiseOptions fixed_deviations(const Experiment& experiment) {
+  NoiseOptions fixed;
+  fixed.seed = experiment.noise_has_seed ? experiment.noise.seed : experiment.seed;
+  fixed.variation = experiment.noise.variation;
+  fixed.cross_talk = experiment.noise.cross_talk;
+  return fixed;
+}
+
 GradientCheck check(Device& device, Run& run, const Experiment& experiment, const CheckOptions& options,
                     const Vector& theta, std::stop_token stop) {
   Random random(experiment.seed, choice_stream);
@@ -76,6 +85,12 @@ GradientCheck check(Device& device, Run& run, const Experiment& experiment, cons
   batch.theta = Parameters::of(theta);
   GradientCheckOptions check_options;
   if (options.step) check_options.step = *options.step;
+  // Differences on a noisy device are of its noise, and would find fault with an estimator that is right.
+  std::optional<Noisy> exact;
+  if (run.noisy)
+    exact.emplace(run.twin ? static_cast<Device&>(*run.twin) : *run.platform.device,
+                  fixed_deviations(experiment));
+  check_options.reference = exact ? &*exact : &device;
   check_options.parameters = options.parameters ? chosen(trainable, *options.parameters, random) : trainable;
 
   const auto estimator = experiment.make_estimator(
@@ -86,7 +101,7 @@ GradientCheck check(Device& device, Run& run, const Experiment& experiment, cons
   return check_gradient(device, *estimator, batch, *experiment.task->loss, check_options, stop);
 }
 
-void tell(const GradientCheck& result, const std::string& name, bool json) {
+void tell(const GradientCheck& result, const std::string& name, bool noisy, bool json) {
   if (json) {
     const Report object{{"estimator", name},
                         {"cosine", result.cosine},
@@ -94,6 +109,9 @@ void tell(const GradientCheck& result, const std::string& name, bool json) {
                         {"relative_error", result.relative_error},
                         {"norm", result.norm},
                         {"reference_norm", result.reference_norm},
+                        {"error", result.error},
+                        {"reference", noisy ? "the device without noise" : "the device"},
+                        {"reference_error", result.reference_error},
                         {"relaxations", result.relaxations},
                         {"reference_relaxations", result.reference_relaxations},
                         {"samples", result.samples},
@@ -102,12 +120,20 @@ void tell(const GradientCheck& result, const std::string& name, bool json) {
     object.print_json();
     return;
   }
-  std::printf("%s against central differences: %s samples, %s parameters\n", name.c_str(),
-              grouped(result.samples).c_str(), grouped(result.parameters).c_str());
+  std::printf("%s against central differences%s: %s samples, %s parameters\n", name.c_str(),
+              noisy ? " on the device without noise" : "", grouped(result.samples).c_str(),
+              grouped(result.parameters).c_str());
+  if (result.samples == 0) {
+    std::printf("  nothing to compare: no sample could be used\n");
+    return;
+  }
   std::printf("  cosine          %.12g   (an angle of %.3g degrees)\n", result.cosine,
               result.angle * 180 / std::numbers::pi);
   std::printf("  relative error  %.3g   (of a gradient of norm %.6g)\n", result.relative_error,
               result.reference_norm);
+  if (result.error > 0)
+    std::printf("  expected error  %.3g   (of the estimate, from the noise of its readings)\n",
+                result.error / result.reference_norm);
   std::printf("  relaxations     %s, the reference %s\n", grouped(result.relaxations).c_str(),
               grouped(result.reference_relaxations).c_str());
   if (result.estimate.left_out > 0) {
@@ -145,7 +171,7 @@ int check_estimator(const CheckOptions& options, const Command& command) {
     result = check(recorder, run, experiment, options, theta, command.stop);
     log.close(ExitStatus::finished, "checked a gradient");
   }
-  tell(result, experiment.estimator, options.json);
+  tell(result, experiment.estimator, run.noisy != nullptr, options.json);
   return ExitCode::success;
 }
 
@@ -177,6 +203,9 @@ void declare_check_gradient(Options& line, const Command& command) {
   options->add_json(line);
   line.footer(
       names_of_estimators() +
+      "\n"
+      "Of a device with noise the reference is that of the same device without it; its relaxations are not "
+      "logged.\n"
       "\n"
       "\n"
       "Examples:\n"

@@ -1,6 +1,7 @@
 #include "common_options.hpp"
 #include "messages.hpp"
 #include "ness/runs/logged_run.hpp"
+#include "ness/runs/mistakes.hpp"
 
 #include <unistd.h>
 
@@ -57,6 +58,17 @@ void add_set_of_bench(Options& line, std::vector<std::string>& set) {
   line.add("--set", set, "set any key of the bench file; may be repeated")
       .value_name("KEY=VALUE")
       .one_at_a_time();
+}
+
+bool told_mistakes(const Experiment& experiment, const Run& run, std::vector<std::string>* told) {
+  bool fine = true;
+  for (const Mistake& mistake : mistakes(experiment, run)) {
+    if (mistake.refused) complain(mistake.text());
+    else warn(mistake.text());
+    if (told != nullptr) told->push_back(mistake.text());
+    fine = fine && !mistake.refused;
+  }
+  return fine;
 }
 
 void refuse_existing_log(const std::string& path, const std::string& advice) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "ness/files/experiment.hpp"
+#include "ness/runs/run.hpp"
 #include "options.hpp"
 
 namespace ness {
@@ -36,6 +37,10 @@ struct CommonOptions {
 /// Of commands that read a bench file: the file itself, and --set for its keys.
 void add_bench_file(Options& line, std::string& path);
 void add_set_of_bench(Options& line, std::vector<std::string>& set);
+
+/// Tells what is wrong with an experiment (ness/runs/mistakes.hpp), a line each, before anything is trained;
+/// adds the lines to `told` if given. False if some of it is refused.
+bool told_mistakes(const Experiment& experiment, const Run& run, std::vector<std::string>* told = nullptr);
 
 /// Throws LogError unless nothing is at `path` yet.
 void refuse_existing_log(const std::string& path, const std::string& advice);

@@ -63,7 +63,8 @@ Report report_of(const Contestant& contestant, const std::vector<Trial>& trials)
   static constexpr const char* kinds[] = {"in situ", "deployed", "tuned"};
   Report object{{"label", contestant.label},
                 {"kind", kinds[static_cast<std::size_t>(contestant.kind)]},
-                {"estimator", contestant.experiment.estimator}};
+                {"estimator", contestant.experiment.estimator},
+                {"parameters", "last"}};
   if (!contestant.refused.empty()) {
     object["refused"] = contestant.refused;
     return object;
@@ -83,13 +84,20 @@ Report report_of(const Contestant& contestant, const std::vector<Trial>& trials)
                           {"steps", t.steps},
                           {"skipped", t.skipped},
                           {"lost", t.lost},
-                          {"reached", t.reached}});
+                          {"reached", t.reached},
+                          {"failed", t.failed}});
   }
   return object;
 }
 
 std::string count_text(double count) {
   return std::isnan(count) ? "-" : grouped(static_cast<std::uint64_t>(std::llround(count)));
+}
+
+std::string three_digits(double number) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.3g", number);
+  return text;
 }
 
 /// One line of the table; the first is the head.
@@ -110,10 +118,11 @@ void print_row(const Contestant& contestant, const std::vector<Trial>& trials) {
   std::string count = count_text(relaxations_to_target(trials, 0.5));
   if (!std::isnan(first) && contestant.kind != Contestant::Kind::deployed)
     count += " (" + count_text(first) + " .. " + count_text(third) + ")";
-  const double test = median(tests);
-  std::printf("%-58s %8.4g %9s %26s %12.3g %10s\n", contestant.label.c_str(), contestant.cost,
+  const double test = median(tests), loss = median(losses);
+  std::printf("%-58s %8.4g %9s %26s %12s %10s\n", contestant.label.c_str(), contestant.cost,
               (std::to_string(solved(trials)) + "/" + std::to_string(trials.size())).c_str(), count.c_str(),
-              median(losses), std::isnan(test) ? "-" : short_number(test).c_str());
+              std::isnan(loss) ? "-" : three_digits(loss).c_str(),
+              std::isnan(test) ? "-" : short_number(test).c_str());
   std::fflush(stdout);
 }
 
@@ -136,11 +145,11 @@ double solved_below(const CompareOptions& options, const Experiment& base) {
 }
 
 void print_title(const CompareOptions& options, const std::string& title, std::uint64_t seeds, double below) {
-  std::printf("%s: %s seeds; solved: loss < %g from cold starts, read without noise%s\n", title.c_str(),
-              grouped(seeds).c_str(), below,
-              options.age > 0
-                  ? (", on a device used for " + grouped(options.age) + " relaxations before").c_str()
-                  : "");
+  std::printf(
+      "%s: %s seeds; solved: loss < %g of the last parameters from cold starts, read without noise%s\n",
+      title.c_str(), grouped(seeds).c_str(), below,
+      options.age > 0 ? (", on a device used for " + grouped(options.age) + " relaxations before").c_str()
+                      : "");
   print_head();
 }
 
@@ -184,6 +193,7 @@ int compare(const CompareOptions& options, const Command& command) {
     std::vector<Contestant> all = contestants(options.experiment, load, options.estimators);
     if (options.baselines) all.erase(all.begin(), all.end() - 3);
     const Experiment& base = all.back().experiment;
+    if (&value == &varied.values.front() && !told_mistakes(base, prepare(base))) return ExitCode::misuse;
     const std::uint64_t seeds = options.seeds.value_or(base.compare.seeds);
     const double below = solved_below(options, base);
     if (!options.json)

@@ -18,22 +18,29 @@ namespace {
 struct EvaluateOptions : CommonOptions {
   std::string trained, log;
   std::optional<std::uint64_t> checkpoint;
-  bool best = false;
+  std::optional<std::uint64_t> step;
+  bool best = false, last = false;
 };
+
+LoggedTheta chosen(const LogReader& log, const Experiment& experiment, const EvaluateOptions& options) {
+  if (options.best) return best_logged_theta(log, experiment);
+  if (options.step) return step_logged_theta(log, *options.step);
+  return logged_theta(log, options.checkpoint);
+}
 
 int evaluate_log(const EvaluateOptions& options, const Command& command) {
   if (!options.log.empty()) refuse_existing_log(options.log, "choose another name with --log FILE");
   const LogReader trained(options.trained);
   if (const std::string doubt = use_recorded_target(trained); !doubt.empty()) warn(doubt);
   const Experiment experiment = options.recorded(trained, options.load());
-  const LoggedTheta theta =
-      options.best ? best_logged_theta(trained, experiment) : logged_theta(trained, options.checkpoint);
+  const LoggedTheta theta = chosen(trained, experiment, options);
   Run run = prepare(experiment);
   if (theta.theta.size() != run.theta.size()) {
     throw std::invalid_argument(options.trained + ": holds " + std::to_string(theta.theta.size()) +
                                 " parameters; the network as set now has " +
                                 std::to_string(run.theta.size()));
   }
+  const TerminalName name = [&run](std::uint32_t terminal) { return run.terminal_name(terminal); };
   Progress progress(1, 1, options.json);
   std::vector<SetEvaluation> evaluations;
   const auto say = [&](const std::string& line) { progress.say(line); };
@@ -46,14 +53,18 @@ int evaluate_log(const EvaluateOptions& options, const Command& command) {
     log.close(ExitStatus::finished, "evaluated " + options.trained + ", " + theta.what);
   }
   if (options.json) {
-    Report result = report_of(evaluations);
+    Report result = report_of(evaluations, name);
     result["log"] = options.trained;
+    result["parameters"] = theta.kind;
     result["step"] = theta.step;
+    if (theta.best.by != BestBy::none)
+      result["best"] = {
+          {"by", to_string(theta.best.by)}, {"loss", theta.best.loss}, {"step", theta.best.step}};
     result["theta_digest"] = digest_text(digest(theta.theta));
     result.print_json();
   } else {
     std::printf("%s, parameters %s:\n%s", options.trained.c_str(), theta.what.c_str(),
-                text_of(evaluations).c_str());
+                text_of(evaluations, name).c_str());
   }
   return ExitCode::success;
 }
@@ -63,11 +74,20 @@ int evaluate_log(const EvaluateOptions& options, const Command& command) {
 void declare_evaluate(Options& line, const Command& command) {
   auto options = std::make_shared<EvaluateOptions>();
   line.add("LOG", options->trained, "log of a training run").required().value_name("LOG");
-  const Option best =
-      line.flag("--best", options->best, "the parameters with the best validation loss; default: the last");
-  line.add("--checkpoint", options->checkpoint, "the parameters of this checkpoint, from 0")
-      .value_name("K")
-      .excludes(best);
+  const Option best = line.flag("--best", options->best,
+                                "the best parameters: by the validation loss, or without a validation set by "
+                                "the training loss of an epoch");
+  const Option last = line.flag("--last", options->last, "the last parameters: the default").excludes(best);
+  const Option checkpoint =
+      line.add("--checkpoint", options->checkpoint, "the parameters of this checkpoint, from 0")
+          .value_name("K")
+          .excludes(best)
+          .excludes(last);
+  line.add("--step", options->step, "the parameters after this many steps")
+      .value_name("N")
+      .excludes(best)
+      .excludes(last)
+      .excludes(checkpoint);
   line.add("--log", options->log, "log the relaxations of this evaluation too").value_name("FILE");
   options->add_set(line);
   options->add_data(line);
@@ -82,6 +102,7 @@ void declare_evaluate(Options& line, const Command& command) {
       "\n"
       "Examples:\n"
       "  ness evaluate mnist.h5 --json\n"
+      "  ness evaluate mnist.h5 --best\n"
       "  ness evaluate mnist.h5 --set device.read_noise=0.01");
   line.action([options, &command] { return evaluate_log(*options, command); });
 }

@@ -20,21 +20,57 @@ struct InspectOptions {
   std::uint64_t steps = 0, rows = 0;
 };
 
+/// Losses of minibatches. One over fewer samples than its minibatch has is marked, and is not the best.
 Report losses(const LogReader& log) {
   Report result = Report::table();
   if (log.steps() == 0) return result;
   double best = std::nan("");
-  std::uint64_t best_step = 0;
+  std::uint64_t best_step = 0, partial = 0;
   for (std::uint64_t i = 0; i < log.steps(); ++i) {
-    const double loss = log.step(i).loss;
-    if (std::isnan(loss) || loss >= best) continue;
-    best = loss;
+    const StepReport step = log.step(i);
+    if (step.left_out > 0) ++partial;
+    if (!std::isfinite(step.loss) || step.left_out > 0 || step.loss >= best) continue;
+    best = step.loss;
     best_step = i;
   }
-  result["first"] = log.step(0).loss;
-  result["last"] = log.step(log.steps() - 1).loss;
-  result["best"] = best;
-  result["best_step"] = best_step;
+  const StepReport first = log.step(0), last = log.step(log.steps() - 1);
+  result["first"] = first.loss;
+  if (first.left_out > 0) result["first_left_out"] = first.left_out;
+  result["last"] = last.loss;
+  if (last.left_out > 0) result["last_left_out"] = last.left_out;
+  if (std::isfinite(best)) {
+    result["best"] = best;
+    result["best_step"] = best_step;
+    if (const auto checkpoint = checkpoint_at(log, best_step)) result["best_checkpoint"] = *checkpoint;
+  }
+  if (partial > 0) result["steps_of_a_part"] = partial;
+  return result;
+}
+
+/// The best parameters, as the run chose them; an empty table where it chose none.
+Report best_of_run(const LogReader& log) {
+  Report result = Report::table();
+  if (log.epochs() == 0 || log.format() < 5) return result;
+  const Best best = log.epoch(log.epochs() - 1).best_so_far;
+  if (best.by == BestBy::none) return result;
+  result = {{"by", to_string(best.by)}, {"loss", best.loss}, {"step", best.step}, {"epoch", best.epoch}};
+  if (const auto checkpoint = checkpoint_at(log, best.step)) result["checkpoint"] = *checkpoint;
+  return result;
+}
+
+/// The loss of the last epoch: the mean over its samples.
+Report last_epoch(const LogReader& log) {
+  Report result = Report::table();
+  if (log.epochs() == 0) return result;
+  const EpochReport epoch = log.epoch(log.epochs() - 1);
+  result["epoch"] = epoch.epoch;
+  result["loss"] = epoch.loss;
+  if (log.format() < 5) return result;
+  result["samples"] = epoch.samples;
+  result["left_out"] = epoch.left_out;
+  if (epoch.left_out > 0) result["loss_is_of_a_part"] = true;
+  if (epoch.validated) result["validation_loss"] = epoch.validation_loss;
+  if (epoch.validation_left_out > 0) result["validation_left_out"] = epoch.validation_left_out;
   return result;
 }
 
@@ -81,6 +117,16 @@ const char* purpose_name(Label::Purpose purpose) {
   return "unknown";
 }
 
+/// The potentials of a row in order; where some were not read, those that were by their position.
+Report readings(const Vector& potential) {
+  if (potential.allFinite()) return report_of(potential);
+  Report some = Report::table();
+  for (Eigen::Index i = 0; i < potential.size(); ++i) {
+    if (std::isfinite(potential[i])) some[std::to_string(i)] = potential[i];
+  }
+  return some;
+}
+
 Report row_json(const LogRow& row, std::uint64_t index) {
   using Start = LogRow::StartKind;
   return {{"row", index},
@@ -95,7 +141,7 @@ Report row_json(const LogRow& row, std::uint64_t index) {
                     : row.start == Start::present ? "present"
                                                   : "from"},
           {"flags", to_string_flags(row.relaxation.quality.all())},
-          {"potential", report_of(row.relaxation.potential)},
+          {"potential", readings(row.relaxation.potential)},
           {"fault", row.fault}};
 }
 
@@ -136,6 +182,8 @@ Report inspected(const LogReader& log, const InspectOptions& options) {
   result["epochs"] = log.epochs();
   result["checkpoints"] = log.checkpoints();
   result["loss"] = losses(log);
+  result["last_epoch"] = last_epoch(log);
+  result["best"] = best_of_run(log);
   if (log.checkpoints() > 0) result["last_checkpoint_step"] = log.checkpoint(log.checkpoints() - 1).step;
   const LogReader::Ragged ragged = log.ragged();
   result["ragged"] = {{"rows", ragged.rows}, {"steps", ragged.steps}};
@@ -156,6 +204,40 @@ Report inspected(const LogReader& log, const InspectOptions& options) {
 
 std::string number_text(const Report& number) {
   return number.is_nothing() ? "none" : short_number(number.number());
+}
+
+void print_losses(const Report& log) {
+  const Report& loss = log["loss"];
+  const auto part = [&loss](const char* key) {
+    return loss.contains(key) ? " of a part (" + loss[key].json() + " left out)" : std::string();
+  };
+  std::printf("  loss         of a step: first %s%s, last %s%s", number_text(loss["first"]).c_str(),
+              part("first_left_out").c_str(), number_text(loss["last"]).c_str(),
+              part("last_left_out").c_str());
+  if (loss.contains("best")) {
+    std::printf(
+        ", lowest %s (step %s%s)", number_text(loss["best"]).c_str(), loss["best_step"].json().c_str(),
+        loss.contains("best_checkpoint") ? (", checkpoint " + loss["best_checkpoint"].json()).c_str() : "");
+  }
+  std::printf("\n");
+  if (loss.contains("steps_of_a_part"))
+    std::printf("  left out     samples in %s of the steps: their losses are those of the other samples\n",
+                grouped(loss["steps_of_a_part"].count()).c_str());
+  const Report& epoch = log["last_epoch"];
+  if (epoch.contains("samples")) {
+    std::printf("  last epoch   loss %s, the mean over %s samples%s\n", number_text(epoch["loss"]).c_str(),
+                grouped(epoch["samples"].count()).c_str(),
+                epoch["left_out"].count() > 0
+                    ? ("; " + grouped(epoch["left_out"].count()) + " were left out").c_str()
+                    : "");
+  }
+  const Report& best = log["best"];
+  if (!best.fields().empty()) {
+    std::printf(
+        "  best         %s %s, parameters after %s steps%s\n", best["by"].text().c_str(),
+        number_text(best["loss"]).c_str(), grouped(best["step"].count()).c_str(),
+        best.contains("checkpoint") ? (" (checkpoint " + best["checkpoint"].json() + ")").c_str() : "");
+  }
 }
 
 void print_for_people(const Report& log) {
@@ -183,11 +265,7 @@ void print_for_people(const Report& log) {
   std::printf("  counted      %s relaxations, %s steps, %s epochs, %s checkpoints%s\n", count("rows").c_str(),
               count("steps").c_str(), count("epochs").c_str(), count("checkpoints").c_str(),
               log["outputs_only"].truth() ? "; rows hold the outputs alone" : "");
-  if (!log["loss"].fields().empty()) {
-    std::printf("  loss         first %s, last %s, best %s (step %s)\n",
-                number_text(log["loss"]["first"]).c_str(), number_text(log["loss"]["last"]).c_str(),
-                number_text(log["loss"]["best"]).c_str(), log["loss"]["best_step"].json().c_str());
-  }
+  if (!log["loss"].fields().empty()) print_losses(log);
   if (log.contains("qualities")) {
     for (const auto& [flags, number] : log["qualities"].fields()) {
       std::printf("  quality      %s: %s rows\n", flags.c_str(), grouped(number.count()).c_str());

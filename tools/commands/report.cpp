@@ -175,7 +175,10 @@ struct Report::Converter {
   }
   Json operator()(const Table& fields) const {
     Json object = Json::object();
-    for (const Field& field : fields) object[field.name] = of(field.value);
+    for (const Field& field : fields) {
+      // What is not known is not there: a null would be taken for a figure.
+      if (!field.value.is_nothing()) object[field.name] = of(field.value);
+    }
     return object;
   }
   Json of(const Report& report) const {

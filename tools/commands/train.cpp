@@ -43,15 +43,20 @@ SafeReport leave(Device& device, SafeProfile profile) {
 /// What the log says beside the reason.
 std::string remark(const SafeReport& report) { return report.safe ? "" : "; " + report.message(); }
 
+ExitStatus status_of(const Outcome& outcome) {
+  return outcome.cancelled()        ? ExitStatus::cancelled
+         : outcome.summary.failed() ? ExitStatus::failed
+                                    : ExitStatus::finished;
+}
+
 /// Runs `body`, then closes the log with how it ended. Whatever goes wrong, the device is made safe and the
 /// log says so, unless it is the log itself that failed: then no further call is made on it.
-Outcome closing(LogWriter& log, const std::string& path, Device& device,
+Outcome closing(LogWriter& log, const std::string& path, Device& device, const TerminalName& name,
                 const std::function<Outcome()>& body) {
   try {
     Outcome outcome = body();
     outcome.safe = leave(device, outcome.cancelled() ? SafeProfile::cancel : SafeProfile::stop);
-    log.close(outcome.cancelled() ? ExitStatus::cancelled : ExitStatus::finished,
-              outcome.summary.message() + remark(outcome.safe));
+    log.close(status_of(outcome), outcome.summary.message(name) + remark(outcome.safe));
     return outcome;
   } catch (const LogError&) {
     leave(device, SafeProfile::emergency);
@@ -71,29 +76,42 @@ Outcome closing(LogWriter& log, const std::string& path, Device& device,
   }
 }
 
-Report report_of(const Outcome& outcome, const std::string& log, std::uint64_t seed, double seconds) {
-  using End = TrainingSummary::End;
+Report report_of(const Outcome& outcome, const std::string& log, std::uint64_t seed, double seconds,
+                 const TerminalName& name) {
   const TrainingSummary& summary = outcome.summary;
   Report result;
   result["log"] = log;
   result["seed"] = seed;
-  result["status"] = outcome.cancelled() ? "cancelled" : "finished";
-  result["end"] = summary.end == End::epochs        ? "epochs"
-                  : summary.end == End::target      ? "target"
-                  : summary.end == End::patience    ? "patience"
-                  : summary.end == End::relaxations ? "relaxations"
-                                                    : "cancelled";
+  result["status"] = to_string(status_of(outcome));
+  result["end"] = to_string(summary.end);
   result["epochs"] = summary.epochs;
   result["steps"] = summary.steps;
   result["relaxations"] = summary.relaxations;
   result["left_out"] = summary.left_out;
   result["skipped"] = summary.skipped;
   result["loss"] = summary.loss;
+  if (summary.loss_left_out > 0) {
+    result["loss_is_of_a_part"] = true;
+    result["loss_samples"] = summary.loss_samples;
+    result["loss_left_out"] = summary.loss_left_out;
+  }
+  if (!summary.never_used.empty()) result["never_used"] = summary.never_used;
+  if (!summary.causes.empty()) result["left_out_for"] = left_out_text(summary.causes, name);
   result["best_validation_loss"] = summary.best_validation_loss;
   result["theta_digest"] = digest_text(digest(summary.theta));
   result["safe"] = outcome.safe.safe;
   result["seconds"] = seconds;
-  result.add_all(report_of(outcome.evaluations));
+  if (!outcome.evaluations.empty()) result["parameters"] = "last";
+  result.add_all(report_of(outcome.evaluations, name));
+  if (summary.best.by != BestBy::none) {
+    Report best{{"by", to_string(summary.best.by)},
+                {"loss", summary.best.loss},
+                {"step", summary.best.step},
+                {"theta_digest", digest_text(digest(summary.best_theta))},
+                {"is_last", outcome.best_is_last}};
+    best.add_all(report_of(outcome.of_best, name));
+    result["best"] = best;
+  }
   return result;
 }
 
@@ -108,21 +126,40 @@ std::string continuation(const std::string& log, const TrainOptions& options) {
 }
 
 void tell(const Outcome& outcome, const std::string& log, std::uint64_t seed, double seconds,
-          const TrainOptions& options) {
+          const TrainOptions& options, const TerminalName& name,
+          const std::vector<std::string>& warnings = {}) {
+  if (outcome.summary.failed() && !outcome.cancelled())
+    complain("this run has failed: " + outcome.summary.message(name));
   if (options.json) {
-    report_of(outcome, log, seed, seconds).print_json();
+    Report result = report_of(outcome, log, seed, seconds, name);
+    if (!warnings.empty()) result["warnings"] = warnings;
+    result.print_json();
     if (outcome.cancelled()) inform("continue: " + continuation(log, options));
     return;
   }
   const std::string word = shell_word(log);
-  std::printf("%s\n%s", outcome.summary.message().c_str(), text_of(outcome.evaluations).c_str());
+  std::printf("%s\n", outcome.summary.message(name).c_str());
+  const Best& best = outcome.summary.best;
+  const std::string chosen = std::string("the best parameters by ") + to_string(best.by) + " (" +
+                             short_number(best.loss) + ", after " + grouped(best.step) + " steps)";
+  if (!outcome.evaluations.empty()) {
+    std::printf("the last parameters%s:\n%s",
+                best.by == BestBy::none || !outcome.best_is_last ? "" : (", also " + chosen).c_str(),
+                text_of(outcome.evaluations, name).c_str());
+  }
+  if (!outcome.best_is_last) {
+    std::printf("%s%s\n%s", chosen.c_str(), outcome.of_best.empty() ? "" : ":",
+                text_of(outcome.of_best, name).c_str());
+  }
   std::printf("%s, every relaxation is in %s\n", duration_text(seconds).c_str(), log.c_str());
   if (outcome.cancelled()) {
     std::printf("continue: %s\n", continuation(log, options).c_str());
   } else {
     std::printf("next:\n");
     for (const auto& [subcommand, what] : {std::pair{"inspect", "what the log holds"},
-                                           {"evaluate", "loss on every set, from cold starts"},
+                                           {"evaluate",
+                                            "loss on every set, from cold starts; --best: of the best "
+                                            "parameters"},
                                            {"replay", "the training again from its log, bit for bit"}}) {
       std::printf("  %s %-8s %s    # %s\n", called().c_str(), subcommand, word.c_str(), what);
     }
@@ -130,9 +167,10 @@ void tell(const Outcome& outcome, const std::string& log, std::uint64_t seed, do
 }
 
 int exit_code(const Outcome& outcome) {
-  return !outcome.safe.safe    ? ExitCode::failure
-         : outcome.cancelled() ? ExitCode::cancelled
-                               : ExitCode::success;
+  return !outcome.safe.safe         ? ExitCode::failure
+         : outcome.cancelled()      ? ExitCode::cancelled
+         : outcome.summary.failed() ? ExitCode::failure
+                                    : ExitCode::success;
 }
 
 /// Every message of every session, a line each, as it happens.
@@ -232,6 +270,8 @@ int train(const TrainOptions& options, const Command& command) {
                     options.quiet);
   // Whatever does not fit is found here, before there is a log.
   Session(run.device(), run, experiment, progress);
+  std::vector<std::string> warnings;
+  if (!told_mistakes(experiment, run, &warnings)) return ExitCode::misuse;
   const Leaving leaving{run};
   start(run, options, command);
   require_right_bench(run, options, command);
@@ -241,10 +281,12 @@ int train(const TrainOptions& options, const Command& command) {
   Session session(recorder, run, experiment, progress);
   session.trainer().observe(recorder);
   session.trainer().observe(progress);
+  const TerminalName name = [&run](std::uint32_t terminal) { return run.terminal_name(terminal); };
+  progress.watch(name);
   const Outcome outcome =
-      closing(log, path, recorder, [&] { return session.run(std::nullopt, command.stop); });
+      closing(log, path, recorder, name, [&] { return session.run(std::nullopt, command.stop); });
   progress.end();
-  tell(outcome, path, experiment.seed, progress.seconds(), options);
+  tell(outcome, path, experiment.seed, progress.seconds(), options, name, warnings);
   return exit_code(outcome);
 }
 
@@ -332,14 +374,16 @@ int resume(const TrainOptions& options, const Command& command) {
   session.trainer().observe(check);
   session.trainer().observe(progress);
   progress.say("continuing " + path + " after " + grouped(first_step) + " steps");
-  const Outcome outcome = closing(log, path, recorder, [&] {
+  const TerminalName name = [&run](std::uint32_t terminal) { return run.terminal_name(terminal); };
+  progress.watch(name);
+  const Outcome outcome = closing(log, path, recorder, name, [&] {
     if (experiment->training.start == TrainingOptions::StartFrom::last) {
       remember_from(recorded, first_step, experiment->task->train.size(), session.trainer());
     }
     return session.run(checkpoint, command.stop);
   });
   progress.end();
-  tell(outcome, path, experiment->seed, progress.seconds(), options);
+  tell(outcome, path, experiment->seed, progress.seconds(), options, name);
   return exit_code(outcome);
 }
 
@@ -377,6 +421,14 @@ void declare_train(Options& line, const Command& command) {
       "simulation bit for bit as if\n"
       "it had not been interrupted. So can a run whose process was killed. A second Ctrl-C leaves at once, "
       "but never a live bench.\n"
+      "\n"
+      "The last parameters are evaluated, and the best ones where they are others: by the validation set, "
+      "else "
+      "by the training loss\n"
+      "of an epoch; never by the test set. Exit code 1 if some sample could never be used: what was "
+      "minimised "
+      "is then not the\n"
+      "loss of the task.\n"
       "\n"
       "Examples:\n"
       "  ness train xor.toml\n"

@@ -67,7 +67,10 @@ std::shared_ptr<const Loss> read_loss(Table& root, Document& document, const Tas
     table->fail("kind", "the targets of this " + task.name + " task are " +
                             (classes ? "classes" : "potentials") + ": expected " + one_of_names(fitting));
   }
-  const std::shared_ptr<const Loss> loss = row->read(*table);
+  std::shared_ptr<const Loss> loss = row->read(*table);
+  if (const auto threshold = task.loss->threshold()) {
+    if (auto judging = loss->with_threshold(*threshold)) loss = std::move(judging);
+  }
   keep_to_kind(*table, document, std::string(row->name), kinds_of(kinds.losses), others);
   table->finish();
   return loss;

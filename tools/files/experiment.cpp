@@ -9,6 +9,7 @@
 #include "bind_training.hpp"
 #include "ness/files/nearest.hpp"
 #include "ness/device/error.hpp"
+#include "ness/device/number_text.hpp"
 #include "ness/files/parameter_rules.hpp"
 #include "ness/files/text_file.hpp"
 
@@ -38,6 +39,19 @@ void check_shapes(Table& root, const PlatformEntry& platform, const Experiment& 
   if (!fits) {
     root.table(name)->fail(key, "the " + name + " has " + std::to_string(outputs) +
                                     " outputs, but the targets " + of_task + " need " + wanted);
+  }
+  if (!experiment.task->loss->classifies()) return;
+  // Those of the training set are known to fit; the others are met after training, when it is too late.
+  for (const auto& [set, of] :
+       {std::pair{&experiment.task->validation, "validation"}, std::pair{&experiment.task->test, "test"}}) {
+    for (std::uint64_t i = 0; i < set->size(); ++i) {
+      const double label = set->target(i)[0];
+      if (label >= 0 && label < static_cast<double>(outputs)) continue;
+      throw FileError((set->origin ? "" : experiment.path + ": ") + set->where(i) + ": a sample of the " +
+                      of + " set is of class " + number_text(label) + ", for which no output stands: the " +
+                      name + " has " + std::to_string(outputs) + " outputs, for classes from 0 to " +
+                      std::to_string(outputs - 1));
+    }
   }
 }
 
@@ -98,6 +112,12 @@ void read_training(Keys& keys, TrainingOptions& options) {
   keys.whole("checkpoint_every", options.checkpoint_every, 1, {"", "epochs between checkpoints"});
   keys.number("max_left_out", options.max_left_out, Number::fraction,
               {"", "a step in which a larger share of samples cannot be used is skipped"});
+  keys.whole(
+      "max_unusable_steps", options.max_unusable_steps, 0,
+      {"",
+       "training ends after so many steps, one after another, in which every sample was left out; 0: never"});
+  keys.whole("max_unused_epochs", options.max_unused_epochs, 0,
+             {"", "training ends after so many epochs in none of which some sample could be used; 0: never"});
   keys.require(options.problem());
 }
 
@@ -246,6 +266,9 @@ void read_log(Keys& keys, LogOptions& options) {
 void read_evaluation(Keys& keys, Experiment& experiment) {
   keys.flag("train", experiment.evaluate_train,
             {"", "when training has ended the training set is evaluated too"});
+  keys.flag(
+      "best", experiment.evaluate_best,
+      {"", "when training has ended the best parameters are evaluated too, where they are not the last"});
 }
 
 void read_top(Keys& keys, Experiment& experiment) {
@@ -376,6 +399,12 @@ Experiment bind(Document document, const std::string& path, const LoadOptions& o
                            options.recorded_data};
   OtherKinds others{
       .passed_over = options.other_kinds, .assignments = options.set, .compared = {}, .notes = {}};
+  experiment.place = [document](const std::string& key) { return document.place(key); };
+  if (options.log_format > 0 && options.log_format < 5) {
+    experiment.training.max_unusable_steps = experiment.training.max_unused_epochs = 0;
+    experiment.evaluate_best = false;
+    experiment.repeats_test = true;
+  }
   read_top(root, experiment);
   if (experiment.title.empty()) experiment.title = std::filesystem::path(path).stem().string();
   // First the names of the tables, so that a misspelt one is not reported as missing.

@@ -8,6 +8,7 @@
 
 #include "ness/device/number_text.hpp"
 #include "ness/device/error.hpp"
+#include "ness/device/number_text.hpp"
 #include "ness/files/network_file.hpp"
 #include "ness/files/text_file.hpp"
 #include "ness/network/vector_target.hpp"
@@ -312,6 +313,76 @@ Platform NetworkDescription::made(std::uint64_t seed, unsigned threads) const {
 std::vector<ParameterRule> NetworkDescription::rules(const std::vector<ParameterInfo>& info,
                                                      const Vector& theta) const {
   return training_rules(info, theta, network.graph, parameters);
+}
+
+namespace {
+
+// One sentence a key: how many values its range clips, and the first of them.
+void find_clipped(const NetworkDescription& network, std::uint64_t seed, std::vector<Mistake>& found) {
+  std::vector<ClippedValue> clipped;
+  ness::drawn(network.network, network.parameters, seed, &clipped);
+  std::vector<std::string> keys;
+  for (const ClippedValue& one : clipped) {
+    if (std::find(keys.begin(), keys.end(), one.key) == keys.end()) keys.push_back(one.key);
+  }
+  for (const std::string& key : keys) {
+    const auto same = [&key](const ClippedValue& one) { return one.key == key; };
+    const ClippedValue& first = *std::find_if(clipped.begin(), clipped.end(), same);
+    const auto count = std::count_if(clipped.begin(), clipped.end(), same);
+    const std::string range =
+        "'range', " + number_text(first.range.low) + " to " + number_text(first.range.high);
+    if (first.drawn) {
+      found.push_back({false, key,
+                       std::to_string(count) + (count == 1 ? " drawn value lies" : " drawn values lie") +
+                           " outside " + range + ", and " + (count == 1 ? "is" : "are") +
+                           " moved to its end; the first is " + first.parameter + " = " +
+                           number_text(first.value)});
+    } else {
+      found.push_back({true, key,
+                       "the initial value " + number_text(first.value) + " of " + first.parameter +
+                           " is outside " + range + "; expected a value within"});
+    }
+  }
+}
+
+// Nodes that a chain of edges joins to `from`, against no direction.
+std::vector<bool> reached(const Graph& graph, const std::vector<bool>& from) {
+  std::vector<bool> there = from;
+  for (bool more = true; more;) {
+    more = false;
+    for (const GraphEdge& edge : graph.edges) {
+      if (there[edge.source] == there[edge.target]) continue;
+      there[edge.source] = there[edge.target] = more = true;
+    }
+  }
+  return there;
+}
+
+void find_unjoined(const Graph& graph, std::vector<Mistake>& found) {
+  std::vector<bool> inputs(graph.nodes.size());
+  for (std::size_t k = 0; k < inputs.size(); ++k) inputs[k] = graph.nodes[k].clamped;
+  const std::vector<bool> there = reached(graph, inputs);
+  for (const std::uint32_t output : graph.outputs) {
+    if (there[output]) continue;
+    found.push_back(
+        {true, "network",
+         "no edges join output node " + std::to_string(output) + " to any input: it cannot depend on them"});
+  }
+  for (std::size_t k = 0; k < inputs.size(); ++k) {
+    const auto touches = [k](const GraphEdge& edge) { return edge.source == k || edge.target == k; };
+    if (!inputs[k] || std::any_of(graph.edges.begin(), graph.edges.end(), touches)) continue;
+    found.push_back({false, "network",
+                     "no edge leads from input node " + std::to_string(k) + ": its levels have no effect"});
+  }
+}
+
+}  // namespace
+
+std::vector<Mistake> NetworkDescription::mistakes(std::uint64_t seed) const {
+  std::vector<Mistake> found;
+  find_clipped(*this, seed, found);
+  find_unjoined(network.graph, found);
+  return found;
 }
 
 const NetworkDescription& network_description(const Experiment& experiment) {

@@ -266,6 +266,28 @@ double clipped(double value, const std::optional<Range>& range) {
   return range && std::isfinite(value) ? std::clamp(value, range->low, range->high) : value;
 }
 
+/// The key that gives the initial value of an edge's or a node's parameter, or limits one that it does not
+/// give.
+std::string initial_key(const std::string& kind, const KindRules& rules, std::uint32_t item,
+                        std::uint32_t layer, const char* item_name) {
+  const std::string table = "parameters." + kind;
+  const auto key_in = [&](const std::string& inner, const ParameterRefinement& refinement) {
+    return table + inner + "." +
+           (refinement.initial ? initial_value_keys()[static_cast<std::size_t>(refinement.initial->kind)]
+                               : "range");
+  };
+  const auto of_item = rules.items.find(item);
+  const auto of_layer = rules.layers.find(layer);
+  const std::string in_item = "." + std::string(item_name) + "-" + std::to_string(item),
+                    in_layer = ".layer-" + std::to_string(layer);
+  if (of_item != rules.items.end() && of_item->second.initial) return key_in(in_item, of_item->second);
+  if (of_layer != rules.layers.end() && of_layer->second.initial) return key_in(in_layer, of_layer->second);
+  if (rules.base.initial) return key_in("", rules.base);
+  if (of_item != rules.items.end() && of_item->second.range) return key_in(in_item, of_item->second);
+  if (of_layer != rules.layers.end() && of_layer->second.range) return key_in(in_layer, of_layer->second);
+  return key_in("", rules.base);
+}
+
 double draw(const InitialValue& rule, Random random, const DrawContext& context) {
   const auto within = [&] {
     if (!rule.stratified) return random.uniform(rule.first, rule.second);
@@ -344,8 +366,20 @@ ParameterRules read_parameter_rules(Table& root, const sim::NetworkSpec& spec) {
   return rules;
 }
 
-sim::NetworkSpec drawn(const sim::NetworkSpec& spec, const ParameterRules& rules, std::uint64_t seed) {
+sim::NetworkSpec drawn(const sim::NetworkSpec& spec, const ParameterRules& rules, std::uint64_t seed,
+                       std::vector<ClippedValue>* all_clipped) {
   sim::NetworkSpec result = spec;
+  const auto limit = [&](double value, const ParameterRefinement& rule, const std::string& kind,
+                         const KindRules& kind_rules, std::uint32_t item, std::uint32_t layer,
+                         const char* item_name) {
+    const double inside = clipped(value, rule.range);
+    if (all_clipped != nullptr && std::isfinite(value) && inside != value) {
+      all_clipped->push_back({initial_key(kind, kind_rules, item, layer, item_name),
+                              kind + "[" + std::to_string(item) + "]", value, *rule.range,
+                              rule.initial && rule.initial->kind != Kind::value});
+    }
+    return inside;
+  };
   const DrawContexts contexts = contexts_in(spec.graph);
   const auto draw_edges = [&](const std::string& kind, const KindRules& kind_rules) {
     for (std::uint32_t e = 0; e < result.edges.size(); ++e) {
@@ -359,7 +393,7 @@ sim::NetworkSpec drawn(const sim::NetworkSpec& spec, const ParameterRules& rules
           rule.initial && rule.initial->kind == Kind::fold ? parameter.fold_with : parameter.ratio_to;
       if (const auto other = parameter_of(edge, reference)) context.other = edge.p[*other];
       if (rule.initial) edge.p[*index] = draw(*rule.initial, stream_of(seed, kind, e), context);
-      edge.p[*index] = clipped(edge.p[*index], rule.range);
+      edge.p[*index] = limit(edge.p[*index], rule, kind, kind_rules, e, result.graph.edges[e].layer, "edge");
     }
   };
   const auto draw_leaks = [&](const std::string& kind, const KindRules& kind_rules,
@@ -369,7 +403,8 @@ sim::NetworkSpec drawn(const sim::NetworkSpec& spec, const ParameterRules& rules
       const ParameterRefinement rule = kind_rules.of(k, result.graph.nodes[k].layer);
       if (rule.initial)
         result.nodes[k].*member = draw(*rule.initial, stream_of(seed, kind, k), contexts.nodes[k]);
-      result.nodes[k].*member = clipped(result.nodes[k].*member, rule.range);
+      result.nodes[k].*member =
+          limit(result.nodes[k].*member, rule, kind, kind_rules, k, result.graph.nodes[k].layer, "node");
     }
   };
   // A parameter whose rule refers to another one comes after it.

@@ -190,7 +190,7 @@ std::string Table::dotted(const std::string& key) const {
   return impl_->name.empty() ? key : impl_->name + "." + key;
 }
 
-void Table::fail(const std::string& key, const std::string& message) const {
+std::string Table::place(const std::string& key) const {
   const toml::node* node = key.empty() ? nullptr : impl_->table->get(key);
   const std::string name = dotted(key);
   std::string where;
@@ -202,8 +202,11 @@ void Table::fail(const std::string& key, const std::string& message) const {
       where = command;
   }
   if (where.empty()) where = impl_->document->path + (line > 0 ? ":" + std::to_string(line) : "");
-  const std::string what = name.empty() ? "" : key.empty() ? "[" + name + "]: " : "key '" + name + "': ";
-  throw FileError(where + ": " + what + message);
+  return where + (name.empty() ? "" : key.empty() ? ": [" + name + "]" : ": key '" + name + "'");
+}
+
+void Table::fail(const std::string& key, const std::string& message) const {
+  throw FileError(place(key) + ": " + message);
 }
 
 bool Table::has(const std::string& key) const { return impl_->table->get(key) != nullptr; }
@@ -437,6 +440,21 @@ Table Document::root() const {
   impl->document = impl_;
   impl->table = &impl_->root;
   return Table(std::move(impl));
+}
+
+std::string Document::place(const std::string& key) const {
+  Table table = root();
+  std::size_t begin = 0;
+  for (std::size_t dot; (dot = key.find('.', begin)) != std::string::npos; begin = dot + 1) {
+    const std::string part = key.substr(begin, dot - begin);
+    const toml::node* inner = table.impl_->table->get(part);
+    if (inner == nullptr || !inner->is_table()) return table.place("");
+    table = *table.table(part);
+  }
+  const std::string last = key.substr(begin);
+  const toml::node* found = table.impl_->table->get(last);
+  if (found != nullptr && found->is_table()) return table.table(last)->place("");
+  return table.place(found != nullptr ? last : "");
 }
 
 std::string Document::text() const {

@@ -77,10 +77,11 @@ void judge(Trial& trial, Run& run, const Experiment& experiment, const Vector& t
   const Evaluation train = evaluated(task.train, Label::Purpose::probe);
   trial.loss = train.failures == 0 ? train.loss : nan;
   trial.test_loss = trial.test_accuracy = nan;
-  if (task.test.size() == 0) return;
+  // Nothing was held out where the test data are the training data.
+  if (task.test.size() == 0 || same_samples(task.train, task.test)) return;
   const Evaluation test = evaluated(task.test, Label::Purpose::test);
   trial.test_loss = test.failures == 0 ? test.loss : nan;
-  trial.test_accuracy = task.loss->classifies() ? test.accuracy : nan;
+  trial.test_accuracy = task.loss->has_accuracy() ? test.accuracy : nan;
 }
 
 Contestant contestant_of(Contestant::Kind kind, std::string label, Experiment experiment) {
@@ -156,9 +157,10 @@ Trial run_trial(const Contestant& contestant, std::uint64_t seed, std::uint64_t 
     trial.skipped = summary.skipped;
     trial.lost = summary.lost;
     trial.reached = summary.end == TrainingSummary::End::target;
+    trial.failed = summary.failed();
   }
   judge(trial, run, experiment, theta, age + trial.relaxations);
-  trial.solved = trial.loss < solved_below;
+  trial.solved = !trial.failed && trial.loss < solved_below;
   return trial;
 }
 

@@ -18,12 +18,14 @@ std::vector<SetEvaluation> evaluate_sets(Device& device, const Vector& theta, co
   const Parameters parameters = Parameters::of(theta);
   const EvaluationPath path{Rest{experiment.training.rest_rate}, experiment.training.observe};
   std::vector<SetEvaluation> results;
+  const bool nothing_held_out = same_samples(task.train, task.test);
   const auto one = [&](const std::string& name, const Dataset& set, Purpose purpose) {
     if (set.size() == 0) return;
     if (says)
       says("evaluating the " + grouped(set.size()) + " samples of the " + name + " set from cold starts");
     results.push_back({name,
-                       task.loss->classifies(),
+                       task.loss->has_accuracy(),
+                       nothing_held_out && name == "train",
                        evaluate(device, parameters, set, *task.loss, path, purpose, step, stop),
                        {},
                        {}});
@@ -39,38 +41,53 @@ std::vector<SetEvaluation> evaluate_sets(Device& device, const Vector& theta, co
       results.back().targets = set.targets;
     }
   };
-  if (train) one("train", task.train, Purpose::none);
+  if (train || (nothing_held_out && !experiment.repeats_test)) one("train", task.train, Purpose::none);
   one("validation", task.validation, Purpose::validation);
-  one("test", task.test, Purpose::test);
+  if (!nothing_held_out) {
+    one("test", task.test, Purpose::test);
+  } else if (experiment.repeats_test) {
+    // Its rows are in the log that is replayed or continued; its figures are those of the training set.
+    one("test", task.test, Purpose::test);
+    results.pop_back();
+  }
   return results;
 }
 
-std::string text_of(const std::vector<SetEvaluation>& evaluations) {
+std::string text_of(const std::vector<SetEvaluation>& evaluations, const TerminalName& terminal) {
   std::string text;
   for (const SetEvaluation& set : evaluations) {
+    const Evaluation& found = set.evaluation;
+    const std::string all = grouped(found.samples + found.failures);
     char name[32], accuracy[64];
     std::snprintf(name, sizeof name, "  %-11s", set.name.c_str());
-    text += name + std::string("loss ") + short_number(set.evaluation.loss);
-    if (set.classifies) {
-      std::snprintf(accuracy, sizeof accuracy, "  accuracy %.4f", set.evaluation.accuracy);
+    text += name;
+    text += found.samples > 0 ? "loss " + short_number(found.loss) : std::string("no loss");
+    if (found.samples > 0 && found.failures > 0)
+      text += " of a part of the set, " + grouped(found.samples) + " of " + all + " samples";
+    if (set.has_accuracy) {
+      std::snprintf(accuracy, sizeof accuracy, "  accuracy %.4f", found.accuracy);
       text += accuracy;
     }
-    text += "  (" + grouped(set.evaluation.samples + set.evaluation.failures) + " samples";
-    if (set.evaluation.failures > 0)
-      text += ", " + grouped(set.evaluation.failures) + " without a steady state";
+    text += "  (" + all + " samples";
+    if (found.failures > 0)
+      text += ", " + grouped(found.failures) +
+              " without a steady state: " + left_out_text(found.causes, terminal);
+    if (set.is_test_too) text += "; the test data are the training data: no test loss";
     text += ")\n";
     for (Eigen::Index i = 0; i < set.inputs.rows(); ++i) {
       const auto numbers = [&](const auto& row) {
-        std::string all;
+        std::string list;
         for (Eigen::Index k = 0; k < row.size(); ++k) {
           char number[32];
           std::snprintf(number, sizeof number, "%s%.4g", k > 0 ? ", " : "", row[k]);
-          all += number;
+          list += number;
         }
-        return all;
+        return list;
       };
-      text += "    " + numbers(set.inputs.row(i)) + " kT -> " + numbers(set.evaluation.outputs.row(i)) +
-              " kT, wanted " + numbers(set.targets.row(i)) + '\n';
+      const bool settled = found.outputs.row(i).allFinite();
+      text += "    " + numbers(set.inputs.row(i)) + " kT -> " +
+              (settled ? numbers(found.outputs.row(i)) + " kT" : std::string("no steady state")) +
+              ", wanted " + numbers(set.targets.row(i)) + '\n';
     }
   }
   return text;

@@ -40,6 +40,7 @@ Experiment experiment_of(const LogReader& log, LoadOptions options) {
   }
   options.other_kinds = true;
   options.other_targets = true;
+  options.log_format = log.format();
   Experiment experiment =
       experiment_from_text(log.header().experiment, log.path() + " (its experiment)", options);
   constexpr std::uint64_t two_errors = 5;  // format that introduced them
@@ -58,34 +59,94 @@ LoggedTheta logged_theta(const LogReader& log, std::optional<std::uint64_t> chec
   Checkpoint found = log.checkpoint(index);
   const std::string step = std::to_string(found.step), steps = std::to_string(log.steps());
   const bool last = found.step == log.steps();
-  return {std::move(found.theta), found.step,
-          last ? "after the last of " + step + " steps"
-               : "checkpoint " + std::to_string(index) + ", after " + step + " of " + steps + " steps"};
+  return {std::move(found.theta),
+          found.step,
+          checkpoint ? "checkpoint" : "last",
+          last ? (checkpoint ? "checkpoint " + std::to_string(index) + ", " : "") + "after the last of " +
+                     step + " steps"
+               : "checkpoint " + std::to_string(index) + ", after " + step + " of " + steps + " steps",
+          {}};
+}
+
+std::optional<std::uint64_t> checkpoint_at(const LogReader& log, std::uint64_t step) {
+  // They are in the order of their steps.
+  std::uint64_t low = 0, high = log.checkpoints();
+  while (low < high) {
+    const std::uint64_t middle = low + (high - low) / 2;
+    if (log.checkpoint(middle).step < step) low = middle + 1;
+    else high = middle;
+  }
+  if (low == log.checkpoints() || log.checkpoint(low).step != step) return std::nullopt;
+  return low;
+}
+
+namespace {
+
+/// The parameters after that many steps, if the log holds them.
+Vector theta_at(const LogReader& log, std::uint64_t step) {
+  if (step > 0 && step <= log.steps()) {
+    if (Vector theta = log.theta(step - 1); theta.size() > 0) return theta;
+  }
+  if (const auto checkpoint = checkpoint_at(log, step)) return log.checkpoint(*checkpoint).theta;
+  return {};
+}
+
+}  // namespace
+
+LoggedTheta step_logged_theta(const LogReader& log, std::uint64_t step) {
+  const std::string steps = std::to_string(log.steps());
+  if (step > log.steps())
+    throw LogError(log.path() + ": holds " + steps + " steps, not " + std::to_string(step));
+  Vector theta = theta_at(log, step);
+  if (theta.size() == 0) {
+    throw LogError(log.path() + ": holds no parameters after " + std::to_string(step) +
+                   " steps (log.full_theta and training.checkpoint_every say which are kept)");
+  }
+  return {std::move(theta), step, "step", "after " + std::to_string(step) + " of " + steps + " steps", {}};
+}
+
+Best logged_best(const LogReader& log, const Experiment& experiment) {
+  if (log.epochs() == 0) return {};
+  if (log.format() >= 5) return log.epoch(log.epochs() - 1).best_so_far;
+  Best best;
+  for (std::uint64_t i = 0; i < log.epochs(); ++i) {
+    const EpochReport epoch = log.epoch(i);
+    if (!epoch.best) continue;
+    best = {BestBy::validation_loss, epoch.validation_loss,
+            (epoch.epoch + 1) * steps_per_epoch(*experiment.task, experiment.training), epoch.epoch};
+  }
+  return best;
 }
 
 LoggedTheta best_logged_theta(const LogReader& log, const Experiment& experiment) {
-  std::optional<EpochReport> best;
-  for (std::uint64_t i = 0; i < log.epochs(); ++i) {
-    if (const EpochReport epoch = log.epoch(i); epoch.best) best = epoch;
-  }
-  if (!best) {
+  const Best best = logged_best(log, experiment);
+  if (best.by == BestBy::none) {
     throw LogError(log.path() +
-                   ": nothing was validated in this run, so there is no best epoch (set task.validation and "
-                   "training.validate_every)");
+                   (log.format() >= 5
+                        ? ": no epoch of this run has shown a loss of the whole set, so there are "
+                          "no best parameters"
+                        : ": nothing was validated in this run, so there is no best epoch (set "
+                          "task.validation and training.validate_every)"));
   }
-  const std::string what = "best validation loss, after epoch " + std::to_string(best->epoch + 1);
-  const std::uint64_t step = (best->epoch + 1) * steps_per_epoch(*experiment.task, experiment.training);
-  for (std::uint64_t i = log.checkpoints(); i-- > 0;) {
-    Checkpoint found = log.checkpoint(i);
-    if (found.step == step) return {std::move(found.theta), step, what};
-    if (found.step < step) break;
+  char loss[32];
+  std::snprintf(loss, sizeof loss, "%.6g", best.loss);
+  const std::string what = std::string("the best by ") + to_string(best.by) + ", " + loss + " in epoch " +
+                           std::to_string(best.epoch + 1) + "; after " + std::to_string(best.step) + " of " +
+                           std::to_string(log.steps()) + " steps";
+  Vector theta = theta_at(log, best.step);
+  // Each checkpoint carries the best parameters so far.
+  for (std::uint64_t i = log.checkpoints(); theta.size() == 0 && i-- > 0;) {
+    auto [of_checkpoint, vector] = best_of(log.checkpoint(i));
+    if (of_checkpoint.by == best.by && (of_checkpoint.step == best.step || log.format() < 5) &&
+        of_checkpoint.loss == best.loss)
+      theta = std::move(vector);
+    else break;
   }
-  if (step <= log.steps()) {
-    if (Vector theta = log.theta(step - 1); theta.size() > 0) return {std::move(theta), step, what};
+  if (theta.size() == 0) {
+    throw LogError(log.path() + ": the best parameters stand after " + std::to_string(best.step) +
+                   " steps, and no checkpoint holds them (training.checkpoint_every)");
   }
-  throw LogError(log.path() + ": the validation loss was best after epoch " +
-                 std::to_string(best->epoch + 1) +
-                 ", but no checkpoint was made then (training.checkpoint_every)");
+  return {std::move(theta), best.step, "best", what, best};
 }
 
 void remember_from(const LogReader& log, std::uint64_t step, std::uint64_t samples, Trainer& trainer) {

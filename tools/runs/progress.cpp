@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 
@@ -28,12 +29,46 @@ void Progress::on_step(const StepReport& report, const Vector&) {
     any_ = true;
   }
   last_ = report;
+  if (watches_ && report.left_out > 0) warn_of_left_out(report);
   show(false);
+}
+
+void Progress::watch(TerminalName name) {
+  name_ = std::move(name);
+  watches_ = true;
+}
+
+void Progress::warn_of_left_out(const StepReport& report) {
+  constexpr double soon = 10, later = 60;  // s
+  unsaid_ += report.left_out;
+  // New reasons are said soon, the same ones again later.
+  std::vector<LeftOut> causes = report.causes;
+  for (LeftOut& cause : causes) cause.samples = 0;
+  std::sort(causes.begin(), causes.end(), [](const LeftOut& a, const LeftOut& b) {
+    return std::pair(a.terminal, a.flags) < std::pair(b.terminal, b.flags);
+  });
+  const auto time = Clock::now();
+  if (warned_) {
+    const double since = std::chrono::duration<double>(time - *warned_).count();
+    if (since < (causes == warned_of_ ? later : soon)) return;
+  }
+  clear();
+  std::fprintf(
+      stderr, "ness: warning: step %llu: %u of %u samples left out: %s%s\n",
+      static_cast<unsigned long long>(report.step), report.left_out, report.left_out + report.samples,
+      left_out_text(report.causes, name_).c_str(),
+      unsaid_ > report.left_out ? ("; " + grouped(unsaid_) + " since the last warning").c_str() : "");
+  warned_ = time;
+  warned_of_ = std::move(causes);
+  unsaid_ = 0;
 }
 
 void Progress::on_epoch(const EpochReport& report) {
   if (!report.validated) return;
-  validation_ = "  validation " + short_number(report.validation_loss) + (report.best ? " (best)" : "");
+  validation_ =
+      "  validation " +
+      (std::isfinite(report.validation_loss) ? short_number(report.validation_loss) : "none settled") +
+      (report.validation_left_out > 0 ? " of a part" : "") + (report.best ? " (best)" : "");
 }
 
 void Progress::say(const std::string& line) {
@@ -63,9 +98,12 @@ void Progress::show(bool now) {
     line += "  step " + std::to_string(last_.step - last_.epoch * steps_per_epoch_ + 1) + "/" +
             std::to_string(steps_per_epoch_);
   }
-  line += "  loss " + short_number(last_.loss) + validation_ + "  " +
-          grouped(static_cast<std::uint64_t>(std::llround(rate))) + " relaxations/s  " + duration_text(left) +
-          " left";
+  const std::string part = last_.left_out > 0 ? " of " + std::to_string(last_.samples) + "/" +
+                                                    std::to_string(last_.samples + last_.left_out)
+                                              : "";
+  line += (std::isfinite(last_.loss) ? "  loss " + short_number(last_.loss) + part : "  no loss") +
+          validation_ + "  " + grouped(static_cast<std::uint64_t>(std::llround(rate))) + " relaxations/s  " +
+          duration_text(left) + " left";
   if (terminal_) {
     std::fprintf(stderr, "\r%s\033[K", line.c_str());
     line_open_ = true;

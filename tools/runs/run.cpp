@@ -1,6 +1,7 @@
 #include "ness/runs/run.hpp"
 
 #include <algorithm>
+#include <cstdio>
 #include <stdexcept>
 
 #include "ness/files/network_platform.hpp"
@@ -50,6 +51,47 @@ void require_simulation(const Run& run, const Experiment& experiment) {
 }
 
 }  // namespace
+
+namespace {
+
+// What makes the readings of a wire unusable: the range of its meter, the compliance of its source.
+std::string limits_of(const BenchInstrument& instrument) {
+  const auto number = [](double value) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.4g", value);
+    return std::string(text);
+  };
+  switch (instrument.role()) {
+    case drivers::Role::scanner:
+    case drivers::Role::voltmeter: return ", range " + number(instrument.settings.meter.range) + " V";
+    case drivers::Role::source_meter: {
+      const drivers::SourceMeterSettings& source = instrument.settings.source;
+      return ", compliance " + number(source.compliance) +
+             (source.sourced == drivers::Sourced::voltage ? " A" : " V");
+    }
+    case drivers::Role::dac: return {};
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string Run::terminal_name(std::uint32_t terminal) const {
+  const std::string& name = platform.info.terminals.at(terminal).name;
+  const std::string node = "node " + std::to_string(terminal);
+  std::string wires;
+  if (bench.sessions) {
+    const BenchFile& file = bench.sessions->file();
+    for (const BenchWire& wire : file.wiring) {
+      if (!wire.node || *wire.node != terminal) continue;
+      const BenchInstrument& instrument = file.instrument(wire);
+      wires += (wires.empty() ? "wire '" : " and wire '") + wire.name + "' (" + instrument.name +
+               limits_of(instrument) + ", node " + std::to_string(terminal) + ")";
+    }
+  }
+  if (!wires.empty()) return wires;
+  return name.empty() || name == node || name == std::to_string(terminal) ? node : node + " (" + name + ")";
+}
 
 Run prepare(const Experiment& experiment) {
   Run run = made(experiment);

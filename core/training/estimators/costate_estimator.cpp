@@ -175,7 +175,7 @@ Gradient CostateEstimator::form_with(const DeviceInfo& info, const Minibatch& ba
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const std::optional<Sample>& sample = sorted.samples[i];
     if (!sample || (law_.measured && !currents_read(info, *sample, law_perturbations(info, law_)))) {
-      total.leave_out();
+      total.leave_out(i);
       continue;
     }
     double asymmetry = nan;
@@ -189,7 +189,7 @@ Gradient CostateEstimator::form_with(const DeviceInfo& info, const Minibatch& ba
   Vector sum = Vector::Zero(static_cast<Eigen::Index>(info.parameters.size()));
   for (std::size_t k = 0; k < measured.size(); ++k) {
     if (!measured[k].allFinite()) {
-      total.leave_out();
+      total.leave_out(parts.samples[k]);
       continue;
     }
     total.use(parts.samples[k]);

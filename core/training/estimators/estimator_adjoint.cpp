@@ -36,7 +36,7 @@ class Adjoint final : public Estimator {
     Contraction parts;
     for (std::size_t i = 0; i < rows.size(); ++i) {
       if (rows[i][0].quality.usable()) parts.samples.push_back(i);
-      else total.leave_out();
+      else total.leave_out(i);
     }
     const std::size_t n = parts.samples.size();
     parts.drives.resize(n);
@@ -64,7 +64,7 @@ class Adjoint final : public Estimator {
       if (parts.costates[k].allFinite()) {
         total.use(losses[k], correct[k]);
       } else {
-        total.leave_out();
+        total.leave_out(parts.samples[k]);
       }
     }
     return total.finish(std::move(sum), std::max(1.0, divisor));

@@ -83,7 +83,7 @@ class Evolution final : public Estimator {
     const bool any = std::isfinite(losses[best]);
     for (std::size_t i = 0; i < rows.size(); ++i) {
       if (any) total.use(total.loss_at(i, best), total.correct(i, rows[i][best].potential) ? 1 : 0);
-      else total.leave_out();
+      else total.leave_out(i);
     }
     Gradient gradient = total.finish(Vector::Zero(static_cast<Eigen::Index>(info.parameters.size())));
     gradient.at_theta = any && best == 0;

@@ -54,7 +54,7 @@ class FiniteDifferences final : public PerturbationEstimator {
     for (std::size_t i = 0; i < rows.size(); ++i) {
       const std::optional<Sample>& sample = sorted.samples[i];
       if (!sample) {
-        total.leave_out();
+        total.leave_out(i);
         continue;
       }
       const double free = total.loss_of(i, sample->free->potential);

@@ -316,7 +316,7 @@ class Spsa final : public PerturbationEstimator {
     std::vector<const Sample*> used;
     for (std::size_t i = 0; i < rows.size(); ++i) {
       if (sorted.samples[i]) used.push_back(&*sorted.samples[i]);
-      else total.leave_out();
+      else total.leave_out(i);
     }
     Vector differences = Vector::Zero(options_.directions);
     for (const Sample* sample : used) {

@@ -80,7 +80,7 @@ class Walsh final : public PerturbationEstimator {
     std::vector<const Sample*> used;
     for (std::size_t i = 0; i < rows.size(); ++i) {
       if (!sorted.samples[i]) {
-        total.leave_out();
+        total.leave_out(i);
         continue;
       }
       const Sample& sample = *sorted.samples[i];

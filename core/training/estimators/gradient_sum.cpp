@@ -103,7 +103,7 @@ Gradient contracted(const Model& model, GradientSum total, Contraction parts, st
   std::size_t kept = 0;
   for (std::size_t k = 0; k < parts.samples.size(); ++k) {
     if (!parts.costates[k].allFinite()) {
-      total.leave_out();
+      total.leave_out(parts.samples[k]);
       continue;
     }
     total.use(parts.samples[k]);
@@ -158,6 +158,11 @@ Gradient mean_of(std::span<const Gradient> passes, Estimator::Repeats repeats) {
     mean.worst = static_cast<std::uint16_t>(mean.worst | pass.worst);
     mean.used = std::max(mean.used, pass.used);
     mean.left_out = std::max(mean.left_out, pass.left_out);
+    // Left out of the mean: left out of every pass.
+    if (&pass == &passes.front()) mean.without = pass.without;
+    std::erase_if(mean.without, [&pass](std::uint32_t i) {
+      return std::find(pass.without.begin(), pass.without.end(), i) == pass.without.end();
+    });
     if (std::isfinite(pass.asymmetry)) {
       asymmetry += pass.asymmetry;
       asymmetries += 1;

@@ -35,7 +35,10 @@ class GradientSum {
   /// Counts a sample with a loss and fraction correct that are known already, or do not belong to its first
   /// relaxation.
   void use(double loss, double correct);
-  void leave_out() { ++gradient_.left_out; }
+  void leave_out(std::size_t i) {
+    ++gradient_.left_out;
+    gradient_.without.push_back(static_cast<std::uint32_t>(i));
+  }
   /// Counts attempts that ended on another branch.
   void lose(std::uint64_t attempts) { gradient_.lost += attempts; }
   /// Adds the asymmetry measured at one sample.

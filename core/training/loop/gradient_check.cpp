@@ -1,5 +1,6 @@
 #include "ness/training/gradient_check.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <stdexcept>
@@ -25,6 +26,18 @@ class SampleGradients {
 
   bool usable(std::size_t i) const { return singles_[i].used == 1 && singles_[i].value.allFinite(); }
 
+  // The standard error that the readings leave in that mean; empty where they know none.
+  Vector error(const std::vector<std::size_t>& samples, std::uint32_t draws) const {
+    Vector squares = Vector::Zero(static_cast<Eigen::Index>(info_.parameters.size()));
+    for (const std::size_t i : samples) {
+      const Minibatch one = minibatch(i);
+      const Vector error = standard_error(estimator_, info_, one, loss_, {&rows_[i], 1}, draws, i + 1);
+      if (error.size() == 0) return {};
+      squares += error.cwiseAbs2();
+    }
+    return squares.cwiseSqrt() / static_cast<double>(samples.size());
+  }
+
   // The mean over the samples given, in their order.
   Gradient mean(const std::vector<std::size_t>& samples) const {
     Gradient total;
@@ -40,6 +53,9 @@ class SampleGradients {
     }
     total.used = samples.size();
     total.left_out = singles_.size() - samples.size();
+    for (std::uint32_t i = 0; i < singles_.size(); ++i) {
+      if (std::find(samples.begin(), samples.end(), i) == samples.end()) total.without.push_back(i);
+    }
     const auto used = static_cast<double>(total.used);
     total.value /= used;
     total.loss /= used;
@@ -48,7 +64,7 @@ class SampleGradients {
   }
 
  private:
-  Gradient single(std::size_t i) const {
+  Minibatch minibatch(std::size_t i) const {
     Minibatch one;
     one.data = batch_.data;
     one.samples = {batch_.samples[i]};
@@ -57,8 +73,10 @@ class SampleGradients {
     one.observe = batch_.observe;
     one.theta = batch_.theta;
     one.step = batch_.step;
-    return estimator_.form(info_, one, loss_, {&rows_[i], 1});
+    return one;
   }
+
+  Gradient single(std::size_t i) const { return estimator_.form(info_, minibatch(i), loss_, {&rows_[i], 1}); }
 
   const DeviceInfo& info_;
   const Estimator& estimator_;
@@ -104,8 +122,9 @@ GradientCheck check_gradient(Device& device, const Estimator& estimator, const M
       throw Unsupported(std::string(one->name()) + ": " + unmet);
   }
   const SampleGradients estimates(device, estimator, batch, loss, stop);
-  const SampleGradients at_small(device, *small, batch, loss, stop);
-  const SampleGradients at_large(device, *large, batch, loss, stop);
+  Device& exact = options.reference != nullptr ? *options.reference : device;
+  const SampleGradients at_small(exact, *small, batch, loss, stop);
+  const SampleGradients at_large(exact, *large, batch, loss, stop);
 
   // Means can be compared only over the same samples.
   std::vector<std::size_t> common;
@@ -123,7 +142,21 @@ GradientCheck check_gradient(Device& device, const Estimator& estimator, const M
   check.reference_relaxations = check.reference.relaxations;
   check.samples = common.size();
   check.parameters = parameters.size();
+  check.exact_reference = options.reference != nullptr;
   compare(check, picked(check.estimate.value, parameters), picked(check.reference.value, parameters));
+  const auto norm = [&](const Vector& error) {
+    return error.size() == 0 ? std::numeric_limits<double>::quiet_NaN() : picked(error, parameters).norm();
+  };
+  if (common.empty()) return check;
+  check.error = norm(estimates.error(common, options.error_draws));
+  if (check.exact_reference) {
+    check.reference_error = 0;
+    return check;
+  }
+  const Vector of_small = at_small.error(common, options.error_draws),
+               of_large = at_large.error(common, options.error_draws);
+  if (of_small.size() > 0 && of_large.size() > 0)
+    check.reference_error = norm(((16 * of_small.cwiseAbs2() + of_large.cwiseAbs2()).cwiseSqrt() / 3).eval());
   return check;
 }
 

@@ -52,7 +52,7 @@ void check_set(const Dataset& set, const std::string& name, const DeviceInfo& in
     try {
       loss.value(outputs, set.target(i));
     } catch (const std::invalid_argument& error) {
-      throw std::invalid_argument(name + " set: sample " + std::to_string(i) + ": " + error.what());
+      throw std::invalid_argument(name + " set: " + set.where(i) + ": " + error.what());
     }
   }
 }
@@ -93,7 +93,102 @@ std::string count_text(std::uint64_t count, const std::string& what) {
   return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
 }
 
+// Adds the reasons for which the rows of one sample cannot be used.
+void add_causes(std::vector<LeftOut>& all, std::span<const Relaxation> rows,
+                const std::vector<std::uint32_t>& read) {
+  std::vector<LeftOut> here;
+  const auto add = [&here](std::int64_t terminal, std::uint16_t flags) {
+    const auto same = [&](const LeftOut& one) { return one.terminal == terminal && one.flags == flags; };
+    if (std::none_of(here.begin(), here.end(), same)) here.push_back({terminal, flags, 1});
+  };
+  for (const Relaxation& row : rows) {
+    if (row.quality.usable()) continue;
+    const Quality& quality = row.quality;
+    // A reading over range ends a bench's scans, and leaves the others without a verdict: it is the reason.
+    const bool ended = (quality.all() & bit(Flag::over_range)) != 0;
+    for (std::size_t k = 0; k < quality.terminal.size() && k < read.size(); ++k) {
+      const std::uint16_t flags = quality.terminal[k];
+      if (flags != 0 && !(ended && flags == bit(Flag::invalid))) add(read[k], flags);
+    }
+    const auto whole = static_cast<std::uint16_t>(quality.whole & ~bit(Flag::other_branch));
+    for (const std::uint32_t terminal : quality.limited) add(terminal, whole);
+    if (whole != 0 && quality.limited.empty()) add(-1, whole);
+  }
+  if (here.empty()) {
+    const bool off = std::any_of(rows.begin(), rows.end(),
+                                 [](const Relaxation& row) { return row.quality.has(Flag::other_branch); });
+    add(-1, off ? bit(Flag::other_branch) : 0);
+  }
+  for (const LeftOut& one : here) {
+    const auto known = std::find_if(all.begin(), all.end(), [&](const LeftOut& other) {
+      return other.terminal == one.terminal && other.flags == one.flags;
+    });
+    if (known != all.end()) ++known->samples;
+    else all.push_back(one);
+  }
+}
+
+// "timed out and drifting" of the flags timed_out+drifting.
+std::string words_of(std::uint16_t flags) {
+  if (flags == 0) return "no gradient could be formed";
+  std::string text;
+  for (const char c : to_string_flags(flags)) {
+    if (c == '_') text += ' ';
+    else if (c == '+') text += " and ";
+    else text += c;
+  }
+  return text;
+}
+
+// "3, 5 and 2 more".
+std::string some_of(const std::vector<std::uint64_t>& samples) {
+  constexpr std::size_t most = 5;
+  std::string text;
+  for (std::size_t i = 0; i < samples.size() && i < most; ++i)
+    text += (i > 0 ? ", " : "") + std::to_string(samples[i]);
+  if (samples.size() > most) text += " and " + std::to_string(samples.size() - most) + " more";
+  return text;
+}
+
 }  // namespace
+
+std::string left_out_text(std::span<const LeftOut> causes, const TerminalName& name) {
+  std::string text;
+  for (const LeftOut& cause : causes) {
+    if (!text.empty()) text += ", ";
+    text += words_of(cause.flags);
+    if (cause.terminal >= 0) {
+      const auto terminal = static_cast<std::uint32_t>(cause.terminal);
+      text += " at " + (name ? name(terminal) : "terminal " + std::to_string(terminal));
+    }
+    text += " (" + count_text(cause.samples, "sample") + ")";
+  }
+  return text;
+}
+
+const char* to_string(BestBy by) {
+  switch (by) {
+    case BestBy::none: return "none";
+    case BestBy::training_loss: return "training loss";
+    case BestBy::validation_loss: return "validation loss";
+  }
+  return "unknown";
+}
+
+const char* to_string(TrainingSummary::End end) {
+  using End = TrainingSummary::End;
+  switch (end) {
+    case End::epochs: return "epochs";
+    case End::target: return "target";
+    case End::patience: return "patience";
+    case End::relaxations: return "relaxations";
+    case End::time: return "time";
+    case End::unusable: return "unusable";
+    case End::unused: return "unused";
+    case End::cancelled: return "cancelled";
+  }
+  return "unknown";
+}
 
 std::string TrainingOptions::problem() const {
   if (epochs == 0) return "epochs 0; at least 1 is needed";
@@ -118,7 +213,7 @@ std::string TrainingOptions::problem() const {
   return {};
 }
 
-std::string TrainingSummary::message() const {
+std::string TrainingSummary::message(const TerminalName& name) const {
   std::ostringstream text;
   switch (end) {
     case End::epochs: text << "finished"; break;
@@ -126,12 +221,29 @@ std::string TrainingSummary::message() const {
     case End::patience: text << "stopped early: validation no longer improves"; break;
     case End::relaxations: text << "stopped at the limit of relaxations"; break;
     case End::time: text << "stopped at the limit of device time"; break;
+    case End::unusable: text << "stopped: every sample was left out in the last steps"; break;
+    case End::unused: text << "stopped: a sample was left out in every epoch"; break;
     case End::cancelled: text << "stopped on request"; break;
   }
   text << " after " << count_text(epochs, "epoch") << ", " << count_text(steps, "step") << ", "
        << count_text(relaxations, "relaxation");
-  if (!std::isnan(loss)) text << "; loss " << loss;
-  if (!std::isnan(best_validation_loss)) text << "; best validation loss " << best_validation_loss;
+  if (!never_used.empty()) {
+    text << "; " << (never_used.size() == 1 ? "sample " : "samples ") << some_of(never_used)
+         << (never_used.size() == 1 ? " was" : " were") << " never used";
+  }
+  if (failed() && !causes.empty()) text << ": " << left_out_text(causes, name);
+  if (std::isfinite(loss)) {
+    text << "; loss " << loss;
+    if (loss_left_out > 0)
+      text << " of a part of the samples (" << loss_samples << " of " << loss_samples + loss_left_out << ")";
+  } else if (epochs > 0) {
+    text << "; no loss: no sample of the last epoch could be used";
+  }
+  if (std::isfinite(best_validation_loss)) text << "; best validation loss " << best_validation_loss;
+  if (best.by == BestBy::training_loss && best.loss < loss && best.step < steps)
+    text << "; best loss " << best.loss << " after " << count_text(best.step, "step");
+  else if (best.by == BestBy::validation_loss && best.step < steps)
+    text << " after " << count_text(best.step, "step");
   if (left_out > 0) text << "; " << count_text(left_out, "sample") << " left out";
   if (lost > 0)
     text << "; " << count_text(lost, "chain") << " off " << (lost == 1 ? "its" : "their") << " branch";
@@ -143,6 +255,7 @@ Evaluation evaluate(Device& device, const Parameters& theta, const Dataset& data
                     const EvaluationPath& path, Label::Purpose purpose, std::uint64_t step,
                     std::stop_token stop) {
   const std::vector<std::uint32_t> positions = device.info().output_positions();
+  const std::vector<std::uint32_t> read = device.info().read();
   Evaluation result;
   result.outputs = Matrix::Constant(static_cast<Eigen::Index>(data.size()),
                                     static_cast<Eigen::Index>(positions.size()), nan);
@@ -161,6 +274,7 @@ Evaluation evaluate(Device& device, const Parameters& theta, const Dataset& data
     const auto take = [&](std::size_t k, const Relaxation& row) {
       if (!row.quality.usable()) {
         ++result.failures;
+        add_causes(result.causes, {&row, 1}, read);
         return;
       }
       Vector output(static_cast<Eigen::Index>(positions.size()));
@@ -242,6 +356,7 @@ class Trainer::Loop {
     batch_ = options_.batch == 0 ? size : std::min(options_.batch, size);
     steps_per_epoch_ = (size + batch_ - 1) / batch_;
     relaxations_a_sample_ = trainer.estimator_.cost(trainer.info_);
+    read_ = trainer.info_.read();
   }
 
   TrainingSummary run() {
@@ -277,6 +392,11 @@ class Trainer::Loop {
         return End::target;
       if (options_.patience > 0 && state_.waited >= options_.patience) return End::patience;
     }
+    if (options_.max_unusable_steps > 0 && state_.unusable_steps >= options_.max_unusable_steps)
+      return End::unusable;
+    if (options_.max_unused_epochs > 0 && steps_into_epoch() == 0 &&
+        state_.epoch >= options_.max_unused_epochs && state_.unused_count > 0)
+      return End::unused;
     if (state_.epoch >= options_.epochs) return End::epochs;
     if (options_.max_relaxations > 0 && steps_into_epoch() < steps_per_epoch_ &&
         static_cast<double>(state_.relaxations) + relaxations_a_sample_ * static_cast<double>(next_size()) >
@@ -342,6 +462,7 @@ class Trainer::Loop {
     Gradient gradient = estimator.form(info, batch, loss, rows);
     const auto state = options_.one_error ? state_one_error : state_errors;
     state(gradient, estimator, info, batch, loss, rows, options_.error_draws, error_seed(batch));
+    for (const std::uint32_t i : gradient.without) add_causes(causes_, rows[i], read_);
     estimator.remember(info, batch, loss, rows);
     state_.relaxations += gradient.relaxations;
     state_.time += device_.spent();
@@ -446,6 +567,7 @@ class Trainer::Loop {
   }
 
   void take_step() {
+    causes_.clear();
     double offset = nan;
     if (options_.reference_every > 0 && state_.step % options_.reference_every == 0) {
       const Relaxation reference = relax_reference();
@@ -459,11 +581,14 @@ class Trainer::Loop {
     require_error(gradient);
     if (options_.on_noise == TrainingOptions::OnNoise::average) add_kept(gradient);
 
+    const std::shared_ptr<const Vector> theta_before = state_.theta.base;
     StepReport report = learn(gradient);
     report.offset = offset;
     report.repeats = repeats;
     report.asymmetry = gradient.asymmetry;
     report.left_out = static_cast<std::uint32_t>(gradient.left_out);
+    report.samples = static_cast<std::uint32_t>(gradient.used);
+    report.causes = causes_;
     report.lost = static_cast<std::uint32_t>(gradient.lost);
     report.worst = gradient.worst;
     report.relaxations = state_.relaxations;
@@ -471,14 +596,47 @@ class Trainer::Loop {
     state_.epoch_left_out += gradient.left_out;
     state_.lost += gradient.lost;
     state_.skipped += report.skipped;
-    if (gradient.used > 0) {
-      state_.loss_sum += gradient.loss;
-      state_.correct_sum += gradient.correct;
-      ++state_.counted;
-    }
+    count(batch, gradient);
     ++state_.step;
+    if (steps_into_epoch() == steps_per_epoch_ && trainer_.task_.validation.size() == 0)
+      judge_epoch(gradient, theta_before);
     state_.reported = false;
     for (TrainingObserver* observer : trainer_.observers_) observer->on_step(report, *state_.theta.base);
+  }
+
+  // The sums of the epoch, and which samples have been of use.
+  void count(const Minibatch& batch, const Gradient& gradient) {
+    if (gradient.used > 0) {
+      const double weight = static_cast<double>(gradient.used) / static_cast<double>(batch_);
+      state_.loss_sum += weight * gradient.loss;
+      state_.correct_sum += weight * gradient.correct;
+      state_.weight += weight;
+      state_.epoch_used += gradient.used;
+      state_.unusable_steps = 0;
+    } else {
+      ++state_.unusable_steps;
+    }
+    if (!causes_.empty()) last_causes_ = causes_;
+    if (state_.unused.empty()) return;
+    std::vector<bool> used(batch.samples.size(), true);
+    for (const std::uint32_t i : gradient.without) used[i] = false;
+    for (std::size_t i = 0; i < used.size(); ++i) {
+      if (used[i]) state_.used(batch.samples[i]);
+    }
+  }
+
+  // Without a validation set: are these the best parameters so far? Goes by what was measured for the
+  // gradients, and costs no relaxation.
+  void judge_epoch(const Gradient& gradient, const std::shared_ptr<const Vector>& theta_before) {
+    if (state_.weight == 0 || state_.epoch_left_out > 0) return;
+    const double loss = state_.loss_sum / state_.weight;
+    Best& best = state_.best;
+    if (!std::isfinite(loss) || (best.by != BestBy::none && loss >= best.loss)) return;
+    // With one step an epoch the loss belongs to the parameters before the step, or to those that a search
+    // found and moved to.
+    const bool before = steps_per_epoch_ == 1 && (gradient.at_theta || !gradient.next);
+    best = {BestBy::training_loss, loss, before ? state_.step - 1 : state_.step, state_.epoch};
+    state_.best_theta = before ? theta_before : state_.theta.base;
   }
 
   // Parts of the parameters that fit in a core's cache; independent of the number of threads.
@@ -591,9 +749,10 @@ class Trainer::Loop {
   void end_epoch() {
     EpochReport report;
     report.epoch = state_.epoch;
-    const auto counted = static_cast<double>(state_.counted);
-    report.loss = state_.loss_sum / counted;
-    report.correct = state_.correct_sum / counted;
+    report.loss = state_.weight > 0 ? state_.loss_sum / state_.weight : nan;
+    report.correct = state_.weight > 0 ? state_.correct_sum / state_.weight : nan;
+    report.samples = state_.epoch_used;
+    report.left_out = state_.epoch_left_out;
     const bool last =
         state_.epoch + 1 >= options_.epochs ||
         (options_.target_loss > 0 && state_.epoch_left_out == 0 && report.loss < options_.target_loss);
@@ -601,9 +760,11 @@ class Trainer::Loop {
     // Before the state changes: if stopped during validation, the state is that after the last step.
     if (trainer_.task_.validation.size() > 0 && (due || last)) validate(report);
 
+    report.best_so_far = state_.best;
+    report.best = state_.best.by != BestBy::none && state_.best.epoch == state_.epoch;
     state_.last_loss = report.loss;
-    state_.loss_sum = state_.correct_sum = 0;
-    state_.counted = 0;
+    state_.last_used = std::exchange(state_.epoch_used, 0);
+    state_.loss_sum = state_.correct_sum = state_.weight = 0;
     state_.last_left_out = std::exchange(state_.epoch_left_out, 0);
     ++state_.epoch;
     state_.reported = false;
@@ -621,10 +782,11 @@ class Trainer::Loop {
     report.validated = true;
     report.validation_loss = evaluation.loss;
     report.validation_accuracy = evaluation.accuracy;
-    report.best = !std::isnan(evaluation.loss) && (!state_.has_best || evaluation.loss < state_.best_loss);
-    if (report.best) {
-      state_.has_best = true;
-      state_.best_loss = evaluation.loss;
+    report.validation_left_out = evaluation.failures;
+    // A loss of some of the samples is not comparable with one of all.
+    const bool whole = evaluation.failures == 0 && std::isfinite(evaluation.loss);
+    if (whole && (state_.best.by == BestBy::none || evaluation.loss < state_.best.loss)) {
+      state_.best = {BestBy::validation_loss, evaluation.loss, state_.step, state_.epoch};
       state_.best_theta = state_.theta.base;
       state_.waited = 0;
     } else {
@@ -650,15 +812,37 @@ class Trainer::Loop {
     result.time = state_.time;
     result.skipped = state_.skipped;
     result.loss = state_.last_loss;
+    result.loss_samples = state_.last_used;
+    result.loss_left_out = state_.last_left_out;
     result.theta = *state_.theta.base;
-    result.best_theta = state_.has_best ? *state_.best_theta : result.theta;
-    result.best_validation_loss = state_.best_loss;
+    result.best = state_.best;
+    result.best_theta = state_.best.by != BestBy::none ? *state_.best_theta : result.theta;
+    result.best_validation_loss = state_.best.by == BestBy::validation_loss ? state_.best.loss : nan;
+    result.never_used = never_used();
+    result.causes = last_causes_;
     return result;
+  }
+
+  // Samples that were tried and never used. In the first epoch some may not have been tried yet.
+  std::vector<std::uint64_t> never_used() const {
+    std::vector<std::uint64_t> samples;
+    if (state_.unused_count == 0) return samples;
+    const std::uint64_t size = trainer_.task_.train.size();
+    std::vector<bool> tried(size, state_.epoch > 0);
+    const std::uint64_t made = state_.epoch > 0 ? 0 : std::min(size, steps_into_epoch() * batch_);
+    for (std::uint64_t k = 0; k < made && k < state_.order.size(); ++k) tried[state_.order[k]] = true;
+    for (std::uint64_t i = 0; i < size; ++i) {
+      if (tried[i] && state_.unused[i]) samples.push_back(i);
+    }
+    return samples;
   }
 
   Trainer& trainer_;
   const TrainingOptions& options_;
   State& state_;
+  std::vector<std::uint32_t> read_;
+  // Why samples were left out: in the present step, and in the last one that left any out.
+  std::vector<LeftOut> causes_, last_causes_;
   Counted device_;
   std::stop_token stop_;
   std::uint64_t batch_ = 0, steps_per_epoch_ = 0;
@@ -693,6 +877,8 @@ Trainer::Trainer(Device& device, Estimator& estimator, const Task& task, const P
     throw std::invalid_argument("training: " + unmet);
   check_set(task.train, "training", info, *task.loss);
   if (task.validation.size() > 0) check_set(task.validation, "validation", info, *task.loss);
+  // It is met after training alone, when it is too late.
+  if (task.test.size() > 0) check_set(task.test, "test", info, *task.loss);
   if (options.patience > 0 && task.validation.size() == 0) {
     throw std::invalid_argument("training: patience " + std::to_string(options.patience) +
                                 " needs a validation set; there is none");
@@ -750,6 +936,8 @@ TrainingSummary Trainer::run(const Vector& theta, std::stop_token stop) {
   State state;
   state.theta = Parameters::of(space_.projected(theta));
   state.optimizer = make_optimizer(optimizer_, space_);
+  state.unused.assign(task_.train.size(), true);
+  state.unused_count = task_.train.size();
   return run_from(state, std::move(stop));
 }
 
@@ -765,7 +953,10 @@ TrainingSummary Trainer::resume(const Checkpoint& from, std::stop_token stop) {
   state.theta = Parameters::of(from.theta);
   state.optimizer = make_optimizer(optimizer_, space_);
   state.optimizer->restore(from.optimizer);
-  state.restore(from.trainer);
+  state.restore(from.trainer, task_.train.size());
+  // A run that ended since nothing could be used is resumed when that was mended: it is tried anew.
+  if (options_.max_unusable_steps > 0 && state.unusable_steps >= options_.max_unusable_steps)
+    state.unusable_steps = 0;
   estimator_.restore(from.estimator);
   state.reported = true;
   const std::uint64_t size = task_.train.size();

@@ -1,5 +1,7 @@
 #include "loop/trainer_state.hpp"
 
+#include <algorithm>
+#include <cmath>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -43,17 +45,87 @@ class Unpacked {
   Eigen::Index at_ = 0;
 };
 
-constexpr Eigen::Index trainer_numbers = 15;
+// Logs before format 5 have the first 15.
+constexpr Eigen::Index trainer_numbers = 22, numbers_before = 15;
+
+// Truth values, so many in a number: exact in a double.
+constexpr std::size_t bits_each = 48;
+
+Vector packed_bits(const std::vector<bool>& bits) {
+  Vector numbers = Vector::Zero(static_cast<Eigen::Index>((bits.size() + bits_each - 1) / bits_each));
+  for (std::size_t i = 0; i < bits.size(); ++i) {
+    if (bits[i])
+      numbers[static_cast<Eigen::Index>(i / bits_each)] += std::ldexp(1.0, static_cast<int>(i % bits_each));
+  }
+  return numbers;
+}
+
+std::vector<bool> unpacked_bits(const Vector& numbers, std::size_t count) {
+  std::vector<bool> bits(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto word = static_cast<std::uint64_t>(numbers[static_cast<Eigen::Index>(i / bits_each)]);
+    bits[i] = (word >> (i % bits_each) & 1) != 0;
+  }
+  return bits;
+}
+
+// The counts and the best parameters, with which the numbers of a trainer begin.
+struct Beginning {
+  Vector numbers;
+  bool has_best;
+  Best best;
+  Vector best_theta;  // empty: the present ones
+};
+
+Beginning beginning(Unpacked& unpacked, Eigen::Index all, Eigen::Index parameters) {
+  Beginning found;
+  found.numbers = unpacked.take(-1, "counts");
+  const Vector& n = found.numbers;
+  if (n.size() != trainer_numbers && n.size() != numbers_before) {
+    throw std::invalid_argument("checkpoint: the trainer's " + std::to_string(all) +
+                                " numbers hold no counts");
+  }
+  found.has_best = n[6] != 0;
+  if (found.has_best) {
+    found.best.loss = n[7];
+    found.best.by = BestBy::validation_loss;
+  }
+  if (n.size() == trainer_numbers && found.has_best) {
+    found.best.by = n[15] != 0 ? BestBy::validation_loss : BestBy::training_loss;
+    found.best.step = static_cast<std::uint64_t>(n[16]);
+    found.best.epoch = static_cast<std::uint64_t>(n[17]);
+  }
+  found.best_theta = unpacked.take(parameters, "best parameters");
+  return found;
+}
 
 }  // namespace
+
+std::pair<Best, Vector> best_of(const Checkpoint& checkpoint) {
+  Unpacked unpacked(checkpoint.trainer);
+  Beginning found = beginning(unpacked, checkpoint.trainer.size(), checkpoint.theta.size());
+  if (!found.has_best) return {};
+  if (found.best_theta.size() == 0) found.best_theta = checkpoint.theta;
+  return {found.best, std::move(found.best_theta)};
+}
+
+void Trainer::State::used(std::uint64_t sample) {
+  if (unused.empty() || !unused[sample]) return;
+  unused[sample] = false;
+  if (--unused_count == 0) unused.clear();
+}
 
 Checkpoint Trainer::State::checkpoint() const {
   Checkpoint made{step, epoch, relaxations, *theta.base, optimizer->state(), {}, {}};
   Vector numbers(trainer_numbers);
-  numbers << loss_sum, correct_sum, static_cast<double>(counted), static_cast<double>(left_out),
-      static_cast<double>(skipped), last_loss, has_best ? 1 : 0, best_loss, static_cast<double>(waited),
-      static_cast<double>(lost), time, static_cast<double>(kept), prepared ? 1 : 0,
-      static_cast<double>(epoch_left_out), static_cast<double>(last_left_out);
+  const bool has_best = best.by != BestBy::none;
+  numbers << loss_sum, correct_sum, weight, static_cast<double>(left_out), static_cast<double>(skipped),
+      last_loss, has_best ? 1 : 0, best.loss, static_cast<double>(waited), static_cast<double>(lost), time,
+      static_cast<double>(kept), prepared ? 1 : 0, static_cast<double>(epoch_left_out),
+      static_cast<double>(last_left_out), best.by == BestBy::validation_loss ? 1 : 0,
+      has_best ? static_cast<double>(best.step) : 0, static_cast<double>(best.epoch),
+      static_cast<double>(epoch_used), static_cast<double>(last_used), static_cast<double>(unusable_steps),
+      static_cast<double>(unused.size());
   Packed packed;
   packed.put(numbers);
   packed.put(has_best && best_theta != theta.base ? *best_theta : Vector());
@@ -61,26 +133,24 @@ Checkpoint Trainer::State::checkpoint() const {
   packed.put(kept > 0 ? kept_squares : Vector());
   packed.put(drift.state());
   packed.put(drift.begun() ? *reference.base : Vector());
+  packed.put(packed_bits(unused));
   made.trainer = packed.all();
   return made;
 }
 
-void Trainer::State::restore(const Vector& all) {
+void Trainer::State::restore(const Vector& all, std::uint64_t trained) {
   const Eigen::Index parameters = theta.base->size();
   Unpacked unpacked(all);
-  const Vector numbers = unpacked.take(trainer_numbers, "counts");
-  if (numbers.size() == 0)
-    throw std::invalid_argument("checkpoint: the trainer's " + std::to_string(all.size()) +
-                                " numbers hold no counts");
+  const Beginning found = beginning(unpacked, all.size(), parameters);
+  const Vector& numbers = found.numbers;
   const auto count = [&](Eigen::Index i) { return static_cast<std::uint64_t>(numbers[i]); };
   loss_sum = numbers[0];
   correct_sum = numbers[1];
-  counted = count(2);
+  weight = numbers[2];
   left_out = count(3);
   skipped = count(4);
   last_loss = numbers[5];
-  has_best = numbers[6] != 0;
-  best_loss = numbers[7];
+  best = found.best;
   waited = count(8);
   lost = count(9);
   time = numbers[10];
@@ -88,12 +158,28 @@ void Trainer::State::restore(const Vector& all) {
   prepared = numbers[12] != 0;
   epoch_left_out = count(13);
   last_left_out = count(14);
-  const Vector best = unpacked.take(parameters, "best parameters");
-  if (has_best) best_theta = best.size() == 0 ? theta.base : std::make_shared<const Vector>(best);
+  if (found.has_best)
+    best_theta = found.best_theta.size() == 0 ? theta.base : std::make_shared<const Vector>(found.best_theta);
   kept_sum = unpacked.take(parameters, "gradient kept");
   kept_squares = unpacked.take(parameters, "errors kept");
   drift.restore(unpacked.take(-1, "drift"));
-  if (drift.begun()) reference = Parameters::of(unpacked.take(parameters, "reference parameters"));
+  const Vector of_reference = unpacked.take(parameters, "reference parameters");
+  if (drift.begun()) reference = Parameters::of(of_reference);
+  unused.clear();
+  unused_count = 0;
+  if (numbers.size() == numbers_before) return;
+  epoch_used = count(18);
+  last_used = count(19);
+  unusable_steps = count(20);
+  const std::uint64_t samples = count(21);
+  const Vector bits =
+      unpacked.take(static_cast<Eigen::Index>((samples + bits_each - 1) / bits_each), "unused samples");
+  if (samples == 0) return;
+  if (bits.size() == 0 || samples != trained)
+    throw std::invalid_argument("checkpoint: unused samples of " + std::to_string(samples) +
+                                "; the training set has " + std::to_string(trained));
+  unused = unpacked_bits(bits, samples);
+  unused_count = static_cast<std::uint64_t>(std::count(unused.begin(), unused.end(), true));
 }
 
 }  // namespace ness

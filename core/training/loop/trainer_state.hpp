@@ -16,9 +16,10 @@ struct Trainer::State {
   Parameters theta;
   std::unique_ptr<Optimizer> optimizer;
 
-  // Sums of the current epoch over its steps with a loss.
-  double loss_sum = 0, correct_sum = 0;
-  std::uint64_t counted = 0;
+  // Sums of the current epoch over its steps, weighted by samples used, in units of a full minibatch: equal
+  // minibatches then have the weight 1, and their mean has the bits of a mean of steps.
+  double loss_sum = 0, correct_sum = 0, weight = 0;
+  std::uint64_t epoch_used = 0, last_used = 0;  // samples, in the current epoch and in the last complete one
   // Samples left out in the current epoch and in the last complete one, whose loss is then not that of the
   // whole set.
   std::uint64_t epoch_left_out = 0, last_left_out = 0;
@@ -35,8 +36,7 @@ struct Trainer::State {
   // its noise.
   std::uint64_t kept = 0;
   Vector kept_sum, kept_squares;
-  bool has_best = false;
-  double best_loss = std::numeric_limits<double>::quiet_NaN();
+  Best best;
   std::uint64_t waited = 0;  // validations since the best one
   std::shared_ptr<const Vector> best_theta;
 
@@ -45,8 +45,16 @@ struct Trainer::State {
   std::uint64_t order_epoch = std::numeric_limits<std::uint64_t>::max();
   bool reported = false;  // this state was reported as a checkpoint
 
+  std::uint64_t unusable_steps = 0;  // one after another, in which every sample was left out
+  // [training samples] those never used, tried or not; empty: each was used, or it is not known (a checkpoint
+  // of before).
+  std::vector<bool> unused;
+  std::uint64_t unused_count = 0;
+  void used(std::uint64_t sample);
+
   Checkpoint checkpoint() const;
-  void restore(const Vector& numbers);
+  /// `trained`: samples of the training set.
+  void restore(const Vector& numbers, std::uint64_t trained);
 };
 
 }  // namespace ness

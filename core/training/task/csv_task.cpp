@@ -84,6 +84,7 @@ class CsvReader {
     return true;
   }
 
+  std::uint64_t line() const { return line_; }
   std::string here() const { return path_ + ":" + std::to_string(line_); }
   const std::string& name(std::size_t column) const { return names_[column]; }
 
@@ -119,6 +120,10 @@ Dataset csv_dataset(const std::string& name, const std::string& path, const CsvO
   const std::vector<std::size_t> wanted = file.find(columns);
   const std::size_t inputs = options.inputs.size();
 
+  auto origin = std::make_shared<SampleOrigin>();
+  origin->file = path;
+  origin->inputs = options.inputs;
+  origin->targets = options.targets;
   std::vector<double> values, input_values, target_values;
   std::uint64_t count = 0;
   while (file.row(wanted, values)) {
@@ -138,6 +143,7 @@ Dataset csv_dataset(const std::string& name, const std::string& path, const CsvO
       }
       target_values.push_back(target);
     }
+    origin->lines.push_back(file.line());
     ++count;
   }
   if (count == 0) throw FileError(path + ": no row of data after the header");
@@ -148,6 +154,7 @@ Dataset csv_dataset(const std::string& name, const std::string& path, const CsvO
       name, Eigen::Map<const RowMatrix>(input_values.data(), rows, static_cast<Eigen::Index>(inputs)));
   set.targets = Eigen::Map<const RowMatrix>(target_values.data(), rows,
                                             static_cast<Eigen::Index>(options.targets.size()));
+  set.origin = std::move(origin);
   set.rows.resize(count);
   for (std::uint64_t i = 0; i < count; ++i) set.rows[i] = i;
   return set;
@@ -168,12 +175,11 @@ Task csv_task(const CsvOptions& options, std::uint32_t classes, double readout_s
   }
   Task task;
   task.name = "csv";
-  if (classes > 0) {
-    task.loss = std::make_shared<CrossEntropy>(readout_scale);
-  } else {
-    task.loss = std::make_shared<SquaredError>();
-  }
   task.train = csv_dataset("train", options.train, options, classes);
+  const auto threshold = threshold_of(task.train.targets);
+  if (classes > 0) task.loss = std::make_shared<CrossEntropy>(readout_scale);
+  else if (threshold) task.loss = std::make_shared<SquaredError>(*threshold);
+  else task.loss = std::make_shared<SquaredError>();
   if (!options.test.empty()) task.test = csv_dataset("test", options.test, options, classes);
   return task;
 }

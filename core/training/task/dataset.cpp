@@ -144,9 +144,34 @@ void Dataset::expect(std::uint64_t sample) const {
   for (std::size_t at = 0; at < of_sample.size(); at += line) __builtin_prefetch(&of_sample[at]);
 }
 
+std::string Dataset::where(std::uint64_t sample) const {
+  if (origin && rows[sample] < origin->lines.size())
+    return origin->file + ":" + std::to_string(origin->lines[rows[sample]]);
+  return "sample " + std::to_string(sample);
+}
+
+bool same_samples(const Dataset& a, const Dataset& b) {
+  if (a.size() != b.size() || !a.inputs || !b.inputs || a.rows != b.rows) return false;
+  if (a.targets.rows() != b.targets.rows() || a.targets.cols() != b.targets.cols()) return false;
+  if (a.targets != b.targets) return false;
+  return a.inputs == b.inputs ||
+         (a.inputs->rows() == b.inputs->rows() && a.inputs->digest() == b.inputs->digest());
+}
+
+std::optional<double> threshold_of(const RowMatrix& targets) {
+  if (targets.cols() != 1 || targets.rows() < 2) return std::nullopt;
+  const double low = targets.minCoeff(), high = targets.maxCoeff();
+  const bool two = (targets.array() == low || targets.array() == high).all();
+  // The mean of two doubles next to each other is one of them, and tells nothing apart.
+  const double middle = low + (high - low) / 2;
+  if (!two || !(low < middle && middle < high)) return std::nullopt;
+  return middle;
+}
+
 Dataset Dataset::subset(std::span<const std::uint64_t> samples) const {
   Dataset part;
   part.inputs = inputs;
+  part.origin = origin;
   part.targets.resize(static_cast<Eigen::Index>(samples.size()), targets.cols());
   part.rows.reserve(samples.size());
   for (std::size_t i = 0; i < samples.size(); ++i) {
@@ -168,7 +193,8 @@ Task xor_task(double low, double high, double target_low, double target_high) {
   task.name = "xor";
   task.train = dense_dataset("train", inputs, targets);
   task.test = task.train;
-  task.loss = std::make_shared<SquaredError>();
+  const auto threshold = threshold_of(task.train.targets);
+  task.loss = threshold ? std::make_shared<SquaredError>(*threshold) : std::make_shared<SquaredError>();
   return task;
 }
 

@@ -55,6 +55,12 @@ double SquaredError::value(const VectorView& output, std::span<const double> tar
   return difference.squaredNorm();
 }
 
+bool SquaredError::correct(const VectorView& output, std::span<const double> target) const {
+  if (!threshold_ || output.size() != 1 || target.size() != 1) return false;
+  // On the threshold itself neither class is named; NaN is on neither side.
+  return target[0] > *threshold_ ? output[0] > *threshold_ : output[0] < *threshold_;
+}
+
 CrossEntropy::CrossEntropy(double scale) : scale_(scale) {
   if (!(scale > 0) || std::isinf(scale)) {
     throw std::invalid_argument("cross-entropy: readout scale " + number_text(scale) +

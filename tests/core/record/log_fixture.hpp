@@ -174,7 +174,13 @@ inline void check_row(const LogRow& row, const Drive& drive, const Relaxation& r
 
 inline StepReport step_of(std::uint64_t i) {
   const auto x = static_cast<double>(i);
-  StepReport step{i, i / 10, 1 / (x + 1), 0.25, x + 0.5, 1e-3};
+  StepReport step;
+  step.step = i;
+  step.epoch = i / 10;
+  step.loss = 1 / (x + 1);
+  step.correct = 0.25;
+  step.gradient_norm = x + 0.5;
+  step.rate = 1e-3;
   step.reading_error = x + 0.125;
   step.whole_error = x + 0.0625;
   step.asymmetry = 0.01 * x;

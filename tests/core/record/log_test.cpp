@@ -180,8 +180,17 @@ TEST_CASE("steps, epochs and checkpoints come back") {
     LogWriter log(folder / "run.h5", small_header(), {});
     for (std::uint64_t i = 0; i < 100; ++i)
       log.append(step_of(i), vector_of({1, static_cast<double>(i), odd_nan()}));
-    log.append(EpochReport{0, 1.5, 0.25, 0, 0, false, false});
-    log.append(EpochReport{1, 1.25, 0.5, 0.75, odd_nan(), true, true});
+    log.append(EpochReport{.epoch = 0, .loss = 1.5, .correct = 0.25, .samples = 7, .left_out = 2});
+    log.append(EpochReport{.epoch = 1,
+                           .loss = 1.25,
+                           .correct = 0.5,
+                           .samples = 9,
+                           .validation_loss = 0.75,
+                           .validation_accuracy = odd_nan(),
+                           .validation_left_out = 3,
+                           .validated = true,
+                           .best = true,
+                           .best_so_far = {BestBy::validation_loss, 0.75, 18, 1}});
     for (std::uint64_t i = 0; i < 5; ++i) log.append(checkpoint_of(i));
     log.close(ExitStatus::finished, "");
   }
@@ -207,6 +216,17 @@ TEST_CASE("steps, epochs and checkpoints come back") {
   CHECK(same_bits(log.epoch(1).validation_accuracy, odd_nan()));
   CHECK(log.epoch(1).validated);
   CHECK(log.epoch(1).best);
+  CHECK(std::isnan(log.epoch(0).validation_loss));  // not validated: no figure
+  CHECK(log.epoch(0).samples == 7);
+  CHECK(log.epoch(0).left_out == 2);
+  CHECK(log.epoch(0).best_so_far.by == BestBy::none);
+  CHECK(log.epoch(0).best_so_far.step == Best::unknown);
+  CHECK(log.epoch(1).validation_left_out == 3);
+  const Best best = log.epoch(1).best_so_far;
+  CHECK(best.by == BestBy::validation_loss);
+  CHECK(best.loss == 0.75);
+  CHECK(best.step == 18);
+  CHECK(best.epoch == 1);
   REQUIRE(log.checkpoints() == 5);
   for (const std::uint64_t i : {4, 0, 2}) {
     const Checkpoint is = log.checkpoint(i), was = checkpoint_of(i);

@@ -113,7 +113,7 @@ TEST_CASE("misuse is refused before anything is imposed or logged") {
 TEST_CASE("a recorder logs steps, epochs and checkpoints, and commits checkpoints") {
   Bench bench(1000);
   bench.recorder.on_step(step_of(0), vector_of({1, 2, 3}));
-  bench.recorder.on_epoch({0, 1.5, 0, 0, 0, false, false});
+  bench.recorder.on_epoch({.epoch = 0, .loss = 1.5});
   CHECK(LogReader(bench.folder / "run.h5").steps() == 0);
   bench.recorder.on_checkpoint({1, 1, 0, vector_of({1, 2, 3}), {}, {}});
   const LogReader log(bench.folder / "run.h5");

@@ -26,7 +26,7 @@ void record(const std::string& path, const std::shared_ptr<const PatternSet>& se
     step.theta_after = digest(vector_of({1, 2, static_cast<double>(i)}));
     recorder.on_step(step, vector_of({1, 2, static_cast<double>(i)}));
   }
-  recorder.on_epoch({0, 1, 0, 0, 0, false, false});
+  recorder.on_epoch({.epoch = 0, .loss = 1});
   recorder.on_checkpoint({5, 1, n, vector_of({1, 2, 3}), {}, {}});
   log.close(ExitStatus::finished, "");
 }
@@ -384,15 +384,34 @@ TEST_CASE("a replay check hands on what lies beyond the record") {
   NotingObserver then;
   ReplayCheck check(log, 4, &then);
   check.on_step(recorded_step(4), vector_of({1, 2, 4}));
-  check.on_epoch({0, 1, 0, 0, 0, false, false});
+  check.on_epoch({.epoch = 0, .loss = 1});
   check.on_checkpoint({5, 1, 3, {}, {}, {}});
   CHECK((then.steps.empty() && then.epochs.empty() && then.checkpoints.empty()));
   check.on_step(recorded_step(5), vector_of({1, 2, 5}));
-  check.on_epoch({1, 1, 0, 0, 0, false, false});
+  check.on_epoch({.epoch = 1, .loss = 1});
   check.on_checkpoint({5, 2, 3, {}, {}, {}});  // the same step, after the end of its epoch
   check.on_checkpoint({6, 2, 4, {}, {}, {}});
   CHECK(then.steps == std::vector<std::uint64_t>{5});
   CHECK(then.epochs == std::vector<std::uint64_t>{1});
   CHECK(then.checkpoints == std::vector<std::uint64_t>{5, 6});
   CHECK(check.steps_compared() == 1);
+}
+
+TEST_CASE("a replay check compares what an epoch showed, and the choice of the best parameters") {
+  const Folder folder;
+  record(folder / "run.h5", small_set(), 3);
+  const LogReader log(folder / "run.h5");
+  const auto said = [&](const EpochReport& report) {
+    ReplayCheck check(log);
+    return message_of<ReplayMismatch>([&] { check.on_epoch(report); });
+  };
+  ReplayCheck(log).on_epoch({.epoch = 0, .loss = 1});
+  CHECK_THAT(said({.epoch = 0, .loss = 2}), Catch::Contains("epoch 0: loss is 2, recorded 1"));
+  CHECK_THAT(said({.epoch = 0, .loss = 1, .samples = 3}), Catch::Contains("samples is 3, recorded 0"));
+  CHECK_THAT(said({.epoch = 0, .loss = 1, .left_out = 3}), Catch::Contains("samples left out is 3"));
+  CHECK_THAT(said({.epoch = 0, .loss = 1, .best_so_far = {BestBy::training_loss, 1, 4, 0}}),
+             Catch::Contains("chosen by is training loss, recorded none"));
+  const double none = std::numeric_limits<double>::quiet_NaN();
+  CHECK_THAT(said({.epoch = 0, .loss = 1, .best_so_far = {BestBy::none, none, 4, 0}}),
+             Catch::Contains("step of the best parameters is 4"));
 }

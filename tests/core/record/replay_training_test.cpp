@@ -74,6 +74,15 @@ TEST_CASE("a training re-executes from its log, every parameter vector bit for b
   CHECK(check.steps_compared() == 24);
   CHECK(replay.next_row() == log.rows());
   CHECK(same_bits(replayed.theta, recorded.theta));
+  // The same choice of the best parameters, which the log has too.
+  CHECK(recorded.best.by == BestBy::training_loss);
+  CHECK(replayed.best.step == recorded.best.step);
+  CHECK(same_bits(replayed.best_theta, recorded.best_theta));
+  const Best logged = log.epoch(log.epochs() - 1).best_so_far;
+  CHECK(logged.by == recorded.best.by);
+  CHECK(logged.loss == recorded.best.loss);
+  CHECK(logged.step == recorded.best.step);
+  CHECK(same_bits(log.theta(logged.step - 1), recorded.best_theta));
 
   SECTION("another start is noticed at the first drive") {
     Replay again(log, {experiment.task.train.inputs});
@@ -120,6 +129,8 @@ TEST_CASE("a training that was cut short is resumed from its log, as if it had n
     const TrainingSummary resumed = experiment.trainer(replay, check).resume(from);
     writer.close(ExitStatus::finished, resumed.message());
     CHECK(same_bits(resumed.theta, whole.theta));
+    CHECK(resumed.best.step == whole.best.step);
+    CHECK(same_bits(resumed.best_theta, whole.best_theta));
     CHECK(check.steps_compared() == log.steps() - from.step);
   }
   const LogReader is(folder / "run.h5"), was(folder / "whole.h5");
@@ -134,5 +145,9 @@ TEST_CASE("a training that was cut short is resumed from its log, as if it had n
     CHECK(same_bits(is.theta(i), was.theta(i)));
     CHECK(is.step(i).relaxations == was.step(i).relaxations);
   }
-  for (std::uint64_t i = 0; i < is.epochs(); ++i) CHECK(is.epoch(i).epoch == i);
+  for (std::uint64_t i = 0; i < is.epochs(); ++i) {
+    CHECK(is.epoch(i).epoch == i);
+    CHECK(is.epoch(i).loss == was.epoch(i).loss);
+    CHECK(is.epoch(i).best_so_far.step == was.epoch(i).best_so_far.step);
+  }
 }

@@ -102,18 +102,20 @@ class CommandLine(unittest.TestCase):
             ("finished", "epochs", 40, 3),
         )
         self.assertEqual(trained["relaxations"], 160)
-        self.assertTrue(math.isfinite(trained["test"]["loss"]))
-        self.assertNotIn("accuracy", trained["test"])
+        self.assertTrue(math.isfinite(trained["train"]["loss"]))
+        self.assertNotIn("test", trained)  # the truth table is the training set
+        self.assertTrue(trained["train"]["is_test_set_too"])
         self.assertEqual(self.files(), ["xor.h5"])  # no lock, no part is left
 
         evaluated = self.json("evaluate", "xor.h5")
         self.assertEqual(evaluated["train"], trained["train"])
-        self.assertEqual(evaluated["test"], trained["test"])
+        self.assertNotIn("test", evaluated)
         self.assertEqual(evaluated["theta_digest"], trained["theta_digest"])
         self.assertEqual(evaluated["train"]["samples"], 4)
         self.assertEqual(self.json("evaluate", "xor.h5", "--checkpoint", 0)["step"], 10)
         self.assertIn("expected 0 to 3", self.refused("evaluate", "xor.h5", "--checkpoint", 9, code=1))
-        self.assertIn("nothing was validated", self.refused("evaluate", "xor.h5", "--best", code=1))
+        best = self.json("evaluate", "xor.h5", "--best")
+        self.assertEqual((best["parameters"], best["best"]["by"]), ("best", "training loss"))
 
         inspected = self.json("inspect", "xor.h5", "--steps", 2, "--rows", 1)
         self.assertEqual((inspected["status"], inspected["cut_short"]), ("finished", False))
@@ -331,7 +333,8 @@ class CommandLine(unittest.TestCase):
 
             resumed = self.json("train", "--resume", f"cut-{start}.h5")
             self.assertEqual(resumed["theta_digest"], whole["theta_digest"])
-            self.assertEqual(resumed["test"], whole["test"])
+            self.assertEqual(resumed["train"], whole["train"])
+            self.assertEqual(resumed["best"], whole["best"])
             after, before = self.json("inspect", f"cut-{start}.h5"), self.json("inspect", f"whole-{start}.h5")
             for what in ("status", "rows", "steps", "epochs", "qualities", "loss"):
                 self.assertEqual(after[what], before[what], what)

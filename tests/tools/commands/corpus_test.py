@@ -3,7 +3,9 @@ resumes and is inspected as then.
 
     corpus_test.py NESS CORPUS
 
-What differs is a broken promise, not a reason to change tests/corpus/expected.json."""
+What differs is a broken promise, not a reason to change tests/corpus/expected.json. Three figures of
+then were wrong, and are told here: a number that is none was null, and has no key now; test data that are
+the training data gave a test loss; an epoch's loss was the mean of its minibatches, whatever their sizes."""
 import concurrent.futures
 import gzip
 import json
@@ -30,6 +32,8 @@ FOLLOWED = {"ramped"}
 # AMD promise an error below 1.5 2^-12, not bits. On another maker's processor the log is compared within
 # TOLERANCE, and not replayed.
 ESTIMATED = {"images"}
+# Trained in minibatches of unequal sizes.
+UNEQUAL = {"shortcomings", "killed-drifting", "shortcomings.toml"}
 TOLERANCE = 1e-6  # of numbers where the vector target differs: rounding errors, grown over a few steps
 faults, remarks = [], []
 
@@ -54,7 +58,9 @@ def compare(path, was, now, exact):
         for key, value in was.items():
             if key in now:
                 compare(f"{path}.{key}", value, now[key], exact)
-            else:
+            elif key == "test" and is_test_set(now, was):
+                continue
+            elif value is not None:
                 faults.append(f"{path}.{key}: is gone")
     elif isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
         for index, (before, after) in enumerate(zip(was, now)):
@@ -66,6 +72,27 @@ def compare(path, was, now, exact):
         pass
     elif was != now:
         faults.append(f"{path}: {now}, was {was}")
+
+
+def is_test_set(now, was):
+    """Whether the training set was the test set too: its figures of then are those of the training set,
+    but for the noise of two readings."""
+    train = now.get("train", {})
+    return train.get("is_test_set_too", False) and train["samples"] == was["test"]["samples"]
+
+
+def of_samples(name, where, log, entry, now):
+    """`entry` with the last epoch's loss as a mean over samples: in minibatches of 2 and 1 of 3 samples. The
+    steps are those of then, by their digests."""
+    if name not in UNEQUAL:
+        return entry
+    steps = answer(where, "inspect", log, "--steps", 2, "--quick")["last_steps"]
+    first, second = (step["loss"] for step in steps)
+    if not math.isclose(entry["loss"], (first + second) / 2, rel_tol=1e-12):
+        faults.append(f"{name}: {entry['loss']} is not the mean of {first} and {second}")
+    if not math.isclose(now["loss"], (2 * first + second) / 3, rel_tol=1e-12):
+        faults.append(f"{name}: {now['loss']} is not (2 x {first} + {second}) / 3")
+    return {**entry, "loss": now["loss"]}
 
 
 def place(name):
@@ -120,7 +147,7 @@ def check_log(name):
                 for key in ("status", "steps", "loss", "theta_digest", "train", "test")
                 if key in entry["whole"]
             }
-            compare(f"{name} resumed", wanted, resumed, exact)
+            compare(f"{name} resumed", of_samples(name, where, log, wanted, resumed), resumed, exact)
     if name == "stopped-bench":
         resumed = answer(where, "train", "--resume", log, "-q", *entry["command"][2:])
         if resumed is not None:
@@ -141,7 +168,8 @@ def check_training(name, entry, where, exact):
     elif exact:
         again = answer(where, *entry["command"], "--log", "again.h5", "-q")
         if again is not None:
-            compare(f"{name} trained again", entry["trained"], again, name not in FOLLOWED)
+            was = of_samples(name, where, "again.h5", entry["trained"], again)
+            compare(f"{name} trained again", was, again, name not in FOLLOWED)
     if "calibrated" in entry:
         found = answer(where, "calibrate", f"{name}.h5", "--rows", entry["calibrated"]["rows"])
         if found is not None:
@@ -202,7 +230,7 @@ def check_file(name):
             "-q",
         )
         if now is not None:
-            compare(name, entry["trained"], now, exact)
+            compare(name, of_samples(name, where, "run.h5", entry["trained"], now), now, exact)
 
 
 def check_network(name):

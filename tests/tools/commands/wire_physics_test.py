@@ -559,7 +559,9 @@ def quantum_dot(links, resources):
                 a,
                 of_volts(a, 2, 0.1) + of_volts(0, 2, 0.1) + of_level(0, 2),
             )
-            check("a point in compliance has no slope", point["slope"] is None and not point["ndc"], point)
+            check(
+                "a point in compliance has no slope", point.get("slope") is None and not point["ndc"], point
+            )
     check("no NDC is seen in compliance", limited["ndc"] == [], limited["ndc"])
 
 

@@ -31,6 +31,8 @@ constexpr std::uint16_t bit(Flag flag) { return static_cast<std::uint16_t>(flag)
 struct Quality {
   std::uint16_t whole = 0;              ///< flags of the relaxation
   std::vector<std::uint16_t> terminal;  ///< [n_read] flags of each reading; empty: all settled
+  /// Held terminals whose source limits or is over range, where the device knows. For messages: not logged.
+  std::vector<std::uint32_t> limited;
 
   void raise(Flag flag) { whole = static_cast<std::uint16_t>(whole | bit(flag)); }
   bool has(Flag flag) const { return (whole & bit(flag)) != 0; }

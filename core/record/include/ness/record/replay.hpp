@@ -49,7 +49,8 @@ class Replay final : public Device {
 };
 
 /// Compares every step with the recorded one: digests of theta before and after (also of the vector itself),
-/// loss, gradient norm, relaxations. A difference throws ReplayMismatch with the step. Steps, epochs and
+/// loss, gradient norm, relaxations; and of every epoch its loss and the choice of the best parameters. A
+/// difference throws ReplayMismatch with the step or epoch. Steps, epochs and
 /// checkpoints beyond the record go on to `then`, if given (a resumed run logs them).
 class ReplayCheck final : public TrainingObserver {
  public:

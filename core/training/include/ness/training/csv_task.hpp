@@ -15,8 +15,9 @@ struct CsvOptions {
   std::vector<std::string> targets;          ///< names of the target columns
   double input_scale = 1, input_offset = 0;  ///< level = offset + scale * value
 };
-/// Regression of CSV columns, squared error; with one target column and `classes` > 0, classification
-/// (cross-entropy with readout_scale). Throws FileError with file, line, column and what was expected.
+/// Regression of CSV columns, squared error (of one target column with two values: with the threshold
+/// halfway, Loss::threshold); with one target column and `classes` > 0, classification (cross-entropy with
+/// readout_scale). Throws FileError with file, line, column and what was expected.
 Task csv_task(const CsvOptions& options, std::uint32_t classes, double readout_scale);
 
 }  // namespace ness

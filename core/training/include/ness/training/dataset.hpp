@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -13,11 +14,19 @@
 
 namespace ness {
 
+/// Where samples come from, for messages.
+struct SampleOrigin {
+  std::string file;
+  std::vector<std::uint64_t> lines;          ///< of the file, [base rows of the pattern set]
+  std::vector<std::string> inputs, targets;  ///< names of the columns
+};
+
 /// Samples: rows of a pattern set, each with a target. A subset is the same set with fewer rows.
 struct Dataset {
   std::shared_ptr<const PatternSet> inputs;
-  std::vector<std::uint64_t> rows;  ///< [size] pattern row (variant 0) of each sample
-  RowMatrix targets;                ///< [size x target_size]
+  std::vector<std::uint64_t> rows;                  ///< [size] pattern row (variant 0) of each sample
+  RowMatrix targets;                                ///< [size x target_size]
+  std::shared_ptr<const SampleOrigin> origin = {};  ///< null: not known
 
   std::uint64_t size() const { return rows.size(); }
   Pattern pattern(std::uint64_t sample, std::uint32_t variant = 0) const {
@@ -27,6 +36,8 @@ struct Dataset {
     return {targets.data() + sample * static_cast<std::uint64_t>(targets.cols()),
             static_cast<std::size_t>(targets.cols())};
   }
+  /// "points.csv:17", or "sample 3" (from 0) where the file is not known.
+  std::string where(std::uint64_t sample) const;
   /// Hint: this sample is needed soon (PatternSet::expect).
   void expect(std::uint64_t sample) const;
   /// The samples with these indices.
@@ -40,8 +51,16 @@ struct Task {
   std::shared_ptr<const Loss> loss;
 };
 
+/// The same samples in the same order: equal levels and targets. Then a loss of `b` is one of `a`.
+bool same_samples(const Dataset& a, const Dataset& b);
+
+/// Halfway between the two targets of a set with one target column and two distinct targets: the potential
+/// that tells its two classes apart; nothing for any other set.
+std::optional<double> threshold_of(const RowMatrix& targets);
+
 /// Exclusive or: two inputs at low or high (kT), one output at target_low or target_high. Four samples, in
-/// the order 00, 01, 10, 11, train and test alike. Squared error.
+/// the order 00, 01, 10, 11, train and test alike. Squared error; a class is
+/// told apart halfway between the two targets.
 Task xor_task(double low = 0, double high = 3, double target_low = 0, double target_high = 1);
 
 struct RegressionOptions {

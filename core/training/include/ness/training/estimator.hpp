@@ -64,6 +64,7 @@ struct Gradient {
   double correct = 0;          ///< fraction correct of those, for classifying losses
   std::uint64_t used = 0;      ///< samples that entered
   std::uint64_t left_out = 0;  ///< samples left out: a relaxation was not usable, or ended on another branch
+  std::vector<std::uint32_t> without;  ///< [left_out] which: positions in the minibatch, in no order
   /// Chains that ended on another branch; each is repeated, or its sample is left out
   std::uint64_t lost = 0;
   bool at_theta = true;           ///< the loss was measured at theta; false: at perturbed parameters

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -28,15 +29,33 @@ class Loss {
   virtual bool classifies() const { return false; }
   /// True if the output names the target's class; false for losses that do not classify.
   virtual bool correct(const VectorView& output, std::span<const double> target) const;
+  /// True if `correct` has a meaning: targets are classes, or potentials of two classes told apart by a
+  /// threshold.
+  virtual bool has_accuracy() const { return classifies() || threshold().has_value(); }
+  /// The potential (kT) between two classes at the one output; nothing where there is none.
+  virtual std::optional<double> threshold() const { return std::nullopt; }
+  /// The same loss with a threshold; null where the loss can have none.
+  virtual std::shared_ptr<const Loss> with_threshold(double) const { return nullptr; }
 };
 
-/// Sum over outputs of (mu - target)^2 (Eq. 10). Target [n_outputs].
+/// Sum over outputs of (mu - target)^2 (Eq. 10). Target [n_outputs]. With a threshold (kT), which needs one
+/// output: correct if output and target are on the same side of it.
 class SquaredError final : public Loss {
  public:
+  SquaredError() = default;
+  explicit SquaredError(double threshold) : threshold_(threshold) {}
   std::string name() const override { return "squared-error"; }
   std::size_t target_size(std::size_t outputs) const override { return outputs; }
   double value(const VectorView& output, std::span<const double> target,
                Vector* gradient = nullptr) const override;
+  bool correct(const VectorView& output, std::span<const double> target) const override;
+  std::optional<double> threshold() const override { return threshold_; }
+  std::shared_ptr<const Loss> with_threshold(double threshold) const override {
+    return std::make_shared<SquaredError>(threshold);
+  }
+
+ private:
+  std::optional<double> threshold_;
 };
 
 /// Softmax cross-entropy of scale * mu (natural logarithm); the target is one number, the class index.

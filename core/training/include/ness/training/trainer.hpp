@@ -5,8 +5,10 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <span>
 #include <stop_token>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ness/training/dataset.hpp"
@@ -36,8 +38,8 @@ struct TrainingOptions {
   std::uint64_t validate_every = 0;
   std::uint64_t patience = 0;  ///< validations without a better loss before stopping early; 0: off
   /// Stop after an epoch whose mean training loss is below; 0: off. With one step an epoch the theta that was
-  /// measured is kept. An epoch in which a sample was left out has not shown the loss of the set, and does
-  /// not count.
+  /// measured is kept. The mean is over samples. An epoch in which a sample was left out has not shown the
+  /// loss of the set, and does not count.
   double target_loss = 0;
   std::uint64_t max_relaxations = 0;  ///< training stops before a step that would exceed it; 0: no limit
   /// Stop before a step once relaxations have taken this long, in the device's time; 0: no limit. Where the
@@ -46,6 +48,11 @@ struct TrainingOptions {
   double max_time = 0;
   std::uint64_t checkpoint_every = 1;  ///< epochs
   double max_left_out = 0.5;  ///< the step is skipped if a larger fraction of its samples is left out
+  /// Training ends after this many steps, one after another, in which every sample was left out; 0: never
+  std::uint64_t max_unusable_steps = 10;
+  /// Training ends after this many epochs in none of which some sample could be used; 0: never. A run that
+  /// ends with such a sample has failed, whichever way it ends (TrainingSummary::failed).
+  std::uint64_t max_unused_epochs = 100;
 
   /// Errors of gradients from readings are computed from this many draws of the readings
   /// (ness::reading_error); 0: not computed. Without effect where readings have no standard errors.
@@ -73,11 +80,25 @@ struct TrainingOptions {
   std::string problem() const;
 };
 
+/// Why samples were left out.
+struct LeftOut {
+  std::int64_t terminal = -1;  ///< whose reading or source it was; -1: the relaxation as a whole
+  /// Quality flags; 0: none of the relaxations was flagged, and no gradient could be formed from them
+  std::uint16_t flags = 0;
+  std::uint64_t samples = 0;  ///< left out for it; one may be for several
+  bool operator==(const LeftOut&) const = default;
+};
+/// Names a terminal: "terminal 4 (node-4)", or on a bench the wire.
+using TerminalName = std::function<std::string(std::uint32_t)>;
+/// "timed out and drifting at terminal 4 (2 samples), in compliance at terminal 0 (1 sample)".
+std::string left_out_text(std::span<const LeftOut> causes, const TerminalName& name = {});
+
 /// One training step: a row of the log.
 struct StepReport {
-  std::uint64_t step = 0;    ///< from 0
-  std::uint64_t epoch = 0;   ///< from 0
-  double loss = 0;           ///< before the step, mean over the minibatch
+  std::uint64_t step = 0;   ///< from 0
+  std::uint64_t epoch = 0;  ///< from 0
+  /// Before the step, mean over the samples of the minibatch that could be used; NaN: none could
+  double loss = 0;
   double correct = 0;        ///< fraction, classifying losses
   double gradient_norm = 0;  ///< in coordinates, before clipping
   double rate = 0;           ///< learning rate
@@ -90,19 +111,23 @@ struct StepReport {
   std::uint64_t relaxations = 0;  ///< made since the start of training, this step included
   std::uint32_t repeats = 1;      ///< times the minibatch was relaxed
   std::uint32_t left_out = 0;
-  std::uint32_t lost = 0;                           ///< Gradient::lost
-  std::uint32_t skipped = 0;                        ///< 1: theta was not stepped
-  std::uint16_t worst = 0;                          ///< the quality flags of all its relaxations, combined
+  std::uint32_t samples = 0;    ///< that `loss` is the mean of. Not logged: `left_out` is
+  std::vector<LeftOut> causes;  ///< why samples were left out. Not logged: the flags of the rows are
+  std::uint32_t lost = 0;       ///< Gradient::lost
+  std::uint32_t skipped = 0;    ///< 1: theta was not stepped
+  std::uint16_t worst = 0;      ///< the quality flags of all its relaxations, combined
   std::uint64_t theta_before = 0, theta_after = 0;  ///< digests
 };
 
 /// A loss over a set.
 struct Evaluation {
-  double loss = 0;
-  double accuracy = 0;         ///< classifying losses
+  double loss =
+      0;  ///< mean over `samples`; NaN: there are none. The loss of the set if there are no failures
+  double accuracy = 0;         ///< where the loss has one
   std::uint64_t samples = 0;   ///< with a usable relaxation
   std::uint64_t failures = 0;  ///< without: they count as wrong in the accuracy, and are not in the loss
-  Matrix outputs;              ///< [n x n_outputs]; NaN where not usable
+  std::vector<LeftOut> causes = {};  ///< why those have none
+  Matrix outputs;                    ///< [n x n_outputs]; NaN where not usable
 };
 /// How the relaxations of an evaluation begin, and when they are read.
 struct EvaluationPath {
@@ -113,14 +138,36 @@ Evaluation evaluate(Device& device, const Parameters& theta, const Dataset& data
                     const EvaluationPath& path, Label::Purpose purpose, std::uint64_t step,
                     std::stop_token stop = {});
 
-/// After an epoch.
+/// What the best parameters of a run are chosen by: the loss of the validation set where there is one, else
+/// the mean training loss of an epoch in which every sample was used. Never the test set.
+enum class BestBy : std::uint8_t { none, training_loss, validation_loss };
+const char* to_string(BestBy by);
+
+/// The best parameters so far.
+struct Best {
+  static constexpr std::uint64_t unknown = std::numeric_limits<std::uint64_t>::max();
+  BestBy by = BestBy::none;  ///< none: no epoch has shown a loss of the whole set
+  double loss = std::numeric_limits<double>::quiet_NaN();
+  /// Steps made to them. With one step an epoch they are those at which the epoch's loss was measured; with
+  /// several, those after its last step. `unknown`: in checkpoints of logs before format 5.
+  std::uint64_t step = unknown;
+  std::uint64_t epoch = 0;  ///< that showed the loss
+};
+
+/// After an epoch. Losses are means over samples.
 struct EpochReport {
   std::uint64_t epoch = 0;  ///< from 0: the one that just ended
-  double loss = 0;          ///< mean of its steps
+  /// Mean over `samples`, each at the parameters of its step; NaN: there are none
+  double loss = 0;
   double correct = 0;
-  double validation_loss = 0, validation_accuracy = 0;
+  std::uint64_t samples = 0;   ///< uses of samples that the loss is the mean of
+  std::uint64_t left_out = 0;  ///< > 0: the loss is not that of the training set
+  double validation_loss = std::numeric_limits<double>::quiet_NaN();
+  double validation_accuracy = std::numeric_limits<double>::quiet_NaN();
+  std::uint64_t validation_left_out = 0;  ///< > 0: likewise
   bool validated = false;
-  bool best = false;  ///< the validation loss is the best so far
+  bool best = false;      ///< this epoch showed the best loss so far, by `best_so_far.by`
+  Best best_so_far = {};  ///< the best parameters after this epoch
 };
 
 /// All that is needed to continue after a step, bit for bit.
@@ -130,9 +177,13 @@ struct Checkpoint {
   std::uint64_t relaxations = 0;  ///< rows made before it
   Vector theta = {};
   Vector optimizer = {};  ///< Optimizer::state
-  Vector trainer = {};    ///< of the trainer: sums of the running epoch, best validation, patience, drift
+  Vector trainer = {};    ///< of the trainer: sums of the running epoch, best parameters, patience, drift
   Vector estimator = {};  ///< Estimator::state
 };
+
+/// The best parameters that a checkpoint holds, and their vector; empty where it holds none. Throws
+/// std::invalid_argument for numbers of no trainer.
+std::pair<Best, Vector> best_of(const Checkpoint& checkpoint);
 
 /// Receives reports during training, as things happen. Implemented by the log, by progress displays, and by
 /// the comparison of a replay with the record.
@@ -145,15 +196,36 @@ class TrainingObserver {
 };
 
 struct TrainingSummary {
-  enum class End : std::uint8_t { epochs, target, patience, relaxations, time, cancelled } end = End::epochs;
+  enum class End : std::uint8_t {
+    epochs,       ///< all epochs were made
+    target,       ///< the target loss was reached
+    patience,     ///< validation no longer improved
+    relaxations,  ///< the budget of relaxations is spent
+    time,         ///< the budget of device time is spent
+    unusable,     ///< TrainingOptions::max_unusable_steps
+    unused,       ///< TrainingOptions::max_unused_epochs
+    cancelled,    ///< it was asked to stop
+  } end = End::epochs;
   std::uint64_t steps = 0, epochs = 0, relaxations = 0, left_out = 0, lost = 0, skipped = 0;
-  double time = 0;    ///< device time of the relaxations
-  double loss = 0;    ///< mean of the last complete epoch
-  Vector theta;       ///< the last
-  Vector best_theta;  ///< at the best validation loss; the last where nothing was validated
+  double time = 0;  ///< device time of the relaxations
+  /// Mean over the samples of the last complete epoch; NaN: there is none, or none of its samples was used
+  double loss = 0;
+  std::uint64_t loss_samples = 0;   ///< that it is the mean of
+  std::uint64_t loss_left_out = 0;  ///< > 0: it is not the loss of the training set
+  Vector theta;                     ///< the last
+  Best best;
+  Vector best_theta;  ///< the last where there is no best
   double best_validation_loss = 0;
-  std::string message() const;  ///< one line
+  /// Training samples that were tried and never used; the reasons of the last step that left any out
+  std::vector<std::uint64_t> never_used;
+  std::vector<LeftOut> causes;
+  /// True if nothing could be learned from some sample, or from any: what was minimised is not the task's
+  /// loss.
+  bool failed() const { return end == End::unusable || end == End::unused || !never_used.empty(); }
+  std::string message(const TerminalName& name = {}) const;  ///< one line
 };
+/// "epochs", "target", ..: the name of the enumerator.
+const char* to_string(TrainingSummary::End end);
 
 /// Trains a device on a task. Reads no clock; draws every random number from (seed, epoch).
 class Trainer {

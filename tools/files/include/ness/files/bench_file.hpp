@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -98,6 +99,8 @@ struct CheckSettings {
 
 struct BenchFile {
   std::string path, title;
+  /// Where a key is, for messages: "bench.toml:12: key 'wiring.a-0.limits'", or the table that would hold it.
+  std::function<std::string(const std::string& key)> place;
   sim::CircuitScale scale;
   double error_share = 0.05;                         ///< kT: what an instrument's error may come to
   std::vector<protocols::PrologixName> controllers;  ///< of GPIB boards

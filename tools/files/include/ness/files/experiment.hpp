@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -58,6 +59,13 @@ struct Experiment {
     std::map<std::string, std::vector<std::string>> settings;  ///< of an estimator: "key=value", ..
   } compare;
   bool evaluate_train = true;  ///< evaluate the training set too when training has ended
+  bool evaluate_best = true;   ///< evaluate the best parameters too, where they are not the last
+  /// Test data that are the training data are evaluated a second time, as a run that was logged before format
+  /// 5 did.
+  bool repeats_test = false;
+  /// Where a key is, for messages: "xor.toml:12: key 'task.low'"; the table that would hold it, where it is
+  /// not given.
+  std::function<std::string(const std::string& key)> place;
   /// A sentence for each key that was passed over (LoadOptions::other_kinds)
   std::vector<std::string> notes;
 };
@@ -87,6 +95,9 @@ struct LoadOptions {
   /// A vector target that this program or machine lacks is replaced by one of equal bits, or the best; else
   /// it is refused. For logs.
   bool other_targets = false;
+  /// The format of the log that the experiment is in; 0: a file. What a run did by itself then is done where
+  /// the text says nothing: so that it replays and goes on as it began.
+  std::uint64_t log_format = 0;
   KindTables kinds = {};
 };
 

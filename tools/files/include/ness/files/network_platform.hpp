@@ -29,6 +29,8 @@ struct NetworkDescription final : PlatformDescription {
   Platform made(std::uint64_t seed, unsigned threads) const override;
   std::vector<ParameterRule> rules(const std::vector<ParameterInfo>& parameters,
                                    const Vector& theta) const override;
+  /// Initial values outside their range, outputs that no input reaches, inputs that lead nowhere.
+  std::vector<Mistake> mistakes(std::uint64_t seed) const override;
 };
 
 /// The experiment's network. Throws FileError where it is run on another platform.

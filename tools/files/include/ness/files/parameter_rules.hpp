@@ -65,9 +65,20 @@ ParameterRules read_parameter_rules(Table& root, const sim::NetworkSpec& spec);
 /// The keys of [parameters.KIND], listed.
 void list_parameter_keys(const KeyList& top);
 
+/// An initial value that its range clips.
+struct ClippedValue {
+  std::string key;        ///< that gives it: "parameters.gamma.value"
+  std::string parameter;  ///< "gamma[3]"
+  double value = 0;       ///< before
+  Range range;
+  bool drawn = true;  ///< by a rule; false: stated as it is
+};
+
 /// `spec` with initial values drawn. Each is a function of (seed, kind, edge or node) and of the graph alone,
-/// so that refining one parameter shifts no other. Values are clipped to their range.
-sim::NetworkSpec drawn(const sim::NetworkSpec& spec, const ParameterRules& rules, std::uint64_t seed);
+/// so that refining one parameter shifts no other. Values are clipped to their range; those that were are
+/// added to `clipped`.
+sim::NetworkSpec drawn(const sim::NetworkSpec& spec, const ParameterRules& rules, std::uint64_t seed,
+                       std::vector<ClippedValue>* clipped = nullptr);
 
 /// Training rules for each parameter. What cannot be stepped on its logarithm (a leak of 0, an inhibition
 /// constant at infinity) is not trained.

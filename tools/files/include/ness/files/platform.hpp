@@ -24,6 +24,14 @@ struct Platform {
   Vector theta;                        ///< initial parameters [info.parameters]
 };
 
+/// Something in an experiment that is wrong, or hardly what was meant, though it can be read.
+struct Mistake {
+  bool refused = false;  ///< nothing is trained; else it is a warning
+  std::string place;     ///< "xor.toml:12: key 'parameters.gamma.value'", "points.csv:7"
+  std::string what;      ///< what is there, and what was expected
+  std::string text() const { return place + ": " + what; }
+};
+
 /// A physical system as an experiment file describes it: initial parameters are not drawn yet.
 class PlatformDescription {
  public:
@@ -39,6 +47,9 @@ class PlatformDescription {
   /// may be a bench; `theta`: their initial values.
   virtual std::vector<ParameterRule> rules(const std::vector<ParameterInfo>& parameters,
                                            const Vector& theta) const = 0;
+  /// What is wrong with it beyond what its reader refuses, with initial parameters drawn with the seed.
+  /// Mistake::place is the key alone.
+  virtual std::vector<Mistake> mistakes(std::uint64_t seed) const;
 };
 
 /// What a platform's reader knows beside its tables.

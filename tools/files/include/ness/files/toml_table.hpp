@@ -43,6 +43,9 @@ class Table final : public Keys {
   bool has(const std::string& key) const;
   /// "training.batch".
   std::string dotted(const std::string& key) const;
+  /// Where the key is (or the table, where the key is empty): "FILE:LINE: key 'training.batch'", or the
+  /// assignment that set it.
+  std::string place(const std::string& key) const;
   /// Throws FileError at the key (or at the table, where the key is absent or empty).
   [[noreturn]] void fail(const std::string& key, const std::string& message) const override;
   /// Counts a key as asked for, without reading it.
@@ -76,6 +79,9 @@ class Document {
   void erase(const std::string& key);
 
   Table root() const;
+  /// Where a key is: "FILE:LINE: key 'training.batch'", or the assignment that set it; the table that would
+  /// hold it where it is not given.
+  std::string place(const std::string& key) const;
   /// The document as TOML: as it was read, or written anew where keys were set.
   std::string text() const;
 

@@ -15,13 +15,15 @@ namespace ness {
 /// How one seed of one contestant ended.
 struct Trial {
   std::uint64_t seed = 0;
-  double loss = 0;  ///< of the training set from cold starts, on the device without noise of readings and
-                    ///< writing; NaN: some sample found no steady state
-  double test_loss = 0, test_accuracy = 0;  ///< of the test set, likewise; NaN where there is none
+  double loss = 0;  ///< at the last parameters, of the training set from cold starts, on the device without
+                    ///< noise of readings and writing; NaN: some sample found no steady state
+  double test_loss = 0, test_accuracy = 0;  ///< of the test set, likewise; NaN where there is
+                                            ///< none, or it is the training set
   bool solved = false;                      ///< that loss is below the comparison's
   std::uint64_t relaxations = 0;            ///< in situ
   std::uint64_t steps = 0, skipped = 0, lost = 0;
   bool reached = false;  ///< training ended at its own target
+  bool failed = false;   ///< TrainingSummary::failed: some sample was never used. Not solved
 };
 
 /// One line of the table.

@@ -22,12 +22,22 @@ Experiment experiment_of(const LogReader& log, LoadOptions options = {});
 struct LoggedTheta {
   Vector theta;
   std::uint64_t step = 0;
-  std::string what;  ///< "the last of 600 steps", "checkpoint 12, before step 120"
+  std::string kind;  ///< "last", "best", "checkpoint" or "step"
+  std::string what;  ///< "the last, after 600 steps", "checkpoint 12, after 120 of 600 steps"
+  Best best;         ///< of the best ones
 };
 /// The last checkpoint's, or the numbered one's. Throws LogError where there is none.
 LoggedTheta logged_theta(const LogReader& log, std::optional<std::uint64_t> checkpoint = {});
-/// At the best validation loss. Throws LogError where nothing was validated, or no checkpoint was made then.
+/// What the best parameters were chosen by, and the step they stand before; BestBy::none where there are none
+/// (in a log before format 5: where nothing was validated).
+Best logged_best(const LogReader& log, const Experiment& experiment);
+/// The best parameters (logged_best). Throws LogError where there are none, or the log holds no vector of
+/// them.
 LoggedTheta best_logged_theta(const LogReader& log, const Experiment& experiment);
+/// The parameters after that many steps. Throws LogError where the log holds no vector of them.
+LoggedTheta step_logged_theta(const LogReader& log, std::uint64_t step);
+/// The checkpoint that holds the parameters after that many steps; nothing where none does.
+std::optional<std::uint64_t> checkpoint_at(const LogReader& log, std::uint64_t step);
 
 /// Gives the trainer back where each training sample settled last before step `step`. Throws LogError where
 /// the rows hold the outputs alone.

@@ -3,7 +3,9 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "ness/training/trainer.hpp"
 
@@ -19,6 +21,10 @@ class Progress final : public TrainingObserver {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
+  /// From now on warns, quiet or not, when samples are left out: at once when the reasons change, else now
+  /// and then. `name` names the terminals.
+  void watch(TerminalName name);
+
   void on_step(const StepReport& report, const Vector& theta) override;
   void on_epoch(const EpochReport& report) override;
 
@@ -31,6 +37,7 @@ class Progress final : public TrainingObserver {
  private:
   using Clock = std::chrono::steady_clock;
   void show(bool now);
+  void warn_of_left_out(const StepReport& report);
   void clear();
   bool quiet_, terminal_;
   std::uint64_t epochs_, steps_per_epoch_, first_step_;
@@ -39,6 +46,11 @@ class Progress final : public TrainingObserver {
   std::uint64_t first_relaxations_ = 0;
   bool any_ = false, line_open_ = false;
   std::string validation_;
+  TerminalName name_;
+  bool watches_ = false;
+  std::vector<LeftOut> warned_of_;  // reasons of the last warning, in order
+  std::optional<Clock::time_point> warned_;
+  std::uint64_t unsaid_ = 0;  // samples left out since
 };
 
 /// "1:23:45", "3:07", "12 s".

@@ -28,6 +28,9 @@ struct Run {
   TrainingOptions training;  ///< with the seed
   Vector theta;              ///< initial, within all limits
 
+  /// Names a terminal in messages; on a bench the wires that lead to it, and what limits their instruments.
+  std::string terminal_name(std::uint32_t terminal) const;
+
   /// What the trainer sees, before a recorder.
   Device& device() {
     if (bench.bench) return *bench.bench;

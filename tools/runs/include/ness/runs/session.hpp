@@ -15,8 +15,12 @@ namespace ness {
 
 struct Outcome {
   TrainingSummary summary;
-  std::vector<SetEvaluation> evaluations;  ///< none where training was cancelled
-  SafeReport safe;                         ///< how the device was left
+  /// Of the last parameters; none where training was cancelled, or ended since nothing could be used
+  std::vector<SetEvaluation> evaluations;
+  /// Of the best ones, where they are others ([evaluation] best)
+  std::vector<SetEvaluation> of_best;
+  bool best_is_last = true;  ///< or there is no best
+  SafeReport safe;           ///< how the device was left
   bool cancelled() const { return summary.end == TrainingSummary::End::cancelled; }
 };
 

@@ -1,0 +1,437 @@
+"""Mistakes of a first day: each is said before training, in one line with the file and its line and key, or
+with the sample.
+
+    mistakes_test.py NESS EXPERIMENTS
+
+A refused mistake ends the command with exit code 2 and leaves no log. A warning is said before the log is
+made: a run whose log cannot be written trains nothing, and has said it."""
+import json
+import os
+import pathlib
+import re
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+
+NESS, EXPERIMENTS = os.path.abspath(sys.argv[1]), pathlib.Path(sys.argv[2]).resolve()
+directory = tempfile.TemporaryDirectory(prefix="ness-mistakes-")
+root = pathlib.Path(directory.name)
+faults = []
+
+EXPERIMENT = """\
+title = "a mistake"
+
+[network]
+law = "linear"
+layers = [2, 2, 1]
+
+[parameters.G]
+value = 1.0
+
+[parameters.g]
+value = 0.5
+
+[task]
+kind = "csv"
+train = "points.csv"
+test = "more.csv"
+inputs = ["x", "y"]
+targets = ["z"]
+
+[optimizer]
+rate = 0.01
+
+[training]
+epochs = 2
+"""
+POINTS = "x,y,z,class,other\n" + "".join(
+    f"{x},{y},{0.3 * x - 0.2 * y + 0.1},{int(x > y)},{i}\n"
+    for i, (x, y) in enumerate([(0.5, 1.0), (1.5, -0.5), (-1.0, 0.25), (2.0, 1.0), (-0.5, -1.5), (1.0, 0.75)])
+)
+MORE = "x,y,z,class,other\n0.1,0.2,0.1,0,7\n0.3,-0.4,0.2,1,8\n"
+CLASSES = [
+    ('targets = ["z"]', 'targets = ["class"]\nclasses = 2'),
+    ("layers = [2, 2, 1]", "layers = [2, 2, 2]"),
+]
+
+
+def line_of(text, start):
+    """The number of the line that starts so."""
+    lines = [i + 1 for i, line in enumerate(text.split("\n")) if line.startswith(start)]
+    assert len(lines) == 1, (start, lines)
+    return lines[0]
+
+
+class Case:
+    """An experiment with something changed. `said`: what the message must have, {LINE:start} replaced by the
+    line of the experiment (of the bench file: {BENCH:start}) that starts so."""
+
+    def __init__(self, name, said, change=(), points=POINTS, more=MORE, words=(), refused=False, bench=None):
+        self.name, self.said, self.change, self.points, self.more = name, said, change, points, more
+        self.words, self.refused, self.bench = words, refused, bench
+
+
+def with_row(text, row, column, value):
+    lines = [line.split(",") for line in text.strip().split("\n")]
+    lines[row][lines[0].index(column)] = value
+    return "\n".join(",".join(line) for line in lines) + "\n"
+
+
+def without(text, column):
+    lines = [line.split(",") for line in text.strip().split("\n")]
+    at = lines[0].index(column)
+    return "\n".join(",".join(line[:at] + line[at + 1 :]) for line in lines) + "\n"
+
+
+CASES = [
+    # ranges
+    Case(
+        "an initial value outside its range",
+        ["e.toml:{LINE:value = 1.0}: key 'parameters.G.value'", "1 of G[0] is outside 'range', 2 to 5"],
+        [("[parameters.G]\nvalue = 1.0", "[parameters.G]\nvalue = 1.0\nrange = [2.0, 5.0]")],
+        refused=True,
+    ),
+    Case(
+        "an initial value of one layer outside the range of all",
+        ["e.toml:{LINE:value = 9.0}: key 'parameters.G.layer-2.value'", "9 of G[4]"],
+        [
+            (
+                "[parameters.G]\nvalue = 1.0",
+                "[parameters.G]\nvalue = 1.0\nrange = [0.5, 5.0]\n\n[parameters.G.layer-2]\nvalue = 9.0",
+            )
+        ],
+        refused=True,
+    ),
+    Case(
+        "drawn initial values outside their range",
+        ["e.toml:{LINE:uniform}: key 'parameters.G.uniform'", "6 drawn values lie outside 'range', 2 to 5"],
+        [("[parameters.G]\nvalue = 1.0", "[parameters.G]\nuniform = [0.1, 1.0]\nrange = [2.0, 5.0]")],
+    ),
+    Case(
+        "levels beyond what a wire may impose",
+        ["e.toml: training sample 1", "a level of 9 kT; wire 'input-1'", "takes -5 to 5 kT"],
+        bench=[("high = 3.0", "high = 9.0")],
+        refused=True,
+    ),
+    Case(
+        "an initial value beyond what a wire sets",
+        ["bench-emulated.toml:{BENCH:limits = [-0.1, 0.1]}: key 'wiring.a-0.limits'", "of a[0] is outside"],
+        bench=[("normal = [0.0, 1.0]\nrange", "value = 1.5\nrange")],
+        words=[("wiring.a-0", "limits = [-1.9, 1.9]", "limits = [-0.1, 0.1]")],
+    ),
+    Case(
+        "nothing can be trained",
+        ["e.toml:{LINE:[parameters.G]}: [parameters]", "no parameter can be trained"],
+        [
+            ("[parameters.G]\nvalue = 1.0", "[parameters.G]\nvalue = 1.0\ntrainable = false"),
+            ("value = 0.5", "value = 0.5\ntrainable = false\n[parameters.mu_ref]\ntrainable = false"),
+        ],
+        refused=True,
+    ),
+    # wires
+    Case(
+        "parameters that no wire sets",
+        [
+            "bench-emulated.toml:{BENCH:[wiring.input-0]}: [wiring]",
+            "no wire sets 9 of 24 parameters (b[0], b[1], b[2], b[3] and 5 more)",
+        ],
+        bench=[("trainable = false\n", "")],
+    ),
+    Case(
+        "a wire to a node that is not there",
+        ["bench-emulated.toml:{BENCH:node = 7}: key 'wiring.read-4.node'", "a node from 0 to 4, found 7"],
+        bench=[],
+        words=[("wiring.read-4", "node = 4", "node = 7")],
+        refused=True,
+    ),
+    Case(
+        "a target that its meter cannot read",
+        [
+            "e.toml: training sample 1",
+            "a target of 2 kT is 0.2 V at the meter of wire 'read-4' (scanner, range 0.1 V",
+        ],
+        bench=[("target_high = 1.0", "target_high = 2.0"), ("\nhigh = 3.0", "\nhigh = 0.9")],
+        words=[("instruments.scanner", "range = 1.0", "range = 0.1")],
+    ),
+    # labels
+    Case(
+        "a test label that no output stands for",
+        ["more.csv:3: column 'class': 2; expected a class, a whole number below 2"],
+        CLASSES,
+        more=with_row(MORE, 2, "class", "2"),
+        refused=True,
+    ),
+    Case(
+        "a test label that the file allows, but no output stands for",
+        ["more.csv:3: a sample of the test set is of class 2, for which no output stands", "has 2 outputs"],
+        [CLASSES[1], ('targets = ["z"]', 'targets = ["class"]\nclasses = 5')],
+        more=with_row(MORE, 2, "class", "2"),
+        refused=True,
+    ),
+    Case(
+        "a class without a sample",
+        ["e.toml:{LINE:classes = 3}: key 'task.classes'", "no training sample is of class 2"],
+        [
+            ('targets = ["z"]', 'targets = ["class"]\nclasses = 3'),
+            ("layers = [2, 2, 1]", "layers = [2, 2, 3]"),
+        ],
+    ),
+    Case(
+        "a label that is no whole number",
+        ["points.csv:4: column 'class'", "0.5; expected a class"],
+        CLASSES,
+        points=with_row(POINTS, 3, "class", "0.5"),
+        refused=True,
+    ),
+    Case(
+        "a test target of neither of two classes",
+        ["more.csv:3", "a target of 2 kT; in training it is 0 or 1"],
+        [('targets = ["z"]', 'targets = ["class"]')],
+        more=with_row(MORE, 2, "class", "2"),
+    ),
+    # columns
+    Case(
+        "a target among the inputs",
+        ["e.toml:{LINE:targets = [}: key 'task.targets'", "column 'y' is among the inputs too"],
+        [('targets = ["z"]', 'targets = ["y"]')],
+        refused=True,
+    ),
+    Case(
+        "a column imposed twice",
+        ["e.toml:{LINE:inputs = [}: key 'task.inputs'", "column 'x' is imposed at two inputs"],
+        [('inputs = ["x", "y"]', 'inputs = ["x", "x"]')],
+        refused=True,
+    ),
+    Case(
+        "an input that never varies",
+        ["e.toml:{LINE:inputs = [}: key 'task.inputs'", "column 'y' is 1 kT in every training sample"],
+        points=re.sub(r"(?m)^([-\d.]+),[-\d.]+,", r"\1,1.0,", POINTS),
+    ),
+    Case(
+        "a target that never varies",
+        ["e.toml:{LINE:targets = [}: key 'task.targets'", "column 'z' is 0.25 kT in every training sample"],
+        points=re.sub(r"(?m)^([-\d.]+,[-\d.]+),[-\d.]+,", r"\1,0.25,", POINTS),
+    ),
+    Case(
+        "a column that the test file lacks",
+        ["more.csv:1: column 'z': not there"],
+        more=without(MORE, "z"),
+        refused=True,
+    ),
+    # units
+    Case(
+        "inputs of 1e9 kT",
+        ["points.csv:3: column 'x': a level of 1e+09 kT; is the column in another unit?"],
+        points=with_row(POINTS, 2, "x", "1e9"),
+        refused=True,
+    ),
+    Case(
+        "inputs of the test set of 1e9 kT",
+        ["more.csv:2: column 'y': a level of -1e+09 kT"],
+        more=with_row(MORE, 1, "y", "-1e9"),
+        refused=True,
+    ),
+    Case(
+        "a column in volts by the hundreds",
+        ["points.csv:5: column 'y': a level of 230 kT; is the column in another unit?"],
+        points=with_row(POINTS, 4, "y", "230"),
+    ),
+    Case(
+        "a target in another unit",
+        ["points.csv:6: column 'z': a target of 450 kT; is the column in another unit?"],
+        points=with_row(POINTS, 5, "z", "450"),
+    ),
+    Case(
+        "a scale that overflows",
+        ["points.csv:2: column 'x': 0.5", "level is not finite"],
+        [('targets = ["z"]', 'targets = ["z"]\ninput_scale = 1e308\ninput_offset = 1.7e308')],
+        points=with_row(POINTS, 1, "y", "0"),
+        refused=True,
+    ),
+    # samples
+    Case(
+        "samples that are both trained on and tested with",
+        ["more.csv:2: 1 of 2 samples of the test set is trained on too; the first is", "points.csv:2"],
+        more="x,y,z,class,other\n" + POINTS.split("\n")[1] + "\n" + MORE.split("\n")[2] + "\n",
+    ),
+    Case(
+        "test data that are the training data",
+        ["points.csv:2: 6 of 6 samples of the test set are trained on too"],
+        [('test = "more.csv"', 'test = "points.csv"')],
+    ),
+    Case(
+        "samples that contradict one another",
+        ["points.csv:8: the same inputs as", "points.csv:2, but another target"],
+        points=POINTS + "0.5,1.0,0.7,0,9\n",
+    ),
+    Case(
+        "an empty cell", ["points.csv:4: column 'y': ''"], points=with_row(POINTS, 3, "y", ""), refused=True
+    ),
+    Case(
+        "a cell that is no number",
+        ["more.csv:3: column 'x': 'nan'"],
+        more=with_row(MORE, 2, "x", "nan"),
+        refused=True,
+    ),
+    Case(
+        "a test file without a sample", ["more.csv: no row of data"], more="x,y,z,class,other\n", refused=True
+    ),
+    Case(
+        "a validation share that leaves no sample",
+        ["e.toml:{LINE:validation = 6}: key 'task.validation'", "fewer than the 6 training samples"],
+        [('targets = ["z"]', 'targets = ["z"]\nvalidation = 6')],
+        refused=True,
+    ),
+    # keys
+    Case(
+        "patience without a validation set",
+        ["patience 3", "validation"],
+        [("epochs = 2", "epochs = 2\nvalidate_every = 1\npatience = 3")],
+        refused=True,
+    ),
+    Case(
+        "validations without a validation set",
+        ["e.toml:{LINE:validate_every}: key 'training.validate_every'", "there is no validation set"],
+        [("epochs = 2", "epochs = 2\nvalidate_every = 1")],
+    ),
+    Case(
+        "a batch larger than the training set",
+        ["e.toml:{LINE:batch = 600}: key 'training.batch'", "a batch of 600; the training set has 6 samples"],
+        [("epochs = 2", "epochs = 2\nbatch = 600")],
+    ),
+    Case(
+        "a budget below the first step",
+        ["e.toml:{LINE:relaxations = 5}: key 'budget.relaxations'", "needs 6 relaxations, the budget is 5"],
+        [("[training]", "[budget]\nrelaxations = 5\n\n[training]")],
+        refused=True,
+    ),
+    Case(
+        "an output that no input reaches",
+        ["e.toml:{LINE:[network]}: [network]", "no edges join output node 3 to any input"],
+        [('law = "linear"\nlayers = [2, 2, 1]', 'file = "net.json"')],
+        refused=True,
+    ),
+    Case(
+        "an input that leads nowhere",
+        ["e.toml:{LINE:[network]}: [network]", "no edge leads from input node 1"],
+        [('law = "linear"\nlayers = [2, 2, 1]', 'file = "nowhere.json"')],
+    ),
+]
+
+
+def numbered(said, texts):
+    for kind, text in texts.items():
+        said = re.sub(r"\{" + kind + r":(.*?)\}(?=:)", lambda found: str(line_of(text, found.group(1))), said)
+    return said
+
+
+def network(edges):
+    return json.dumps(
+        {
+            "nodes": [{"clamped": True}, {"clamped": True}, {"g": 0.5}, {"g": 0.5}],
+            "edges": [{"source": a, "target": b, "law": "linear", "G": 1.0} for a, b in edges],
+            "outputs": [3],
+            "kT": 1,
+            "c_ref": 1,
+        }
+    )
+
+
+def changed(text, changes):
+    for before, after in changes:
+        assert text.count(before) >= 1, before
+        text = text.replace(before, after)
+    return text
+
+
+def run(number, case):
+    where = root / str(number)
+    where.mkdir()
+    texts, words = {}, []
+    if case.bench is None:
+        texts["LINE"] = changed(EXPERIMENT, case.change)
+        (where / "points.csv").write_text(case.points)
+        (where / "more.csv").write_text(case.more)
+        (where / "net.json").write_text(network([(0, 2), (1, 2)]))
+        (where / "nowhere.json").write_text(network([(0, 2), (2, 3)]))
+    else:
+        texts["LINE"] = changed((EXPERIMENTS / "xor-bench.toml").read_text(), case.bench)
+        bench = (EXPERIMENTS / "bench-emulated.toml").read_text()
+        for table, before, after in case.words:
+            head, tail = bench.split(f"[{table}]\n")
+            assert before in tail, before
+            bench = f"{head}[{table}]\n{tail.replace(before, after, 1)}"
+        texts["BENCH"] = bench
+        (where / "bench-emulated.toml").write_text(bench)
+        (where / "xor-bench.toml").write_text(texts["LINE"])
+        words = ["--device", "emulated", "--bench", "bench-emulated.toml", "--no-check"]
+    (where / "e.toml").write_text(texts["LINE"])
+    done = subprocess.run(
+        [NESS, "train", "e.toml", "--log", "run.h5", "-q", *words, "--set", "training.epochs=1"],
+        cwd=where,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    said = [numbered(one, texts) for one in case.said]
+    lines = [line for line in done.stderr.split("\n") if all(one in line for one in said)]
+    log = (where / "run.h5").exists()
+    if len(lines) != 1:
+        faults.append(f"{case.name}: expected one line with {said}, found: {done.stderr!r}")
+    elif case.refused and (done.returncode != 2 or log):
+        faults.append(f"{case.name}: exit code {done.returncode}, expected 2; a log was made: {log}")
+    elif not case.refused and (done.returncode != 0 or not log or "warning" not in lines[0]):
+        faults.append(f"{case.name}: exit code {done.returncode}, a log: {log}, {done.stderr!r}")
+    if case.refused or len(lines) != 1:
+        return
+    # The same warning comes before training: where no log can be made, nothing is trained.
+    before = subprocess.run(
+        [NESS, "train", "e.toml", "--log", "no.h5", "-q", *words, "--set", "training.epochs=1"],
+        cwd=where,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        preexec_fn=no_files,
+    )
+    if before.returncode == 0 or lines[0] not in before.stderr.split("\n"):
+        faults.append(f"{case.name}: not before training: {before.returncode}, {before.stderr!r}")
+    (where / "run.h5").unlink()
+    told = subprocess.run(
+        [NESS, "train", "e.toml", "--log", "run.h5", "-q", *words, "--set", "training.epochs=1", "--json"],
+        cwd=where,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    warnings = json.loads(told.stdout).get("warnings", [])
+    if not any(all(one in line for one in said) for line in warnings):
+        faults.append(f"{case.name}: not among the warnings of --json: {warnings}")
+
+
+def no_files():
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+
+def a_sound_experiment_is_silent():
+    where = root / "sound"
+    where.mkdir()
+    (where / "e.toml").write_text(EXPERIMENT)
+    (where / "points.csv").write_text(POINTS)
+    (where / "more.csv").write_text(MORE)
+    done = subprocess.run(
+        [NESS, "train", "e.toml", "-q"], cwd=where, capture_output=True, text=True, timeout=120
+    )
+    if done.returncode != 0 or done.stderr:
+        faults.append(f"a sound experiment: exit code {done.returncode}, {done.stderr!r}")
+
+
+for number, case in enumerate(CASES):
+    run(number, case)
+a_sound_experiment_is_silent()
+for fault in faults:
+    print("DIFFERS:", fault)
+print(f"{len(CASES)} mistakes, {len(faults)} not as they should be")
+sys.exit(bool(faults))
