@@ -31,7 +31,7 @@ class SampleGradients {
     Vector squares = Vector::Zero(static_cast<Eigen::Index>(info_.parameters.size()));
     for (const std::size_t i : samples) {
       const Minibatch one = minibatch(i);
-      const Vector error = standard_error(estimator_, info_, one, loss_, {&rows_[i], 1}, draws, i + 1);
+      const Vector error = reading_error(estimator_, info_, one, loss_, {&rows_[i], 1}, draws, i + 1);
       if (error.size() == 0) return {};
       squares += error.cwiseAbs2();
     }

@@ -12,7 +12,7 @@ struct GradientCheck {
   double angle = 0;           ///< that angle, radians
   double relative_error = 0;  ///< |estimate - reference| / |reference|
   double norm = 0, reference_norm = 0;
-  /// Norms of the standard errors that the readings leave in either (ness::standard_error), over the
+  /// Norms of the standard errors that the readings leave in either (ness::reading_error), over the
   /// parameters compared; NaN: the readings know none. 0 of a reference that is exact.
   double error = std::numeric_limits<double>::quiet_NaN();
   double reference_error = std::numeric_limits<double>::quiet_NaN();
