@@ -1,12 +1,13 @@
-// Calibration bar: for each seed, one logged run of a device whose parameters have offsets; the calibration of
-// its log is compared with the true offsets. The device is the simulation with the shortcomings of [device], or,
-// with --bench, the emulated bench, whose instruments have errors drawn from that seed. Prints a line of JSON
-// per seed: for each unknown whether it was identified, whether its interval contains the truth, the width of
-// the interval, and the width that the Cramer-Rao bound of the simulated noise allows.
+// Calibration bar: for each seed, one logged run of a device whose parameters have offsets; the calibration
+// of its log is compared with the true offsets. The device is the simulation with the shortcomings of
+// [device], or, with --bench, the emulated bench, whose instruments have errors drawn from that seed. Prints
+// a line of JSON per seed: for each unknown whether it was identified, whether its interval contains the
+// truth, the width of the interval, and the width that the Cramer-Rao bound of the simulated noise allows.
 //
 // The bound is computed here, apart from the calibration's own model: the derivatives of the true states by
-// whatever the simulation makes wrong, whitened by a dense Cholesky factor of the true covariance (white noise,
-// random walk, all 20 octaves of flicker), what is drawn with a known deviation as an unknown with that prior.
+// whatever the simulation makes wrong, whitened by a dense Cholesky factor of the true covariance (white
+// noise, random walk, all 20 octaves of flicker), what is drawn with a known deviation as an unknown with
+// that prior.
 //   ness-bar-calibrate EXPERIMENT.toml --seeds N [--first K] --scratch DIRECTORY [--rows N] [--bench FILE]
 //   [--bounds N] [--white] [--set key=value]...
 #include <Eigen/Cholesky>
@@ -44,12 +45,14 @@ using ness::Vector;
 /// What a device really is: value = gain setpoint + offset (log scale: setpoint^gain exp(offset)) + zero, and
 /// cross-talk; levels and readings have gains and offsets.
 struct Truth {
-  ness::TwinOffsets of;
+  Vector offset;  // [n_parameters] in its scale, where a setpoint is 0, or 1 where the scale is log
   /// Standard deviations from which it was drawn, of what the bound takes for unknown.
   double gate_gain = 0, log_gate_zero = 0, cross_talk = 0;  // of each pair
   double input_gain = 0, input_offset = 0;
   /// Gain and offset common to all potentials (one meter), and of each
   double meter_gain = 0, meter_offset = 0, reading_offset = 0, current_gain = 0, current_offset = 0;
+  std::function<Vector(const Vector& setpoint)> values;
+  std::vector<bool> moves;    // parameters: what never moved has its gate's errors in its offset
   std::vector<double> white;  // of each reading
   double walk = 0, flicker = 0;
 };
@@ -58,47 +61,71 @@ double uniform_error(std::uint64_t seed, std::uint32_t what, std::uint32_t instr
   return 2 * ness::uniform_at(seed, what, 0x2000000 + instrument) - 1;
 }
 
-Truth simulated(const ness::Experiment& experiment, const ness::Run& run, std::size_t readings) {
+std::vector<bool> moving(const ness::CalibrationData& data) {
+  std::vector<bool> moves(static_cast<std::size_t>(data.rows.front().theta->size()), false);
+  for (const ness::CalibrationRow& row : data.rows) {
+    for (std::size_t i = 0; i < moves.size(); ++i) {
+      const auto at = static_cast<Eigen::Index>(i);
+      moves[i] = moves[i] || (*row.theta)[at] != (*data.rows.front().theta)[at];
+    }
+  }
+  return moves;
+}
+
+Truth simulated(const ness::Experiment& experiment, const ness::Run& run, const ness::CalibrationData& data) {
+  const std::vector<bool> moves = moving(data);
   Truth truth;
-  truth.of.theta = run.noisy->variation();
-  truth.of.gate_gain = run.noisy->gate_gains();
+  const auto& infos = run.noisy->info().parameters;
+  Vector origin = *data.rows.front().theta;
+  truth.moves = moves;
+  for (std::size_t i = 0; i < infos.size(); ++i) {
+    if (moves[i]) origin[static_cast<Eigen::Index>(i)] = infos[i].scale == ness::Scale::log ? 1 : 0;
+  }
+  truth.offset = run.noisy->deviation(origin);
+  truth.values = [&run, infos](const Vector& setpoint) {
+    return ness::offset_values(infos, setpoint, run.noisy->deviation(setpoint));
+  };
   truth.gate_gain = experiment.noise.gate_gain;
-  // Cross-talk as NoiseOptions describes it; its numbers matter to the states alone, to second order.
   truth.cross_talk = experiment.noise.cross_talk;
-  truth.white.assign(readings, experiment.noise.read);
+  truth.white.assign(data.readings.size(), experiment.noise.read);
   truth.walk = experiment.noise.drift;
   truth.flicker = experiment.noise.flicker;
   return truth;
 }
 
-/// The errors of the emulated instruments, as sim/emulators/README.md states them: gates by a DAC of 2 V whose
-/// gain is off by up to 1e-4 and zero by 4e-5 V, inputs by source-meters (2e-4, 6e-4 V), potentials by one meter
-/// (4e-5, 7e-6 V; 3e-6 V each channel), currents by the source-meters (2.5e-4, 6e-9 A).
-Truth emulated(const ness::BenchFile& bench, const ness::Sample& sample, std::uint64_t seed) {
-  const auto& infos = sample.info.parameters;
+/// The errors of the emulated instruments, as sim/emulators/README.md states them: gates by a DAC of 2 V
+/// whose gain is off by up to 1e-4 and zero by 4e-5 V, inputs by source-meters (2e-4, 6e-4 V), potentials by
+/// one meter (4e-5, 7e-6 V; 3e-6 V each channel), currents by the source-meters (2.5e-4, 6e-9 A).
+Truth emulated(const ness::BenchFile& bench, const std::vector<ness::ParameterInfo>& infos,
+               const ness::CalibrationData& data, std::uint64_t seed) {
   Truth truth;
-  truth.of.theta = Vector::Zero(static_cast<Eigen::Index>(infos.size()));
-  truth.of.gate_gain = truth.of.gate_zero = truth.of.theta;
+  truth.moves = moving(data);
+  ness::TwinOffsets of;
+  of.theta = Vector::Zero(static_cast<Eigen::Index>(infos.size()));
+  of.gate_gain = of.gate_zero = of.theta;
   const double u = 1 / std::sqrt(3.0);  // of a number uniform in [-1, 1]
   for (const ness::BenchWire& wire : bench.wiring) {
     if (wire.parameter.empty()) continue;
-    const auto at = std::find_if(infos.begin(), infos.end(),
-                                 [&](const ness::ParameterInfo& info) { return info.name == wire.parameter; }) -
-                    infos.begin();
+    const auto at =
+        std::find_if(infos.begin(), infos.end(),
+                     [&](const ness::ParameterInfo& info) { return info.name == wire.parameter; }) -
+        infos.begin();
     const auto instrument = static_cast<std::uint32_t>(wire.instrument);
     const double gain = 1e-4 * uniform_error(seed, wire.channel, instrument);
-    const double zero = wire.per_volt * 2e-5 * 2 * uniform_error(seed, 100 + wire.channel, instrument) -
-                        wire.offset * gain;
+    const double zero =
+        wire.per_volt * 2e-5 * 2 * uniform_error(seed, 100 + wire.channel, instrument) - wire.offset * gain;
     if (infos[static_cast<std::size_t>(at)].scale == ness::Scale::log) {
-      truth.of.theta[at] = std::log1p(gain);
-      truth.of.gate_zero[at] = zero;
+      of.theta[at] = std::log1p(gain);
+      of.gate_zero[at] = zero;
       truth.log_gate_zero = std::hypot(wire.per_volt * 4e-5, wire.offset * 1e-4) * u;
     } else {
-      truth.of.theta[at] = zero;
-      truth.of.gate_gain[at] = gain;
+      of.theta[at] = zero;
+      of.gate_gain[at] = gain;
       truth.gate_gain = 1e-4 * u;
     }
   }
+  truth.offset = of.theta;
+  truth.values = [infos, of](const Vector& setpoint) { return ness::imposed_values(infos, setpoint, of); };
   const double kT = bench.scale.volts_per_kT, unit = bench.scale.amperes_per_unit;
   truth.input_gain = 2e-4 * u;
   truth.input_offset = 600e-6 / kT * u;
@@ -126,26 +153,26 @@ Vector bound(const ness::sim::Network& network, const ness::CalibrationData& dat
   std::vector<Drawn> drawn;
   for (Eigen::Index i = 0; i < p; ++i) {
     const ness::ParameterInfo& info = infos[static_cast<std::size_t>(i)];
-    if (!info.trainable) continue;
+    if (!truth.moves[static_cast<std::size_t>(i)]) continue;
     const bool log = info.scale == ness::Scale::log;
     if (truth.gate_gain > 0 && !(log && truth.log_gate_zero > 0))
-      drawn.push_back({truth.gate_gain, [=](const auto& v, const auto&, const auto&, const auto& s, auto, auto) {
-                         return v[i] * (log ? s[i] * std::log(s[i]) : s[i]);
-                       }});
+      drawn.push_back({truth.gate_gain, [=](const auto& v, const auto&, const auto&, const auto& s, auto,
+                                            auto) { return v[i] * (log ? s[i] * std::log(s[i]) : s[i]); }});
     if (truth.log_gate_zero > 0 && log)
-      drawn.push_back({truth.log_gate_zero,
-                       [=](const auto& v, const auto&, const auto&, const auto&, auto, auto) { return v[i]; }});
+      drawn.push_back({truth.log_gate_zero, [=](const auto& v, const auto&, const auto&, const auto&, auto,
+                                                auto) { return v[i]; }});
     if (truth.cross_talk == 0 || log) continue;
     std::vector<Eigen::Index> others;
     for (Eigen::Index j = 0; j < p; ++j) {
       const ness::ParameterInfo& other = infos[static_cast<std::size_t>(j)];
       if (j != i && other.trainable && other.kind == info.kind) others.push_back(j);
     }
-    for (const Eigen::Index j : others)
-      drawn.push_back({truth.cross_talk / std::sqrt(static_cast<double>(others.size())),
-                       [=](const auto& v, const auto&, const auto&, const auto& s, auto, auto) {
-                         return v[i] * s[j];
-                       }});
+    for (const Eigen::Index j : others) {
+      if (!truth.moves[static_cast<std::size_t>(j)]) continue;
+      drawn.push_back(
+          {truth.cross_talk / std::sqrt(static_cast<double>(others.size())),
+           [=](const auto& v, const auto&, const auto&, const auto& s, auto, auto) { return v[i] * s[j]; }});
+    }
   }
   const auto clamped = static_cast<Eigen::Index>(network.clamped().size());
   for (Eigen::Index c = 0; c < clamped; ++c) {
@@ -153,16 +180,15 @@ Vector bound(const ness::sim::Network& network, const ness::CalibrationData& dat
       drawn.push_back({truth.input_gain, [=](const auto&, const auto& l, const auto& row, const auto&, auto,
                                              auto) { return l[c] * row.clamp[c]; }});
     if (truth.input_offset > 0)
-      drawn.push_back({truth.input_offset,
-                       [=](const auto&, const auto& l, const auto&, const auto&, auto, auto) { return l[c]; }});
+      drawn.push_back({truth.input_offset, [=](const auto&, const auto& l, const auto&, const auto&, auto,
+                                               auto) { return l[c]; }});
   }
   const auto is_current = [&](Eigen::Index r) { return data.readings[static_cast<std::size_t>(r)].current; };
   if (truth.meter_gain > 0) {
     drawn.push_back({truth.meter_gain, [=](const auto&, const auto&, const auto&, const auto&, auto r,
                                            double read) { return is_current(r) ? 0 : read; }});
-    drawn.push_back({truth.meter_offset, [=](const auto&, const auto&, const auto&, const auto&, auto r, double) {
-                       return is_current(r) ? 0.0 : 1.0;
-                     }});
+    drawn.push_back({truth.meter_offset, [=](const auto&, const auto&, const auto&, const auto&, auto r,
+                                             double) { return is_current(r) ? 0.0 : 1.0; }});
     for (Eigen::Index k = 0; k < readings; ++k) {
       drawn.push_back({is_current(k) ? truth.current_offset : truth.reading_offset,
                        [=](const auto&, const auto&, const auto&, const auto&, auto r, double) {
@@ -189,7 +215,7 @@ Vector bound(const ness::sim::Network& network, const ness::CalibrationData& dat
           row.nudge[at] / setpoint[static_cast<Eigen::Index>(network.leak_g(k))];
       boundary.inject[at] = 0;
     }
-    const Vector theta = ness::imposed_values(infos, setpoint, truth.of);
+    const Vector theta = truth.values(setpoint);
     boundary.theta = theta.data();
     // Where it was read is where the state is, as near as its noise.
     Vector start = Vector::Zero(static_cast<Eigen::Index>(network.free().size()));
@@ -210,8 +236,8 @@ Vector bound(const ness::sim::Network& network, const ness::CalibrationData& dat
         by_value = (at.by_potential.row(node) * s.by_parameter + at.by_parameter.row(node)).transpose();
         by_level = (at.by_potential.row(node) * s.by_clamp + at.by_clamp.row(node)).transpose();
       } else {
-        const auto k = std::lower_bound(network.free().begin(), network.free().end(), node) -
-                       network.free().begin();
+        const auto k =
+            std::lower_bound(network.free().begin(), network.free().end(), node) - network.free().begin();
         by_value = s.by_parameter.row(k).transpose();
         by_level = s.by_clamp.row(k).transpose();
       }
@@ -221,7 +247,8 @@ Vector bound(const ness::sim::Network& network, const ness::CalibrationData& dat
         line[d] = one.deviation * one.slope(by_value, by_level, row, setpoint, r, row.reading[r]);
       }
       for (Eigen::Index j = 0; j < p; ++j)
-        line[m + j] = by_value[j] * (infos[static_cast<std::size_t>(j)].scale == ness::Scale::log ? theta[j] : 1);
+        line[m + j] =
+            by_value[j] * (infos[static_cast<std::size_t>(j)].scale == ness::Scale::log ? theta[j] : 1);
       line /= truth.white[static_cast<std::size_t>(r)];
     }
   }
@@ -285,13 +312,17 @@ json one_seed(Job job, std::uint64_t seed) {
   ness::CalibrationOptions options;
   options.threads = 1;
   options.nuisances = job.nuisances;
+  if (job.bench) {
+    // The meter's data sheet: of the reading, and of the range.
+    options.meter_gain = 40e-6 / std::sqrt(3.0);
+    options.meter_zero = 7e-6 / job.bench->scale.volts_per_kT / std::sqrt(3.0);
+  }
   const ness::sim::Network& network = *network_of(run.platform);
-  const ness::Calibration found = ness::calibrate(
-      network, network_description(experiment).simulation.steady_state, data, {}, options);
+  const ness::Calibration found =
+      ness::calibrate(network, network_description(experiment).simulation.steady_state, data, {}, options);
   const auto fitted = std::chrono::steady_clock::now();
-  Truth truth =
-      job.bench ? emulated(*job.bench, {run.platform.info, run.platform.theta, nullptr}, seed)
-                : simulated(experiment, run, data.readings.size());
+  Truth truth = job.bench ? emulated(*job.bench, run.platform.info.parameters, data, seed)
+                          : simulated(experiment, run, data);
   if (job.bench) truth.white = found.noise;  // of a mean over scans, which settling decided on
   json line = {{"seed", seed},
                {"rows", data.rows.size()},
@@ -315,9 +346,9 @@ json one_seed(Job job, std::uint64_t seed) {
   const auto ended = std::chrono::steady_clock::now();
   const auto seconds = [](auto from, auto to) { return std::chrono::duration<double>(to - from).count(); };
   line["seconds"] = {seconds(began, trained), seconds(trained, fitted), seconds(fitted, ended)};
-  for (Eigen::Index i = 0; i < truth.of.theta.size(); ++i) {
+  for (Eigen::Index i = 0; i < truth.offset.size(); ++i) {
     const ness::CalibratedUnknown& unknown = found.unknowns[static_cast<std::size_t>(i)];
-    const double true_offset = truth.of.theta[i];
+    const double true_offset = truth.offset[i];
     json one = {{"name", unknown.name}, {"identified", unknown.identified}};
     if (unknown.identified && found.withheld.empty()) {
       one["covered"] = unknown.low <= true_offset && true_offset <= unknown.high;

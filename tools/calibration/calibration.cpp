@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <optional>
 #include <stdexcept>
 
@@ -12,6 +13,7 @@
 #include "ness/device/error.hpp"
 #include "student_quantile.hpp"
 #include "toml_number.hpp"
+#include "residual_tests.hpp"
 #include "row_model.hpp"
 #include "variance_components.hpp"
 
@@ -23,6 +25,8 @@ constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 /// An unknown with more of what is not identified in it than this has no interval.
 constexpr double share_tolerance = 0.05;
 constexpr std::uint32_t most_rounds = 40;
+/// Beyond, the residuals' correlations say that the model is another one, not how far it is off.
+constexpr double most_widened = 3;
 
 /// A number that is fitted: a reading of a row that is not left out.
 struct Number {
@@ -111,7 +115,7 @@ class Fit {
       const Vector before_noise = strengths_.noise.empty() ? Vector() : white();
       const std::vector<bool> before_left_out = left_out_;
       look();
-      if (result_.rounds > 1 && settled(before_x_, before_noise, before_left_out)) {
+      if (result_.rounds > 1 && settled(before_noise, before_left_out)) {
         result_.converged = true;
         break;
       }
@@ -154,10 +158,12 @@ class Fit {
 
   // Deviations start as on a poor bench: from there what the data show is found.
   void start_effects() {
-    static constexpr std::array<double, nuisance_kinds> poor{1e-2, 1e-2, 1e-2, 1e-2, 1e-2, 1e-2,
-                                                             1e-2, 1e-2, 1e-2, 1e-2, 1e-3};
+    static constexpr std::array<double, nuisance_kinds> poor{1e-2, 1e-2, 1e-2, 1e-2, 1e-2, 1e-2, 1e-2,
+                                                             1e-2, 1e-2, 1e-2, 1e-3, 0,    0};
     for (const Effect& effect : model_.effects())
       strengths_.of(effect.kind) = poor[static_cast<std::size_t>(effect.kind)];
+    strengths_.of(NuisanceKind::meter_gain) = options_.meter_gain;
+    strengths_.of(NuisanceKind::meter_zero) = options_.meter_zero;
   }
 
   // Where the model stands: predictions, who is left out, strengths of noise, what can be known.
@@ -194,7 +200,8 @@ class Fit {
 
   Vector white() const {
     Vector all(model_.readings());
-    for (Eigen::Index r = 0; r < all.size(); ++r) all[r] = strengths_.noise[static_cast<std::size_t>(r)].white;
+    for (Eigen::Index r = 0; r < all.size(); ++r)
+      all[r] = strengths_.noise[static_cast<std::size_t>(r)].white;
     return all;
   }
 
@@ -307,32 +314,35 @@ class Fit {
     if (result_.rounds <= 1 || !options_.nuisances) {
       of.scale_noise(strengths_);
     } else {
-      const bool rough = result_.rounds == 2;
-      Strengths best = strengths_;
       of.scale_noise(strengths_);
-      of.maximise(best, rough, serial_);
-      // From round to round less is worth a change: rounds end.
-      const double gained = of.criterion(strengths_) - of.criterion(best);
-      if (rough || gained > 0.02 * (result_.rounds - 2)) strengths_ = best;
+      // Near the end the strengths stay, so that rounds end.
+      if (result_.rounds <= 3 || (result_.rounds < 12 && !(moved() < 1))) {
+        Strengths best = strengths_;
+        of.maximise(best, result_.rounds == 2, serial_);
+        if (result_.rounds == 2 || of.criterion(best) < of.criterion(strengths_) - 0.05) strengths_ = best;
+      }
     }
     for (std::size_t e = 0; e < model_.effects().size(); ++e) {
-      if (strengths_.of(model_.effects()[e].kind) == 0) x_[model_.unknowns() + static_cast<Eigen::Index>(e)] = 0;
+      if (strengths_.of(model_.effects()[e].kind) == 0)
+        x_[model_.unknowns() + static_cast<Eigen::Index>(e)] = 0;
     }
     const std::vector<double> freedom = of.freedom(strengths_);
     freedom_of_ = Eigen::Map<const Vector>(freedom.data(), static_cast<Eigen::Index>(freedom.size()));
     freedom_ = freedom_of_.sum();
   }
 
+  // How far the last step went, in standard errors of the principal direction that it changed most.
+  double moved() const {
+    const Vector y = fisher_.identified().transpose() * (x_ - before_x_).head(model_.unknowns());
+    return y.size() == 0 || y.cwiseAbs().maxCoeff() < 1e-12
+               ? 0
+               : (y.array() * fisher_.singular.head(fisher_.rank).array()).abs().maxCoeff();
+  }
+
   // True where another round would change nothing that is told.
-  bool settled(const Vector& before_x, const Vector& before_noise,
-               const std::vector<bool>& before_left_out) const {
-    if (left_out_ != before_left_out) return false;
-    const Vector y =
-        fisher_.identified().transpose() * (x_ - before_x).head(model_.unknowns());
-    const bool still = y.size() == 0 ||
-                       (y.array() * fisher_.singular.head(fisher_.rank).array()).abs().maxCoeff() < 1e-2 ||
-                       y.cwiseAbs().maxCoeff() < 1e-12;
-    return still && ((white() - before_noise).array().abs() < 1e-3 * white().array() + 10 * exact_to).all();
+  bool settled(const Vector& before_noise, const std::vector<bool>& before_left_out) const {
+    return left_out_ == before_left_out && moved() < 1e-2 &&
+           ((white() - before_noise).array().abs() < 1e-3 * white().array() + 10 * exact_to).all();
   }
 
   void improve() {
@@ -344,7 +354,8 @@ class Fit {
     Vector y(fixed + m);
     y.head(fixed) = directions.transpose() * (x_ - origin_).head(p);
     for (Eigen::Index e = 0; e < m; ++e)
-      y[fixed + e] = x_[effects[static_cast<std::size_t>(e)].first] / effects[static_cast<std::size_t>(e)].second;
+      y[fixed + e] =
+          x_[effects[static_cast<std::size_t>(e)].first] / effects[static_cast<std::size_t>(e)].second;
     const auto at = [&](const Vector& of) {
       Vector x = origin_;
       x.tail(model_.size() - p).setZero();
@@ -357,8 +368,8 @@ class Fit {
     const auto n = static_cast<Eigen::Index>(numbers_.size());
     const auto residuals_at = [&](const Vector& of, double* residuals, double* jacobian) {
       if (stop_.stop_requested()) return false;
-      const std::vector<Prediction> now = model_.predict(at(of), RowModel::From::states, &states_, left_out_,
-                                                         jacobian != nullptr);
+      const std::vector<Prediction> now =
+          model_.predict(at(of), RowModel::From::states, &states_, left_out_, jacobian != nullptr);
       const Eigen::Index columns = jacobian != nullptr ? fixed + m : 0;
       RowMatrix rows(n, columns + 1);
       for (Eigen::Index i = 0; i < n; ++i) {
@@ -426,6 +437,7 @@ class Fit {
       unknown.high = unknown.offset + quantile * unknown.standard_error;
     }
     judge_by_the_log();
+    judge_residuals();
     tell_left_out();
     make_twin();
     return std::move(result_);
@@ -473,6 +485,60 @@ class Fit {
     result_.chi_squared = freedom > 0 ? chi_squared / freedom : nan;
   }
 
+  // Rows with the same inputs, nudges and holds have the same number.
+  std::vector<std::uint64_t> imposed() const {
+    std::map<std::vector<double>, std::uint64_t> known;
+    std::vector<std::uint64_t> of_row;
+    for (const CalibrationRow& row : data_.rows) {
+      std::vector<double> key(row.clamp.begin(), row.clamp.end());
+      // A nudge goes with the loss's gradient, and changes from row to row: its sign counts.
+      for (const double u : row.nudge) key.push_back(u > 0 ? 1 : u < 0 ? -1 : 0);
+      key.push_back(static_cast<double>(row.nudge.size()));
+      for (const auto& [node, level] : row.held) key.push_back(node);
+      of_row.push_back(known.emplace(std::move(key), known.size()).first->second);
+    }
+    return of_row;
+  }
+
+  // Intervals suppose that the model describes the data. Where it does not they are wider; where it is far
+  // from it, or never came to rest, there are none.
+  void judge_residuals() {
+    RowMatrix rows(static_cast<Eigen::Index>(numbers_.size()), 1);
+    bool noise_is_rounding = true;
+    for (std::size_t n = 0; n < numbers_.size(); ++n)
+      rows(static_cast<Eigen::Index>(n), 0) = residual(numbers_[n]);
+    for (const double white : result_.noise) noise_is_rounding = noise_is_rounding && white <= 1e3 * exact_to;
+    weigh(rows);
+    const std::vector<std::uint64_t> same = imposed();
+    std::vector<Innovations> readings;
+    for (const CalibrationReading& reading : data_.readings) readings.push_back({reading.name, {}, {}});
+    for (std::size_t n = 0; n < numbers_.size(); ++n) {
+      Innovations& of = readings[static_cast<std::size_t>(numbers_[n].reading)];
+      of.value.push_back(rows(static_cast<Eigen::Index>(n), 0));
+      of.imposed.push_back(same[numbers_[n].row]);
+    }
+    if (!noise_is_rounding) {
+      const ResidualDoubts found = residual_doubts(readings);
+      result_.doubts = found.lines;
+      result_.widened = std::sqrt(std::max(1.0, found.inflation));
+    }
+    if (model_.too_many_effects())
+      result_.doubts.push_back(
+          "gains of gates and cross-talk are too many to be told from so few readings, and "
+          "are taken for none");
+    if (!result_.converged) {
+      result_.withheld = "the fit did not come to rest within " + std::to_string(most_rounds) + " rounds";
+    } else if (result_.widened > most_widened) {
+      result_.withheld = "the model does not describe the log: " + result_.doubts.front();
+    }
+    for (CalibratedUnknown& unknown : result_.unknowns) {
+      if (!unknown.identified) continue;
+      unknown.standard_error *= result_.widened;
+      unknown.low = unknown.offset - result_.widened * (unknown.offset - unknown.low);
+      unknown.high = unknown.offset + result_.widened * (unknown.high - unknown.offset);
+    }
+  }
+
   // Without nuisances and correlations: the numbers less what the fit took of them. With, each unknown's own.
   Vector freedom_of_unknowns() {
     Vector freedom = Vector::Constant(model_.unknowns(), freedom_);
@@ -503,7 +569,8 @@ class Fit {
     for (std::size_t i = 0; i < left_out_.size(); ++i) {
       if (!left_out_[i]) continue;
       using Why = Calibration::LeftOut::Why;
-      const bool explained = near[i].settled && worst(near[i], data_.rows[i], robust_scale()) <= options_.outlier;
+      const bool explained =
+          near[i].settled && worst(near[i], data_.rows[i], robust_scale()) <= options_.outlier;
       result_.left_out.push_back({data_.rows[i].row, explained            ? Why::other_branch
                                                      : states_[i].settled ? Why::unexplained
                                                                           : Why::no_state});
@@ -519,7 +586,8 @@ class Fit {
     }
     add_effects_to_twin();
     const bool readings = std::any_of(result_.effects.begin(), result_.effects.end(), [](const auto& one) {
-      return one.kind == NuisanceKind::reading_gain || one.kind == NuisanceKind::reading_offset;
+      return one.kind == NuisanceKind::reading_gain || one.kind == NuisanceKind::reading_offset ||
+             one.kind == NuisanceKind::meter_gain || one.kind == NuisanceKind::meter_zero;
     });
     if (!options_.gains && !readings) return;
     result_.twin.gain = Vector::Ones(static_cast<Eigen::Index>(network_.free().size()));
@@ -546,12 +614,13 @@ class Fit {
         case NuisanceKind::log_gate_gain:
           put(twin.gate_gain, model_.parameters(), 0, one.of) += one.value;
           break;
-        case NuisanceKind::log_gate_zero: put(twin.gate_zero, model_.parameters(), 0, one.of) += one.value; break;
+        case NuisanceKind::log_gate_zero:
+          put(twin.gate_zero, model_.parameters(), 0, one.of) += one.value;
+          break;
         case NuisanceKind::cross_talk: {
-          const auto same =
-              std::find_if(twin.cross_talk.begin(), twin.cross_talk.end(), [&](const TwinCrossTalk& talk) {
-                return talk.to == one.of && talk.from == one.from;
-              });
+          const auto same = std::find_if(
+              twin.cross_talk.begin(), twin.cross_talk.end(),
+              [&](const TwinCrossTalk& talk) { return talk.to == one.of && talk.from == one.from; });
           if (same == twin.cross_talk.end()) twin.cross_talk.push_back({one.of, one.from, one.value});
           else same->share += one.value;
           break;
@@ -595,6 +664,8 @@ const char* to_string(NuisanceKind kind) {
     case NuisanceKind::input_gain: return "gains of inputs";
     case NuisanceKind::input_offset: return "offsets of inputs";
     case NuisanceKind::input_lead: return "leads of inputs";
+    case NuisanceKind::meter_gain: return "the meter's gain";
+    case NuisanceKind::meter_zero: return "the meter's zero";
   }
   return "?";
 }
@@ -604,6 +675,10 @@ std::string CalibrationOptions::problem() const {
     return "confidence " + toml_number(confidence) + "; it must be in (0, 1)";
   if (!(largest > 0) || std::isinf(largest))
     return "largest " + toml_number(largest) + "; it must be finite and > 0";
+  for (const auto& [name, value] : {std::pair{"meter_gain", meter_gain}, {"meter_zero", meter_zero}}) {
+    if (!(value >= 0) || std::isinf(value))
+      return name + (" " + toml_number(value)) + "; it must be finite and >= 0";
+  }
   if (!(outlier > 3))
     return "outlier " + toml_number(outlier) +
            "; it must be > 3 standard deviations, which normal noise exceeds";

@@ -95,6 +95,10 @@ void RowModel::find_effects(const CalibrationOptions& options) {
     }
     add(NuisanceKind::input_lead, at);
   }
+  if (!options.gains) {
+    if (options.meter_gain > 0) add(NuisanceKind::meter_gain, 0);
+    if (options.meter_zero > 0) add(NuisanceKind::meter_zero, 0);
+  }
   const std::size_t without = effects_.size();
   for (Eigen::Index i = 0; i < parameters(); ++i) {
     const ParameterInfo& to = parameters_[static_cast<std::size_t>(i)];
@@ -119,11 +123,13 @@ void RowModel::find_effects(const CalibrationOptions& options) {
 }
 
 double RowModel::gain(const Vector& x, Eigen::Index r) const {
-  double gain = gains_ ? 1 + x[parameters() + r]
-                : is_current(r) || given_.gain.size() == 0 ? 1 : given_.gain[free_index_[node(r)]];
+  double gain = gains_                                     ? 1 + x[parameters() + r]
+                : is_current(r) || given_.gain.size() == 0 ? 1
+                                                           : given_.gain[free_index_[node(r)]];
   for (std::size_t e = 0; e < effects_.size(); ++e) {
-    if ((effects_[e].kind == NuisanceKind::reading_gain || effects_[e].kind == NuisanceKind::current_gain) &&
-        effects_[e].of == r)
+    if (((effects_[e].kind == NuisanceKind::reading_gain || effects_[e].kind == NuisanceKind::current_gain) &&
+         effects_[e].of == r) ||
+        (effects_[e].kind == NuisanceKind::meter_gain && !is_current(r)))
       gain *= 1 + effect(x, e);
   }
   return gain;
@@ -135,9 +141,10 @@ double RowModel::zero(const Vector& x, Eigen::Index r) const {
                     ? 0
                     : given_.reading_offset[free_index_[node(r)]];
   for (std::size_t e = 0; e < effects_.size(); ++e) {
-    if ((effects_[e].kind == NuisanceKind::reading_offset ||
-         effects_[e].kind == NuisanceKind::current_offset) &&
-        effects_[e].of == r)
+    if (((effects_[e].kind == NuisanceKind::reading_offset ||
+          effects_[e].kind == NuisanceKind::current_offset) &&
+         effects_[e].of == r) ||
+        (effects_[e].kind == NuisanceKind::meter_zero && !is_current(r)))
       zero += effect(x, e);
   }
   return zero;
@@ -324,6 +331,8 @@ void RowModel::derive(const CalibrationRow& row, const Vector& x, const Vector& 
         case NuisanceKind::current_gain: entry = one.of == r ? read : 0; break;
         case NuisanceKind::reading_offset:
         case NuisanceKind::current_offset: entry = one.of == r ? 1 : 0; break;
+        case NuisanceKind::meter_gain: entry = is_current(r) ? 0 : read; break;
+        case NuisanceKind::meter_zero: entry = is_current(r) ? 0 : 1; break;
         case NuisanceKind::input_gain: entry = by_level[one.of] * row.clamp[one.of]; break;
         case NuisanceKind::input_offset: entry = by_level[one.of]; break;
         case NuisanceKind::input_lead:

@@ -67,9 +67,7 @@ class RowModel {
     Vector theta, by_offset;  // [n_parameters] and d theta/d offset
   };
   Imposed imposed(const Vector& setpoint, const Vector& x) const;
-  double effect(const Vector& x, std::size_t e) const {
-    return x[unknowns() + static_cast<Eigen::Index>(e)];
-  }
+  double effect(const Vector& x, std::size_t e) const { return x[unknowns() + static_cast<Eigen::Index>(e)]; }
   std::optional<Vector> as_measured(const CalibrationRow& row, const Vector& x) const;
   Vector cold(const CalibrationRow& row, const sim::Boundary& boundary) const;
   Prediction predict(const CalibrationRow& row, const Vector& x, From from, const Vector* start,

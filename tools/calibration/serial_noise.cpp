@@ -31,8 +31,7 @@ double whiten(std::span<const std::uint64_t> ordinals, const SerialNoise& noise,
   const auto k = static_cast<Eigen::Index>(times.size()) + 1;  // the last is the walk
   Matrix covariance = Matrix::Zero(k, k);
   for (Eigen::Index j = 0; j + 1 < k; ++j) covariance(j, j) = share;
-  covariance(k - 1, k - 1) =
-      constant + noise.walk * noise.walk * (static_cast<double>(ordinals.front()) + 1);
+  covariance(k - 1, k - 1) = constant + noise.walk * noise.walk * (static_cast<double>(ordinals.front()) + 1);
   RowMatrix state = RowMatrix::Zero(k, columns.cols());
   Vector keep = Vector::Ones(k), added = Vector::Zero(k), gain(k);
   Eigen::RowVectorXd innovation(columns.cols());

@@ -16,9 +16,8 @@ struct SerialNoise {
   bool correlated() const { return walk > 0 || flicker > 0; }
 };
 
-
-/// Replaces each column by its standardised innovations, L^-1 column, for the covariance L L^T of the readings
-/// at these ordinals (ascending), in units of white^2: the Kalman filter of the processes above, in
+/// Replaces each column by its standardised innovations, L^-1 column, for the covariance L L^T of the
+/// readings at these ordinals (ascending), in units of white^2: the Kalman filter of the processes above, in
 /// O(rows x columns). Returns the logarithm of the determinant of L L^T.
 double whiten(std::span<const std::uint64_t> ordinals, const SerialNoise& noise, RowMatrix& columns);
 

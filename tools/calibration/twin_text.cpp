@@ -37,9 +37,10 @@ std::string twin_text(const Experiment& experiment, const sim::Network& network,
   if (!text.ends_with("\n")) text += "\n";
   const auto line = [&](const std::string& name, double value, const CalibratedUnknown& unknown) {
     text += "\"" + name + "\" = " + toml_number(value);
-    text += unknown.identified ? "  # +- " + brief(0.5 * (unknown.high - unknown.low)) +
-                                     (unknown.scale == Scale::log ? " (of the logarithm)" : "") + "\n"
-                               : "  # not identified\n";
+    text += unknown.identified && !found.withheld.empty() ? "  # interval withheld\n"
+            : unknown.identified ? "  # +- " + brief(0.5 * (unknown.high - unknown.low)) +
+                                       (unknown.scale == Scale::log ? " (of the logarithm)" : "") + "\n"
+                                 : "  # not identified\n";
   };
   double squares = 0;
   std::size_t potentials = 0;
@@ -69,15 +70,15 @@ std::string twin_text(const Experiment& experiment, const sim::Network& network,
   of_gates("gate-zero", found.twin.gate_zero);
   if (!found.twin.cross_talk.empty()) text += "\n[twin.cross-talk]\n";
   for (const TwinCrossTalk& talk : found.twin.cross_talk)
-    text += "\"" + infos[talk.to].name + " " + infos[talk.from].name + "\" = " + toml_number(talk.share) + "\n";
+    text +=
+        "\"" + infos[talk.to].name + " " + infos[talk.from].name + "\" = " + toml_number(talk.share) + "\n";
   const auto of_nodes = [&](const char* table, const std::vector<std::uint32_t>& nodes, const Vector& values,
                             const std::vector<const CalibratedUnknown*>& unknowns) {
     if (values.size() == 0) return;
     text += std::string("\n[twin.") + table + "]\n";
     for (std::size_t k = 0; k < nodes.size(); ++k) {
       const std::string name = "node-" + std::to_string(nodes[k]);
-      if (unknowns.empty())
-        text += name + " = " + toml_number(values[static_cast<Eigen::Index>(k)]) + "\n";
+      if (unknowns.empty()) text += name + " = " + toml_number(values[static_cast<Eigen::Index>(k)]) + "\n";
       else if (unknowns[k]) line(name, values[static_cast<Eigen::Index>(k)], *unknowns[k]);
     }
   };

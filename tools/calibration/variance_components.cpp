@@ -53,8 +53,7 @@ std::pair<Pair, double> simplex(const std::function<double(const Pair&)>& f, con
       corners[2] = next;
     } else {
       for (std::size_t i = 1; i < 3; ++i) {
-        for (std::size_t d = 0; d < 2; ++d)
-          corners[i].at[d] = (corners[i].at[d] + corners[0].at[d]) / 2;
+        for (std::size_t d = 0; d < 2; ++d) corners[i].at[d] = (corners[i].at[d] + corners[0].at[d]) / 2;
         corners[i].value = f(corners[i].at);
         --evaluations;
       }
@@ -101,6 +100,22 @@ VarianceComponents::VarianceComponents(std::vector<ReadingBlock> blocks, std::ve
       kinds_(std::move(effects)),
       least_noise_(least_noise),
       filtered_(blocks_.size()) {}
+
+VarianceComponents VarianceComponents::present(const Strengths& at) const {
+  std::vector<Eigen::Index> columns;
+  std::vector<NuisanceKind> kinds;
+  for (std::size_t e = 0; e < kinds_.size(); ++e) {
+    if (at.of(kinds_[e]) == 0) continue;
+    columns.push_back(static_cast<Eigen::Index>(e));
+    kinds.push_back(kinds_[e]);
+  }
+  for (auto c = static_cast<Eigen::Index>(kinds_.size()); c < blocks_.front().columns.cols(); ++c)
+    columns.push_back(c);
+  std::vector<ReadingBlock> blocks;
+  for (const ReadingBlock& block : blocks_)
+    blocks.push_back({block.ordinals, block.columns(Eigen::all, columns)});
+  return {std::move(blocks), std::move(kinds), least_noise_};
+}
 
 const VarianceComponents::Filtered& VarianceComponents::filtered(std::size_t r, const SerialNoise& noise) {
   std::array<Filtered, 2>& known = filtered_[r];
@@ -172,10 +187,9 @@ double VarianceComponents::scale_one(std::size_t r, Strengths& at) {
   const auto L = factor_.topLeftCorner(k, k).triangularView<Eigen::Lower>();
   const Matrix gram = scaled(r, at);
   // The solution of the mixed model's equations.
-  const Vector solution =
-      L.transpose().solve(Vector(factor_.row(k).head(k).transpose()));
-  double squares = gram(k, k) - 2 * solution.dot(gram.col(k).head(k)) +
-                   solution.dot(gram.topLeftCorner(k, k) * solution);
+  const Vector solution = L.transpose().solve(Vector(factor_.row(k).head(k).transpose()));
+  double squares =
+      gram(k, k) - 2 * solution.dot(gram.col(k).head(k)) + solution.dot(gram.topLeftCorner(k, k) * solution);
   const Matrix half = L.solve(Matrix(gram.topLeftCorner(k, k)));
   const double taken = L.transpose().solve(half).trace();
   const double freedom = n - taken;
@@ -213,7 +227,7 @@ std::vector<double> VarianceComponents::freedom(const Strengths& at) {
 double VarianceComponents::with(std::size_t r, Strengths& at, double walk, double flicker) {
   at.noise[r].walk = walk;
   at.noise[r].flicker = flicker;
-  for (int i = 0; i < 3; ++i) {
+  for (int i = 0; i < 2; ++i) {
     if (!factor(at)) return infinity;
     const double before = at.noise[r].white;
     scale_one(r, at);
@@ -241,7 +255,7 @@ void VarianceComponents::maximise_noise(std::size_t r, Strengths& at, bool rough
           return with(r, trial, bounded(p[0], least_walk, most_walk),
                       bounded(p[1], least_flicker, most_flicker));
         },
-        from, rough ? 1.5 : 0.4, rough ? 40 : 18, 0.02);
+        from, rough ? 1.5 : 0.4, rough ? 36 : 16, 0.05);
     both = with(r, with_both, bounded(point[0], least_walk, most_walk),
                 bounded(point[1], least_flicker, most_flicker));
   }
@@ -270,7 +284,7 @@ void VarianceComponents::maximise_noise(std::size_t r, Strengths& at, bool rough
 }
 
 void VarianceComponents::maximise_kind(NuisanceKind kind, Strengths& at, bool rough) {
-  if (std::find(kinds_.begin(), kinds_.end(), kind) == kinds_.end()) return;
+  if (is_given(kind) || std::find(kinds_.begin(), kinds_.end(), kind) == kinds_.end()) return;
   const double before = at.of(kind);
   const auto value = [&](double logarithm) {
     at.of(kind) = std::exp(logarithm);
@@ -287,13 +301,15 @@ void VarianceComponents::maximise_kind(NuisanceKind kind, Strengths& at, bool ro
 
 void VarianceComponents::maximise(Strengths& at, bool rough, bool serial) {
   double before = criterion(at);
-  for (int cycle = 0; cycle < 6; ++cycle) {
+  for (int cycle = 0; cycle < 4; ++cycle) {
     for (std::size_t k = 0; k < nuisance_kinds; ++k)
       maximise_kind(static_cast<NuisanceKind>(k), at, rough && cycle == 0);
-    for (std::size_t r = 0; r < blocks_.size() && serial; ++r) maximise_noise(r, at, rough && cycle == 0);
-    scale_noise(at);
-    const double now = criterion(at);
-    if (!(now < before - 0.05)) return;
+    VarianceComponents fewer = present(at);
+    for (std::size_t r = 0; r < blocks_.size() && serial; ++r)
+      fewer.maximise_noise(r, at, rough && cycle == 0);
+    fewer.scale_noise(at);
+    const double now = fewer.criterion(at);
+    if (!(now < before - 0.3)) return;
     before = now;
   }
 }
@@ -308,6 +324,8 @@ Vector VarianceComponents::variances(const Strengths& at, const Matrix& directio
 }
 
 Vector VarianceComponents::degrees_of_freedom(const Strengths& at, const Matrix& directions) {
+  if (std::any_of(kinds_.begin(), kinds_.end(), [&](NuisanceKind kind) { return at.of(kind) == 0; }))
+    return present(at).degrees_of_freedom(at, directions);
   constexpr double h = 0.2;  // of a logarithm: strengths are known to some 10 %, and so far is it a parabola
   std::vector<std::function<double&(Strengths&)>> all;
   std::vector<std::size_t> group;
@@ -325,7 +343,7 @@ Vector VarianceComponents::degrees_of_freedom(const Strengths& at, const Matrix&
     }
   }
   for (std::size_t k = 0; k < nuisance_kinds; ++k) {
-    if (at.nuisance[k] == 0) continue;
+    if (at.nuisance[k] == 0 || is_given(static_cast<NuisanceKind>(k))) continue;
     all.emplace_back([k](Strengths& s) -> double& { return s.nuisance[k]; });
     group.push_back(at.noise.size());
   }

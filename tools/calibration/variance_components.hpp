@@ -10,6 +10,11 @@
 
 namespace ness {
 
+/// Kinds whose strength is known beforehand.
+constexpr bool is_given(NuisanceKind kind) {
+  return kind == NuisanceKind::meter_gain || kind == NuisanceKind::meter_zero;
+}
+
 /// Strengths: each reading's noise, and the standard deviation of each kind of nuisance, 0: there is none.
 struct Strengths {
   std::vector<SerialNoise> noise;
@@ -53,6 +58,8 @@ class VarianceComponents {
     double log_determinant = 0;
     bool known = false;
   };
+  // The same without the effects that are not there: fewer columns to filter.
+  VarianceComponents present(const Strengths& at) const;
   const Filtered& filtered(std::size_t r, const SerialNoise& noise);
   // The mixed model's matrix [active effects in units of their deviation, fixed, residual] of the last
   // strengths, and its Cholesky factor.

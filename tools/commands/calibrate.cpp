@@ -90,7 +90,7 @@ Report report_of(const Calibration& found, const CalibrationData& data, const Ca
                {"unit", unknown.unit},
                {"offset", unknown.offset},
                {"identified", unknown.identified}};
-    if (unknown.identified) {
+    if (unknown.identified && found.withheld.empty()) {
       one["standard_error"] = unknown.standard_error;
       one["interval"] = Report::list({unknown.low, unknown.high});
     }
@@ -105,6 +105,21 @@ Report report_of(const Calibration& found, const CalibrationData& data, const Ca
   result["noise"] = Report::table();
   for (std::size_t r = 0; r < data.readings.size(); ++r)
     result["noise"][data.readings[r].name] = found.noise[r];
+  result["drift"] = Report::table();
+  result["flicker"] = Report::table();
+  for (std::size_t r = 0; r < data.readings.size(); ++r) {
+    result["drift"][data.readings[r].name] = found.walk[r];
+    result["flicker"][data.readings[r].name] = found.flicker[r];
+  }
+  result["nuisances"] = Report::table();
+  for (std::size_t k = 0; k < nuisance_kinds; ++k) {
+    if (found.nuisance[k] > 0)
+      result["nuisances"][to_string(static_cast<NuisanceKind>(k))] = found.nuisance[k];
+  }
+  result["doubts"] = Report::list();
+  for (const std::string& line : found.doubts) result["doubts"].add(line);
+  result["widened"] = found.widened;
+  result["withheld"] = found.withheld;
   result["left_out"] = Report::list();
   for (const Calibration::LeftOut& one : found.left_out)
     result["left_out"].add({{"row", one.row}, {"why", text_of(one.why)}});
@@ -129,16 +144,26 @@ void tell(const Calibration& found, const CalibrationData& data, const Calibrate
               interval_title(options.fit.confidence).c_str(), "unit");
   for (const CalibratedUnknown& unknown : found.unknowns) {
     char interval[64] = "not identified";
-    if (unknown.identified)
+    if (unknown.identified && !found.withheld.empty()) std::snprintf(interval, sizeof interval, "withheld");
+    else if (unknown.identified)
       std::snprintf(interval, sizeof interval, "[%+.6f, %+.6f]", unknown.low, unknown.high);
     std::printf("  %-*s  %+11.6f  %-26s  %s\n", static_cast<int>(wide), unknown.name.c_str(), unknown.offset,
                 interval, unknown.unit.c_str());
   }
   std::printf("  offsets add to the setpoint; those in \"ln\" to its logarithm\n");
   for (std::size_t r = 0; r < data.readings.size(); ++r) {
-    std::printf("noise of %s: %.3g%s\n", data.readings[r].name.c_str(), found.noise[r],
-                data.readings[r].current ? "" : " kT");
+    const char* unit = data.readings[r].current ? "" : " kT";
+    std::printf("noise of %s: %.3g%s", data.readings[r].name.c_str(), found.noise[r], unit);
+    if (found.walk[r] > 0) std::printf(", drift of %.3g%s per root relaxation", found.walk[r], unit);
+    if (found.flicker[r] > 0) std::printf(", flicker of %.3g%s", found.flicker[r], unit);
+    std::printf("\n");
   }
+  for (std::size_t k = 0; k < nuisance_kinds; ++k) {
+    if (found.nuisance[k] > 0)
+      std::printf("found, and allowed for: %s, of standard deviation %.2g\n",
+                  to_string(static_cast<NuisanceKind>(k)), found.nuisance[k]);
+  }
+  for (const std::string& line : found.doubts) std::printf("doubt: %s\n", line.c_str());
   if (std::isfinite(found.chi_squared)) {
     std::printf("chi^2 per degree of freedom, by the standard errors in the log: %.3f (%.0f degrees)\n",
                 found.chi_squared, found.degrees_of_freedom);
@@ -177,9 +202,13 @@ int calibrate_log(const CalibrateOptions& options, const Command& command) {
   } catch (const std::runtime_error& error) {
     throw LogError(options.log + ": " + error.what());
   }
-  if (!found.converged)
-    warn("the fit did not come to rest within " + std::to_string(found.rounds) +
-         " rounds: its intervals are not to be trusted");
+  if (!found.withheld.empty()) warn("no intervals: " + found.withheld);
+  else if (found.widened > 1) {
+    char times[32];
+    std::snprintf(times, sizeof times, "%.2g", found.widened);
+    warn(std::string("intervals are ") + times + " times as wide as the model's, for " +
+         found.doubts.front());
+  }
   // 5 of the chi-squared's own standard deviations, and so much that it matters.
   if (found.chi_squared > 1.5 && (found.chi_squared - 1) * std::sqrt(found.degrees_of_freedom / 2) > 5) {
     char times[32];
@@ -187,8 +216,7 @@ int calibrate_log(const CalibrateOptions& options, const Command& command) {
     warn(std::string("what the twin leaves unexplained is ") + times +
          " times the standard errors in the log: the device is off in ways that are not fitted" +
          (options.fit.gains && options.fit.inputs ? "" : " (inputs: --inputs, readings: --gains)") +
-         ", or noise is made by what is imposed; the intervals take it for noise of the readings, from row "
-         "to row");
+         ", or noise is made by what is imposed; the intervals take it for white noise of the readings");
   }
   if (!options.out.empty())
     write_text_file(options.out, twin_text(experiment, *network, data, found, options.fit, options.log));
@@ -208,6 +236,14 @@ void declare_calibrate(Options& line, const Command& command) {
       .within(std::uint64_t{1}, std::uint64_t{1} << 40);
   line.flag("--gains", options->fit.gains, "fit a gain and an offset of each reading too");
   line.flag("--inputs", options->fit.inputs, "fit a gain and an offset of each input too");
+  line.add("--meter-gain", options->fit.meter_gain,
+           "standard deviation of a gain that all potential readings have in common; default: 0")
+      .value_name("G")
+      .within(0.0, 1.0);
+  line.add("--meter-zero", options->fit.meter_zero,
+           "standard deviation of a zero (kT) that all potential readings have in common; default: 0")
+      .value_name("KT")
+      .within(0.0, 1e3);
   line.add("--confidence", options->fit.confidence, "of the intervals; default: 0.95")
       .value_name("P")
       .within(0.5, 0.9999);

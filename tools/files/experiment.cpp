@@ -179,8 +179,9 @@ void read_deviations(Keys& keys, NoiseOptions& noise) {
   keys.number("variation", noise.variation, Number::not_negative,
               {"its scale", "fixed deviation of each parameter from its setpoint"});
   keys.number("gate_gain", noise.gate_gain, Number::not_negative,
-              {"", "fixed relative error of each trainable parameter's gate: of its setpoint, or of the "
-                   "setpoint's logarithm where the scale is logarithmic"});
+              {"",
+               "fixed relative error of each trainable parameter's gate: of its setpoint, or of the "
+               "setpoint's logarithm where the scale is logarithmic"});
   keys.number("parameter_drift", noise.parameter_drift, Number::not_negative,
               {"its scale", "random walk of each parameter, per square root of a relaxation"});
   keys.number("parameter_drift_rate", noise.parameter_drift_rate, Number::not_negative,
@@ -269,13 +270,15 @@ constexpr About about_offset{
     "of the parameter of this name, such as \"a[0]\": added to the setpoint, or to its "
     "logarithm where the scale is logarithmic"};
 
-constexpr About about_gate_gain{
-    "", "of the parameter of this name: relative error of its gate, of the setpoint or of the setpoint's logarithm"};
+constexpr About about_gate_gain{"",
+                                "of the parameter of this name: relative error of its gate, of the setpoint "
+                                "or of the setpoint's logarithm"};
 constexpr About about_gate_zero{
     "its unit", "of the parameter of this name, whose scale is logarithmic: added to its value"};
 constexpr About about_cross_talk{
-    "", "from the second parameter to the first, such as \"a[0] a[1]\": share of the second's setpoint that is "
-        "added to the first's value"};
+    "",
+    "from the second parameter to the first, such as \"a[0] a[1]\": share of the second's setpoint that is "
+    "added to the first's value"};
 
 void read_twin_noise(Keys& keys, Experiment& experiment) {
   keys.number("read_noise", experiment.twin_read_noise, Number::not_negative,

@@ -260,10 +260,12 @@ class Noisy::Imposed {
     Parameters made = imposed_base_;
     made.overrides = asked.overrides;
     for (auto& [parameter, value] : made.overrides)
-      value =
-          realised(parameter, through_gate(parameter, as_set(parameter, value)), deviation[parameter]);
+      value = realised(parameter, through_gate(parameter, as_set(parameter, value)), deviation[parameter]);
     return made;
   }
+
+  /// What does not move in time of the parameters at these setpoints.
+  Vector fixed(const Vector& setpoint) const { return alters_ ? realised(setpoint, fixed_) : setpoint; }
 
   /// The setpoints of the sources: rounded, and within their range.
   Vector as_set(const Parameters& asked) const {
@@ -478,13 +480,13 @@ Vector Noisy::variation() const {
   return deviation;
 }
 
-Vector Noisy::gate_gains() const {
-  Vector gains = Vector::Zero(static_cast<Eigen::Index>(info_.parameters.size()));
-  for (Eigen::Index i = 0; i < gains.size() && options_.gate_gain > 0; ++i) {
-    if (info_.parameters[static_cast<std::size_t>(i)].trainable)
-      gains[i] = options_.gate_gain * normal_at(options_.seed, 0, gate_gain_channels + channel_of(i));
+Vector Noisy::deviation(const Vector& setpoint) const {
+  Vector of = imposed_->fixed(setpoint);
+  for (Eigen::Index i = 0; i < of.size(); ++i) {
+    const bool log = info_.parameters[static_cast<std::size_t>(i)].scale == Scale::log;
+    of[i] = of[i] == setpoint[i] ? 0 : log ? std::log(of[i] / setpoint[i]) : of[i] - setpoint[i];
   }
-  return gains;
+  return of;
 }
 
 void Noisy::seek(std::uint64_t ordinal) {

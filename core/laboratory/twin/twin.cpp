@@ -222,13 +222,14 @@ void TwinModel::add_gradient(std::span<const Drive> drives, std::span<const Vect
   const std::vector<Vector> potentials = true_potentials(potential);
   const auto add = [&](std::size_t first, std::size_t count) {
     Vector added = Vector::Zero(gradient.size());
-    model_->add_gradient(std::span(altered).subspan(first, count), std::span(potentials).subspan(first, count),
-                         costate.subspan(first, count), added);
+    model_->add_gradient(std::span(altered).subspan(first, count),
+                         std::span(potentials).subspan(first, count), costate.subspan(first, count), added);
     const Vector by_value = added;
     for (Eigen::Index i = 0; i < added.size(); ++i) {
       const bool log = parameters_[static_cast<std::size_t>(i)].scale == Scale::log;
       const double gain = offsets_.gate_gain.size() > 0 ? offsets_.gate_gain[i] : 0;
-      if (gain != 0) added[i] *= log ? (1 + gain) * std::pow(drives[first].theta.values()[i], gain) : 1 + gain;
+      if (gain != 0)
+        added[i] *= log ? (1 + gain) * std::pow(drives[first].theta.values()[i], gain) : 1 + gain;
       if (log && offsets_.theta.size() > 0) added[i] *= std::exp(offsets_.theta[i]);
     }
     for (const TwinCrossTalk& talk : offsets_.cross_talk) added[talk.from] += talk.share * by_value[talk.to];
@@ -236,7 +237,8 @@ void TwinModel::add_gradient(std::span<const Drive> drives, std::span<const Vect
   };
   bool each = false;
   for (Eigen::Index i = 0; i < offsets_.gate_gain.size(); ++i)
-    each = each || (offsets_.gate_gain[i] != 0 && parameters_[static_cast<std::size_t>(i)].scale == Scale::log);
+    each =
+        each || (offsets_.gate_gain[i] != 0 && parameters_[static_cast<std::size_t>(i)].scale == Scale::log);
   if (!each) return add(0, drives.size());
   for (std::size_t d = 0; d < drives.size(); ++d) add(d, 1);
 }

@@ -78,8 +78,9 @@ class Noisy final : public WrappingDevice {
   /// The fixed deviation of each parameter from its setpoint, in its scale, [n_parameters]: what a
   /// calibration should find.
   Vector variation() const;
-  /// The fixed relative error of each parameter's gate, [n_parameters]; 0 for constants.
-  Vector gate_gains() const;
+  /// The fixed deviation of each parameter at these setpoints [n_parameters], in its scale: `variation`, gains
+  /// of gates and cross-talk, and the rounding of setpoints.
+  Vector deviation(const Vector& setpoint) const;
 
  protected:
   void do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) override;

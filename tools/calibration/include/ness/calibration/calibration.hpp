@@ -82,8 +82,10 @@ enum class NuisanceKind : std::uint8_t {
   input_gain,      ///< of a clamped level: its distance from 1
   input_offset,    ///< of a clamped level, kT
   input_lead,      ///< resistance in front of a clamped node, kT per unit of current
+  meter_gain,      ///< common to all potential readings: its distance from 1
+  meter_zero,      ///< common to all potential readings, kT
 };
-constexpr std::size_t nuisance_kinds = 11;
+constexpr std::size_t nuisance_kinds = 13;
 /// "gains of gates", for messages.
 const char* to_string(NuisanceKind kind);
 
@@ -94,6 +96,9 @@ struct CalibrationOptions {
   /// The deviations of all NuisanceKinds are estimated, and serial correlation of the readings' noise; without,
   /// offsets and white noise are all there is
   bool nuisances = true;
+  /// Standard deviations of a gain and a zero (kT) that all potential readings have in common, from the data
+  /// sheet of the meter: no data tell a common zero, so that without it 0 kT is where the meter has its own.
+  double meter_gain = 0, meter_zero = 0;
   double confidence = 0.95;
   /// Standard error (kT, or factors of e) beyond which a combination counts as not identified
   double largest = 1;
