@@ -313,9 +313,18 @@ json one_seed(Job job, std::uint64_t seed) {
   options.threads = 1;
   options.nuisances = job.nuisances;
   if (job.bench) {
-    // The meter's data sheet: of the reading, and of the range.
-    options.meter_gain = 40e-6 / std::sqrt(3.0);
-    options.meter_zero = 7e-6 / job.bench->scale.volts_per_kT / std::sqrt(3.0);
+    // What data sheets say of meters and sources; of the DAC, whose is not public, nothing.
+    const Truth sheet = emulated(*job.bench, run.platform.info.parameters, data, seed);
+    const auto state = [&](ness::NuisanceKind kind, double deviation) {
+      options.stated[static_cast<std::size_t>(kind)] = deviation;
+    };
+    state(ness::NuisanceKind::meter_gain, sheet.meter_gain);
+    state(ness::NuisanceKind::meter_zero, sheet.meter_offset);
+    state(ness::NuisanceKind::reading_offset, sheet.reading_offset);
+    state(ness::NuisanceKind::current_gain, sheet.current_gain);
+    state(ness::NuisanceKind::current_offset, sheet.current_offset);
+    state(ness::NuisanceKind::input_gain, sheet.input_gain);
+    state(ness::NuisanceKind::input_offset, sheet.input_offset);
   }
   const ness::sim::Network& network = *network_of(run.platform);
   const ness::Calibration found =

@@ -156,14 +156,22 @@ class Fit {
     }
   }
 
+  bool has(NuisanceKind kind) const {
+    return std::any_of(model_.effects().begin(), model_.effects().end(),
+                       [&](const Effect& effect) { return effect.kind == kind; });
+  }
+
   // Deviations start as on a poor bench: from there what the data show is found.
   void start_effects() {
     static constexpr std::array<double, nuisance_kinds> poor{1e-2, 1e-2, 1e-2, 1e-2, 1e-2, 1e-2, 1e-2,
                                                              1e-2, 1e-2, 1e-2, 1e-3, 0,    0};
     for (const Effect& effect : model_.effects())
       strengths_.of(effect.kind) = poor[static_cast<std::size_t>(effect.kind)];
-    strengths_.of(NuisanceKind::meter_gain) = options_.meter_gain;
-    strengths_.of(NuisanceKind::meter_zero) = options_.meter_zero;
+    for (std::size_t k = 0; k < nuisance_kinds; ++k) {
+      const auto kind = static_cast<NuisanceKind>(k);
+      strengths_.given[k] = options_.stated[k] > 0;
+      if (strengths_.given[k] && has(kind)) strengths_.of(kind) = options_.stated[k];
+    }
   }
 
   // Where the model stands: predictions, who is left out, strengths of noise, what can be known.
@@ -670,14 +678,34 @@ const char* to_string(NuisanceKind kind) {
   return "?";
 }
 
+const char* key_of(NuisanceKind kind) {
+  switch (kind) {
+    case NuisanceKind::gate_gain: return "gate-gain";
+    case NuisanceKind::log_gate_gain: return "log-gate-gain";
+    case NuisanceKind::log_gate_zero: return "log-gate-zero";
+    case NuisanceKind::cross_talk: return "cross-talk";
+    case NuisanceKind::reading_gain: return "reading-gain";
+    case NuisanceKind::reading_offset: return "reading-offset";
+    case NuisanceKind::current_gain: return "current-gain";
+    case NuisanceKind::current_offset: return "current-offset";
+    case NuisanceKind::input_gain: return "input-gain";
+    case NuisanceKind::input_offset: return "input-offset";
+    case NuisanceKind::input_lead: return "input-lead";
+    case NuisanceKind::meter_gain: return "meter-gain";
+    case NuisanceKind::meter_zero: return "meter-zero";
+  }
+  return "?";
+}
+
 std::string CalibrationOptions::problem() const {
   if (!(confidence > 0 && confidence < 1))
     return "confidence " + toml_number(confidence) + "; it must be in (0, 1)";
   if (!(largest > 0) || std::isinf(largest))
     return "largest " + toml_number(largest) + "; it must be finite and > 0";
-  for (const auto& [name, value] : {std::pair{"meter_gain", meter_gain}, {"meter_zero", meter_zero}}) {
-    if (!(value >= 0) || std::isinf(value))
-      return name + (" " + toml_number(value)) + "; it must be finite and >= 0";
+  for (std::size_t k = 0; k < nuisance_kinds; ++k) {
+    if (!(stated[k] >= 0) || std::isinf(stated[k]))
+      return std::string("accuracy of ") + key_of(static_cast<NuisanceKind>(k)) + " " +
+             toml_number(stated[k]) + "; it must be finite and >= 0";
   }
   if (!(outlier > 3))
     return "outlier " + toml_number(outlier) +

@@ -96,8 +96,9 @@ void RowModel::find_effects(const CalibrationOptions& options) {
     add(NuisanceKind::input_lead, at);
   }
   if (!options.gains) {
-    if (options.meter_gain > 0) add(NuisanceKind::meter_gain, 0);
-    if (options.meter_zero > 0) add(NuisanceKind::meter_zero, 0);
+    for (const NuisanceKind kind : {NuisanceKind::meter_gain, NuisanceKind::meter_zero}) {
+      if (options.stated[static_cast<std::size_t>(kind)] > 0) add(kind, 0);
+    }
   }
   const std::size_t without = effects_.size();
   for (Eigen::Index i = 0; i < parameters(); ++i) {

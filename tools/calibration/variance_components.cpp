@@ -284,7 +284,9 @@ void VarianceComponents::maximise_noise(std::size_t r, Strengths& at, bool rough
 }
 
 void VarianceComponents::maximise_kind(NuisanceKind kind, Strengths& at, bool rough) {
-  if (is_given(kind) || std::find(kinds_.begin(), kinds_.end(), kind) == kinds_.end()) return;
+  if (at.given[static_cast<std::size_t>(kind)] ||
+      std::find(kinds_.begin(), kinds_.end(), kind) == kinds_.end())
+    return;
   const double before = at.of(kind);
   const auto value = [&](double logarithm) {
     at.of(kind) = std::exp(logarithm);
@@ -343,7 +345,7 @@ Vector VarianceComponents::degrees_of_freedom(const Strengths& at, const Matrix&
     }
   }
   for (std::size_t k = 0; k < nuisance_kinds; ++k) {
-    if (at.nuisance[k] == 0 || is_given(static_cast<NuisanceKind>(k))) continue;
+    if (at.nuisance[k] == 0 || at.given[k]) continue;
     all.emplace_back([k](Strengths& s) -> double& { return s.nuisance[k]; });
     group.push_back(at.noise.size());
   }

@@ -10,15 +10,11 @@
 
 namespace ness {
 
-/// Kinds whose strength is known beforehand.
-constexpr bool is_given(NuisanceKind kind) {
-  return kind == NuisanceKind::meter_gain || kind == NuisanceKind::meter_zero;
-}
-
 /// Strengths: each reading's noise, and the standard deviation of each kind of nuisance, 0: there is none.
 struct Strengths {
   std::vector<SerialNoise> noise;
   std::array<double, nuisance_kinds> nuisance{};
+  std::array<bool, nuisance_kinds> given{};  // known beforehand
   double of(NuisanceKind kind) const { return nuisance[static_cast<std::size_t>(kind)]; }
   double& of(NuisanceKind kind) { return nuisance[static_cast<std::size_t>(kind)]; }
 };

@@ -2,6 +2,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+#include <vector>
 
 #include "ness/calibration/calibration.hpp"
 #include "command.hpp"
@@ -22,8 +26,27 @@ namespace {
 struct CalibrateOptions : CommonOptions {
   std::string log, out;
   std::uint64_t rows = 2000;
+  std::vector<std::string> accuracy;
   CalibrationOptions fit;
 };
+
+/// "meter-zero=4e-5", as --accuracy says it.
+void state(const std::string& accuracy, CalibrationOptions& fit) {
+  const std::size_t equals = accuracy.find('=');
+  std::string all;
+  for (std::size_t k = 0; k < nuisance_kinds; ++k) {
+    const std::string key = key_of(static_cast<NuisanceKind>(k));
+    all += (k > 0 ? ", " : "") + key;
+    if (equals == std::string::npos || accuracy.substr(0, equals) != key) continue;
+    char* end = nullptr;
+    const double value = std::strtod(accuracy.c_str() + equals + 1, &end);
+    if (end == accuracy.c_str() + equals + 1 || *end != '\0' || !(value > 0) || std::isinf(value))
+      throw std::invalid_argument("--accuracy " + accuracy + ": expected a finite number > 0 behind '='");
+    fit.stated[k] = value;
+    return;
+  }
+  throw std::invalid_argument("--accuracy " + accuracy + ": expected KIND=X, KIND one of " + all);
+}
 
 std::string sum_text(const Calibration& found, const Combination& sum) {
   std::string text;
@@ -191,6 +214,7 @@ int calibrate_log(const CalibrateOptions& options, const Command& command) {
     warn(grouped(data.unknown_theta) +
          " relaxations are not used: the log holds only digests of their parameters (log.full_theta)");
   CalibrationOptions fit = options.fit;
+  for (const std::string& accuracy : options.accuracy) state(accuracy, fit);
   fit.threads = options.threads;
   const NetworkDescription& described = network_description(experiment);
   const std::shared_ptr<const sim::Network> network = network_of(run.platform);
@@ -236,14 +260,10 @@ void declare_calibrate(Options& line, const Command& command) {
       .within(std::uint64_t{1}, std::uint64_t{1} << 40);
   line.flag("--gains", options->fit.gains, "fit a gain and an offset of each reading too");
   line.flag("--inputs", options->fit.inputs, "fit a gain and an offset of each input too");
-  line.add("--meter-gain", options->fit.meter_gain,
-           "standard deviation of a gain that all potential readings have in common; default: 0")
-      .value_name("G")
-      .within(0.0, 1.0);
-  line.add("--meter-zero", options->fit.meter_zero,
-           "standard deviation of a zero (kT) that all potential readings have in common; default: 0")
-      .value_name("KT")
-      .within(0.0, 1e3);
+  line.add("--accuracy", options->accuracy,
+           "standard deviation of a nuisance as a data sheet states it, such as meter-zero=4e-5; repeatable")
+      .value_name("KIND=X")
+      .one_at_a_time();
   line.add("--confidence", options->fit.confidence, "of the intervals; default: 0.95")
       .value_name("P")
       .within(0.5, 0.9999);

@@ -71,11 +71,11 @@ CalibrationData calibration_data(const LogReader& log, const Experiment& experim
 
 /// What of a bench is not as it is told, beside the offsets: numbers that are 0 on a perfect bench.
 enum class NuisanceKind : std::uint8_t {
-  gate_gain,       ///< linear scale: value = (1 + g) setpoint + offset
-  log_gate_gain,   ///< log scale: ln value = (1 + g) ln setpoint + offset
-  log_gate_zero,   ///< log scale: added to the value, in the parameter's unit
-  cross_talk,      ///< share of another parameter's setpoint that is added to the value; the same kind, linear
-  reading_gain,    ///< of a potential: its distance from 1
+  gate_gain,      ///< linear scale: value = (1 + g) setpoint + offset
+  log_gate_gain,  ///< log scale: ln value = (1 + g) ln setpoint + offset
+  log_gate_zero,  ///< log scale: added to the value, in the parameter's unit
+  cross_talk,     ///< share of another parameter's setpoint that is added to the value; the same kind, linear
+  reading_gain,   ///< of a potential: its distance from 1
   reading_offset,  ///< of a potential, kT
   current_gain,    ///< of a measured current: its distance from 1
   current_offset,  ///< of a measured current, units of current
@@ -88,17 +88,20 @@ enum class NuisanceKind : std::uint8_t {
 constexpr std::size_t nuisance_kinds = 13;
 /// "gains of gates", for messages.
 const char* to_string(NuisanceKind kind);
+/// "gate-gain", as options name it.
+const char* key_of(NuisanceKind kind);
 
 struct CalibrationOptions {
   bool gains = false;   ///< gain and offset of each reading are unknown too
   bool inputs = false;  ///< gain and offset of each input are unknown too. With both, nobody knows where 0
                         ///< is: told as a combination
-  /// The deviations of all NuisanceKinds are estimated, and serial correlation of the readings' noise; without,
-  /// offsets and white noise are all there is
+  /// The deviations of all NuisanceKinds are estimated, and serial correlation of the readings' noise;
+  /// without, offsets and white noise are all there is
   bool nuisances = true;
-  /// Standard deviations of a gain and a zero (kT) that all potential readings have in common, from the data
-  /// sheet of the meter: no data tell a common zero, so that without it 0 kT is where the meter has its own.
-  double meter_gain = 0, meter_zero = 0;
+  /// Standard deviations of nuisances as data sheets state them, by NuisanceKind; 0: estimated, and for the
+  /// meter's none. No data tell what all readings have in common: without a statement potentials are counted
+  /// from the meter's own zero, and conductances in units of the ammeters'.
+  std::array<double, nuisance_kinds> stated{};
   double confidence = 0.95;
   /// Standard error (kT, or factors of e) beyond which a combination counts as not identified
   double largest = 1;
@@ -133,7 +136,8 @@ struct Calibration {
   /// One nuisance of a kind that was found.
   struct Nuisance {
     NuisanceKind kind = NuisanceKind::gate_gain;
-    std::uint32_t of = 0, from = 0;  ///< parameter, reading or input; of cross-talk: the parameter it comes from
+    std::uint32_t of = 0,
+                  from = 0;  ///< parameter, reading or input; of cross-talk: the parameter it comes from
     double value = 0;
   };
   std::vector<Nuisance> effects;
