@@ -45,14 +45,14 @@ using ness::Vector;
 /// What a device really is: value = gain setpoint + offset (log scale: setpoint^gain exp(offset)) + zero, and
 /// cross-talk; levels and readings have gains and offsets.
 struct Truth {
-  Vector offset;  // [n_parameters] in its scale, where a setpoint is 0, or 1 where the scale is log
+  Vector offset;  // [n_parameters] in its scale, at the middle of the log's setpoints
   /// Standard deviations from which it was drawn, of what the bound takes for unknown.
   double gate_gain = 0, log_gate_zero = 0, cross_talk = 0;  // of each pair
   double input_gain = 0, input_offset = 0;
   /// Gain and offset common to all potentials (one meter), and of each
   double meter_gain = 0, meter_offset = 0, reading_offset = 0, current_gain = 0, current_offset = 0;
   std::function<Vector(const Vector& setpoint)> values;
-  std::vector<bool> moves;    // parameters: what never moved has its gate's errors in its offset
+  std::vector<bool> moves;    // parameters: what never moved tells nothing of its gate
   std::vector<double> white;  // of each reading
   double walk = 0, flicker = 0;
 };
@@ -72,16 +72,24 @@ std::vector<bool> moving(const ness::CalibrationData& data) {
   return moves;
 }
 
+/// Of each parameter the middle of the log's setpoints, where offsets are told; geometric in log scale.
+Vector middle(const ness::CalibrationData& data, const std::vector<ness::ParameterInfo>& infos) {
+  Vector sum = Vector::Zero(static_cast<Eigen::Index>(infos.size()));
+  for (Eigen::Index i = 0; i < sum.size(); ++i) {
+    const bool log = infos[static_cast<std::size_t>(i)].scale == ness::Scale::log;
+    for (const ness::CalibrationRow& row : data.rows)
+      sum[i] += (log ? std::log((*row.theta)[i]) : (*row.theta)[i]) / static_cast<double>(data.rows.size());
+    if (log) sum[i] = std::exp(sum[i]);
+  }
+  return sum;
+}
+
 Truth simulated(const ness::Experiment& experiment, const ness::Run& run, const ness::CalibrationData& data) {
   const std::vector<bool> moves = moving(data);
   Truth truth;
   const auto& infos = run.noisy->info().parameters;
-  Vector origin = *data.rows.front().theta;
   truth.moves = moves;
-  for (std::size_t i = 0; i < infos.size(); ++i) {
-    if (moves[i]) origin[static_cast<Eigen::Index>(i)] = infos[i].scale == ness::Scale::log ? 1 : 0;
-  }
-  truth.offset = run.noisy->deviation(origin);
+  truth.offset = run.noisy->deviation(middle(data, infos));
   truth.values = [&run, infos](const Vector& setpoint) {
     return ness::offset_values(infos, setpoint, run.noisy->deviation(setpoint));
   };
@@ -124,8 +132,13 @@ Truth emulated(const ness::BenchFile& bench, const std::vector<ness::ParameterIn
       truth.gate_gain = 1e-4 * u;
     }
   }
-  truth.offset = of.theta;
   truth.values = [infos, of](const Vector& setpoint) { return ness::imposed_values(infos, setpoint, of); };
+  const Vector at = middle(data, infos), value = truth.values(at);
+  truth.offset = value - at;
+  for (Eigen::Index i = 0; i < at.size(); ++i) {
+    if (infos[static_cast<std::size_t>(i)].scale == ness::Scale::log)
+      truth.offset[i] = std::log(value[i] / at[i]);
+  }
   const double kT = bench.scale.volts_per_kT, unit = bench.scale.amperes_per_unit;
   truth.input_gain = 2e-4 * u;
   truth.input_offset = 600e-6 / kT * u;
@@ -150,17 +163,20 @@ Vector bound(const ness::sim::Network& network, const ness::CalibrationData& dat
                          const Vector& setpoint, Eigen::Index reading, double read)>
         slope;
   };
+  const Vector mid = middle(data, infos);
   std::vector<Drawn> drawn;
   for (Eigen::Index i = 0; i < p; ++i) {
     const ness::ParameterInfo& info = infos[static_cast<std::size_t>(i)];
     if (!truth.moves[static_cast<std::size_t>(i)]) continue;
     const bool log = info.scale == ness::Scale::log;
     if (truth.gate_gain > 0 && !(log && truth.log_gate_zero > 0))
-      drawn.push_back({truth.gate_gain, [=](const auto& v, const auto&, const auto&, const auto& s, auto,
-                                            auto) { return v[i] * (log ? s[i] * std::log(s[i]) : s[i]); }});
+      drawn.push_back(
+          {truth.gate_gain, [=](const auto& v, const auto&, const auto&, const auto& s, auto, auto) {
+             return v[i] * (log ? s[i] * std::log(s[i] / mid[i]) : s[i] - mid[i]);
+           }});
     if (truth.log_gate_zero > 0 && log)
-      drawn.push_back({truth.log_gate_zero, [=](const auto& v, const auto&, const auto&, const auto&, auto,
-                                                auto) { return v[i]; }});
+      drawn.push_back({truth.log_gate_zero, [=](const auto& v, const auto&, const auto&, const auto& s, auto,
+                                                auto) { return v[i] * (1 - s[i] / mid[i]); }});
     if (truth.cross_talk == 0 || log) continue;
     std::vector<Eigen::Index> others;
     for (Eigen::Index j = 0; j < p; ++j) {
@@ -169,9 +185,10 @@ Vector bound(const ness::sim::Network& network, const ness::CalibrationData& dat
     }
     for (const Eigen::Index j : others) {
       if (!truth.moves[static_cast<std::size_t>(j)]) continue;
-      drawn.push_back(
-          {truth.cross_talk / std::sqrt(static_cast<double>(others.size())),
-           [=](const auto& v, const auto&, const auto&, const auto& s, auto, auto) { return v[i] * s[j]; }});
+      drawn.push_back({truth.cross_talk / std::sqrt(static_cast<double>(others.size())),
+                       [=](const auto& v, const auto&, const auto&, const auto& s, auto, auto) {
+                         return v[i] * (s[j] - mid[j]);
+                       }});
     }
   }
   const auto clamped = static_cast<Eigen::Index>(network.clamped().size());

@@ -616,7 +616,20 @@ class Fit {
       return values[i];
     };
     const Eigen::Index inputs = static_cast<Eigen::Index>(network_.clamped().size());
+    // A twin's gates are counted from 0, or 1.
+    const Vector& middle = model_.middle();
     for (const Calibration::Nuisance& one : result_.effects) {
+      double none = 0;
+      double& offset = one.of < static_cast<std::uint32_t>(twin.theta.size()) ? twin.theta[one.of] : none;
+      switch (one.kind) {
+        case NuisanceKind::gate_gain: offset -= one.value * middle[one.of]; break;
+        case NuisanceKind::log_gate_gain: offset -= one.value * std::log(middle[one.of]); break;
+        case NuisanceKind::cross_talk: offset -= one.value * middle[one.from]; break;
+        case NuisanceKind::log_gate_zero:
+          offset = std::log(std::exp(offset) - one.value / middle[one.of]);
+          break;
+        default: break;
+      }
       switch (one.kind) {
         case NuisanceKind::gate_gain:
         case NuisanceKind::log_gate_gain:

@@ -59,7 +59,18 @@ RowModel::RowModel(const sim::Network& network, const sim::SteadyStateOptions& s
 
 // What the rows cannot tell from an offset, for it never moved, is part of the offset.
 void RowModel::find_effects(const CalibrationOptions& options) {
+  middle_ = Vector::Zero(parameters());
   if (!options.nuisances) return;
+  for (const CalibrationRow& row : data_.rows) {
+    const Vector setpoint = setpoints(row);
+    for (Eigen::Index i = 0; i < parameters(); ++i)
+      middle_[i] += (parameters_[static_cast<std::size_t>(i)].scale == Scale::log ? std::log(setpoint[i])
+                                                                                  : setpoint[i]) /
+                    static_cast<double>(data_.rows.size());
+  }
+  for (Eigen::Index i = 0; i < parameters(); ++i) {
+    if (parameters_[static_cast<std::size_t>(i)].scale == Scale::log) middle_[i] = std::exp(middle_[i]);
+  }
   std::vector<bool> moves(parameters_.size(), false);
   bool driven = false, inputs_move = false;
   const Vector first = setpoints(data_.rows.front());
@@ -176,21 +187,28 @@ RowModel::Imposed RowModel::imposed(const Vector& setpoint, const Vector& x) con
   for (std::size_t e = 0; e < effects_.size(); ++e) {
     const Effect& one = effects_[e];
     switch (one.kind) {
-      case NuisanceKind::gate_gain: added[one.of] += effect(x, e) * setpoint[one.of]; break;
-      case NuisanceKind::log_gate_gain:
-        gates.theta[one.of] += effect(x, e) * std::log(setpoint[one.of]);
+      case NuisanceKind::gate_gain:
+        added[one.of] += effect(x, e) * (setpoint[one.of] - middle_[one.of]);
         break;
-      case NuisanceKind::log_gate_zero: gates.gate_zero[one.of] += effect(x, e); break;
-      case NuisanceKind::cross_talk: added[one.of] += effect(x, e) * setpoint[one.from]; break;
+      case NuisanceKind::log_gate_gain:
+        gates.theta[one.of] += effect(x, e) * std::log(setpoint[one.of] / middle_[one.of]);
+        break;
+      case NuisanceKind::log_gate_zero:
+        added[one.of] += effect(x, e) * (1 - setpoint[one.of] / middle_[one.of]);
+        break;
+      case NuisanceKind::cross_talk:
+        added[one.of] += effect(x, e) * (setpoint[one.from] - middle_[one.from]);
+        break;
       default: break;
     }
   }
-  Imposed imposed{imposed_values(parameters_, setpoint, gates) + added, Vector::Ones(parameters())};
+  Imposed imposed{imposed_values(parameters_, setpoint, gates), Vector::Ones(parameters())};
   // What is 0 or infinite stays what it is.
   for (Eigen::Index i = 0; i < parameters(); ++i) {
     if (parameters_[static_cast<std::size_t>(i)].scale == Scale::log)
       imposed.by_offset[i] = std::isfinite(imposed.theta[i]) ? imposed.theta[i] - gates.gate_zero[i] : 0;
   }
+  imposed.theta += added;
   return imposed;
 }
 
@@ -324,10 +342,16 @@ void RowModel::derive(const CalibrationRow& row, const Vector& x, const Vector& 
       const Effect& one = effects_[e];
       double& entry = line[unknowns() + static_cast<Eigen::Index>(e)];
       switch (one.kind) {
-        case NuisanceKind::gate_gain: entry = by_value[one.of] * setpoint[one.of]; break;
-        case NuisanceKind::log_gate_gain: entry = line[one.of] * std::log(setpoint[one.of]); break;
-        case NuisanceKind::log_gate_zero: entry = by_value[one.of]; break;
-        case NuisanceKind::cross_talk: entry = by_value[one.of] * setpoint[one.from]; break;
+        case NuisanceKind::gate_gain: entry = by_value[one.of] * (setpoint[one.of] - middle_[one.of]); break;
+        case NuisanceKind::log_gate_gain:
+          entry = line[one.of] * std::log(setpoint[one.of] / middle_[one.of]);
+          break;
+        case NuisanceKind::log_gate_zero:
+          entry = by_value[one.of] * (1 - setpoint[one.of] / middle_[one.of]);
+          break;
+        case NuisanceKind::cross_talk:
+          entry = by_value[one.of] * (setpoint[one.from] - middle_[one.from]);
+          break;
         case NuisanceKind::reading_gain:
         case NuisanceKind::current_gain: entry = one.of == r ? read : 0; break;
         case NuisanceKind::reading_offset:

@@ -48,6 +48,9 @@ class RowModel {
   const std::vector<Effect>& effects() const { return effects_; }
   /// All nuisances that the rows could tell are left out, for they are too many.
   bool too_many_effects() const { return too_many_effects_; }
+  /// Of each parameter the middle of the rows' setpoints, geometric in log scale. Gains, zeros and cross-talk
+  /// are counted from there, so that an offset is the deviation where the log is, and hardly depends on them.
+  const Vector& middle() const { return middle_; }
   /// Unknowns and nuisances.
   Eigen::Index size() const { return unknowns() + static_cast<Eigen::Index>(effects_.size()); }
   /// Of a reading at the unknowns `x`; what is not asked for is taken as it was given.
@@ -88,6 +91,7 @@ class RowModel {
   std::vector<Eigen::Index> free_index_;
   std::vector<Effect> effects_;
   bool too_many_effects_ = false;
+  Vector middle_;
   std::vector<sim::Network::WorkspacePtr> work_;
 };
 

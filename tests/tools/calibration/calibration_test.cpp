@@ -294,14 +294,15 @@ Coverage coverage(std::vector<std::string> set, int seeds, const CalibrationOpti
     const Logged logged(set, 720);
     const Calibration found = logged.calibrated(options);
     count.withheld += !found.withheld.empty();
-    Vector origin = *logged.data.rows.front().theta;
-    for (const CalibrationRow& row : logged.data.rows) {
-      for (Eigen::Index i = 0; i < origin.size(); ++i) {
-        if ((*row.theta)[i] != (*logged.data.rows.front().theta)[i])
-          origin[i] = found.unknowns[static_cast<std::size_t>(i)].scale == Scale::log ? 1 : 0;
-      }
+    Vector middle = Vector::Zero(logged.data.rows.front().theta->size());
+    for (Eigen::Index i = 0; i < middle.size(); ++i) {
+      const bool log = found.unknowns[static_cast<std::size_t>(i)].scale == Scale::log;
+      for (const CalibrationRow& row : logged.data.rows)
+        middle[i] += (log ? std::log((*row.theta)[i]) : (*row.theta)[i]) /
+                     static_cast<double>(logged.data.rows.size());
+      if (log) middle[i] = std::exp(middle[i]);
     }
-    const Vector truth = logged.run.noisy->deviation(origin);
+    const Vector truth = logged.run.noisy->deviation(middle);
     for (Eigen::Index i = 0; i < truth.size(); ++i) {
       const CalibratedUnknown& unknown = found.unknowns[static_cast<std::size_t>(i)];
       if (!unknown.identified || !found.withheld.empty()) continue;
