@@ -102,7 +102,7 @@ Report report_of(const Calibration& found, const CalibrationData& data, const Ca
                 {"logged_rows", data.logged},
                 {"readings", found.numbers}};
   result["degrees_of_freedom"] = found.degrees_of_freedom;
-  result["chi_squared_per_degree"] = found.chi_squared;
+  if (std::isfinite(found.chi_squared)) result["chi_squared_per_degree"] = found.chi_squared;
   result["confidence"] = options.fit.confidence;
   result["converged"] = found.converged;
   result["rank"] = found.rank;
