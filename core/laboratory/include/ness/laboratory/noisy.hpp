@@ -78,8 +78,8 @@ class Noisy final : public WrappingDevice {
   /// The fixed deviation of each parameter from its setpoint, in its scale, [n_parameters]: what a
   /// calibration should find.
   Vector variation() const;
-  /// The fixed deviation of each parameter at these setpoints [n_parameters], in its scale: `variation`, gains
-  /// of gates and cross-talk, and the rounding of setpoints.
+  /// The fixed deviation of each parameter at these setpoints [n_parameters], in its scale: `variation`,
+  /// gains of gates and cross-talk, and the rounding of setpoints.
   Vector deviation(const Vector& setpoint) const;
 
  protected:

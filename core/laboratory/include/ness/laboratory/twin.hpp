@@ -2,8 +2,8 @@
 // setpoints.
 //
 // At the setpoint theta_set the device has theta = theta_set + offset (linear scale) or theta_set exp(offset)
-// (log scale). Gates can have gains, zeros and cross-talk: theta = (1 + gate_gain) theta_set + offset + sum of
-// share x the setpoint of another (linear scale), theta = theta_set^(1 + gate_gain) exp(offset) + gate_zero (log
+// (log scale). Gates can have gains, zeros and cross-talk: theta = (1 + gate_gain) theta_set + offset + share
+// x the setpoint of another (linear scale), theta = theta_set^(1 + gate_gain) exp(offset) + gate_zero (log
 // scale). Its readings are gain mu + reading_offset; an input set to level x is held at input_gain x +
 // input_offset. Drives and logs always hold setpoints; only the twin converts them.
 #pragma once
@@ -41,8 +41,8 @@ struct TwinOffsets {
   bool inputs() const { return input_gain.size() > 0 || input_offset.size() > 0; }
   bool readings() const { return gain.size() > 0 || reading_offset.size() > 0; }
   /// Empty if usable with these parameters and that many free and clamped nodes; otherwise the reason: a
-  /// wrong size, a number that is not finite, a gain that is not positive, a zero or cross-talk of a parameter
-  /// of another scale.
+  /// wrong size, a number that is not finite, a gain that is not positive, a zero or cross-talk of a
+  /// parameter of another scale.
   std::string problem(std::span<const ParameterInfo> parameters, std::size_t free_nodes,
                       std::size_t clamped_nodes) const;
 };
@@ -59,7 +59,7 @@ Vector imposed_values(std::span<const ParameterInfo> parameters, const Vector& s
 
 /// A model seen through the offsets: takes setpoints and potentials as read, and returns derivatives with
 /// respect to these. dI/dmu_read = dI/dmu / gain; dI/dtheta_set = (dtheta/dtheta_set)^T dI/dtheta, which is
-/// exp(offset) dI/dtheta where the scale is log and gates are perfect. As safe to use from several threads as the inner model.
+/// exp(offset) dI/dtheta in log scale with perfect gates. As safe to use from threads as the inner model.
 class TwinModel final : public Model {
  public:
   /// `parameters` and `clamped_nodes` as the device describes them. Throws std::invalid_argument with

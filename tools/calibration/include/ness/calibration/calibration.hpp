@@ -115,8 +115,8 @@ struct CalibrationOptions {
 struct CalibratedUnknown {
   std::string name, unit;       ///< "a[0]", "kT"; "gain of node-2", "1"
   Scale scale = Scale::linear;  ///< log: the offset is of the logarithm
-  /// The fitted value, where gates are not perfect that at the middle of the log's setpoints; a gain's distance
-  /// from 1
+  /// The fitted value, where gates are not perfect that at the middle of the log's setpoints; a gain's
+  /// distance from 1
   double offset = 0;
   bool identified = false;
   double standard_error = 0, low = 0, high = 0;  ///< where identified
