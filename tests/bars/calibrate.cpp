@@ -337,6 +337,9 @@ json one_seed(Job job, std::uint64_t seed) {
     };
     state(ness::NuisanceKind::meter_gain, sheet.meter_gain);
     state(ness::NuisanceKind::meter_zero, sheet.meter_offset);
+    // Above 10 Gohm.
+    state(ness::NuisanceKind::meter_load,
+          1e-10 * job.bench->scale.volts_per_kT / job.bench->scale.amperes_per_unit);
     state(ness::NuisanceKind::reading_offset, sheet.reading_offset);
     state(ness::NuisanceKind::current_gain, sheet.current_gain);
     state(ness::NuisanceKind::current_offset, sheet.current_offset);

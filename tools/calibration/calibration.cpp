@@ -164,7 +164,7 @@ class Fit {
   // Deviations start as on a poor bench: from there what the data show is found.
   void start_effects() {
     static constexpr std::array<double, nuisance_kinds> poor{1e-2, 1e-2, 1e-2, 1e-2, 1e-2, 1e-2, 1e-2,
-                                                             1e-2, 1e-2, 1e-2, 1e-3, 0,    0};
+                                                             1e-2, 1e-2, 1e-2, 1e-3, 0,    0,    1e-3};
     for (const Effect& effect : model_.effects())
       strengths_.of(effect.kind) = poor[static_cast<std::size_t>(effect.kind)];
     for (std::size_t k = 0; k < nuisance_kinds; ++k) {
@@ -608,7 +608,8 @@ class Fit {
     }
   }
 
-  // What a twin has no word for, the leads in front of inputs, is as small as the leads are.
+  // What a twin has no word for, leads in front of inputs and the load of meters, is as small as the leads
+  // are.
   void add_effects_to_twin() {
     TwinOffsets& twin = result_.twin;
     const auto put = [](Vector& values, Eigen::Index size, double at_rest, std::uint32_t i) -> double& {
@@ -687,6 +688,7 @@ const char* to_string(NuisanceKind kind) {
     case NuisanceKind::input_lead: return "leads of inputs";
     case NuisanceKind::meter_gain: return "the meter's gain";
     case NuisanceKind::meter_zero: return "the meter's zero";
+    case NuisanceKind::meter_load: return "the meter's load";
   }
   return "?";
 }
@@ -706,6 +708,7 @@ const char* key_of(NuisanceKind kind) {
     case NuisanceKind::input_lead: return "input-lead";
     case NuisanceKind::meter_gain: return "meter-gain";
     case NuisanceKind::meter_zero: return "meter-zero";
+    case NuisanceKind::meter_load: return "meter-load";
   }
   return "?";
 }

@@ -17,6 +17,10 @@ namespace {
 
 constexpr std::size_t most_effects = 400;
 
+bool of_first_order(NuisanceKind kind) {
+  return kind == NuisanceKind::input_lead || kind == NuisanceKind::meter_load;
+}
+
 void in_parallel(std::size_t n, unsigned threads,
                  const std::function<void(std::size_t index, unsigned thread)>& body) {
   std::atomic<std::size_t> next{0};
@@ -111,6 +115,9 @@ void RowModel::find_effects(const CalibrationOptions& options) {
       if (options.stated[static_cast<std::size_t>(kind)] > 0) add(kind, 0);
     }
   }
+  if (std::any_of(data_.readings.begin(), data_.readings.end(),
+                  [](const CalibrationReading& reading) { return !reading.current; }))
+    add(NuisanceKind::meter_load, 0);
   const std::size_t without = effects_.size();
   for (Eigen::Index i = 0; i < parameters(); ++i) {
     const ParameterInfo& to = parameters_[static_cast<std::size_t>(i)];
@@ -295,15 +302,15 @@ Prediction RowModel::predict(const CalibrationRow& row, const Vector& x, From fr
         gain(x, r) * (is_current(r) ? at.current[node(r)] : state.potential[free_index_[node(r)]]) +
         zero(x, r);
   }
-  // A lead's fall is of first order in its resistance, which is small against that of the network.
+  // A lead's resistance and a meter's conductance are small against the network's.
   bool falls = false;
   for (std::size_t e = 0; e < effects_.size(); ++e)
-    falls = falls || (effects_[e].kind == NuisanceKind::input_lead && effect(x, e) != 0);
+    falls = falls || (of_first_order(effects_[e].kind) && effect(x, e) != 0);
   if (!derivatives && !falls) return prediction;
   derive(row, x, setpoint, made.by_offset, boundary, at, prediction);
   if (!prediction.derivative.allFinite()) prediction.settled = false;  // at a fold
   for (std::size_t e = 0; e < effects_.size() && falls; ++e) {
-    if (effects_[e].kind == NuisanceKind::input_lead)
+    if (of_first_order(effects_[e].kind))
       prediction.reading +=
           effect(x, e) * prediction.derivative.col(unknowns() + static_cast<Eigen::Index>(e));
   }
@@ -356,6 +363,9 @@ void RowModel::derive(const CalibrationRow& row, const Vector& x, const Vector& 
         case NuisanceKind::current_gain: entry = one.of == r ? read : 0; break;
         case NuisanceKind::reading_offset:
         case NuisanceKind::current_offset: entry = one.of == r ? 1 : 0; break;
+        case NuisanceKind::meter_load:
+          if (!is_current(r)) entry = -g * s.response(free_index_[node(r)], free_index_[node(r)]) * read;
+          break;
         case NuisanceKind::meter_gain: entry = is_current(r) ? 0 : read; break;
         case NuisanceKind::meter_zero: entry = is_current(r) ? 0 : 1; break;
         case NuisanceKind::input_gain: entry = by_level[one.of] * row.clamp[one.of]; break;

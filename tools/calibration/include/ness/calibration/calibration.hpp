@@ -84,8 +84,9 @@ enum class NuisanceKind : std::uint8_t {
   input_lead,      ///< resistance in front of a clamped node, kT per unit of current
   meter_gain,      ///< common to all potential readings: its distance from 1
   meter_zero,      ///< common to all potential readings, kT
+  meter_load,      ///< a potential's meter draws this, conductance, from its node while it reads
 };
-constexpr std::size_t nuisance_kinds = 13;
+constexpr std::size_t nuisance_kinds = 14;
 /// "gains of gates", for messages.
 const char* to_string(NuisanceKind kind);
 /// "gate-gain", as options name it.
