@@ -96,7 +96,9 @@ void RowModel::find_effects(const CalibrationOptions& options) {
     add(log ? NuisanceKind::log_gate_gain : NuisanceKind::gate_gain, i);
     if (log) add(NuisanceKind::log_gate_zero, i);
   }
-  if (!options.gains) {
+  // Where gains of readings, or of inputs, are unknowns, the others are exact: of both nobody knows where 0
+  // is.
+  if (!options.gains && !options.inputs) {
     for (Eigen::Index r = 0; r < readings(); ++r) {
       add(is_current(r) ? NuisanceKind::current_gain : NuisanceKind::reading_gain, r);
       add(is_current(r) ? NuisanceKind::current_offset : NuisanceKind::reading_offset, r);
@@ -104,7 +106,7 @@ void RowModel::find_effects(const CalibrationOptions& options) {
   }
   for (std::size_t i = 0; i < network_.clamped().size() && driven; ++i) {
     const auto at = static_cast<Eigen::Index>(i);
-    if (!options.inputs) {
+    if (!options.inputs && !options.gains) {
       if (inputs_move) add(NuisanceKind::input_gain, at);
       add(NuisanceKind::input_offset, at);
     }

@@ -326,12 +326,13 @@ TEST_CASE("intervals cover under drift, flicker, gains of gates and cross-talk",
   for (const char* key :
        {"device.drift=2e-4", "device.flicker=3e-3", "device.gate_gain=0.01", "device.cross_talk=0.01"}) {
     INFO(key);
-    const Coverage count = coverage({key}, 4);
+    const Coverage count = coverage({key}, 3);
     CHECK(count.withheld == 0);
-    CHECK(count.all == 4 * 24);
+    CHECK(count.all == 3 * 24);
     CHECK(count.covered >= least_coverage(count) * count.all);
-    const Coverage old = coverage({key}, 4, white);
-    CHECK(old.covered < least_coverage(count) * old.all);
+    // These do not cover, or their residuals are found not to be white.
+    const Coverage old = coverage({key}, 2, white);
+    CHECK((old.withheld > 0 || old.covered < least_coverage(count) * old.all));
   }
 }
 
