@@ -27,9 +27,9 @@ struct TwinCrossTalk {
 
 /// The differences between a device and its description, as found by a calibration.
 struct TwinOffsets {
-  Vector theta;           ///< [n_parameters] offset of each parameter in its scale; empty: none
-  Vector gate_gain;       ///< [n_parameters] relative error of each parameter's gate; empty: 0
-  Vector gate_zero;       ///< [n_parameters] added to each value whose scale is log, in its unit; empty: 0
+  Vector theta;      ///< [n_parameters] offset of each parameter in its scale; empty: none
+  Vector gate_gain;  ///< [n_parameters] relative error of each parameter's gate; empty: 0
+  Vector gate_zero;  ///< [n_parameters] added to each value whose scale is log, in its unit; empty: 0
   std::vector<TwinCrossTalk> cross_talk;
   Vector gain;            ///< [n_free] of each free node's reading, in terminal order; empty: 1
   Vector reading_offset;  ///< [n_free] of each free node's reading (kT); empty: 0
