@@ -7,13 +7,19 @@
 
 namespace ness {
 
-Fisher fisher_of(const Matrix& jacobian, double largest) {
-  const Eigen::Index p = jacobian.cols();
-  const Matrix R =
-      jacobian.rows() > p
-          ? Matrix(
-                Eigen::HouseholderQR<Matrix>(jacobian).matrixQR().topRows(p).triangularView<Eigen::Upper>())
-          : jacobian;
+Fisher fisher_of(const Matrix& jacobian, double largest, Eigen::Index nuisances) {
+  const Eigen::Index p = jacobian.cols() - nuisances;
+  Matrix R;
+  if (jacobian.rows() > jacobian.cols()) {
+    const Eigen::HouseholderQR<Matrix> qr(jacobian);
+    R = qr.matrixQR().block(nuisances, nuisances, p, p).triangularView<Eigen::Upper>();
+  } else if (nuisances > 0) {
+    const Eigen::HouseholderQR<Matrix> qr(jacobian);
+    const Matrix whole = qr.matrixQR().triangularView<Eigen::Upper>();
+    R = whole.bottomRightCorner(whole.rows() - nuisances, p);
+  } else {
+    R = jacobian;
+  }
   const Eigen::BDCSVD<Matrix> svd(R, Eigen::ComputeFullV);
   Fisher fisher;
   fisher.directions = svd.matrixV();

@@ -17,8 +17,9 @@ struct Fisher {
   Matrix unknown() const { return directions.rightCols(directions.cols() - rank); }
 };
 
-/// Of J [n_residuals x n_unknowns], in units of the noise; a direction whose standard error is beyond
-/// `largest` is not identified.
-Fisher fisher_of(const Matrix& jacobian, double largest);
+/// Of J [n_residuals x (nuisances, n_unknowns)], in units of the noise, the rows of the nuisances' own
+/// distribution among them: what is left for the unknowns after `nuisances` columns. A direction whose
+/// standard error is beyond `largest` is not identified.
+Fisher fisher_of(const Matrix& jacobian, double largest, Eigen::Index nuisances = 0);
 
 }  // namespace ness

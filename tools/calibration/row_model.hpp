@@ -20,11 +20,19 @@ struct Prediction {
   bool settled = false;
   Vector potential;   // [n_free] where
   Vector reading;     // [n_readings]
-  Matrix derivative;  // [n_readings x n_unknowns]
+  Matrix derivative;  // [n_readings x (n_unknowns + n_effects)]
+};
+
+/// One nuisance: a number that is 0 on a perfect bench, and normal with the deviation of its kind otherwise.
+/// The same kinds as NuisanceKind.
+struct Effect {
+  NuisanceKind kind = NuisanceKind::gate_gain;
+  Eigen::Index of = 0;    // parameter, reading, or input
+  Eigen::Index from = 0;  // of cross-talk: the parameter whose setpoint moves `of`
 };
 
 /// The model of all rows as a function of the unknowns: offsets of parameters; then gains - 1 and offsets of
-/// readings, gains - 1 and offsets of inputs.
+/// readings, gains - 1 and offsets of inputs; then the nuisances.
 class RowModel {
  public:
   RowModel(const sim::Network& network, const sim::SteadyStateOptions& solver, const CalibrationData& data,
@@ -37,6 +45,14 @@ class RowModel {
   }
   Eigen::Index first_input() const { return parameters() + (gains_ ? 2 * readings() : 0); }
   Eigen::Index unknowns() const { return first_input() + 2 * inputs(); }
+  const std::vector<Effect>& effects() const { return effects_; }
+  /// All nuisances that the rows could tell are left out, for they are too many.
+  bool too_many_effects() const { return too_many_effects_; }
+  /// Of each parameter the middle of the rows' setpoints, geometric in log scale. Gains, zeros and cross-talk
+  /// are counted from there, so that an offset is the deviation where the log is, and hardly depends on them.
+  const Vector& middle() const { return middle_; }
+  /// Unknowns and nuisances.
+  Eigen::Index size() const { return unknowns() + static_cast<Eigen::Index>(effects_.size()); }
   /// Of a reading at the unknowns `x`; what is not asked for is taken as it was given.
   double gain(const Vector& x, Eigen::Index r) const;
   double zero(const Vector& x, Eigen::Index r) const;
@@ -48,12 +64,20 @@ class RowModel {
                                   const std::vector<bool>& skip, bool derivatives);
 
  private:
+  void find_effects(const CalibrationOptions& options);
+  Vector setpoints(const CalibrationRow& row) const;
+  struct Imposed {
+    Vector theta, by_offset;  // [n_parameters] and d theta/d offset
+  };
+  Imposed imposed(const Vector& setpoint, const Vector& x) const;
+  double effect(const Vector& x, std::size_t e) const { return x[unknowns() + static_cast<Eigen::Index>(e)]; }
   std::optional<Vector> as_measured(const CalibrationRow& row, const Vector& x) const;
   Vector cold(const CalibrationRow& row, const sim::Boundary& boundary) const;
   Prediction predict(const CalibrationRow& row, const Vector& x, From from, const Vector* start,
                      bool derivatives, sim::Network::Workspace& work) const;
-  void derive(const CalibrationRow& row, const Vector& x, const Vector& theta, const sim::Boundary& boundary,
-              const sim::Linearisation& at, Prediction& prediction) const;
+  Vector levels(const CalibrationRow& row, const Vector& x) const;
+  void derive(const CalibrationRow& row, const Vector& x, const Vector& setpoint, const Vector& by_offset,
+              const sim::Boundary& boundary, const sim::Linearisation& at, Prediction& prediction) const;
   bool is_current(Eigen::Index r) const { return data_.readings[static_cast<std::size_t>(r)].current; }
   Eigen::Index node(Eigen::Index r) const { return data_.readings[static_cast<std::size_t>(r)].node; }
 
@@ -65,6 +89,9 @@ class RowModel {
   bool gains_, with_inputs_;
   unsigned threads_;
   std::vector<Eigen::Index> free_index_;
+  std::vector<Effect> effects_;
+  bool too_many_effects_ = false;
+  Vector middle_;
   std::vector<sim::Network::WorkspacePtr> work_;
 };
 

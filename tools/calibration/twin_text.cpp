@@ -37,9 +37,10 @@ std::string twin_text(const Experiment& experiment, const sim::Network& network,
   if (!text.ends_with("\n")) text += "\n";
   const auto line = [&](const std::string& name, double value, const CalibratedUnknown& unknown) {
     text += "\"" + name + "\" = " + toml_number(value);
-    text += unknown.identified ? "  # +- " + brief(0.5 * (unknown.high - unknown.low)) +
-                                     (unknown.scale == Scale::log ? " (of the logarithm)" : "") + "\n"
-                               : "  # not identified\n";
+    text += unknown.identified && !found.withheld.empty() ? "  # interval withheld\n"
+            : unknown.identified ? "  # +- " + brief(0.5 * (unknown.high - unknown.low)) +
+                                       (unknown.scale == Scale::log ? " (of the logarithm)" : "") + "\n"
+                                 : "  # not identified\n";
   };
   double squares = 0;
   std::size_t potentials = 0;
@@ -56,14 +57,28 @@ std::string twin_text(const Experiment& experiment, const sim::Network& network,
   const auto parameters = network.parameters();
   for (std::size_t i = 0; i < parameters; ++i)
     line(found.unknowns[i].name, found.twin.theta[static_cast<Eigen::Index>(i)], found.unknowns[i]);
+  const std::vector<ParameterInfo> infos = network.parameter_info();
+  const auto of_gates = [&](const char* table, const Vector& values) {
+    if (values.size() == 0) return;
+    text += std::string("\n[twin.") + table + "]\n";
+    for (std::size_t i = 0; i < infos.size(); ++i) {
+      const double value = values[static_cast<Eigen::Index>(i)];
+      if (value != 0) text += "\"" + infos[i].name + "\" = " + toml_number(value) + "\n";
+    }
+  };
+  of_gates("gate-gain", found.twin.gate_gain);
+  of_gates("gate-zero", found.twin.gate_zero);
+  if (!found.twin.cross_talk.empty()) text += "\n[twin.cross-talk]\n";
+  for (const TwinCrossTalk& talk : found.twin.cross_talk)
+    text +=
+        "\"" + infos[talk.to].name + " " + infos[talk.from].name + "\" = " + toml_number(talk.share) + "\n";
   const auto of_nodes = [&](const char* table, const std::vector<std::uint32_t>& nodes, const Vector& values,
                             const std::vector<const CalibratedUnknown*>& unknowns) {
     if (values.size() == 0) return;
     text += std::string("\n[twin.") + table + "]\n";
     for (std::size_t k = 0; k < nodes.size(); ++k) {
       const std::string name = "node-" + std::to_string(nodes[k]);
-      if (unknowns.empty())
-        text += name + " = " + toml_number(values[static_cast<Eigen::Index>(k)]) + "  # as given\n";
+      if (unknowns.empty()) text += name + " = " + toml_number(values[static_cast<Eigen::Index>(k)]) + "\n";
       else if (unknowns[k]) line(name, values[static_cast<Eigen::Index>(k)], *unknowns[k]);
     }
   };

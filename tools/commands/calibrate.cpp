@@ -2,6 +2,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+#include <vector>
 
 #include "ness/calibration/calibration.hpp"
 #include "command.hpp"
@@ -22,8 +26,27 @@ namespace {
 struct CalibrateOptions : CommonOptions {
   std::string log, out;
   std::uint64_t rows = 2000;
+  std::vector<std::string> accuracy;
   CalibrationOptions fit;
 };
+
+/// "meter-zero=4e-5", as --accuracy says it.
+void state(const std::string& accuracy, CalibrationOptions& fit) {
+  const std::size_t equals = accuracy.find('=');
+  std::string all;
+  for (std::size_t k = 0; k < nuisance_kinds; ++k) {
+    const std::string key = key_of(static_cast<NuisanceKind>(k));
+    all += (k > 0 ? ", " : "") + key;
+    if (equals == std::string::npos || accuracy.substr(0, equals) != key) continue;
+    char* end = nullptr;
+    const double value = std::strtod(accuracy.c_str() + equals + 1, &end);
+    if (end == accuracy.c_str() + equals + 1 || *end != '\0' || !(value > 0) || std::isinf(value))
+      throw std::invalid_argument("--accuracy " + accuracy + ": expected a finite number > 0 behind '='");
+    fit.stated[k] = value;
+    return;
+  }
+  throw std::invalid_argument("--accuracy " + accuracy + ": expected KIND=X, KIND one of " + all);
+}
 
 std::string sum_text(const Calibration& found, const Combination& sum) {
   std::string text;
@@ -79,7 +102,7 @@ Report report_of(const Calibration& found, const CalibrationData& data, const Ca
                 {"logged_rows", data.logged},
                 {"readings", found.numbers}};
   result["degrees_of_freedom"] = found.degrees_of_freedom;
-  result["chi_squared_per_degree"] = found.chi_squared;
+  if (std::isfinite(found.chi_squared)) result["chi_squared_per_degree"] = found.chi_squared;
   result["confidence"] = options.fit.confidence;
   result["converged"] = found.converged;
   result["rank"] = found.rank;
@@ -90,7 +113,7 @@ Report report_of(const Calibration& found, const CalibrationData& data, const Ca
                {"unit", unknown.unit},
                {"offset", unknown.offset},
                {"identified", unknown.identified}};
-    if (unknown.identified) {
+    if (unknown.identified && found.withheld.empty()) {
       one["standard_error"] = unknown.standard_error;
       one["interval"] = Report::list({unknown.low, unknown.high});
     }
@@ -105,6 +128,21 @@ Report report_of(const Calibration& found, const CalibrationData& data, const Ca
   result["noise"] = Report::table();
   for (std::size_t r = 0; r < data.readings.size(); ++r)
     result["noise"][data.readings[r].name] = found.noise[r];
+  result["drift"] = Report::table();
+  result["flicker"] = Report::table();
+  for (std::size_t r = 0; r < data.readings.size(); ++r) {
+    result["drift"][data.readings[r].name] = found.walk[r];
+    result["flicker"][data.readings[r].name] = found.flicker[r];
+  }
+  result["nuisances"] = Report::table();
+  for (std::size_t k = 0; k < nuisance_kinds; ++k) {
+    if (found.nuisance[k] > 0)
+      result["nuisances"][to_string(static_cast<NuisanceKind>(k))] = found.nuisance[k];
+  }
+  result["doubts"] = Report::list();
+  for (const std::string& line : found.doubts) result["doubts"].add(line);
+  result["widened"] = found.widened;
+  result["withheld"] = found.withheld;
   result["left_out"] = Report::list();
   for (const Calibration::LeftOut& one : found.left_out)
     result["left_out"].add({{"row", one.row}, {"why", text_of(one.why)}});
@@ -129,16 +167,26 @@ void tell(const Calibration& found, const CalibrationData& data, const Calibrate
               interval_title(options.fit.confidence).c_str(), "unit");
   for (const CalibratedUnknown& unknown : found.unknowns) {
     char interval[64] = "not identified";
-    if (unknown.identified)
+    if (unknown.identified && !found.withheld.empty()) std::snprintf(interval, sizeof interval, "withheld");
+    else if (unknown.identified)
       std::snprintf(interval, sizeof interval, "[%+.6f, %+.6f]", unknown.low, unknown.high);
     std::printf("  %-*s  %+11.6f  %-26s  %s\n", static_cast<int>(wide), unknown.name.c_str(), unknown.offset,
                 interval, unknown.unit.c_str());
   }
   std::printf("  offsets add to the setpoint; those in \"ln\" to its logarithm\n");
   for (std::size_t r = 0; r < data.readings.size(); ++r) {
-    std::printf("noise of %s: %.3g%s\n", data.readings[r].name.c_str(), found.noise[r],
-                data.readings[r].current ? "" : " kT");
+    const char* unit = data.readings[r].current ? "" : " kT";
+    std::printf("noise of %s: %.3g%s", data.readings[r].name.c_str(), found.noise[r], unit);
+    if (found.walk[r] > 0) std::printf(", drift of %.3g%s per root relaxation", found.walk[r], unit);
+    if (found.flicker[r] > 0) std::printf(", flicker of %.3g%s", found.flicker[r], unit);
+    std::printf("\n");
   }
+  for (std::size_t k = 0; k < nuisance_kinds; ++k) {
+    if (found.nuisance[k] > 0)
+      std::printf("found, and allowed for: %s, of standard deviation %.2g\n",
+                  to_string(static_cast<NuisanceKind>(k)), found.nuisance[k]);
+  }
+  for (const std::string& line : found.doubts) std::printf("doubt: %s\n", line.c_str());
   if (std::isfinite(found.chi_squared)) {
     std::printf("chi^2 per degree of freedom, by the standard errors in the log: %.3f (%.0f degrees)\n",
                 found.chi_squared, found.degrees_of_freedom);
@@ -166,6 +214,7 @@ int calibrate_log(const CalibrateOptions& options, const Command& command) {
     warn(grouped(data.unknown_theta) +
          " relaxations are not used: the log holds only digests of their parameters (log.full_theta)");
   CalibrationOptions fit = options.fit;
+  for (const std::string& accuracy : options.accuracy) state(accuracy, fit);
   fit.threads = options.threads;
   const NetworkDescription& described = network_description(experiment);
   const std::shared_ptr<const sim::Network> network = network_of(run.platform);
@@ -177,9 +226,13 @@ int calibrate_log(const CalibrateOptions& options, const Command& command) {
   } catch (const std::runtime_error& error) {
     throw LogError(options.log + ": " + error.what());
   }
-  if (!found.converged)
-    warn("the fit did not come to rest within " + std::to_string(found.rounds) +
-         " rounds: its intervals are not to be trusted");
+  if (!found.withheld.empty()) warn("no intervals: " + found.withheld);
+  else if (found.widened > 1) {
+    char times[32];
+    std::snprintf(times, sizeof times, "%.2g", found.widened);
+    warn(std::string("intervals are ") + times + " times as wide as the model's, for " +
+         found.doubts.front());
+  }
   // 5 of the chi-squared's own standard deviations, and so much that it matters.
   if (found.chi_squared > 1.5 && (found.chi_squared - 1) * std::sqrt(found.degrees_of_freedom / 2) > 5) {
     char times[32];
@@ -187,8 +240,7 @@ int calibrate_log(const CalibrateOptions& options, const Command& command) {
     warn(std::string("what the twin leaves unexplained is ") + times +
          " times the standard errors in the log: the device is off in ways that are not fitted" +
          (options.fit.gains && options.fit.inputs ? "" : " (inputs: --inputs, readings: --gains)") +
-         ", or noise is made by what is imposed; the intervals take it for noise of the readings, from row "
-         "to row");
+         ", or noise is made by what is imposed; the intervals take it for white noise of the readings");
   }
   if (!options.out.empty())
     write_text_file(options.out, twin_text(experiment, *network, data, found, options.fit, options.log));
@@ -208,6 +260,10 @@ void declare_calibrate(Options& line, const Command& command) {
       .within(std::uint64_t{1}, std::uint64_t{1} << 40);
   line.flag("--gains", options->fit.gains, "fit a gain and an offset of each reading too");
   line.flag("--inputs", options->fit.inputs, "fit a gain and an offset of each input too");
+  line.add("--accuracy", options->accuracy,
+           "standard deviation of a nuisance as a data sheet states it, such as meter-zero=4e-5; repeatable")
+      .value_name("KIND=X")
+      .one_at_a_time();
   line.add("--confidence", options->fit.confidence, "of the intervals; default: 0.95")
       .value_name("P")
       .within(0.5, 0.9999);

@@ -202,6 +202,10 @@ void read_deviations(Keys& keys, NoiseOptions& noise) {
                "parameters below: relative where the scale is logarithmic"});
   keys.number("variation", noise.variation, Number::not_negative,
               {"its scale", "fixed deviation of each parameter from its setpoint"});
+  keys.number("gate_gain", noise.gate_gain, Number::not_negative,
+              {"",
+               "fixed relative error of each trainable parameter's gate: of its setpoint, or of the "
+               "setpoint's logarithm where the scale is logarithmic"});
   keys.number("parameter_drift", noise.parameter_drift, Number::not_negative,
               {"its scale", "random walk of each parameter, per square root of a relaxation"});
   keys.number("parameter_drift_rate", noise.parameter_drift_rate, Number::not_negative,
@@ -293,6 +297,16 @@ constexpr About about_offset{
     "of the parameter of this name, such as \"a[0]\": added to the setpoint, or to its "
     "logarithm where the scale is logarithmic"};
 
+constexpr About about_gate_gain{"",
+                                "of the parameter of this name: relative error of its gate, of the setpoint "
+                                "or of the setpoint's logarithm"};
+constexpr About about_gate_zero{
+    "its unit", "of the parameter of this name, whose scale is logarithmic: added to its value"};
+constexpr About about_cross_talk{
+    "",
+    "from the second parameter to the first, such as \"a[0] a[1]\": share of the second's setpoint that is "
+    "added to the first's value"};
+
 void read_twin_noise(Keys& keys, Experiment& experiment) {
   keys.number("read_noise", experiment.twin_read_noise, Number::not_negative,
               {"kT", "of the device's readings: a simulation reads with it where `[device]` says nothing"});
@@ -303,13 +317,28 @@ void read_twin(Table& table, Experiment& experiment) {
   const DeviceInfo info = experiment.platform->made(experiment.seed, 1).info;
   const std::vector<ParameterInfo>& parameters = info.parameters;
   const std::vector<std::uint32_t> free = info.free(), clamped = info.clamped();
-  if (auto offsets = table.table("offset")) {
-    Vector theta = Vector::Zero(static_cast<Eigen::Index>(parameters.size()));
-    for (std::size_t i = 0; i < parameters.size(); ++i) {
-      offsets->number(parameters[i].name, theta[static_cast<Eigen::Index>(i)], Number::finite, about_offset);
+  const auto read_parameters = [&](const char* key, Vector& values, const About& about) {
+    auto of_parameters = table.table(key);
+    if (!of_parameters) return;
+    values = Vector::Zero(static_cast<Eigen::Index>(parameters.size()));
+    for (std::size_t i = 0; i < parameters.size(); ++i)
+      of_parameters->number(parameters[i].name, values[static_cast<Eigen::Index>(i)], Number::finite, about);
+    of_parameters->finish();
+  };
+  read_parameters("offset", experiment.twin.theta, about_offset);
+  read_parameters("gate-gain", experiment.twin.gate_gain, about_gate_gain);
+  read_parameters("gate-zero", experiment.twin.gate_zero, about_gate_zero);
+  if (auto talks = table.table("cross-talk")) {
+    for (std::uint32_t to = 0; to < parameters.size(); ++to) {
+      for (std::uint32_t from = 0; from < parameters.size(); ++from) {
+        TwinCrossTalk talk{to, from, 0};
+        if (to == from || parameters[to].kind != parameters[from].kind) continue;
+        talks->number(parameters[to].name + " " + parameters[from].name, talk.share, Number::finite,
+                      about_cross_talk);
+        if (talk.share != 0) experiment.twin.cross_talk.push_back(talk);
+      }
     }
-    offsets->finish();
-    experiment.twin.theta = std::move(theta);
+    talks->finish();
   }
   const auto read_nodes = [&](const TwinTable& of, const std::vector<std::uint32_t>& nodes, Vector& values) {
     if (auto of_nodes = table.table(of.key)) {
@@ -490,6 +519,15 @@ KeyList experiment_keys(const KindTables& kinds) {
     double none = 0;
     keys.number("PARAMETER", none, Number::finite, about_offset);
   });
+  const auto of_parameter = [&](const char* table, const char* key, const About& about) {
+    list(table, "", [&](Keys& keys) {
+      double none = 0;
+      keys.number(key, none, Number::finite, about);
+    });
+  };
+  of_parameter("twin.gate-gain", "PARAMETER", about_gate_gain);
+  of_parameter("twin.gate-zero", "PARAMETER", about_gate_zero);
+  of_parameter("twin.cross-talk", "PARAMETER PARAMETER", about_cross_talk);
   for (const TwinTable& of : {reading_gain, reading_offset, input_gain, input_offset}) {
     const std::string name = std::string("twin.") + of.key;
     list(name.c_str(), "", [&](Keys& keys) {

@@ -28,6 +28,7 @@ constexpr std::uint32_t jump_channels = 11 * block;
 constexpr std::uint32_t variation_channels = 12 * block;
 constexpr std::uint32_t cross_talk_channels = 13 * block;
 constexpr std::uint32_t path_channels = 14 * block;
+constexpr std::uint32_t gate_gain_channels = 15 * block;
 // Each octave of the flicker noise has a part of the block.
 constexpr std::uint32_t octave_channels = 1u << 21;
 static_assert(NoiseOptions::flicker_octaves * octave_channels <= block);
@@ -161,8 +162,8 @@ bool moves_parameters(const NoiseOptions& options) {
 }
 
 bool alters_parameters(const NoiseOptions& options) {
-  return moves_parameters(options) || options.variation > 0 || options.cross_talk > 0 ||
-         options.resolution > 0;
+  return moves_parameters(options) || options.variation > 0 || options.gate_gain > 0 ||
+         options.cross_talk > 0 || options.resolution > 0;
 }
 
 bool adds_noise(const NoiseOptions& options) {
@@ -179,6 +180,7 @@ std::string NoiseOptions::problem() const {
                                                 {"flicker", flicker},
                                                 {"write", write},
                                                 {"variation", variation},
+                                                {"gate_gain", gate_gain},
                                                 {"parameter_drift", parameter_drift},
                                                 {"parameter_drift_rate", parameter_drift_rate},
                                                 {"jump_rate", jump_rate},
@@ -226,6 +228,11 @@ class Noisy::Imposed {
     for (std::uint32_t i = 0; i < parameters_.size(); ++i) {
       if (parameters_[i].trainable) trainable_.push_back(i);
     }
+    if (options.gate_gain > 0) {
+      gain_ = Vector::Zero(count);
+      for (const std::uint32_t i : trainable_)
+        gain_[i] = options.gate_gain * normal_at(options.seed, 0, gate_gain_channels + i);
+    }
     if (options.parameter_drift > 0)
       walk_ = std::make_unique<GaussMarkov>(options.seed, parameter_drift_channels,
                                             static_cast<Eigen::Index>(trainable_.size()), GaussMarkov::walk);
@@ -253,9 +260,12 @@ class Noisy::Imposed {
     Parameters made = imposed_base_;
     made.overrides = asked.overrides;
     for (auto& [parameter, value] : made.overrides)
-      value = realised(parameter, as_set(parameter, value), deviation[parameter]);
+      value = realised(parameter, through_gate(parameter, as_set(parameter, value)), deviation[parameter]);
     return made;
   }
+
+  /// What does not move in time of the parameters at these setpoints.
+  Vector fixed(const Vector& setpoint) const { return alters_ ? realised(setpoint, fixed_) : setpoint; }
 
   /// The setpoints of the sources: rounded, and within their range.
   Vector as_set(const Parameters& asked) const {
@@ -271,6 +281,13 @@ class Noisy::Imposed {
     return std::clamp(rounded(setpoint, options_.resolution), info.range.low, info.range.high);
   }
 
+  /// What the gate makes of a setpoint.
+  double through_gate(std::uint32_t parameter, double setpoint) const {
+    if (gain_.size() == 0 || gain_[parameter] == 0) return setpoint;
+    return parameters_[parameter].scale == Scale::log ? std::pow(setpoint, 1 + gain_[parameter])
+                                                      : setpoint * (1 + gain_[parameter]);
+  }
+
   double realised(std::uint32_t parameter, double setpoint, double deviation) const {
     const ParameterInfo& info = parameters_[parameter];
     const double value = info.scale == Scale::log ? setpoint * std::exp(deviation) : setpoint + deviation;
@@ -279,8 +296,11 @@ class Noisy::Imposed {
 
   Vector realised(Vector setpoints, const Vector& deviation) const {
     for (Eigen::Index i = 0; i < setpoints.size(); ++i) setpoints[i] = as_set(channel_of(i), setpoints[i]);
+    const Vector asked = coupled_.empty() ? Vector() : setpoints;
+    for (Eigen::Index i = 0; i < setpoints.size(); ++i)
+      setpoints[i] = through_gate(channel_of(i), setpoints[i]);
     for (const Coupled& knobs : coupled_) {
-      const Vector moved_by = knobs.coupling * setpoints(knobs.parameters);
+      const Vector moved_by = knobs.coupling * asked(knobs.parameters);
       setpoints(knobs.parameters) += moved_by;
     }
     for (Eigen::Index i = 0; i < setpoints.size(); ++i)
@@ -311,6 +331,7 @@ class Noisy::Imposed {
   std::vector<Coupled> coupled_;
   // [n_parameters] Deviations in the parameter's scale: constant ones of this device, and present ones.
   Vector fixed_, moved_;
+  Vector gain_;  // [n_parameters] relative errors of gates; empty: none
   std::vector<std::uint32_t> trainable_;
   std::unique_ptr<GaussMarkov> walk_;
   std::vector<double> rate_;
@@ -457,6 +478,15 @@ Vector Noisy::variation() const {
     deviation[i] = options_.variation * normal_at(options_.seed, 0, variation_channels + channel_of(i));
   }
   return deviation;
+}
+
+Vector Noisy::deviation(const Vector& setpoint) const {
+  Vector of = imposed_->fixed(setpoint);
+  for (Eigen::Index i = 0; i < of.size(); ++i) {
+    const bool log = info_.parameters[static_cast<std::size_t>(i)].scale == Scale::log;
+    of[i] = of[i] == setpoint[i] ? 0 : log ? std::log(of[i] / setpoint[i]) : of[i] - setpoint[i];
+  }
+  return of;
 }
 
 void Noisy::seek(std::uint64_t ordinal) {

@@ -12,23 +12,27 @@ namespace {
 // Imposed parameters, from setpoints. A base shared by several drives is converted once.
 class Imposing {
  public:
-  Imposing(std::span<const ParameterInfo> parameters, const Vector& offset)
-      : parameters_(parameters), offset_(offset) {}
+  Imposing(std::span<const ParameterInfo> parameters, const TwinOffsets& offsets)
+      : parameters_(parameters), offsets_(offsets) {}
   Parameters operator()(const Parameters& asked) {
-    if (offset_.size() == 0) return asked;
+    if (offsets_.theta.size() == 0 && !offsets_.gates()) return asked;
+    // Overriding a parameter moves others by cross-talk, which are not in the overrides.
+    if (offsets_.gates() && !asked.overrides.empty())
+      return Parameters::of(imposed_values(parameters_, asked.values(), offsets_));
     if (asked.base != last_asked_) {
       last_asked_ = asked.base;
-      last_ = Parameters::of(offset_values(parameters_, *asked.base, offset_));
+      last_ = Parameters::of(imposed_values(parameters_, *asked.base, offsets_));
     }
     Parameters imposed = last_;
     imposed.overrides = asked.overrides;
-    for (auto& [i, value] : imposed.overrides) value = offset_value(parameters_[i].scale, value, offset_[i]);
+    for (auto& [i, value] : imposed.overrides)
+      value = offset_value(parameters_[i].scale, value, offsets_.theta[i]);
     return imposed;
   }
 
  private:
   std::span<const ParameterInfo> parameters_;
-  const Vector& offset_;
+  const TwinOffsets& offsets_;
   std::shared_ptr<const Vector> last_asked_;
   Parameters last_;
 };
@@ -52,6 +56,36 @@ Vector as_read(const TwinOffsets& offsets, Vector potential) {
   return potential;
 }
 
+// Of an error of a gate: empty, or what is wrong with it.
+std::string gates_problem(const TwinOffsets& offsets, std::span<const ParameterInfo> parameters) {
+  for (const auto& [what, values] :
+       {std::pair{"gain", &offsets.gate_gain}, std::pair{"zero", &offsets.gate_zero}}) {
+    if (values->size() != 0 && static_cast<std::size_t>(values->size()) != parameters.size()) {
+      return std::to_string(values->size()) + " " + what + "s of gates; expected " +
+             std::to_string(parameters.size()) + ", or none";
+    }
+    for (Eigen::Index i = 0; i < values->size(); ++i) {
+      const double value = (*values)[i];
+      const ParameterInfo& info = parameters[static_cast<std::size_t>(i)];
+      if (!std::isfinite(value))
+        return std::string("the ") + what + " of the gate of " + info.name + " is " + number_text(value) +
+               "; it must be finite";
+      if (values == &offsets.gate_zero && value != 0 && info.scale == Scale::linear)
+        return "a zero of the gate of " + info.name + ", whose scale is linear: expected an offset instead";
+    }
+  }
+  for (const TwinCrossTalk& talk : offsets.cross_talk) {
+    if (talk.to >= parameters.size() || talk.from >= parameters.size() || talk.to == talk.from)
+      return "cross-talk from parameter " + std::to_string(talk.from) + " to " + std::to_string(talk.to) +
+             "; expected two of the " + std::to_string(parameters.size());
+    if (parameters[talk.to].scale != Scale::linear || parameters[talk.from].scale != Scale::linear ||
+        !std::isfinite(talk.share))
+      return "cross-talk from " + parameters[talk.from].name + " to " + parameters[talk.to].name + " of " +
+             number_text(talk.share) + "; expected a finite number, and two parameters of linear scale";
+  }
+  return {};
+}
+
 }  // namespace
 
 std::string TwinOffsets::problem(std::span<const ParameterInfo> parameters, std::size_t free_nodes,
@@ -62,6 +96,7 @@ std::string TwinOffsets::problem(std::span<const ParameterInfo> parameters, std:
   };
   if (std::string wrong = sized("offsets of parameters", theta, parameters.size()); !wrong.empty())
     return wrong;
+  if (std::string wrong = gates_problem(*this, parameters); !wrong.empty()) return wrong;
   if (std::string wrong = sized("gains of readings", gain, free_nodes); !wrong.empty()) return wrong;
   if (std::string wrong = sized("offsets of readings", reading_offset, free_nodes); !wrong.empty())
     return wrong;
@@ -111,6 +146,21 @@ Vector offset_values(std::span<const ParameterInfo> parameters, const Vector& se
   return values;
 }
 
+Vector imposed_values(std::span<const ParameterInfo> parameters, const Vector& setpoint,
+                      const TwinOffsets& offsets) {
+  Vector through = setpoint;
+  for (Eigen::Index i = 0; i < offsets.gate_gain.size(); ++i) {
+    const double gain = 1 + offsets.gate_gain[i];
+    if (gain == 1) continue;  // keeps a setpoint's bits
+    through[i] = parameters[static_cast<std::size_t>(i)].scale == Scale::log ? std::pow(setpoint[i], gain)
+                                                                             : gain * setpoint[i];
+  }
+  Vector values = offset_values(parameters, through, offsets.theta);
+  if (offsets.gate_zero.size() > 0) values += offsets.gate_zero;
+  for (const TwinCrossTalk& talk : offsets.cross_talk) values[talk.to] += talk.share * setpoint[talk.from];
+  return values;
+}
+
 TwinModel::TwinModel(std::shared_ptr<const Model> model, std::vector<ParameterInfo> parameters,
                      std::size_t clamped_nodes, TwinOffsets offsets)
     : model_(std::move(model)), parameters_(std::move(parameters)), offsets_(std::move(offsets)) {
@@ -126,7 +176,7 @@ TwinModel::TwinModel(std::shared_ptr<const Model> model, std::vector<ParameterIn
 }
 
 std::vector<Drive> TwinModel::imposed(std::span<const Drive> drives) const {
-  Imposing imposing(parameters_, offsets_.theta);
+  Imposing imposing(parameters_, offsets_);
   std::vector<Drive> altered(drives.begin(), drives.end());
   for (Drive& drive : altered) impose(offsets_, imposing, drive);
   return altered;
@@ -167,12 +217,30 @@ void TwinModel::add_gradient(std::span<const Drive> drives, std::span<const Vect
     throw std::invalid_argument("twin: a gradient of " + std::to_string(gradient.size()) + " for " +
                                 std::to_string(parameters_.size()) + " parameters");
   }
-  Vector added = Vector::Zero(gradient.size());
-  model_->add_gradient(imposed(drives), true_potentials(potential), costate, added);
-  for (Eigen::Index i = 0; i < offsets_.theta.size(); ++i) {
-    if (parameters_[static_cast<std::size_t>(i)].scale == Scale::log) added[i] *= std::exp(offsets_.theta[i]);
-  }
-  gradient += added;
+  // d theta/d theta_set depends on the setpoint where a logarithm has a gain: then drive by drive.
+  const std::vector<Drive> altered = imposed(drives);
+  const std::vector<Vector> potentials = true_potentials(potential);
+  const auto add = [&](std::size_t first, std::size_t count) {
+    Vector added = Vector::Zero(gradient.size());
+    model_->add_gradient(std::span(altered).subspan(first, count),
+                         std::span(potentials).subspan(first, count), costate.subspan(first, count), added);
+    const Vector by_value = added;
+    for (Eigen::Index i = 0; i < added.size(); ++i) {
+      const bool log = parameters_[static_cast<std::size_t>(i)].scale == Scale::log;
+      const double gain = offsets_.gate_gain.size() > 0 ? offsets_.gate_gain[i] : 0;
+      if (gain != 0)
+        added[i] *= log ? (1 + gain) * std::pow(drives[first].theta.values()[i], gain) : 1 + gain;
+      if (log && offsets_.theta.size() > 0) added[i] *= std::exp(offsets_.theta[i]);
+    }
+    for (const TwinCrossTalk& talk : offsets_.cross_talk) added[talk.from] += talk.share * by_value[talk.to];
+    gradient += added;
+  };
+  bool each = false;
+  for (Eigen::Index i = 0; i < offsets_.gate_gain.size(); ++i)
+    each =
+        each || (offsets_.gate_gain[i] != 0 && parameters_[static_cast<std::size_t>(i)].scale == Scale::log);
+  if (!each) return add(0, drives.size());
+  for (std::size_t d = 0; d < drives.size(); ++d) add(d, 1);
 }
 
 TwinDevice::TwinDevice(Device& device, TwinOffsets offsets)
@@ -187,7 +255,7 @@ TwinDevice::TwinDevice(Device& device, TwinOffsets offsets)
 }
 
 void TwinDevice::do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) {
-  Imposing imposing(info_.parameters, offsets_.theta);
+  Imposing imposing(info_.parameters, offsets_);
   std::vector<Drive> altered(drives.begin(), drives.end());
   for (Drive& drive : altered) {
     impose(offsets_, imposing, drive);

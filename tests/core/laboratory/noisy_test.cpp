@@ -544,6 +544,41 @@ TEST_CASE("charges jump at their rate, by their size, for good", "[noisy]") {
   }
 }
 
+TEST_CASE("a gate's gain multiplies its setpoint, or the setpoint's logarithm", "[noisy]") {
+  Echo echo(2, 2000);
+  NoiseOptions options;
+  options.seed = 8;
+  options.gate_gain = 0.02;
+  const Noisy noisy(echo, options);
+  CHECK(noisy.info().deterministic);
+  const auto at = [&](double linear, double log) {
+    for (Eigen::Index i = 0; i < echo.theta.size(); ++i) {
+      if (noisy.info().parameters[static_cast<std::size_t>(i)].trainable)
+        echo.theta[i] =
+            noisy.info().parameters[static_cast<std::size_t>(i)].scale == Scale::log ? log : linear;
+    }
+    return imposed_at(echo, options, echo.drive(), 3);
+  };
+  const Vector one = at(0.5, 3), other = at(-1.5, 0.5), setpoint = echo.theta;
+  std::vector<double> gains;
+  for (Eigen::Index i = 0; i < setpoint.size(); ++i) {
+    const ParameterInfo& info = noisy.info().parameters[static_cast<std::size_t>(i)];
+    INFO(info.name);
+    if (!info.trainable) {
+      CHECK(one[i] == setpoint[i]);
+      continue;
+    }
+    const bool log = info.scale == Scale::log;
+    const double gain = log ? std::log(one[i]) / std::log(3.0) - 1 : one[i] / 0.5 - 1;
+    gains.push_back(gain);
+    // The same gain at another setpoint; rounding of a logarithm's quotient.
+    CHECK(other[i] == Approx(log ? std::pow(0.5, 1 + gain) : -1.5 * (1 + gain)).epsilon(1e-14));
+    CHECK(noisy.deviation(setpoint)[i] ==
+          Approx(log ? gain * std::log(0.5) : -1.5 * gain).epsilon(1e-10).margin(1e-15));
+  }
+  check_deviation(Eigen::Map<const Vector>(gains.data(), static_cast<Eigen::Index>(gains.size())), 0.02);
+}
+
 TEST_CASE("knobs move one another", "[noisy]") {
   const Eigen::Index n = 61;  // a and further ones
   Echo echo(2, static_cast<std::size_t>(n) - 1);
@@ -784,6 +819,7 @@ TEST_CASE("noise does not depend on how relaxations are batched", "[noisy]") {
   };
   NoiseOptions fixed;
   fixed.variation = 0.1;
+  fixed.gate_gain = 0.1;
   fixed.cross_talk = 0.1;
   fixed.resolution = 0.001;
   for (const NoiseOptions& options : {everything(), fixed}) {
@@ -823,6 +859,7 @@ TEST_CASE("unusable noise options are refused", "[noisy]") {
       {&Options::flicker, "flicker"},
       {&Options::write, "write"},
       {&Options::variation, "variation"},
+      {&Options::gate_gain, "gate_gain"},
       {&Options::parameter_drift, "parameter_drift"},
       {&Options::parameter_drift_rate, "parameter_drift_rate"},
       {&Options::jump_rate, "jump_rate"},
@@ -841,8 +878,8 @@ TEST_CASE("unusable noise options are refused", "[noisy]") {
     one.*member = 0.5;
     CHECK(one.problem().empty());
     CHECK(one.any() == !name.starts_with("jump"));
-    CHECK(one.varies_in_time() ==
-          (one.any() && name != "variation" && name != "cross_talk" && !name.ends_with("resolution")));
+    CHECK(one.varies_in_time() == (one.any() && name != "variation" && name != "gate_gain" &&
+                                   name != "cross_talk" && !name.ends_with("resolution")));
   }
   NoiseOptions jumping;
   jumping.jump_rate = 1.5;

@@ -25,6 +25,21 @@ TwinOffsets offsets_of(const toy::Network& network, bool readings) {
   return offsets;
 }
 
+/// Gains of all gates, zeros of those in log scale, and cross-talk between two in linear scale.
+void add_gates(TwinOffsets& offsets, const std::vector<ParameterInfo>& parameters) {
+  const auto n = static_cast<Eigen::Index>(parameters.size());
+  offsets.gate_gain = offsets.gate_zero = Vector::Zero(n);
+  std::vector<std::uint32_t> linear;
+  for (Eigen::Index i = 0; i < n; ++i) {
+    offsets.gate_gain[i] = 0.03 * std::sin(2.0 + 1.3 * static_cast<double>(i));
+    if (parameters[static_cast<std::size_t>(i)].scale == Scale::log)
+      offsets.gate_zero[i] = 0.02 * std::cos(static_cast<double>(i));
+    else linear.push_back(static_cast<std::uint32_t>(i));
+  }
+  REQUIRE(linear.size() >= 2);
+  offsets.cross_talk = {{linear[0], linear[1], 0.04}, {linear[1], linear[0], -0.03}};
+}
+
 Drive drive_of(const Vector& theta) {
   Drive drive;
   drive.theta = Parameters::of(theta);
@@ -47,9 +62,10 @@ TEST_CASE("a calibrated model's derivatives are those of its currents by setpoin
           "[twin]") {
   const toy::Network network;
   const auto& parameters = network.info().parameters;
-  for (const bool readings : {false, true}) {
-    INFO((readings ? "with" : "without") << " gains");
-    const TwinOffsets offsets = offsets_of(network, readings);
+  for (const auto& [readings, gates] : {std::pair{false, false}, {true, false}, {true, true}}) {
+    INFO((readings ? "with" : "without") << " gains, " << (gates ? "with" : "without") << " gates");
+    TwinOffsets offsets = offsets_of(network, readings);
+    if (gates) add_gates(offsets, parameters);
     const TwinModel twin(toy::model_of(network), parameters, 2, offsets);
     Drive drive = drive_of(network.example_theta());
     drive.theta = drive.theta.with(0, 1.3);  // overrides are setpoints too
@@ -59,13 +75,17 @@ TEST_CASE("a calibrated model's derivatives are those of its currents by setpoin
     const auto current = [&](const Vector& setpoint, const Vector& reading) {
       Vector theta = setpoint, mu = reading;
       for (Eigen::Index i = 0; i < theta.size(); ++i) {
-        if (parameters[static_cast<std::size_t>(i)].scale == Scale::log)
-          theta[i] *= std::exp(offsets.theta[i]);
-        else theta[i] += offsets.theta[i];
+        const bool log = parameters[static_cast<std::size_t>(i)].scale == Scale::log;
+        const double gain = offsets.gates() ? 1 + offsets.gate_gain[i] : 1;
+        if (log) theta[i] = std::pow(setpoint[i], gain) * std::exp(offsets.theta[i]);
+        else theta[i] = gain * setpoint[i] + offsets.theta[i];
+        if (offsets.gates()) theta[i] += offsets.gate_zero[i];
       }
-      if (readings) mu = ((mu - offsets.reading_offset).array() / offsets.gain.array()).matrix();
+      for (const TwinCrossTalk& talk : offsets.cross_talk) theta[talk.to] += talk.share * setpoint[talk.from];
+      if (offsets.readings()) mu = ((mu - offsets.reading_offset).array() / offsets.gain.array()).matrix();
       Vector levels = drive.clamp.levels();
-      if (readings) levels = (Vector(2) << 1.02 * levels[0] - 0.03, 0.97 * levels[1] + 0.01).finished();
+      if (offsets.inputs())
+        levels = (Vector(2) << 1.02 * levels[0] - 0.03, 0.97 * levels[1] + 0.01).finished();
       return network.currents(theta, levels, mu);
     };
     // Second-order differences: h^2 = 1e-10 times third derivatives of order 1, plus rounding 1e-16 / h.
@@ -89,6 +109,13 @@ TEST_CASE("a calibrated model's derivatives are those of its currents by setpoin
       CHECK(gradient[i] - 1 ==
             Approx(-costate.dot(current(up, read) - current(down, read)) / (2 * h)).margin(error));
     }
+    // Drives of other setpoints add up.
+    const Drive others[] = {drive, drive_of(1.2 * setpoint)};
+    const Vector reads[] = {read, read}, costates[] = {costate, costate};
+    Vector both = Vector::Zero(setpoint.size()), second = both;
+    twin.add_gradient(others, reads, costates, both);
+    twin.add_gradient({&others[1], 1}, {&read, 1}, {&costate, 1}, second);
+    CHECK((both - (gradient.array() - 1).matrix() - second).cwiseAbs().maxCoeff() < 1e-13);
     const Vector c = (Vector(3) << 0.2, -0.3, 1.0).finished();
     Vector lambda;
     twin.costates({&drive, 1}, {&read, 1}, {&c, 1}, {&lambda, 1});
@@ -112,6 +139,12 @@ TEST_CASE(
   CHECK((read - (offsets.gain.array() * mu.array() + offsets.reading_offset.array()).matrix())
             .cwiseAbs()
             .maxCoeff() < 1e-14);
+  TwinOffsets gates;
+  add_gates(gates, network.info().parameters);
+  TwinDevice gated(network, gates);
+  Drive imposed = drive;
+  imposed.theta = Parameters::of(imposed_values(network.info().parameters, network.example_theta(), gates));
+  CHECK(gated.relax(drive).potential == same.relax(imposed).potential);
   contract::ContractOptions options;
   options.hold_tolerance = -1;  // a held node's reading has the same kind of gain and offset
   contract::check_device(twin, drive, options);
@@ -143,5 +176,14 @@ TEST_CASE("offsets that do not fit are refused", "[twin]") {
         "1 offsets of inputs; expected 2, or none");
   CHECK(refused([](TwinOffsets& o) { o.reading_offset[2] = INFINITY; }) ==
         "the offset of reading 2 is inf; it must be finite");
+  CHECK(refused([](TwinOffsets& o) { o.gate_gain = Vector::Zero(2); }) ==
+        "2 gains of gates; expected 19, or none");
+  CHECK(refused([](TwinOffsets& o) {
+          o.gate_gain = Vector::Zero(19);
+          o.gate_gain[0] = std::nan("");
+        }) == "the gain of the gate of k[0] is nan; it must be finite");
+  CHECK(refused([](TwinOffsets& o) {
+          o.cross_talk = {{0, 0, 0.1}};
+        }) == "cross-talk from parameter 0 to 0; expected two of the 19");
   CHECK_THROWS_AS(TwinModel(nullptr, network.info().parameters, 2, {}), std::invalid_argument);
 }

@@ -3,6 +3,8 @@
 #include "ness/files/network_platform.hpp"
 #include "ness/calibration/calibration.hpp"
 
+#include <Eigen/Cholesky>
+#include <Eigen/LU>
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <filesystem>
@@ -14,6 +16,7 @@
 #include "ness/record/recorder.hpp"
 #include "ness/network/sensitivity.hpp"
 #include "ness/network/steady_state.hpp"
+#include "serial_noise.hpp"
 
 using namespace ness;
 
@@ -274,6 +277,142 @@ TEST_CASE("with noise: its size, and errors that fit the intervals", "[calibrati
   CHECK(found.degrees_of_freedom == Approx(2160 - 24).epsilon(1e-9));
   // sqrt(2 / 2136) = 0.031: 4 of these.
   CHECK(found.chi_squared == Approx(1).margin(0.12));
+}
+
+namespace {
+
+/// Intervals of moved and constant parameters that contain the truth, of how many, over these seeds. The
+/// truth is where a setpoint is 0, or 1 in log scale; of what never moved it is at the setpoint.
+struct Coverage {
+  int covered = 0, all = 0, withheld = 0;
+};
+Coverage coverage(std::vector<std::string> set, int seeds, const CalibrationOptions& options = {}) {
+  Coverage count;
+  set.insert(set.end(), {"device.variation=0.05", "device.read_noise=1e-3", "seed=0"});
+  for (int seed = 0; seed < seeds; ++seed) {
+    set.back() = "seed=" + std::to_string(40 + seed);
+    const Logged logged(set, 720);
+    const Calibration found = logged.calibrated(options);
+    count.withheld += !found.withheld.empty();
+    Vector middle = Vector::Zero(logged.data.rows.front().theta->size());
+    for (Eigen::Index i = 0; i < middle.size(); ++i) {
+      const bool log = found.unknowns[static_cast<std::size_t>(i)].scale == Scale::log;
+      for (const CalibrationRow& row : logged.data.rows)
+        middle[i] += (log ? std::log((*row.theta)[i]) : (*row.theta)[i]) /
+                     static_cast<double>(logged.data.rows.size());
+      if (log) middle[i] = std::exp(middle[i]);
+    }
+    const Vector truth = logged.run.noisy->deviation(middle);
+    for (Eigen::Index i = 0; i < truth.size(); ++i) {
+      const CalibratedUnknown& unknown = found.unknowns[static_cast<std::size_t>(i)];
+      if (!unknown.identified || !found.withheld.empty()) continue;
+      ++count.all;
+      count.covered += unknown.low <= truth[i] && truth[i] <= unknown.high;
+    }
+  }
+  return count;
+}
+
+/// The share of N intervals of 95 % that cover, less 4 of its standard deviations: of the 24 of a seed, whose
+/// errors are correlated, some 6 count as independent.
+double least_coverage(const Coverage& count) { return 0.95 - 4 * std::sqrt(0.95 * 0.05 / (count.all / 4.0)); }
+
+}  // namespace
+
+TEST_CASE("intervals cover under drift, flicker, gains of gates and cross-talk", "[calibration]") {
+  // Beside them the least squares of white noise alone: what the old intervals were.
+  CalibrationOptions white;
+  white.nuisances = false;
+  for (const char* key :
+       {"device.drift=2e-4", "device.flicker=3e-3", "device.gate_gain=0.01", "device.cross_talk=0.01"}) {
+    INFO(key);
+    const Coverage count = coverage({key}, 3);
+    CHECK(count.withheld == 0);
+    CHECK(count.all == 3 * 24);
+    CHECK(count.covered >= least_coverage(count) * count.all);
+    // These do not cover, or their residuals are found not to be white.
+    const Coverage old = coverage({key}, 2, white);
+    CHECK((old.withheld > 0 || old.covered < least_coverage(count) * old.all));
+  }
+}
+
+TEST_CASE("without drift and nuisances the fit is least squares of white noise", "[calibration]") {
+  int none = 0;
+  for (const int seed : {0, 1, 2}) {
+    const Logged logged({"device.variation=0.05", "device.read_noise=1e-3", "seed=" + std::to_string(seed)},
+                        500);
+    const Calibration found = logged.calibrated();
+    const bool white = found.effects.empty() &&
+                       *std::max_element(found.walk.begin(), found.walk.end()) == 0 &&
+                       *std::max_element(found.flicker.begin(), found.flicker.end()) == 0;
+    none += white;
+    if (!white) continue;
+    CHECK(found.doubts.empty());
+    CHECK(found.widened == 1);
+    CalibrationOptions options;
+    options.nuisances = false;
+    const Calibration plain = logged.calibrated(options);
+    CHECK(found.degrees_of_freedom == Approx(plain.degrees_of_freedom).epsilon(1e-9));
+    for (std::size_t i = 0; i < found.unknowns.size(); ++i) {
+      // Each ends within 1e-2 standard errors of the minimum, and the noise within 1e-3 of itself.
+      CHECK(std::abs(found.unknowns[i].offset - plain.unknowns[i].offset) <
+            2e-2 * plain.unknowns[i].standard_error);
+      CHECK(found.unknowns[i].standard_error == Approx(plain.unknowns[i].standard_error).epsilon(2e-3));
+    }
+  }
+  // Eight kinds and six strengths of correlated noise are each kept in some 8 % of white logs.
+  CHECK(none >= 1);
+}
+
+TEST_CASE("what the model does not describe is told, and intervals widen or are withheld", "[calibration]") {
+  const Logged logged({"device.variation=0.05", "device.read_noise=1e-3"}, 720);
+  const auto with = [&](double size) {
+    CalibrationData data = logged.data;
+    // A term that no network of this kind has.
+    for (CalibrationRow& row : data.rows)
+      row.reading[1] += size * std::sin(4 * (*row.theta)[7] + row.clamp[0]);
+    return calibrate(*network_of(logged.run.platform), {}, data, {}, {});
+  };
+  CHECK(with(0).doubts.empty());
+  CHECK(with(0).withheld.empty());
+  const Calibration far = with(0.05);
+  REQUIRE_FALSE(far.doubts.empty());
+  CHECK(far.widened > 1);
+  CHECK_THAT(far.doubts.front(), Catch::Contains("residuals of"));
+  CHECK(far.withheld.empty() == (far.widened <= 3));
+}
+
+TEST_CASE("the filter of correlated noise is the Cholesky factor of its covariance", "[calibration]") {
+  std::vector<std::uint64_t> ordinals;
+  for (std::uint64_t i = 0; i < 60; ++i) ordinals.push_back(3 + 2 * i + i * i % 3);
+  const auto n = static_cast<Eigen::Index>(ordinals.size());
+  RowMatrix columns(n, 2);
+  for (Eigen::Index i = 0; i < n; ++i) columns.row(i) << std::sin(0.7 * static_cast<double>(i)), 1;
+  for (const SerialNoise noise : {SerialNoise{1, 0.3, 0}, SerialNoise{1, 0, 2}, SerialNoise{1, 0.1, 0.5}}) {
+    INFO("walk " << noise.walk << ", flicker " << noise.flicker);
+    Matrix covariance(n, n);
+    for (Eigen::Index i = 0; i < n; ++i) {
+      for (Eigen::Index j = 0; j < n; ++j) {
+        const double t = static_cast<double>(ordinals[static_cast<std::size_t>(i)]) + 1,
+                     s = static_cast<double>(ordinals[static_cast<std::size_t>(j)]) + 1;
+        covariance(i, j) = (i == j) + noise.walk * noise.walk * std::min(t, s);
+        for (int octave = 0; octave < 20; ++octave)
+          covariance(i, j) +=
+              noise.flicker * noise.flicker / 20 * std::exp(-std::abs(t - s) / std::ldexp(1, octave));
+      }
+    }
+    RowMatrix filtered = columns;
+    const double log_determinant = whiten(ordinals, noise, filtered);
+    const Matrix L = Eigen::LLT<Matrix>(covariance).matrixL();
+    const Matrix expected = columns.transpose() * covariance.inverse() * columns,
+                 found = filtered.transpose() * filtered;
+    // The walk is exact. Ten processes stand in for twenty of flicker: a few per cent, of a noise that is
+    // known to 10 %.
+    const double error = noise.flicker > 0 ? 0.06 : 1e-10;
+    CHECK(log_determinant ==
+          Approx(2 * L.diagonal().array().log().sum()).margin(error * static_cast<double>(n) / 4 + 1e-9));
+    for (Eigen::Index i = 0; i < 2; ++i) CHECK(found(i, i) == Approx(expected(i, i)).epsilon(error));
+  }
 }
 
 TEST_CASE("what no datum can tell is named", "[calibration]") {

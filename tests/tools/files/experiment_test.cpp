@@ -178,6 +178,7 @@ cross_talk = 8
 resolution = 9
 nudge_resolution = 10
 readback = true
+gate_gain = 12
 noise_seed = 11
 )")
                                  .noise;
@@ -197,6 +198,7 @@ noise_seed = 11
   CHECK(noise.resolution == 9);
   CHECK(noise.nudge_resolution == 10);
   CHECK(noise.readback);
+  CHECK(noise.gate_gain == 12);
   CHECK(noise.seed == 11);
   // With a conductance of 1, the noise has as many units of current as kT.
   CHECK(load(base + "[device]\nread_noise = 0.5\n").noise.read_current == 0.5);

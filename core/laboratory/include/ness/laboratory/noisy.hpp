@@ -34,6 +34,9 @@ struct NoiseOptions {
   double write = 0;
   double variation = 0;  ///< standard deviation of a fixed deviation of each parameter, constants included,
                          ///< in its scale: one device differs from the next
+  /// Standard deviation of a fixed relative error of each trainable parameter's gate: linear: value = (1 +
+  /// error) setpoint; log: ln value = (1 + error) ln setpoint
+  double gate_gain = 0;
   double parameter_drift = 0;  ///< random walk of each parameter away from its setpoint, in its scale, per
                                ///< square root of a relaxation
   /// Steady drift of each parameter, in its scale, per relaxation, with a sign drawn for each
@@ -75,6 +78,9 @@ class Noisy final : public WrappingDevice {
   /// The fixed deviation of each parameter from its setpoint, in its scale, [n_parameters]: what a
   /// calibration should find.
   Vector variation() const;
+  /// The fixed deviation of each parameter at these setpoints [n_parameters], in its scale: `variation`,
+  /// gains of gates and cross-talk, and the rounding of setpoints.
+  Vector deviation(const Vector& setpoint) const;
 
  protected:
   void do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) override;

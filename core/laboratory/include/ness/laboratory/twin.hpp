@@ -2,7 +2,9 @@
 // setpoints.
 //
 // At the setpoint theta_set the device has theta = theta_set + offset (linear scale) or theta_set exp(offset)
-// (log scale). Its readings are gain mu + reading_offset; an input set to level x is held at input_gain x +
+// (log scale). Gates can have gains, zeros and cross-talk: theta = (1 + gate_gain) theta_set + offset + share
+// x the setpoint of another (linear scale), theta = theta_set^(1 + gate_gain) exp(offset) + gate_zero (log
+// scale). Its readings are gain mu + reading_offset; an input set to level x is held at input_gain x +
 // input_offset. Drives and logs always hold setpoints; only the twin converts them.
 #pragma once
 
@@ -17,19 +19,30 @@
 
 namespace ness {
 
+/// A gate that moves a parameter which is not its own.
+struct TwinCrossTalk {
+  std::uint32_t to = 0, from = 0;  ///< parameters, both in linear scale
+  double share = 0;                ///< of the setpoint of `from` that is added to the value of `to`
+};
+
 /// The differences between a device and its description, as found by a calibration.
 struct TwinOffsets {
-  Vector theta;           ///< [n_parameters] offset of each parameter in its scale; empty: none
+  Vector theta;      ///< [n_parameters] offset of each parameter in its scale; empty: none
+  Vector gate_gain;  ///< [n_parameters] relative error of each parameter's gate; empty: 0
+  Vector gate_zero;  ///< [n_parameters] added to each value whose scale is log, in its unit; empty: 0
+  std::vector<TwinCrossTalk> cross_talk;
   Vector gain;            ///< [n_free] of each free node's reading, in terminal order; empty: 1
   Vector reading_offset;  ///< [n_free] of each free node's reading (kT); empty: 0
   Vector input_gain;      ///< [n_clamped] of each clamped level, in terminal order; empty: 1
   Vector input_offset;    ///< [n_clamped] of each clamped level (kT); empty: 0
   /// True if anything differs.
-  bool any() const { return theta.size() > 0 || readings() || inputs(); }
+  bool any() const { return theta.size() > 0 || gates() || readings() || inputs(); }
+  bool gates() const { return gate_gain.size() > 0 || gate_zero.size() > 0 || !cross_talk.empty(); }
   bool inputs() const { return input_gain.size() > 0 || input_offset.size() > 0; }
   bool readings() const { return gain.size() > 0 || reading_offset.size() > 0; }
   /// Empty if usable with these parameters and that many free and clamped nodes; otherwise the reason: a
-  /// wrong size, a number that is not finite, a gain that is not positive.
+  /// wrong size, a number that is not finite, a gain that is not positive, a zero or cross-talk of a
+  /// parameter of another scale.
   std::string problem(std::span<const ParameterInfo> parameters, std::size_t free_nodes,
                       std::size_t clamped_nodes) const;
 };
@@ -40,10 +53,13 @@ double offset_value(Scale scale, double setpoint, double offset);
 Vector offset_levels(const TwinOffsets& offsets, Vector levels);
 /// The same as offset_value for vectors, [n_parameters]. `offset` empty: the setpoints.
 Vector offset_values(std::span<const ParameterInfo> parameters, const Vector& setpoint, const Vector& offset);
+/// The values that a device has at these setpoints, [n_parameters]: offsets and gates.
+Vector imposed_values(std::span<const ParameterInfo> parameters, const Vector& setpoint,
+                      const TwinOffsets& offsets);
 
 /// A model seen through the offsets: takes setpoints and potentials as read, and returns derivatives with
-/// respect to these. dI/dmu_read = dI/dmu / gain; dI/dtheta_set = dI/dtheta, times exp(offset) where the
-/// scale is log. As safe to use from several threads as the inner model.
+/// respect to these. dI/dmu_read = dI/dmu / gain; dI/dtheta_set = (dtheta/dtheta_set)^T dI/dtheta, which is
+/// exp(offset) dI/dtheta in log scale with perfect gates. As safe to use from threads as the inner model.
 class TwinModel final : public Model {
  public:
   /// `parameters` and `clamped_nodes` as the device describes them. Throws std::invalid_argument with

@@ -15,6 +15,7 @@
 // is. No prior hides it.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <stop_token>
@@ -68,10 +69,40 @@ struct CalibrationData {
 CalibrationData calibration_data(const LogReader& log, const Experiment& experiment, const Run& run,
                                  std::uint64_t rows);
 
+/// What of a bench is not as it is told, beside the offsets: numbers that are 0 on a perfect bench.
+enum class NuisanceKind : std::uint8_t {
+  gate_gain,      ///< linear scale: value = (1 + g) setpoint + offset
+  log_gate_gain,  ///< log scale: ln value = (1 + g) ln setpoint + offset
+  log_gate_zero,  ///< log scale: added to the value, in the parameter's unit
+  cross_talk,     ///< share of another parameter's setpoint that is added to the value; the same kind, linear
+  reading_gain,   ///< of a potential: its distance from 1
+  reading_offset,  ///< of a potential, kT
+  current_gain,    ///< of a measured current: its distance from 1
+  current_offset,  ///< of a measured current, units of current
+  input_gain,      ///< of a clamped level: its distance from 1
+  input_offset,    ///< of a clamped level, kT
+  input_lead,      ///< resistance in front of a clamped node, kT per unit of current
+  meter_gain,      ///< common to all potential readings: its distance from 1
+  meter_zero,      ///< common to all potential readings, kT
+  meter_load,      ///< a potential's meter draws this, conductance, from its node while it reads
+};
+constexpr std::size_t nuisance_kinds = 14;
+/// "gains of gates", for messages.
+const char* to_string(NuisanceKind kind);
+/// "gate-gain", as options name it.
+const char* key_of(NuisanceKind kind);
+
 struct CalibrationOptions {
   bool gains = false;   ///< gain and offset of each reading are unknown too
   bool inputs = false;  ///< gain and offset of each input are unknown too. With both, nobody knows where 0
                         ///< is: told as a combination
+  /// The deviations of all NuisanceKinds are estimated, and serial correlation of the readings' noise;
+  /// without, offsets and white noise are all there is
+  bool nuisances = true;
+  /// Standard deviations of nuisances as data sheets state them, by NuisanceKind; 0: estimated, and for the
+  /// meter's none. No data tell what all readings have in common: without a statement potentials are counted
+  /// from the meter's own zero, and conductances in units of the ammeters'.
+  std::array<double, nuisance_kinds> stated{};
   double confidence = 0.95;
   /// Standard error (kT, or factors of e) beyond which a combination counts as not identified
   double largest = 1;
@@ -85,7 +116,9 @@ struct CalibrationOptions {
 struct CalibratedUnknown {
   std::string name, unit;       ///< "a[0]", "kT"; "gain of node-2", "1"
   Scale scale = Scale::linear;  ///< log: the offset is of the logarithm
-  double offset = 0;            ///< the fitted value; a gain's distance from 1
+  /// The fitted value, where gates are not perfect that at the middle of the log's setpoints; a gain's
+  /// distance from 1
+  double offset = 0;
   bool identified = false;
   double standard_error = 0, low = 0, high = 0;  ///< where identified
 };
@@ -99,7 +132,18 @@ struct Calibration {
                                             ///< all readings, gains and offsets of all inputs
   std::vector<Combination> not_identified;  ///< a basis of all that is not, as sparse as elimination makes it
   std::size_t rank = 0;
-  std::vector<double> noise;  ///< standard deviation of each reading
+  std::vector<double> noise;    ///< white: standard deviation of each reading
+  std::vector<double> walk;     ///< of each reading's offset, per square root of a relaxation
+  std::vector<double> flicker;  ///< 1/f: standard deviation of each reading
+  std::array<double, nuisance_kinds> nuisance{};  ///< standard deviation of each NuisanceKind; 0: not found
+  /// One nuisance of a kind that was found.
+  struct Nuisance {
+    NuisanceKind kind = NuisanceKind::gate_gain;
+    std::uint32_t of = 0,
+                  from = 0;  ///< parameter, reading or input; of cross-talk: the parameter it comes from
+    double value = 0;
+  };
+  std::vector<Nuisance> effects;
   std::uint64_t numbers = 0;  ///< readings fitted
   double degrees_of_freedom = 0;
   double chi_squared = 0;  ///< by the standard errors in the log (rms of each reading), per degree of
@@ -109,6 +153,9 @@ struct Calibration {
     enum class Why : std::uint8_t { no_state, other_branch, unexplained } why = Why::unexplained;
   };
   std::vector<LeftOut> left_out;
+  std::vector<std::string> doubts;  ///< what of the residuals the model does not describe, a line each
+  double widened = 1;    ///< standard errors and intervals are wider by this than the model's, for the doubts
+  std::string withheld;  ///< not empty: why no unknown has an interval
   std::uint32_t rounds = 0;
   bool converged = false;
   TwinOffsets twin;  ///< [n_parameters], [n_free]
