@@ -76,7 +76,9 @@ struct DeviceInfo {
   bool reads_repeat = false;                 ///< Observe may be At with several repeated readings
   bool reads_path = false;                   ///< Observe may be At with `path`
   bool deterministic = false;                ///< the same drive from the same start gives the same bits
-  std::string potential_unit = "kT", current_unit = "kT/h", time_unit = "1";
+  /// A dot's current is a number of particles per time; the paper takes hbar = 1 (Eqs. D1, D11), so that
+  /// gamma and currents are in units of kT/hbar, and times in units of hbar/kT.
+  std::string potential_unit = "kT", current_unit = "kT/hbar", time_unit = "hbar/kT";
   std::string arithmetic;  ///< vector target of the arithmetic; equal bits are promised within one
 
   // Index lists, in terminal order. Each walks the terminals: keep the result where it is used often.
