@@ -283,33 +283,6 @@ void VarianceComponents::maximise_noise(std::size_t r, Strengths& at, bool rough
   at = best;
 }
 
-// Readings of a bench are alike: one that shows neither drift nor 1/f noise where most others do has theirs,
-// unless its data speak against it. Parameters can take up the drift of one reading, and then it seems to
-// have none.
-void VarianceComponents::align_noise(Strengths& at) {
-  constexpr double against = 6;  // of the criterion: a likelihood of 1 in 20
-  const Strengths before = at;
-  for (std::size_t r = 0; r < blocks_.size(); ++r) {
-    if (before.noise[r].correlated() || blocks_[r].ordinals.size() < 20 ||
-        before.noise[r].white <= 100 * least_noise_)
-      continue;
-    double walk = 0, flicker = 0, correlated = 0, others = 0;
-    for (std::size_t o = 0; o < blocks_.size(); ++o) {
-      if (o == r) continue;
-      ++others;
-      if (!before.noise[o].correlated()) continue;
-      ++correlated;
-      walk += before.noise[o].walk * before.noise[o].walk;
-      flicker += before.noise[o].flicker * before.noise[o].flicker;
-    }
-    if (others < 2 || 2 * correlated <= others) continue;
-    const double without = criterion(at);
-    Strengths alike = at;
-    if (with(r, alike, std::sqrt(walk / correlated), std::sqrt(flicker / correlated)) < without + against)
-      at = alike;
-  }
-}
-
 void VarianceComponents::maximise_kind(NuisanceKind kind, Strengths& at, bool rough) {
   if (at.given[static_cast<std::size_t>(kind)] ||
       std::find(kinds_.begin(), kinds_.end(), kind) == kinds_.end())
@@ -336,7 +309,6 @@ void VarianceComponents::maximise(Strengths& at, bool rough, bool serial) {
     VarianceComponents fewer = present(at);
     for (std::size_t r = 0; r < blocks_.size() && serial; ++r)
       fewer.maximise_noise(r, at, rough && cycle == 0);
-    if (serial) fewer.align_noise(at);
     fewer.scale_noise(at);
     const double now = fewer.criterion(at);
     if (!(now < before - 0.3)) return;

@@ -65,7 +65,6 @@ class VarianceComponents {
   double scale_one(std::size_t r, Strengths& at);
   double with(std::size_t r, Strengths& at, double walk, double flicker);
   void maximise_noise(std::size_t r, Strengths& at, bool rough);
-  void align_noise(Strengths& at);
   void maximise_kind(NuisanceKind kind, Strengths& at, bool rough);
 
   std::vector<ReadingBlock> blocks_;
