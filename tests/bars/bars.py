@@ -391,7 +391,8 @@ class Bars:
                         "branches",
                         f"b of deviation {deviation}, {line['way']} against one sample at a time",
                         "within 1e-6 (single precision: 1e-2)",
-                        f"{line['wrong']} of {line['compared']} not, at most {line['largest_difference']:.1e}",
+                        f"{line['wrong']} of {line['compared']} not, "
+                        f"at most {line['largest_difference']:.1e}",
                         line["wrong"] == 0,
                     )
                     continue

@@ -126,7 +126,10 @@ inline void train(Device& device, TrainingObserver* observer, const std::vector<
   for (std::uint64_t epoch = 0; epoch < epochs; ++epoch) {
     for (const std::vector<Drive>& drives : steps) {
       device.relax(drives, [&](std::size_t, const Relaxation& row) { sum += row.potential[0]; });
-      StepReport report{step++, epoch, sum};
+      StepReport report;
+      report.step = step++;
+      report.epoch = epoch;
+      report.loss = sum;
       report.relaxations = relaxations += drives.size();
       report.theta_before = report.theta_after = theta.digest;
       if (observer) observer->on_step(report, *theta.base);

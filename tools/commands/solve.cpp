@@ -15,6 +15,7 @@
 #include "ness/files/network_platform.hpp"
 #include "ness/files/text_file.hpp"
 #include "ness/device/dense_lu.hpp"
+#include "ness/device/error.hpp"
 #include "ness/device/number_text.hpp"
 
 namespace ness {
@@ -296,6 +297,8 @@ int solve(const SolveOptions& options) {
   std::vector<std::array<bool, 4>> given;
   const sim::NetworkSpec spec =
       network_from_json(text_of_file(options.network, "a network file (JSON)"), options.network, &given);
+  if (const std::string ignored = spec.ignored(); !ignored.empty())
+    throw FileError(options.network + ": " + ignored);
   const Solution solution(spec, std::move(given), options, solver_options(options.set));
   Report result = solution.json(options);
   if (options.all) result["states"] = solution.all_states();

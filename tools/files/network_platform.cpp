@@ -245,6 +245,8 @@ std::shared_ptr<const PlatformDescription> read(Table& root, const PlatformConte
   }
   description->network = read_network(root, context);
   // Levels, readings, noise, targets and volts_per_kT of an experiment are all in one unit, and called kT.
+  if (const std::string ignored = description->network.ignored(); !ignored.empty() && !context.other_targets)
+    root.table("network")->fail("", ignored);
   if (description->network.kT != 1 && !context.other_targets) {
     root.table("network")->fail(
         "kT", "kT is " + number_text(description->network.kT) +

@@ -29,30 +29,6 @@ std::string node_problem(const GraphNode& node, const NodeProperties& p, std::si
   return {};
 }
 
-// A temperature that no law takes note of, or that one law takes and a pool does not, is a mistake.
-std::string temperature_problem(const NetworkSpec& spec) {
-  std::vector<const EdgeLaw*> cold(spec.nodes.size(), nullptr), pool = cold;
-  std::vector<bool> used(spec.nodes.size(), false);
-  for (std::size_t e = 0; e < spec.edges.size(); ++e) {
-    const EdgeLaw& law = *spec.edges[e].law;
-    for (const std::uint32_t k : {spec.graph.edges[e].source, spec.graph.edges[e].target}) {
-      used[k] = used[k] || law.thermal;
-      if (!law.thermal) cold[k] = &law;
-      if (law.pools) pool[k] = &law;
-    }
-  }
-  for (std::size_t k = 0; k < spec.nodes.size(); ++k) {
-    if (spec.nodes[k].T == 1) continue;
-    const EdgeLaw* const why = pool[k] != nullptr ? pool[k] : !used[k] ? cold[k] : nullptr;
-    if (why == nullptr) continue;
-    const std::string& name = spec.graph.nodes[k].name;
-    return "node " + std::to_string(k) + (name.empty() ? "" : " (" + name + ")") + ": T is " +
-           number(spec.nodes[k].T) + ", expected 1: its " + std::string(why->name) +
-           " edges know no temperature but kT";
-  }
-  return {};
-}
-
 std::string edge_problem(const EdgeProperties& edge, std::size_t e) {
   const EdgeLaw& law = *edge.law;
   if (!law.problem().empty()) return "edge " + std::to_string(e) + ": " + std::string(law.problem());
@@ -94,7 +70,6 @@ std::string NetworkSpec::problem() const {
   for (std::size_t e = 0; e < edges.size(); ++e) {
     if (std::string p = edge_problem(edges[e], e); !p.empty()) return p;
   }
-  if (std::string p = temperature_problem(*this); !p.empty()) return p;
   // A node counts as connected only through edges that can carry a current.
   Graph conducting;
   conducting.nodes.resize(graph.nodes.size());
@@ -110,6 +85,30 @@ std::string NetworkSpec::problem() const {
            (graph.nodes[k].name.empty() ? "" : " (" + graph.nodes[k].name + ")") +
            " has no path to ground: neither a leak (g > 0) nor edges that lead to a clamped node or a leak; "
            "its potential is undetermined (singular dI/dmu)";
+  }
+  return {};
+}
+
+// A temperature that no law takes note of, or that one law takes and a pool does not, is a mistake.
+std::string NetworkSpec::ignored() const {
+  std::vector<const EdgeLaw*> cold(nodes.size(), nullptr), pool = cold;
+  std::vector<bool> used(nodes.size(), false);
+  for (std::size_t e = 0; e < edges.size(); ++e) {
+    const EdgeLaw& law = *edges[e].law;
+    for (const std::uint32_t k : {graph.edges[e].source, graph.edges[e].target}) {
+      used[k] = used[k] || law.thermal;
+      if (!law.thermal) cold[k] = &law;
+      if (law.pools) pool[k] = &law;
+    }
+  }
+  for (std::size_t k = 0; k < nodes.size(); ++k) {
+    if (nodes[k].T == 1) continue;
+    const EdgeLaw* const why = pool[k] != nullptr ? pool[k] : !used[k] ? cold[k] : nullptr;
+    if (why == nullptr) continue;
+    const std::string& name = graph.nodes[k].name;
+    return "node " + std::to_string(k) + (name.empty() ? "" : " (" + name + ")") + ": T is " +
+           number(nodes[k].T) + ", expected 1: its " + std::string(why->name) +
+           " edges know no temperature but kT";
   }
   return {};
 }

@@ -171,12 +171,12 @@ TEST_CASE("a temperature that no law takes note of is refused, with the node and
   spec.graph.outputs = {1};
   add_edge(spec, 0, 1, quantum_dot(1, 0, 0));
   spec.nodes[1].T = 1.5;
-  CHECK(spec.problem().empty());
+  CHECK(spec.ignored().empty());
   add_edge(spec, 0, 1, linear(1));  // a conductor beside it does not matter
-  CHECK(spec.problem().empty());
+  CHECK(spec.ignored().empty());
   add_edge(spec, 0, 1, enzyme(1, 1, 1, 1));
-  CHECK(spec.problem().find("node 1: T is 1.5, expected 1: its enzyme edges") != std::string::npos);
+  CHECK(spec.ignored().find("node 1: T is 1.5, expected 1: its enzyme edges") != std::string::npos);
   spec.edges = {linear(1)};
   spec.graph.edges.resize(1);
-  CHECK(spec.problem().find("node 1: T is 1.5, expected 1: its linear edges") != std::string::npos);
+  CHECK(spec.ignored().find("node 1: T is 1.5, expected 1: its linear edges") != std::string::npos);
 }

@@ -15,14 +15,13 @@ import argparse
 import collections
 import concurrent.futures
 import json
-import math
 import pathlib
 import random
 import subprocess
 import sys
 import tempfile
 
-from mpmath import mp, mpf, matrix, lu_solve, exp, expm1, fabs
+from mpmath import mp, mpf, matrix, lu_solve, exp, fabs
 
 mp.dps = 50
 

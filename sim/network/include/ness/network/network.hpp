@@ -47,6 +47,9 @@ struct NetworkSpec {
   /// number that is not finite, a negative capacity, conductance or rate, a free node with no path to a
   /// clamped node or a leak (its potential is undetermined).
   std::string problem() const;
+  /// Empty, or the first property that says something and is taken note of by nothing: a temperature of a
+  /// node whose edges know none, or of a pool. Files that say so are refused; logs of before load.
+  std::string ignored() const;
 };
 
 /// What is imposed on a network while it relaxes.
