@@ -7,8 +7,9 @@ What differs is a broken promise, not a reason to change tests/corpus/expected.j
 then were wrong, and are told here: a number that is none was null, and has no key now; test data that are
 the training data gave a test loss; an epoch's loss was the mean of its minibatches, whatever their sizes.
 
-What was logged is inspected and replayed to the bit. What is relaxed anew ends where it ended then, to the
-solver's 1e-12 kT, but on another way (it follows its errors now), so not to the same bits: within TOLERANCE."""
+What was logged is inspected and replayed to the bit. What is relaxed anew ends where it ended then, to
+the solver's 1e-12 kT, but on another way (it follows its errors now), so not to the same bits: within
+TOLERANCE."""
 import concurrent.futures
 import gzip
 import json
