@@ -43,6 +43,17 @@ double bisect(F f, double low, double high) {
   }
   return 0.5 * (low + high);
 }
+
+// The roots of the balance of one_dot at a level where it is bistable: stable, unstable, stable.
+std::vector<double> three_roots(double x) {
+  const auto f = [&](double mu) { return balance(x, mu); };
+  std::vector<double> roots;
+  for (double mu = -15; mu < 15; mu += 0.01) {
+    if ((f(mu) > 0) != (f(mu + 0.01) > 0)) roots.push_back(bisect(f, mu, mu + 0.01));
+  }
+  REQUIRE(roots.size() == 3);
+  return roots;
+}
 }  // namespace
 
 TEST_CASE("a linear network settles at the solution of its linear equations") {
@@ -96,13 +107,7 @@ TEST_CASE("injected currents and held nodes") {
 
 TEST_CASE("a bistable node goes to the root on its side, and never to the unstable one between") {
   const double x = 8;
-  auto f = [&](double mu) { return balance(x, mu); };
-  // Scan for the sign changes: an odd number of roots, alternately stable.
-  std::vector<double> roots;
-  for (double mu = -15; mu < 15; mu += 0.01) {
-    if ((f(mu) > 0) != (f(mu + 0.01) > 0)) roots.push_back(bisect(f, mu, mu + 0.01));
-  }
-  REQUIRE(roots.size() == 3);
+  const std::vector<double> roots = three_roots(x);
   for (const double start : {-8.0, -4.0, roots[1] - 1e-3, roots[1] + 1e-3, 4.0, 8.0}) {
     const Network network(one_dot(start));
     const Vector theta = network.theta();
@@ -144,12 +149,7 @@ TEST_CASE("a relaxation that passes near the parting of two branches says so, an
   // Two equal bistable nodes, coupled: the basins part at the unstable root when the second one is fixed
   // there.
   const double x = 8;
-  auto f = [&](double mu) { return balance(x, mu); };
-  std::vector<double> roots;
-  for (double mu = -15; mu < 15; mu += 0.01) {
-    if ((f(mu) > 0) != (f(mu + 0.01) > 0)) roots.push_back(bisect(f, mu, mu + 0.01));
-  }
-  REQUIRE(roots.size() == 3);
+  const std::vector<double> roots = three_roots(x);
   // A node beside it at another rate makes two dimensions of it: the parting is a line there.
   NetworkSpec spec = one_dot(0);
   add_node(spec, false, leak(1, 0, 3));
@@ -399,12 +399,7 @@ TEST_CASE("steady states, limit cycles and times scale with the unit of energy")
 
 TEST_CASE("all steady states of a bistable node are found, two stable and one between") {
   const double x = 8;
-  auto f = [&](double mu) { return balance(x, mu); };
-  std::vector<double> roots;
-  for (double mu = -15; mu < 15; mu += 0.01) {
-    if ((f(mu) > 0) != (f(mu + 0.01) > 0)) roots.push_back(bisect(f, mu, mu + 0.01));
-  }
-  REQUIRE(roots.size() == 3);
+  const std::vector<double> roots = three_roots(x);
   const Network network(one_dot(4));
   const Vector theta = network.theta();
   const std::vector<FoundState> found = all_steady_states(network, boundary(theta, {x}));
