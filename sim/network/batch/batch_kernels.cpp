@@ -90,7 +90,7 @@ class Group {
       V error = lanes_.attempt(h, limits_, leash), growth = hn::Set(d, T(1));
       if (!hn::AllFalse(d, hn::And(running, doubted))) {
         growth = lanes_.carry_errors(h);
-        const M too_long = hn::And(doubted, hn::Not(hn::Le(growth, hn::Set(d, T(2)))));
+        const M too_long = hn::And(doubted, hn::Not(hn::Le(growth, hn::Set(d, T(path::fastest_growth)))));
         error = hn::IfThenElse(too_long, hn::Max(error, hn::Set(d, T(11))), error);
       }
       const M taken = hn::And(running, hn::Le(error, hn::Set(d, T(1)))), doubtful = hn::And(taken, doubted);
@@ -104,7 +104,7 @@ class Group {
       strayed = hn::Max(
           strayed, hn::IfThenElseZero(doubtful, lanes_.strayed(growth, taken_in, taken, speed, slowest)));
       // The reference solver repeats these with smaller steps.
-      close(hn::Not(hn::Le(strayed, hn::Set(d, T(most_strayed)))));
+      close(hn::Not(hn::Le(strayed, hn::Set(d, T(path::most_strayed)))));
       M ready = hn::And(hn::And(taken, open()), lanes_.factor(nullptr));
       lanes_.solve(lanes_.y_flow, lanes_.correction);
       ready = hn::And(
@@ -286,7 +286,6 @@ class Group {
   }
 
   static constexpr std::uint32_t most_expanded_steps = 40;
-  static constexpr double most_strayed = 0.3;  // as in steady_state.cpp
   const D d;
   const Shape& shape_;
   const Base<T>* base_;  // null: input currents are functions

@@ -9,6 +9,7 @@
 #include <hwy/highway.h>
 
 #include "batch/batch_inputs-inl.hpp"
+#include "solver/path.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace ness::sim::batches {
@@ -387,8 +388,8 @@ class Lanes {
     const V by_kT = hn::Set(d, T(1 / limits.kT));
     V most = hn::Zero(d);
     for (std::size_t k = 0; k < s_.nodes(); ++k)
-      most = hn::Max(
-          most, hn::Mul(hn::Abs(load(correction, k)), hn::Max(by_kT, hn::Set(d, p_.steepness[k] / T(6)))));
+      most = hn::Max(most, hn::Mul(hn::Abs(load(correction, k)),
+                                   hn::Max(by_kT, hn::Set(d, p_.steepness[k] / T(path::most_of_a_width)))));
     return hn::Mul(most, hn::Set(d, T(1 / limits.path_tolerance)));
   }
   // The difference between two states, relative to how far Newton's method may go (steady_state.cpp).
@@ -397,7 +398,8 @@ class Lanes {
     V most = hn::Zero(d);
     for (std::size_t k = 0; k < s_.nodes(); ++k) {
       const V apart = hn::Abs(b == nullptr ? load(a, k) : hn::Sub(load(a, k), load(b, k)));
-      most = hn::Max(most, hn::Mul(apart, hn::Max(by_kT, hn::Set(d, p_.steepness[k] / T(4 * limits.trust)))));
+      most = hn::Max(most, hn::Mul(apart, hn::Max(by_kT, hn::Set(d, p_.steepness[k] / T(path::trusted_widths *
+                                                                                        limits.trust)))));
     }
     return most;
   }
@@ -459,8 +461,8 @@ class Lanes {
     slowest = hn::IfThenElse(hn::And(taken, hn::Or(hn::Lt(now, speed), hn::Eq(slowest, hn::Zero(d)))), now,
                              slowest);
     speed = hn::IfThenElse(taken, now, speed);
-    most =
-        hn::IfThenElseZero(hn::Lt(now, hn::Mul(hn::Set(d, T(10)), slowest)), hn::Mul(hn::Abs(share), rate));
+    most = hn::IfThenElseZero(hn::Lt(now, hn::Mul(hn::Set(d, T(path::leaving)), slowest)),
+                              hn::Mul(hn::Abs(share), rate));
     for (std::size_t k = 0; k < s_.nodes(); ++k)
       most = hn::Max(most, hn::Abs(hn::NegMulAdd(share, flow_at(k), error_at(k))));
     return most;

@@ -6,15 +6,11 @@
 #include <utility>
 
 #include "description/network_impl.hpp"
+#include "solver/path.hpp"
 
 namespace ness::sim {
 
 namespace {
-// The tolerance of a step in widths of the steepest edge, relative to that in kT.
-constexpr double most_of_a_width = 6;
-// An error may grow by this factor within a step; an implicit method damps what grows faster, 1/(1 - z)^2 for
-// e^(2z).
-constexpr double fastest_growth = 2;
 // The difference between the method and the trapezoidal rule, relative to the tolerance. Where the method is
 // good it stays below 0.7; where a step runs into a well, it is several.
 constexpr double most_defect = 1.5;
@@ -24,8 +20,6 @@ constexpr double far_per_kT = 1e-3;
 constexpr double least_capacity = 1e-199;
 // A node with more capacity than this, by the length of the step, does not move.
 constexpr double most_inert = 1e250;
-// An unstable state has been left when the flow is faster by this factor.
-constexpr double leaving = 10;
 }  // namespace
 
 std::vector<bool> held_nodes(const Network::Workspace& work) { return work.held; }
@@ -64,7 +58,7 @@ void Rosenbrock::begin(const Vector& start) {
   evaluate(y, unbalanced, &jacobian);
   C_ = network_.capacity(y);
   steepness_ = network_.steepness(work_.boundary->theta);
-  per_error_ = (steepness_ / most_of_a_width).cwiseMax(1 / network_.spec().kT);
+  per_error_ = (steepness_ / path::most_of_a_width).cwiseMax(1 / network_.spec().kT);
   // First step: at its present rate, no node moves by more than 0.1 kT, nor a tenth of the width of its
   // edges.
   const double fastest = unbalanced.cwiseQuotient(C_)
@@ -150,7 +144,7 @@ Rosenbrock::Trial Rosenbrock::attempt(double tolerance, double reach) {
   if (trial.moved > reach) return {.shorter = std::max(0.1, 0.8 * reach / trial.moved)};
   if (errors_ && !contracts_) {
     trial.growth = carry_errors();
-    if (trial.growth > fastest_growth) return {.shorter = 0.4};
+    if (trial.growth > path::fastest_growth) return {.shorter = 0.4};
   }
   evaluate(stage_, flow_, &ahead_);
   if (const double defect = errors_ ? defect_of_step(tolerance) / tolerance : 0; !(defect <= most_defect))
@@ -245,7 +239,7 @@ void Rosenbrock::note_errors(double growth_rate) {
   const double before = std::exchange(speed_, std::sqrt(along));
   if (speed_ < before || slowest_ == 0) slowest_ = speed_;
   const double across = across_.size() == 0 ? 0 : across_.cwiseAbs().maxCoeff(),
-               now = speed_ < leaving * slowest_ ? std::max(across, late) : across;
+               now = speed_ < path::leaving * slowest_ ? std::max(across, late) : across;
   if (!(now <= strayed_)) strayed_ = now;
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "solver/eigenvalues.hpp"
+#include "solver/path.hpp"
 #include "ness/network/rosenbrock.hpp"
 
 namespace ness::sim {
@@ -18,9 +19,9 @@ namespace {
 constexpr double furthest_stop = 1e60;
 // SteadyStateOptions::max_steps is multiplied by this at most.
 constexpr double most_patience = 300;
-// A relaxation whose errors may have led it this far from its path (arguments of an edge's exponentials) is
-// repeated with a tolerance smaller by this factor, but not below the finest.
-constexpr double most_strayed = 0.3, refinement = 0.1, finest_tolerance = 1e-9;
+// A relaxation that has strayed is repeated with a tolerance smaller by this factor, but not below the
+// finest.
+constexpr double refinement = 0.1, finest_tolerance = 1e-9;
 // With a smaller tolerance, relative to the first, errors that seem to be mere delays are believed to be just
 // that.
 constexpr double finest_for_delays = 0.02;
@@ -46,7 +47,7 @@ class Following {
     allowed_ = network.steepness(boundary.theta)
                    .cwiseMax(1 / network.spec().kT)
                    .cwiseInverse()
-                   .cwiseProduct(Vector::Constant(start_.size(), 4 * options.trust))
+                   .cwiseProduct(Vector::Constant(start_.size(), path::trusted_widths * options.trust))
                    .cwiseMin(options.trust * network.spec().kT);
   }
 
@@ -91,8 +92,8 @@ class Following {
       ++state_.steps;
       state_.potential = path_.y;
       const bool late =
-          tolerance > finest_for_delays * options_.path_tolerance && !(path_.late() <= most_strayed);
-      if (again && (late || !(path_.strayed() <= most_strayed))) return Outcome::strayed;
+          tolerance > finest_for_delays * options_.path_tolerance && !(path_.late() <= path::most_strayed);
+      if (again && (late || !(path_.strayed() <= path::most_strayed))) return Outcome::strayed;
       if (restored && state_.contracting) state_.contracting = network_.contracting(work_, path_.jacobian);
       if (const std::optional<Verdict> verdict = arrived()) {
         verdict_ = *verdict;

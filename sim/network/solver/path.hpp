@@ -1,0 +1,21 @@
+// What the reference solver and the batches have in common in following a relaxation (rosenbrock.cpp,
+// steady_state.cpp, batch_lanes-inl.hpp). Numbers alone: vector code includes nothing that is inlined
+// elsewhere.
+#pragma once
+
+namespace ness::sim::path {
+
+/// The tolerance of a step in widths of the steepest edge, relative to that in kT.
+constexpr double most_of_a_width = 6;
+/// An error may grow by this factor within a step; an implicit method damps what grows faster, 1/(1 - z)^2
+/// for e^(2z).
+constexpr double fastest_growth = 2;
+/// An unstable state has been left when the flow is faster by this factor.
+constexpr double leaving = 10;
+/// A relaxation whose errors may have led it this far from its path (arguments of an edge's exponentials) is
+/// repeated with smaller steps; a batch leaves it to the reference solver.
+constexpr double most_strayed = 0.3;
+/// Newton's method may go this far in total, in widths of the steepest edge, for a trust of 1 kT.
+constexpr double trusted_widths = 4;
+
+}  // namespace ness::sim::path
