@@ -430,13 +430,22 @@ class Lanes {
     return hn::Sqrt(growth);
   }
   // Takes over what carry_errors() found, and adds the errors of the step that these lanes took. `fresh`:
-  // lanes without earlier errors.
+  // lanes without earlier errors. As in Rosenbrock::add_errors_of_step, they always add.
   void add_errors(M taken, M fresh, const Limits& limits) {
+    V both = hn::Zero(d);
     for (std::size_t k = 0; k < s_.nodes(); ++k) {
-      const V disturbed = hn::Set(d, T(limits.margin * limits.kT * sin(1 + 2.4 * static_cast<double>(k))));
-      const V carried =
-          hn::Add(hn::IfThenZeroElse(fresh, load(k3_, k)), hn::Add(load(correction, k), disturbed));
-      store(hn::IfThenElse(taken, carried, load(errors, k)), errors, k);
+      const V disturbed = hn::Set(d, T(limits.margin * limits.kT * sin(1 + 2.4 * static_cast<double>(k)))),
+              width = hn::Set(d, p_.steepness[k]), carried = hn::IfThenZeroElse(fresh, load(k3_, k)),
+              added = hn::Add(load(correction, k), disturbed);
+      store(carried, k3_, k);
+      store(added, rhs_, k);
+      both = hn::MulAdd(hn::Mul(carried, width), hn::Mul(added, width), both);
+    }
+    for (std::size_t k = 0; k < s_.nodes(); ++k) {
+      const V carried = load(k3_, k), added = load(rhs_, k),
+              sum =
+                  hn::IfThenElse(hn::Lt(both, hn::Zero(d)), hn::Sub(carried, added), hn::Add(carried, added));
+      store(hn::IfThenElse(taken, sum, load(errors, k)), errors, k);
     }
   }
   // As in Rosenbrock::note_errors: the part of the errors that is not a delay, or the delay in units of the

@@ -217,15 +217,24 @@ double Rosenbrock::carry_errors() {
     if (after > 0.03 * before && k3_.dot(carried_) < 0) return std::numeric_limits<double>::infinity();
     carried_.swap(k3_);
   }
-  carried_ += k4_ + disturbed_;
+  add_errors_of_step(carried_);
   return growth;
+}
+
+// What a step adds to the errors carried so far. The estimate of a step's error is as large as the error, but
+// its sign may differ: with its own sign it would now and then remove from the errors what grows. So it
+// always adds.
+void Rosenbrock::add_errors_of_step(Vector& errors) {
+  rhs_ = k4_ + disturbed_;
+  const double sign = rhs_.cwiseProduct(steepness_).dot(errors.cwiseProduct(steepness_)) < 0 ? -1 : 1;
+  errors += sign * rhs_;
 }
 
 void Rosenbrock::note_errors(double growth_rate) {
   if (contracts_) {
     contracts_ = jacobian.columns_dominate();
     // Errors of earlier steps shrank on the way here.
-    if (!contracts_) error_ = k4_ + disturbed_;
+    if (!contracts_) add_errors_of_step(error_);
     return;
   }
   rhs_ = unbalanced.cwiseQuotient(C_).cwiseProduct(steepness_);

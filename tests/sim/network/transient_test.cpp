@@ -78,6 +78,27 @@ TEST_CASE("an enzyme pool fills with its concentration, not its potential, relax
   }
 }
 
+TEST_CASE("a pool that a leak empties within a finite time is followed through it") {
+  // dc/dt = -g (ln c + 60), so that the time until mu is e^-60/g (Ei(60) - Ei(60 + mu)). From mu = -40 on it
+  // falls by kT in less than a unit in the last place of the time.
+  NetworkSpec spec;
+  add_node(spec, true);
+  add_node(spec, false, leak(0.1, -60, 1));
+  add_edge(spec, 0, 1, enzyme(1e-40, 1, 1, std::numeric_limits<double>::infinity()));
+  spec.graph.outputs = {1};
+  const Network network(spec);
+  const Vector theta = network.theta();
+  const auto until = [](double mu) {
+    return std::exp(-60) / 0.1 * (std::expint(60.0) - std::expint(60 + mu));
+  };
+  const double times[] = {until(-1), until(-5), 2 * until(-59)};
+  const auto states = follow(network, boundary(theta, {-60}), network.rest(), times);
+  // Errors of 1e-8 a step in some hundred steps; near the end an error of the time weighs e^5.
+  CHECK(states[0][0] == Approx(-1).margin(1e-5));
+  CHECK(states[1][0] == Approx(-5).margin(1e-3));
+  CHECK(states[2][0] == Approx(-60).margin(1e-7));
+}
+
 TEST_CASE(
     "the steady-state solver ends where the transient of a mixed network ends, with unequal capacities") {
   const Network network(mixed());

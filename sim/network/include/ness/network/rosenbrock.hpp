@@ -74,6 +74,7 @@ class Rosenbrock {
   double defect_of_step(double tolerance);
   double relative(const Vector& error) const;
   double carry_errors();
+  void add_errors_of_step(Vector& errors);
   void note_errors(double growth_rate);
   double h_ = 0, longest_ = 0, strayed_ = 0, late_ = 0, speed_ = 0, slowest_ = 0;
   bool errors_ = false, contracts_ = true;  // follow errors; the flow contracted at every state so far
