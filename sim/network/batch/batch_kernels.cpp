@@ -94,12 +94,14 @@ class Group {
         error = hn::IfThenElse(too_long, hn::Max(error, hn::Set(d, T(11))), error);
       }
       const M taken = hn::And(running, hn::Le(error, hn::Set(d, T(1)))), doubtful = hn::And(taken, doubted);
-      lanes_.add_errors(taken, hn::Not(doubted), limits_);
+      lanes_.begin_defect(h);
       lanes_.copy_where(taken, lanes_.mu, lanes_.y);
       time = hn::Add(time, hn::IfThenElseZero(taken, h));
       const V taken_in = h;
       h = hn::Mul(h, change_of_step(error));
       look_around(taken, none);
+      lanes_.end_of_defect();
+      lanes_.add_errors(taken, hn::Not(doubted), limits_);
       uncertified = hn::IfThenElse(hn::AndNot(lanes_.contracting(), taken), hn::Set(d, T(1)), uncertified);
       strayed = hn::Max(
           strayed, hn::IfThenElseZero(doubtful, lanes_.strayed(growth, taken_in, taken, speed, slowest)));

@@ -153,7 +153,7 @@ struct Pull {
 
 /// Rows of `block` numbers for the network between free nodes of one group.
 inline std::size_t lane_rows(const Shape& s, std::size_t terms) {
-  return 19 * s.nodes() + s.couplings() + s.rest * s.rest + s.first * s.rest +
+  return 20 * s.nodes() + s.couplings() + s.rest * s.rest + s.first * s.rest +
          (9 + terms) * s.blocks * block + (terms > 5 ? terms : 5) * s.blocks;
 }
 /// Scratch (numbers) for a group that settles: its network, and one sample's levels and their exponentials.

@@ -36,8 +36,8 @@ class Lanes {
     const std::size_t n = s_.nodes(), fed = s_.blocks * block;
     mu = take(n), flow = take(n), diagonal = take(n), correction = take(n), y = take(n), y_flow = take(n),
     start = take(n), origin = take(n);
-    errors = take(n), k1_ = take(n), k2_ = take(n), k3_ = take(n), rhs_ = take(n), stage_ = take(n),
-    inject = take(n);
+    errors = take(n), defect_ = take(n), k1_ = take(n), k2_ = take(n), k3_ = take(n), rhs_ = take(n),
+    stage_ = take(n), inject = take(n);
     scaled_ = take(n), e_ = take(n), pivot_ = take(n), row_ = take(n);
     matrix = take(s_.couplings());
     schur_ = take(s_.rest * s_.rest), symmetric_ = take(s_.first * s_.rest);
@@ -429,14 +429,35 @@ class Lanes {
     }
     return hn::Sqrt(growth);
   }
+  // As in Rosenbrock::defect_of_step, after an attempt at a step of length h from y to mu, with the flow at
+  // y; end_of_defect: with the flow at the end.
+  void begin_defect(V h) {
+    const V twice = hn::Div(hn::Set(d, T(2)), h);
+    for (std::size_t k = 0; k < s_.nodes(); ++k) {
+      const V C_h = hn::Mul(hn::Set(d, p_.capacity[k]), twice), way = hn::Sub(load(mu, k), load(y, k));
+      store(hn::MulSub(C_h, way, load(y_flow, k)), defect_, k);
+      store(hn::Abs(hn::Add(load(diagonal, k), C_h)), pivot_, k);
+    }
+  }
+  void end_of_defect() {
+    for (std::size_t k = 0; k < s_.nodes(); ++k)
+      store(hn::Div(hn::Sub(load(defect_, k), load(y_flow, k)), load(pivot_, k)), defect_, k);
+  }
   // Takes over what carry_errors() found, and adds the errors of the step that these lanes took. `fresh`:
   // lanes without earlier errors. As in Rosenbrock::add_errors_of_step, they always add.
   void add_errors(M taken, M fresh, const Limits& limits) {
-    V both = hn::Zero(d);
+    V both = hn::Zero(d), one = both, other = both;
+    for (std::size_t k = 0; k < s_.nodes(); ++k) {
+      const V width = hn::Set(d, p_.steepness[k]), a = hn::Mul(load(correction, k), width),
+              b = hn::Mul(load(defect_, k), width);
+      one = hn::MulAdd(a, a, one);
+      other = hn::MulAdd(b, b, other);
+    }
+    const M larger = hn::Gt(other, one);
     for (std::size_t k = 0; k < s_.nodes(); ++k) {
       const V disturbed = hn::Set(d, T(limits.margin * limits.kT * sin(1 + 2.4 * static_cast<double>(k)))),
               width = hn::Set(d, p_.steepness[k]), carried = hn::IfThenZeroElse(fresh, load(k3_, k)),
-              added = hn::Add(load(correction, k), disturbed);
+              added = hn::Add(hn::IfThenElse(larger, load(defect_, k), load(correction, k)), disturbed);
       store(carried, k3_, k);
       store(added, rhs_, k);
       both = hn::MulAdd(hn::Mul(carried, width), hn::Mul(added, width), both);
@@ -689,7 +710,7 @@ class Lanes {
   const Values<T>& p_;
   const Table<T>* table_;
   std::size_t terms_;
-  T *k1_, *k2_, *k3_, *rhs_, *stage_, *scaled_, *e_, *pivot_, *row_, *schur_, *symmetric_;
+  T *defect_, *k1_, *k2_, *k3_, *rhs_, *stage_, *scaled_, *e_, *pivot_, *row_, *schur_, *symmetric_;
   // Input currents minus the series: powers of the distance from `center_`; [fed].
   T *off_, *off_slope_, *off_half_, *off_sixth_, *center_;
   // [fed] Error bound and likely error of the derivatives.

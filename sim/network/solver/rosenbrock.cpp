@@ -147,8 +147,15 @@ Rosenbrock::Trial Rosenbrock::attempt(double tolerance, double reach) {
     if (trial.growth > path::fastest_growth) return {.shorter = 0.4};
   }
   evaluate(stage_, flow_, &ahead_);
-  if (const double defect = errors_ ? defect_of_step(tolerance) / tolerance : 0; !(defect <= most_defect))
-    trial.shorter = std::isfinite(defect) ? std::clamp(0.9 / std::cbrt(defect), 0.1, 0.5) : 0.1;
+  if (!errors_) return trial;
+  if (const double defect = defect_of_step(tolerance) / tolerance; !(defect <= most_defect))
+    return {.shorter = std::isfinite(defect) ? std::clamp(0.9 / std::cbrt(defect), 0.1, 0.5) : 0.1};
+  if (!contracts_) {
+    const double later = growth_at_end();
+    if (later > path::fastest_growth) return {.shorter = 0.4};
+    trial.growth = std::max(trial.growth, later);
+    add_errors_of_step(carried_);
+  }
   return trial;
 }
 
@@ -195,16 +202,18 @@ double Rosenbrock::defect_of_step(double tolerance) {
   }
   // Most steps are good by far, which shows without solving.
   double likely = 0;
-  for (Eigen::Index k = 0; k < rhs_.size(); ++k)
-    likely = std::max(likely, std::abs(rhs_[k]) * per_error_[k] / std::abs(A_.diagonal(k)));
+  defect_.resize(rhs_.size());
+  for (Eigen::Index k = 0; k < rhs_.size(); ++k) {
+    defect_[k] = rhs_[k] / std::abs(A_.diagonal(k));
+    likely = std::max(likely, std::abs(defect_[k]) * per_error_[k]);
+  }
   if (likely < 0.2 * most_defect * tolerance) return likely;
-  network_.solve(work_, rhs_, k3_);
-  return relative(k3_);
+  network_.solve(work_, rhs_, defect_);
+  return relative(defect_);
 }
 
 // The errors so far, carried along the flow over the step of which the matrix has been factored: e^(-hG/C) by
 // two steps of implicit Euler of half the length, which damps what is stiff and does not underrate growth.
-// The step's own error is added.
 double Rosenbrock::carry_errors() {
   carried_ = error_;
   double growth = 1;
@@ -217,15 +226,25 @@ double Rosenbrock::carry_errors() {
     if (after > 0.03 * before && k3_.dot(carried_) < 0) return std::numeric_limits<double>::infinity();
     carried_.swap(k3_);
   }
-  add_errors_of_step(carried_);
   return growth;
 }
 
-// What a step adds to the errors carried so far. The estimate of a step's error is as large as the error, but
-// its sign may differ: with its own sign it would now and then remove from the errors what grows. So it
-// always adds.
+// By which factor the errors carried would grow in the step if the flow were everywhere as at its end: a step
+// may begin where the flow contracts and end where it does not. (To carry the errors by the mean of both ends
+// was measured too: it overrates them where the flow speeds up, and flagged twice as many.)
+double Rosenbrock::growth_at_end() {
+  const double size = carried_.squaredNorm();
+  if (!(size > 0)) return 1;
+  rhs_ = ahead_ * carried_;
+  return std::exp(std::max(0.0, -carried_.dot(rhs_.cwiseQuotient(C_h_)) / size));
+}
+
+// What a step adds to the errors carried so far: the larger one of its two estimates, since either may vanish
+// by accident. An estimate's sign may differ from the error's: with its own sign it would now and then remove
+// from the errors what grows. So it always adds.
 void Rosenbrock::add_errors_of_step(Vector& errors) {
-  rhs_ = k4_ + disturbed_;
+  const auto in_widths = [&](const Vector& error) { return error.cwiseProduct(steepness_).squaredNorm(); };
+  rhs_ = (in_widths(k4_) < in_widths(defect_) ? defect_ : k4_) + disturbed_;
   const double sign = rhs_.cwiseProduct(steepness_).dot(errors.cwiseProduct(steepness_)) < 0 ? -1 : 1;
   errors += sign * rhs_;
 }

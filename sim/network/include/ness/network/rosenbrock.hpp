@@ -74,11 +74,12 @@ class Rosenbrock {
   double defect_of_step(double tolerance);
   double relative(const Vector& error) const;
   double carry_errors();
+  double growth_at_end();
   void add_errors_of_step(Vector& errors);
   void note_errors(double growth_rate);
   double h_ = 0, longest_ = 0, strayed_ = 0, late_ = 0, speed_ = 0, slowest_ = 0;
   bool errors_ = false, contracts_ = true;  // follow errors; the flow contracted at every state so far
-  Vector steepness_, per_error_, error_, carried_, across_, disturbed_;
+  Vector steepness_, per_error_, error_, carried_, defect_, across_, disturbed_;
   Vector C_, C_h_, k1_, k2_, k3_, k4_, stage_, flow_, rhs_, zero_current_;
   Jacobian A_, ahead_;
 };
