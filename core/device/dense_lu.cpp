@@ -20,7 +20,14 @@ DenseLu::Pivots DenseLu::pivots() const {
   return {pivots.minCoeff(), pivots.maxCoeff()};
 }
 double DenseLu::rcond() const { return impl_->lu.rcond(); }
-void DenseLu::solve(const Vector& b, Vector& x) const { x = impl_->lu.solve(b); }
+void DenseLu::solve(const Vector& b, Vector& x) const {
+  // As Eigen's solve(), without its temporary: small systems take less time than an allocation.
+  x.resize(b.size());
+  const auto& row = impl_->lu.permutationP().indices();
+  for (Eigen::Index i = 0; i < b.size(); ++i) x[row[i]] = b[i];
+  impl_->lu.matrixLU().triangularView<Eigen::UnitLower>().solveInPlace(x);
+  impl_->lu.matrixLU().triangularView<Eigen::Upper>().solveInPlace(x);
+}
 void DenseLu::solve_transposed(const Vector& b, Vector& x) const { x = impl_->lu.transpose().solve(b); }
 Matrix DenseLu::solve(const Matrix& b) const { return impl_->lu.solve(b); }
 

@@ -53,18 +53,18 @@ Elimination::Order Elimination::Order::of(const std::vector<std::vector<std::uin
 bool Elimination::factor(const Matrix& given, const Order& order) {
   order_ = &order;
   if (!given.allFinite()) return false;
+  scaled_rows_ = false;
+  if (given.size() == 0) return factor_balanced(given, 0);
+  largest_ = given.col(0).cwiseAbs();
+  for (Eigen::Index j = 1; j < given.cols(); ++j) largest_ = largest_.cwiseMax(given.col(j).cwiseAbs());
+  const double least = largest_.minCoeff(), scale = largest_.maxCoeff();
+  if (!(least > 0)) return false;
+  scaled_rows_ = least < 1e-3 * scale;
+  if (!scaled_rows_) return factor_balanced(given, scale);
   scale_.resize(given.rows());
-  bool graded = false;
-  const double scale = given.cwiseAbs().maxCoeff();
-  for (Eigen::Index i = 0; i < given.rows(); ++i) {
-    const double largest = given.row(i).cwiseAbs().maxCoeff();
-    if (!(largest > 0)) return false;
-    graded = graded || largest < 1e-3 * scale;
-    scale_[i] = std::ldexp(1.0, -std::ilogb(largest));
-  }
-  if (!graded) scale_.resize(0);
-  else balanced_ = scale_.asDiagonal() * given;
-  return factor_balanced(graded ? balanced_ : given, graded ? 1 : scale);
+  for (Eigen::Index i = 0; i < given.rows(); ++i) scale_[i] = std::ldexp(1.0, -std::ilogb(largest_[i]));
+  balanced_ = scale_.asDiagonal() * given;
+  return factor_balanced(balanced_, 1);
 }
 
 bool Elimination::factor_balanced(const Matrix& matrix, double scale) {
@@ -96,8 +96,8 @@ bool Elimination::factor_balanced(const Matrix& matrix, double scale) {
 }
 
 void Elimination::solve(const Vector& given, Vector& x) const {
-  if (scale_.size() > 0) scaled_b_ = scale_.cwiseProduct(given);
-  const Vector& b = scale_.size() > 0 ? scaled_b_ : given;
+  if (scaled_rows_) scaled_b_ = scale_.cwiseProduct(given);
+  const Vector& b = scaled_rows_ ? scaled_b_ : given;
   if (dense_) {
     lu_.solve(b, x);
     return;
@@ -108,9 +108,9 @@ void Elimination::solve(const Vector& given, Vector& x) const {
     gather(b, order_->rest, b_);
     c_ = a_.cwiseQuotient(pivot_);
     b_.noalias() -= lower_ * c_;
-    lu_.solve(b_, c_);
-    a_.noalias() -= upper_ * c_;
-    scatter(c_, order_->rest, x);
+    lu_.solve(b_, of_rest_);
+    a_.noalias() -= upper_ * of_rest_;
+    scatter(of_rest_, order_->rest, x);
   }
   c_ = a_.cwiseQuotient(pivot_);
   scatter(c_, order_->first, x);
@@ -119,7 +119,7 @@ void Elimination::solve(const Vector& given, Vector& x) const {
 void Elimination::solve_transposed(const Vector& b, Vector& x) const {
   if (dense_) {
     lu_.solve_transposed(b, x);
-    if (scale_.size() > 0) x.array() *= scale_.array();
+    if (scaled_rows_) x.array() *= scale_.array();
     return;
   }
   x.resize(b.size());
@@ -132,7 +132,7 @@ void Elimination::solve_transposed(const Vector& b, Vector& x) const {
     x(order_->rest) = c_;
   }
   x(order_->first) = a_.cwiseQuotient(pivot_);
-  if (scale_.size() > 0) x.array() *= scale_.array();
+  if (scaled_rows_) x.array() *= scale_.array();
 }
 
 bool Elimination::positive_definite(const Matrix& matrix, const Order& order) {
@@ -144,11 +144,24 @@ bool Elimination::positive_definite(const Matrix& matrix, const Order& order) {
     if (!(pivot_[i] > 0)) return false;
   }
   if (order.rest.empty()) return true;
-  upper_ = 0.5 * (matrix(order.first, order.rest) + matrix(order.rest, order.first).transpose());
-  schur_ = matrix(order.rest, order.rest);
-  schur_ = (0.5 * (schur_ + schur_.transpose())).eval();
-  schur_.noalias() -= upper_.transpose() * pivot_.cwiseInverse().asDiagonal() * upper_;
-  const Eigen::LLT<Matrix> cholesky(schur_);
+  const auto n_rest = static_cast<Eigen::Index>(order.rest.size());
+  upper_.resize(n_first, n_rest);
+  schur_.resize(n_rest, n_rest);
+  for (Eigen::Index j = 0; j < n_rest; ++j) {
+    const std::int32_t c = order.rest[j];
+    for (Eigen::Index i = 0; i < n_first; ++i) {
+      const std::int32_t r = order.first[i];
+      upper_(i, j) = 0.5 * (matrix(r, c) + matrix(c, r));
+    }
+    for (Eigen::Index i = j; i < n_rest; ++i) {
+      const std::int32_t r = order.rest[i];
+      schur_(i, j) = 0.5 * (matrix(r, c) + matrix(c, r));
+    }
+  }
+  scaled_ = pivot_.cwiseInverse().asDiagonal() * upper_;
+  schur_.triangularView<Eigen::Lower>() -= upper_.transpose() * scaled_;
+  // In place: what is not positive definite shows at a pivot.
+  const Eigen::LLT<Eigen::Ref<Matrix>> cholesky(schur_);
   return cholesky.info() == Eigen::Success;
 }
 

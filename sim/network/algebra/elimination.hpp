@@ -39,14 +39,15 @@ class Elimination {
   const Order* order_ = nullptr;
   bool dense_ = false;
   bool factor_balanced(const Matrix& matrix, double scale);
-  Vector scale_;  // of the rows; empty: 1
+  bool scaled_rows_ = false;
+  Vector scale_, largest_;  // of the rows: their factors, where they have any, and their largest entries
   Matrix balanced_, comparison_;
   Vector scaling_;
   Matrix upper_, lower_, schur_;  // M(first, rest), M(rest, first), Schur complement
   Vector pivot_;
   DenseLu lu_;
   Matrix scaled_;  // lower x 1/pivot
-  mutable Vector a_, b_, c_, scaled_b_;
+  mutable Vector a_, b_, c_, of_rest_, scaled_b_;
 };
 
 /// Block elimination as a linear solver; the order must outlive it.

@@ -44,15 +44,13 @@ class Following {
     disturbance_ = options.margin * network.spec().kT;
     escape_level_ = furthest_level(network, boundary);
     escape_ = options.escape * network.spec().kT + 10 * escape_level_;
-    allowed_ = network.steepness(boundary.theta)
-                   .cwiseMax(1 / network.spec().kT)
-                   .cwiseInverse()
-                   .cwiseProduct(Vector::Constant(start_.size(), path::trusted_widths * options.trust))
-                   .cwiseMin(options.trust * network.spec().kT);
   }
 
   SteadyState run(bool restored) {
     path_.begin(state_.potential, disturbance_);
+    const double kT = network_.spec().kT;
+    allowed_ = (path::trusted_widths * options_.trust / path_.steepness().array().max(1 / kT))
+                   .min(options_.trust * kT);
     if (restored && options_.newton_first && newton_contracting()) return finish(Verdict::converged);
     if (network_.linear() && newton(std::numeric_limits<double>::infinity(), true))
       return finish(Verdict::converged);

@@ -48,6 +48,8 @@ class Rosenbrock {
   double strayed() const { return strayed_; }
   /// The longest of these delays wherever errors grew: also where the flow only speeds up, as beyond a fold.
   double late() const { return late_; }
+  /// How steep each node's edges are at most (Network::steepness), [n_free].
+  const Vector& steepness() const { return steepness_; }
   /// Rate (inverse time) at which this potential alone would decay, the others held.
   double decay(Eigen::Index k) const { return jacobian.diagonal(k) / C_[k]; }
 
