@@ -31,10 +31,6 @@ std::size_t Network::parameters() const { return impl_->n_parameters; }
 LinearAlgebra Network::algebra() const { return impl_->algebra; }
 bool Network::linear() const { return impl_->linear; }
 
-namespace {
-constexpr double furthest_exponent = 460;  // e^460 = 1e199.8: rates must stay in range too
-}  // namespace
-
 Vector Network::capacity(const Vector& potential) const {
   Vector C(potential.size());
   for (Eigen::Index k = 0; k < C.size(); ++k) {
@@ -42,7 +38,7 @@ Vector Network::capacity(const Vector& potential) const {
     const NodeProperties& p = impl_->spec.nodes[node];
     C[k] = p.capacity;
     if (!impl_->pool_node[node]) continue;
-    // Eq. 21: V c/kT. A pool that is empty or full beyond the range of double settles at once, or never.
+    // Eq. 21: V c/kT.
     const double full = std::log(p.capacity) + std::log(impl_->spec.c_ref) +
                         (potential[k] - p.mu0) / impl_->spec.kT - std::log(impl_->spec.kT);
     C[k] = std::exp(std::clamp(full, -furthest_exponent, furthest_exponent));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -105,6 +106,13 @@ struct Network::Workspace {
   std::vector<double> current, by_source, by_target;
   std::unique_ptr<LinearSolver> solver;
 };
+
+/// The capacity of a pool that is empty or full beyond the range of double stays at e^-460 or e^460 = 1e199.8
+/// (Network::capacity): rates must stay in range too. Such a pool settles at once, or never.
+constexpr double furthest_exponent = 460;
+inline bool capacity_is_bounded(double capacity) {
+  return !(std::abs(std::log(capacity)) < furthest_exponent * (1 - 1e-12));
+}
 
 Vector steepness(const Network::Impl& impl, const double* theta);
 void fill_nodes(const Network::Impl& impl, const std::vector<std::uint32_t>& nodes, NodeState& state);

@@ -16,8 +16,6 @@ namespace {
 constexpr double most_defect = 1.5;
 // Error allowed far out, relative to the potential and to the tolerance.
 constexpr double far_per_kT = 1e-3;
-// Beyond this, and its inverse, the capacity of a pool is bounded.
-constexpr double least_capacity = 1e-199;
 // A node with more capacity than this, by the length of the step, does not move.
 constexpr double most_inert = 1e250;
 }  // namespace
@@ -165,8 +163,7 @@ bool Rosenbrock::factor_for_step() {
   A_.add_to_diagonal(rhs_);
   if (any_enzyme_) {
     for (Eigen::Index k = 0; k < y.size(); ++k) {
-      // Beyond the range of double a pool's capacity stays (Network::capacity).
-      if (enzyme_[k] && C_[k] > least_capacity && C_[k] < 1 / least_capacity)
+      if (enzyme_[k] && !capacity_is_bounded(C_[k]))
         A_.diagonal(k) += unbalanced[k] / network_.spec().kT;
     }
   }
