@@ -142,9 +142,10 @@ std::string explained(const CLI::App& app, const CLI::ParseError& error) {
   if (chosen.empty()) {
     for (const CLI::App* sub : all) known.push_back(sub->get_name());
   } else {
-    for (const CLI::Option* option : chosen.front()->get_options())
-      known.push_back(option->get_single_name());
-    for (std::string& name : known) name.insert(0, "--");
+    for (const CLI::Option* option : chosen.front()->get_options()) {
+      // Arguments by place have no long name.
+      if (!option->get_lnames().empty()) known.push_back("--" + option->get_lnames().front());
+    }
   }
   for (const std::string& word : app.remaining(true)) {
     if (chosen.empty() || word.starts_with("--")) {

@@ -163,8 +163,7 @@ bool Rosenbrock::factor_for_step() {
   A_.add_to_diagonal(rhs_);
   if (any_enzyme_) {
     for (Eigen::Index k = 0; k < y.size(); ++k) {
-      if (enzyme_[k] && !capacity_is_bounded(C_[k]))
-        A_.diagonal(k) += unbalanced[k] / network_.spec().kT;
+      if (enzyme_[k] && !capacity_is_bounded(C_[k])) A_.diagonal(k) += unbalanced[k] / network_.spec().kT;
     }
   }
   return network_.factor(work_, A_);

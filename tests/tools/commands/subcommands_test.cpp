@@ -92,6 +92,8 @@ Line read(const std::vector<std::string>& words) {
   options.add("--set", read.set, "keys").one_at_a_time();
   options.choice("--colour", read.colour, {{"red", Colour::red}, {"green", Colour::green}}, "colour");
   options.flag("!--no-check", read.check, "unchecked");
+  std::string picture;
+  options.add("PICTURE", picture, "by place");
   options.demand([&] { return read.lacks; });
   options.action([] { return 3; });
   std::vector<const char*> pointers = words_of(words);
@@ -122,6 +124,10 @@ TEST_CASE("Options of every kind are read, and refused with the reason", "[subco
                     "--colour: there is no 'violet'; known here: red, green (ness paint --help)");
   CHECK_THROWS_WITH(read({"--rate", "1", "--levels", "2"}), "--rate excludes --levels (ness paint --help)");
   CHECK_THROWS_WITH(read({"--rate", "-1"}), Catch::Contains("--rate: "));
+  // What is given by place is no option.
+  CHECK_THROWS_WITH(read({"--whatever"}),
+                    "unknown option '--whatever'; known here: --help, --rate, --levels, "
+                    "--set, --colour, --no-check (ness paint --help)");
   CHECK_THROWS_WITH(read({"lacking"}), "a brush is required (ness paint --help)");
 }
 
