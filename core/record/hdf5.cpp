@@ -151,7 +151,7 @@ Handle create_file(Calls& calls, const std::string& path) {
   // it first occurs after 800,000 rows.
   const Handle creation(calls, H5Pcreate(H5P_FILE_CREATE), H5Pclose, "make a property list");
   calls(H5Pset_istore_k(creation, 50), "size the chunk index");
-  return {calls, H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation, list), H5Fclose, "make the file"};
+  return {calls, H5Fcreate(path.c_str(), H5F_ACC_EXCL, creation, list), H5Fclose, "make the file"};
 }
 
 Handle open_to_write(Calls& calls) {

@@ -26,18 +26,28 @@ void refuse_existing(const std::string& path) {
   }
 }
 
+// Gives a new file its name, unless that has been given meanwhile.
+void give_name(Calls& calls, const std::string& part) {
+  const char* const name = calls.path().c_str();
+  if (::renameat2(AT_FDCWD, part.c_str(), AT_FDCWD, name, RENAME_NOREPLACE) == 0) return;
+  refuse_existing(calls.path());
+  // Not every file system can leave a name alone.
+  if (errno == EINVAL && ::rename(part.c_str(), name) == 0) return;
+  calls.fail("give the new file its name", std::strerror(errno));
+}
+
 // Makes the file with all groups and datasets. It appears under its name only when complete.
-Handle create_whole(Calls& calls, const LogHeader& header, const LogOptions& options) {
+Handle create_whole(Calls& calls, const LogHeader& header, const LogOptions& options, WriterLock& lock) {
   const std::string part = calls.path() + ".part";
+  // The name is locked: what stands there is left by a process that was killed, or a link that was put there.
+  ::unlink(part.c_str());
   try {
     Handle file = hdf5::create_file(calls, part);
+    lock.take(part);
     log_layout::create(calls, file, header,
                        log_layout::layout_of(header.info, options.outputs_only, options.full_theta), options);
     calls(H5Fflush(file, H5F_SCOPE_GLOBAL), "flush the new file");
-    refuse_existing(calls.path());  // because rename would replace it
-    if (::rename(part.c_str(), calls.path().c_str()) != 0) {
-      calls.fail("give the new file its name", std::strerror(errno));
-    }
+    give_name(calls, part);
     return file;
   } catch (...) {
     ::unlink(part.c_str());
@@ -71,7 +81,7 @@ TableWriter LogFile::table(const char* group, std::uint64_t rows) {
 LogFile::LogFile(const std::string& path, const LogHeader& header, const LogOptions& options)
     : calls_((refuse_existing(path), path), Calls::Use::writing),
       lock_(path),
-      file_(create_whole(calls_, header, options)),
+      file_(create_whole(calls_, header, options, lock_)),
       layout_(log_layout::read_layout(calls_, file_)),
       sets_(log_layout::read_pattern_sets(calls_, file_)),
       relaxations_(table<LogRow>(log_layout::relaxations_group, 0)),
@@ -97,15 +107,9 @@ LogFile::LogFile(const std::string& path)
   open_counts();
 }
 
-LogFile::~LogFile() {
-  if (descriptor_ >= 0) ::close(descriptor_);
-}
-
 void LogFile::open_counts() {
   committed_ = hdf5::open_dataset(calls_, file_, "committed");
-  descriptor_ = ::open(calls_.path().c_str(), O_WRONLY | O_CLOEXEC);
-  if (descriptor_ < 0) calls_.fail("open the file", std::strerror(errno));
-  stored_ = log_layout::stored_end(calls_.path());
+  stored_ = log_layout::stored_end(lock_.file(), calls_.path());
   flush();
 }
 
@@ -118,16 +122,26 @@ double LogFile::last_recorded() {
   return record.recorded;
 }
 
+// What others did to the file while it is written would otherwise show when it is read, when all is lost.
+log_layout::StoredEnd LogFile::still_whole() {
+  struct stat status {};
+  if (::fstat(lock_.file(), &status) != 0) calls_.fail("look at the file", std::strerror(errno));
+  if (status.st_nlink == 0) calls_.fail("go on", "it has been deleted, or another file has taken its name");
+  const log_layout::StoredEnd found = log_layout::stored_end(lock_.file(), calls_.path());
+  if (found.size < stored_.end) {
+    calls_.fail("go on", "something else has cut it: it has " + std::to_string(found.size) + " bytes, of " +
+                             std::to_string(stored_.end) + " written");
+  }
+  return found;
+}
+
 // HDF5 extends the file, and stores its new end, after it has written references to the new part. A kill in
 // between would leave a file that is refused, or a chunk index that points nowhere. So both are done before.
 void LogFile::flush() {
   hsize_t end = 0;
   calls_(H5Fget_filesize(file_, &end), "size the file");
-  struct stat status {};
-  if (::fstat(descriptor_, &status) != 0 ||
-      (static_cast<hsize_t>(status.st_size) < end &&
-       ::ftruncate(descriptor_, static_cast<off_t>(end)) != 0) ||
-      (end > stored_.end && !log_layout::store_end(descriptor_, stored_, end))) {
+  if ((still_whole().size < end && ::ftruncate(lock_.file(), static_cast<off_t>(end)) != 0) ||
+      (end > stored_.end && !log_layout::store_end(lock_.file(), stored_, end))) {
     calls_.fail("extend the file", std::strerror(errno));
   }
   stored_.end = std::max<std::uint64_t>(stored_.end, end);
@@ -136,6 +150,7 @@ void LogFile::flush() {
 
 void LogFile::write(RowGroup& group) {
   const hdf5::Turn turn;
+  still_whole();  // before HDF5 writes over what was found
   unsent_ += group.bytes();
   relaxations_.write(group.relaxations);
   training_.write(group.training);
@@ -150,7 +165,7 @@ void LogFile::write(RowGroup& group) {
   constexpr std::size_t enough = std::size_t{4} << 20;
   if (unsent_ < enough) return;
   unsent_ = 0;
-  ::sync_file_range(descriptor_, 0, 0, SYNC_FILE_RANGE_WRITE);
+  ::sync_file_range(lock_.file(), 0, 0, SYNC_FILE_RANGE_WRITE);
 }
 
 void LogFile::write_exit(ExitStatus status, const std::string& reason, const std::string& end_time) {
@@ -168,8 +183,8 @@ void LogFile::close(ExitStatus status, const std::string& reason) {
   file_.close("close the file");
   // HDF5 has stored an end before the part that was extended in advance. At exactly this length, the loss of
   // the last byte is detected.
-  const log_layout::StoredEnd end = log_layout::stored_end(calls_.path());
-  if (end.end < end.size && ::ftruncate(descriptor_, static_cast<off_t>(end.end)) != 0) {
+  const log_layout::StoredEnd end = log_layout::stored_end(lock_.file(), calls_.path());
+  if (end.end < end.size && ::ftruncate(lock_.file(), static_cast<off_t>(end.end)) != 0) {
     calls_.fail("end the file", std::strerror(errno));
   }
 }

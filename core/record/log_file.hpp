@@ -26,7 +26,7 @@ class LogFile {
   LogFile(const std::string& path, const LogHeader& header, const LogOptions& options);
   /// Opens an existing log, and clips it to its counted rows.
   explicit LogFile(const std::string& path);
-  ~LogFile();
+  ~LogFile() = default;
   LogFile(const LogFile&) = delete;
   LogFile& operator=(const LogFile&) = delete;
 
@@ -56,6 +56,7 @@ class LogFile {
   void open_counts();
   double last_recorded();
   void flush();
+  log_layout::StoredEnd still_whole();
   void write_exit(ExitStatus status, const std::string& reason, const std::string& end_time);
 
   hdf5::Calls calls_;
@@ -66,7 +67,6 @@ class LogFile {
   std::vector<LogReader::SetInfo> sets_;
   hdf5::TableWriter relaxations_, training_, epochs_, checkpoints_;
   hdf5::Handle committed_;
-  int descriptor_ = -1;
   std::size_t unsent_ = 0;        // bytes written since the kernel was last told to start writing
   log_layout::StoredEnd stored_;  // the largest end so far
   double recorded_ = 0;

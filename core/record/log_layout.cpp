@@ -121,24 +121,20 @@ void check_fits(const Layout& layout, const Given& given) {
   }
 }
 
-StoredEnd stored_end(const std::string& path) {
+StoredEnd stored_end(int descriptor, const std::string& path) {
+  const auto fail = [&](const std::string& reason) {
+    throw LogError("cannot read the log '" + path + "': " + reason);
+  };
   struct stat status {};
-  if (::stat(path.c_str(), &status) != 0) {
-    throw LogError("cannot read the log '" + path + "': " + std::strerror(errno));
-  }
-  if (!S_ISREG(status.st_mode)) {
-    throw LogError("cannot read the log '" + path + "': it is not a regular file");
-  }
-  std::ifstream file(path, std::ios::binary);
-  if (!file) {
-    throw LogError("cannot read the log '" + path + "': " + std::strerror(errno));
-  }
+  if (::fstat(descriptor, &status) != 0) fail(std::strerror(errno));
+  if (!S_ISREG(status.st_mode)) fail("it is not a regular file");
   std::array<unsigned char, 52> head{};
-  file.read(reinterpret_cast<char*>(head.data()), head.size());
+  const ssize_t n = ::pread(descriptor, head.data(), head.size(), 0);
+  if (n < 0) fail(std::strerror(errno));
   constexpr std::array<unsigned char, 8> signature{0x89, 'H', 'D', 'F', '\r', '\n', 0x1A, '\n'};
   StoredEnd found;
   found.size = static_cast<std::uint64_t>(status.st_size);
-  if (file.gcount() < static_cast<std::streamsize>(head.size()) ||
+  if (n < static_cast<ssize_t>(head.size()) ||
       !std::equal(signature.begin(), signature.end(), head.begin())) {
     throw LogError("'" + path + "' (" + std::to_string(found.size) +
                    " bytes) is not an HDF5 file, and so no Ness log");
@@ -149,6 +145,19 @@ StoredEnd stored_end(const std::string& path) {
     found.end = little_endian(head.data() + found.offset);
   }
   return found;
+}
+
+StoredEnd stored_end(const std::string& path) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  if (descriptor < 0) throw LogError("cannot read the log '" + path + "': " + std::strerror(errno));
+  try {
+    const StoredEnd found = stored_end(descriptor, path);
+    ::close(descriptor);
+    return found;
+  } catch (...) {
+    ::close(descriptor);
+    throw;
+  }
 }
 
 bool store_end(int descriptor, const StoredEnd& where, std::uint64_t end) {

@@ -77,6 +77,8 @@ struct StoredEnd {
 };
 /// Throws LogError if the file cannot be read or is not HDF5.
 StoredEnd stored_end(const std::string& path);
+/// The same for a file that is open for reading; the path is for messages.
+StoredEnd stored_end(int descriptor, const std::string& path);
 /// Makes a file, which must not be open in HDF5, consistent with its stored end: pads it, or includes what
 /// was written beyond. Throws LogError.
 void mend_end(const std::string& path, const StoredEnd& found);

@@ -114,8 +114,7 @@ LogReader::LogReader(const std::string& path) {
       impl_ = Impl::open(path);
       return;
     } catch (const LogError&) {
-      struct stat status {};
-      if (i == tries || ::stat(WriterLock::path_of(path).c_str(), &status) != 0) throw;
+      if (i == tries || !WriterLock::held(path)) throw;
       std::this_thread::sleep_for(std::chrono::milliseconds(i));
     }
   }
