@@ -81,8 +81,8 @@ def same_loop(bars):
             bars.report(
                 "same-loop",
                 f"gradients-{f['estimator']}",
-                f"first 10 gradients, simulation against quantised instruments, {f['estimator']}; in units of "
-                f"the instruments' resolution, propagated by {f['runs']} runs of the simulation",
+                f"first 10 gradients, simulation against quantised instruments, {f['estimator']}; in units "
+                f"of the instruments' resolution, propagated by {f['runs']} runs of the simulation",
                 "rms of 0.6 to 1.5 sigma, none beyond 5",
                 [
                     spread("rms difference", [f["rms_z"]], ".2f", "sigma", of="runs"),

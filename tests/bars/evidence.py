@@ -189,7 +189,7 @@ def main():
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--modified", action="store_true")
     parser.add_argument("groups", nargs="*", metavar="GROUP")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     groups = {**table.groups, "short": short.record}
     for name in options.groups:
         if name not in groups:

@@ -87,7 +87,7 @@ def spread(name, values, form=".3g", unit="", of="seeds"):
 
 
 def interval(k, n):
-    """Wilson's 95 % interval of a share of which k of n were seen (E. B. Wilson, J. Am. Stat. Assoc. 22, 209)."""
+    """95 % interval of a share of which k of n were seen (E. B. Wilson, J. Am. Stat. Assoc. 22, 209)."""
     z = 1.959964
     middle, width = k + z * z / 2, z * math.sqrt(k * (n - k) / n + z * z / 4)
     shrunk = 1 + z * z / n

@@ -5,7 +5,7 @@ import os
 import statistics
 import time
 
-from figures import count, experiments, largest, losses, seeds_of, sets, spread
+from figures import count, losses, seeds_of, sets, spread
 
 COOPERATIVE = ("parameters.b.value=0", "parameters.b.trainable=false")
 

@@ -239,7 +239,7 @@ def groups_of(template):
 
 def page(record, template):
     lines = [
-        "<!-- Made of docs/evidence.json and tests/bars/evidence.md by tests/bars/evidence.py page: not to be edited. -->"
+        "<!-- Made by tests/bars/evidence.py of evidence.json and tests/bars/evidence.md: not to be edited. -->"
     ]
     for line in template.splitlines():
         directive = re.fullmatch(r"\{\{(\w+)(?: ([\w-]+)(?:: (.*))?)?\}\}", line)

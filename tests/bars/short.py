@@ -270,7 +270,7 @@ def judge(recorded, measured):
                 # Not a number is outside as well.
                 if value is None or not row["low"] <= value <= row["high"] or not math.isfinite(value):
                     faults.append(
-                        f"{key}: {name} of case {i} is {value}: expected {row['low']:.6g} to {row['high']:.6g} "
-                        f"({row['rule']}; recorded at {row['figure']['median']:.6g})"
+                        f"{key}: {name} of case {i} is {value}: expected {row['low']:.6g} to "
+                        f"{row['high']:.6g} ({row['rule']}; recorded at {row['figure']['median']:.6g})"
                     )
     return faults

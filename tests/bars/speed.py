@@ -174,7 +174,7 @@ def log_rate(bars):
                 "log-rate",
                 f"{epochs}-{repeats[0]['mode']}",
                 f"{repeats[0]['rows']:,} rows of a 784-30-10 network, written by the "
-                f"{'log' if background else 'caller'}'s thread: rate over a bare write's, both with fdatasync",
+                f"{'log' if background else 'caller'}'s thread: rate over a bare write's, both synced",
                 ">= 0.5" if background else "beside it",
                 [
                     ratio,

@@ -3,7 +3,7 @@ findings are written back.
 
 Usage: check_test.py NESS EXPERIMENTS [--every] [--json]
 
---every: all exchanges and leads, more seeds of instruments; --json: what was gone through, as the last line."""
+--every: all exchanges and leads, more seeds of instruments; --json: what was gone through, last line."""
 import itertools
 import json
 import pathlib
