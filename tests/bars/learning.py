@@ -8,6 +8,12 @@ import time
 from figures import count, losses, seeds_of, sets, spread
 
 COOPERATIVE = ("parameters.b.value=0", "parameters.b.trainable=false")
+FIXED_B = (
+    *COOPERATIVE,
+    "parameters.b.layer-2.value=-1",
+    "parameters.g.trainable=false",
+    "training.epochs=2000",
+)
 
 
 def xor(bars):
@@ -49,10 +55,7 @@ def xor(bars):
         "a, gamma, leak levels trained at fixed b = 0 and -1",
         ">= 95",
         95,
-        *COOPERATIVE,
-        "parameters.b.layer-2.value=-1",
-        "parameters.g.trainable=false",
-        "training.epochs=2000",
+        *FIXED_B,
     )
 
 

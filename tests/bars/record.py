@@ -238,9 +238,7 @@ def groups_of(template):
 
 
 def page(record, template):
-    lines = [
-        "<!-- Made by tests/bars/evidence.py of evidence.json and tests/bars/evidence.md: not to be edited. -->"
-    ]
+    lines = ["<!-- Made of evidence.json and tests/bars/evidence.md by tests/bars/evidence.py: no edits. -->"]
     for line in template.splitlines():
         directive = re.fullmatch(r"\{\{(\w+)(?: ([\w-]+)(?:: (.*))?)?\}\}", line)
         if directive is None:

@@ -11,6 +11,7 @@ import os
 import pathlib
 
 import bench
+import learning
 import truth
 from figures import FIRST_SEED, commands, losses, python, root, seeds_of, spread
 
@@ -58,7 +59,11 @@ def mnist_is_there():
 
 
 def xor(bars, n):
-    lines = bars.seeds("xor.toml", n)
+    return {"solved": [sum(x < 1e-3 for x in losses(bars.seeds("xor.toml", n)))]}
+
+
+def xor_at_fixed_b(bars, n):
+    lines = bars.seeds("xor.toml", n, *learning.FIXED_B)
     return {"epochs": [line["epochs"] for line in lines], "loss": losses(lines)}
 
 
@@ -139,11 +144,25 @@ NONE = within(0, 0, "the bar: none")
 rows = [
     Short(
         "xor",
-        "XOR, quantum dots 2-2-1",
+        "XOR, quantum dots 2-2-1, all parameters, 20 seeds",
+        20,
+        20,
+        xor,
+        {
+            "solved": (
+                ".0f",
+                "sets of seeds",
+                plus(1, "a seed at the edge of another branch rounds otherwise"),
+            )
+        },
+    ),
+    Short(
+        "xor-fixed-b",
+        "XOR, a, gamma, leak levels trained at fixed b",
         20,
         6,
-        xor,
-        {"epochs": (",.0f", "seeds", times(1.5)), "loss": (".2e", "seeds", within(0, 1e-3, "the bar"))},
+        xor_at_fixed_b,
+        {"epochs": (",.0f", "seeds", times(1.2)), "loss": (".2e", "seeds", within(0, 1e-3, "the bar"))},
     ),
     Short(
         "regression-quantum-dot",
