@@ -93,7 +93,7 @@ class Record:
         found = []
         for name, group in self.groups.items():
             for key in ("commit", "date", "seconds", "machine"):
-                if not group.get(key):
+                if group.get(key) in (None, ""):
                     found.append(f"{name}: no {key}")
             if not group["rows"]:
                 found.append(f"{name}: no rows")
