@@ -69,7 +69,9 @@ def xor_at_fixed_b(bars, n):
 
 def regression(name):
     def measure(bars, n):
-        return {"training MSE": losses(bars.seeds(f"regression-{name}.toml", n, "training.epochs=500"))}
+        # Over the samples that settle: so early in a training some do not.
+        lines = bars.seeds(f"regression-{name}.toml", n, "training.epochs=300")
+        return {"training MSE": [line["train"]["loss"] for line in lines]}
 
     return measure
 
@@ -104,7 +106,8 @@ def branches(bars, n):
 
 
 def on_the_bench(bars, n):
-    runs = [bench.on_the_bench(bars, "ep-centred", seed) for seed in seeds_of(n)]
+    file, shorter = "bench-emulated.toml", "training.epochs=150"
+    runs = [bench.on_the_bench(bars, "ep-centred", seed, file, shorter) for seed in seeds_of(n)]
     return {
         "loss": [run[0] for run in runs],
         "relaxations": [run[1] for run in runs],
@@ -166,16 +169,16 @@ rows = [
     ),
     Short(
         "regression-quantum-dot",
-        "regression, quantum dots, 500 epochs",
-        20,
+        "regression, quantum dots, 300 epochs",
+        10,
         2,
         regression("quantum-dot"),
         {"training MSE": (".2e", "seeds", times(1.5))},
     ),
     Short(
         "regression-enzyme",
-        "regression, enzymes, 500 epochs",
-        20,
+        "regression, enzymes, 300 epochs",
+        10,
         2,
         regression("enzyme"),
         {"training MSE": (".2e", "seeds", times(1.5))},
@@ -183,7 +186,7 @@ rows = [
     Short(
         "mnist",
         "MNIST, 784-30-10, 6,000 images, 3 epochs",
-        20,
+        10,
         1,
         mnist,
         {
@@ -208,13 +211,13 @@ rows = [
     ),
     Short(
         "bench",
-        "XOR on the emulated bench, centred equilibrium propagation",
+        "XOR on the emulated bench, centred equilibrium propagation, 150 epochs",
         20,
         1,
         on_the_bench,
         {
-            "relaxations": (",.0f", "seeds", times(1.5)),
-            "loss": (".2e", "seeds", within(0, 1e-3, "the bar")),
+            "relaxations": (",.0f", "seeds", times(1.05)),
+            "loss": (".2e", "seeds", times(1.5)),
             "replayed bit for bit": (".0f", "seeds", within(1, 1, "the bar: all")),
         },
     ),
