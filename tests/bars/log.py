@@ -90,7 +90,7 @@ def replay(bars):
                 f"{name}-{threads}",
                 f"{name} {' '.join(shorter)}, replayed with {threads} thread{'s' if threads > 1 else ''}",
                 "bit-equal",
-                [count("runs bit-equal", int(done.returncode == 0), 1, "runs")]
+                [of_all("runs bit-equal", int(done.returncode == 0), 1, "runs")]
                 + [
                     spread(key, [report[key]], ",.0f", of="runs")
                     for key in ("steps", "rows")

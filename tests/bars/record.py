@@ -161,6 +161,8 @@ def columns(record, name, names):
         return lines
     rows = record.groups[name]["rows"]
     common = rows[0]["what"].rsplit(": ", 1)[0]
+    if not all(row["what"].startswith(common + ": ") for row in rows):
+        common = "what"
     lines += ["", f"| {cell(common)} | " + " | ".join(names) + " | bar |", "|---" * (len(names) + 2) + "|"]
     for row in rows:
         what = row["what"].removeprefix(common + ": ")
@@ -249,7 +251,7 @@ def page(record, template):
             "measured": lambda: measured(record),
             "short": lambda: short_table(record),
             "table": lambda: table(record, name),
-            "columns": lambda: columns(record, name, names.split(", ")),
+            "columns": lambda: columns(record, name, names.split("; ")),
         }[kind]()
         lines += made
     return "\n".join(lines) + "\n"

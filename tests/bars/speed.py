@@ -3,7 +3,7 @@ import math
 import re
 import statistics
 
-from figures import count, experiments, largest, spread
+from figures import count, experiments, largest, of_all, spread
 
 
 def fast_paths(bars):
@@ -73,7 +73,7 @@ def targets(bars):
                 f"MNIST, 6,000 images, {target}, replayed with {threads} thread{'s' if threads > 1 else ''}",
                 "bit-equal",
                 [
-                    count("runs bit-equal", int(equal), 1, "runs"),
+                    of_all("runs bit-equal", int(equal), 1, "runs"),
                     spread("test accuracy", [done["test"]["accuracy"]], ".4f", of="runs"),
                 ],
                 equal,
