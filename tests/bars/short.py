@@ -154,7 +154,7 @@ rows = [
         {
             "solved": (
                 ".0f",
-                "sets of seeds",
+                "set of 20 seeds",
                 plus(1, "a seed at the edge of another branch rounds otherwise"),
             )
         },
@@ -193,7 +193,7 @@ rows = [
             "test accuracy": (
                 ".4f",
                 "seeds",
-                plus(0.01, "twice the standard error of 10,000 images, and seeds"),
+                plus(0.01, "2.7 standard errors of 10,000 images"),
             )
         },
         mnist_is_there,
@@ -205,7 +205,7 @@ rows = [
         100,
         branches,
         {
-            name: (".0f", "sets of networks", NONE)
+            name: (".0f", "set of 100 networks", NONE)
             for name in ("on another branch", "not converged", "reported at rest that move")
         },
     ),
@@ -254,7 +254,7 @@ rows = [
         60,
         60,
         drift,
-        {"mean fall of the cosine": (".4f", "means of 60", plus(0.002, "rounding, many times over"))},
+        {"mean fall of the cosine": (".4f", "mean of 60 networks", plus(0.002, "rounding, many times over"))},
     ),
 ]
 
