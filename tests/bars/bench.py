@@ -159,13 +159,17 @@ def safe(bars):
 def report_script(bars, group, script, what, bar, *arguments):
     passed, said = bars.script(commands / script, *arguments)
     key = script.removesuffix(".py").replace("_", "-")
-    bars.report(group, key, what, bar, [of_all("scripts pass", int(passed), 1, "scripts")], passed, said)
+    bars.report(
+        group, key, what, bar, [of_all("scripts pass", int(passed), 1, "scripts")], passed, said[:200]
+    )
 
 
 def check(bars):
     passed, said = bars.script(commands / "check_test.py", bars.ness, experiments, "--every", "--json")
     if not passed:
-        bars.report("check", "every", "ness check", "no false alarm, every mistake named", [], False, said)
+        bars.report(
+            "check", "every", "ness check", "no false alarm, every mistake named", [], False, said[:200]
+        )
         return
     f = json.loads(said)
     for key, what, bar, figures in (

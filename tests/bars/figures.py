@@ -154,7 +154,7 @@ class Measurement:
         """Whether a test script passes, and the last line that it prints."""
         done = self.run(python, *command, check=False)
         said = done.stdout.strip().splitlines() or done.stderr.strip().splitlines() or ["nothing printed"]
-        return done.returncode == 0, said[-1][:200]
+        return done.returncode == 0, said[-1]
 
     def train(self, experiment, log, *settings, seed=FIRST_SEED, options=()):
         command = [self.ness, "train", experiments / experiment, "--log", log, "--seed", seed, "--json", "-q"]
