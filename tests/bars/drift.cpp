@@ -1,7 +1,7 @@
 // Drift bar: XOR networks on a device that does not restore states, whose readings drift by 0.1 kT per epoch
 // (all four samples with all their perturbations), each reading in its own direction. Cosine to the exact
 // gradient without drift, with drift, and with drift cancelled (free state repeated, linear interpolation).
-// Prints one line of JSON per estimator.
+// Prints one line of JSON per estimator, with the cosines of each network.
 #include <algorithm>
 #include <cmath>
 #include <iostream>
@@ -38,12 +38,6 @@ class OneState final : public WrappingDevice {
 
 double cosine(const Vector& a, const Vector& b) { return a.dot(b) / (a.norm() * b.norm()); }
 
-double mean(const std::vector<double>& x) {
-  double sum = 0;
-  for (const double v : x) sum += v;
-  return sum / static_cast<double>(x.size());
-}
-
 }  // namespace
 
 int main() {
@@ -58,7 +52,7 @@ int main() {
   for (const char* name : {"ep-centred", "ep-one-sided", "probing", "fd-central"}) {
     std::vector<double> still, drifting, cancelled;
     double cost = 0;
-    for (std::uint64_t seed = 0; seed < 60; ++seed) {
+    for (std::uint64_t seed = 1000; seed < 1060; ++seed) {
       const auto network = std::make_shared<const Network>(random_dots({2, 2, 1}, seed, 1.0));
       const auto model = std::make_shared<NetworkModel>(network);
       Simulation simulation(network);
@@ -91,12 +85,9 @@ int main() {
       drifting.push_back(b);
       cancelled.push_back(c);
     }
-    std::cout << nlohmann::ordered_json{{"estimator", name},
-                                        {"relaxations_a_sample", cost},
-                                        {"networks", still.size()},
-                                        {"cosine", mean(still)},
-                                        {"with_drift", mean(drifting)},
-                                        {"cancelling", mean(cancelled)}}
+    std::cout << nlohmann::ordered_json{{"estimator", name},        {"relaxations_a_sample", cost},
+                                        {"networks", still.size()}, {"cosine", still},
+                                        {"with_drift", drifting},   {"cancelling", cancelled}}
               << std::endl;
   }
   return 0;

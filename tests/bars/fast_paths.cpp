@@ -224,7 +224,7 @@ int main(int argc, char** argv) try {
   }
   const std::vector<std::string> targets = vector_targets();
   std::map<std::pair<std::string, std::string>, Count> counts;
-  for (std::uint64_t seed = 0; seed < networks; ++seed) {
+  for (std::uint64_t seed = 1000; seed < 1000 + networks; ++seed) {
     force_vector_target(targets.front());
     const Case c = random_case(seed);
     for (const LinearAlgebra kind : {LinearAlgebra::direct, LinearAlgebra::iterative})
@@ -236,7 +236,7 @@ int main(int argc, char** argv) try {
     }
   }
   force_vector_target(targets.front());
-  for (std::uint64_t seed = 0; seed < (networks + 99) / 100; ++seed) {
+  for (std::uint64_t seed = 1000; seed < 1000 + (networks + 99) / 100; ++seed) {
     by_algebra(large_case(seed), LinearAlgebra::iterative, counts[{"iterative, large", targets.front()}]);
   }
   for (const auto& [path, count] : counts) {

@@ -126,7 +126,7 @@ int main(int argc, char** argv) {
     for (unsigned t = 0; t < std::max(1U, std::thread::hardware_concurrency()); ++t) {
       threads.emplace_back([&] {
         for (std::uint64_t i = next++; i < share; i = next++)
-          one(layers, i, 1 + static_cast<double>(i % 3), count, mutex);
+          one(layers, 1000 + i, 1 + static_cast<double>(i % 3), count, mutex);
       });
     }
     for (std::thread& thread : threads) thread.join();

@@ -1,6 +1,6 @@
 """Compares `ness solve` with an independent calculation to 40 digits.
 
-   truth.py NESS [--networks N] [--seed S]
+   truth.py NESS [--networks N] [--seed S] [--json]
 
 Random networks of all laws, with cycles, unequal temperatures and capacities, mu0 != 0, and bistable
 ones from either side. The equations are written here anew, from the issue's conventions: node k has
@@ -296,8 +296,9 @@ def main():
     parser.add_argument("ness")
     parser.add_argument("--networks", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", action="store_true", help="the worst of each network, as the last line")
     options = parser.parse_args()
-    worst, failures, states = {}, 0, set()
+    worst, failures, states, of_networks = {}, 0, set(), []
     with tempfile.TemporaryDirectory() as scratch:
         path = pathlib.Path(scratch) / "network.json"
         for i in range(options.networks):
@@ -357,11 +358,13 @@ def main():
             ] != "converged":
                 print(f"network {i} ({kind}): leaks of other nodes, or status {got['status']}")
                 failures += 1
+            of_networks.append(0.0)
             for name, (a, b) in blocks.items():
                 largest = max((abs(v) for v in b), default=mpf(0))
                 error = max((float(abs(mpf(x) - y)) for x, y in zip(a, b)), default=0.0)
                 relative = error / float(largest) if largest > mpf(10) ** -30 else error
                 worst[name] = max(worst.get(name, 0), relative)
+                of_networks[-1] = max(of_networks[-1], relative)
                 if len(a) != len(b) or not relative <= TOLERANCE:
                     print(
                         f"network {i} ({kind}): {name} differs by {relative:.3g} of its largest entry, "
@@ -374,6 +377,8 @@ def main():
         print("only one of the bistable network's states was reached")
         failures += 1
     print(f"{options.networks} networks, {failures} failures")
+    if options.json:
+        print(json.dumps(of_networks))
     return 1 if failures else 0
 
 
