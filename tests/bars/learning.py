@@ -79,7 +79,7 @@ def regression(bars):
         "regression-quantum-dot.toml",
         9,
         *COOPERATIVE,
-        "parameters.a.layer-1.uniform=[-18,18]",
+        "parameters.a.layer-1.uniform=[-12,12]",
         "training.epochs=3000",
     )
     train, bound = losses(lines), lines[0]["isotonic_bound"]
