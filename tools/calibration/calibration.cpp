@@ -298,6 +298,7 @@ class Fit {
     const auto m = static_cast<Eigen::Index>(kinds.size());
     const Matrix directions = fisher_.identified();
     std::vector<ReadingBlock> blocks(static_cast<std::size_t>(model_.readings()));
+    for (std::size_t r = 0; r < blocks.size(); ++r) blocks[r].instrument = data_.readings[r].current ? 1 : 0;
     for (std::size_t n = 0; n < numbers_.size(); ++n)
       blocks[static_cast<std::size_t>(numbers_[n].reading)].ordinals.push_back(
           data_.rows[numbers_[n].row].row);
@@ -424,7 +425,7 @@ class Fit {
     name_unknowns();
     const Matrix none = fisher_.unknown();
     if (none.cols() > 0) result_.not_identified = readable(none);
-    const Vector freedom = freedom_of_unknowns();
+    const Spread spread = spread_of_unknowns();
     for (std::size_t i = 0; i < p; ++i) {
       CalibratedUnknown& unknown = result_.unknowns[i];
       const auto at = static_cast<Eigen::Index>(i);
@@ -437,10 +438,12 @@ class Fit {
         // bound, by `largest`.
         const bool boundless = d >= fisher_.rank && fisher_.singular[d] <= negligible * fisher_.singular[0];
         variance +=
+            (d < fisher_.rank ? spread.averaged[at] : 1) *
             std::pow(fisher_.directions(at, d) * (boundless ? options_.largest : 1 / fisher_.singular[d]), 2);
       }
       unknown.standard_error = std::sqrt(variance);
-      const double quantile = student_quantile(std::max(1.0, freedom[at]), 0.5 + 0.5 * options_.confidence);
+      const double quantile = spread.scale[at] * student_quantile(std::max(1.0, spread.freedom[at]),
+                                                                  0.5 + 0.5 * options_.confidence);
       unknown.low = unknown.offset - quantile * unknown.standard_error;
       unknown.high = unknown.offset + quantile * unknown.standard_error;
     }
@@ -547,18 +550,32 @@ class Fit {
     }
   }
 
-  // Without nuisances and correlations: the numbers less what the fit took of them. With, each unknown's own.
-  Vector freedom_of_unknowns() {
-    Vector freedom = Vector::Constant(model_.unknowns(), freedom_);
+  struct Spread {
+    Vector freedom;   // of Student's distribution
+    Vector scale;     // of it, in standard errors
+    Vector averaged;  // the mean variance by that with the strengths as estimated
+  };
+  // Without nuisances and correlations: the numbers less what the fit took of them. With, each unknown's own,
+  // averaged over the strengths that there may be.
+  Spread spread_of_unknowns() {
+    const Eigen::Index p = model_.unknowns();
+    Spread spread{Vector::Constant(p, freedom_), Vector::Ones(p), Vector::Ones(p)};
     const bool white = std::none_of(strengths_.noise.begin(), strengths_.noise.end(),
                                     [](const SerialNoise& of) { return of.correlated(); });
-    if ((white && present().empty()) || fisher_.rank == 0) return freedom;
+    if ((white && present().empty()) || fisher_.rank == 0) return spread;
     VarianceComponents of = components();
-    const Vector own = of.degrees_of_freedom(strengths_, fisher_.identified());
-    for (Eigen::Index i = 0; i < freedom.size(); ++i) {
-      if (own[i] < freedom[i]) freedom[i] = own[i];
+    const Matrix directions = fisher_.identified();
+    const VarianceComponents::Averaged own = of.averaged(strengths_, directions);
+    const Vector averaged = own.variance.cwiseQuotient(of.variances(strengths_, directions));
+    for (Eigen::Index i = 0; i < p; ++i) {
+      // Directions 1e-7 as well known as others are lost to the rounding of the equations that these are
+      // from.
+      if (!(averaged[i] > 0) || !(own.freedom[i] > 0)) continue;
+      spread.averaged[i] = averaged[i];
+      spread.freedom[i] = std::min(own.freedom[i], std::max(freedom_, 4.0));
+      spread.scale[i] = std::sqrt((spread.freedom[i] - 2) / spread.freedom[i]);
     }
-    return freedom;
+    return spread;
   }
 
   void tell_effects() {

@@ -1,10 +1,12 @@
 #include "variance_components.hpp"
 
 #include <Eigen/Cholesky>
+#include <Eigen/Eigenvalues>
 #include <algorithm>
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <map>
 
 namespace ness {
 
@@ -16,6 +18,13 @@ constexpr double least_walk = 1e-5, most_walk = 30, least_flicker = 1e-2, most_f
 constexpr double least_nuisance = 1e-9, most_nuisance = 1;
 
 using Pair = std::array<double, 2>;
+using SerialPart = double SerialNoise::*;
+constexpr std::array<SerialPart, 2> serial_parts{&SerialNoise::walk, &SerialNoise::flicker};
+
+double bounded(SerialPart part, double in_units_of_white) {
+  return part == &SerialNoise::walk ? std::clamp(in_units_of_white, least_walk, most_walk)
+                                    : std::clamp(in_units_of_white, least_flicker, most_flicker);
+}
 
 /// Nelder and Mead's simplex, in two dimensions, from `from` with edges of `edge`. Returns the best point.
 std::pair<Pair, double> simplex(const std::function<double(const Pair&)>& f, const Pair& from, double edge,
@@ -113,7 +122,7 @@ VarianceComponents VarianceComponents::present(const Strengths& at) const {
     columns.push_back(c);
   std::vector<ReadingBlock> blocks;
   for (const ReadingBlock& block : blocks_)
-    blocks.push_back({block.ordinals, block.columns(Eigen::all, columns)});
+    blocks.push_back({block.instrument, block.ordinals, block.columns(Eigen::all, columns)});
   return {std::move(blocks), std::move(kinds), least_noise_};
 }
 
@@ -175,7 +184,38 @@ double VarianceComponents::criterion(const Strengths& at) {
     sum += filtered(r, at.noise[r]).log_determinant +
            2 * static_cast<double>(blocks_[r].ordinals.size()) * std::log(at.noise[r].white);
   }
+  return sum + prior(at);
+}
+
+// The mean of the logarithms, of which nothing is known, is where the prior is the greatest.
+double VarianceComponents::prior(const Strengths& at) const {
+  double sum = 0;
+  for (const SerialPart part : serial_parts) {
+    std::map<std::uint32_t, std::array<double, 3>> of;  // count, sum, sum of squares
+    for (std::size_t r = 0; r < blocks_.size(); ++r) {
+      if (blocks_[r].ordinals.empty() || at.noise[r].*part == 0) continue;
+      const double logarithm = std::log(at.noise[r].*part * at.noise[r].white);
+      auto& [count, first, second] = of[blocks_[r].instrument];
+      ++count;
+      first += logarithm;
+      second += logarithm * logarithm;
+    }
+    for (const auto& [instrument, sums] : of)
+      sum += (sums[2] - sums[1] * sums[1] / sums[0]) / (unlike * unlike);
+  }
   return sum;
+}
+
+// The readings that can show a correlation, instrument by instrument.
+std::vector<std::vector<std::size_t>> VarianceComponents::instruments(const Strengths& at) const {
+  std::map<std::uint32_t, std::vector<std::size_t>> of;
+  for (std::size_t r = 0; r < blocks_.size(); ++r) {
+    if (blocks_[r].ordinals.size() >= 20 && at.noise[r].white > 100 * least_noise_)
+      of[blocks_[r].instrument].push_back(r);
+  }
+  std::vector<std::vector<std::size_t>> all;
+  for (auto& [instrument, readings] : of) all.push_back(std::move(readings));
+  return all;
 }
 
 // One step of sigma^2 = (residuals, filtered)^2 / freedom, which the likelihood's derivative by a reading's
@@ -223,64 +263,93 @@ std::vector<double> VarianceComponents::freedom(const Strengths& at) {
   return all;
 }
 
-// The criterion with such noise of reading r, whose white part is the best for it.
-double VarianceComponents::with(std::size_t r, Strengths& at, double walk, double flicker) {
-  at.noise[r].walk = walk;
-  at.noise[r].flicker = flicker;
+// The criterion where the white noise of these readings is the best for what else there is.
+double VarianceComponents::scaled_criterion(const std::vector<std::size_t>& readings, Strengths& at) {
   for (int i = 0; i < 2; ++i) {
     if (!factor(at)) return infinity;
-    const double before = at.noise[r].white;
-    scale_one(r, at);
-    if (std::abs(at.noise[r].white / before - 1) < 1e-3) break;
+    double moved = 0;
+    for (const std::size_t r : readings) {
+      const double before = at.noise[r].white;
+      scale_one(r, at);
+      moved = std::max(moved, std::abs(at.noise[r].white / before - 1));
+    }
+    if (moved < 1e-3) break;
   }
   return criterion(at);
 }
 
-void VarianceComponents::maximise_noise(std::size_t r, Strengths& at, bool rough) {
-  if (blocks_[r].ordinals.size() < 20 || at.noise[r].white <= 100 * least_noise_) return;
-  Strengths best = at, trial = at;
-  const double least = with(r, best, 0, 0);
-  const auto bounded = [](double logarithm, double low, double high) {
-    return std::clamp(std::exp(logarithm), low, high);
+void VarianceComponents::maximise_noise(const std::vector<std::size_t>& readings, Strengths& at, bool rough) {
+  // All strengths of a part rise and fall together: its mean, and how far each is from it.
+  const Strengths reference = at;
+  const auto count = static_cast<double>(readings.size());
+  double size = 0;
+  for (const std::size_t r : readings) size += std::log(at.noise[r].white) / count;
+  Pair mean{std::log(0.003) + size, std::log(0.3) + size};
+  std::array<std::vector<double>, 2> from_mean;
+  for (std::size_t p = 0; p < 2; ++p) {
+    from_mean[p].assign(readings.size(), 0);
+    const auto strength = [&](std::size_t r) { return at.noise[r].*serial_parts[p] * at.noise[r].white; };
+    if (!std::all_of(readings.begin(), readings.end(), [&](std::size_t r) { return strength(r) > 0; }))
+      continue;
+    mean[p] = 0;
+    for (const std::size_t r : readings) mean[p] += std::log(strength(r)) / count;
+    for (std::size_t i = 0; i < readings.size(); ++i)
+      from_mean[p][i] = std::log(strength(readings[i])) - mean[p];
+  }
+  const auto value = [&](Strengths& of, const Pair& means) {
+    for (std::size_t i = 0; i < readings.size(); ++i) {
+      for (std::size_t p = 0; p < 2; ++p) {
+        of.noise[readings[i]].*serial_parts[p] =
+            std::isinf(means[p]) ? 0
+                                 : bounded(serial_parts[p], std::exp(means[p] + from_mean[p][i]) /
+                                                                reference.noise[readings[i]].white);
+      }
+    }
+    return scaled_criterion(readings, of);
   };
+  Strengths best = at, trial = at;
+  const double least = value(best, {-infinity, -infinity});
   // Both; then each alone: what is not worth its component is left out.
-  double both = infinity, of_walk = infinity, of_flicker = infinity;
-  Strengths with_both = at, with_walk = at, with_flicker = at;
-  const SerialNoise before = at.noise[r];
-  {
-    const Pair from{std::log(before.walk > 0 ? before.walk : 0.003),
-                    std::log(before.flicker > 0 ? before.flicker : 0.3)};
-    const auto [point, value] = simplex(
-        [&](const Pair& p) {
-          return with(r, trial, bounded(p[0], least_walk, most_walk),
-                      bounded(p[1], least_flicker, most_flicker));
-        },
-        from, rough ? 1.5 : 0.4, rough ? 36 : 16, 0.05);
-    both = with(r, with_both, bounded(point[0], least_walk, most_walk),
-                bounded(point[1], least_flicker, most_flicker));
-  }
+  const auto [point, found] =
+      simplex([&](const Pair& p) { return value(trial, p); }, mean, rough ? 1.5 : 0.4, rough ? 36 : 16, 0.05);
+  Strengths with_both = at;
+  const double both = value(with_both, point);
+  std::array<double, 2> alone{infinity, infinity};
+  std::array<Strengths, 2> with_one{at, at};
   if (both < least - worth_a_component) {
-    const auto alone = [&](Strengths& of, bool walk) {
-      const double centre = std::log(walk ? with_both.noise[r].walk : with_both.noise[r].flicker);
-      of = with_both;
-      const auto value = [&](double logarithm) {
-        return walk ? with(r, of, bounded(logarithm, least_walk, most_walk), 0)
-                    : with(r, of, 0, bounded(logarithm, least_flicker, most_flicker));
+    for (std::size_t p = 0; p < 2; ++p) {
+      with_one[p] = with_both;
+      const auto of_one = [&](double logarithm) {
+        Pair means{-infinity, -infinity};
+        means[p] = logarithm;
+        return value(with_one[p], means);
       };
-      const auto [point, found] = least_on(value, centre - 0.5, centre + 3.5, 5, 4);
-      value(point);
-      return found;
-    };
-    of_walk = alone(with_walk, true);
-    of_flicker = alone(with_flicker, false);
+      alone[p] = of_one(least_on(of_one, point[p] - 0.5, point[p] + 3.5, 5, 4).first);
+    }
   }
-  const double one = std::min(of_walk, of_flicker);
-  if (both < std::min(least, one) - worth_a_component && both < least - 2 * worth_a_component) {
+  const std::size_t better = alone[0] < alone[1] ? 0 : 1;
+  if (both < std::min(least, alone[better]) - worth_a_component && both < least - 2 * worth_a_component) {
     best = with_both;
-  } else if (one < least - worth_a_component) {
-    best = of_walk < of_flicker ? with_walk : with_flicker;
+  } else if (alone[better] < least - worth_a_component) {
+    best = with_one[better];
   }
   at = best;
+  maximise_deviations(readings, at);
+}
+
+void VarianceComponents::maximise_deviations(const std::vector<std::size_t>& readings, Strengths& at) {
+  if (readings.size() < 2) return;
+  for (const std::size_t r : readings) {
+    for (const SerialPart part : serial_parts) {
+      if (at.noise[r].*part == 0) continue;
+      const double centre = std::log(at.noise[r].*part);
+      const auto value = [&](double logarithm) {
+        at.noise[r].*part = bounded(part, std::exp(logarithm));
+        return scaled_criterion({r}, at);
+      };
+      value(least_on(value, centre - 3 * unlike, centre + 3 * unlike, 5, 4).first);
+    }
+  }
 }
 
 void VarianceComponents::maximise_kind(NuisanceKind kind, Strengths& at, bool rough) {
@@ -307,8 +376,9 @@ void VarianceComponents::maximise(Strengths& at, bool rough, bool serial) {
     for (std::size_t k = 0; k < nuisance_kinds; ++k)
       maximise_kind(static_cast<NuisanceKind>(k), at, rough && cycle == 0);
     VarianceComponents fewer = present(at);
-    for (std::size_t r = 0; r < blocks_.size() && serial; ++r)
-      fewer.maximise_noise(r, at, rough && cycle == 0);
+    for (const std::vector<std::size_t>& readings : instruments(at)) {
+      if (serial) fewer.maximise_noise(readings, at, rough && cycle == 0);
+    }
     fewer.scale_noise(at);
     const double now = fewer.criterion(at);
     if (!(now < before - 0.3)) return;
@@ -325,22 +395,33 @@ Vector VarianceComponents::variances(const Strengths& at, const Matrix& directio
   return half.colwise().squaredNorm().transpose();
 }
 
-Vector VarianceComponents::degrees_of_freedom(const Strengths& at, const Matrix& directions) {
+// The fixed columns' part of the solution of the last factor.
+Vector VarianceComponents::coefficients(const Matrix& directions) const {
+  const Eigen::Index fixed = directions.cols(), k = factor_.rows() - 1;
+  const auto L = factor_.block(k - fixed, k - fixed, fixed, fixed).triangularView<Eigen::Lower>();
+  return directions * L.transpose().solve(Vector(factor_.row(k).segment(k - fixed, fixed).transpose()));
+}
+
+// About its minimum the criterion is a parabola in the logarithms of the strengths, or nearly: the average is
+// over three points (Gauss and Hermite) of each of its principal directions, which count for what the
+// criterion itself is there.
+VarianceComponents::Averaged VarianceComponents::averaged(const Strengths& at, const Matrix& directions) {
   if (std::any_of(kinds_.begin(), kinds_.end(), [&](NuisanceKind kind) { return at.of(kind) == 0; }))
-    return present(at).degrees_of_freedom(at, directions);
+    return present(at).averaged(at, directions);
   constexpr double h = 0.2;  // of a logarithm: strengths are known to some 10 %, and so far is it a parabola
   std::vector<std::function<double&(Strengths&)>> all;
   std::vector<std::size_t> group;
+  std::array<std::map<std::uint32_t, std::vector<std::pair<Eigen::Index, Eigen::Index>>>, 2> alike;
   for (std::size_t r = 0; r < at.noise.size(); ++r) {
     if (blocks_[r].ordinals.empty()) continue;
+    const auto white = static_cast<Eigen::Index>(all.size());
     all.emplace_back([r](Strengths& s) -> double& { return s.noise[r].white; });
     group.push_back(r);
-    if (at.noise[r].walk > 0) {
-      all.emplace_back([r](Strengths& s) -> double& { return s.noise[r].walk; });
-      group.push_back(r);
-    }
-    if (at.noise[r].flicker > 0) {
-      all.emplace_back([r](Strengths& s) -> double& { return s.noise[r].flicker; });
+    for (std::size_t p = 0; p < 2; ++p) {
+      const SerialPart part = serial_parts[p];
+      if (at.noise[r].*part == 0) continue;
+      alike[p][blocks_[r].instrument].emplace_back(white, static_cast<Eigen::Index>(all.size()));
+      all.emplace_back([r, part](Strengths& s) -> double& { return s.noise[r].*part; });
       group.push_back(r);
     }
   }
@@ -350,42 +431,86 @@ Vector VarianceComponents::degrees_of_freedom(const Strengths& at, const Matrix&
     group.push_back(at.noise.size());
   }
   const auto n = static_cast<Eigen::Index>(all.size());
-  const double here = criterion(at);
-  const Vector v = variances(at, directions);
-  Matrix slope(directions.rows(), n), curvature = Matrix::Zero(n, n);
+  const auto moved = [&](const Vector& by) {
+    Strengths to = at;
+    for (Eigen::Index i = 0; i < n; ++i) all[static_cast<std::size_t>(i)](to) *= std::exp(by[i]);
+    return to;
+  };
+  const auto likelihood = [&](const Vector& by) {
+    const Strengths to = moved(by);
+    return criterion(to) - prior(to);
+  };
+  const auto along = [&](Eigen::Index i, double by) { return Vector(by * Vector::Unit(n, i)); };
+  const double here = likelihood(Vector::Zero(n));
+  // Of half the criterion, which is -log likelihood. Strengths of different readings are told apart by
+  // different numbers.
+  Matrix curvature = Matrix::Zero(n, n);
   Vector up(n);
   for (Eigen::Index i = 0; i < n; ++i) {
-    Strengths plus = at, minus = at;
-    all[static_cast<std::size_t>(i)](plus) *= std::exp(h);
-    all[static_cast<std::size_t>(i)](minus) *= std::exp(-h);
-    up[i] = criterion(plus);
-    slope.col(i) = variances(plus, directions);
-    const double down = criterion(minus);
-    slope.col(i) = (slope.col(i) - variances(minus, directions)) / (2 * h);
-    // -log likelihood is half of the criterion. A component near 0 has next to no curvature, and no influence
-    // either.
-    curvature(i, i) = std::max(0.5 * (up[i] + down - 2 * here) / (h * h), 0.25);
-  }
-  for (Eigen::Index i = 0; i < n; ++i) {
+    up[i] = likelihood(along(i, h));
+    curvature(i, i) = std::max(0.5 * (up[i] + likelihood(along(i, -h)) - 2 * here) / (h * h), 0.0);
     for (Eigen::Index j = 0; j < i; ++j) {
       if (group[static_cast<std::size_t>(i)] != group[static_cast<std::size_t>(j)]) continue;
-      Strengths both = at;
-      all[static_cast<std::size_t>(i)](both) *= std::exp(h);
-      all[static_cast<std::size_t>(j)](both) *= std::exp(h);
       // f(+,+) - f(+,0) - f(0,+) + f(0,0)
-      curvature(i, j) = curvature(j, i) = 0.5 * (criterion(both) - up[i] - up[j] + here) / (h * h);
+      curvature(i, j) = curvature(j, i) =
+          0.5 * (likelihood(along(i, h) + along(j, h)) - up[i] - up[j] + here) / (h * h);
     }
   }
-  Eigen::LDLT<Matrix> inverse(curvature);
-  if (inverse.info() != Eigen::Success || !inverse.isPositive())
-    inverse.compute(Matrix(curvature.diagonal().asDiagonal()));
-  Vector freedom(directions.rows());
-  for (Eigen::Index i = 0; i < freedom.size(); ++i) {
-    const Vector s = slope.row(i).transpose();
-    const double variance = s.dot(inverse.solve(s));
-    freedom[i] = variance > 0 ? 2 * v[i] * v[i] / variance : infinity;
+  // Of the prior, a parabola in the logarithms of the strengths in kT: that of the white noise, and the
+  // part's in units of it.
+  for (const auto& part : alike) {
+    for (const auto& [instrument, readings] : part) {
+      const auto count = static_cast<Eigen::Index>(readings.size());
+      Matrix logarithm = Matrix::Zero(count, n);
+      for (Eigen::Index i = 0; i < count; ++i) {
+        logarithm(i, readings[static_cast<std::size_t>(i)].first) = 1;
+        logarithm(i, readings[static_cast<std::size_t>(i)].second) = 1;
+      }
+      const Matrix centred = logarithm.rowwise() - logarithm.colwise().mean();
+      curvature += centred.transpose() * centred / (unlike * unlike);
+    }
   }
-  return freedom;
+  const Eigen::SelfAdjointEigenSolver<Matrix> principal(curvature);
+  const double minimum = criterion(at);
+  const Vector variance = variances(at, directions), value = coefficients(directions);
+  Vector mean = variance, spread = Vector::Zero(directions.rows());
+  for (Eigen::Index d = 0; d < n; ++d) {
+    // A part near 0 has next to no curvature below, and no influence either.
+    const double deviation = 1 / std::sqrt(std::max(principal.eigenvalues()[d], 0.25));
+    double weight = 2.0 / 3;
+    Vector first = weight * variance, second = weight * variance.cwiseAbs2();
+    for (const double side : {-1.0, 1.0}) {
+      const Strengths to = moved(side * std::sqrt(3.0) * deviation * principal.eigenvectors().col(d));
+      const double share = std::exp(1.5 - 0.5 * (criterion(to) - minimum)) / 6;
+      if (!(share > 1e-6)) continue;
+      Vector there = variances(to, directions);
+      there += (coefficients(directions) - value).cwiseAbs2();
+      weight += share;
+      first += share * there;
+      second += share * there.cwiseAbs2();
+    }
+    first /= weight;
+    mean += first - variance;
+    spread += second / weight - first.cwiseAbs2();
+  }
+  // A kind of nuisance that was found may be chance: with as much weight as the criterion leaves it, there is
+  // none.
+  for (std::size_t k = 0; k < nuisance_kinds; ++k) {
+    if (at.nuisance[k] == 0 || at.given[k]) continue;
+    Strengths without = at;
+    without.nuisance[k] = 0;
+    const double odds = std::exp(-0.5 * (criterion(without) - minimum)), share = odds / (1 + odds);
+    if (!(share > 1e-6)) continue;
+    Vector there = variances(without, directions);
+    there += (coefficients(directions) - value).cwiseAbs2();
+    mean += share * (there - variance);
+    spread += share * (1 - share) * (there - variance).cwiseAbs2();
+  }
+  // The kurtosis of normals of different variances is 3 (1 + spread / mean^2), Student's 3 + 6/(freedom - 4).
+  Averaged all_in{mean, Vector(mean.size())};
+  for (Eigen::Index i = 0; i < mean.size(); ++i)
+    all_in.freedom[i] = spread[i] > 0 ? 4 + 2 * mean[i] * mean[i] / spread[i] : infinity;
+  return all_in;
 }
 
 }  // namespace ness

@@ -21,6 +21,7 @@ struct Strengths {
 
 /// The numbers of one reading: residual = J delta + noise about the present unknowns, nuisances at 0.
 struct ReadingBlock {
+  std::uint32_t instrument = 0;         // readings of one instrument drift alike
   std::vector<std::uint64_t> ordinals;  // ascending
   RowMatrix columns;                    // [n x (effects, fixed, residual)]
 };
@@ -28,6 +29,11 @@ struct ReadingBlock {
 /// The restricted likelihood of the strengths, linearised: effects are normal with the deviation of their
 /// kind, fixed columns are free, the noise of readings is independent from one reading to another. Criteria
 /// are -2 log of it (Patterson and Thompson 1971), by the mixed model's equations.
+///
+/// A reading whose unknowns follow slow noise says next to nothing of how strong it is. Readings of one
+/// instrument therefore all walk, or none does, and so with 1/f noise. Their strengths (kT) differ: the
+/// logarithms are normal about a mean of which nothing is known, with the deviation `unlike`. The prior is
+/// part of the criterion.
 class VarianceComponents {
  public:
   VarianceComponents(std::vector<ReadingBlock> blocks, std::vector<NuisanceKind> effects, double least_noise);
@@ -40,12 +46,20 @@ class VarianceComponents {
   /// `worth_a_component` is 0.
   void maximise(Strengths& at, bool rough, bool serial);
   static constexpr double worth_a_component = 2;
+  static constexpr double unlike = 0.5;
 
   /// Of each reading: numbers less what unknowns and nuisances have taken of them.
   std::vector<double> freedom(const Strengths& at);
-  /// Degrees of freedom of the variance of each row of `directions` x the fixed columns' coefficients, by
-  /// Satterthwaite: 2 v^2 / var(v), var(v) from the curvature of the criterion at its minimum.
-  Vector degrees_of_freedom(const Strengths& at, const Matrix& directions);
+  /// What is known of each row of `directions` x the fixed columns' coefficients, averaged over strengths
+  /// that are as likely as the criterion says.
+  struct Averaged {
+    Vector variance;  // mean of the variance, and of the square by which the estimate moves
+    Vector freedom;   // of Student's distribution with the same second and fourth moments; its variance is
+                      // `variance`
+  };
+  Averaged averaged(const Strengths& at, const Matrix& directions);
+  /// The variance at these strengths alone.
+  Vector variances(const Strengths& at, const Matrix& directions);
 
  private:
   struct Filtered {
@@ -61,10 +75,13 @@ class VarianceComponents {
   // strengths, and its Cholesky factor.
   bool factor(const Strengths& at);
   Matrix scaled(std::size_t r, const Strengths& at);
-  Vector variances(const Strengths& at, const Matrix& directions);
+  Vector coefficients(const Matrix& directions) const;
   double scale_one(std::size_t r, Strengths& at);
-  double with(std::size_t r, Strengths& at, double walk, double flicker);
-  void maximise_noise(std::size_t r, Strengths& at, bool rough);
+  double scaled_criterion(const std::vector<std::size_t>& readings, Strengths& at);
+  std::vector<std::vector<std::size_t>> instruments(const Strengths& at) const;
+  double prior(const Strengths& at) const;
+  void maximise_noise(const std::vector<std::size_t>& readings, Strengths& at, bool rough);
+  void maximise_deviations(const std::vector<std::size_t>& readings, Strengths& at);
   void maximise_kind(NuisanceKind kind, Strengths& at, bool rough);
 
   std::vector<ReadingBlock> blocks_;

@@ -17,6 +17,7 @@
 #include "ness/network/sensitivity.hpp"
 #include "ness/network/steady_state.hpp"
 #include "serial_noise.hpp"
+#include "variance_components.hpp"
 
 using namespace ness;
 
@@ -413,6 +414,73 @@ TEST_CASE("the filter of correlated noise is the Cholesky factor of its covarian
           Approx(2 * L.diagonal().array().log().sum()).margin(error * static_cast<double>(n) / 4 + 1e-9));
     for (Eigen::Index i = 0; i < 2; ++i) CHECK(found(i, i) == Approx(expected(i, i)).epsilon(error));
   }
+}
+
+TEST_CASE("a reading whose unknowns follow its drift drifts as the instrument's others do", "[calibration]") {
+  // Three readings of one instrument, each a walk of 0.02 a relaxation beneath white noise of 1. What the
+  // second has in common with 12 free slow waves is most of its walk: by itself it seems to have none.
+  constexpr Eigen::Index n = 1500, waves = 12;
+  constexpr double walk = 0.02;
+  const auto blocks = [&](std::array<std::uint32_t, 3> instruments) {
+    Random random(5);
+    std::vector<ReadingBlock> made(3);
+    for (std::size_t r = 0; r < 3; ++r) {
+      made[r].instrument = instruments[r];
+      made[r].columns = RowMatrix::Zero(n, waves + 1);
+      double offset = 0;
+      for (Eigen::Index i = 0; i < n; ++i) {
+        made[r].ordinals.push_back(static_cast<std::uint64_t>(i));
+        offset += walk * random.normal();
+        for (Eigen::Index w = 0; w < waves && r == 1; ++w)
+          made[r].columns(i, w) = std::cos(M_PI * static_cast<double>(w * i) / n);
+        made[r].columns(i, waves) = offset + random.normal();
+      }
+    }
+    return made;
+  };
+  const auto found = [&](std::array<std::uint32_t, 3> instruments) {
+    VarianceComponents of(blocks(instruments), {}, 1e-13);
+    Strengths at;
+    at.noise.assign(3, SerialNoise{1, 0, 0});
+    of.maximise(at, true, true);
+    return at;
+  };
+  const Strengths one = found({0, 0, 0});
+  for (const SerialNoise& noise : one.noise) {
+    // The logarithms are within three of their own deviation, 0.5, of the instrument's mean.
+    CHECK(noise.walk * noise.white > walk * std::exp(-1.5));
+    CHECK(noise.walk * noise.white < walk * std::exp(1.5));
+  }
+  // Alone it is taken for white; and other instruments' drifts are no business of its own.
+  CHECK(found({0, 1, 0}).noise[1].walk == 0);
+}
+
+TEST_CASE("a mean of few numbers has Student's interval, averaged over their noise", "[calibration]") {
+  // Of n normal numbers the mean's distribution is Student's of n - 1 degrees, with a variance of
+  // s^2/n x (n - 1)/(n - 3): for 20 numbers 1.12 times what it is with the noise as estimated.
+  const Eigen::Index n = GENERATE(20, 40, 100);
+  Random random(3);
+  std::vector<ReadingBlock> blocks(1);
+  blocks[0].columns = RowMatrix::Ones(n, 2);
+  for (Eigen::Index i = 0; i < n; ++i) {
+    blocks[0].ordinals.push_back(static_cast<std::uint64_t>(i));
+    blocks[0].columns(i, 1) = random.normal();
+  }
+  VarianceComponents of(blocks, {}, 1e-13);
+  Strengths at;
+  at.noise.assign(1, SerialNoise{1, 0, 0});
+  of.scale_noise(at);
+  const Vector numbers = blocks[0].columns.col(1);
+  const double square = (numbers.array() - numbers.mean()).square().sum() / static_cast<double>(n - 1);
+  CHECK(at.noise[0].white == Approx(std::sqrt(square)).epsilon(1e-6));
+  const Matrix direction = Matrix::Ones(1, 1);
+  const auto freedom = static_cast<double>(n - 1);
+  CHECK(of.variances(at, direction)[0] == Approx(square / static_cast<double>(n)).epsilon(1e-6));
+  const VarianceComponents::Averaged averaged = of.averaged(at, direction);
+  // Three points for the integral over the noise: its skewness, 1/freedom, enters in the second order.
+  CHECK(averaged.variance[0] ==
+        Approx(square / static_cast<double>(n) * freedom / (freedom - 2)).epsilon(10 / (freedom * freedom)));
+  CHECK(averaged.freedom[0] == Approx(freedom).epsilon(6 / freedom));
 }
 
 TEST_CASE("what no datum can tell is named", "[calibration]") {
