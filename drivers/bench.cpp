@@ -142,6 +142,13 @@ Bench::~Bench() {
 
 Levels& Bench::levels() { return impl_->levels; }
 
+std::vector<InstrumentIdentity> Bench::identities() const {
+  std::vector<InstrumentIdentity> all = impl_->levels.identities();
+  append_identities(impl_->scanners, all);
+  append_identities(impl_->voltmeters, all);
+  return all;
+}
+
 void Bench::start(std::stop_token stop) {
   Impl& bench = *impl_;
   if (bench.levels.started()) return;

@@ -131,6 +131,13 @@ std::vector<std::uint32_t> Levels::channels_of_dac(std::size_t d) const {
   return numbers;
 }
 
+std::vector<InstrumentIdentity> Levels::identities() const {
+  std::vector<InstrumentIdentity> all;
+  append_identities(instruments_.sources, all);
+  append_identities(instruments_.dacs, all);
+  return all;
+}
+
 void Levels::connect() {
   for (const auto& source : instruments_.sources) source->connect();
   for (const auto& dac : instruments_.dacs) dac->connect();

@@ -16,7 +16,7 @@ namespace {
 
 struct InspectOptions {
   std::string log;
-  bool repair = false, json = false, quick = false, experiment = false;
+  bool repair = false, json = false, quick = false, experiment = false, bench = false;
   std::uint64_t steps = 0, rows = 0;
 };
 
@@ -44,6 +44,17 @@ Report losses(const LogReader& log) {
     if (const auto checkpoint = checkpoint_at(log, best_step)) result["best_checkpoint"] = *checkpoint;
   }
   if (partial > 0) result["steps_of_a_part"] = partial;
+  return result;
+}
+
+/// The bench of the run, and what its instruments said they are.
+Report bench_json(const BenchRecord& bench, bool whole) {
+  Report result{{"path", bench.path}};
+  for (const BenchRecord::Instrument& one : bench.instruments) {
+    result["instruments"].add(Report{
+        {"name", one.name}, {"model", one.model}, {"address", one.address}, {"identity", one.identity}});
+  }
+  if (whole) result["file"] = bench.text;
   return result;
 }
 
@@ -199,6 +210,10 @@ Report inspected(const LogReader& log, const InspectOptions& options) {
     result["last_rows"].add(row_json(log.row(i), i));
   }
   if (options.experiment) result["experiment"] = header.experiment;
+  if (options.bench && !header.bench)
+    throw LogError(log.path() +
+                   ": holds no bench file: its run was a simulation, or was made before logs held them");
+  if (header.bench) result["bench"] = bench_json(*header.bench, options.bench);
   return result;
 }
 
@@ -257,6 +272,12 @@ void print_for_people(const Report& log) {
   std::printf("  command      %s\n", text("command").c_str());
   std::printf("  device       %s; %s terminals, %s parameters; vector target %s\n", text("device").c_str(),
               count("terminals").c_str(), count("parameters").c_str(), text("vector_target").c_str());
+  if (log.contains("bench") && log["bench"].contains("instruments")) {
+    for (const Report& one : log["bench"]["instruments"].values()) {
+      std::printf("  instrument   %s: %s at %s\n", one["name"].text().c_str(), one["identity"].text().c_str(),
+                  one["address"].text().c_str());
+    }
+  }
   for (const Report& set : log["pattern_sets"].values()) {
     std::printf("  patterns     %s: %s rows of %s levels, %s\n", set["name"].text().c_str(),
                 set["rows"].json().c_str(), set["width"].json().c_str(),
@@ -287,6 +308,8 @@ void print_for_people(const Report& log) {
     for (const Report& entry : log[list].values()) std::printf("  %s\n", entry.json().c_str());
   }
   if (log.contains("experiment")) std::printf("\n%s", text("experiment").c_str());
+  if (log.contains("bench") && log["bench"].contains("file"))
+    std::printf("\n%s", log["bench"]["file"].text().c_str());
 }
 
 int inspect(const InspectOptions& options) {
@@ -322,6 +345,7 @@ void declare_inspect(Options& line, const Command& command) {
   line.add("--steps", options->steps, "show the last N training steps").value_name("N");
   line.add("--rows", options->rows, "show the last N relaxations").value_name("N");
   line.flag("--experiment", options->experiment, "show the experiment's text");
+  line.flag("--bench", options->bench, "show the text of the bench file that the run was made with");
   line.flag("--quick", options->quick, "do not read every row: no check, no qualities");
   line.flag("--json", options->json, "results as one JSON object on standard output");
   line.footer(

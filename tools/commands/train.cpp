@@ -9,6 +9,7 @@
 #include "results.hpp"
 #include "common_options.hpp"
 #include "live_bench.hpp"
+#include "ness/runs/bench_record.hpp"
 #include "ness/runs/logged_run.hpp"
 #include "messages.hpp"
 #include "ness/device/digest.hpp"
@@ -23,6 +24,7 @@ namespace {
 
 struct TrainOptions : CommonOptions {
   std::string experiment, log, resume, bench, transcript;
+  std::vector<std::string> changed;  // keys of the bench file that may differ from the log's
   DeviceKind device = DeviceKind::simulation;
   bool quiet = false, check = true;
 };
@@ -360,12 +362,23 @@ int resume(const TrainOptions& options, const Command& command) {
   Progress progress(experiment->training.epochs, steps_per_epoch(*experiment->task, experiment->training),
                     options.quiet, first_step);
 
+  // Before anything is switched on.
+  const std::optional<BenchRecord> then = LogReader(path).header().bench;
+  const bool compares = then && run.bench.bench;
+  if (compares) require_same_bench(*then, bench_record(run), options.changed, path);
+  else if (!options.changed.empty())
+    throw std::invalid_argument("--changed: " + path + " holds no bench to compare with");
   // The writer first: it keeps out another that may still be at this log, and at these instruments; and it
   // trims the log to what is counted, which the reader then sees.
   LogWriter log(path, LogWriter::Continue{}, log_options(*experiment, options));
   const Leaving leaving{run};
   start(run, options, command);
   require_right_bench(run, options, command);
+  // Now with what the instruments answered.
+  if (compares) {
+    for (const std::string& line : require_same_bench(*then, bench_record(run), options.changed, path))
+      warn("the bench differs: " + line);
+  }
   const LogReader recorded(path);
   Recorder recorder(run.device(), log);
   Replay replay(recorded, pattern_sets(*experiment->task), first_row, &recorder);
@@ -408,6 +421,12 @@ void declare_train(Options& line, const Command& command) {
   line.add("--transcript", options->transcript,
            "every message to and from the bench's instruments, a line each")
       .value_name("FILE");
+  line.add("--changed", options->changed,
+           "with --resume on a bench: keys of its file, or instruments.NAME.identity, that may differ from "
+           "those of the log; a table's name stands for all its keys")
+      .value_name("KEYS")
+      .comma_separated()
+      .one_at_a_time();
   line.flag("!--no-check", options->check,
             "train on a bench without checking first that its cables are where its file says");
   options->add_set(line);

@@ -713,6 +713,7 @@ BenchFile load_bench(const std::string& path, const std::vector<std::string>& se
   Table root = document.root();
   BenchFile bench;
   bench.path = path;
+  bench.text = document.text();
   bench.place = [document](const std::string& key) { return document.place(key); };
   bench.settle.tolerance = standard_tolerance;
   root.text("title", bench.title, about_title);

@@ -7,6 +7,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <functional>
 #include <limits>
 #include <map>
 #include <set>
@@ -455,6 +456,20 @@ std::string Document::place(const std::string& key) const {
   const toml::node* found = table.impl_->table->get(last);
   if (found != nullptr && found->is_table()) return table.table(last)->place("");
   return table.place(found != nullptr ? last : "");
+}
+
+std::map<std::string, std::string> Document::values() const {
+  std::map<std::string, std::string> values;
+  const std::function<void(const toml::table&, const std::string&)> take = [&](const toml::table& table,
+                                                                               const std::string& before) {
+    for (auto&& [key, node] : table) {
+      const std::string name = before + written_key(key.str());
+      if (const toml::table* inner = node.as_table()) take(*inner, name + ".");
+      else values.emplace(name, written(node));
+    }
+  };
+  take(impl_->root, "");
+  return values;
 }
 
 std::string Document::text() const {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ness/device/error.hpp"
+#include "ness/runs/bench_record.hpp"
 #include "ness/network/vector_target.hpp"
 
 namespace ness {
@@ -24,6 +25,7 @@ LogHeader log_header(const Experiment& experiment, Run& run, const std::string& 
       {"Eigen", std::to_string(EIGEN_WORLD_VERSION) + "." + std::to_string(EIGEN_MAJOR_VERSION) + "." +
                     std::to_string(EIGEN_MINOR_VERSION)}};
   header.info = run.device().info();
+  if (run.bench.bench) header.bench = bench_record(run);
   header.pattern_sets = pattern_sets(*experiment.task);
   return header;
 }

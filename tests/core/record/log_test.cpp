@@ -68,6 +68,11 @@ TEST_CASE("a log gives back every field of every row, bit for bit") {
 TEST_CASE("a log gives back its header") {
   const Folder folder;
   LogHeader header = small_header();
+  header.bench =
+      BenchRecord{"bench.toml",
+                  "title = \"\xC2\xB5\"\n",
+                  {{"gates", "TCPIP0::192.0.2.11::5025::SOCKET", "QDevil QDAC-II", "QDevil,QDAC-II,7,2"},
+                   {"meter", "ASRL/dev/ttyUSB0::INSTR", "Keithley 2400", "KEITHLEY,2400,1,C33"}}};
   write_bytes(folder / "images.gz", "abc");
   header.pattern_sets.push_back(std::make_shared<FilePatterns>(folder / "images.gz"));
   LogWriter(folder / "run.h5", header, {}).close(ExitStatus::cancelled, "");
@@ -78,6 +83,7 @@ TEST_CASE("a log gives back its header") {
   CHECK(log.header().experiment == header.experiment);
   CHECK(log.header().command == header.command);
   CHECK(log.header().seed == header.seed);
+  CHECK(log.header().bench == header.bench);
   CHECK(log.header().versions == header.versions);
   CHECK_FALSE(log.outputs_only());
   CHECK(log.status() == ExitStatus::cancelled);

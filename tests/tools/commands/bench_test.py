@@ -101,7 +101,48 @@ with tempfile.TemporaryDirectory() as directory:
     )
     assert f"--resume {log} --device emulated --bench {bench}" in progress, progress
     assert "as it was begun with" in run("train", "--resume", log, expect=2).stderr
-    finished = json.loads(run("train", "--resume", log, *on_bench, "--json", "-q").stdout)
+    # The log holds the bench: its file to the letter, and what its instruments said they are.
+    held = json.loads(run("inspect", log, "--bench", "--json").stdout)["bench"]
+    assert held["file"] == bench.read_text(), held
+    assert {one["name"]: one["identity"].split(",")[:2] for one in held["instruments"]} == {
+        "input-0": ["KEITHLEY INSTRUMENTS INC.", "MODEL 2400"],
+        "input-1": ["KEITHLEY INSTRUMENTS INC.", "MODEL 2400"],
+        "scanner": ["Keysight Technologies", "DAQ970A"],
+        "gates": ["QDevil", " QDAC-II"],
+    }, held["instruments"]
+    # On another bench a run does not go on: each difference is named, with both values.
+    at_home = bench.read_text().replace('experiment = "xor', f'experiment = "{experiments}/xor')
+    for change, by, *said in (
+        ("volts_per_kT = 0.1", "volts_per_kT = 0.2", "scale.volts_per_kT: 0.1 then, 0.2 now"),
+        ("amperes_per_unit = 2.5e-6", "amperes_per_unit = 3e-6", "scale.amperes_per_unit: "),
+        ("per_volt = 5.0 ", "per_volt = -5.0 ", "wiring.a-0.per_volt: 5.0 then, -5.0 now"),
+        ('parameter = "a[0]"', 'parameter = "a[7]"', 'wiring.a-0.parameter: "a[0]" then, "a[7]" now'),
+        ("channel = 101", "channel = 104", "wiring.read-2.channel: 101 then, 104 now"),
+        ("nplc = 1.0", "nplc = 0.2", "instruments.scanner.nplc: 1.0 then, 0.2 now"),
+        ("range = 1.0 ", "range = 10.0 ", "instruments.scanner.range: 1.0 then, 10.0 now"),
+    ):
+        assert change in at_home, change
+        other = scratch / "other-bench.toml"
+        other.write_text(at_home.replace(change, by, 1))
+        refused = run(
+            *("train", "--resume", log, "--device", "emulated", "--bench", other, "--json", "-q"), expect=2
+        ).stderr
+        for words in (*said, "--changed emulation.experiment,", str(log)):
+            assert words in refused, (words, refused)
+        assert "Traceback" not in refused
+    # Layout, comments and order are no difference.
+    other.write_text("# copied\n" + at_home.replace("volts_per_kT = 0.1", "volts_per_kT   = 1.0e-1"))
+    refused = run("train", "--resume", log, "--device", "emulated", "--bench", other, "-q", expect=2).stderr
+    assert "emulation.experiment" in refused and "volts_per_kT" not in refused, refused
+    # What is named is allowed, and said; a name that allows nothing is a mistake.
+    elsewhere = ("--device", "emulated", "--bench", other)
+    refused = run(
+        *("train", "--resume", log, *elsewhere, "--changed", "emulation,scale", "-q"), expect=2
+    ).stderr
+    assert "--changed scale" in refused, refused
+    finished = run("train", "--resume", log, *elsewhere, "--changed", "emulation", "--json", "-q")
+    assert "the bench differs: emulation.experiment: " in finished.stderr, finished.stderr
+    finished = json.loads(finished.stdout)
     assert finished["status"] == "finished" and finished["epochs"] == 400, finished
 
     # The same seed gives the same run.

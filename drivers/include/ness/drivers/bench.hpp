@@ -130,6 +130,9 @@ class Bench final : public Device {
   /// LinkError or InstrumentError; what was switched on is safe again.
   void start(std::stop_token stop = {});
 
+  /// Of every instrument, as answered when it was connected: sources, DACs, scanners, voltmeters.
+  std::vector<InstrumentIdentity> identities() const;
+
   /// The levels alone, for what works without a network.
   Levels& levels();
 

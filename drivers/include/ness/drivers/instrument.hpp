@@ -4,6 +4,7 @@
 #include <chrono>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "ness/protocols/errors.hpp"
 #include "ness/protocols/session.hpp"
@@ -49,6 +50,17 @@ class Instrument {
  private:
   std::string identity_;
 };
+
+/// What an instrument said it is.
+struct InstrumentIdentity {
+  std::string address, model;
+  std::string identity;  ///< its answer to *IDN?; empty: not asked yet
+};
+template <class Kind>
+void append_identities(const std::vector<std::unique_ptr<Kind>>& instruments,
+                       std::vector<InstrumentIdentity>& all) {
+  for (const auto& one : instruments) all.push_back({one->address(), one->model(), one->identity()});
+}
 
 /// Throws LinkError unless the link is the one that was open at its `openings`-th opening: settings made then
 /// may be lost.

@@ -68,6 +68,9 @@ class Levels {
   }
   const std::string& address(std::size_t channel) const;
 
+  /// Of sources, then of DACs.
+  std::vector<InstrumentIdentity> identities() const;
+
   /// Asks every instrument for its identity. Throws LinkError or InstrumentError; nothing else was sent.
   void connect();
   /// From whatever is found: ramps what is live down, configures, switches outputs on at 0 and ramps to the

@@ -22,6 +22,19 @@
 
 namespace ness {
 
+/// The bench that a run was made on, as it was at its start: enough to say what was done in volts.
+struct BenchRecord {
+  std::string path, text;  ///< of the bench file
+  struct Instrument {
+    std::string name;  ///< in the bench file
+    std::string address, model;
+    std::string identity;  ///< its answer to *IDN?
+    friend bool operator==(const Instrument&, const Instrument&) = default;
+  };
+  std::vector<Instrument> instruments;
+  friend bool operator==(const BenchRecord&, const BenchRecord&) = default;
+};
+
 /// What a log says of its run before the first row.
 struct LogHeader {
   std::string title;       ///< of the experiment
@@ -30,6 +43,7 @@ struct LogHeader {
   std::uint64_t seed = 0;
   std::vector<std::pair<std::string, std::string>> versions;    ///< software, version
   DeviceInfo info;                                              ///< of the device that is recorded
+  std::optional<BenchRecord> bench;                             ///< none in simulation, and in older logs
   std::vector<std::shared_ptr<const PatternSet>> pattern_sets;  ///< every set that drives will refer to
 };
 

@@ -99,6 +99,7 @@ struct CheckSettings {
 
 struct BenchFile {
   std::string path, title;
+  std::string text;  ///< the whole file, with what was set on the command line
   /// Where a key is, for messages: "bench.toml:12: key 'wiring.a-0.limits'", or the table that would hold it.
   std::function<std::string(const std::string& key)> place;
   sim::CircuitScale scale;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -84,6 +85,8 @@ class Document {
   std::string place(const std::string& key) const;
   /// The document as TOML: as it was read, or written anew where keys were set.
   std::string text() const;
+  /// Every value by its key ("training.batch"), as TOML; an array is one value.
+  std::map<std::string, std::string> values() const;
 
  private:
   friend class Table;

@@ -1,0 +1,42 @@
+#include "ness/files/differences.hpp"
+
+#include <catch2/catch.hpp>
+
+#include "ness/device/error.hpp"
+
+namespace ness {
+
+namespace {
+std::vector<std::string> texts(const std::string& then, const std::string& now) {
+  std::vector<std::string> all;
+  for (const Difference& one : differences(then, now, "bench.toml")) all.push_back(one.text());
+  return all;
+}
+}  // namespace
+
+TEST_CASE("two files differ by their keys, not by their layout", "[differences]") {
+  CHECK(texts("a = 1.0\n[t]\nx = [1, 2]  # two\ny = 'z'\n", "[t]\ny = \"z\"\nx = [1,2]\n[u]\n").size() == 1);
+  CHECK(texts("a = 0.1", "# comment\na = 1e-1\n").empty());
+  CHECK(texts("[s]\na = 1\nb = 2\n", "[s]\nb = 3\nc = 'd'\n") ==
+        std::vector<std::string>{"s.a: 1 then, nothing now", "s.b: 2 then, 3 now",
+                                 "s.c: nothing then, \"d\" now"});
+  // Numbers to the last bit, kinds of numbers, entries of arrays, names that need quotes.
+  CHECK(texts("a = 0.1", "a = 0.10000000000000002") ==
+        std::vector<std::string>{"a: 0.1 then, 0.10000000000000002 now"});
+  CHECK(texts("a = 1", "a = 1.0") == std::vector<std::string>{"a: 1 then, 1.0 now"});
+  CHECK(texts("a = [1, 2]", "a = [2, 1]") == std::vector<std::string>{"a: [1, 2] then, [2, 1] now"});
+  CHECK(texts("[\"x y\"]\na = 1", "") == std::vector<std::string>{"\"x y\".a: 1 then, nothing now"});
+  CHECK_THROWS_AS(differences("a = ", "a = 1", "bench.toml"), FileError);
+}
+
+TEST_CASE("a table's name stands for its keys, a part of a name for none", "[differences]") {
+  const std::vector<std::string> names{"scale", "wiring.a-0.limits"};
+  CHECK(named("scale", names));
+  CHECK(named("scale.volts_per_kT", names));
+  CHECK(named("wiring.a-0.limits", names));
+  CHECK_FALSE(named("scales.volts_per_kT", names));
+  CHECK_FALSE(named("wiring.a-0.per_volt", names));
+  CHECK_FALSE(named("wiring", names));
+}
+
+}  // namespace ness

@@ -1,0 +1,24 @@
+// What differs between two files of keys.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+namespace ness {
+
+/// A key that two files do not agree on.
+struct Difference {
+  std::string key;           ///< "wiring.in-0.limits"
+  std::string then, now;     ///< the values, as TOML; empty: the key is not there
+  std::string text() const;  ///< "wiring.in-0.limits: [-1.0, 1.0] then, [-2.0, 2.0] now"
+};
+
+/// The keys on which two texts of TOML differ, in the order of their names; comments, order and layout do not
+/// count. Throws FileError, naming the path, where one is no TOML.
+std::vector<Difference> differences(const std::string& then, const std::string& now, const std::string& path);
+
+/// Whether a key was named: itself, or a table that holds it.
+bool named(const std::string& key, std::span<const std::string> names);
+
+}  // namespace ness

@@ -1,0 +1,25 @@
+// What a log says of the bench that its run was made on, and whether a bench is still that one.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "ness/record/log.hpp"
+#include "ness/runs/run.hpp"
+
+namespace ness {
+
+/// Of a run on a bench: its file, and what its instruments answered (once they have been connected).
+BenchRecord bench_record(const Run& run);
+
+/// Refuses to go on with a run on a bench that is not the one of then: another scale or wire gives levels
+/// another meaning in volts. Keys of the bench file that differ, or instruments that identify themselves as
+/// others (key "instruments.NAME.identity"), must be `allowed` by name, or by the name of a table that holds
+/// them. Returns the differences that were allowed, a line each. Throws FileError naming `log`, every key
+/// that is not allowed, both values, and how to allow it; where a name allows nothing, that name (unless the
+/// instruments have not been asked yet).
+std::vector<std::string> require_same_bench(const BenchRecord& then, const BenchRecord& now,
+                                            std::span<const std::string> allowed, const std::string& log);
+
+}  // namespace ness
