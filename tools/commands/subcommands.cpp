@@ -17,6 +17,7 @@
   ROW("compare", declare_compare,                                                                           \
       "every estimator on one task and one kind of device, over many seeds, beside training on the twin")   \
   ROW("inspect", declare_inspect, "what a log holds, how the run ended, and whether every row is whole")    \
+  ROW("diff", declare_diff, "what differs between the runs of two logs: experiment, bench, data, program")  \
   ROW("solve", declare_solve, "the steady state of one network, its currents, conductances and gradients")  \
   ROW("check", declare_check,                                                                               \
       "is everything wired as a bench file says? Moves each source alone, a little, and finds which meter " \

@@ -1,7 +1,6 @@
 #include "ness/files/differences.hpp"
 
 #include <algorithm>
-#include <map>
 
 #include "ness/files/toml_table.hpp"
 
@@ -12,20 +11,23 @@ std::string Difference::text() const {
   return key + ": " + shown(then) + " then, " + shown(now) + " now";
 }
 
-std::vector<Difference> differences(const std::string& then, const std::string& now,
-                                    const std::string& path) {
+std::vector<Difference> differences(const Values& then, const Values& now) {
   std::map<std::string, Difference> all;
-  for (auto& [key, value] : Document(then, path).values()) all[key] = {key, value, {}};
-  for (auto& [key, value] : Document(now, path).values()) {
-    Difference& one = all[key];
-    one.key = key;
-    one.now = value;
+  for (const auto& [key, value] : then) all[key] = {key, value, {}};
+  for (const auto& [key, value] : now) {
+    all[key].key = key;
+    all[key].now = value;
   }
   std::vector<Difference> found;
   for (auto& [key, one] : all) {
     if (one.then != one.now) found.push_back(std::move(one));
   }
   return found;
+}
+
+std::vector<Difference> differences(const std::string& then, const std::string& now,
+                                    const std::string& path) {
+  return differences(Document(then, path).values(), Document(now, path).values());
 }
 
 bool named(const std::string& key, std::span<const std::string> names) {

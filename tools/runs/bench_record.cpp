@@ -1,7 +1,6 @@
 #include "ness/runs/bench_record.hpp"
 
 #include <algorithm>
-#include <map>
 
 #include "ness/device/error.hpp"
 #include "ness/files/differences.hpp"
@@ -30,28 +29,20 @@ BenchRecord bench_record(const Run& run) {
   return record;
 }
 
-namespace {
-
 std::vector<Difference> bench_differences(const BenchRecord& then, const BenchRecord& now) {
   std::vector<Difference> all = differences(then.text, now.text, now.path);
-  std::map<std::string, Difference> identities;
-  const auto add = [&](const BenchRecord& of, std::string Difference::*value) {
-    for (const BenchRecord::Instrument& one : of.instruments) {
-      Difference& difference = identities["instruments." + one.name + ".identity"];
-      difference.key = "instruments." + one.name + ".identity";
-      difference.*value = '"' + one.identity + '"';
-    }
+  const auto identities = [](const BenchRecord& of) {
+    Values values;
+    for (const BenchRecord::Instrument& one : of.instruments)
+      values["instruments." + one.name + ".identity"] = '"' + one.identity + '"';
+    return values;
   };
-  add(then, &Difference::then);
-  add(now, &Difference::now);
-  for (auto& [key, one] : identities) {
+  for (Difference& one : differences(identities(then), identities(now))) {
     // An instrument that is in one file alone differs by its keys already.
-    if (!one.then.empty() && !one.now.empty() && one.then != one.now) all.push_back(std::move(one));
+    if (!one.then.empty() && !one.now.empty()) all.push_back(std::move(one));
   }
   return all;
 }
-
-}  // namespace
 
 std::vector<std::string> require_same_bench(const BenchRecord& then, const BenchRecord& now,
                                             std::span<const std::string> allowed, const std::string& log) {

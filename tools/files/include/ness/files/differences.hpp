@@ -1,6 +1,7 @@
 // What differs between two files of keys.
 #pragma once
 
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,6 +15,10 @@ struct Difference {
   std::string text() const;  ///< "wiring.in-0.limits: [-1.0, 1.0] then, [-2.0, 2.0] now"
 };
 
+using Values = std::map<std::string, std::string>;
+
+/// The keys whose values differ, or that one side lacks, in the order of their names.
+std::vector<Difference> differences(const Values& then, const Values& now);
 /// The keys on which two texts of TOML differ, in the order of their names; comments, order and layout do not
 /// count. Throws FileError, naming the path, where one is no TOML.
 std::vector<Difference> differences(const std::string& then, const std::string& now, const std::string& path);
