@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdio>
 #include <map>
+#include <stdexcept>
 
 #include "command.hpp"
 #include "results.hpp"
@@ -211,8 +212,8 @@ Report inspected(const LogReader& log, const InspectOptions& options) {
   }
   if (options.experiment) result["experiment"] = header.experiment;
   if (options.bench && !header.bench)
-    throw LogError(log.path() +
-                   ": holds no bench file: its run was a simulation, or was made before logs held them");
+    throw std::invalid_argument(
+        log.path() + ": holds no bench file: its run was a simulation, or was made before logs held them");
   if (header.bench) result["bench"] = bench_json(*header.bench, options.bench);
   return result;
 }

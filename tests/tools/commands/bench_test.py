@@ -116,7 +116,7 @@ with tempfile.TemporaryDirectory() as directory:
         ("volts_per_kT = 0.1", "volts_per_kT = 0.2", "scale.volts_per_kT: 0.1 then, 0.2 now"),
         ("amperes_per_unit = 2.5e-6", "amperes_per_unit = 3e-6", "scale.amperes_per_unit: "),
         ("per_volt = 5.0 ", "per_volt = -5.0 ", "wiring.a-0.per_volt: 5.0 then, -5.0 now"),
-        ('parameter = "a[0]"', 'parameter = "a[7]"', 'wiring.a-0.parameter: "a[0]" then, "a[7]" now'),
+        ("limits = [-0.5, 0.5]", "limits = [-0.6, 0.6]", "limits: [-0.5, 0.5] then, [-0.6, 0.6] now"),
         ("channel = 101", "channel = 104", "wiring.read-2.channel: 101 then, 104 now"),
         ("nplc = 1.0", "nplc = 0.2", "instruments.scanner.nplc: 1.0 then, 0.2 now"),
         ("range = 1.0 ", "range = 10.0 ", "instruments.scanner.range: 1.0 then, 10.0 now"),
