@@ -219,7 +219,10 @@ double Rosenbrock::carry_errors() {
     // An implicit method damps what grows too fast for its step: 1/(1 - z) for e^z.
     const double before = carried_.norm(), after = k3_.norm();
     if (before > 0) growth *= after / before;
-    if (after > 0.03 * before && k3_.dot(carried_) < 0) return std::numeric_limits<double>::infinity();
+    // Far too fast for the step: turned round. (What is stiff can vanish, and leave something that points
+    // back; but that does not grow.)
+    if (after > 0.03 * before && k3_.dot(carried_) < 0 && growth_rate(carried_, jacobian) > 0)
+      return std::numeric_limits<double>::infinity();
     carried_.swap(k3_);
   }
   return growth;
@@ -228,11 +231,14 @@ double Rosenbrock::carry_errors() {
 // By which factor the errors carried would grow in the step if the flow were everywhere as at its end: a step
 // may begin where the flow contracts and end where it does not. (To carry the errors by the mean of both ends
 // was measured too: it overrates them where the flow speeds up, and flagged twice as many.)
-double Rosenbrock::growth_at_end() {
-  const double size = carried_.squaredNorm();
-  if (!(size > 0)) return 1;
-  rhs_ = ahead_ * carried_;
-  return std::exp(std::max(0.0, -carried_.dot(rhs_.cwiseQuotient(C_h_)) / size));
+double Rosenbrock::growth_at_end() { return std::exp(std::max(0.0, growth_rate(carried_, ahead_))); }
+
+// The rate at which such an error grows where the Jacobian is this one, times the length of the step.
+double Rosenbrock::growth_rate(const Vector& error, const Jacobian& at) {
+  const double size = error.squaredNorm();
+  if (!(size > 0)) return 0;
+  rhs_ = at * error;
+  return -error.dot(rhs_.cwiseQuotient(C_h_)) / size;
 }
 
 // What a step adds to the errors carried so far: the larger one of its two estimates, since either may vanish

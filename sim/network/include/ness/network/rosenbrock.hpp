@@ -77,6 +77,7 @@ class Rosenbrock {
   double relative(const Vector& error) const;
   double carry_errors();
   double growth_at_end();
+  double growth_rate(const Vector& error, const Jacobian& at);
   void add_errors_of_step(Vector& errors);
   void note_errors(double growth_rate);
   double h_ = 0, longest_ = 0, strayed_ = 0, late_ = 0, speed_ = 0, slowest_ = 0;
