@@ -350,10 +350,11 @@ TEST_CASE(
       }
     }
   }
-  // Borders occur, and states do settle on their inner side.
+  // Borders occur, and states do settle on their inner side: of 64 each those that start within the width of
+  // an edge.
   CAPTURE(borders, within_settled);
   CHECK(borders >= 20);
-  CHECK(within_settled >= 10 * borders);
+  CHECK(within_settled >= 5 * borders);
 }
 
 TEST_CASE(
