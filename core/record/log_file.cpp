@@ -30,10 +30,14 @@ void refuse_existing(const std::string& path) {
 void give_name(Calls& calls, const std::string& part) {
   const char* const name = calls.path().c_str();
   if (::renameat2(AT_FDCWD, part.c_str(), AT_FDCWD, name, RENAME_NOREPLACE) == 0) return;
+  int reason = errno;
   refuse_existing(calls.path());
-  // Not every file system can leave a name alone.
-  if (errno == EINVAL && ::rename(part.c_str(), name) == 0) return;
-  calls.fail("give the new file its name", std::strerror(errno));
+  // Not every file system can refuse to replace a file.
+  if (reason == EINVAL) {
+    if (::rename(part.c_str(), name) == 0) return;
+    reason = errno;
+  }
+  calls.fail("give the new file its name", std::strerror(reason));
 }
 
 // Makes the file with all groups and datasets. It appears under its name only when complete.

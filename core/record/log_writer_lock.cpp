@@ -81,7 +81,7 @@ void WriterLock::take_name() {
     if (descriptor_ < 0) {
       if (errno == ENOENT) continue;
       if (errno == ELOOP)
-        refuse("its lock file '" + path_ + "' is a link, which nobody should have put there");
+        refuse("its lock file '" + path_ + "' is a link: expected a lock file of Ness, or none");
       fail();
     }
     if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {

@@ -223,8 +223,8 @@ class Following {
     return false;
   }
 
-  // The flow contracts at both states, which are close. Where they are further apart than an edge is wide, it
-  // must contract on the way too: two states with a fold between them contract, each by itself.
+  // The flow contracts at both states. Where they are further apart than half the width of an edge, it must
+  // contract on the way too: two states with a fold between them contract, each by itself.
   bool contracting_between(const Vector& from, const Vector& to) {
     if (network_.linear()) return true;
     const double widths = path::trusted_widths * relative_to_allowed(to - from);

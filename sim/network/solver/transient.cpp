@@ -86,8 +86,7 @@ class Transient {
       // Do not leave a remainder shorter than a tenth of a step.
       const bool ends = h_ * 1.1 >= left;
       const double h = ends ? left : h_;
-      // A pool that runs dry falls by kT in a time that has no end to how short it gets; time then hardly
-      // advances, or not at all.
+      // The emptier a pool, the faster its potential falls: steps may be shorter than the last digit of time.
       if (!std::isnormal(h)) {
         throw std::runtime_error("transient: the step size vanishes at time " + number(path_.time()) +
                                  ": the potentials have no finite continuation");
