@@ -271,7 +271,7 @@ CASES = [
     ),
     Case(
         "no line of names",
-        ["points.csv:1: column 'z': not there", "then header = false"],
+        ["points.csv:1: column 'x': not there", "then header = false"],
         points=POINTS.split("\n", 1)[1],
         refused=True,
     ),
