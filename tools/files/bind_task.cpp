@@ -1,5 +1,6 @@
 #include "bind_task.hpp"
 
+#include <cstdio>
 #include <stdexcept>
 
 namespace ness {
@@ -30,6 +31,23 @@ std::string one_of_names(const std::vector<std::string>& names) {
   return text;
 }
 
+// The strings as TOML: quotes, backslashes and control characters are escaped.
+std::string toml_list(const std::vector<std::string>& values) {
+  std::string list;
+  for (const std::string& value : values) {
+    list += list.empty() ? "[\"" : ", \"";
+    for (const char c : value) {
+      char code[8];
+      const auto byte = static_cast<unsigned char>(c);
+      std::snprintf(code, sizeof code, "\\u%04X", byte);
+      if (byte < 0x20 || byte == 0x7f || c == '"' || c == '\\') list += code;
+      else list += c;
+    }
+    list += '"';
+  }
+  return list + "]";
+}
+
 Task read_kind(Table& table, Document& document, const TaskContext& context, const KindTables& kinds,
                OtherKinds& others) {
   std::vector<std::string> names;
@@ -44,6 +62,9 @@ Task read_kind(Table& table, Document& document, const TaskContext& context, con
   TaskContext with_document = context;
   with_document.replace = [&](const std::string& key, const std::string& value) {
     document.set_text(table.dotted(key), value);
+  };
+  with_document.replace_list = [&](const std::string& key, const std::vector<std::string>& values) {
+    document.set(table.dotted(key) + "=" + toml_list(values));
   };
   return make(with_document);
 }
@@ -91,8 +112,10 @@ std::shared_ptr<const Task> read_task(Table& root, Document& document, const Tas
   auto task = std::make_shared<Task>(read_kind(*table, document, context, kinds, others));
   task->loss = read_loss(root, document, *task, kinds, others);
   if (split.samples > 0 && task->validation.size() > 0) {
-    table->fail("validation",
-                "the validation points are chosen by 'validate_every' here: expected one of the two");
+    table->fail(
+        "validation",
+        "the validation points are chosen by 'validate_every' or 'validation_share' here: expected one "
+        "of the two");
   }
   if (split.samples > 0) {
     if (split.samples >= task->train.size()) {

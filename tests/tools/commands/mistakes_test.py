@@ -250,6 +250,79 @@ CASES = [
         points=with_row(POINTS, 1, "y", "0"),
         refused=True,
     ),
+    # dialects, labels and shares
+    Case(
+        "decimal commas",
+        ["points.csv:2: column 'x': '0,5'", "then decimal_comma = true"],
+        points=POINTS.replace(",", ";").replace(".", ","),
+        refused=True,
+    ),
+    Case(
+        "decimal commas between commas",
+        ["points.csv:2", "10 fields; expected 5", "decimal commas?"],
+        points="x,y,z,class,other\n0,5,1,0,0,1,0,0,1,0\n",
+        refused=True,
+    ),
+    Case(
+        "a missing value",
+        ["points.csv:3: column 'y': 'NA'", "missing value"],
+        points=with_row(POINTS, 2, "y", "NA"),
+        refused=True,
+    ),
+    Case(
+        "no line of names",
+        ["points.csv:1: column 'x': not there", "then header = false"],
+        points=POINTS.split("\n", 1)[1],
+        refused=True,
+    ),
+    Case(
+        "another capital letter",
+        ["points.csv:1: column 'x': not there", "'X'?"],
+        points="X" + POINTS[1:],
+        refused=True,
+    ),
+    Case(
+        "a quote that is not closed",
+        ["points.csv:2: a quote is not closed"],
+        points=with_row(POINTS, 1, "other", '"0'),
+        refused=True,
+    ),
+    Case(
+        "a range of columns from last to first",
+        ["points.csv:1: columns 'y..x'", "expected the first one first"],
+        [('inputs = ["x", "y"]', 'inputs = "y..x"')],
+        refused=True,
+    ),
+    Case(
+        "a share of the rows beside a test file",
+        ["e.toml:{LINE:test_share = 0.5}: key 'task.test_share'", "expected one of the two"],
+        [('targets = ["z"]', 'targets = ["z"]\ntest_share = 0.5')],
+        refused=True,
+    ),
+    Case(
+        "a share that leaves nothing",
+        ["e.toml:{LINE:test_share = 1.0}: key 'task.test_share'", "less than 1"],
+        [('test = "more.csv"\n', ""), ('targets = ["z"]', 'targets = ["z"]\ntest_share = 1.0')],
+        refused=True,
+    ),
+    Case(
+        "fewer labels than classes",
+        ["e.toml:{LINE:labels = [}: key 'task.labels'", "expected as many as classes = 2, found 1"],
+        CLASSES + [('classes = 2', 'classes = 2\nlabels = ["0"]')],
+        refused=True,
+    ),
+    Case(
+        "a label that is not listed",
+        ["points.csv:2: column 'class': '0'; expected a label, one of 'no', 'yes'"],
+        CLASSES + [('classes = 2', 'labels = ["no", "yes"]')],
+        refused=True,
+    ),
+    Case(
+        "a scale of targets that are classes",
+        ["e.toml:{LINE:target_scale = 2.0}: key 'task.target_scale'", "the targets are classes"],
+        CLASSES + [('classes = 2', 'classes = 2\ntarget_scale = 2.0')],
+        refused=True,
+    ),
     # samples
     Case(
         "samples that are both trained on and tested with",

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "ness/device/keys.hpp"
 #include "ness/training/dataset.hpp"
@@ -21,6 +22,9 @@ struct TaskContext {
   /// can be read again from anywhere.
   std::function<void(const std::string& key, const std::string& value)> replace = [](const std::string&,
                                                                                      const std::string&) {};
+  /// The same with several strings: what was learned from the data, so that the text states it.
+  std::function<void(const std::string& key, const std::vector<std::string>& values)> replace_list =
+      [](const std::string&, const std::vector<std::string>&) {};
 };
 /// Reads the data. The task's loss is the usual one of its targets. Throws FileError for data that cannot be
 /// used.
