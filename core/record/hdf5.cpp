@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "hdf5_read_driver.hpp"
+#include "hdf5_write_driver.hpp"
 #include "ness/device/error.hpp"
 
 namespace ness::hdf5 {
@@ -106,6 +107,9 @@ Handle access_list(Calls& calls) {
 Handle writing_list(Calls& calls) {
   Handle list = access_list(calls);
   calls(H5Pset_alignment(list, 2048, 4096), "align objects");
+  // Small parts of one kind are kept together in a page of their own: no page holds rows and bookkeeping.
+  calls(H5Pset_meta_block_size(list, 4096), "size blocks of bookkeeping");
+  calls(H5Pset_small_data_block_size(list, 4096), "size blocks of small data");
   return list;
 }
 
@@ -124,12 +128,20 @@ std::string Calls::complaint(std::string_view reason) const {
          "': " + std::string(reason);
 }
 
+std::string repair_advice(const std::string& path) {
+  return "; `ness inspect --repair " + path + "` mends what can be mended, and reports";
+}
+
 void Calls::fail(std::string_view doing, const std::string& reason) {
   failed_ = true;
   throw LogError(complaint("failed to " + std::string(doing) + ": " + reason));
 }
 
-void Calls::fail(std::string_view doing) { fail(doing, innermost_reason()); }
+void Calls::fail(std::string_view doing) {
+  const std::string reason = innermost_reason();
+  const bool damaged = reason.ends_with("their CRC fails");
+  fail(doing, damaged ? reason + repair_advice(path_) : reason);
+}
 
 hid_t file_type(hid_t memory) {
   const std::pair<hid_t, hid_t> types[] = {
@@ -156,6 +168,7 @@ Handle create_file(Calls& calls, const std::string& path) {
 
 Handle open_to_write(Calls& calls) {
   const Handle list = writing_list(calls);
+  calls(H5Pset_driver(list, calls(write_driver(), "register a driver"), nullptr), "choose a driver");
   return {calls, H5Fopen(calls.path().c_str(), H5F_ACC_RDWR, list), H5Fclose, "open the file"};
 }
 
@@ -182,6 +195,28 @@ Handle open_dataset(Calls& calls, hid_t parent, const std::string& name) {
 
 bool exists(Calls& calls, hid_t parent, const std::string& name) {
   return calls(H5Lexists(parent, name.c_str(), H5P_DEFAULT), "look for '" + name + "'") > 0;
+}
+
+std::vector<std::string> members(Calls& calls, hid_t group) {
+  H5G_info_t info{};
+  calls(H5Gget_info(group, &info), "list a group");
+  std::vector<std::string> names;
+  for (hsize_t i = 0; i < info.nlinks; ++i) {
+    const auto by_name = [&](char* text, std::size_t room) {
+      return H5Lget_name_by_idx(group, ".", H5_INDEX_NAME, H5_ITER_INC, i, text, room, H5P_DEFAULT);
+    };
+    std::string name(static_cast<std::size_t>(calls(by_name(nullptr, 0), "list a group")), '\0');
+    calls(by_name(name.data(), name.size() + 1), "list a group");
+    names.push_back(std::move(name));
+  }
+  return names;
+}
+
+std::uint64_t chunk_rows(Calls& calls, hid_t dataset) {
+  const Handle list(calls, H5Dget_create_plist(dataset), H5Pclose, "read a property list");
+  hsize_t dims[H5S_MAX_RANK] = {};
+  calls(H5Pget_chunk(list, H5S_MAX_RANK, dims), "read a chunk's size");
+  return dims[0];
 }
 
 std::uint64_t length(Calls& calls, hid_t dataset, const std::string& name) {

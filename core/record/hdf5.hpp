@@ -28,6 +28,9 @@ class Turn {
   std::lock_guard<std::recursive_mutex> held_;
 };
 
+/// "; `ness inspect --repair x.h5` mends ..", for messages about damage.
+std::string repair_advice(const std::string& path);
+
 /// The HDF5 calls on one file. Each is made while a Turn is held.
 class Calls {
  public:
@@ -120,7 +123,7 @@ hid_t file_type(hid_t memory);
 /// Makes a file at `path`, replacing an existing one. The path need not be that of `calls`: a file is renamed
 /// once it is complete.
 Handle create_file(Calls& calls, const std::string& path);
-/// Opens for writing with the default driver.
+/// Opens for writing, by write_driver().
 Handle open_to_write(Calls& calls);
 /// Opens for reading. Shares no state with other writers and readers in this process.
 Handle open_to_read(Calls& calls);
@@ -129,6 +132,10 @@ Handle create_group(Calls& calls, hid_t parent, const std::string& name, const s
 Handle open_group(Calls& calls, hid_t parent, const std::string& name);
 Handle open_dataset(Calls& calls, hid_t parent, const std::string& name);
 bool exists(Calls& calls, hid_t parent, const std::string& name);
+/// Names of what a group holds.
+std::vector<std::string> members(Calls& calls, hid_t group);
+/// Rows of a chunk of a chunked dataset.
+std::uint64_t chunk_rows(Calls& calls, hid_t dataset);
 /// The length of a one-dimensional dataset, or the rows of a matrix.
 std::uint64_t length(Calls& calls, hid_t dataset, const std::string& name);
 

@@ -5,9 +5,13 @@
 #include <cstdio>
 #include <cstring>
 #include <fcntl.h>
+#include <filesystem>
+#include <functional>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "hdf5_write_driver.hpp"
+#include "log_checks.hpp"
 #include "relaxation_fields.hpp"
 #include "ness/device/error.hpp"
 
@@ -41,22 +45,43 @@ void give_name(Calls& calls, const std::string& part) {
 }
 
 // Makes the file with all groups and datasets. It appears under its name only when complete.
-Handle create_whole(Calls& calls, const LogHeader& header, const LogOptions& options, WriterLock& lock) {
+Handle create_whole(Calls& calls, Durability durability, WriterLock& lock,
+                    const std::function<void(hid_t file)>& fill) {
   const std::string part = calls.path() + ".part";
   // The name is locked: what stands there is left by a process that was killed, or a link that was put there.
   ::unlink(part.c_str());
+  bool named = false;
   try {
     Handle file = hdf5::create_file(calls, part);
     lock.take(part);
-    log_layout::create(calls, file, header,
-                       log_layout::layout_of(header.info, options.outputs_only, options.full_theta), options);
-    calls(H5Fflush(file, H5F_SCOPE_GLOBAL), "flush the new file");
+    const hdf5::CheckPlaces places = log_layout::create_checks(calls, file, [&] { fill(file); });
+    file.close("close the new file");
+    const hdf5::Put put = [&lock](std::uint64_t place, const void* bytes, std::size_t count) {
+      return hdf5::write_at(lock.file(), place, bytes, count);
+    };
+    // All that is in the file now is header: rows come behind it.
+    if (!hdf5::write_places(put, places) || !hdf5::cover_all(lock.file(), places) ||
+        (durability == Durability::fsync && ::fsync(lock.file()) != 0))
+      calls.fail("write the new file", std::strerror(errno));
     give_name(calls, part);
+    named = true;
+    file = hdf5::open_to_write(calls);
     return file;
   } catch (...) {
-    ::unlink(part.c_str());
+    ::unlink((named ? calls.path() : part).c_str());
     throw;
   }
+}
+
+// The name of a new file is on the disk, too.
+void sync_directory(Calls& calls) {
+  const std::string directory = std::filesystem::absolute(calls.path()).parent_path();
+  const int descriptor = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const bool synced = descriptor >= 0 && ::fsync(descriptor) == 0;
+  const int reason = errno;
+  if (descriptor >= 0) ::close(descriptor);
+  // Not every file system can do it.
+  if (!synced && reason != EINVAL) calls.fail("sync its directory", std::strerror(reason));
 }
 
 void refuse_missing_or_truncated(const std::string& path) {
@@ -65,13 +90,17 @@ void refuse_missing_or_truncated(const std::string& path) {
   }
 }
 
-// The last writes of a killed writer may be beyond the stored end; HDF5 would use that space again.
-Handle open_whole(Calls& calls) {
+// The last writes of a killed writer may be beyond the stored end. In a file without checks they may be
+// referred to, and HDF5 would use that space again; in one with checks nothing refers to them.
+Handle open_whole(Calls& calls, int descriptor) {
   {
     const Handle look = hdf5::open_to_read(calls);
     log_layout::check_format(calls, look);
   }
-  log_layout::mend_end(calls.path(), log_layout::stored_end(calls.path()));
+  log_layout::complete_last_flush(descriptor, calls.path());
+  const log_layout::StoredEnd found = log_layout::stored_end(descriptor, calls.path());
+  if (!hdf5::find_checks(descriptor).known()) log_layout::mend_end(calls.path(), found);
+  else if (found.offset > 0 && found.size > found.end) log_layout::cut(descriptor, calls.path(), found.end);
   return hdf5::open_to_write(calls);
 }
 
@@ -85,20 +114,43 @@ TableWriter LogFile::table(const char* group, std::uint64_t rows) {
 LogFile::LogFile(const std::string& path, const LogHeader& header, const LogOptions& options)
     : calls_((refuse_existing(path), path), Calls::Use::writing),
       lock_(path),
-      file_(create_whole(calls_, header, options, lock_)),
+      file_(create_whole(calls_, options.durability, lock_,
+                         [&](hid_t file) {
+                           log_layout::create(
+                               calls_, file, header,
+                               log_layout::layout_of(header.info, options.outputs_only, options.full_theta),
+                               options);
+                         })),
       layout_(log_layout::read_layout(calls_, file_)),
       sets_(log_layout::read_pattern_sets(calls_, file_)),
       relaxations_(table<LogRow>(log_layout::relaxations_group, 0)),
       training_(table<log_layout::StepRecord>(log_layout::training_group, 0)),
       epochs_(table<log_layout::EpochRecord>(log_layout::epochs_group, 0)),
       checkpoints_(table<Checkpoint>(log_layout::checkpoints_group, 0)) {
-  open_counts();
+  if (options.durability == Durability::fsync) sync_directory(calls_);
+  open_counts(options);
 }
 
-LogFile::LogFile(const std::string& path)
+LogFile::LogFile(const std::string& path, CopyOf from, std::vector<std::string>& lost)
+    : calls_((refuse_existing(path), path), Calls::Use::writing),
+      lock_(path),
+      file_(create_whole(calls_, Durability::group, lock_,
+                         [&](hid_t file) {
+                           lost = log_layout::create_copy(calls_, file, from.calls, from.file, from.layout);
+                         })),
+      layout_(log_layout::read_layout(calls_, file_)),
+      sets_(log_layout::read_pattern_sets(calls_, file_)),
+      relaxations_(table<LogRow>(log_layout::relaxations_group, 0)),
+      training_(table<log_layout::StepRecord>(log_layout::training_group, 0)),
+      epochs_(table<log_layout::EpochRecord>(log_layout::epochs_group, 0)),
+      checkpoints_(table<Checkpoint>(log_layout::checkpoints_group, 0)) {
+  open_counts({});
+}
+
+LogFile::LogFile(const std::string& path, const LogOptions& options)
     : calls_((refuse_missing_or_truncated(path), path), Calls::Use::writing),
       lock_(path),
-      file_(open_whole(calls_)),
+      file_(open_whole(calls_, lock_.file())),
       counts_(log_layout::read_counts(calls_, file_)),
       layout_(log_layout::read_layout(calls_, file_)),
       sets_(log_layout::read_pattern_sets(calls_, file_)),
@@ -108,10 +160,18 @@ LogFile::LogFile(const std::string& path)
       checkpoints_(table<Checkpoint>(log_layout::checkpoints_group, counts_.checkpoints)) {
   if (counts_.relaxations > 0) recorded_ = last_recorded();
   write_exit(ExitStatus::running, "", "");
-  open_counts();
+  open_counts(options);
 }
 
-void LogFile::open_counts() {
+void LogFile::open_counts(const LogOptions& options) {
+  hdf5::DriverFile* const driver = hdf5::driver_file(file_);
+  if (driver == nullptr) calls_.fail("open the file", "it is written by another driver");
+  checked_ = driver->places().known();
+  if (!checked_ && options.durability == Durability::fsync)
+    calls_.fail("keep log.durability = \"fsync\"",
+                "it was begun by an older program, and has no journal: begin a new log");
+  synced_ = options.durability == Durability::fsync;
+  driver->sync(synced_);
   committed_ = hdf5::open_dataset(calls_, file_, "committed");
   stored_ = log_layout::stored_end(lock_.file(), calls_.path());
   flush();
@@ -139,31 +199,38 @@ log_layout::StoredEnd LogFile::still_whole() {
   return found;
 }
 
-// HDF5 extends the file, and stores its new end, after it has written references to the new part. A kill in
-// between would leave a file that is refused, or a chunk index that points nowhere. So both are done before.
+// In a file without checks HDF5 extends the file, and stores its new end, after it has written references to
+// the new part. A kill in between would leave a file that is refused, or a chunk index that points nowhere.
+// So both are done before.
 void LogFile::flush() {
   hsize_t end = 0;
   calls_(H5Fget_filesize(file_, &end), "size the file");
-  if ((still_whole().size < end && ::ftruncate(lock_.file(), static_cast<off_t>(end)) != 0) ||
-      (end > stored_.end && !log_layout::store_end(lock_.file(), stored_, end))) {
+  const log_layout::StoredEnd found = still_whole();
+  if (checked_) {
+    log_layout::reach_beyond(calls_, file_, 2 * end);
+  } else if ((found.size < end && ::ftruncate(lock_.file(), static_cast<off_t>(end)) != 0) ||
+             (end > stored_.end && !log_layout::store_end(lock_.file(), stored_, end))) {
     calls_.fail("extend the file", std::strerror(errno));
   }
   stored_.end = std::max<std::uint64_t>(stored_.end, end);
   calls_(H5Fflush(file_, H5F_SCOPE_GLOBAL), "flush the file");
+  if (checked_) stored_ = log_layout::stored_end(lock_.file(), calls_.path());
 }
 
 void LogFile::write(RowGroup& group) {
   const hdf5::Turn turn;
   still_whole();  // before HDF5 writes over what was found
   unsent_ += group.bytes();
-  relaxations_.write(group.relaxations);
-  training_.write(group.training);
-  epochs_.write(group.epochs);
+  // What lies first in the file is lost last, where it is cut.
   checkpoints_.write(group.checkpoints);
-  flush();
+  epochs_.write(group.epochs);
+  training_.write(group.training);
+  relaxations_.write(group.relaxations);
   counts_ = {relaxations_.rows(), training_.rows(), epochs_.rows(), checkpoints_.rows()};
+  // With checks the counts are in the file together with what they count. Else they come after it.
+  if (!checked_) flush();
   log_layout::write_counts(calls_, committed_, counts_);
-  calls_(H5Fflush(file_, H5F_SCOPE_GLOBAL), "flush '/committed'");
+  flush();
   // Starts the transfer to the disk while more is written: less is lost in a power failure, and a sync at the
   // end is short. File systems without this call write when they choose.
   constexpr std::size_t enough = std::size_t{4} << 20;
@@ -185,12 +252,14 @@ void LogFile::close(ExitStatus status, const std::string& reason) {
   for (TableWriter* table : {&relaxations_, &training_, &epochs_, &checkpoints_}) table->close();
   committed_.close("close '/committed'");
   file_.close("close the file");
+  if (synced_ && ::fdatasync(lock_.file()) != 0) calls_.fail("sync the file", std::strerror(errno));
   // HDF5 has stored an end before the part that was extended in advance. At exactly this length, the loss of
   // the last byte is detected.
   const log_layout::StoredEnd end = log_layout::stored_end(lock_.file(), calls_.path());
-  if (end.end < end.size && ::ftruncate(lock_.file(), static_cast<off_t>(end.end)) != 0) {
+  if (end.end < end.size) log_layout::cut(lock_.file(), calls_.path(), end.end);
+  if (checked_ && !hdf5::settle(lock_.file(), hdf5::find_checks(lock_.file())))
     calls_.fail("end the file", std::strerror(errno));
-  }
+  if (synced_ && ::fsync(lock_.file()) != 0) calls_.fail("sync the file", std::strerror(errno));
 }
 
 }  // namespace ness

@@ -24,8 +24,15 @@ class LogFile {
  public:
   /// Makes the file with all groups and datasets.
   LogFile(const std::string& path, const LogHeader& header, const LogOptions& options);
+  struct CopyOf {
+    hdf5::Calls& calls;
+    hid_t file;
+    const log_layout::Layout& layout;
+  };
+  /// Makes the file as a copy of another log, without its rows. `lost`: parts that could not be copied.
+  LogFile(const std::string& path, CopyOf from, std::vector<std::string>& lost);
   /// Opens an existing log, and clips it to its counted rows.
-  explicit LogFile(const std::string& path);
+  LogFile(const std::string& path, const LogOptions& options);
   ~LogFile() = default;
   LogFile(const LogFile&) = delete;
   LogFile& operator=(const LogFile&) = delete;
@@ -40,6 +47,10 @@ class LogFile {
   hdf5::TableEncoder encoder_of_epochs() const { return encoder(epochs_); }
   hdf5::TableEncoder encoder_of_checkpoints() const { return encoder(checkpoints_); }
   std::uint64_t rows() const { return relaxations_.rows(); }
+  std::size_t lists_of_relaxations() const { return relaxations_.shape().lists.size(); }
+  std::size_t lists_of_training() const { return training_.shape().lists.size(); }
+  std::size_t lists_of_epochs() const { return epochs_.shape().lists.size(); }
+  std::size_t lists_of_checkpoints() const { return checkpoints_.shape().lists.size(); }
 
   /// Writes the group, counts it, and empties it.
   void write(RowGroup& group);
@@ -53,7 +64,7 @@ class LogFile {
   template <class Record>
   hdf5::TableWriter table(const char* group, std::uint64_t rows);
   static hdf5::TableEncoder encoder(const hdf5::TableWriter& table) { return {table.shape(), table.ends()}; }
-  void open_counts();
+  void open_counts(const LogOptions& options);
   double last_recorded();
   void flush();
   log_layout::StoredEnd still_whole();
@@ -70,6 +81,8 @@ class LogFile {
   std::size_t unsent_ = 0;        // bytes written since the kernel was last told to start writing
   log_layout::StoredEnd stored_;  // the largest end so far
   double recorded_ = 0;
+  bool checked_ = false;  // the file has checks
+  bool synced_ = false;
 };
 
 }  // namespace ness

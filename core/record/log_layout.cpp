@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "ness/device/error.hpp"
+#include "sector_checks.hpp"
 #include "relaxation_fields.hpp"
 
 namespace ness::log_layout {
@@ -138,6 +139,14 @@ StoredEnd stored_end(int descriptor, const std::string& path) {
       !std::equal(signature.begin(), signature.end(), head.begin())) {
     throw LogError("'" + path + "' (" + std::to_string(found.size) +
                    " bytes) is not an HDF5 file, and so no Ness log");
+  }
+  // Nothing is believed that is damaged.
+  if (const hdf5::CheckPlaces places = hdf5::find_checks(descriptor); places.known()) {
+    hdf5::Sector first;
+    if (!hdf5::read_superblock(descriptor, places, first))
+      throw LogError("the log '" + path + "' is damaged: the CRC of its " + hdf5::bytes_of_sector(0) +
+                     " fails" + hdf5::repair_advice(path));
+    std::memcpy(head.data(), first.data(), head.size());
   }
   // Superblock versions 0 and 1, with 8-byte addresses.
   if (head[8] <= 1 && head[13] == 8) {

@@ -11,6 +11,7 @@
 //   /entry/training        a table: one row a step; NXdata, so that a viewer plots the loss
 //   /entry/epochs          a table: one row an epoch
 //   /entry/checkpoints     a table: one row a checkpoint
+//   /checks                CRCs of what is no row (sector_checks.hpp)
 #pragma once
 
 #include <array>
@@ -59,6 +60,9 @@ Layout layout_of(const DeviceInfo& info, bool outputs_only, std::uint64_t full_t
 /// Makes every group and dataset, with /committed zero.
 void create(Calls& calls, hid_t file, const LogHeader& header, const Layout& layout,
             const LogOptions& options);
+/// The same as a copy of another log, without its rows. Returns the parts that could not be copied.
+std::vector<std::string> create_copy(Calls& calls, hid_t file, Calls& from_calls, hid_t from,
+                                     const Layout& layout);
 /// Throws LogError unless the file is a log of a format that can be read.
 void check_format(Calls& calls, hid_t file);
 Layout read_layout(Calls& calls, hid_t file);

@@ -314,15 +314,46 @@ void create_counts(Calls& calls, hid_t file) {
 
 }  // namespace
 
-void create(Calls& calls, hid_t file, const LogHeader& header, const Layout& layout,
-            const LogOptions& options) {
+namespace {
+
+// What comes before all else; the group of everything else.
+Handle create_entry(Calls& calls, hid_t file, std::uint64_t version) {
   hdf5::write_attribute(calls, file, "NX_class", "NXroot");
   hdf5::write_attribute(calls, file, "default", "entry");
-  hdf5::write_attribute(calls, file, "ness_log_format", format);
+  hdf5::write_attribute(calls, file, "ness_log_format", version);
   create_counts(calls, file);
-
-  const Handle entry = create_group(calls, file, "entry", "NXentry");
+  Handle entry = create_group(calls, file, "entry", "NXentry");
   hdf5::write_attribute(calls, entry, "default", "training");
+  return entry;
+}
+
+}  // namespace
+
+std::vector<std::string> create_copy(Calls& calls, hid_t file, Calls& from_calls, hid_t from,
+                                     const Layout& layout) {
+  const Handle entry = create_entry(calls, file, layout.version);
+  const Handle old_entry = open_group(from_calls, from, "entry");
+  std::vector<std::string> lost;
+  for (const std::string& name : hdf5::members(from_calls, old_entry)) {
+    const std::string path = "/entry/" + name;
+    if (path == relaxations_group || path == training_group || path == epochs_group ||
+        path == checkpoints_group)
+      continue;
+    if (H5Ocopy(old_entry, name.c_str(), entry, name.c_str(), H5P_DEFAULT, H5P_DEFAULT) >= 0) continue;
+    lost.push_back(path);
+    if (hdf5::exists(calls, entry, name))
+      calls(H5Ldelete(entry, name.c_str(), H5P_DEFAULT), "leave out '" + path + "'");
+  }
+  LogOptions options;
+  const Handle crc = hdf5::open_dataset(from_calls, from, std::string(relaxations_group) + "/crc32");
+  options.group_rows = hdf5::chunk_rows(from_calls, crc) > 1024 ? options.group_rows : 1;
+  create_tables(calls, entry, layout, options);
+  return lost;
+}
+
+void create(Calls& calls, hid_t file, const LogHeader& header, const Layout& layout,
+            const LogOptions& options) {
+  const Handle entry = create_entry(calls, file, format);
   write_text(calls, entry, "title", header.title);
   write_text(calls, entry, "program_name", "ness");
   write_text(calls, entry, "start_time", utc_now());

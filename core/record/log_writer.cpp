@@ -60,6 +60,7 @@ struct LogWriter::Impl {
     if (!options.clock) options.clock = wall_clock();
     opened = now = options.clock->now();
     age = std::chrono::duration<double>(options.group_age).count();
+    if (options.durability == Durability::relaxation) options.group_rows = 1;
     group_rows = options.group_rows;
     group_bytes = most_pending_bytes;
     if (options.background && options.group_rows > 1) {
@@ -205,7 +206,7 @@ LogWriter::LogWriter(const std::string& path, const LogHeader& header, const Log
 LogWriter::LogWriter(const std::string& path, Continue, const LogOptions& options) {
   check({}, options);
   const hdf5::Turn turn;
-  impl_ = std::make_unique<Impl>(options, path);
+  impl_ = std::make_unique<Impl>(options, path, options);
 }
 
 LogWriter::~LogWriter() {

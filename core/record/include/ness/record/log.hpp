@@ -47,6 +47,13 @@ struct LogHeader {
   std::vector<std::shared_ptr<const PatternSet>> pattern_sets;  ///< every set that drives will refer to
 };
 
+/// What a row that is committed survives.
+enum class Durability : std::uint8_t {
+  group,       ///< the death of the process; in groups of `group_rows`
+  relaxation,  ///< the same, each row before the next begins: as if group_rows were 1
+  fsync        ///< the loss of power too: each group is on the disk when it is committed
+};
+
 struct LogOptions {
   /// Rows hold the potentials of the outputs alone: smaller, but gradients cannot be re-formed
   bool outputs_only = false;
@@ -58,6 +65,7 @@ struct LogOptions {
   /// and who appends waits where both are full. Not where group_rows is 1. False: by whoever appends.
   bool background = false;
   std::shared_ptr<const Clock> clock{};  ///< of ages, and of the column `recorded`; null: the wall's
+  Durability durability = Durability::group;
   std::uint64_t full_theta = 4096;  ///< steps log the whole parameter vector where it is no longer than this
   /// Relaxations whose path (At::path) is logged, from the first on, each time the log is opened for writing
   std::uint64_t paths = 1000;
@@ -162,6 +170,13 @@ class LogReader {
   /// Checks the CRC of every counted row; the indices of rows that fail. A row whose bookkeeping of variable
   /// parts is damaged may take its successor with it.
   std::vector<std::uint64_t> damaged_rows() const;
+  /// The same of steps, epochs and checkpoints.
+  std::vector<std::uint64_t> damaged_steps() const;
+  std::vector<std::uint64_t> damaged_epochs() const;
+  std::vector<std::uint64_t> damaged_checkpoints() const;
+  /// Parts of HDF5's bookkeeping or of the header whose CRC fails: "bytes 8192 to 12287". Of the whole file,
+  /// needed or not. Empty in logs from before such CRCs.
+  std::vector<std::string> damaged_parts() const;
   struct Ragged {  ///< what lies beyond the counts
     std::uint64_t rows = 0, steps = 0;
   };
@@ -176,10 +191,19 @@ struct RepairReport {
   bool was_truncated = false;  ///< the file was shorter than its stored end and was padded
   std::uint64_t padded_bytes = 0;
   std::uint64_t rows_kept = 0, rows_clipped = 0, steps_kept = 0, steps_clipped = 0;
-  std::vector<std::uint64_t> damaged;  ///< counted rows whose CRC fails
+  std::uint64_t epochs_kept = 0, epochs_clipped = 0, checkpoints_kept = 0, checkpoints_clipped = 0;
+  std::vector<std::uint64_t> damaged;  ///< kept rows that are lost: their CRC fails
+  std::vector<std::string> mended;     ///< single wrong bits that were put right: where
+  std::vector<std::string> lost;       ///< parts of the header that could not be copied
+  /// What can be read was copied to a new file. This is the old one, as it was but for padding and mended
+  /// bits; empty: the file was repaired in its place
+  std::string damaged_file;
 };
-/// Pads a truncated log to its stored end, clips columns to the counts, and reports. Throws LogError if it is
-/// no log.
+/// Makes a log whole again. A single wrong bit is put right wherever a CRC tells which it is. A file that was
+/// cut, or whose bookkeeping is lost, is replaced by a copy of what is whole; the old one is kept as
+/// LOG.damaged. Of a cut file, rows, steps and epochs end where, after the newest whole checkpoint, the first
+/// of them is lost, so that the run can be continued from there. Columns are clipped to the counts. Throws
+/// LogError if it is no log, or its header is lost.
 RepairReport repair_log(const std::string& path);
 
 }  // namespace ness
