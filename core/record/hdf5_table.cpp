@@ -284,6 +284,18 @@ std::vector<std::uint64_t> TableWriter::ends() const {
   return ends;
 }
 
+void TableWriter::subtract_ends(TableRows& rows) const {
+  for (std::uint64_t i = 0; i < rows.count; ++i) {
+    for (std::size_t k = 0; k < lists_.size(); ++k) {
+      std::byte* const place = rows.images.data() + i * shape_.stride + shape_.offsets[shape_.ends[k]];
+      std::uint64_t end = 0;
+      std::memcpy(&end, place, sizeof(end));
+      end -= lists_[k].length;
+      std::memcpy(place, &end, sizeof(end));
+    }
+  }
+}
+
 void TableWriter::seal(TableRows& rows, std::uint64_t first, std::uint64_t end) {
   const std::size_t covered = shape_.stride - sizeof(std::uint32_t);
   for (std::uint64_t i = first; i < end; ++i) {

@@ -183,6 +183,8 @@ class TableWriter {
   std::uint64_t rows() const { return rows_; }
   /// [lists] entries so far.
   std::vector<std::uint64_t> ends() const;
+  /// The lists' ends in `rows` count from here on: for rows that go to an empty table.
+  void subtract_ends(TableRows& rows) const;
   /// Computes the CRC of each row, extends the columns and writes. Rows are valid only once they are counted
   /// in /committed.
   void write(TableRows& rows);

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <functional>
+#include <limits>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -84,6 +85,20 @@ void sync_directory(Calls& calls) {
   if (!synced && reason != EINVAL) calls.fail("sync its directory", std::strerror(reason));
 }
 
+// To a new file of that name.
+void copy_file(int from, std::uint64_t bytes, const std::string& name) {
+  const int to = ::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+  std::vector<std::byte> part(std::size_t{1} << 20);
+  bool done = to >= 0;
+  for (std::uint64_t place = 0; done && place < bytes; place += part.size()) {
+    const std::size_t count = std::min<std::uint64_t>(part.size(), bytes - place);
+    done = hdf5::read_at(from, place, part.data(), count) && hdf5::write_at(to, place, part.data(), count);
+  }
+  const int reason = errno;
+  if (to >= 0) ::close(to);
+  if (!done) throw LogError("cannot write '" + name + "': " + std::strerror(reason));
+}
+
 void refuse_missing_or_truncated(const std::string& path) {
   if (const std::uint64_t missing = log_layout::stored_end(path).missing(); missing > 0) {
     throw LogError(log_layout::truncation(path, missing));
@@ -128,6 +143,8 @@ LogFile::LogFile(const std::string& path, const LogHeader& header, const LogOpti
       epochs_(table<log_layout::EpochRecord>(log_layout::epochs_group, 0)),
       checkpoints_(table<Checkpoint>(log_layout::checkpoints_group, 0)) {
   if (options.durability == Durability::fsync) sync_directory(calls_);
+  header_ = std::make_unique<LogHeader>(header);
+  options_ = options;
   open_counts(options);
 }
 
@@ -159,6 +176,13 @@ LogFile::LogFile(const std::string& path, const LogOptions& options)
       epochs_(table<log_layout::EpochRecord>(log_layout::epochs_group, counts_.epochs)),
       checkpoints_(table<Checkpoint>(log_layout::checkpoints_group, counts_.checkpoints)) {
   if (counts_.relaxations > 0) recorded_ = last_recorded();
+  LogHeader header = log_layout::read_header(calls_, file_, layout_, sets_);
+  const auto& held = header.pattern_sets;
+  // Sets that are not in the file are not known here.
+  if (layout_.version == log_layout::format && std::find(held.begin(), held.end(), nullptr) == held.end()) {
+    header_ = std::make_unique<LogHeader>(std::move(header));
+    options_.full_theta = layout_.theta_width > 0 ? std::numeric_limits<std::uint64_t>::max() : 0;
+  }
   write_exit(ExitStatus::running, "", "");
   open_counts(options);
 }
@@ -217,9 +241,69 @@ void LogFile::flush() {
   if (checked_) stored_ = log_layout::stored_end(lock_.file(), calls_.path());
 }
 
+void LogFile::subtract_ends(RowGroup& group) const {
+  for (const auto& [table, rows] : {std::pair{&relaxations_, &group.relaxations},
+                                    {&training_, &group.training},
+                                    {&epochs_, &group.epochs},
+                                    {&checkpoints_, &group.checkpoints}})
+    table->subtract_ends(*rows);
+}
+
+// What was written is still there behind a file that was deleted; of one that was cut, only what is in
+// memory.
+std::string LogFile::save(RowGroup& group) {
+  struct stat status {};
+  if (::fstat(lock_.file(), &status) != 0) return {};
+  const std::uint64_t rows = group.relaxations.count;
+  std::string name = path() + ".saved";
+  for (int i = 2; ::access(name.c_str(), F_OK) == 0; ++i) name = path() + ".saved-" + std::to_string(i);
+  try {
+    if (status.st_nlink == 0) {
+      copy_file(lock_.file(), static_cast<std::uint64_t>(status.st_size), name);
+      saved_ = std::make_unique<LogFile>(name, LogOptions{});
+    } else {
+      if (!header_)
+        return "; its last " + std::to_string(rows) + " rows are lost: its header is not in memory";
+      saved_ = std::make_unique<LogFile>(name, *header_, options_);
+      saved_alone_ = true;
+      subtract_ends(group);
+    }
+    saved_->write(group);
+    return std::string("; ") + (saved_alone_ ? "the rows that were not in it yet are" : "all of it is") +
+           " saved in '" + name + "'";
+  } catch (const std::exception& error) {
+    return "; what is in memory cannot be saved: " + std::string(error.what());
+  }
+}
+
+void LogFile::save_too(RowGroup& group) {
+  if (!saved_ || group.rows() == 0) return;
+  const hdf5::Turn turn;
+  try {
+    if (saved_alone_) subtract_ends(group);
+    saved_->write(group);
+  } catch (const std::exception&) {}  // its first error has been reported
+}
+
+void LogFile::give_back() {
+  if (saved_) {
+    try {
+      saved_->close(ExitStatus::running, "");
+      saved_->give_back();
+    } catch (const std::exception&) {}
+    const hdf5::Turn turn;
+    saved_.reset();
+  }
+  lock_.release();
+}
+
 void LogFile::write(RowGroup& group) {
   const hdf5::Turn turn;
-  still_whole();  // before HDF5 writes over what was found
+  try {
+    still_whole();  // before HDF5 writes over what was found
+  } catch (const LogError& error) {
+    throw LogError(error.what() + save(group));
+  }
   unsent_ += group.bytes();
   // What lies first in the file is lost last, where it is cut.
   checkpoints_.write(group.checkpoints);

@@ -1,6 +1,7 @@
 // The file of a log, for writing: groups of rows are written, and each is counted when complete.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -52,11 +53,14 @@ class LogFile {
   std::size_t lists_of_epochs() const { return epochs_.shape().lists.size(); }
   std::size_t lists_of_checkpoints() const { return checkpoints_.shape().lists.size(); }
 
-  /// Writes the group, counts it, and empties it.
+  /// Writes the group, counts it, and empties it. Where the file has been deleted, replaced or cut, the group
+  /// is saved in a file beside it, LOG.saved, with all else that can be: the LogError says so.
   void write(RowGroup& group);
+  /// Adds a later group to the saved file, if there is one.
+  void save_too(RowGroup& group);
   void close(ExitStatus status, const std::string& reason);
   /// Releases the lock: another writer may then open the file.
-  void give_back() { lock_.release(); }
+  void give_back();
   /// "cannot write the log 'x.h5': .."
   std::string complaint(std::string_view reason) const { return calls_.complaint(reason); }
 
@@ -68,6 +72,8 @@ class LogFile {
   double last_recorded();
   void flush();
   log_layout::StoredEnd still_whole();
+  std::string save(RowGroup& group);
+  void subtract_ends(RowGroup& group) const;
   void write_exit(ExitStatus status, const std::string& reason, const std::string& end_time);
 
   hdf5::Calls calls_;
@@ -82,6 +88,11 @@ class LogFile {
   log_layout::StoredEnd stored_;  // the largest end so far
   double recorded_ = 0;
   bool checked_ = false;  // the file has checks
+  // To save what is in memory where the file is lost.
+  std::unique_ptr<const LogHeader> header_;
+  LogOptions options_;
+  std::unique_ptr<LogFile> saved_;
+  bool saved_alone_ = false;  // without the rows of before
   bool synced_ = false;
 };
 

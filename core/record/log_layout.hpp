@@ -79,9 +79,9 @@ struct StoredEnd {
 
   std::uint64_t missing() const { return offset > 0 && end > size ? end - size : 0; }
 };
-/// Throws LogError if the file cannot be read or is not HDF5.
+/// Throws LogError if the file cannot be read, is not HDF5, or its first sector is damaged.
 StoredEnd stored_end(const std::string& path);
-/// The same for a file that is open for reading; the path is for messages.
+/// The same for a file that is open for reading, without a look at the checks; the path is for messages.
 StoredEnd stored_end(int descriptor, const std::string& path);
 /// Makes a file, which must not be open in HDF5, consistent with its stored end: pads it, or includes what
 /// was written beyond. Throws LogError.

@@ -158,12 +158,14 @@ struct LogWriter::Impl {
     if (!failure.empty())
       throw LogError(file.complaint("nothing is written after an earlier failure: " + failure));
     try {
-      raise_failure();
+      // A row is taken over even now: it is saved where the others of its group are.
       action();
+      raise_failure();
     } catch (const std::invalid_argument&) {
       throw;  // refused before any row was taken over
     } catch (const LogError& error) {
       failure = error.what();
+      file.save_too(group);
       throw;
     } catch (const std::exception& error) {
       failure = error.what();

@@ -173,16 +173,15 @@ bool write_journal(const Put& put, const CheckPlaces& places, const Sectors& sec
   fits = sectors.size() <= most_journalled;
   if (!fits) return clear_journal(put, places);
   JournalImage image;
-  std::vector<Sector> all;
-  all.reserve(sectors.size());
+  const auto all = std::make_unique_for_overwrite<Sector[]>(sectors.size());
   for (const auto& [number, sector] : sectors) {
+    all[image.count] = sector;
     image.number[image.count++] = number;
-    all.push_back(sector);
   }
-  image.crc = crc_of(image, all);
+  image.crc = crc_of(image, {all.get(), image.count});
   Sector head{};
   std::memcpy(head.data(), &image, sizeof image);
-  return put(places.journal + sector_bytes, all.data(), all.size() * sector_bytes) &&
+  return put(places.journal + sector_bytes, all.get(), image.count * sector_bytes) &&
          put(places.journal, head.data(), sector_bytes);
 }
 

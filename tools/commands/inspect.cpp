@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdio>
 #include <map>
+#include <optional>
 #include <stdexcept>
 
 #include "command.hpp"
@@ -10,6 +11,7 @@
 #include "ness/runs/evaluations.hpp"
 #include "ness/runs/logged_run.hpp"
 #include "ness/runs/progress.hpp"
+#include "ness/device/error.hpp"
 
 namespace ness {
 
@@ -21,6 +23,16 @@ struct InspectOptions {
   std::uint64_t steps = 0, rows = 0;
 };
 
+/// What `read` returns; nothing where the log is damaged there. That is reported elsewhere.
+template <class Read>
+auto if_whole(const Read& read) -> std::optional<decltype(read())> {
+  try {
+    return read();
+  } catch (const LogError&) {
+    return std::nullopt;
+  }
+}
+
 /// Losses of minibatches. One over fewer samples than its minibatch has is marked, and is not the best.
 Report losses(const LogReader& log) {
   Report result = Report::table();
@@ -28,21 +40,23 @@ Report losses(const LogReader& log) {
   double best = std::nan("");
   std::uint64_t best_step = 0, partial = 0;
   for (std::uint64_t i = 0; i < log.steps(); ++i) {
-    const StepReport step = log.step(i);
-    if (step.left_out > 0) ++partial;
-    if (!std::isfinite(step.loss) || step.left_out > 0 || step.loss >= best) continue;
-    best = step.loss;
+    const auto step = if_whole([&] { return log.step(i); });
+    if (!step) continue;
+    if (step->left_out > 0) ++partial;
+    if (!std::isfinite(step->loss) || step->left_out > 0 || step->loss >= best) continue;
+    best = step->loss;
     best_step = i;
   }
-  const StepReport first = log.step(0), last = log.step(log.steps() - 1);
-  result["first"] = first.loss;
-  if (first.left_out > 0) result["first_left_out"] = first.left_out;
-  result["last"] = last.loss;
-  if (last.left_out > 0) result["last_left_out"] = last.left_out;
+  for (const auto& [name, at] : {std::pair{"first", std::uint64_t{0}}, {"last", log.steps() - 1}}) {
+    const auto step = if_whole([&] { return log.step(at); });
+    result[name] = step ? step->loss : std::nan("");
+    if (step && step->left_out > 0) result[std::string(name) + "_left_out"] = step->left_out;
+  }
   if (std::isfinite(best)) {
     result["best"] = best;
     result["best_step"] = best_step;
-    if (const auto checkpoint = checkpoint_at(log, best_step)) result["best_checkpoint"] = *checkpoint;
+    const auto checkpoint = if_whole([&] { return checkpoint_at(log, best_step); });
+    if (checkpoint && *checkpoint) result["best_checkpoint"] = **checkpoint;
   }
   if (partial > 0) result["steps_of_a_part"] = partial;
   return result;
@@ -63,10 +77,13 @@ Report bench_json(const BenchRecord& bench, bool whole) {
 Report best_of_run(const LogReader& log) {
   Report result = Report::table();
   if (log.epochs() == 0 || log.format() < 5) return result;
-  const Best best = log.epoch(log.epochs() - 1).best_so_far;
+  const auto epoch = if_whole([&] { return log.epoch(log.epochs() - 1); });
+  if (!epoch) return result;
+  const Best best = epoch->best_so_far;
   if (best.by == BestBy::none) return result;
   result = {{"by", to_string(best.by)}, {"loss", best.loss}, {"step", best.step}, {"epoch", best.epoch}};
-  if (const auto checkpoint = checkpoint_at(log, best.step)) result["checkpoint"] = *checkpoint;
+  const auto checkpoint = if_whole([&] { return checkpoint_at(log, best.step); });
+  if (checkpoint && *checkpoint) result["checkpoint"] = **checkpoint;
   return result;
 }
 
@@ -74,7 +91,9 @@ Report best_of_run(const LogReader& log) {
 Report last_epoch(const LogReader& log) {
   Report result = Report::table();
   if (log.epochs() == 0) return result;
-  const EpochReport epoch = log.epoch(log.epochs() - 1);
+  const auto found = if_whole([&] { return log.epoch(log.epochs() - 1); });
+  if (!found) return result;
+  const EpochReport& epoch = *found;
   result["epoch"] = epoch.epoch;
   result["loss"] = epoch.loss;
   if (log.format() < 5) return result;
@@ -158,10 +177,23 @@ Report row_json(const LogRow& row, std::uint64_t index) {
 }
 
 Report repair_json(const RepairReport& report) {
-  return {{"was_truncated", report.was_truncated}, {"padded_bytes", report.padded_bytes},
-          {"rows_kept", report.rows_kept},         {"rows_clipped", report.rows_clipped},
-          {"steps_kept", report.steps_kept},       {"steps_clipped", report.steps_clipped},
-          {"damaged_rows", report.damaged}};
+  Report result{{"was_truncated", report.was_truncated},
+                {"padded_bytes", report.padded_bytes},
+                {"rows_kept", report.rows_kept},
+                {"rows_clipped", report.rows_clipped},
+                {"steps_kept", report.steps_kept},
+                {"steps_clipped", report.steps_clipped},
+                {"epochs_kept", report.epochs_kept},
+                {"epochs_clipped", report.epochs_clipped},
+                {"checkpoints_kept", report.checkpoints_kept},
+                {"checkpoints_clipped", report.checkpoints_clipped},
+                {"damaged_rows", report.damaged}};
+  result["mended"] = Report::list();
+  for (const std::string& one : report.mended) result["mended"].add(one);
+  result["lost"] = Report::list();
+  for (const std::string& one : report.lost) result["lost"].add(one);
+  if (!report.damaged_file.empty()) result["damaged_file"] = report.damaged_file;
+  return result;
 }
 
 Report inspected(const LogReader& log, const InspectOptions& options) {
@@ -196,19 +228,27 @@ Report inspected(const LogReader& log, const InspectOptions& options) {
   result["loss"] = losses(log);
   result["last_epoch"] = last_epoch(log);
   result["best"] = best_of_run(log);
-  if (log.checkpoints() > 0) result["last_checkpoint_step"] = log.checkpoint(log.checkpoints() - 1).step;
+  if (log.checkpoints() > 0) {
+    if (const auto last = if_whole([&] { return log.checkpoint(log.checkpoints() - 1); }))
+      result["last_checkpoint_step"] = last->step;
+  }
   const LogReader::Ragged ragged = log.ragged();
   result["ragged"] = {{"rows", ragged.rows}, {"steps", ragged.steps}};
   if (!options.quick) {
     const std::vector<std::uint64_t> damaged = log.damaged_rows();
     result["damaged_rows"] = damaged;
+    result["damaged_steps"] = log.damaged_steps();
+    result["damaged_epochs"] = log.damaged_epochs();
+    result["damaged_checkpoints"] = log.damaged_checkpoints();
+    result["damaged_parts"] = Report::list();
+    for (const std::string& part : log.damaged_parts()) result["damaged_parts"].add(part);
     result["qualities"] = qualities(log, damaged);
   }
   for (std::uint64_t i = log.steps() - std::min(options.steps, log.steps()); i < log.steps(); ++i) {
-    result["last_steps"].add(step_json(log.step(i)));
+    if (const auto step = if_whole([&] { return log.step(i); })) result["last_steps"].add(step_json(*step));
   }
   for (std::uint64_t i = log.rows() - std::min(options.rows, log.rows()); i < log.rows(); ++i) {
-    result["last_rows"].add(row_json(log.row(i), i));
+    if (const auto row = if_whole([&] { return log.row(i); })) result["last_rows"].add(row_json(*row, i));
   }
   if (options.experiment) result["experiment"] = header.experiment;
   if (options.bench && !header.bench)
@@ -292,11 +332,22 @@ void print_for_people(const Report& log) {
     for (const auto& [flags, number] : log["qualities"].fields()) {
       std::printf("  quality      %s: %s rows\n", flags.c_str(), grouped(number.count()).c_str());
     }
-    const Report& damaged = log["damaged_rows"];
-    if (damaged.values().empty()) std::printf("  check        the CRC of every counted row is right\n");
-    else
-      std::printf("  check        %zu DAMAGED rows: the first is row %s\n", damaged.values().size(),
-                  damaged.values()[0].json().c_str());
+    bool whole = true;
+    for (const auto& [key, what] : {std::pair{"damaged_rows", "row"},
+                                    {"damaged_steps", "step"},
+                                    {"damaged_epochs", "epoch"},
+                                    {"damaged_checkpoints", "checkpoint"}}) {
+      const auto& damaged = log[key].values();
+      if (damaged.empty()) continue;
+      whole = false;
+      std::printf("  check        %zu DAMAGED %s%s: the first is %s\n", damaged.size(), what,
+                  damaged.size() == 1 ? "" : "s", damaged[0].json().c_str());
+    }
+    for (const Report& part : log["damaged_parts"].values()) {
+      whole = false;
+      std::printf("  check        DAMAGED bookkeeping or header: %s\n", part.text().c_str());
+    }
+    if (whole) std::printf("  check        every CRC of header, bookkeeping and counted rows is right\n");
   }
   if (log["ragged"]["rows"].count() + log["ragged"]["steps"].count() > 0) {
     std::printf(
@@ -313,6 +364,37 @@ void print_for_people(const Report& log) {
     std::printf("\n%s", log["bench"]["file"].text().c_str());
 }
 
+void print_repair(const Report& repair) {
+  const auto count = [&](const char* key) { return grouped(repair[key].count()); };
+  std::printf("repaired: %s; kept %s rows, %s steps, %s epochs, %s checkpoints\n",
+              repair["was_truncated"].truth()
+                  ? (count("padded_bytes") + " bytes are missing at its end").c_str()
+                  : "the file was not truncated",
+              count("rows_kept").c_str(), count("steps_kept").c_str(), count("epochs_kept").c_str(),
+              count("checkpoints_kept").c_str());
+  std::uint64_t removed = 0;
+  for (const char* key : {"rows_clipped", "steps_clipped", "epochs_clipped", "checkpoints_clipped"})
+    removed += repair[key].count();
+  if (removed > 0)
+    std::printf("  removed      %s rows, %s steps, %s epochs, %s checkpoints, beyond the counts or lost\n",
+                count("rows_clipped").c_str(), count("steps_clipped").c_str(),
+                count("epochs_clipped").c_str(), count("checkpoints_clipped").c_str());
+  for (const Report& one : repair["mended"].values())
+    std::printf("  put right    one wrong bit: %s\n", one.text().c_str());
+  for (const Report& one : repair["lost"].values()) std::printf("  LOST         %s\n", one.text().c_str());
+  if (repair.contains("damaged_file"))
+    std::printf("  the file as it was is %s\n", repair["damaged_file"].text().c_str());
+}
+
+/// Whether something that was looked at is damaged.
+bool damaged(const Report& log) {
+  for (const char* key :
+       {"damaged_rows", "damaged_steps", "damaged_epochs", "damaged_checkpoints", "damaged_parts"}) {
+    if (log.contains(key) && !log[key].values().empty()) return true;
+  }
+  return false;
+}
+
 int inspect(const InspectOptions& options) {
   Report repair;
   if (options.repair) repair = repair_json(repair_log(options.log));
@@ -322,18 +404,10 @@ int inspect(const InspectOptions& options) {
     if (options.repair) result["repair"] = repair;
     result.print_json();
   } else {
-    if (options.repair) {
-      std::printf("repaired: %s; %s rows and %s steps kept, %s rows and %s steps beyond the counts removed\n",
-                  repair["was_truncated"].truth()
-                      ? (repair["padded_bytes"].json() + " missing bytes were padded").c_str()
-                      : "the file was not truncated",
-                  repair["rows_kept"].json().c_str(), repair["steps_kept"].json().c_str(),
-                  repair["rows_clipped"].json().c_str(), repair["steps_clipped"].json().c_str());
-    }
+    if (options.repair) print_repair(repair);
     print_for_people(result);
   }
-  return result.contains("damaged_rows") && !result["damaged_rows"].values().empty() ? ExitCode::failure
-                                                                                     : ExitCode::success;
+  return damaged(result) ? ExitCode::failure : ExitCode::success;
 }
 
 }  // namespace
@@ -341,8 +415,10 @@ int inspect(const InspectOptions& options) {
 void declare_inspect(Options& line, const Command& command) {
   auto options = std::make_shared<InspectOptions>();
   line.add("LOG", options->log, "the log; it may be in the making").required().value_name("LOG");
-  line.flag("--repair", options->repair,
-            "pad a truncated file to its stored end, and remove what lies beyond the counts");
+  line.flag(
+      "--repair", options->repair,
+      "make a damaged file whole: single wrong bits are put right, a file that was cut is replaced by what "
+      "is whole in it (and kept as LOG.damaged), what lies beyond the counts is removed");
   line.add("--steps", options->steps, "show the last N training steps").value_name("N");
   line.add("--rows", options->rows, "show the last N relaxations").value_name("N");
   line.flag("--experiment", options->experiment, "show the experiment's text");
@@ -350,7 +426,7 @@ void declare_inspect(Options& line, const Command& command) {
   line.flag("--quick", options->quick, "do not read every row: no check, no qualities");
   line.flag("--json", options->json, "results as one JSON object on standard output");
   line.footer(
-      "Exit code 0 if every counted row is whole, 1 if one is damaged.\n"
+      "Exit code 0 if all that is counted is whole, 1 if some of it is damaged.\n"
       "\n"
       "Examples:\n"
       "  ness inspect xor.h5 --steps 3\n"

@@ -252,6 +252,13 @@ void read_log(Keys& keys, LogOptions& options) {
              {"",
               "rows that a crash can lose at most; 1: each is in the file before the next begins, as on a "
               "bench always"});
+  keys.choice<Durability>(
+      "durability", options.durability,
+      {{"group", Durability::group}, {"relaxation", Durability::relaxation}, {"fsync", Durability::fsync}},
+      {"",
+       "what rows survive once they are committed: group: the death of the program, in groups of "
+       "`group_rows`; relaxation: the same, each before the next begins; fsync: the loss of power too, each "
+       "group being on the disk"});
   double seconds = std::chrono::duration<double>(options.group_age).count();
   if (keys.number("group_age", seconds, Number::positive,
                   {"s", "age at which rows are written at the latest; at most 1e6"})) {
