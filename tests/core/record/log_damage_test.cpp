@@ -230,7 +230,7 @@ TEST_CASE("files that are no logs are refused with what they are") {
     REQUIRE(version == 5);
     version = 1;
     write_bytes(path, file);
-    refused("has format version 1, this program reads versions 3 to 5");
+    refused("has format version 1, this program reads versions 3 to 6");
   }
 }
 
