@@ -152,13 +152,14 @@ std::vector<Difference> of_benches(const std::optional<BenchRecord>& one,
 
 std::vector<Section> sections(const LogReader& one, const LogReader& other) {
   const LogHeader &a = one.header(), &b = other.header();
-  return {{"experiment", differences(a.experiment, b.experiment, one.path() + " or " + other.path())},
-          {"seed", differences(Values{{"seed", std::to_string(a.seed)}}, {{"seed", std::to_string(b.seed)}})},
-          {"device", of_devices(a.info, b.info)},
-          {"edges", of_edges(a.edges, b.edges)},
-          {"bench", of_benches(a.bench, b.bench)},
-          {"data", of_data(one, other)},
-          {"program", differences(program_of(one), program_of(other))}};
+  return {
+      {"experiment", experiment_differences(a.experiment, b.experiment, one.path() + " or " + other.path())},
+      {"seed", differences(Values{{"seed", std::to_string(a.seed)}}, {{"seed", std::to_string(b.seed)}})},
+      {"device", of_devices(a.info, b.info)},
+      {"edges", of_edges(a.edges, b.edges)},
+      {"bench", of_benches(a.bench, b.bench)},
+      {"data", of_data(one, other)},
+      {"program", differences(program_of(one), program_of(other))}};
 }
 
 int diff(const DiffOptions& options) {

@@ -140,12 +140,11 @@ std::vector<Difference> key_differences(const std::string& then_text, Document n
     now.erase("network.file");
     now.set_text("network.json", text);
   }
-  Values values = now.values();
-  const Values then = Document(then_text, path).values();
-  for (const char* learned : {"task.standard", "task.labels"}) {
-    if (const auto found = then.find(learned); found != then.end()) values.insert(*found);
-  }
-  return differences(then, values);
+  std::vector<Difference> found = experiment_differences(then_text, now.text(), path);
+  std::erase_if(found, [](const Difference& one) {
+    return one.now.empty() && (one.key == "task.standard" || one.key == "task.labels");
+  });
+  return found;
 }
 
 }  // namespace
@@ -209,7 +208,7 @@ Changes changes_since(const LogReader& log, const std::shared_ptr<const Task>& l
   };
   try {
     const Experiment now = load_experiment(path, load);
-    changes.experiment = differences(then, now.text, path);
+    changes.experiment = experiment_differences(then, now.text, path);
     changes.data = data_differences(log, *now.task);
     return changes;
   } catch (const std::exception& error) {

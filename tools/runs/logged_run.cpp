@@ -106,7 +106,7 @@ void require_same_data(const LogReader& log, const Task& now) {
   const RecordedTask& then = *log.header().task;
   const std::vector<Difference> found = data_differences(log, now);
   if (found.empty()) return;
-  std::string message = log.path() + ": its run was made with other data, of which it holds digests alone:";
+  std::string message = log.path() + ": the data that it names are not those of its run any more:";
   for (const RecordedSet& set : then.sets) {
     const Dataset& of_now = set_named(now, set.name);
     if (!of_now.inputs || of_now.digest() == set.digest) continue;
@@ -114,7 +114,9 @@ void require_same_data(const LogReader& log, const Task& now) {
     message += " set '" + set.name + "'" + (levels.path.empty() ? "" : " of " + levels.path) + ": digest " +
                digest_text(set.digest) + " then, " + digest_text(of_now.digest()) + " now;";
   }
-  for (const Difference& one : found) message += " " + one.text() + ";";
+  for (const Difference& one : found) {
+    if (!one.then.starts_with("digest ")) message += " " + one.text() + ";";
+  }
   message.pop_back();
   throw LogError(message);
 }

@@ -24,6 +24,12 @@ std::vector<Difference> differences(const Values& then, const Values& now);
 /// count. Throws FileError, naming the path, where one is no TOML.
 std::vector<Difference> differences(const std::string& then, const std::string& now, const std::string& path);
 
+/// The same for experiments as logs hold them. A network file's text, which is one value of theirs
+/// ("network.json"), is compared number by number: "network.json.edges.3.a"; of many that differ the first is
+/// named, and their number.
+std::vector<Difference> experiment_differences(const std::string& then, const std::string& now,
+                                               const std::string& path);
+
 /// Whether a key was named: itself, or a table that holds it.
 bool named(const std::string& key, std::span<const std::string> names);
 
