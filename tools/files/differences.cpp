@@ -17,7 +17,8 @@ std::optional<Values> values_of(const std::string& json) {
   const auto parsed = nlohmann::json::parse(json, nullptr, false);
   if (parsed.is_discarded()) return std::nullopt;
   Values values;
-  for (const auto& [pointer, value] : parsed.flatten().items()) {
+  const nlohmann::json flat = parsed.flatten();
+  for (const auto& [pointer, value] : flat.items()) {
     std::string key = pointer.empty() ? pointer : pointer.substr(1);
     std::replace(key.begin(), key.end(), '/', '.');
     values[key] = value.dump();

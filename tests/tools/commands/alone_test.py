@@ -183,7 +183,7 @@ program = next(one for one in re.findall(r"```python\n(.*?)```", page, re.S) if 
 scope = {}
 exec(program.split("\nwith ")[0], scope)
 with h5py.File(log, locking=False) as held:
-    last = held["/committed"][0] - 1
+    last = int(held["/committed"][0]) - 1
     volts = scope["volts"](held, last)
     try:
         scope["volts"](held, last + 1)
@@ -195,4 +195,20 @@ with h5py.File(log, locking=False) as held:
     edges = held["entry/device/edges"]
     ends = [(names[a], names[b]) for a, b in zip(edges["from"], edges["to"])]
 assert len(volts) == 5 and len(ends) == 6, (volts, ends)
-print(json.dumps({"volts": volts, "ends": ends}), messages[-60:])
+# What the sources were last set to before the scanner was read for the last time, and what it read: in
+# steps of 3 uV, of which the log has the mean of the last.
+scans = [k for k, line in enumerate(messages) if re.match(r"scanner .* < \S+,\S+,\S+$", line)]
+for wire, terminal in (("input-0", "in0"), ("input-1", "in1")):
+    sets = [
+        line.split()[-1] for line in messages[: scans[-1]] if re.match(rf"{wire} .* > :SOUR:VOLT \S+$", line)
+    ]
+    assert abs(volts[terminal] - float(sets[-1])) < 1e-12 and float(sets[-1]) == 0.1 * 3.0, (volts, sets[-1])
+read = [float(number) for number in messages[scans[-1]].split()[-1].split(",")]
+for terminal, at in zip(("hidden0", "hidden1", "out0"), read):
+    assert abs(volts[terminal] - at) < 1e-5 and abs(at) > 1e-2, (volts, read)
+assert ends == [
+    *((one, to) for to in ("hidden0", "hidden1") for one in ("in0", "in1")),
+    ("hidden0", "out0"),
+    ("hidden1", "out0"),
+], ends
+print("logs stand alone: data, images, a bench")
