@@ -127,6 +127,11 @@ assert resumed("layout").stderr == ""
 written(where)
 
 
+def named_in(refusal):
+    """What the refusal says to name."""
+    return refusal.rpartition("If that is meant: --changed ")[2].strip()
+
+
 def edited(path, old, new):
     def change():
         text = path.read_text()
@@ -196,7 +201,7 @@ for name, (change, keys, said) in changes.items():
     for words in (*said, f"{where / name}.h5: its run was begun with another ", "goes on as it was logged"):
         assert words in done.stderr, (name, words, done.stderr)
     assert "ness train --from " in done.stderr, (name, done.stderr)
-    named = done.stderr.rstrip().splitlines()[-1].partition("--changed ")[2].split(",")
+    named = named_in(done.stderr).split(",")
     assert all(any(one == key or one.startswith(key + ".") for key in keys) for one in named), (name, named)
     # A name that has nothing to do with it allows nothing.
     refused = resumed(name, "--changed", "training.epochs")
@@ -214,7 +219,7 @@ done = resumed("all")
 assert done.returncode == 2, done
 for words in (said for name in ("network", "rate", "batch", "label") for said in changes[name][2]):
     assert words in done.stderr, (words, done.stderr)
-allowed = resumed("all", "--changed", done.stderr.rstrip().splitlines()[-1].partition("--changed ")[2])
+allowed = resumed("all", "--changed", named_in(done.stderr))
 assert allowed.returncode == 0, allowed.stderr
 written(where)
 # The seed, where it was the file's.
@@ -264,5 +269,5 @@ for old, new, said in (
     other.write_text(text.replace(old, new, 1))
     refused = run("train", "--resume", log, *emulated, other, "-q", expect=2).stderr
     assert said in refused and "begun with another bench" in refused, refused
-    assert said.partition(":")[0] in refused.partition("--changed ")[2].rstrip().split(","), refused
+    assert said.partition(":")[0] in named_in(refused).split(","), refused
 print("12 changes refused with their keys, and allowed by name")
