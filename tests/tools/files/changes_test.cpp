@@ -16,8 +16,8 @@ namespace ness {
 namespace {
 
 const std::string xor_text =
-    "[network]\nlaw = \"quantum-dot\"\nlayers = [2, 2, 1]\n[parameters.a]\nnormal = [0.0, 1.0]\n"
-    "[task]\nkind = \"xor\"\n";
+    "[network]\nlaw = \"linear\"\nlayers = [2, 1]\n[parameters.G]\nvalue = 1.0\n[parameters.g]\nvalue = 1.0\n"
+    "[parameters.mu_ref]\nvalue = 0.0\n[task]\nkind = \"xor\"\n";
 
 /// A log of this header's run, without rows; its file goes with it.
 class Log {
@@ -163,6 +163,7 @@ TEST_CASE("a log's loss is that of its targets, or the one that [loss] names", "
         1.5);
   header.task->classifies = true;
   header.task->threshold.reset();
+  header.experiment.replace(header.experiment.find("[2, 1]"), 6, "[2, 2]");  // an output a class
   header.experiment += "[loss]\nscale = 4.0\n";
   const auto loss = experiment_of(Log(header).reader()).task->loss;
   CHECK(loss->name() == "cross-entropy");

@@ -46,7 +46,7 @@ TEST_CASE("a network in an experiment is compared number by number", "[differenc
   CHECK(said(text(many + "]"), text(others + "]")) ==
         std::vector<std::string>{"network.json (0, the first of 9 values): 0 then, 1 now"});
   CHECK(said("seed = 1\n", text(network)) ==
-        std::vector<std::string>{"network.json: nothing then, a network of 66 bytes now"});
+        std::vector<std::string>{"network.json: nothing then, a network of 65 bytes now"});
   CHECK(named("network.json.edges.0.a", std::vector<std::string>{"network.json"}));
 }
 
