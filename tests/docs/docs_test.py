@@ -52,7 +52,7 @@ texts = {
     "device/parameters/unit": "unit of each",
     "device/terminals/name": "such as `input-0`",
     "patterns/N/name": "`train`, `validation`, `test`",
-    "patterns/N/path": "the data file that the levels come from, if any; without `levels` they are there alone",
+    "patterns/N/path": "the data file that the levels come from; without `levels` they are there alone",
     "data/task": "the task's kind",
     "data/SET/file": "the data file of the samples, if they come from one",
     "data/SET/input_column": "names of its columns of inputs",
