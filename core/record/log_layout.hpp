@@ -7,6 +7,7 @@
 // /entry/versions        software and version, as two columns
 //   /entry/device          identity, terminals, parameters, outputs: DeviceInfo
 //   /entry/patterns/<n>    each pattern set: its levels, or the file it comes from
+//   /entry/data/<set>      each data set: rows of a pattern set, and targets
 //   /entry/relaxations     a table: one row a relaxation
 //   /entry/training        a table: one row a step; NXdata, so that a viewer plots the loss
 //   /entry/epochs          a table: one row an epoch
@@ -34,8 +35,8 @@ using hdf5::Handle;
 
 /// Version 2 added the environment; 3: errors of currents and of gradients, the estimator's state; 4: time
 /// between readings, and their mode; 5: the whole error of gradients; of an epoch its samples, what was left
-/// out, the best parameters.
-constexpr std::uint64_t format = 5, oldest_format = 3;
+/// out, the best parameters; 6: data sets, edges, where the experiment came from.
+constexpr std::uint64_t format = 6, oldest_format = 3;
 
 /// The counts in /committed.
 struct Counts {

@@ -1,6 +1,7 @@
 // The part of a log that is written before the first row.
 #include <algorithm>
 
+#include "recorded_run.hpp"
 #include "relaxation_fields.hpp"
 #include "ness/record/file_digest.hpp"
 #include "ness/device/error.hpp"
@@ -249,7 +250,7 @@ void write_levels(Calls& calls, hid_t group, const PatternSet& set, const std::s
                       "[rows, clamped terminals]");
 }
 
-void write_pattern_sets(Calls& calls, hid_t entry, const LogHeader& header) {
+void write_pattern_sets(Calls& calls, hid_t entry, const LogHeader& header, std::uint64_t largest_copy) {
   const Handle group = create_group(calls, entry, "patterns", "NXcollection");
   for (std::size_t i = 0; i < header.pattern_sets.size(); ++i) {
     const PatternSet& set = *header.pattern_sets[i];
@@ -259,13 +260,14 @@ void write_pattern_sets(Calls& calls, hid_t entry, const LogHeader& header) {
     hdf5::write_number(calls, one, "rows", set.rows(), "1", "patterns, variants included");
     hdf5::write_number(calls, one, "variants", set.variants(), "1", "variants of each pattern");
     hdf5::write_number(calls, one, "width", set.width(), "1", "levels of a pattern");
-    if (const auto source = set.source()) {
+    const auto source = set.source();
+    if (source) {
       write_text(calls, one, "path", source->path);
       write_text(calls, one, "sha256", sha256_of_file(source->path));
       write_text(calls, one, "encoding", source->encoding);
-    } else {
-      write_levels(calls, one, set, header.info.potential_unit);
     }
+    if (!source || set.rows() * set.width() * sizeof(double) <= largest_copy)
+      write_levels(calls, one, set, header.info.potential_unit);
   }
 }
 
@@ -370,7 +372,8 @@ void create(Calls& calls, hid_t file, const LogHeader& header, const Layout& lay
   }
   write_device(calls, entry, header.info);
   if (header.bench) write_bench(calls, entry, *header.bench);
-  write_pattern_sets(calls, entry, header);
+  write_pattern_sets(calls, entry, header, options.largest_copy);
+  write_run(calls, entry, header, options.largest_copy);
   create_tables(calls, entry, layout, options);
 }
 
@@ -413,6 +416,7 @@ std::vector<LogReader::SetInfo> read_pattern_sets(Calls& calls, hid_t file) {
       set.sha256 = read_text(calls, one, "sha256");
       set.encoding = read_text(calls, one, "encoding");
     }
+    set.stored = hdf5::exists(calls, one, "levels");
     sets.push_back(std::move(set));
   }
   return sets;
@@ -434,8 +438,9 @@ LogHeader read_header(Calls& calls, hid_t file, const Layout& layout,
   header.info = layout.info;
   header.bench = read_bench(calls, entry);
   for (std::size_t i = 0; i < sets.size(); ++i) {
-    header.pattern_sets.push_back(sets[i].path.empty() ? read_levels(calls, file, i, sets[i]) : nullptr);
+    header.pattern_sets.push_back(sets[i].stored ? read_levels(calls, file, i, sets[i]) : nullptr);
   }
+  read_run(calls, entry, header);
   return header;
 }
 

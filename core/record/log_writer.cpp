@@ -23,6 +23,13 @@ void check(const LogHeader& header, const LogOptions& options) {
       throw std::invalid_argument("pattern set " + std::to_string(i) + " of the log's header is null");
     }
   }
+  for (const RecordedSet& set : header.task ? header.task->sets : std::vector<RecordedSet>{}) {
+    if (set.pattern_set < header.pattern_sets.size() &&
+        set.data.inputs == header.pattern_sets[set.pattern_set])
+      continue;
+    throw std::invalid_argument("the levels of set '" + set.name +
+                                "' of the log's header are none of its pattern sets");
+  }
   if (options.group_rows == 0) {
     throw std::invalid_argument("LogOptions::group_rows is 0; at least 1 is needed");
   }

@@ -52,11 +52,25 @@ texts = {
     "device/parameters/unit": "unit of each",
     "device/terminals/name": "such as `input-0`",
     "patterns/N/name": "`train`, `validation`, `test`",
-    "patterns/N/path": "the data file, where it is not stored here",
+    "patterns/N/path": "the data file that the levels come from; without `levels` they are there alone",
+    "data/task": "the task's kind",
+    "data/SET/file": "the data file of the samples, if they come from one",
+    "data/SET/input_column": "names of its columns of inputs",
+    "data/SET/target_column": "names of its columns of targets",
+    "device/edges/law_name": "names of the laws",
+    "source/path": "the experiment file",
+    "source/data": "root of the data directories that was given (`--data`), or empty",
+    "source/set": "keys that were set beside the file, as `optimizer.rate=0.01`",
     "patterns/N/sha256": "its SHA-256",
     "patterns/N/encoding": "how its values become levels",
 }
 widths = {"theta": "parameters", "potential": "read", "levels": "clamped"}
+lengths = {
+    "data/SET/input_column": "[columns]",
+    "data/SET/target_column": "[columns]",
+    "data/SET/target": "[samples, target_size]",
+    "device/edges/law_name": "[laws]",
+}
 
 
 def made(words, cwd=None):
@@ -76,6 +90,8 @@ def shape_of(path, dataset, names):
         return "[4]" if path == "committed" else "one"
     if path.endswith("potential_terminal"):
         return "[read]"
+    if path in lengths:
+        return lengths[path]
     if group == "patterns/N":
         return "[rows, clamped]"
     return {
@@ -84,8 +100,30 @@ def shape_of(path, dataset, names):
         "device/environment": "[surroundings]",
         "bench/instruments": "[instruments]",
         "versions": "[software]",
+        "device/edges": "[edges]",
+        "data/SET": "[samples]",
+        "source": "[settings]",
         "device": "[outputs]",
     }[group]
+
+
+def examples(scratch):
+    """The page's own programs run, and print what there is to print."""
+    shutil.copy(pathlib.Path(scratch) / "one.h5", pathlib.Path(scratch) / "xor.h5")
+    shutil.copy(pathlib.Path(scratch) / "three.h5", pathlib.Path(scratch) / "bench.h5")
+    programs = re.findall(r"```python\n(.*?)```", (here / "log_introduction.md").read_text(), re.S)
+    said = "".join(made([sys.executable, "-c", program], scratch) for program in programs)
+    read = {}
+    with h5py.File(pathlib.Path(scratch) / "bench.h5", "r", locking=False) as log:
+        entry = log["entry"]
+        for name, clamped, reads in zip(
+            *(entry[f"device/terminals/{key}"] for key in ("name", "clamped", "reads_potential"))
+        ):
+            if clamped or reads:
+                read[name.decode()] = None
+    printed = [line.rpartition(": ") for line in said.splitlines()]
+    if len(programs) != 2 or {name for name, _, _ in printed} != set(read):
+        sys.exit(f"the log page's programs print {said!r}; expected a voltage of each of {sorted(read)}")
 
 
 def datasets():
@@ -111,7 +149,9 @@ def datasets():
             ],
             scratch,
         )
-        for name in ("one", "two", "three"):
+        made([ness, "train", "points.toml", "--seed", "1", *short, "four.h5"], scratch)
+        examples(scratch)
+        for name in ("one", "two", "three", "four"):
             with h5py.File(pathlib.Path(scratch) / f"{name}.h5", "r", locking=False) as log:
                 formats.add(int(log.attrs["ness_log_format"]))
 
@@ -119,6 +159,7 @@ def datasets():
                     if not isinstance(item, h5py.Dataset):
                         return
                     path = re.sub(r"^patterns/\d+", "patterns/N", full.removeprefix("entry/"))
+                    path = re.sub(r"^data/(train|validation|test)", "data/SET", path)
                     kind = "text" if item.dtype.kind in "SO" else str(item.dtype)
                     unit, meaning = (item.attrs.get(key, b"").decode() for key in ("units", "long_name"))
                     meaning = meaning or texts.get(path, "")

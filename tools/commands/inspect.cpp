@@ -118,6 +118,31 @@ Report qualities(const LogReader& log, const std::vector<std::uint64_t>& damaged
   return result;
 }
 
+/// The data sets of the run. `check`: those that are whole in the log are compared with their digests.
+Report sets_of(const LogReader& log, bool check) {
+  Report all = Report::list();
+  if (!log.header().task) return all;
+  for (const RecordedSet& set : log.header().task->sets) {
+    const LogReader::SetInfo& levels = log.pattern_sets()[set.pattern_set];
+    Report one{{"name", set.name},
+               {"samples", set.samples},
+               {"pattern_set", set.pattern_set},
+               {"levels_stored", levels.stored},
+               {"targets_stored", set.data.size() == set.samples},
+               {"file", levels.path},
+               {"digest", digest_text(set.digest)}};
+    if (check && set.whole()) one["intact"] = set.data.digest() == set.digest;
+    all.add(one);
+  }
+  return all;
+}
+
+bool damaged_data(const Report& log) {
+  const Report::List& sets = log["data"].values();
+  return std::any_of(sets.begin(), sets.end(),
+                     [](const Report& set) { return set.contains("intact") && !set["intact"].truth(); });
+}
+
 Report step_json(const StepReport& step) {
   Report result{{"step", step.step},
                 {"epoch", step.epoch},
@@ -218,8 +243,16 @@ Report inspected(const LogReader& log, const InspectOptions& options) {
     result["pattern_sets"].add({{"name", set.name},
                                 {"rows", set.rows},
                                 {"width", set.width},
+                                {"stored", set.stored},
                                 {"path", set.path},
                                 {"sha256", set.sha256}});
+  }
+  result["data"] = sets_of(log, !options.quick);
+  if (header.edges) result["edges"] = header.edges->from.size();
+  if (header.source) {
+    Report source{{"path", header.source->path}, {"set", header.source->set}};
+    if (header.source->seed) source["seed"] = *header.source->seed;
+    result["experiment_file"] = source;
   }
   result["rows"] = log.rows();
   result["steps"] = log.steps();
@@ -320,9 +353,24 @@ void print_for_people(const Report& log) {
     }
   }
   for (const Report& set : log["pattern_sets"].values()) {
+    const std::string& path = set["path"].text();
+    const std::string origin =
+        set["stored"].truth() ? "stored here" + (path.empty() ? "" : ", from " + path) : path;
     std::printf("  patterns     %s: %s rows of %s levels, %s\n", set["name"].text().c_str(),
-                set["rows"].json().c_str(), set["width"].json().c_str(),
-                set["path"].text().empty() ? "stored here" : set["path"].text().c_str());
+                set["rows"].json().c_str(), set["width"].json().c_str(), origin.c_str());
+  }
+  for (const Report& set : log["data"].values()) {
+    const bool levels = set["levels_stored"].truth(), targets = set["targets_stored"].truth();
+    const bool damaged = set.contains("intact") && !set["intact"].truth();
+    const std::string from =
+        set["file"].text().empty() ? "made again from the experiment" : set["file"].text();
+    std::printf("  data         %s: %s samples, %s, digest %s%s\n", set["name"].text().c_str(),
+                set["samples"].json().c_str(),
+                levels && targets ? "levels and targets stored here"
+                : levels          ? ("levels stored here, targets by reference: " + from).c_str()
+                : targets         ? ("targets stored here, levels by reference: " + from).c_str()
+                                  : ("by reference: " + from).c_str(),
+                set["digest"].text().c_str(), damaged ? ", DAMAGED" : "");
   }
   std::printf("  counted      %s relaxations, %s steps, %s epochs, %s checkpoints%s\n", count("rows").c_str(),
               count("steps").c_str(), count("epochs").c_str(), count("checkpoints").c_str(),
@@ -407,7 +455,7 @@ int inspect(const InspectOptions& options) {
     if (options.repair) print_repair(repair);
     print_for_people(result);
   }
-  return damaged(result) ? ExitCode::failure : ExitCode::success;
+  return damaged(result) || damaged_data(result) ? ExitCode::failure : ExitCode::success;
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "common_options.hpp"
 #include "live_bench.hpp"
 #include "ness/runs/bench_record.hpp"
+#include "ness/runs/changes.hpp"
 #include "ness/runs/logged_run.hpp"
 #include "messages.hpp"
 #include "ness/device/digest.hpp"
@@ -24,7 +25,7 @@ namespace {
 
 struct TrainOptions : CommonOptions {
   std::string experiment, log, resume, bench, transcript;
-  std::vector<std::string> changed;  // keys of the bench file that may differ from the log's
+  std::vector<std::string> changed;  // keys in which what is there now may differ from the log
   DeviceKind device = DeviceKind::simulation;
   bool quiet = false, check = true;
 };
@@ -320,6 +321,7 @@ int resume(const TrainOptions& options, const Command& command) {
   const std::string& path = options.resume;
   std::optional<Experiment> experiment;
   std::optional<Checkpoint> checkpoint;
+  Changes changes;
   {
     const LogReader log(path);
     if (log.status() == ExitStatus::finished) return tell_finished(log, options);
@@ -343,7 +345,9 @@ int resume(const TrainOptions& options, const Command& command) {
     experiment = options.recorded(log, load);
     if (log.checkpoints() > 0) checkpoint = log.checkpoint(log.checkpoints() - 1);
     check_resumable(log, *experiment, checkpoint ? checkpoint->relaxations : 0);
+    changes = changes_since(log, experiment->task, options.data);
   }
+  for (const std::string& note : changes.notes) warn(note);
   if (experiment->training.start == TrainingOptions::StartFrom::present) {
     warn(
         "training.start = \"present\": the device's state of then is gone, so the continued run is not bit "
@@ -365,9 +369,8 @@ int resume(const TrainOptions& options, const Command& command) {
   // Before anything is switched on.
   const std::optional<BenchRecord> then = LogReader(path).header().bench;
   const bool compares = then && run.bench.bench;
-  if (compares) require_same_bench(*then, bench_record(run), options.changed, path);
-  else if (!options.changed.empty())
-    throw std::invalid_argument("--changed: " + path + " holds no bench to compare with");
+  if (compares) changes.bench = bench_differences(*then, bench_record(run));
+  require_unchanged(changes, options.changed, path, compares);
   // The writer first: it keeps out another that may still be at this log, and at these instruments; and it
   // trims the log to what is counted, which the reader then sees.
   LogWriter log(path, LogWriter::Continue{}, log_options(*experiment, options));
@@ -375,10 +378,8 @@ int resume(const TrainOptions& options, const Command& command) {
   start(run, options, command);
   require_right_bench(run, options, command);
   // Now with what the instruments answered.
-  if (compares) {
-    for (const std::string& line : require_same_bench(*then, bench_record(run), options.changed, path))
-      warn("the bench differs: " + line);
-  }
+  if (compares) changes.bench = bench_differences(*then, bench_record(run));
+  for (const std::string& line : require_unchanged(changes, options.changed, path)) warn(line);
   const LogReader recorded(path);
   Recorder recorder(run.device(), log);
   Replay replay(recorded, pattern_sets(*experiment->task), first_row, &recorder);
@@ -422,8 +423,10 @@ void declare_train(Options& line, const Command& command) {
            "every message to and from the bench's instruments, a line each")
       .value_name("FILE");
   line.add("--changed", options->changed,
-           "with --resume on a bench: keys of its file, or instruments.NAME.identity, that may differ from "
-           "those of the log; a table's name stands for all its keys")
+           "with --resume: what may differ from the log; keys of the experiment or bench file, "
+           "data.SET.inputs "
+           "or .targets, instruments.NAME.identity, versions.NAME; a table's name stands for all its keys. "
+           "The run goes on as it was logged, on the bench and by the program of now")
       .value_name("KEYS")
       .comma_separated()
       .one_at_a_time();

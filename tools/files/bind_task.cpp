@@ -49,7 +49,7 @@ std::string toml_list(const std::vector<std::string>& values) {
 }
 
 Task read_kind(Table& table, Document& document, const TaskContext& context, const KindTables& kinds,
-               OtherKinds& others) {
+               OtherKinds& others, const Task* recorded) {
   std::vector<std::string> names;
   for (const TaskEntry& entry : kinds.tasks) names.emplace_back(entry.name);
   const TaskEntry* row = nullptr;
@@ -59,6 +59,7 @@ Task read_kind(Table& table, Document& document, const TaskContext& context, con
   const TaskMaker make = row->read(table);
   keep_to_kind(table, document, std::string(row->name), kinds_of(kinds.tasks), others);
   table.finish();
+  if (recorded != nullptr) return *recorded;
   TaskContext with_document = context;
   with_document.replace = [&](const std::string& key, const std::string& value) {
     document.set_text(table.dotted(key), value);
@@ -100,7 +101,7 @@ std::shared_ptr<const Loss> read_loss(Table& root, Document& document, const Tas
 }  // namespace
 
 std::shared_ptr<const Task> read_task(Table& root, Document& document, const TaskContext& context,
-                                      const KindTables& kinds, OtherKinds& others) {
+                                      const KindTables& kinds, OtherKinds& others, const Task* recorded) {
   std::optional<Table> table = root.table("task");
   if (!table) {
     std::vector<std::string> names;
@@ -109,8 +110,9 @@ std::shared_ptr<const Task> read_task(Table& root, Document& document, const Tas
   }
   SplitOff split;
   read_split_off(*table, split);
-  auto task = std::make_shared<Task>(read_kind(*table, document, context, kinds, others));
+  auto task = std::make_shared<Task>(read_kind(*table, document, context, kinds, others, recorded));
   task->loss = read_loss(root, document, *task, kinds, others);
+  if (recorded != nullptr) return task;  // its validation set is split off already
   if (split.samples > 0 && task->validation.size() > 0) {
     table->fail(
         "validation",

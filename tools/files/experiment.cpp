@@ -248,6 +248,10 @@ void read_log(Keys& keys, LogOptions& options) {
       "rows", options.outputs_only, {{"all", false}, {"outputs", true}},
       {"",
        "potentials in a row: of all free nodes, or of the outputs alone (smaller, but cannot be replayed)"});
+  keys.whole("largest_copy", options.largest_copy, 0,
+             {"bytes",
+              "up to which the levels of a data set that comes from a file are in the log, and any targets; "
+              "of larger ones it has the file's name and digests"});
   keys.whole("group_rows", options.group_rows, 1,
              {"",
               "rows that a crash can lose at most; 1: each is in the file before the next begins, as on a "
@@ -432,7 +436,7 @@ Experiment bind(Document document, const std::string& path, const LoadOptions& o
   experiment.path = path;
   Table root = document.root();
   const TaskContext places{std::filesystem::absolute(path).parent_path().string(), options.data,
-                           options.recorded_data};
+                           options.recorded_data, options.log_format};
   OtherKinds others{
       .passed_over = options.other_kinds, .assignments = options.set, .compared = {}, .notes = {}};
   experiment.place = [document](const std::string& key) { return document.place(key); };
@@ -479,7 +483,7 @@ Experiment bind(Document document, const std::string& path, const LoadOptions& o
   experiment.platform =
       platform.read(root, {places.directory, document, experiment.seed, options.other_targets});
   read_section(root, "twin", [&](Table& table) { read_twin(table, experiment); });
-  experiment.task = read_task(root, document, places, options.kinds, others);
+  experiment.task = read_task(root, document, places, options.kinds, others, options.recorded_task.get());
   check_shapes(root, platform, experiment);
   experiment.text = document.text();
   experiment.notes = std::move(others.notes);
@@ -546,11 +550,17 @@ KeyList experiment_keys(const KindTables& kinds) {
 }
 
 Experiment load_experiment(const std::string& path, const LoadOptions& options) {
-  return experiment_from_text(text_of_file(path, "an experiment file (TOML)"), path, options);
+  Experiment experiment =
+      experiment_from_text(text_of_file(path, "an experiment file (TOML)"), path, options);
+  const auto whole = [](const std::string& name) {
+    return std::filesystem::absolute(name).lexically_normal().string();
+  };
+  experiment.source = {whole(path), options.data.empty() ? "" : whole(options.data), options.set,
+                       options.seed};
+  return experiment;
 }
 
-Experiment experiment_from_text(const std::string& text, const std::string& path,
-                                const LoadOptions& options) {
+Document experiment_document(const std::string& text, const std::string& path, const LoadOptions& options) {
   Document document(text, path);
   for (const std::string& assignment : options.set) {
     remove_rivals(document, assignment);
@@ -558,7 +568,12 @@ Experiment experiment_from_text(const std::string& text, const std::string& path
     document.set(assignment);
   }
   if (options.seed) document.set("seed=" + std::to_string(*options.seed));
-  return bind(std::move(document), path, options);
+  return document;
+}
+
+Experiment experiment_from_text(const std::string& text, const std::string& path,
+                                const LoadOptions& options) {
+  return bind(experiment_document(text, path, options), path, options);
 }
 
 }  // namespace ness

@@ -97,6 +97,7 @@ TaskMaker read_images(Keys& keys) {
   keys.whole("test_limit", options.test_limit, 0, {"images", "of the test set, from its beginning; 0: all"});
   return [options, data, &keys](const TaskContext& context) {
     ImageTaskOptions found = options;
+    found.whole_files = context.log_format > 0 && context.log_format < 6;
     const std::string directory = data_directory(keys, data, context);
     for (std::string* file :
          {&found.train_images, &found.train_labels, &found.test_images, &found.test_labels}) {

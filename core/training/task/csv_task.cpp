@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <filesystem>
 #include <map>
 #include <set>
 #include <stdexcept>
@@ -188,6 +189,21 @@ std::vector<std::pair<double, double>> standard_of(const Rows& rows, std::size_t
   return standard;
 }
 
+// None where the file can be read once only, as a pipe.
+std::optional<PatternSet::Source> source_of(const Rows& rows, const CsvOptions& options, bool standardised) {
+  std::error_code none;
+  const std::string& path = rows.origin->file;
+  if (!std::filesystem::is_regular_file(path, none)) return std::nullopt;
+  std::string columns;
+  for (const std::string& column : rows.origin->inputs)
+    columns += (columns.empty() ? "'" : ", '") + column + "'";
+  const std::string value = standardised ? "(value - mean) / deviation" : "value";
+  return PatternSet::Source{std::filesystem::absolute(path).lexically_normal().string(),
+                            "columns " + columns + " of a CSV file: level = offset + scale " + value +
+                                ", offset = " + number_text(options.input_offset) +
+                                ", scale = " + number_text(options.input_scale)};
+}
+
 Dataset dataset_of(const std::string& name, Rows& rows, const CsvOptions& options,
                    const std::vector<std::pair<double, double>>& standard, bool classes) {
   const std::size_t inputs = rows.origin->inputs.size(), targets = rows.origin->targets.size();
@@ -209,7 +225,8 @@ Dataset dataset_of(const std::string& name, Rows& rows, const CsvOptions& option
   const auto count = static_cast<Eigen::Index>(rows.size());
   Dataset set;
   set.inputs = std::make_shared<DensePatterns>(
-      name, Eigen::Map<const RowMatrix>(rows.inputs.data(), count, static_cast<Eigen::Index>(inputs)));
+      name, Eigen::Map<const RowMatrix>(rows.inputs.data(), count, static_cast<Eigen::Index>(inputs)),
+      source_of(rows, options, !standard.empty()));
   set.targets = Eigen::Map<const RowMatrix>(rows.targets.data(), count, static_cast<Eigen::Index>(targets));
   set.origin = rows.origin;
   set.rows.resize(rows.size());

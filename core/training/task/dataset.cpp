@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "ness/device/digest.hpp"
 #include "ness/device/random.hpp"
 #include "ness/device/number_text.hpp"
 
@@ -142,6 +143,17 @@ void Dataset::expect(std::uint64_t sample) const {
   __builtin_prefetch(&rows[sample]);
   const std::span<const double> of_sample = target(sample);
   for (std::size_t at = 0; at < of_sample.size(); at += line) __builtin_prefetch(&of_sample[at]);
+}
+
+std::uint64_t Dataset::digest() const {
+  const std::span<const double> all{targets.data(), static_cast<std::size_t>(targets.size())};
+  const std::uint64_t parts[] = {inputs ? inputs->digest() : 0,
+                                 inputs ? inputs->rows() : 0,
+                                 rows.size(),
+                                 ness::digest(std::as_bytes(std::span(rows))),
+                                 static_cast<std::uint64_t>(targets.cols()),
+                                 ness::digest(std::as_bytes(all))};
+  return ness::digest(std::as_bytes(std::span(parts)));
 }
 
 std::string Dataset::where(std::uint64_t sample) const {

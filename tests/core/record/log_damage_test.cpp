@@ -246,11 +246,11 @@ TEST_CASE("files that are no logs are refused with what they are") {
     std::string file = bytes_of(path);
     // After the attribute's name (16 bytes): its type (16), its space (8), its value.
     char& version = file[place_of(path, file, "ness_log_format") + 40];
-    REQUIRE(version == 5);
+    REQUIRE(version == 6);
     version = 1;
     write_bytes(path, file);
     cover_again(path);
-    refused("has format version 1, this program reads versions 3 to 5");
+    refused("has format version 1, this program reads versions 3 to 6");
   }
 }
 

@@ -217,7 +217,16 @@ TEST_CASE("an image task fits images to labels", "[images]") {
   CHECK_THAT(source->encoding, Catch::Contains("low = -2, high = 2") && Catch::Contains("9 variants"));
 
   options.train_limit = 2;
-  CHECK(image_task(options, 30).train.size() == 2);
+  const Dataset two = image_task(options, 30).train;
+  CHECK(two.size() == 2);
+  CHECK(two.inputs->base_rows() == 2);  // so that few samples are few in a log too
+  for (std::uint64_t i = 0; i < 2; ++i) {
+    for (std::uint32_t variant = 0; variant < task.train.inputs->variants(); ++variant)
+      CHECK(two.pattern(i, variant).levels() == task.train.pattern(i, variant).levels());
+  }
+  options.whole_files = true;
+  CHECK(image_task(options, 30).train.inputs->digest() == task.train.inputs->digest());
+  options.whole_files = false;
   options.train_limit = 4;
   CHECK_THROWS_WITH(image_task(options, 30), Catch::Contains("first 4 samples") && Catch::Contains("has 3"));
   options.train_limit = 0;

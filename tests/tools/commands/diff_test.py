@@ -55,6 +55,19 @@ with tempfile.TemporaryDirectory() as directory:
     after = trained("after.h5", scratch / "table.toml")
     found = differences(before, after)
     assert set(found) == {"data"} and "train digest of levels" in found["data"], found
+    # The sample itself, with its line and both values; and one target.
+    assert found["data"]["data.train.inputs"] == ("-4", "-3"), found
+    shown = run("diff", before, after, expect=1)
+    assert f"data.train.inputs ({scratch / 'table.csv'}:2, column 'x'): -4 | -3" in shown, shown
+    cells[0], cells[1] = data[1].split(",")[0], "0.5"
+    (scratch / "table.csv").write_text("\n".join([data[0], ",".join(cells), *data[2:]]) + "\n")
+    found = differences(before, trained("target.h5", scratch / "table.toml"))
+    assert set(found) == {"data"} and found["data"]["data.train.targets"][1] == "0.5", found
+    # Another network: its edges, terminals and parameters.
+    wider = trained("wider.h5", xor, "--set", "network.layers=[2, 3, 1]")
+    found = differences(first, wider)
+    assert found["edges"] == {"edges": ("6", "9")}, found
+    assert "terminals" in found["device"] and "parameters" in found["device"], found
     # A bench beside none.
     bench = ("--device", "emulated", "--bench", experiments / "bench-emulated.toml", "--no-check")
     on_bench = trained("bench.h5", experiments / "xor-bench.toml", *bench)

@@ -35,6 +35,43 @@ struct BenchRecord {
   friend bool operator==(const BenchRecord&, const BenchRecord&) = default;
 };
 
+/// A set of samples that a run was made with.
+struct RecordedSet {
+  std::string name;  ///< "train", "validation" or "test"
+  /// To be written: whole. Read back: `inputs` is null where the log names their file and does not hold their
+  /// levels; `rows` and `targets` are empty where the log does not hold them (LogOptions::largest_copy).
+  Dataset data;
+  std::uint64_t samples = 0;
+  std::uint64_t digest = 0;       ///< Dataset::digest
+  std::uint32_t pattern_set = 0;  ///< index into LogHeader::pattern_sets
+  /// Whether it can be trained on with nothing but the log.
+  bool whole() const { return data.inputs && data.size() == samples; }
+};
+
+/// The task of a run: its sets, and what is known of the loss without the experiment's [loss].
+struct RecordedTask {
+  std::string name;                 ///< Task::name
+  std::vector<RecordedSet> sets;    ///< those that the task has
+  bool classifies = false;          ///< targets are classes; else potentials
+  std::optional<double> threshold;  ///< Loss::threshold
+};
+
+/// The edges of the network that was run, [edges]; nodes are terminals of the device, by their index.
+struct RecordedEdges {
+  std::vector<std::uint32_t> from, to;
+  std::vector<std::string> law;
+  friend bool operator==(const RecordedEdges&, const RecordedEdges&) = default;
+};
+
+/// Where the experiment's text came from: by this a run that goes on sees whether it has changed.
+struct ExperimentSource {
+  std::string path;                   ///< of the experiment file, absolute; empty: it came from no file
+  std::string data;                   ///< root of the data directories that was given, absolute; or empty
+  std::vector<std::string> set;       ///< keys that were set beside the file: "optimizer.rate=0.01"
+  std::optional<std::uint64_t> seed;  ///< given beside the file
+  friend bool operator==(const ExperimentSource&, const ExperimentSource&) = default;
+};
+
 /// What a log says of its run before the first row.
 struct LogHeader {
   std::string title;       ///< of the experiment
@@ -45,6 +82,9 @@ struct LogHeader {
   DeviceInfo info;                                              ///< of the device that is recorded
   std::optional<BenchRecord> bench;                             ///< none in simulation, and in older logs
   std::vector<std::shared_ptr<const PatternSet>> pattern_sets;  ///< every set that drives will refer to
+  std::optional<RecordedTask> task;        ///< none where nothing is learned, and in logs before format 6
+  std::optional<RecordedEdges> edges;      ///< none where the device is no network, and before format 6
+  std::optional<ExperimentSource> source;  ///< none before format 6
 };
 
 /// What a row that is committed survives.
@@ -69,6 +109,10 @@ struct LogOptions {
   std::uint64_t full_theta = 4096;  ///< steps log the whole parameter vector where it is no longer than this
   /// Relaxations whose path (At::path) is logged, from the first on, each time the log is opened for writing
   std::uint64_t paths = 1000;
+  /// Bytes. Levels of a pattern set, all variants, are in the log where they take no more than this, or come
+  /// from no file; else the set is named by its file, that file's SHA-256 and a digest. Targets and rows of a
+  /// data set are in the log where each takes no more; else it holds their digest alone.
+  std::uint64_t largest_copy = std::uint64_t{16} << 20;
 };
 
 /// How a run ended, as the log says. A log without it (running) was cut short.
@@ -145,7 +189,8 @@ class LogReader {
   /// Pattern_sets only where they are stored in the file; else null pointers
   const LogHeader& header() const;
   struct SetInfo {
-    std::string name, path, sha256, encoding;  ///< path empty: stored in the file
+    std::string name, path, sha256, encoding;  ///< path empty: the levels come from no file
+    bool stored = false;                       ///< the log holds the levels
     std::uint64_t digest = 0, rows = 0;        ///< rows: variants included
     std::uint32_t width = 0, variants = 1;
   };

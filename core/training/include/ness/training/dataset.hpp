@@ -38,6 +38,9 @@ struct Dataset {
   }
   /// "points.csv:17", or "sample 3" (from 0) where the file is not known.
   std::string where(std::uint64_t sample) const;
+  /// XXH3 (64 bit) of the levels of the pattern set, the rows and the targets together: sets with equal
+  /// digests train alike.
+  std::uint64_t digest() const;
   /// Hint: this sample is needed soon (PatternSet::expect).
   void expect(std::uint64_t sample) const;
   /// The samples with these indices.

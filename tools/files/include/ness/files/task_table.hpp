@@ -15,9 +15,10 @@ namespace ness {
 
 /// Where a task finds its files.
 struct TaskContext {
-  std::string directory;  ///< of the experiment file: where relative paths start
-  std::string data;       ///< LoadOptions::data
-  std::string recorded;   ///< LoadOptions::recorded_data
+  std::string directory;         ///< of the experiment file: where relative paths start
+  std::string data;              ///< LoadOptions::data
+  std::string recorded;          ///< LoadOptions::recorded_data
+  std::uint64_t log_format = 0;  ///< LoadOptions::log_format
   /// Replaces a key of [task] in the experiment's text: a file's name by its absolute path, so that the text
   /// can be read again from anywhere.
   std::function<void(const std::string& key, const std::string& value)> replace = [](const std::string&,

@@ -1,8 +1,6 @@
 // What a log says of the bench that its run was made on, and whether a bench is still that one.
 #pragma once
 
-#include <span>
-#include <string>
 #include <vector>
 
 #include "ness/files/differences.hpp"
@@ -17,13 +15,5 @@ BenchRecord bench_record(const Run& run);
 /// Keys on which two benches differ: those of their files, and instruments that identify themselves as others
 /// (key "instruments.NAME.identity"; where both were asked). Throws FileError where a file is no TOML.
 std::vector<Difference> bench_differences(const BenchRecord& then, const BenchRecord& now);
-
-/// Refuses to go on with a run on a bench that is not the one of then: another scale or wire gives levels
-/// another meaning in volts. What differs (bench_differences) must be `allowed` by name, or by the name of a
-/// table that holds it. Returns the differences that were allowed, a line each. Throws FileError naming
-/// `log`, every key that is not allowed, both values, and how to allow it; where a name allows nothing, that
-/// name (unless the instruments have not been asked yet).
-std::vector<std::string> require_same_bench(const BenchRecord& then, const BenchRecord& now,
-                                            std::span<const std::string> allowed, const std::string& log);
 
 }  // namespace ness
