@@ -59,7 +59,7 @@ struct LogOptions {
   bool background = false;
   std::shared_ptr<const Clock> clock{};  ///< of ages, and of the column `recorded`; null: the wall's
   std::uint64_t full_theta = 4096;  ///< steps log the whole parameter vector where it is no longer than this
-  /// Relaxations whose path (At::path) is logged, from the first on, each time the log is opened for writing
+  /// Relaxations whose path (At::path) is logged, from the first on, those of an earlier run included
   std::uint64_t paths = 1000;
 };
 
