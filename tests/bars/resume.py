@@ -139,11 +139,13 @@ class Case:
     def killed(self, log, row):
         """Kills the run once so many rows are counted; false if it had ended."""
         run = subprocess.Popen(
-            self.command(log), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=root
+            self.command(log), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=root
         )
         deadline = time.time() + 300
         while not log.exists() and run.poll() is None and time.time() < deadline:
             time.sleep(0.001)
+        if not log.exists():
+            raise RuntimeError(f"{self.name}: no log: {run.communicate()[1].strip()[-200:]}")
         file = os.open(log, os.O_RDONLY)
         try:
             while run.poll() is None and time.time() < deadline:
@@ -151,7 +153,8 @@ class Case:
                 if len(found) == 8 and struct.unpack("<Q", found)[0] >= row:
                     break
             run.kill()
-            return run.wait() < 0
+            run.communicate()
+            return run.returncode < 0
         finally:
             os.close(file)
 

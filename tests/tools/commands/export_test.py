@@ -141,7 +141,7 @@ def check_csv(folder, log, damaged=()):
     ):
         lists = log.lists(name)
         for i in whole:
-            assert [float(x) for x in found[heading][i].split()] == list(lists[i]), (name, i)
+            assert same([float(x) for x in found[heading][i].split()], lists[i]), (name, i)
     for k, name in enumerate(log.inputs):
         column = [float(x) for x in found[f"input.{name} [kT]"]]
         for i in whole:
