@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 
 #include "hdf5_read_driver.hpp"
 #include "ness/device/error.hpp"
@@ -70,21 +71,20 @@ Handle space_of(Calls& calls, std::span<const hsize_t> dims) {
           H5Sclose, "make a dataspace"};
 }
 
-// The text with every character that is not of ASCII as its code, "\\u00b5".
-std::string escaped(std::string_view text) {
+// As much of the text as fits, with every character that is not of ASCII as its code: \u00b5.
+std::string escaped(std::string_view text, std::size_t room) {
   std::string plain;
   for (std::size_t i = 0; i < text.size();) {
     const auto lead = static_cast<unsigned char>(text[i++]);
-    if (lead < 0x80) {
-      plain += static_cast<char>(lead);
-      continue;
+    char one[16] = {static_cast<char>(lead)};
+    if (lead >= 0x80) {
+      unsigned code = lead >= 0xF0 ? lead & 0x07u : lead >= 0xE0 ? lead & 0x0Fu : lead & 0x1Fu;
+      for (; i < text.size() && (static_cast<unsigned char>(text[i]) & 0xC0) == 0x80; ++i)
+        code = code << 6 | (static_cast<unsigned char>(text[i]) & 0x3Fu);
+      std::snprintf(one, sizeof one, "\\u%04x", code);
     }
-    unsigned code = lead >= 0xF0 ? lead & 0x07u : lead >= 0xE0 ? lead & 0x0Fu : lead & 0x1Fu;
-    for (; i < text.size() && (static_cast<unsigned char>(text[i]) & 0xC0) == 0x80; ++i)
-      code = code << 6 | (static_cast<unsigned char>(text[i]) & 0x3Fu);
-    char hexadecimal[16];
-    std::snprintf(hexadecimal, sizeof hexadecimal, "\\u%04x", code);
-    plain += hexadecimal;
+    if (plain.size() + std::strlen(one) > room) break;
+    plain += one;
   }
   return plain;
 }
@@ -270,8 +270,8 @@ void rewrite_text(Calls& calls, hid_t parent, const std::string& name, std::stri
   const Handle stored(calls, H5Dget_type(dataset), H5Tclose, "read the type of '" + name + "'");
   const std::size_t room = H5Tget_size(stored);
   // The type was chosen when the text was another.
-  const std::string plain = H5Tget_cset(stored) == H5T_CSET_ASCII ? escaped(text) : std::string(text);
-  std::string padded(cut(plain, room));
+  std::string padded =
+      H5Tget_cset(stored) == H5T_CSET_ASCII ? escaped(text, room) : std::string(cut(text, room));
   padded.resize(room);
   calls(H5Dwrite(dataset, stored, H5S_ALL, H5S_ALL, H5P_DEFAULT, padded.data()), "write '" + name + "'");
 }

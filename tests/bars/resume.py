@@ -1,5 +1,5 @@
-"""The row of resumed runs: `ness train` is killed (SIGKILL) at random rows and resumed by `ness train --resume`;
-then every column of its log, but wall time, has the bits of a run that was not interrupted.
+"""The row of resumed runs: `ness train` is killed (SIGKILL) at random rows and resumed; then every column of
+its log, but wall time, has the bits of a run that was not interrupted.
 
     resume.py --build BUILD_DIRECTORY [KILLS]      the short form; the bar kills 200 times
 """
@@ -201,9 +201,10 @@ def measure(bars, kills):
     bars.report(
         "resume",
         "kills",
-        f"{kills} SIGKILLs of a training at random rows, each resumed; batches on and off, noise, drift, jumps, "
-        f"{len(ESTIMATORS)} estimators",
-        "every column but wall time bit-equal to a run that was not interrupted, and to what the device gives",
+        f"{kills} SIGKILLs of a training at random rows, each resumed; batches on and off, noise, drift, "
+        f"jumps, {len(ESTIMATORS)} estimators",
+        "every column but wall time bit-equal to a run that was not interrupted, and to what the device "
+        "gives",
         [
             of_all("bit-equal", equal, kills, "kills"),
             of_all("whose rows the device gives again", again, kills, "kills"),

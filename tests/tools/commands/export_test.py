@@ -265,8 +265,9 @@ with tempfile.TemporaryDirectory() as directory:
     done = export_and_check(scratch, broken, damaged=[7])
     assert "row 7 is damaged" in done.stderr, done.stderr
 
-    # The tags of texts: ASCII, of fixed length, null-padded, unless a text has other characters. Octave 7 reads
-    # every text into H5T_C_S1, and HDF5 converts nothing from UTF-8 to that (libinterp/octave-value/ov-str-mat.cc).
+    # The tags of texts: ASCII, of fixed length, null-padded, unless a text has other characters. Octave 7
+    # reads every text into H5T_C_S1 (libinterp/octave-value/ov-str-mat.cc), and HDF5 converts nothing from
+    # UTF-8 to that.
     def kinds(path):
         found = {}
 
