@@ -1,6 +1,8 @@
 #include "hdf5.hpp"
 
 #include <algorithm>
+#include <cstdio>
+#include <cstring>
 
 #include "hdf5_read_driver.hpp"
 #include "hdf5_write_driver.hpp"
@@ -48,10 +50,17 @@ std::string innermost_reason() {
   return text;
 }
 
-Handle text_type(Calls& calls, std::size_t size) {
+bool is_ascii(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+}
+
+// A text of ASCII is tagged as that, and only another one as UTF-8. Octave 7 reads texts into the type
+// H5T_C_S1 (libinterp/octave-value/ov-str-mat.cc, octave_char_matrix_str::load_hdf5), which is ASCII; HDF5
+// converts nothing from UTF-8 to that, and where one item cannot be read Octave drops the group it is in.
+Handle text_type(Calls& calls, std::size_t size, bool ascii) {
   Handle type(calls, H5Tcopy(H5T_C_S1), H5Tclose, "make a text type");
   calls(H5Tset_size(type, std::max<std::size_t>(size, 1)), "size a text type");
-  calls(H5Tset_cset(type, H5T_CSET_UTF8), "encode a text type");
+  calls(H5Tset_cset(type, ascii ? H5T_CSET_ASCII : H5T_CSET_UTF8), "encode a text type");
   calls(H5Tset_strpad(type, H5T_STR_NULLPAD), "pad a text type");
   return type;
 }
@@ -61,6 +70,24 @@ Handle space_of(Calls& calls, std::span<const hsize_t> dims) {
           dims.empty() ? H5Screate(H5S_SCALAR)
                        : H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr),
           H5Sclose, "make a dataspace"};
+}
+
+// As much of the text as fits, with every character that is not of ASCII as its code: \u00b5.
+std::string escaped(std::string_view text, std::size_t room) {
+  std::string plain;
+  for (std::size_t i = 0; i < text.size();) {
+    const auto lead = static_cast<unsigned char>(text[i++]);
+    char one[16] = {static_cast<char>(lead)};
+    if (lead >= 0x80) {
+      unsigned code = lead >= 0xF0 ? lead & 0x07u : lead >= 0xE0 ? lead & 0x0Fu : lead & 0x1Fu;
+      for (; i < text.size() && (static_cast<unsigned char>(text[i]) & 0xC0) == 0x80; ++i)
+        code = code << 6 | (static_cast<unsigned char>(text[i]) & 0x3Fu);
+      std::snprintf(one, sizeof one, "\\u%04x", code);
+    }
+    if (plain.size() + std::strlen(one) > room) break;
+    plain += one;
+  }
+  return plain;
 }
 
 // Object times would make equal runs differ, and would be written again at every write.
@@ -124,7 +151,7 @@ Turn::Turn() : held_(turns()) {
 }
 
 std::string Calls::complaint(std::string_view reason) const {
-  return std::string(use_ == Use::reading ? "cannot read" : "cannot write") + " the log '" + path_ +
+  return std::string(use_ == Use::reading ? "cannot read " : "cannot write ") + what_ + " '" + path_ +
          "': " + std::string(reason);
 }
 
@@ -227,7 +254,7 @@ std::uint64_t length(Calls& calls, hid_t dataset, const std::string& name) {
 }
 
 void write_attribute(Calls& calls, hid_t object, const std::string& name, std::string_view text) {
-  const Handle type = text_type(calls, text.size());
+  const Handle type = text_type(calls, text.size(), is_ascii(text));
   const Handle space = space_of(calls, {});
   const Handle attribute(calls, H5Acreate2(object, name.c_str(), type, space, H5P_DEFAULT, H5P_DEFAULT),
                          H5Aclose, "make attribute '" + name + "'");
@@ -252,8 +279,7 @@ std::string read_text_attribute(Calls& calls, hid_t object, const std::string& n
                          "open attribute '" + name + "'");
   const Handle stored(calls, H5Aget_type(attribute), H5Tclose, "read the type of attribute '" + name + "'");
   std::string text(H5Tget_size(stored), '\0');
-  const Handle type = text_type(calls, text.size());
-  calls(H5Aread(attribute, type, text.data()), "read attribute '" + name + "'");
+  calls(H5Aread(attribute, stored, text.data()), "read attribute '" + name + "'");
   return without_padding(std::move(text));
 }
 
@@ -267,7 +293,7 @@ std::uint64_t read_number_attribute(Calls& calls, hid_t object, const std::strin
 
 void write_text(Calls& calls, hid_t parent, const std::string& name, std::string_view text,
                 std::size_t capacity) {
-  const Handle type = text_type(calls, std::max(text.size(), capacity));
+  const Handle type = text_type(calls, std::max(text.size(), capacity), is_ascii(text));
   const Handle dataset = create_dataset(calls, parent, name, type, {});
   std::string padded(text);
   padded.resize(std::max<std::size_t>({text.size(), capacity, 1}));
@@ -278,7 +304,9 @@ void rewrite_text(Calls& calls, hid_t parent, const std::string& name, std::stri
   const Handle dataset = open_dataset(calls, parent, name);
   const Handle stored(calls, H5Dget_type(dataset), H5Tclose, "read the type of '" + name + "'");
   const std::size_t room = H5Tget_size(stored);
-  std::string padded(cut(text, room));
+  // The type was chosen when the text was another.
+  std::string padded =
+      H5Tget_cset(stored) == H5T_CSET_ASCII ? escaped(text, room) : std::string(cut(text, room));
   padded.resize(room);
   calls(H5Dwrite(dataset, stored, H5S_ALL, H5S_ALL, H5P_DEFAULT, padded.data()), "write '" + name + "'");
 }
@@ -287,8 +315,7 @@ std::string read_text(Calls& calls, hid_t parent, const std::string& name) {
   const Handle dataset = open_dataset(calls, parent, name);
   const Handle stored(calls, H5Dget_type(dataset), H5Tclose, "read the type of '" + name + "'");
   std::string text(H5Tget_size(stored), '\0');
-  const Handle type = text_type(calls, text.size());
-  calls(H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, text.data()), "read '" + name + "'");
+  calls(H5Dread(dataset, stored, H5S_ALL, H5S_ALL, H5P_DEFAULT, text.data()), "read '" + name + "'");
   return without_padding(std::move(text));
 }
 
@@ -301,7 +328,7 @@ void write_texts(Calls& calls, hid_t parent, const std::string& name, const std:
   for (std::size_t i = 0; i < texts.size(); ++i) {
     texts[i].copy(padded.data() + i * size, size);
   }
-  const Handle type = text_type(calls, size);
+  const Handle type = text_type(calls, size, std::all_of(texts.begin(), texts.end(), is_ascii));
   const hsize_t dims[] = {texts.size()};
   const Handle dataset = create_dataset(calls, parent, name, type, dims);
   if (!texts.empty()) {
@@ -315,9 +342,8 @@ std::vector<std::string> read_texts(Calls& calls, hid_t parent, const std::strin
   const std::size_t size = H5Tget_size(stored);
   std::vector<std::string> texts(length(calls, dataset, name));
   std::string padded(size * texts.size(), '\0');
-  const Handle type = text_type(calls, size);
   if (!texts.empty()) {
-    calls(H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, padded.data()), "read '" + name + "'");
+    calls(H5Dread(dataset, stored, H5S_ALL, H5S_ALL, H5P_DEFAULT, padded.data()), "read '" + name + "'");
   }
   for (std::size_t i = 0; i < texts.size(); ++i) {
     texts[i] = without_padding(padded.substr(i * size, size));

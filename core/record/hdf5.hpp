@@ -35,7 +35,9 @@ std::string repair_advice(const std::string& path);
 class Calls {
  public:
   enum class Use : std::uint8_t { reading, writing };
-  Calls(std::string path, Use use) : path_(std::move(path)), use_(use) {}
+  /// `what`: what the file is called in messages.
+  Calls(std::string path, Use use, const char* what = "the log")
+      : path_(std::move(path)), use_(use), what_(what) {}
   Calls(const Calls&) = delete;
   Calls& operator=(const Calls&) = delete;
 
@@ -62,6 +64,7 @@ class Calls {
   [[noreturn]] void fail(std::string_view doing);
   std::string path_;
   Use use_;
+  const char* what_;
   bool failed_ = false;
 };
 

@@ -210,6 +210,20 @@ double LogFile::last_recorded() {
   return record.recorded;
 }
 
+std::uint64_t LogFile::paths(std::uint64_t most) {
+  hdf5::TableReader reader(calls_, hdf5::open_group(calls_, file_, log_layout::relaxations_group),
+                           log_layout::shape<LogRow>(layout_), counts_.relaxations, 8192);
+  std::uint64_t found = 0;
+  if (reader.list_length("path") == 0) return found;
+  for (std::uint64_t i = 0; i < counts_.relaxations && found < most; ++i) {
+    if (!reader.seek(i)) continue;
+    LogRow record;
+    log_layout::describe(reader, record, layout_);
+    if (record.relaxation.path.size() > 0) ++found;
+  }
+  return found;
+}
+
 // What others did to the file while it is written would otherwise show when it is read, when all is lost.
 log_layout::StoredEnd LogFile::still_whole() {
   struct stat status {};

@@ -43,6 +43,8 @@ class LogFile {
   const std::vector<LogReader::SetInfo>& pattern_sets() const { return sets_; }
   /// `recorded` of the last row, from an earlier run.
   double recorded() const { return recorded_; }
+  /// Rows with a path; the count stops at `most`.
+  std::uint64_t paths(std::uint64_t most);
   hdf5::TableEncoder encoder_of_relaxations() const { return encoder(relaxations_); }
   hdf5::TableEncoder encoder_of_training() const { return encoder(training_); }
   hdf5::TableEncoder encoder_of_epochs() const { return encoder(epochs_); }

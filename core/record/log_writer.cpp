@@ -216,6 +216,7 @@ LogWriter::LogWriter(const std::string& path, Continue, const LogOptions& option
   check({}, options);
   const hdf5::Turn turn;
   impl_ = std::make_unique<Impl>(options, path, options);
+  impl_->paths = impl_->file.paths(options.paths);
 }
 
 LogWriter::~LogWriter() {

@@ -16,6 +16,7 @@ import bench
 import learning
 import log
 import noise
+import resume
 import speed
 import truth
 import twin
@@ -38,6 +39,7 @@ groups = {
     "baseline": noise.baseline,
     "log": log.log,
     "replay": log.replay,
+    "resume": resume.resume,
     "bad-input": bench.bad_input,
     "bench": bench.bench,
     "bench-estimators": bench.bench_estimators,

@@ -322,6 +322,7 @@ int resume(const TrainOptions& options, const Command& command) {
   std::optional<Experiment> experiment;
   std::optional<Checkpoint> checkpoint;
   Changes changes;
+  bool other_bits = false;  // than this program's on this machine
   {
     const LogReader log(path);
     if (log.status() == ExitStatus::finished) return tell_finished(log, options);
@@ -339,7 +340,10 @@ int resume(const TrainOptions& options, const Command& command) {
                                                     : "an emulated bench: expected --device emulated") +
                      " and --bench, as it was begun with"));
     }
-    if (const std::string doubt = use_recorded_target(log); !doubt.empty()) warn(doubt);
+    if (const std::string doubt = use_recorded_target(log); !doubt.empty()) {
+      warn(doubt);
+      other_bits = true;
+    }
     LoadOptions load;
     load.data = options.data;
     experiment = options.recorded(log, load);
@@ -383,8 +387,12 @@ int resume(const TrainOptions& options, const Command& command) {
   const LogReader recorded(path);
   Recorder recorder(run.device(), log);
   Replay replay(recorded, pattern_sets(*experiment->task), first_row, &recorder);
+  if (other_bits) replay.expect_other_bits();
   ReplayCheck check(recorded, first_step, &recorder);
-  Session session(replay, run, *experiment, progress);
+  // Of rows that hold the outputs alone none is answered again (check_resumable): the device that goes on is
+  // the one the run was begun with, with all it can read.
+  Device& device = recorded.outputs_only() ? static_cast<Device&>(recorder) : replay;
+  Session session(device, run, *experiment, progress);
   session.trainer().observe(check);
   session.trainer().observe(progress);
   progress.say("continuing " + path + " after " + grouped(first_step) + " steps");

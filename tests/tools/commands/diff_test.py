@@ -74,6 +74,10 @@ with tempfile.TemporaryDirectory() as directory:
     simulated = trained("simulated.h5", experiments / "xor-bench.toml")
     found = differences(simulated, on_bench)
     assert "bench" in found and "device" in found and "experiment" not in found, found
+    # Rows of a simulation can be made again, those of a bench cannot.
+    assert "every row relaxed again" in run("replay", simulated, "--relax")
+    refused = subprocess.run([ness, "replay", str(on_bench), "--relax"], capture_output=True, text=True)
+    assert refused.returncode == 2 and "on an emulated bench: expected no --relax" in refused.stderr, refused
     # What is no log is said.
     missing = subprocess.run([ness, "diff", str(first), "nothing.h5"], capture_output=True, text=True)
     assert missing.returncode == 1 and "nothing.h5" in missing.stderr, missing

@@ -107,7 +107,7 @@ struct LogOptions {
   std::shared_ptr<const Clock> clock{};  ///< of ages, and of the column `recorded`; null: the wall's
   Durability durability = Durability::group;
   std::uint64_t full_theta = 4096;  ///< steps log the whole parameter vector where it is no longer than this
-  /// Relaxations whose path (At::path) is logged, from the first on, each time the log is opened for writing
+  /// Relaxations whose path (At::path) is logged, from the first on, those of an earlier run included
   std::uint64_t paths = 1000;
   /// Bytes. Levels of a pattern set, all variants, are in the log where they take no more than this, or come
   /// from no file; else the set is named by its file, that file's SHA-256 and a digest. Targets and rows of a
