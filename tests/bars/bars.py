@@ -16,6 +16,7 @@ import bench
 import learning
 import log
 import noise
+import real_data
 import speed
 import truth
 import twin
@@ -55,6 +56,7 @@ groups = {
     "raw-speed": bench.raw_speed,
     "mnist": learning.mnist,
     "mnist-in-situ": learning.mnist_in_situ,
+    "real-data": real_data.real_data,
 }
 
 
