@@ -254,12 +254,20 @@ void inputs_that_never_vary(Search& search) {
       varies[k] = varies[k] || levels[at] != first[at];
     }
   }
+  std::vector<std::size_t> constant;
   for (std::size_t k = 0; k < varies.size(); ++k) {
-    if (varies[k]) continue;
-    search.warn(search.key("task.inputs"),
-                Search::input(set, k) + " is " + number(first[static_cast<Eigen::Index>(k)]) +
-                    " kT in every training sample: nothing can be learned from it");
+    if (!varies[k]) constant.push_back(k);
   }
+  std::vector<std::string> names;
+  for (const std::size_t k : constant) names.push_back(Search::input(set, k));
+  if (names.size() == 1)
+    search.warn(search.key("task.inputs"),
+                names[0] + " is " + number(first[static_cast<Eigen::Index>(constant[0])]) +
+                    " kT in every training sample: nothing can be learned from it");
+  else if (!names.empty())
+    search.warn(search.key("task.inputs"), some_of(names) +
+                                               " are the same in every training sample: nothing can be "
+                                               "learned from them");
 }
 
 void targets_that_never_vary(Search& search) {
