@@ -904,11 +904,42 @@ def refused_commands():
             faults.append(f"{name}: the log was changed")
 
 
+def as_nobody():
+    """Root may write anywhere."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+
+
+def a_log_where_none_may_be_made():
+    where = root / "closed"
+    where.mkdir()
+    (where / "e.toml").write_text(EXPERIMENT)
+    (where / "points.csv").write_text(POINTS)
+    (where / "more.csv").write_text(MORE)
+    root.chmod(0o755)
+    where.chmod(0o555)
+    done = subprocess.run(
+        [NESS, "train", "e.toml"],
+        cwd=where,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        preexec_fn=as_nobody,
+    )
+    where.chmod(0o755)
+    expected = f"ness: e.h5: no log can be made in {where}: Permission denied\n"
+    if done.returncode not in (1, 2) or done.stderr != expected:
+        faults.append(f"a closed directory: exit code {done.returncode}, {done.stderr!r}, not {expected!r}")
+
+
 for number, case in enumerate(CASES):
     run(number, case)
 refused_commands()
+a_log_where_none_may_be_made()
 a_sound_experiment_is_silent()
 for fault in faults:
     print("DIFFERS:", fault)
-print(f"{len(CASES) + len(COMMANDS)} mistakes, {len(faults)} not as they should be")
+print(f"{len(CASES) + len(COMMANDS) + 1} mistakes, {len(faults)} not as they should be")
 sys.exit(bool(faults))
