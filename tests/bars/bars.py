@@ -16,6 +16,7 @@ import bench
 import learning
 import log
 import noise
+import real_data
 import resume
 import speed
 import truth
@@ -57,6 +58,7 @@ groups = {
     "raw-speed": bench.raw_speed,
     "mnist": learning.mnist,
     "mnist-in-situ": learning.mnist_in_situ,
+    "real-data": real_data.real_data,
 }
 
 

@@ -10,7 +10,7 @@
 #include "ness/files/bench_keys.hpp"
 #include "ness/files/network_platform.hpp"
 #include "ness/files/line_elements.hpp"
-#include "ness/files/nearest.hpp"
+#include "ness/device/nearest.hpp"
 #include "ness/device/error.hpp"
 #include "ness/files/network_file.hpp"
 #include "ness/files/parameter_rules.hpp"

@@ -1,6 +1,5 @@
 #include "bind_task.hpp"
 
-#include <cstdio>
 #include <stdexcept>
 
 namespace ness {
@@ -31,31 +30,15 @@ std::string one_of_names(const std::vector<std::string>& names) {
   return text;
 }
 
-// The strings as TOML: quotes, backslashes and control characters are escaped.
-std::string toml_list(const std::vector<std::string>& values) {
-  std::string list;
-  for (const std::string& value : values) {
-    list += list.empty() ? "[\"" : ", \"";
-    for (const char c : value) {
-      char code[8];
-      const auto byte = static_cast<unsigned char>(c);
-      std::snprintf(code, sizeof code, "\\u%04X", byte);
-      if (byte < 0x20 || byte == 0x7f || c == '"' || c == '\\') list += code;
-      else list += c;
-    }
-    list += '"';
-  }
-  return list + "]";
-}
-
 Task read_kind(Table& table, Document& document, const TaskContext& context, const KindTables& kinds,
-               OtherKinds& others, const Task* recorded) {
+               OtherKinds& others, const Task* recorded, bool& splits) {
   std::vector<std::string> names;
   for (const TaskEntry& entry : kinds.tasks) names.emplace_back(entry.name);
   const TaskEntry* row = nullptr;
   if (!choose_row(table, kinds.tasks, row, about_task)) {
     table.fail("", "expected kind = " + one_of_names(names));
   }
+  splits = row->splits;
   const TaskMaker make = row->read(table);
   keep_to_kind(table, document, std::string(row->name), kinds_of(kinds.tasks), others);
   table.finish();
@@ -65,7 +48,7 @@ Task read_kind(Table& table, Document& document, const TaskContext& context, con
     document.set_text(table.dotted(key), value);
   };
   with_document.replace_list = [&](const std::string& key, const std::vector<std::string>& values) {
-    document.set(table.dotted(key) + "=" + toml_list(values));
+    document.set_texts(table.dotted(key), values);
   };
   return make(with_document);
 }
@@ -110,14 +93,17 @@ std::shared_ptr<const Task> read_task(Table& root, Document& document, const Tas
   }
   SplitOff split;
   read_split_off(*table, split);
-  auto task = std::make_shared<Task>(read_kind(*table, document, context, kinds, others, recorded));
+  TaskContext with_split = context;
+  with_split.validation = split.samples;
+  with_split.validation_seed = split.seed;
+  bool splits = false;
+  auto task =
+      std::make_shared<Task>(read_kind(*table, document, with_split, kinds, others, recorded, splits));
   task->loss = read_loss(root, document, *task, kinds, others);
-  if (recorded != nullptr) return task;  // its validation set is split off already
+  if (recorded != nullptr || splits) return task;  // its validation set is split off already
   if (split.samples > 0 && task->validation.size() > 0) {
-    table->fail(
-        "validation",
-        "the validation points are chosen by 'validate_every' or 'validation_share' here: expected one "
-        "of the two");
+    table->fail("validation",
+                "the validation points are chosen by 'validate_every' here: expected one of the two");
   }
   if (split.samples > 0) {
     if (split.samples >= task->train.size()) {

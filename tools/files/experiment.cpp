@@ -7,7 +7,7 @@
 
 #include "bind_task.hpp"
 #include "bind_training.hpp"
-#include "ness/files/nearest.hpp"
+#include "ness/device/nearest.hpp"
 #include "ness/device/error.hpp"
 #include "ness/device/number_text.hpp"
 #include "ness/files/parameter_rules.hpp"
@@ -47,10 +47,10 @@ void check_shapes(Table& root, const PlatformEntry& platform, const Experiment& 
     for (std::uint64_t i = 0; i < set->size(); ++i) {
       const double label = set->target(i)[0];
       if (label >= 0 && label < static_cast<double>(outputs)) continue;
-      throw FileError((set->origin ? "" : experiment.path + ": ") + set->where(i) + ": a sample of the " +
-                      of + " set is of class " + number_text(label) + ", for which no output stands: the " +
-                      name + " has " + std::to_string(outputs) + " outputs, for classes from 0 to " +
-                      std::to_string(outputs - 1));
+      throw FileError((set->origin ? "" : experiment.path + ": ") + set->where_target(i) +
+                      ": a sample of the " + of + " set is of class " + number_text(label) +
+                      ", for which no output stands: the " + name + " has " + std::to_string(outputs) +
+                      " outputs, for classes from 0 to " + std::to_string(outputs - 1));
     }
   }
 }

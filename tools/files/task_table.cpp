@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <set>
 #include <stdexcept>
+#include <system_error>
 
 #include "formula.hpp"
 #include "ness/device/number_text.hpp"
@@ -147,13 +148,56 @@ std::vector<std::pair<double, double>> standard_in(const Keys& keys, const std::
 }
 
 void read_dialect(Keys& keys, CsvDialect& dialect) {
-  keys.choice<char>("separator", dialect.separator,
-                    {{"found", '\0'}, {"comma", ','}, {"semicolon", ';'}, {"tab", '\t'}, {"blanks", ' '}},
-                    {"", "between columns; found: in the header, a semicolon before a tab, a comma, blanks"});
+  keys.choice<char>(
+      "separator", dialect.separator,
+      {{"found", '\0'}, {"comma", ','}, {"semicolon", ';'}, {"tab", '\t'}, {"bar", '|'}, {"blanks", ' '}},
+      {"", "between columns; found: the one that parts the first two lines alike"});
   keys.flag("decimal_comma", dialect.decimal_comma, {"", "numbers are written as 0,5 and not as 0.5"});
   keys.whole("skip", dialect.skip, 0, {"lines", "above the header that are not read"});
   keys.flag("header", dialect.header,
             {"", "a line names the columns; false: they are named by their numbers, \"1\", \"2\" and so on"});
+}
+
+void require_fitting_labels(const Keys& keys, const std::vector<std::string>& labels, std::uint32_t classes) {
+  if (!labels.empty() && classes > 0 && labels.size() != classes)
+    keys.fail("labels", "expected as many as classes = " + std::to_string(classes) + ", found " +
+                            std::to_string(labels.size()));
+  std::set<std::string> all;
+  for (const std::string& label : labels) {
+    if (!all.insert(label).second)
+      keys.fail("labels", "expected different labels, found '" + label + "' twice");
+  }
+}
+
+void require_fitting_shares(const Keys& keys, const CsvOptions& options, std::uint64_t validation) {
+  if (options.target_scale == 0) keys.fail("target_scale", "expected a number other than 0, found 0");
+  if (options.test_share > 0 && !options.test.empty())
+    keys.fail("test_share", "there is a test file: expected one of the two");
+  if (validation > 0 && options.validation_share > 0)
+    keys.fail("validation_share", "there are samples of 'validation' already: expected one of the two");
+  const double sum = options.test_share + options.validation_share;
+  if (!(sum < 1))
+    keys.fail(options.test_share >= 1 || options.validation_share == 0 ? "test_share" : "validation_share",
+              "expected shares of 1 that add up to less than 1, found " + number_text(sum) +
+                  (sum >= 2 ? " (per cent? 0.2 is 20 %)" : ""));
+  if (options.test_targets.empty() != (options.test.empty() || options.train_targets.empty()))
+    keys.fail("test_targets", options.test_targets.empty()
+                                  ? "expected the file with the targets of 'test', as 'train_targets' is"
+                                  : "expected 'test' and 'train_targets' beside it");
+}
+
+// A file that is not there, by its key and with what people take for a path.
+void require_file(const Keys& keys, const std::string& key, const std::string& name,
+                  const std::string& path) {
+  std::error_code ignored;
+  if (std::filesystem::exists(path, ignored)) return;
+  std::string hint;
+  if (name.find('\\') != std::string::npos) hint = " (a path of Windows? here its parts are joined by '/')";
+  else if (name.starts_with("~")) hint = " ('~' is for shells; write the whole path)";
+  else if (name.find("://") != std::string::npos) hint = " (an address? fetch the file first)";
+  else if (!std::filesystem::path(name).is_absolute())
+    hint = " (names start from the directory of the experiment file)";
+  keys.fail(key, "no such file: " + path + hint);
 }
 
 TaskMaker read_csv(Keys& keys) {
@@ -161,21 +205,24 @@ TaskMaker read_csv(Keys& keys) {
   std::uint32_t classes = 0;
   std::string standard;
   const bool given = keys.text("train", options.train, {"", "CSV file, packed by gzip or not; required"});
+  keys.text("train_targets", options.train_targets,
+            {"", "CSV file with the targets, row by row as in `train`; none: they are columns of `train`"});
   keys.text("test", options.test, {"", "CSV file, written like the other; none: no test file"});
+  keys.text("test_targets", options.test_targets, {"", "of `test`, where there are `train_targets`"});
   const bool inputs =
       keys.texts("inputs", options.inputs,
                  {"",
                   "columns that are imposed; required. \"a..c\": from a to c; \"all\": all that have a "
                   "name, but for the targets; \"all but a, c..d\""}) &&
       !options.inputs.empty();
-  const bool targets =
-      keys.texts("targets", options.targets, {"", "columns that are to be learned; required"}) &&
-      !options.targets.empty();
+  const bool targets = keys.texts("targets", options.targets,
+                                  {"", "columns that are to be learned; required; ranges as of `inputs`"}) &&
+                       !options.targets.empty();
   read_dialect(keys, options.dialect);
   keys.flag("standardise", options.standardise,
             {"",
              "each input column less its mean, over its standard deviation, both of the training part "
-             "(before `validation` takes samples from it)"});
+             "alone, without what is drawn for validation and test"});
   keys.text(
       "standard", standard,
       {"", "those means and deviations, \"mean deviation, ..\"; the text in a log states what was learned",
@@ -206,25 +253,22 @@ TaskMaker read_csv(Keys& keys) {
     CsvOptions found = options;
     const std::vector<std::string>& labels = options.learned.labels;
     const auto of_classes = static_cast<std::uint32_t>(classes == 0 ? labels.size() : classes);
-    if (!labels.empty() && labels.size() != of_classes)
-      keys.fail("labels", "expected as many as classes = " + std::to_string(classes) + ", found " +
-                              std::to_string(labels.size()));
-    if (std::set<std::string>(labels.begin(), labels.end()).size() < labels.size())
-      keys.fail("labels", "expected different labels, found one twice");
+    require_fitting_labels(keys, labels, classes);
     if (of_classes > 0 && (scaled || moved))
       keys.fail(scaled ? "target_scale" : "target_offset", "the targets are classes: expected none");
-    if (options.target_scale == 0) keys.fail("target_scale", "expected a number other than 0, found 0");
-    if (options.test_share > 0 && !options.test.empty())
-      keys.fail("test_share", "there is a test file: expected one of the two");
-    if (!(options.test_share + options.validation_share < 1))
-      keys.fail(options.test_share >= 1 || options.validation_share == 0 ? "test_share" : "validation_share",
-                "expected shares that add up to less than 1");
+    require_fitting_shares(keys, options, context.validation);
     if (!standard.empty() && !options.standardise) keys.fail("standard", "it belongs to standardise = true");
     found.learned.standard = standard_in(keys, standard);
-    for (const auto& [key, file] : {std::pair{"train", &found.train}, std::pair{"test", &found.test}}) {
-      if (file->empty() || std::filesystem::path(*file).is_absolute()) continue;
-      *file = path_from(context.directory, *file);
-      context.replace(key, *file);
+    found.validation = context.validation;
+    found.validation_seed = context.validation_seed;
+    for (const auto& [key, file] :
+         {std::pair{"train", &found.train}, std::pair{"train_targets", &found.train_targets},
+          std::pair{"test", &found.test}, std::pair{"test_targets", &found.test_targets}}) {
+      if (file->empty()) continue;
+      const std::string name = *file;
+      *file = path_from(context.directory, name);
+      require_file(keys, key, name, *file);
+      if (*file != name) context.replace(key, *file);
     }
     try {
       CsvLearned learned;
@@ -233,6 +277,9 @@ TaskMaker read_csv(Keys& keys) {
         context.replace("standard", standard_text(learned.standard));
       if (labels.empty() && !learned.labels.empty()) context.replace_list("labels", learned.labels);
       return task;
+    } catch (const std::length_error& error) {
+      keys.fail("validation", error.what());
+      throw;  // not reached
     } catch (const std::invalid_argument& error) {
       keys.fail("", error.what());
       throw;  // not reached
@@ -246,9 +293,9 @@ constexpr std::array table{
     TaskEntry{"images", "classes of byte images, from IDX files", read_images},
     TaskEntry{
         "csv",
-        "columns of CSV files, as potentials or as classes. Quotes, comments (#) above the header and names "
-        "behind # are read. Paths start from the directory of the experiment file",
-        read_csv},
+        "columns of CSV files, as potentials or as classes. Quotes, comments (#) above the header, names "
+        "behind # and Excel's `sep=;` are read. Paths start from the directory of the experiment file",
+        read_csv, true},
 };
 
 }  // namespace

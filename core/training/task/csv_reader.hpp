@@ -2,20 +2,20 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
+#include <deque>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "ness/training/csv_task.hpp"
-#include "task/gzip_reader.hpp"
+#include "task/csv_lines.hpp"
 
 namespace ness {
 
 /// What stands in one row of a file; `texts` are trimmed and without quotes.
 struct CsvRow {
   std::vector<std::string> texts;  ///< [columns of the file]
-  std::uint64_t line = 0;          ///< of the file, from 1
+  std::uint64_t line = 0;          ///< of the file, from 1: where the row begins
 };
 
 /// Throws FileError, "FILE:LINE: ..", for whatever cannot be read.
@@ -25,40 +25,45 @@ class CsvReader {
 
   /// Index of each named column.
   std::vector<std::size_t> find(const std::vector<std::string>& columns) const;
-  /// The names of the columns that `wanted` asks for (CsvOptions::inputs). "all" leaves out `targets` and
+  /// The names of the columns that `wanted` asks for (CsvOptions::inputs). "all" leaves out `without` and
   /// columns without a name.
   std::vector<std::string> chosen(const std::vector<std::string>& wanted,
-                                  const std::vector<std::string>& targets) const;
+                                  const std::vector<std::string>& without) const;
   /// The next row; false at the end.
   bool row(CsvRow& row);
-  /// The number in a cell of the row read last.
-  double number(const std::string& text, std::size_t column) const;
+  /// The number in a cell of the row read last. `expected` is said of a text that seems to be nothing else.
+  double number(const std::string& text, std::size_t column, const std::string& expected) const;
   /// "FILE:LINE: column 'NAME': 'TEXT'; " and what was expected.
   [[noreturn]] void refuse(const std::string& text, std::size_t column, const std::string& expected) const;
-  std::string here() const { return path_ + ":" + std::to_string(line_); }
 
  private:
-  bool raw_line(std::string& line);
-  bool next_line(std::string& line);
-  void read_header();
-  void find_separator(const std::string& line);
-  std::vector<std::string> fields(std::string_view line) const;
-  std::vector<std::string> blank_fields(std::string_view line) const;
-  std::string quoted(std::string_view& line) const;
+  struct Line {
+    std::string text;
+    std::uint64_t number = 0;
+  };
+  bool next_line(Line& line);
+  bool peek(std::size_t index);
+  void skip_to_names();
+  void name_columns();
+  std::size_t names_in_comments(const std::vector<std::string>& first) const;
+  void fit_names_to_rows();
+  char found_separator(const std::string& first, const std::string* second) const;
+  bool ends_in_comments(const Line& line);
+  std::vector<std::string> fields(Line line);
+  std::vector<std::string> split(const std::string& text, char separator) const;
+  std::string quoted(Line& line, std::size_t& at);
+  std::string place(std::uint64_t line) const { return lines_.path() + ":" + std::to_string(line); }
   [[noreturn]] void no_such_column(const std::string& column) const;
-  [[noreturn]] void wrong_count(std::size_t found) const;
+  [[noreturn]] void wrong_count(const std::vector<std::string>& found) const;
   std::vector<std::string> range(const std::string& text) const;
 
-  std::string path_;
   CsvDialect dialect_;
-  GzipReader file_;
-  std::string buffer_;
-  std::size_t at_ = 0;
-  bool ended_ = false;
-  std::uint64_t line_ = 0;
-  std::optional<std::string> pending_;  // a line read ahead, with number line_
-  std::uint64_t header_line_ = 0;
+  CsvLines lines_;
+  std::deque<Line> ahead_;      // lines read ahead, none of them empty
+  std::vector<Line> comments_;  // above the names, without '#'
+  std::uint64_t header_line_ = 0, row_line_ = 0;
   std::vector<std::string> names_;
+  bool trailing_ = false;  // each row ends in a separator, the header does not
 };
 
 }  // namespace ness

@@ -1,113 +1,182 @@
 #include "ness/training/csv_task.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <set>
 #include <stdexcept>
 
 #include "ness/device/error.hpp"
 #include "ness/device/number_text.hpp"
 #include "ness/device/random.hpp"
+#include "task/csv_number.hpp"
 #include "task/csv_reader.hpp"
+#include "task/split_rows.hpp"
 
 namespace ness {
 namespace {
 
 constexpr std::uint64_t share_stream = 0x7368617265;  // stream of Random; that of split_off is another
 
-// The rows of one file, in its own units.
+// The rows of one file, or of two side by side, in their own units.
 struct Rows {
   std::vector<double> inputs, targets;  // [rows x columns]
   std::vector<std::string> words;       // [rows] of the one target column, where it holds classes
   std::shared_ptr<SampleOrigin> origin = std::make_shared<SampleOrigin>();
 
   std::uint64_t size() const { return origin->lines.size(); }
-  [[noreturn]] void refuse(std::uint64_t row, const std::string& column, const std::string& what) const {
-    throw FileError(origin->file + ":" + std::to_string(origin->lines[row]) + ": column '" + column +
-                    "': " + what);
+  std::string target_place(std::uint64_t row) const {
+    return origin->targets_file.empty()
+               ? origin->file + ":" + std::to_string(origin->lines[row])
+               : origin->targets_file + ":" + std::to_string(origin->target_lines[row]);
+  }
+  [[noreturn]] void refuse_input(std::uint64_t row, std::size_t column, const std::string& what) const {
+    throw FileError(origin->file + ":" + std::to_string(origin->lines[row]) + ": column " +
+                    shown_cell(origin->inputs[column]) + ": " + what);
+  }
+  [[noreturn]] void refuse_target(std::uint64_t row, std::size_t column, const std::string& what) const {
+    throw FileError(target_place(row) + ": column " + shown_cell(origin->targets[column]) + ": " + what);
   }
 };
 
-Rows rows_of(const std::string& path, const CsvOptions& options, std::vector<std::string>& inputs,
-             bool classes) {
+// The names of the columns, found in the first file.
+struct Columns {
+  std::vector<std::string> inputs, targets;
+};
+
+// Inputs that count the rows by 1: an index, as pandas and R write it.
+std::vector<std::string> counting_columns(const Rows& rows) {
+  constexpr std::uint64_t enough = 8;
+  std::vector<std::string> counting;
+  const std::size_t inputs = rows.origin->inputs.size();
+  for (std::size_t k = 0; k < inputs && rows.size() >= enough; ++k) {
+    bool counts = true;
+    for (std::uint64_t i = 1; i < rows.size() && counts; ++i)
+      counts = rows.inputs[i * inputs + k] - rows.inputs[(i - 1) * inputs + k] == 1;
+    if (counts) counting.push_back(rows.origin->inputs[k]);
+  }
+  return counting;
+}
+
+Rows rows_of(const std::string& path, const std::string& targets_path, const CsvOptions& options,
+             Columns& columns, bool classes) {
   CsvReader file(path, options.dialect);
-  if (inputs.empty()) inputs = file.chosen(options.inputs, options.targets);
-  const std::vector<std::size_t> from = file.find(inputs), to = file.find(options.targets);
+  std::optional<CsvReader> other;
+  if (!targets_path.empty()) other.emplace(targets_path, options.dialect);
+  CsvReader& of_targets = other ? *other : file;
+  if (columns.inputs.empty()) {
+    columns.targets = of_targets.chosen(options.targets, {});
+    columns.inputs = file.chosen(options.inputs, other ? std::vector<std::string>() : columns.targets);
+  }
+  if (classes && columns.targets.size() != 1)
+    throw std::invalid_argument("csv task: " + std::to_string(columns.targets.size()) +
+                                " target columns; a classification has one");
+  const std::vector<std::size_t> from = file.find(columns.inputs), to = of_targets.find(columns.targets);
   Rows rows;
   rows.origin->file = path;
-  rows.origin->inputs = inputs;
-  rows.origin->targets = options.targets;
-  CsvRow row;
+  rows.origin->targets_file = targets_path;
+  rows.origin->inputs = columns.inputs;
+  rows.origin->targets = columns.targets;
+  CsvRow row, target_row;
   while (file.row(row)) {
-    for (const std::size_t column : from) rows.inputs.push_back(file.number(row.texts[column], column));
-    if (classes) rows.words.push_back(row.texts[to[0]]);
-    else
-      for (const std::size_t column : to) rows.targets.push_back(file.number(row.texts[column], column));
+    for (const std::size_t column : from)
+      rows.inputs.push_back(
+          file.number(row.texts[column], column, " (a text? leave its column out of 'inputs')"));
     rows.origin->lines.push_back(row.line);
+    if (other && !other->row(target_row)) break;
+    if (other) rows.origin->target_lines.push_back(target_row.line);
+    const std::vector<std::string>& texts = other ? target_row.texts : row.texts;
+    if (classes) rows.words.push_back(texts[to[0]]);
+    for (const std::size_t column : to) {
+      if (!classes)
+        rows.targets.push_back(
+            of_targets.number(texts[column], column, " (a label? then 'classes' says how many there are)"));
+    }
   }
-  if (rows.size() == 0) throw FileError(path + ": no row of data after the header");
+  if (rows.size() == 0) throw FileError(path + ": no row of data; expected rows below the header");
+  if (other && (rows.origin->target_lines.size() < rows.size() || other->row(target_row)))
+    throw FileError(targets_path + ": " +
+                    (rows.origin->target_lines.size() < rows.size()
+                         ? "ends after " + std::to_string(rows.origin->target_lines.size()) + " rows"
+                         : "more than " + std::to_string(rows.size()) + " rows") +
+                    "; expected as many as in " + path);
+  rows.origin->counting = counting_columns(rows);
   return rows;
 }
 
 // ---- classes --------------------------------------------------------------------------------------------
 
-std::optional<double> number_in(std::string_view text) {
-  if (text.size() > 1 && text[0] == '+' && text[1] != '-') text.remove_prefix(1);
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
+std::string list_of(const std::vector<std::string>& all) {
+  constexpr std::size_t most = 5;
+  std::string some;
+  std::size_t named = 0;
+  for (const std::string& one : all) {
+    if (named++ < most) some += (some.empty() ? "" : ", ") + shown_cell(one);
+  }
+  return some + (named > most ? ", .." : "");
 }
 
 // The labels of a training file in the order of their bytes; none where a label is a number.
-std::vector<std::string> labels_in(const Rows& rows, std::uint32_t classes, const std::string& column) {
+std::vector<std::string> labels_in(const Rows& rows, std::uint32_t classes) {
   std::set<std::string> all;
   for (std::uint64_t i = 0; i < rows.size(); ++i) {
-    if (number_in(rows.words[i])) return {};
-    if (rows.words[i].empty()) rows.refuse(i, column, "''; expected a label");
-    all.insert(rows.words[i]);
+    const std::string& word = rows.words[i];
+    if (csv_number(word, false)) return {};
+    if (word.empty()) rows.refuse_target(i, 0, "''; expected a label" + csv_number_hint(word, false));
+    if (!is_utf8(word))
+      rows.refuse_target(
+          i, 0,
+          shown_cell(word) + ": text in another encoding; expected UTF-8: iconv -f windows-1252 -t utf-8");
+    all.insert(word);
   }
   if (all.size() != classes) {
-    std::string some;
-    std::size_t named = 0;
-    for (const std::string& one : all) {
-      if (named++ < 5) some += (some.empty() ? "'" : ", '") + one + "'";
-    }
-    throw FileError(rows.origin->file + ": column '" + column + "': " + std::to_string(all.size()) +
-                    " labels, " + some + (named > 5 ? ", .." : "") +
+    throw FileError((rows.origin->targets_file.empty() ? rows.origin->file : rows.origin->targets_file) +
+                    ": column " + shown_cell(rows.origin->targets[0]) + ": " + std::to_string(all.size()) +
+                    (all.size() == 1 ? " label, " : " labels, ") + list_of({all.begin(), all.end()}) +
                     "; expected as many as classes = " + std::to_string(classes));
   }
   return {all.begin(), all.end()};
 }
 
+// Why a cell is no class, where classes are numbers from 0.
+std::string class_hint(const Rows& rows, std::uint32_t classes, const std::string& word) {
+  if (!csv_number(word, false)) return csv_number_hint(word, false);
+  const std::set<std::string> all(rows.words.begin(), rows.words.end());
+  if (all.size() != classes || classes > 20) return {};
+  std::string list;
+  for (const std::string& one : all) list += (list.empty() ? "\"" : ", \"") + one + "\"";
+  return " (other labels are named, class 0 first: labels = [" + list + "])";
+}
+
 void classify(Rows& rows, std::uint32_t classes, const std::vector<std::string>& labels) {
-  const std::string& column = rows.origin->targets[0];
   std::map<std::string, double> place;
-  for (const std::string& label : labels) place.emplace(label, static_cast<double>(place.size()));
+  std::map<double, double> place_of_number;  // 1.0 is 1
+  for (const std::string& label : labels) {
+    const auto index = static_cast<double>(place.size());
+    if (const auto number = csv_number(label, false)) place_of_number.emplace(*number, index);
+    place.emplace(label, index);
+  }
   for (std::uint64_t i = 0; i < rows.size(); ++i) {
     const std::string& word = rows.words[i];
-    if (!labels.empty()) {
-      const auto found = place.find(word);
-      if (found == place.end()) {
-        std::string all;
-        for (const std::string& label : labels) all += (all.empty() ? "'" : ", '") + label + "'";
-        rows.refuse(i, column, "'" + word + "'; expected a label, one of " + all);
-      }
+    const std::optional<double> number = csv_number(word, false);
+    if (labels.empty() && number && *number >= 0 && *number < classes && *number == std::floor(*number)) {
+      rows.targets.push_back(*number);
+    } else if (const auto found = place.find(word); found != place.end()) {
       rows.targets.push_back(found->second);
-      continue;
+    } else if (number && place_of_number.contains(*number)) {
+      rows.targets.push_back(place_of_number.at(*number));
+    } else if (!labels.empty()) {
+      rows.refuse_target(
+          i, 0,
+          shown_cell(word) + "; expected a label, one of " + list_of(labels) + csv_number_hint(word, false));
+    } else {
+      rows.refuse_target(i, 0,
+                         (number ? number_text(*number) : shown_cell(word)) +
+                             "; expected a class, a whole number below " + std::to_string(classes) +
+                             class_hint(rows, classes, word));
     }
-    const std::optional<double> target = number_in(word);
-    if (target && *target >= 0 && *target < classes && *target == std::floor(*target)) {
-      rows.targets.push_back(*target);
-      continue;
-    }
-    rows.refuse(i, column,
-                (target ? number_text(*target) : "'" + word + "'") +
-                    "; expected a class, a whole number below " + std::to_string(classes) +
-                    (target && *target != classes ? "" : " (other labels are named by 'labels')"));
   }
 }
 
@@ -154,12 +223,19 @@ Parts parts_of(const Rows& rows, const CsvOptions& options, std::uint32_t classe
   }
   for (auto* part : {&parts.train, &parts.validation, &parts.test}) std::sort(part->begin(), part->end());
   const auto refuse = [&](const std::string& what) {
-    throw FileError(rows.origin->file + ": " + std::to_string(rows.size()) + " rows; " + what);
+    throw FileError(rows.origin->file + ": " + std::to_string(rows.size()) +
+                    (rows.size() == 1 ? " row; " : " rows; ") + what);
   };
   if (options.test_share > 0 && parts.test.empty()) refuse("test_share leaves none to test with");
   if (options.validation_share > 0 && parts.validation.empty())
     refuse("validation_share leaves none to validate with");
   if (parts.train.empty()) refuse("the shares leave none to train on");
+  if (options.validation > 0) {
+    if (options.validation >= parts.train.size())
+      throw std::length_error("expected fewer than the " + std::to_string(parts.train.size()) +
+                              " training samples, found " + std::to_string(options.validation));
+    parts.validation = split_rows(parts.train, options.validation, options.validation_seed);
+  }
   return parts;
 }
 
@@ -213,14 +289,13 @@ Dataset dataset_of(const std::string& name, Rows& rows, const CsvOptions& option
     const double used = standard.empty() ? value : (value - standard[k].first) / standard[k].second;
     rows.inputs[i] = options.input_offset + options.input_scale * used;
     if (!std::isfinite(rows.inputs[i]))
-      rows.refuse(i / inputs, rows.origin->inputs[k], number_text(value) + "; its level is not finite");
+      rows.refuse_input(i / inputs, k, number_text(value) + "; its level is not finite");
   }
   for (std::size_t i = 0; !classes && i < rows.targets.size(); ++i) {
     const double value = rows.targets[i];
     rows.targets[i] = options.target_offset + options.target_scale * value;
     if (!std::isfinite(rows.targets[i]))
-      rows.refuse(i / targets, rows.origin->targets[i % targets],
-                  number_text(value) + "; its target is not finite");
+      rows.refuse_target(i / targets, i % targets, number_text(value) + "; its target is not finite");
   }
   const auto count = static_cast<Eigen::Index>(rows.size());
   Dataset set;
@@ -238,8 +313,6 @@ void check(const CsvOptions& options, std::uint32_t classes) {
   const auto refuse = [](const std::string& what) { throw std::invalid_argument("csv task: " + what); };
   if (options.inputs.empty() || options.targets.empty())
     refuse("at least one input column and one target column must be named");
-  if (classes > 0 && options.targets.size() != 1)
-    refuse(std::to_string(options.targets.size()) + " target columns; a classification has one");
   if (!std::isfinite(options.input_scale) || !std::isfinite(options.input_offset))
     refuse("input_scale and input_offset must be finite");
   if (!std::isfinite(options.target_scale) || !std::isfinite(options.target_offset) ||
@@ -250,6 +323,11 @@ void check(const CsvOptions& options, std::uint32_t classes) {
     refuse("test_share and validation_share must be >= 0 and add up to less than 1");
   if (test > 0 && !options.test.empty())
     refuse("there is a test file, and a test_share too; expected one of the two");
+  if (validation > 0 && options.validation > 0)
+    refuse("there is a validation_share, and samples of 'validation' too; expected one of the two");
+  if (!options.test.empty() && options.test_targets.empty() != options.train_targets.empty())
+    refuse("one of train_targets and test_targets is given; expected both or none");
+  if (options.test.empty() && !options.test_targets.empty()) refuse("test_targets without a test file");
   if (!options.learned.labels.empty() && options.learned.labels.size() != classes)
     refuse(std::to_string(options.learned.labels.size()) +
            " labels; expected as many as classes = " + std::to_string(classes));
@@ -259,32 +337,33 @@ void check(const CsvOptions& options, std::uint32_t classes) {
 
 Task csv_task(const CsvOptions& options, std::uint32_t classes, double readout_scale, CsvLearned* learned) {
   check(options, classes);
-  std::vector<std::string> inputs;
-  Rows rows = rows_of(options.train, options, inputs, classes > 0);
+  Columns columns;
+  Rows rows = rows_of(options.train, options.train_targets, options, columns, classes > 0);
   CsvLearned known = options.learned;
   if (classes > 0) {
-    if (known.labels.empty()) known.labels = labels_in(rows, classes, options.targets[0]);
+    if (known.labels.empty()) known.labels = labels_in(rows, classes);
     classify(rows, classes, known.labels);
   }
   const Parts parts = parts_of(rows, options, classes);
+  const std::size_t inputs = columns.inputs.size();
   if (!options.standardise) known.standard.clear();
-  else if (known.standard.empty()) known.standard = standard_of(rows, inputs.size(), parts.train);
-  else if (known.standard.size() != inputs.size())
+  else if (known.standard.empty()) known.standard = standard_of(rows, inputs, parts.train);
+  else if (known.standard.size() != inputs)
     throw std::invalid_argument("csv task: " + std::to_string(known.standard.size()) +
                                 " means and deviations in 'standard'; expected one of each of the " +
-                                std::to_string(inputs.size()) + " input columns");
+                                std::to_string(inputs) + " input columns");
   Task task;
   task.name = "csv";
   const Dataset all = dataset_of("train", rows, options, known.standard, classes > 0);
   task.train = all.subset(parts.train);
   if (!parts.validation.empty()) task.validation = all.subset(parts.validation);
   if (!parts.test.empty()) task.test = all.subset(parts.test);
-  const auto threshold = threshold_of(task.train.targets);
+  const auto threshold = threshold_of(all.targets);
   if (classes > 0) task.loss = std::make_shared<CrossEntropy>(readout_scale);
   else if (threshold) task.loss = std::make_shared<SquaredError>(*threshold);
   else task.loss = std::make_shared<SquaredError>();
   if (!options.test.empty()) {
-    Rows test = rows_of(options.test, options, inputs, classes > 0);
+    Rows test = rows_of(options.test, options.test_targets, options, columns, classes > 0);
     if (classes > 0) classify(test, classes, known.labels);
     task.test = dataset_of("test", test, options, known.standard, classes > 0);
   }

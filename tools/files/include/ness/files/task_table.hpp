@@ -2,6 +2,7 @@
 // the table.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <span>
 #include <string>
@@ -19,6 +20,9 @@ struct TaskContext {
   std::string data;              ///< LoadOptions::data
   std::string recorded;          ///< LoadOptions::recorded_data
   std::uint64_t log_format = 0;  ///< LoadOptions::log_format
+  /// Keys `validation` and `validation_seed` of [task]: for kinds that learn from what these leave
+  /// (TaskEntry::splits)
+  std::uint64_t validation = 0, validation_seed = 0;
   /// Replaces a key of [task] in the experiment's text: a file's name by its absolute path, so that the text
   /// can be read again from anywhere.
   std::function<void(const std::string& key, const std::string& value)> replace = [](const std::string&,
@@ -38,6 +42,8 @@ struct TaskEntry {
   /// Lists the keys of this kind alone, and returns what makes the task; that reports what is wrong through
   /// `keys`, which must outlive it.
   TaskMaker (*read)(Keys& keys) = nullptr;
+  /// It takes the samples of TaskContext::validation from the training set itself.
+  bool splits = false;
 };
 std::span<const TaskEntry> task_table();
 
