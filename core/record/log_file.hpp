@@ -43,6 +43,9 @@ class LogFile {
 
   /// Writes the group, counts it, and empties it.
   void write(RowGroup& group);
+  /// While no rows are pending.
+  void write(const BenchContinuation& now);
+  void write_settings_at_end(const std::vector<BenchRecord::Statements>& settings);
   void close(ExitStatus status, const std::string& reason);
   /// Releases the lock: another writer may then open the file.
   void give_back() { lock_.release(); }

@@ -8,12 +8,13 @@ namespace ness {
 
 std::string Difference::text() const {
   const auto shown = [](const std::string& value) { return value.empty() ? std::string("nothing") : value; };
-  return key + ": " + shown(then) + " then, " + shown(now) + " now";
+  return key + (where.empty() ? "" : " (" + where + ")") + ": " + shown(then) + " then, " + shown(now) +
+         " now";
 }
 
 std::vector<Difference> differences(const Values& then, const Values& now) {
   std::map<std::string, Difference> all;
-  for (const auto& [key, value] : then) all[key] = {key, value, {}};
+  for (const auto& [key, value] : then) all[key] = {key, value, {}, {}};
   for (const auto& [key, value] : now) {
     all[key].key = key;
     all[key].now = value;

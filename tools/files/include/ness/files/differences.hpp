@@ -12,6 +12,7 @@ namespace ness {
 struct Difference {
   std::string key;           ///< "wiring.in-0.limits"
   std::string then, now;     ///< the values, as TOML; empty: the key is not there
+  std::string where = {};    ///< of one value of many: "points.csv:17, column 'y'"
   std::string text() const;  ///< "wiring.in-0.limits: [-1.0, 1.0] then, [-2.0, 2.0] now"
 };
 
