@@ -319,21 +319,37 @@ std::string read_text(Calls& calls, hid_t parent, const std::string& name) {
   return without_padding(std::move(text));
 }
 
-void write_texts(Calls& calls, hid_t parent, const std::string& name, const std::vector<std::string>& texts) {
-  std::size_t size = 1;
+void write_texts(Calls& calls, hid_t parent, const std::string& name, const std::vector<std::string>& texts,
+                 std::size_t capacity, std::size_t rows) {
+  std::size_t size = std::max<std::size_t>(capacity, 1);
   for (const std::string& text : texts) {
     size = std::max(size, text.size());
   }
-  std::string padded(size * texts.size(), '\0');
+  rows = std::max(rows, texts.size());
+  std::string padded(size * rows, '\0');
   for (std::size_t i = 0; i < texts.size(); ++i) {
     texts[i].copy(padded.data() + i * size, size);
   }
   const Handle type = text_type(calls, size, std::all_of(texts.begin(), texts.end(), is_ascii));
-  const hsize_t dims[] = {texts.size()};
+  const hsize_t dims[] = {rows};
   const Handle dataset = create_dataset(calls, parent, name, type, dims);
-  if (!texts.empty()) {
+  if (rows > 0) {
     calls(H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, padded.data()), "write '" + name + "'");
   }
+}
+
+void rewrite_texts(Calls& calls, hid_t parent, const std::string& name,
+                   const std::vector<std::string>& texts) {
+  const Handle dataset = open_dataset(calls, parent, name);
+  const Handle stored(calls, H5Dget_type(dataset), H5Tclose, "read the type of '" + name + "'");
+  const std::size_t room = H5Tget_size(stored), rows = length(calls, dataset, name);
+  if (rows == 0) return;
+  std::string padded(room * rows, '\0');
+  for (std::size_t i = 0; i < std::min(rows, texts.size()); ++i) {
+    const std::string_view text = cut(texts[i], room);
+    text.copy(padded.data() + i * room, text.size());
+  }
+  calls(H5Dwrite(dataset, stored, H5S_ALL, H5S_ALL, H5P_DEFAULT, padded.data()), "write '" + name + "'");
 }
 
 std::vector<std::string> read_texts(Calls& calls, hid_t parent, const std::string& name) {

@@ -154,7 +154,13 @@ void write_text(Calls& calls, hid_t parent, const std::string& name, std::string
 /// Rewrites a text in place. A text longer than the capacity is cut between characters.
 void rewrite_text(Calls& calls, hid_t parent, const std::string& name, std::string_view text);
 std::string read_text(Calls& calls, hid_t parent, const std::string& name);
-void write_texts(Calls& calls, hid_t parent, const std::string& name, const std::vector<std::string>& texts);
+/// Writes texts of one fixed length: that of the longest, or `capacity` bytes; `rows` of them at least (those
+/// beyond `texts` are empty), so that they can be rewritten in place.
+void write_texts(Calls& calls, hid_t parent, const std::string& name, const std::vector<std::string>& texts,
+                 std::size_t capacity = 0, std::size_t rows = 0);
+/// Rewrites texts in place. What there is no room for is cut: texts between characters, rows at the end.
+void rewrite_texts(Calls& calls, hid_t parent, const std::string& name,
+                   const std::vector<std::string>& texts);
 std::vector<std::string> read_texts(Calls& calls, hid_t parent, const std::string& name);
 
 /// Untyped forms of the templates below; `dims` empty: one number.

@@ -35,6 +35,7 @@ class WrittenFile final : public DriverFile {
 
   const CheckPlaces& places() const override { return places_; }
   bool add_table(std::size_t k, std::uint64_t position, bool fresh) override;
+  void header(bool on) override { header_ = on; }
   void sync(bool on) override { syncs_ = on; }
 
   haddr_t allocated = 0;  // by HDF5: may be beyond the file
@@ -64,7 +65,7 @@ class WrittenFile final : public DriverFile {
   // [table][sector of it]; read when first needed
   std::unordered_map<std::uint64_t, std::vector<SectorCheck>> pages_;
   Sectors pending_;
-  bool tables_changed_ = false, syncs_ = false;
+  bool tables_changed_ = false, syncs_ = false, header_ = false;
   Watcher watcher_;
 };
 
@@ -142,7 +143,7 @@ herr_t WrittenFile::write(bool rows, std::uint64_t place, std::size_t count, con
     const std::uint64_t number = place / sector_bytes;
     std::uint64_t end = std::min(stop, (number + 1) * sector_bytes);
     const auto direct = [&](std::uint64_t sector) {
-      return !places_.known() || (rows && !pending_.contains(sector) && !covered(sector));
+      return !places_.known() || (rows && !header_ && !pending_.contains(sector) && !covered(sector));
     };
     if (direct(number)) {
       while (end < stop && direct(end / sector_bytes)) end = std::min(stop, end + sector_bytes);

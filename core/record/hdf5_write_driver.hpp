@@ -32,6 +32,8 @@ class DriverFile {
   /// Table `k` is at this position. `fresh`: it has just been made, and covers nothing. False, with errno, if
   /// it cannot be cleared.
   virtual bool add_table(std::size_t k, std::uint64_t position, bool fresh) = 0;
+  /// What is written belongs to the header, not to rows: it is covered.
+  virtual void header(bool on) = 0;
   /// Each flush is on the disk when it returns, whatever happens to the power.
   virtual void sync(bool on) = 0;
 };

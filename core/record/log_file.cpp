@@ -337,6 +337,26 @@ void LogFile::write(RowGroup& group) {
   ::sync_file_range(lock_.file(), 0, 0, SYNC_FILE_RANGE_WRITE);
 }
 
+// Groups made when a log goes on: nothing refers to them until they are flushed, before the first row.
+void LogFile::write(const BenchContinuation& now) {
+  const hdf5::Turn turn;
+  still_whole();
+  hdf5::DriverFile& driver = *hdf5::driver_file(file_);
+  driver.header(true);
+  BenchContinuation timed = now;
+  if (timed.time.empty()) timed.time = log_layout::utc_now();
+  log_layout::write_continuation(calls_, file_, timed);
+  flush();
+  driver.header(false);
+}
+
+void LogFile::write_settings_at_end(const std::vector<BenchRecord::Statements>& settings) {
+  const hdf5::Turn turn;
+  still_whole();
+  log_layout::rewrite_settings_at_end(calls_, file_, settings);
+  flush();
+}
+
 void LogFile::write_exit(ExitStatus status, const std::string& reason, const std::string& end_time) {
   hdf5::rewrite_text(calls_, file_, "entry/exit_status", to_string(status));
   hdf5::rewrite_text(calls_, file_, "entry/exit_reason", reason);

@@ -60,6 +60,9 @@ class LogFile {
   void write(RowGroup& group);
   /// Adds a later group to the saved file, if there is one.
   void save_too(RowGroup& group);
+  /// While no rows are pending.
+  void write(const BenchContinuation& now);
+  void write_settings_at_end(const std::vector<BenchRecord::Statements>& settings);
   void close(ExitStatus status, const std::string& reason);
   /// Releases the lock: another writer may then open the file.
   void give_back();

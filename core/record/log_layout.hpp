@@ -6,6 +6,9 @@
 //   exit_reason, ..
 // /entry/versions        software and version, as two columns
 //   /entry/device          identity, terminals, parameters, outputs: DeviceInfo
+//   /entry/bench           the bench: its file, its instruments and their settings, what its check found
+//   /entry/bench/continued/<n>  the same, each time the run went on
+//   /entry/from            the log that the first parameters came from
 //   /entry/patterns/<n>    each pattern set: its levels, or the file it comes from
 //   /entry/data/<set>      each data set: rows of a pattern set, and targets
 //   /entry/relaxations     a table: one row a relaxation
@@ -71,6 +74,16 @@ std::vector<LogReader::SetInfo> read_pattern_sets(Calls& calls, hid_t file);
 /// The header; pattern sets that are not stored in the file are null.
 LogHeader read_header(Calls& calls, hid_t file, const Layout& layout,
                       const std::vector<LogReader::SetInfo>& sets);
+
+/// The bench of a run, in a new group of `parent`; the bench to which it has changed; what its instruments
+/// say at the end. (log_layout_bench.cpp)
+void write_bench(Calls& calls, hid_t parent, const std::string& name, const BenchRecord& bench);
+void write_continuation(Calls& calls, hid_t file, const BenchContinuation& now);
+void rewrite_settings_at_end(Calls& calls, hid_t file, const std::vector<BenchRecord::Statements>& settings);
+void read_benches(Calls& calls, hid_t entry, LogHeader& header);
+/// Where the first parameters came from.
+void write_origin(Calls& calls, hid_t entry, const LogOrigin& from);
+std::optional<LogOrigin> read_origin(Calls& calls, hid_t entry);
 
 /// The end of a file, as stored in it. HDF5 refuses a file that is shorter, and addresses beyond the end.
 struct StoredEnd {

@@ -212,32 +212,6 @@ DeviceInfo read_device(Calls& calls, hid_t entry) {
   return info;
 }
 
-void write_bench(Calls& calls, hid_t entry, const BenchRecord& bench) {
-  const Handle group = create_group(calls, entry, "bench", "NXcollection");
-  write_text(calls, group, "path", bench.path);
-  write_text(calls, group, "file", bench.text);
-  if (bench.instruments.empty()) return;
-  const Handle all = create_group(calls, group, "instruments", "NXcollection");
-  using One = BenchRecord::Instrument;
-  write_texts(calls, all, "name", texts(bench.instruments, [](const One& x) { return x.name; }));
-  write_texts(calls, all, "address", texts(bench.instruments, [](const One& x) { return x.address; }));
-  write_texts(calls, all, "model", texts(bench.instruments, [](const One& x) { return x.model; }));
-  write_texts(calls, all, "identity", texts(bench.instruments, [](const One& x) { return x.identity; }));
-}
-
-std::optional<BenchRecord> read_bench(Calls& calls, hid_t entry) {
-  if (!hdf5::exists(calls, entry, "bench")) return std::nullopt;
-  const Handle group = open_group(calls, entry, "bench");
-  BenchRecord bench{read_text(calls, group, "path"), read_text(calls, group, "file"), {}};
-  if (!hdf5::exists(calls, group, "instruments")) return bench;
-  const Handle all = open_group(calls, group, "instruments");
-  const auto names = read_texts(calls, all, "name"), addresses = read_texts(calls, all, "address"),
-             models = read_texts(calls, all, "model"), identities = read_texts(calls, all, "identity");
-  for (std::size_t i = 0; i < names.size(); ++i)
-    bench.instruments.push_back({names[i], addresses.at(i), models.at(i), identities.at(i)});
-  return bench;
-}
-
 void write_levels(Calls& calls, hid_t group, const PatternSet& set, const std::string& unit) {
   RowMatrix levels(static_cast<Eigen::Index>(set.rows()), static_cast<Eigen::Index>(set.width()));
   Vector row(set.width());
@@ -371,7 +345,8 @@ void create(Calls& calls, hid_t file, const LogHeader& header, const Layout& lay
     write_texts(calls, versions, "version", texts(header.versions, [](const auto& x) { return x.second; }));
   }
   write_device(calls, entry, header.info);
-  if (header.bench) write_bench(calls, entry, *header.bench);
+  if (header.bench) write_bench(calls, entry, "bench", *header.bench);
+  if (header.from) write_origin(calls, entry, *header.from);
   write_pattern_sets(calls, entry, header, options.largest_copy);
   write_run(calls, entry, header, options.largest_copy);
   create_tables(calls, entry, layout, options);
@@ -436,7 +411,8 @@ LogHeader read_header(Calls& calls, hid_t file, const Layout& layout,
     header.versions.emplace_back(software[i], version.at(i));
   }
   header.info = layout.info;
-  header.bench = read_bench(calls, entry);
+  read_benches(calls, entry, header);
+  header.from = read_origin(calls, entry);
   for (std::size_t i = 0; i < sets.size(); ++i) {
     header.pattern_sets.push_back(sets[i].stored ? read_levels(calls, file, i, sets[i]) : nullptr);
   }

@@ -279,6 +279,20 @@ void LogWriter::tick() {
   impl_->guarded([&] { impl_->tick(); });
 }
 
+void LogWriter::bench_now(const BenchContinuation& now) {
+  impl_->guarded([&] {
+    impl_->commit();
+    impl_->file.write(now);
+  });
+}
+
+void LogWriter::settings_at_end(const std::vector<BenchRecord::Statements>& settings) {
+  impl_->guarded([&] {
+    impl_->commit();
+    impl_->file.write_settings_at_end(settings);
+  });
+}
+
 void LogWriter::close(ExitStatus status, const std::string& reason) {
   if (impl_->closed) return;
   if (impl_->failure.empty()) {

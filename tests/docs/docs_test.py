@@ -45,6 +45,26 @@ texts = {
     "bench/instruments/address": "where they are",
     "bench/instruments/model": "what they are, such as `Keithley 2400`",
     "bench/instruments/identity": "what each answered to `*IDN?`",
+    "bench/instruments/NAME/calibration/name": "what it knows of its calibration, such as `calibrated`",
+    "bench/instruments/NAME/calibration/value": "its answer",
+    "bench/instruments/NAME/settings_start/name": "what it was set to before the first relaxation",
+    "bench/instruments/NAME/settings_start/value": "its answer",
+    "bench/instruments/NAME/settings_end/name": "what it was set to when the bench was safe; "
+    "empty: the run did not come to its end",
+    "bench/instruments/NAME/settings_end/value": "its answer; of `no answer`: why",
+    "bench/check/warnings": "what `ness check` warned of",
+    "bench/check/undecided": "pairs of wires whose exchange would not have been seen",
+    "bench/check/wires/name": "that set a level",
+    "bench/check/wires/verdict": "`right`, `exchanged`, ..",
+    "bench/check/wires/of": "like which other it responds",
+    "bench/check/wires/answered": "readings that moved with it, the strongest first",
+    "bench/check/readings/name": "wires that read",
+    "bench/check/readings/verdict": "likewise",
+    "bench/check/readings/of": "like which other it reads",
+    "bench/check/steps/channel": "the wire that was stepped",
+    "bench/check/steps/reading": "the wire that read",
+    "from/path": "the log that the first parameters came from, as given to `--from`",
+    "from/kind": "`last`, `best` or `step`",
     "device/environment/name": "surroundings that are read",
     "device/environment/unit": "their units",
     "device/parameters/name": "such as `a[0]`",
@@ -99,6 +119,14 @@ def shape_of(path, dataset, names):
         "device/terminals": "[terminals]",
         "device/environment": "[surroundings]",
         "bench/instruments": "[instruments]",
+        "bench/instruments/NAME/calibration": "[statements]",
+        "bench/instruments/NAME/settings_start": "[statements]",
+        "bench/instruments/NAME/settings_end": "[statements]",
+        "bench/check": "[lines]",
+        "bench/check/wires": "[wires]",
+        "bench/check/readings": "[readings]",
+        "bench/check/steps": "[steps]",
+        "from": "[parameters]",
         "versions": "[software]",
         "device/edges": "[edges]",
         "data/SET": "[samples]",
@@ -151,7 +179,11 @@ def datasets():
         )
         made([ness, "train", "points.toml", "--seed", "1", *short, "four.h5"], scratch)
         examples(scratch)
-        for name in ("one", "two", "three", "four"):
+        made([ness, "train", "xor-bench.toml", "--from", "one.h5", *short, "five.h5"], scratch)
+        experiments = root / "tools" / "experiments"
+        bench = ["--device", "emulated", "--bench", experiments / "bench-emulated.toml"]
+        made([ness, "train", experiments / "xor-bench.toml", *bench, *short, "six.h5"], scratch)
+        for name in ("one", "two", "three", "four", "five", "six"):
             with h5py.File(pathlib.Path(scratch) / f"{name}.h5", "r", locking=False) as log:
                 formats.add(int(log.attrs["ness_log_format"]))
 
@@ -160,6 +192,7 @@ def datasets():
                         return
                     path = re.sub(r"^patterns/\d+", "patterns/N", full.removeprefix("entry/"))
                     path = re.sub(r"^data/(train|validation|test)", "data/SET", path)
+                    path = re.sub(r"^bench/instruments/[^/]+/", "bench/instruments/NAME/", path)
                     kind = "text" if item.dtype.kind in "SO" else str(item.dtype)
                     unit, meaning = (item.attrs.get(key, b"").decode() for key in ("units", "long_name"))
                     meaning = meaning or texts.get(path, "")

@@ -143,9 +143,33 @@ Values program_of(const LogReader& log) {
   return values;
 }
 
+/// What the instruments said of their calibration and their settings, and the verdicts of the check.
+Values stated(const BenchRecord& bench) {
+  Values values;
+  for (const BenchRecord::Instrument& one : bench.instruments) {
+    for (const auto& [of, all] : {std::pair{"calibration", &one.calibration},
+                                  {"settings_start", &one.settings_start},
+                                  {"settings_end", &one.settings_end}}) {
+      for (const auto& [name, value] : *all)
+        values["instruments." + one.name + '.' + of + '.' + name] = value;
+    }
+  }
+  if (!bench.check) return values;
+  for (const BenchCheck::Wire& wire : bench.check->wires)
+    values["check." + wire.name] = wire.verdict + (wire.of.empty() ? "" : " (" + wire.of + ")");
+  for (const BenchCheck::Reading& reading : bench.check->readings)
+    values["check." + reading.name] = reading.verdict + (reading.of.empty() ? "" : " (" + reading.of + ")");
+  return values;
+}
+
 std::vector<Difference> of_benches(const std::optional<BenchRecord>& one,
                                    const std::optional<BenchRecord>& other) {
-  if (one && other) return bench_differences(*one, *other);
+  if (one && other) {
+    std::vector<Difference> all = bench_differences(*one, *other);
+    for (Difference& difference : differences(stated(*one), stated(*other)))
+      all.push_back(std::move(difference));
+    return all;
+  }
   if (!one && !other) return {};
   return {{"bench file", one ? one->path : "", other ? other->path : ""}};
 }

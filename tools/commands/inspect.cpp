@@ -8,6 +8,7 @@
 
 #include "command.hpp"
 #include "results.hpp"
+#include "ness/device/digest.hpp"
 #include "ness/runs/evaluations.hpp"
 #include "ness/runs/logged_run.hpp"
 #include "ness/runs/progress.hpp"
@@ -63,13 +64,61 @@ Report losses(const LogReader& log) {
 }
 
 /// The bench of the run, and what its instruments said they are.
+Report statements_json(const BenchRecord::Statements& all) {
+  Report result = Report::table();
+  for (const auto& [name, value] : all) result[name] = value;
+  return result;
+}
+
+Report check_json(const BenchCheck& check) {
+  Report wires = Report::list(), readings = wires, steps = wires;
+  for (const BenchCheck::Wire& one : check.wires) {
+    Report wire{{"name", one.name},         {"verdict", one.verdict},   {"answered", one.answered},
+                {"strength", one.strength}, {"expected", one.expected}, {"error", one.error},
+                {"gain", one.gain},         {"misfit", one.misfit}};
+    if (!one.of.empty()) wire["of"] = one.of;
+    if (one.conductance) wire["conductance"] = *one.conductance;
+    wires.add(std::move(wire));
+  }
+  for (const BenchCheck::Reading& one : check.readings) {
+    Report reading{{"name", one.name},
+                   {"verdict", one.verdict},
+                   {"offset", one.offset},
+                   {"offset_error", one.offset_error},
+                   {"noise", one.noise}};
+    if (!one.of.empty()) reading["of"] = one.of;
+    readings.add(std::move(reading));
+  }
+  for (const BenchCheck::Step& one : check.steps) {
+    Report step{{"channel", one.channel}, {"reading", one.reading}, {"change", one.change}};
+    if (one.tau) step["tau"] = *one.tau;
+    else step["faster_than"] = one.bound;
+    steps.add(std::move(step));
+  }
+  return {{"wires", wires},
+          {"readings", readings},
+          {"steps", steps},
+          {"warnings", check.warnings},
+          {"undecided", check.undecided},
+          {"relaxations", check.relaxations}};
+}
+
+/// `whole`: with the file, the settings, and what the check found.
 Report bench_json(const BenchRecord& bench, bool whole) {
   Report result{{"path", bench.path}};
   for (const BenchRecord::Instrument& one : bench.instruments) {
-    result["instruments"].add(Report{
-        {"name", one.name}, {"model", one.model}, {"address", one.address}, {"identity", one.identity}});
+    Report instrument{
+        {"name", one.name}, {"model", one.model}, {"address", one.address}, {"identity", one.identity}};
+    if (!one.calibration.empty()) instrument["calibration"] = statements_json(one.calibration);
+    if (whole) {
+      instrument["settings_start"] = statements_json(one.settings_start);
+      instrument["settings_end"] = statements_json(one.settings_end);
+    }
+    result["instruments"].add(std::move(instrument));
   }
-  if (whole) result["file"] = bench.text;
+  if (!whole) return result;
+  if (bench.check) result["check"] = check_json(*bench.check);
+  result["file"] = bench.text;
   return result;
 }
 
@@ -284,10 +333,22 @@ Report inspected(const LogReader& log, const InspectOptions& options) {
     if (const auto row = if_whole([&] { return log.row(i); })) result["last_rows"].add(row_json(*row, i));
   }
   if (options.experiment) result["experiment"] = header.experiment;
+  if (header.from)
+    result["from"] = {{"path", header.from->path},
+                      {"parameters", header.from->kind},
+                      {"step", header.from->step},
+                      {"theta_digest", digest_text(digest(header.from->theta))}};
   if (options.bench && !header.bench)
     throw std::invalid_argument(
         log.path() + ": holds no bench file: its run was a simulation, or was made before logs held them");
   if (header.bench) result["bench"] = bench_json(*header.bench, options.bench);
+  for (const BenchContinuation& one : header.continued) {
+    Report now = bench_json(one.bench, options.bench);
+    now["time"] = one.time;
+    now["first_row"] = one.first_row;
+    now["differences"] = one.differences;
+    result["bench"]["continued"].add(std::move(now));
+  }
   return result;
 }
 
@@ -329,6 +390,58 @@ void print_losses(const Report& log) {
   }
 }
 
+/// What differs between the start and the end is marked; what was set to one value all the time is one line.
+void print_settings(const Report& bench) {
+  if (!bench.contains("instruments")) return;
+  for (const Report& one : bench["instruments"].values()) {
+    std::printf("\n  settings of %s\n", one["name"].text().c_str());
+    if (one.contains("calibration")) {
+      for (const auto& [name, value] : one["calibration"].fields())
+        std::printf("    %-28s %s\n", name.c_str(), value.text().c_str());
+    }
+    const Report &start = one["settings_start"], &end = one["settings_end"];
+    for (const auto& [name, value] : start.fields()) {
+      const std::string now = end.contains(name) ? end[name].text() : value.text();
+      std::printf("    %-28s %s%s\n", name.c_str(), value.text().c_str(),
+                  now == value.text() ? "" : (" at the start, " + now + " at the end").c_str());
+    }
+    for (const auto& [name, value] : end.fields()) {
+      if (!start.contains(name)) std::printf("    %-28s %s at the end\n", name.c_str(), value.text().c_str());
+    }
+    if (end.fields().empty()) std::printf("    (not read at the end: the run did not come to it)\n");
+  }
+}
+
+void print_check(const Report& check) {
+  std::printf("\n  check of the cables, %s relaxations\n", grouped(check["relaxations"].count()).c_str());
+  for (const Report& wire : check["wires"].values())
+    std::printf("    %-16s %-14s gain %s, %s kT of %s expected\n", wire["name"].text().c_str(),
+                wire["verdict"].text().c_str(), number_text(wire["gain"]).c_str(),
+                number_text(wire["strength"]).c_str(), number_text(wire["expected"]).c_str());
+  for (const Report& reading : check["readings"].values())
+    std::printf("    %-16s %-14s offset %s +- %s kT, noise %s kT\n", reading["name"].text().c_str(),
+                reading["verdict"].text().c_str(), number_text(reading["offset"]).c_str(),
+                number_text(reading["offset_error"]).c_str(), number_text(reading["noise"]).c_str());
+  for (const Report& warning : check["warnings"].values()) std::printf("    %s\n", warning.text().c_str());
+}
+
+void print_bench(const Report& bench) {
+  print_settings(bench);
+  if (bench.contains("check")) print_check(bench["check"]);
+  if (bench.contains("continued")) {
+    for (const Report& one : bench["continued"].values()) {
+      std::printf("\n  continued at %s, from row %s\n", one["time"].text().c_str(),
+                  one["first_row"].json().c_str());
+      for (const Report& line : one["differences"].values())
+        std::printf("    changed: %s\n", line.text().c_str());
+      print_settings(one);
+      if (one.contains("check")) print_check(one["check"]);
+      if (!one["differences"].values().empty()) std::printf("\n%s", one["file"].text().c_str());
+    }
+  }
+  std::printf("\n%s", bench["file"].text().c_str());
+}
+
 void print_for_people(const Report& log) {
   const auto text = [&](const char* key) { return log[key].text(); };
   const auto count = [&](const char* key) { return grouped(log[key].count()); };
@@ -346,6 +459,12 @@ void print_for_people(const Report& log) {
   std::printf("  command      %s\n", text("command").c_str());
   std::printf("  device       %s; %s terminals, %s parameters; vector target %s\n", text("device").c_str(),
               count("terminals").c_str(), count("parameters").c_str(), text("vector_target").c_str());
+  if (log.contains("from")) {
+    const Report& from = log["from"];
+    std::printf("  begun with   the parameters of %s (%s, after %s steps), digest %s\n",
+                from["path"].text().c_str(), from["parameters"].text().c_str(),
+                grouped(from["step"].count()).c_str(), from["theta_digest"].text().c_str());
+  }
   if (log.contains("bench") && log["bench"].contains("instruments")) {
     for (const Report& one : log["bench"]["instruments"].values()) {
       std::printf("  instrument   %s: %s at %s\n", one["name"].text().c_str(), one["identity"].text().c_str(),
@@ -408,8 +527,7 @@ void print_for_people(const Report& log) {
     for (const Report& entry : log[list].values()) std::printf("  %s\n", entry.json().c_str());
   }
   if (log.contains("experiment")) std::printf("\n%s", text("experiment").c_str());
-  if (log.contains("bench") && log["bench"].contains("file"))
-    std::printf("\n%s", log["bench"]["file"].text().c_str());
+  if (log.contains("bench") && log["bench"].contains("file")) print_bench(log["bench"]);
 }
 
 void print_repair(const Report& repair) {
@@ -470,7 +588,9 @@ void declare_inspect(Options& line, const Command& command) {
   line.add("--steps", options->steps, "show the last N training steps").value_name("N");
   line.add("--rows", options->rows, "show the last N relaxations").value_name("N");
   line.flag("--experiment", options->experiment, "show the experiment's text");
-  line.flag("--bench", options->bench, "show the text of the bench file that the run was made with");
+  line.flag("--bench", options->bench,
+            "show the bench that the run was made with: what its instruments were set to at the start and at "
+            "the end, what its check found, what changed when the run went on, and its file");
   line.flag("--quick", options->quick, "do not read every row: no check, no qualities");
   line.flag("--json", options->json, "results as one JSON object on standard output");
   line.footer(

@@ -6,6 +6,7 @@
 #include "report.hpp"
 #include "common_options.hpp"
 #include "ness/runs/logged_run.hpp"
+#include "ness/runs/origin.hpp"
 #include "messages.hpp"
 #include "ness/device/error.hpp"
 #include "ness/record/replay.hpp"
@@ -34,6 +35,7 @@ bool at_the_end(const LogReader& log, std::uint64_t next_row, std::uint64_t step
 ReplayResult replay_log(const LogReader& log, const Experiment& experiment, bool quiet, bool relax,
                         std::stop_token stop) {
   Run run = relax ? prepare(experiment) : prepare(experiment, log.header().info);
+  begin_as_logged(run, log.header());
   Progress progress(experiment.training.epochs, steps_per_epoch(*experiment.task, experiment.training),
                     quiet);
   Replay device(log, pattern_sets(*experiment.task), 0, relax ? &run.device() : nullptr);

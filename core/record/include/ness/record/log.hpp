@@ -22,16 +22,56 @@
 
 namespace ness {
 
+/// What the check of a bench's cables found before a run (`ness check`).
+struct BenchCheck {
+  struct Wire {                                    ///< that sets a level
+    std::string name, verdict, of;                 ///< of: like which other it responds
+    std::string answered;                          ///< readings that moved with it, the strongest first
+    double strength = 0, expected = 0, error = 0;  ///< kT; error: of the strength
+    double gain = 0, misfit = 0;
+    std::optional<double> conductance;  ///< units of current per kT
+    friend bool operator==(const Wire&, const Wire&) = default;
+  };
+  struct Reading {
+    std::string name, verdict, of;
+    double offset = 0, offset_error = 0, noise = 0;  ///< kT
+    friend bool operator==(const Reading&, const Reading&) = default;
+  };
+  struct Step {
+    std::string channel, reading;
+    double change = 0;          ///< kT
+    std::optional<double> tau;  ///< the slowest time constant seen, in the device's unit of time
+    double bound = 0;           ///< of a time constant that was too fast to be seen
+    friend bool operator==(const Step&, const Step&) = default;
+  };
+  std::vector<Wire> wires;
+  std::vector<Reading> readings;
+  std::vector<Step> steps;
+  std::vector<std::string> warnings;
+  std::vector<std::string> undecided;  ///< pairs of wires whose exchange would not be seen, "a, b"
+  std::uint64_t noise_readings = 0;    ///< readings that each noise, and each offset, is of
+  std::uint64_t relaxations = 0;
+  friend bool operator==(const BenchCheck&, const BenchCheck&) = default;
+};
+
 /// The bench that a run was made on, as it was at its start: enough to say what was done in volts.
 struct BenchRecord {
   std::string path, text;  ///< of the bench file
+  /// Names and values, as the instrument answered: {"compliance (A)", "+1.000000E-04"}.
+  using Statements = std::vector<std::pair<std::string, std::string>>;
   struct Instrument {
     std::string name;  ///< in the bench file
     std::string address, model;
-    std::string identity;  ///< its answer to *IDN?
+    std::string identity;            ///< its answer to *IDN?
+    Statements calibration = {};     ///< empty: it keeps no record
+    Statements settings_start = {};  ///< read back before the first relaxation
+    /// Read back when the bench had been made safe; empty: the run did not come to its end. An instrument
+    /// that did not answer then has one, "no answer", with the reason.
+    Statements settings_end = {};
     friend bool operator==(const Instrument&, const Instrument&) = default;
   };
   std::vector<Instrument> instruments;
+  std::optional<BenchCheck> check = {};  ///< none where the run began without
   friend bool operator==(const BenchRecord&, const BenchRecord&) = default;
 };
 
@@ -72,6 +112,23 @@ struct ExperimentSource {
   friend bool operator==(const ExperimentSource&, const ExperimentSource&) = default;
 };
 
+/// The bench on which a run went on.
+struct BenchContinuation {
+  BenchRecord bench;
+  std::uint64_t first_row = 0;           ///< the first that was made on it
+  std::string time;                      ///< when, UTC; to be written: empty, for now
+  std::vector<std::string> differences;  ///< from the bench before, that were allowed; a line each
+  friend bool operator==(const BenchContinuation&, const BenchContinuation&) = default;
+};
+
+/// Where a run's first parameters came from: another log.
+struct LogOrigin {
+  std::string path;  ///< as given
+  std::string kind;  ///< "last", "best" or "step"
+  std::uint64_t step = 0;
+  Vector theta;  ///< the run's first parameters, in the order of its own device
+};
+
 /// What a log says of its run before the first row.
 struct LogHeader {
   std::string title;       ///< of the experiment
@@ -81,6 +138,8 @@ struct LogHeader {
   std::vector<std::pair<std::string, std::string>> versions;    ///< software, version
   DeviceInfo info;                                              ///< of the device that is recorded
   std::optional<BenchRecord> bench;                             ///< none in simulation, and in older logs
+  std::vector<BenchContinuation> continued;                     ///< each time the run went on on a bench
+  std::optional<LogOrigin> from;                                ///< none: the experiment's own parameters
   std::vector<std::shared_ptr<const PatternSet>> pattern_sets;  ///< every set that drives will refer to
   std::optional<RecordedTask> task;        ///< none where nothing is learned, and in logs before format 6
   std::optional<RecordedEdges> edges;      ///< none where the device is no network, and before format 6
@@ -147,6 +206,13 @@ class LogWriter {
   void submit();
   /// Submits if the group is large or old enough: called by the recorder after each row.
   void tick();
+  /// Records the bench on which a log that was opened to continue it goes on. To be called before anything is
+  /// appended.
+  void bench_now(const BenchContinuation& now);
+  /// Records what the instruments of the bench are set to when it is safe: one a BenchRecord::instruments, of
+  /// the bench that was last recorded. What is longer than at the start of the run is cut. Does nothing in a
+  /// log that holds no bench.
+  void settings_at_end(const std::vector<BenchRecord::Statements>& settings);
   /// Commits, records how the run ended, and closes. Idempotent; of a log that failed, it only gives the lock
   /// back.
   void close(ExitStatus status, const std::string& reason);
