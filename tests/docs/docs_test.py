@@ -132,6 +132,7 @@ def shape_of(path, dataset, names):
         "data/SET": "[samples]",
         "source": "[settings]",
         "device": "[outputs]",
+        "checks": "[sectors, 2]" if column == "tableK" else "[bytes]",
     }[group]
 
 
@@ -192,6 +193,7 @@ def datasets():
                         return
                     path = re.sub(r"^patterns/\d+", "patterns/N", full.removeprefix("entry/"))
                     path = re.sub(r"^data/(train|validation|test)", "data/SET", path)
+                    path = re.sub(r"^checks/table\d+", "checks/tableK", path)
                     path = re.sub(r"^bench/instruments/[^/]+/", "bench/instruments/NAME/", path)
                     kind = "text" if item.dtype.kind in "SO" else str(item.dtype)
                     unit, meaning = (item.attrs.get(key, b"").decode() for key in ("units", "long_name"))
@@ -216,7 +218,8 @@ def log_page():
     for group in sorted(
         groups, key=lambda name: (name in tables, tables.index(name) if name in tables else 0, name)
     ):
-        page += f"\n## `/entry/{group}`\n\n" if group else "\n## Top\n\n"
+        whole = group if group == "checks" else f"entry/{group}"
+        page += f"\n## `/{whole}`\n\n" if group else "\n## Top\n\n"
         page += "| dataset | shape | type | unit | meaning |\n|---|---|---|---|---|\n"
         for path in groups[group]:
             shape, kind, unit, meaning = (cell.replace("|", "\\|") for cell in found[path])
