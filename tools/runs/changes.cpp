@@ -231,45 +231,47 @@ std::vector<std::string> require_unchanged(const Changes& changes, std::span<con
                                            const std::string& log, bool more_may_be_found) {
   struct Section {
     const std::vector<Difference>& found;
+    const char* name;
+    bool logged;  // the run goes on with what the log holds
     const char *before, *after;
   };
   const Section sections[] = {
-      {changes.bench, "the bench differs: ", ""},
-      {changes.experiment, "the experiment differs: ", "; the run goes on as it was logged"},
-      {changes.data, "the data differ: ", "; the run goes on with those of its log"},
-      {changes.program, "the program differs: ", "; the run goes on with this one"},
+      {changes.bench, "bench", false, "the bench differs: ", ""},
+      {changes.experiment, "experiment", true,
+       "the experiment differs: ", "; the run goes on as it was logged"},
+      {changes.data, "data set", true, "the data differ: ", "; the run goes on with those of its log"},
+      {changes.program, "program", false, "the program differs: ", "; the run goes on with this one"},
   };
   std::vector<std::string> accepted;
-  std::string refused, keys;
+  std::string refused, keys, another;  // the kind refused first
+  bool logged = false;
   std::vector<bool> used(allowed.size(), false);
-  for (const Section& part : sections) {
-    for (const Difference& one : part.found) {
+  for (const Section& section : sections) {
+    for (const Difference& one : section.found) {
       bool allows = false;
       for (std::size_t i = 0; i < allowed.size(); ++i) {
         if (!named(one.key, allowed.subspan(i, 1))) continue;
         allows = used[i] = true;
       }
       if (allows) {
-        accepted.push_back(part.before + one.text() + part.after);
+        accepted.push_back(section.before + one.text() + section.after);
       } else {
-        refused += "\n  " + one.text();
+        refused += (refused.empty() ? " " : "; ") + one.text();
         keys += (keys.empty() ? "" : ",") + one.key;
+        if (another.empty()) another = section.name;
+        logged = logged || section.logged;
       }
     }
   }
   if (!refused.empty()) {
-    std::string message = log + ": its run was begun with another " +
-                          (!changes.bench.empty()        ? "bench"
-                           : !changes.experiment.empty() ? "experiment"
-                           : !changes.data.empty()       ? "data set"
-                                                         : "program") +
-                          " than is there now:" + refused;
-    if (!changes.experiment.empty() || !changes.data.empty())
+    std::string message =
+        log + ": its run was begun with another " + another + " than is there now:" + refused;
+    if (logged)
       message +=
-          "\nA run has one experiment and one data set: with --changed it goes on as it was logged, whatever "
+          ". A run has one experiment and one data set: with --changed it goes on as it was logged, whatever "
           "the files say now. What changes them is a new run: ness train --from " +
           log + " EXPERIMENT";
-    throw FileError(message + "\nIf that is meant: --changed " + keys);
+    throw FileError(message + ". If that is meant: --changed " + keys);
   }
   for (std::size_t i = 0; i < allowed.size() && !more_may_be_found; ++i) {
     if (!used[i])

@@ -73,6 +73,7 @@ for words in (
     str(data),
 ):
     assert words in text, (words, text)
+run("calibrate", log, "--out", where / "twin.toml")
 original = data.read_text()
 one_label_changed(data, 3, 1, "0.5")
 assert said_of(log) == before
@@ -82,6 +83,8 @@ assert again["test"]["loss"] != before["evaluated"]["test"]["loss"], again
 data.unlink()
 experiment.unlink()
 assert said_of(log) == before
+run("calibrate", log, "--out", where / "again.toml")
+assert (where / "again.toml").read_text() == (where / "twin.toml").read_text()
 refused = run("evaluate", log, "--set", f"task.train={data}", expect=2).stderr
 assert str(data) in refused and len(refused.splitlines()) == 1, refused
 # What is made from a log alone is a log that stands alone.

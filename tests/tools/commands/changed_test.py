@@ -54,7 +54,7 @@ kind = "adjoint"
 rate = 0.001
 
 [training]
-epochs = 6000
+epochs = 2000
 batch = 3
 checkpoint_every = 7
 """

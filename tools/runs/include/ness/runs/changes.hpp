@@ -1,6 +1,7 @@
 // What has changed since a log was begun: experiment, data, program, bench.
 #pragma once
 
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
