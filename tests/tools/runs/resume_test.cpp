@@ -303,7 +303,7 @@ TEST_CASE("a run killed within a minibatch is resumed bit for bit, whatever the 
       {"training.rest_rate=0.5", "budget.time=1e6", "estimator.kind=\"ep-centred\""},
       {"training.observe.time=3", "training.observe.samples=4", "training.observe.every=0.5",
        "training.observe.path=true", "log.paths=30"},
-      {"estimator.kind=\"spsa\"", "estimator.blocking=true", "estimator.c=0.01"},
+      {"estimator.kind=\"spsa\"", "estimator.directions=2", "estimator.c=0.01"},
       {"log.group_rows=3", "log.background=false"},
   };
   for (const Settings& settings : all) {
