@@ -257,7 +257,6 @@ int resume(const TrainOptions& options, const Command& command) {
   std::optional<Experiment> experiment;
   std::optional<Checkpoint> checkpoint;
   Changes changes;
-  bool other_bits = false;  // than this program's on this machine
   {
     const LogReader log(path);
     if (log.status() == ExitStatus::finished) return tell_finished(log, options);
@@ -272,10 +271,7 @@ int resume(const TrainOptions& options, const Command& command) {
                                                     : "an emulated bench: expected --device emulated") +
                      " and --bench, as it was begun with"));
     }
-    if (const std::string doubt = use_recorded_target(log); !doubt.empty()) {
-      warn(doubt);
-      other_bits = true;
-    }
+    if (const std::string doubt = use_recorded_target(log); !doubt.empty()) warn(doubt);
     LoadOptions load;
     load.data = options.data;
     experiment = options.recorded(log, load);
@@ -320,7 +316,9 @@ int resume(const TrainOptions& options, const Command& command) {
   const LogReader recorded(path);
   Recorder recorder(run.device(), log);
   Replay replay(recorded, pattern_sets(*experiment->task), first_row, &recorder);
-  if (other_bits) replay.expect_other_bits();
+  replay.report_other_bits([](const std::string& difference) {
+    warn(difference + ": the continued run is not bit for bit what it would have been");
+  });
   ReplayCheck check(recorded, first_step, &recorder);
   // Of rows that hold the outputs alone none is answered again (check_resumable): the device that goes on is
   // the one the run was begun with, with all it can read.

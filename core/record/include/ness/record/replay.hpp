@@ -2,9 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <stop_token>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "ness/device/device.hpp"
@@ -37,9 +40,10 @@ class Replay final : public Device {
   /// Goes on with a device that is recorded: what it relaxes again is not recorded again.
   Replay(const LogReader& log, std::vector<std::shared_ptr<const PatternSet>> sets, std::uint64_t first_row,
          Recorder* then);
-  /// What is relaxed again need not have the recorded bits, and is not compared: the program or its vector
-  /// target is another than the one that recorded.
-  void expect_other_bits() { compares_ = false; }
+  /// From now on a row of a group that is relaxed again, and is not found as it is recorded, does not throw:
+  /// the first one is reported, as the error would have been, and the recorded rows stand. That is so where
+  /// the program, its vector target or the machine is another than the one that recorded: bits may differ.
+  void report_other_bits(std::function<void(const std::string&)> report) { other_bits_ = std::move(report); }
   /// From now on `then` relaxes every group again, and every row is compared with what it finds.
   void relax_everything_again() { everything_ = true; }
   /// As recorded; of an outputs-only log, only the outputs are readable.
@@ -56,7 +60,7 @@ class Replay final : public Device {
   void pass_over_failed();
   std::uint32_t index_of(const Pattern& pattern) const;
   void compare(const Drive& drive, const LogRow& row) const;
-  void compare_again(const Drive& drive, const Relaxation& again, std::uint64_t row) const;
+  void compare_again(const Drive& drive, const Relaxation& again, std::uint64_t row);
   bool repeats(std::span<const Drive> drives) const;
   void relax_again(std::span<const Drive> drives, std::span<const std::uint64_t> answered, const Sink& sink,
                    std::stop_token stop);
@@ -72,6 +76,7 @@ class Replay final : public Device {
   Recorder* recorder_ = nullptr;  // the same, if it records
   bool live_ = false;             // `then` knows the ordinal
   bool compares_ = true, everything_ = false;
+  std::function<void(const std::string&)> other_bits_;
 };
 
 /// Compares every step with the recorded one: digests of theta before and after (also of the vector itself),
