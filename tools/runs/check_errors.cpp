@@ -114,8 +114,11 @@ std::vector<Difference> beyond_errors(std::vector<Difference> all, const BenchRe
     const std::optional<double> a = volts && one.then.empty() ? 0.0 : number_of(one.then),
                                 b = volts && one.now.empty() ? 0.0 : number_of(one.now);
     if (!a || !b) return false;
-    const std::optional<double> error_then = error_of(before, one.key, *a),
-                                error_now = error_of(after, one.key, *b);
+    // An error that is a share of the value is that of one value, which both would be: their mean. That of
+    // the larger would let a noise grow without a difference.
+    const double then_value = volts ? *a : (*a + *b) / 2, now_value = volts ? *b : then_value;
+    const std::optional<double> error_then = error_of(before, one.key, then_value),
+                                error_now = error_of(after, one.key, now_value);
     if (!error_then || !error_now) return false;
     const double combined = std::hypot(*error_then, *error_now);
     if (std::abs(*a - *b) <= combined_errors * combined) return true;

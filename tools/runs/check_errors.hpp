@@ -6,6 +6,7 @@
 //                                  its rounding; a wire without the key has 0 V
 // settle.noise                     of a standard deviation from n readings, by their successive differences:
 //                                  sqrt(3n - 4) / (2(n - 1)) of it (22 % of 16 readings)
+// (what is a share of a value is one of the mean of then and now)
 // settle.tau_max, tau_input,       2 % of it, since a fit states none: on an emulated bench whose noise alone
 // tau_gate of a wire               changes they scatter by 0.5 %; and 7 noise / change of it, where a step is
 //                                  small beside the noise

@@ -186,6 +186,7 @@ Vector theta_at(const LogReader& log, std::uint64_t step) {
     if (Vector theta = log.theta(step - 1); theta.size() > 0) return theta;
   }
   if (const auto checkpoint = checkpoint_at(log, step)) return log.checkpoint(*checkpoint).theta;
+  if (step == 0 && log.header().from) return log.header().from->theta;
   return {};
 }
 
