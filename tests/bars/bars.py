@@ -13,6 +13,7 @@ import pathlib
 import sys
 
 import bench
+import damage
 import learning
 import log
 import noise
@@ -41,6 +42,9 @@ groups = {
     "log": log.log,
     "replay": log.replay,
     "resume": resume.resume,
+    "repair": damage.repair,
+    "bits": damage.bits,
+    "power": damage.power,
     "bad-input": bench.bad_input,
     "bench": bench.bench,
     "bench-estimators": bench.bench_estimators,

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 
-import h5py
+from log_checks import tampered
 
 ness, root = sys.argv[1], pathlib.Path(sys.argv[2]).resolve()
 experiments = root / "tools" / "experiments"
@@ -148,7 +148,7 @@ def other_network():
 
 
 def other_version(path):
-    with h5py.File(path, "r+", locking=False) as held:
+    with tampered(path) as held:
         versions = held["entry/versions"]
         place = [name.decode() for name in versions["software"]].index("ness")
         versions["version"][place] = b"0.0.9"

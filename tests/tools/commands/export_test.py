@@ -16,6 +16,8 @@ import netCDF4
 import numpy as np
 import xarray
 
+from log_checks import tampered
+
 ness, root = sys.argv[1], pathlib.Path(sys.argv[2]).resolve()
 experiments = root / "tools" / "experiments"
 
@@ -248,7 +250,7 @@ with tempfile.TemporaryDirectory() as directory:
     # The example of the documentation sees no more than what is counted.
     cut = scratch / "cut.h5"
     shutil.copy(plain, cut)
-    with h5py.File(cut, "r+", locking=False) as file:
+    with tampered(cut) as file:
         counts = file["/committed"][:]
         file["/committed"][:] = counts - np.array([5, 1, 1, 0], counts.dtype)
     example = re.search(r"```python\n(.*?)```", (root / "docs/reference/log.md").read_text(), re.S)
@@ -260,7 +262,7 @@ with tempfile.TemporaryDirectory() as directory:
     # A damaged row is named, and is no number.
     broken = scratch / "broken.h5"
     shutil.copy(plain, broken)
-    with h5py.File(broken, "r+", locking=False) as file:
+    with tampered(broken) as file:
         file["/entry/relaxations/potential"][7, 1] += 1
     done = export_and_check(scratch, broken, damaged=[7])
     assert "row 7 is damaged" in done.stderr, done.stderr
