@@ -63,8 +63,8 @@ Run prepared(const LogReader& trained, const Experiment& experiment, const Evalu
   return prepare(experiment);
 }
 
-/// Refuses to measure on another bench than that of the run, as --resume does; of a rehearsal it is reported what
-/// differs. Called before anything is switched on, and when the instruments have said what they are.
+/// Refuses to measure on another bench than that of the run, as --resume does; of a rehearsal it is reported
+/// what differs. Called before anything is switched on, and when the instruments have said what they are.
 void compare_benches(const LogReader& trained, const Run& run, const EvaluateOptions& options) {
   std::optional<BenchRecord> then = last_bench(trained.header());
   if (!then) {
