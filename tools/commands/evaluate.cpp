@@ -64,8 +64,8 @@ Run prepared(const LogReader& trained, const Experiment& experiment, const Evalu
   return prepare(experiment);
 }
 
-/// Refuses to measure on another bench than that of the run, as --resume does; a rehearsal is told what
-/// differs. Called before anything is switched on, and when the instruments have said what they are.
+/// Refuses to measure on another bench than that of the run, as --resume does; of a rehearsal it is reported
+/// what differs. Called before anything is switched on, and when the instruments have said what they are.
 void compare_benches(const LogReader& trained, const Run& run, const EvaluateOptions& options) {
   std::optional<BenchRecord> then = last_bench(trained.header());
   if (!then) {
@@ -90,7 +90,7 @@ void compare_benches(const LogReader& trained, const Run& run, const EvaluateOpt
 }
 
 /// On what it was evaluated, in a sentence's part.
-std::string place_of(const LogReader& trained, const Run& run, const EvaluateOptions& options) {
+std::string place_of(const LogReader& trained, const Run& run) {
   if (run.bench.bench) return "on " + run.bench.bench->info().identity;
   if (recorded_kind(trained) == DeviceKind::simulation) return "on the simulation of the log's network";
   return "on the simulated network, not on the bench that the run was made on; --device bench or emulated "
@@ -175,7 +175,7 @@ int evaluate_log(const EvaluateOptions& options, const Command& command) {
   const TerminalName name = [&run](std::uint32_t terminal) { return run.terminal_name(terminal); };
   Progress progress(1, 1, options.json);
   const auto [evaluations, safe] = evaluated(run, experiment, theta, options, command, progress);
-  const std::string place = place_of(trained, run, options);
+  const std::string place = place_of(trained, run);
   if (options.json) {
     Report result = report_of(evaluations, name);
     result["log"] = options.trained;
