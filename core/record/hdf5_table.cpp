@@ -374,7 +374,30 @@ void TableWriter::write(TableRows& rows) {
   rows.clear();
 }
 
+void TableWriter::reserve() {
+  if (rows_ > 0) return;
+  reserved_ = true;
+  for (const auto& [targets, columns] :
+       {std::pair{&columns_, &shape_.columns}, std::pair{&lists_, &shape_.lists}}) {
+    for (std::size_t i = 0; i < targets->size(); ++i) {
+      const Column& column = (*columns)[i];
+      std::vector<std::byte> value(column.bytes());
+      fill_blank(column, value.data(), 1);
+      const hid_t dataset = (*targets)[i].dataset;
+      set_length(calls_, dataset, column, 1);
+      calls_(H5Dwrite(dataset, column.memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, value.data()),
+             "write column '" + column.name + "'");
+    }
+  }
+}
+
 void TableWriter::close() {
+  for (const auto& [targets, columns] :
+       {std::pair{&columns_, &shape_.columns}, std::pair{&lists_, &shape_.lists}}) {
+    for (std::size_t i = 0; reserved_ && i < targets->size(); ++i) {
+      if ((*targets)[i].length == 0) set_length(calls_, (*targets)[i].dataset, (*columns)[i], 0);
+    }
+  }
   for (auto* targets : {&columns_, &lists_}) {
     for (Target& target : *targets) {
       target.dataset.close("close a column");

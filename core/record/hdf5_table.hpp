@@ -183,12 +183,14 @@ class TableWriter {
   std::uint64_t rows() const { return rows_; }
   /// [lists] entries so far.
   std::vector<std::uint64_t> ends() const;
+  /// Gives an empty table its first chunks, so that they lie before what is written next.
+  void reserve();
   /// The lists' ends in `rows` count from here on: for rows that go to an empty table.
   void subtract_ends(TableRows& rows) const;
   /// Computes the CRC of each row, extends the columns and writes. Rows are valid only once they are counted
   /// in /committed.
   void write(TableRows& rows);
-  /// Closes the datasets.
+  /// Closes the datasets; what was reserved and not used is given back.
   void close();
 
  private:
@@ -209,6 +211,7 @@ class TableWriter {
   // Scratch: position of each list in its part; lists that are not empty.
   std::vector<std::size_t> part_at_, held_;
   std::uint64_t rows_ = 0;
+  bool reserved_ = false;
 };
 
 /// The archive that reads. Rows are read in blocks, which grow while they are read in order.

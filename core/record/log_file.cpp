@@ -319,7 +319,10 @@ void LogFile::write(RowGroup& group) {
     throw LogError(error.what() + save(group));
   }
   unsent_ += group.bytes();
-  // What lies first in the file is lost last, where it is cut.
+  // What lies first in the file is lost last, where it is cut: and without a checkpoint all rows are.
+  if (relaxations_.rows() == 0 && checkpoints_.rows() == 0) {
+    for (TableWriter* table : {&checkpoints_, &epochs_, &training_}) table->reserve();
+  }
   checkpoints_.write(group.checkpoints);
   epochs_.write(group.epochs);
   training_.write(group.training);
@@ -366,8 +369,8 @@ void LogFile::write_exit(ExitStatus status, const std::string& reason, const std
 void LogFile::close(ExitStatus status, const std::string& reason) {
   const hdf5::Turn turn;
   if (status != ExitStatus::running) write_exit(status, reason, log_layout::utc_now());
-  flush();
   for (TableWriter* table : {&relaxations_, &training_, &epochs_, &checkpoints_}) table->close();
+  flush();
   committed_.close("close '/committed'");
   file_.close("close the file");
   if (synced_ && ::fdatasync(lock_.file()) != 0) calls_.fail("sync the file", std::strerror(errno));

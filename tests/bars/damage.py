@@ -88,11 +88,12 @@ def measure_bits(bars, flips):
     if not done.stdout:
         raise RuntimeError(done.stderr[-400:])
     found = json.loads(done.stdout)
+    rows = columns(log)[0]["relaxations"]
     reported = found["reported"]
     bars.report(
         "bits",
         "flips",
-        f"{flips:,} single wrong bits of a log of {columns(log)[0]['relaxations']:,} rows, a third of them in "
+        f"{flips:,} single wrong bits of a log of {rows:,} rows, a third in "
         "bookkeeping and header; inspect, evaluate, replay, resume, repair",
         "each is reported, or changes no answer; a repair puts it right",
         [
