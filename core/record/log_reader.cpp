@@ -149,6 +149,11 @@ LogRow LogReader::row(std::uint64_t index) const {
   return impl_->read<LogRow>(impl_->relaxations, index, "row");
 }
 
+std::optional<LogRow> LogReader::row_if_whole(std::uint64_t index) const {
+  if (index < rows() && !impl_->relaxations.seek(index)) return std::nullopt;
+  return row(index);
+}
+
 StepReport LogReader::step(std::uint64_t index) const {
   return impl_->read<log_layout::StepRecord>(impl_->training, index, "step").report;
 }
@@ -169,7 +174,8 @@ std::vector<std::uint64_t> LogReader::failed_rows() const {
   std::vector<std::uint64_t> failed;
   if (impl_->relaxations.list_length("fault") == 0) return failed;
   for (std::uint64_t i = 0; i < rows(); ++i) {
-    if (!row(i).fault.empty()) failed.push_back(i);
+    const std::optional<LogRow> whole = row_if_whole(i);
+    if (whole && !whole->fault.empty()) failed.push_back(i);
   }
   return failed;
 }

@@ -122,10 +122,6 @@ struct Table {
       if (!whole[i]) end = i;
     }
   }
-  std::uint64_t lost() const {
-    return static_cast<std::uint64_t>(
-        std::count(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(end), false));
-  }
 };
 
 struct Tables {
@@ -142,20 +138,54 @@ Tables tables_of(const OpenLog& log, const Counts& counts) {
   return tables;
 }
 
-// A run goes on from its newest checkpoint by what follows it in the log: there nothing may be missing.
-void end_where_it_can_go_on(const OpenLog& log, Tables& tables) {
-  std::uint64_t row = 0, step = 0, epoch = 0;
-  if (tables.checkpoints.end > 0) {
-    tables.checkpoints.reader.seek(tables.checkpoints.end - 1);
-    Checkpoint newest;
-    log_layout::describe(tables.checkpoints.reader, newest, log.layout);
-    row = newest.relaxations;
-    step = newest.step;
-    epoch = newest.epoch;
+struct Going {
+  std::uint64_t row = 0, step = 0, epoch = 0;  // what it needs of each, from the first
+};
+
+// What a run that goes on from this checkpoint needs. Rows of failed attempts are not among its relaxations.
+Going from_checkpoint(const OpenLog& log, Tables& tables, std::uint64_t index) {
+  tables.checkpoints.reader.seek(index);
+  Checkpoint checkpoint;
+  log_layout::describe(tables.checkpoints.reader, checkpoint, log.layout);
+  Going going{checkpoint.relaxations, checkpoint.step, checkpoint.epoch};
+  TableReader& rows = tables.relaxations.reader;
+  if (rows.list_length("fault") == 0) return going;
+  LogRow row;
+  for (std::uint64_t i = 0; i < std::min(going.row, rows.rows()); ++i) {
+    if (!rows.seek(i)) continue;
+    log_layout::describe(rows, row, log.layout);
+    if (!row.fault.empty()) ++going.row;
   }
-  tables.relaxations.end_at_loss(row);
-  tables.training.end_at_loss(step);
-  tables.epochs.end_at_loss(epoch);
+  return going;
+}
+
+// What a simulation lost it can compute again: it goes on from the newest checkpoint before which nothing is
+// lost, and ends as if nothing had been.
+void end_before_the_first_loss(const OpenLog& log, Tables& tables) {
+  for (Table* table : {&tables.relaxations, &tables.training, &tables.epochs, &tables.checkpoints})
+    table->end_at_loss(0);
+  while (tables.checkpoints.end > 0) {
+    const Going needs = from_checkpoint(log, tables, tables.checkpoints.end - 1);
+    if (needs.row <= tables.relaxations.end && needs.step <= tables.training.end &&
+        needs.epoch <= tables.epochs.end)
+      break;
+    --tables.checkpoints.end;
+  }
+}
+
+// What a bench measured is not to be had again: all that is whole is kept, and what was learned, the newest
+// whole checkpoint; lost rows before it keep their places. It goes on by what follows in the log: there
+// nothing may be missing.
+void end_after_the_newest_checkpoint(const OpenLog& log, Tables& tables) {
+  Going needs;
+  if (tables.checkpoints.end > 0) needs = from_checkpoint(log, tables, tables.checkpoints.end - 1);
+  const auto end = [](Table& table, std::uint64_t begin) {
+    table.end = std::max(table.end, std::min(begin, table.reader.rows()));
+    table.end_at_loss(begin);
+  };
+  end(tables.relaxations, needs.row);
+  end(tables.training, needs.step);
+  end(tables.epochs, needs.epoch);
 }
 
 void copy_rows(LogFile& to, Tables& tables) {
@@ -206,7 +236,8 @@ void rebuild(const std::string& path, bool cut, RepairReport& report) {
   const Layout layout = log_layout::read_layout(calls, file);
   const OpenLog log{calls, file, layout};
   Tables tables = tables_of(log, counts);
-  if (cut) end_where_it_can_go_on(log, tables);
+  if (cut && layout.info.restores_state) end_before_the_first_loss(log, tables);
+  else if (cut) end_after_the_newest_checkpoint(log, tables);
   const std::string made = path + ".repaired";
   ::unlink(made.c_str());
   try {

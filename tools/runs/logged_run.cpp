@@ -265,7 +265,11 @@ void remember_from(const LogReader& log, std::uint64_t step, std::uint64_t sampl
     const std::uint64_t begin = (end - 1) / block * block;
     std::vector<std::shared_ptr<const Vector>> here(samples);
     for (std::uint64_t i = begin; i < end; ++i) {
-      LogRow row = log.row(i);
+      // Of a bench whose log was cut, rows may be lost; a simulation has none such.
+      std::optional<LogRow> whole = log.row_if_whole(i);
+      if (!whole && log.header().info.restores_state) whole = log.row(i);  // reports it
+      if (!whole) continue;
+      LogRow& row = *whole;
       const Label& label = row.label;
       const bool free_state =
           label.purpose == Label::Purpose::train && label.position == 0 && label.step < step;

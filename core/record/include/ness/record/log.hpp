@@ -269,14 +269,15 @@ class LogReader {
   std::uint64_t checkpoints() const;
   // Readings throw std::invalid_argument for an index that is not counted, LogError for a row whose CRC
   // fails.
-  LogRow row(std::uint64_t index) const;  ///< buffered: reading in order is fast
+  LogRow row(std::uint64_t index) const;                          ///< buffered: reading in order is fast
+  std::optional<LogRow> row_if_whole(std::uint64_t index) const;  ///< nothing where its CRC fails
   StepReport step(std::uint64_t index) const;
   Vector theta(std::uint64_t step) const;  ///< after the step; empty where the log holds only digests
   EpochReport epoch(std::uint64_t index) const;
   Checkpoint checkpoint(std::uint64_t index) const;
   ExitStatus status() const;
   std::string reason() const;
-  /// Rows of failed attempts (with a fault), in order.
+  /// Rows of failed attempts (with a fault), in order; of damaged rows it is not known.
   std::vector<std::uint64_t> failed_rows() const;
   /// Checks the CRC of every counted row; the indices of rows that fail. A row whose bookkeeping of variable
   /// parts is damaged may take its successor with it.
@@ -312,9 +313,11 @@ struct RepairReport {
 };
 /// Makes a log whole again. A single wrong bit is put right wherever a CRC tells which it is. A file that was
 /// cut, or whose bookkeeping is lost, is replaced by a copy of what is whole; the old one is kept as
-/// LOG.damaged. Of a cut file, rows, steps and epochs end where, after the newest whole checkpoint, the first
-/// of them is lost, so that the run can be continued from there. Columns are clipped to the counts. Throws
-/// LogError if it is no log, or its header is lost.
+/// LOG.damaged. A simulation (a device that restores states) that was cut keeps what lies before the first
+/// loss, and goes on from the newest checkpoint there: it ends as if nothing had been lost. A bench keeps all
+/// that is whole and goes on from the newest whole checkpoint; lost rows before it keep their places, and are
+/// reported as damaged. Columns are clipped to the counts. Throws LogError if it is no log, or its header is
+/// lost.
 RepairReport repair_log(const std::string& path);
 
 }  // namespace ness
