@@ -217,7 +217,7 @@ std::uint64_t stored_rows(Calls& calls, hid_t group, const TableShape& shape) {
 
 bool clip_table(Calls& calls, hid_t group, const TableShape& shape, std::uint64_t rows) {
   TableReader reader(calls, group, shape, rows, 1);
-  const bool intact = rows == 0 || reader.seek(rows - 1);
+  const bool intact = rows == 0 || reader.seek(rows - 1) || reader.stands_for_lost();
   for (const Column& column : shape.columns) {
     clip_column(calls, group, column, rows);
   }
@@ -435,7 +435,7 @@ std::uint64_t TableReader::list_length(std::string_view list) const {
 void TableReader::forget() { block_rows_ = next_block_ = 0; }
 
 bool TableReader::seek(std::uint64_t index) {
-  fits_ = false;
+  fits_ = lost_ = false;
   if (index < block_first_ || index >= block_first_ + block_rows_) {
     const bool in_order = index == block_first_ + block_rows_;
     next_block_ =
@@ -447,7 +447,10 @@ bool TableReader::seek(std::uint64_t index) {
   row_ = index - block_first_;
   image_ = cursor_ = images_.data() + row_ * shape_.stride;
   list_ = 0;
-  fits_ = find_parts(row_) && crc_of(image_, parts_) == recorded_crc(image_);
+  if (!find_parts(row_)) return false;
+  const std::uint32_t crc = crc_of(image_, parts_);
+  fits_ = crc == recorded_crc(image_);
+  lost_ = crc == ~recorded_crc(image_);
   return fits_;
 }
 
@@ -560,7 +563,7 @@ std::optional<TableReader::Mended> TableReader::mended_by_end() {
 }
 
 std::optional<TableReader::Mended> TableReader::mended() {
-  if (fits_ || !unread_.empty()) return std::nullopt;
+  if (fits_ || lost_ || !unread_.empty()) return std::nullopt;
   const Turn turn;
   try {
     if (find_parts(row_)) {

@@ -92,7 +92,8 @@ void create_table(Calls& calls, hid_t group, const TableShape& shape, const Chun
 std::uint64_t stored_rows(Calls& calls, hid_t group, const TableShape& shape);
 
 /// Clips the table to its first `rows` rows. Throws LogError if a column is shorter. False if the CRC of the
-/// last row fails: the ends of its lists are then unknown, and the lists are not clipped.
+/// last row fails, and it does not stand for a lost one: the ends of its lists are then unknown, and the
+/// lists are not clipped.
 bool clip_table(Calls& calls, hid_t group, const TableShape& shape, std::uint64_t rows);
 
 /// Growing buffer of bytes. Memory is neither cleared when it grows nor freed when the buffer is emptied.
@@ -232,6 +233,8 @@ class TableReader {
   void forget();
   /// Why the row of the last seek() cannot be read; empty: it can, or its CRC fails.
   const std::string& unread() const { return unread_; }
+  /// True if the row of the last seek() stands for a lost one (copy_row): its bookkeeping is right.
+  bool stands_for_lost() const { return lost_; }
   /// Appends the row of the last seek() to `rows`, as it is stored; if that was false, a blank one for a lost
   /// row. `ends`: [lists] entries before it in the table that it goes to; moved on.
   void copy_row(TableRows& rows, std::vector<std::uint64_t>& ends);
@@ -303,6 +306,7 @@ class TableReader {
   std::uint64_t index_ = 0;  // the present row,
   std::uint64_t row_ = 0;    // in the block
   bool fits_ = false;        // its CRC
+  bool lost_ = false;        // its CRC is that of a lost row
   std::string unread_;
 };
 

@@ -236,7 +236,9 @@ void rebuild(const std::string& path, bool cut, RepairReport& report) {
   const Layout layout = log_layout::read_layout(calls, file);
   const OpenLog log{calls, file, layout};
   Tables tables = tables_of(log, counts);
-  if (cut && layout.info.restores_state) end_before_the_first_loss(log, tables);
+  // Among lost rows there may be failed attempts: which row a checkpoint stands before is then not known.
+  const bool attempts_known = tables.relaxations.reader.list_length("fault") == 0;
+  if (cut && (layout.info.restores_state || !attempts_known)) end_before_the_first_loss(log, tables);
   else if (cut) end_after_the_newest_checkpoint(log, tables);
   const std::string made = path + ".repaired";
   ::unlink(made.c_str());

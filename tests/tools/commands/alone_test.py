@@ -200,7 +200,8 @@ with h5py.File(log, locking=False) as held:
 assert len(volts) == 5 and len(ends) == 6, (volts, ends)
 # What the sources were last set to before the scanner was read for the last time, and what it read: in
 # steps of 3 uV, of which the log has the mean of the last.
-scans = [k for k, line in enumerate(messages) if re.match(r"scanner .* < \S+,\S+,\S+$", line)]
+scanner = [k for k, line in enumerate(messages) if re.match(r"scanner .* [<>] ", line)]
+scans = [k for asked, k in zip(scanner, scanner[1:]) if messages[asked].endswith("> READ?")]
 for wire, terminal in (("input-0", "in0"), ("input-1", "in1")):
     sets = [
         line.split()[-1] for line in messages[: scans[-1]] if re.match(rf"{wire} .* > :SOUR:VOLT \S+$", line)

@@ -314,10 +314,10 @@ struct RepairReport {
 /// Makes a log whole again. A single wrong bit is put right wherever a CRC tells which it is. A file that was
 /// cut, or whose bookkeeping is lost, is replaced by a copy of what is whole; the old one is kept as
 /// LOG.damaged. A simulation (a device that restores states) that was cut keeps what lies before the first
-/// loss, and goes on from the newest checkpoint there: it ends as if nothing had been lost. A bench keeps all
-/// that is whole and goes on from the newest whole checkpoint; lost rows before it keep their places, and are
-/// reported as damaged. Columns are clipped to the counts. Throws LogError if it is no log, or its header is
-/// lost.
+/// loss, and goes on from the newest checkpoint there: it ends as if nothing had been lost. A bench
+/// (but for one with failed attempts) keeps all that is whole and goes on from the newest whole checkpoint;
+/// lost rows before it keep their places, and are reported as damaged. Columns are clipped to the counts.
+/// Throws LogError if it is no log, or its header is lost.
 RepairReport repair_log(const std::string& path);
 
 }  // namespace ness
