@@ -149,6 +149,13 @@ std::vector<InstrumentIdentity> Bench::identities() const {
   return all;
 }
 
+std::vector<StatedSettings> Bench::settings() {
+  std::vector<StatedSettings> all = impl_->levels.settings();
+  append_settings(impl_->scanners, all);
+  append_settings(impl_->voltmeters, all);
+  return all;
+}
+
 void Bench::start(std::stop_token stop) {
   Impl& bench = *impl_;
   if (bench.levels.started()) return;
@@ -157,6 +164,10 @@ void Bench::start(std::stop_token stop) {
   bench.levels.connect();
   for (const auto& instrument : bench.scanners) instrument->connect();
   for (const auto& instrument : bench.voltmeters) instrument->connect();
+  // A query that is not answered costs the link: no setting is lost yet.
+  bench.levels.ask_calibrations();
+  for (const auto& instrument : bench.scanners) instrument->ask_calibration();
+  for (const auto& instrument : bench.voltmeters) instrument->ask_calibration();
   try {
     for (std::size_t s = 0; s < bench.scanned.size(); ++s) {
       std::vector<std::uint32_t> channels;

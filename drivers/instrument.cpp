@@ -22,6 +22,57 @@ void Instrument::connect() {
   identity_ = answer;
 }
 
+namespace {
+
+std::string trimmed(const std::string& text) {
+  const std::size_t begin = text.find_first_not_of(" \t\r\n");
+  if (begin == std::string::npos) return {};
+  return text.substr(begin, text.find_last_not_of(" \t\r\n") + 1 - begin);
+}
+
+}  // namespace
+
+void Instrument::ask_calibration() {
+  calibration_.clear();
+  for (const auto& [name, query] : calibration_queries()) {
+    try {
+      calibration_.emplace_back(name, trimmed(session_->query(query)));
+    } catch (const Timeout&) {
+      session_->drain_errors();  // "Undefined header": of this query
+    }
+  }
+}
+
+std::vector<Statement> Instrument::answers(const std::vector<Statement>& queries) {
+  std::vector<Statement> all;
+  for (const auto& [name, query] : queries) all.emplace_back(name, trimmed(session_->query(query)));
+  return all;
+}
+
+std::vector<Statement> Instrument::answers(const std::vector<Statement>& queries,
+                                           const std::vector<std::uint32_t>& channels,
+                                           const std::string& list) {
+  std::vector<Statement> all;
+  for (const auto& [name, query] : queries) {
+    const std::string asked = query + ' ' + list, reply = session_->query(asked);
+    const std::vector<std::string> parts = protocols::split_reply(reply);
+    if (parts.size() != channels.size())
+      throw InstrumentError(address(), asked, reply,
+                            "expected " + std::to_string(channels.size()) + " answers");
+    for (std::size_t i = 0; i < channels.size(); ++i)
+      all.emplace_back(std::to_string(channels[i]) + ' ' + name, parts[i]);
+  }
+  return all;
+}
+
+StatedSettings stated_settings(Instrument& instrument) {
+  try {
+    return {instrument.settings(), {}};
+  } catch (const std::exception& error) {
+    return {{}, error.what()};
+  }
+}
+
 void Instrument::check() {
   std::string all;
   for (const protocols::QueuedError& error : session_->drain_errors())

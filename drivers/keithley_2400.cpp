@@ -79,6 +79,33 @@ class Keithley2400 final : public SourceMeter {
     openings_ = link.openings();
   }
 
+  std::vector<Statement> settings() override {
+    const std::string function = session_->query(":SOUR:FUNC?");
+    const bool voltage = function != "CURR";
+    const std::string s = voltage ? ":SOUR:VOLT" : ":SOUR:CURR", m = voltage ? ":SENS:CURR" : ":SENS:VOLT";
+    const std::string unit = voltage ? " (V)" : " (A)", other = voltage ? " (A)" : " (V)";
+    std::vector<Statement> all{{"sources", function}};
+    for (Statement& one : answers({{"source range" + unit, s + ":RANG?"},
+                                   {"source autorange", s + ":RANG:AUTO?"},
+                                   {"level" + unit, s + '?'},
+                                   {"compliance" + other, m + ":PROT?"},
+                                   {"measure range" + other, m + ":RANG?"},
+                                   {"measure autorange", m + ":RANG:AUTO?"},
+                                   {"nplc", m + ":NPLC?"},
+                                   {"averaging", ":SENS:AVER?"},
+                                   {"autozero", ":SYST:AZER:STAT?"},
+                                   {"four-wire", ":SYST:RSEN?"},
+                                   {"source delay (s)", ":SOUR:DEL?"},
+                                   {"automatic source delay", ":SOUR:DEL:AUTO?"},
+                                   {"voltage protection (V)", ":SOUR:VOLT:PROT?"},
+                                   {"output", ":OUTP?"},
+                                   {"output off state", ":OUTP:SMOD?"},
+                                   {"terminals", ":ROUT:TERM?"},
+                                   {"line frequency (Hz)", ":SYST:LFR?"}}))
+      all.push_back(std::move(one));
+    return all;
+  }
+
   void adopt() override {
     const std::string function = session_->query(":SOUR:FUNC?");
     if (function != "VOLT" && function != "CURR")
@@ -209,6 +236,13 @@ class Keithley2400 final : public SourceMeter {
     if (settings.source_delay > 999.9999)
       refuse("a source delay of " + number(settings.source_delay) + " s; expected at most 999.9999 s");
     return {source, measure};
+  }
+
+  // Table B-1 of the 2400's service manual: the queries need no unlocking.
+  std::vector<Statement> calibration_queries() const override {
+    return {{"calibrated", ":CAL:PROT:DATE?"},
+            {"calibration due", ":CAL:PROT:NDUE?"},
+            {"calibrations", ":CAL:PROT:COUN?"}};
   }
 
   bool recognises(const std::string& maker, const std::string& name) const override {

@@ -23,6 +23,7 @@ struct MeterModel {
   std::vector<double> cycles;
   // A voltmeter's commands for autozero and for its input resistance.
   const char *zero = "", *input = "";
+  bool dated = false;  // it knows the date of its calibration; all know a count, and a message of its maker
 };
 
 const MeterModel& model_34401a() {
@@ -47,7 +48,8 @@ const MeterModel& model_34461a() {
                                 {3.5e-5, 7e-6, 5e-6, 6e-6, 1e-5},
                                 {0.02, 0.2, 1, 10, 100},
                                 "VOLT:DC:ZERO:AUTO",
-                                "VOLT:DC:IMP:AUTO"};
+                                "VOLT:DC:IMP:AUTO",
+                                true};
   return model;
 }
 const MeterModel& model_34970a() {
@@ -116,6 +118,13 @@ Milliseconds burst_time(const MeterModel& model, const MeterSettings& settings, 
   return Milliseconds(static_cast<std::int64_t>(std::ceil(static_cast<double>(count) * one * 1e3)));
 }
 
+// The calibration subsystem of the 34401A's and the 34970A's guides; the Truevolt's has a date too.
+std::vector<Statement> calibration_of(const MeterModel& model) {
+  std::vector<Statement> queries{{"calibrations", "CAL:COUN?"}, {"calibration message", "CAL:STR?"}};
+  if (model.dated) queries.emplace_back("calibrated", "CAL:DATE?");
+  return queries;
+}
+
 MeterReading reading_of(double value) { return {measured(value), is_overflow(value)}; }
 
 double one_measurement(const MeterSettings& settings, double own_delay) {
@@ -177,8 +186,22 @@ class KeysightVoltmeter final : public Voltmeter {
     return readings;
   }
   double measurement_time() const override { return one_measurement(settings_, 1.5e-3); }
+  std::vector<Statement> settings() override {
+    return answers({{"measures", "FUNC?"},
+                    {"range (V)", "VOLT:DC:RANG?"},
+                    {"autorange", "VOLT:DC:RANG:AUTO?"},
+                    {"nplc", "VOLT:DC:NPLC?"},
+                    {"autozero", std::string(model_.zero) + '?'},
+                    {"input above 10 Gohm", std::string(model_.input) + '?'},
+                    {"delay (s)", "TRIG:DEL?"},
+                    {"automatic delay", "TRIG:DEL:AUTO?"},
+                    {"trigger source", "TRIG:SOUR?"},
+                    {"trigger count", "TRIG:COUN?"},
+                    {"samples", "SAMP:COUN?"}});
+  }
 
  private:
+  std::vector<Statement> calibration_queries() const override { return calibration_of(model_); }
   bool recognises(const std::string& maker, const std::string& name) const override {
     return is(model_, maker, name);
   }
@@ -286,8 +309,24 @@ class KeysightScanner final : public Scanner {
     with_zero.autozero = true;
     return static_cast<double>(channels_.size()) * (one_measurement(with_zero, 2e-3) + 5e-3);
   }
+  std::vector<Statement> settings() override {
+    std::vector<Statement> all{{"scan list", session_->query_block("ROUT:SCAN?")}};
+    for (Statement& one : answers({{"trigger source", "TRIG:SOUR?"}, {"trigger count", "TRIG:COUN?"}}))
+      all.push_back(std::move(one));
+    if (channels_.empty()) return all;
+    for (Statement& one : answers({{"range (V)", "SENS:VOLT:DC:RANG?"},
+                                   {"autorange", "SENS:VOLT:DC:RANG:AUTO?"},
+                                   {"nplc", "SENS:VOLT:DC:NPLC?"},
+                                   {"input above 10 Gohm", "INP:IMP:AUTO?"},
+                                   {"delay (s)", "ROUT:CHAN:DEL?"},
+                                   {"automatic delay", "ROUT:CHAN:DEL:AUTO?"}},
+                                  channels_, listed(channels_)))
+      all.push_back(std::move(one));
+    return all;
+  }
 
  private:
+  std::vector<Statement> calibration_queries() const override { return calibration_of(model_); }
   bool recognises(const std::string& maker, const std::string& name) const override {
     return is(model_, maker, name);
   }

@@ -138,6 +138,18 @@ std::vector<InstrumentIdentity> Levels::identities() const {
   return all;
 }
 
+void Levels::ask_calibrations() {
+  for (const auto& source : instruments_.sources) source->ask_calibration();
+  for (const auto& dac : instruments_.dacs) dac->ask_calibration();
+}
+
+std::vector<StatedSettings> Levels::settings() {
+  std::vector<StatedSettings> all;
+  append_settings(instruments_.sources, all);
+  append_settings(instruments_.dacs, all);
+  return all;
+}
+
 void Levels::connect() {
   for (const auto& source : instruments_.sources) source->connect();
   for (const auto& dac : instruments_.dacs) dac->connect();

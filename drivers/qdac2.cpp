@@ -81,6 +81,20 @@ class Qdac2 final : public Dac {
     return changing;
   }
 
+  // Its public documents name no record of its calibration.
+  std::vector<Statement> settings() override {
+    std::vector<std::uint32_t> channels;
+    for (const auto& [channel, range] : ranges_) channels.push_back(channel);
+    if (channels.empty()) return {};
+    return answers({{"range", "sour:rang?"},
+                    {"filter", "sour:filt?"},
+                    {"mode", "sour:volt:mode?"},
+                    {"slew (V/s)", "sour:volt:slew?"},
+                    {"level (V)", "sour:volt?"},
+                    {"programmed level (V)", "sour:volt:last?"}},
+                   channels, listed(channels));
+  }
+
   void adopt(const std::vector<std::uint32_t>& channels) override {
     require_channels(channels);
     const auto ranges = words("sour:rang? ", channels);

@@ -30,8 +30,8 @@ std::uint64_t PatternSet::digest() const {
   return *digest_;
 }
 
-DensePatterns::DensePatterns(std::string name, RowMatrix levels)
-    : name_(std::move(name)), levels_(std::move(levels)) {
+DensePatterns::DensePatterns(std::string name, RowMatrix levels, std::optional<Source> source)
+    : name_(std::move(name)), levels_(std::move(levels)), source_(std::move(source)) {
   for (Eigen::Index i = 0; i < levels_.rows(); ++i) {
     for (Eigen::Index j = 0; j < levels_.cols(); ++j) {
       if (std::isfinite(levels_(i, j))) continue;

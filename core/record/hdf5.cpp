@@ -1,8 +1,11 @@
 #include "hdf5.hpp"
 
 #include <algorithm>
+#include <cstdio>
+#include <cstring>
 
 #include "hdf5_read_driver.hpp"
+#include "hdf5_write_driver.hpp"
 #include "ness/device/error.hpp"
 
 namespace ness::hdf5 {
@@ -47,10 +50,17 @@ std::string innermost_reason() {
   return text;
 }
 
-Handle text_type(Calls& calls, std::size_t size) {
+bool is_ascii(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+}
+
+// A text of ASCII is tagged as that, and only another one as UTF-8. Octave 7 reads texts into the type
+// H5T_C_S1 (libinterp/octave-value/ov-str-mat.cc, octave_char_matrix_str::load_hdf5), which is ASCII; HDF5
+// converts nothing from UTF-8 to that, and where one item cannot be read Octave drops the group it is in.
+Handle text_type(Calls& calls, std::size_t size, bool ascii) {
   Handle type(calls, H5Tcopy(H5T_C_S1), H5Tclose, "make a text type");
   calls(H5Tset_size(type, std::max<std::size_t>(size, 1)), "size a text type");
-  calls(H5Tset_cset(type, H5T_CSET_UTF8), "encode a text type");
+  calls(H5Tset_cset(type, ascii ? H5T_CSET_ASCII : H5T_CSET_UTF8), "encode a text type");
   calls(H5Tset_strpad(type, H5T_STR_NULLPAD), "pad a text type");
   return type;
 }
@@ -60,6 +70,24 @@ Handle space_of(Calls& calls, std::span<const hsize_t> dims) {
           dims.empty() ? H5Screate(H5S_SCALAR)
                        : H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr),
           H5Sclose, "make a dataspace"};
+}
+
+// As much of the text as fits, with every character that is not of ASCII as its code: \u00b5.
+std::string escaped(std::string_view text, std::size_t room) {
+  std::string plain;
+  for (std::size_t i = 0; i < text.size();) {
+    const auto lead = static_cast<unsigned char>(text[i++]);
+    char one[16] = {static_cast<char>(lead)};
+    if (lead >= 0x80) {
+      unsigned code = lead >= 0xF0 ? lead & 0x07u : lead >= 0xE0 ? lead & 0x0Fu : lead & 0x1Fu;
+      for (; i < text.size() && (static_cast<unsigned char>(text[i]) & 0xC0) == 0x80; ++i)
+        code = code << 6 | (static_cast<unsigned char>(text[i]) & 0x3Fu);
+      std::snprintf(one, sizeof one, "\\u%04x", code);
+    }
+    if (plain.size() + std::strlen(one) > room) break;
+    plain += one;
+  }
+  return plain;
 }
 
 // Object times would make equal runs differ, and would be written again at every write.
@@ -106,6 +134,9 @@ Handle access_list(Calls& calls) {
 Handle writing_list(Calls& calls) {
   Handle list = access_list(calls);
   calls(H5Pset_alignment(list, 2048, 4096), "align objects");
+  // Small parts of one kind are kept together in a page of their own: no page holds rows and bookkeeping.
+  calls(H5Pset_meta_block_size(list, 4096), "size blocks of bookkeeping");
+  calls(H5Pset_small_data_block_size(list, 4096), "size blocks of small data");
   return list;
 }
 
@@ -120,8 +151,12 @@ Turn::Turn() : held_(turns()) {
 }
 
 std::string Calls::complaint(std::string_view reason) const {
-  return std::string(use_ == Use::reading ? "cannot read" : "cannot write") + " the log '" + path_ +
+  return std::string(use_ == Use::reading ? "cannot read " : "cannot write ") + what_ + " '" + path_ +
          "': " + std::string(reason);
+}
+
+std::string repair_advice(const std::string& path) {
+  return "; `ness inspect --repair " + path + "` mends what can be mended, and reports";
 }
 
 void Calls::fail(std::string_view doing, const std::string& reason) {
@@ -129,7 +164,11 @@ void Calls::fail(std::string_view doing, const std::string& reason) {
   throw LogError(complaint("failed to " + std::string(doing) + ": " + reason));
 }
 
-void Calls::fail(std::string_view doing) { fail(doing, innermost_reason()); }
+void Calls::fail(std::string_view doing) {
+  const std::string reason = innermost_reason();
+  const bool damaged = reason.ends_with("their CRC fails");
+  fail(doing, damaged ? reason + repair_advice(path_) : reason);
+}
 
 hid_t file_type(hid_t memory) {
   const std::pair<hid_t, hid_t> types[] = {
@@ -156,6 +195,7 @@ Handle create_file(Calls& calls, const std::string& path) {
 
 Handle open_to_write(Calls& calls) {
   const Handle list = writing_list(calls);
+  calls(H5Pset_driver(list, calls(write_driver(), "register a driver"), nullptr), "choose a driver");
   return {calls, H5Fopen(calls.path().c_str(), H5F_ACC_RDWR, list), H5Fclose, "open the file"};
 }
 
@@ -184,6 +224,28 @@ bool exists(Calls& calls, hid_t parent, const std::string& name) {
   return calls(H5Lexists(parent, name.c_str(), H5P_DEFAULT), "look for '" + name + "'") > 0;
 }
 
+std::vector<std::string> members(Calls& calls, hid_t group) {
+  H5G_info_t info{};
+  calls(H5Gget_info(group, &info), "list a group");
+  std::vector<std::string> names;
+  for (hsize_t i = 0; i < info.nlinks; ++i) {
+    const auto by_name = [&](char* text, std::size_t room) {
+      return H5Lget_name_by_idx(group, ".", H5_INDEX_NAME, H5_ITER_INC, i, text, room, H5P_DEFAULT);
+    };
+    std::string name(static_cast<std::size_t>(calls(by_name(nullptr, 0), "list a group")), '\0');
+    calls(by_name(name.data(), name.size() + 1), "list a group");
+    names.push_back(std::move(name));
+  }
+  return names;
+}
+
+std::uint64_t chunk_rows(Calls& calls, hid_t dataset) {
+  const Handle list(calls, H5Dget_create_plist(dataset), H5Pclose, "read a property list");
+  hsize_t dims[H5S_MAX_RANK] = {};
+  calls(H5Pget_chunk(list, H5S_MAX_RANK, dims), "read a chunk's size");
+  return dims[0];
+}
+
 std::uint64_t length(Calls& calls, hid_t dataset, const std::string& name) {
   const Handle space(calls, H5Dget_space(dataset), H5Sclose, "size '" + name + "'");
   hsize_t dims[H5S_MAX_RANK] = {};
@@ -192,7 +254,7 @@ std::uint64_t length(Calls& calls, hid_t dataset, const std::string& name) {
 }
 
 void write_attribute(Calls& calls, hid_t object, const std::string& name, std::string_view text) {
-  const Handle type = text_type(calls, text.size());
+  const Handle type = text_type(calls, text.size(), is_ascii(text));
   const Handle space = space_of(calls, {});
   const Handle attribute(calls, H5Acreate2(object, name.c_str(), type, space, H5P_DEFAULT, H5P_DEFAULT),
                          H5Aclose, "make attribute '" + name + "'");
@@ -217,8 +279,7 @@ std::string read_text_attribute(Calls& calls, hid_t object, const std::string& n
                          "open attribute '" + name + "'");
   const Handle stored(calls, H5Aget_type(attribute), H5Tclose, "read the type of attribute '" + name + "'");
   std::string text(H5Tget_size(stored), '\0');
-  const Handle type = text_type(calls, text.size());
-  calls(H5Aread(attribute, type, text.data()), "read attribute '" + name + "'");
+  calls(H5Aread(attribute, stored, text.data()), "read attribute '" + name + "'");
   return without_padding(std::move(text));
 }
 
@@ -232,7 +293,7 @@ std::uint64_t read_number_attribute(Calls& calls, hid_t object, const std::strin
 
 void write_text(Calls& calls, hid_t parent, const std::string& name, std::string_view text,
                 std::size_t capacity) {
-  const Handle type = text_type(calls, std::max(text.size(), capacity));
+  const Handle type = text_type(calls, std::max(text.size(), capacity), is_ascii(text));
   const Handle dataset = create_dataset(calls, parent, name, type, {});
   std::string padded(text);
   padded.resize(std::max<std::size_t>({text.size(), capacity, 1}));
@@ -243,7 +304,9 @@ void rewrite_text(Calls& calls, hid_t parent, const std::string& name, std::stri
   const Handle dataset = open_dataset(calls, parent, name);
   const Handle stored(calls, H5Dget_type(dataset), H5Tclose, "read the type of '" + name + "'");
   const std::size_t room = H5Tget_size(stored);
-  std::string padded(cut(text, room));
+  // The type was chosen when the text was another.
+  std::string padded =
+      H5Tget_cset(stored) == H5T_CSET_ASCII ? escaped(text, room) : std::string(cut(text, room));
   padded.resize(room);
   calls(H5Dwrite(dataset, stored, H5S_ALL, H5S_ALL, H5P_DEFAULT, padded.data()), "write '" + name + "'");
 }
@@ -252,26 +315,41 @@ std::string read_text(Calls& calls, hid_t parent, const std::string& name) {
   const Handle dataset = open_dataset(calls, parent, name);
   const Handle stored(calls, H5Dget_type(dataset), H5Tclose, "read the type of '" + name + "'");
   std::string text(H5Tget_size(stored), '\0');
-  const Handle type = text_type(calls, text.size());
-  calls(H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, text.data()), "read '" + name + "'");
+  calls(H5Dread(dataset, stored, H5S_ALL, H5S_ALL, H5P_DEFAULT, text.data()), "read '" + name + "'");
   return without_padding(std::move(text));
 }
 
-void write_texts(Calls& calls, hid_t parent, const std::string& name, const std::vector<std::string>& texts) {
-  std::size_t size = 1;
+void write_texts(Calls& calls, hid_t parent, const std::string& name, const std::vector<std::string>& texts,
+                 std::size_t capacity, std::size_t rows) {
+  std::size_t size = std::max<std::size_t>(capacity, 1);
   for (const std::string& text : texts) {
     size = std::max(size, text.size());
   }
-  std::string padded(size * texts.size(), '\0');
+  rows = std::max(rows, texts.size());
+  std::string padded(size * rows, '\0');
   for (std::size_t i = 0; i < texts.size(); ++i) {
     texts[i].copy(padded.data() + i * size, size);
   }
-  const Handle type = text_type(calls, size);
-  const hsize_t dims[] = {texts.size()};
+  const Handle type = text_type(calls, size, std::all_of(texts.begin(), texts.end(), is_ascii));
+  const hsize_t dims[] = {rows};
   const Handle dataset = create_dataset(calls, parent, name, type, dims);
-  if (!texts.empty()) {
+  if (rows > 0) {
     calls(H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, padded.data()), "write '" + name + "'");
   }
+}
+
+void rewrite_texts(Calls& calls, hid_t parent, const std::string& name,
+                   const std::vector<std::string>& texts) {
+  const Handle dataset = open_dataset(calls, parent, name);
+  const Handle stored(calls, H5Dget_type(dataset), H5Tclose, "read the type of '" + name + "'");
+  const std::size_t room = H5Tget_size(stored), rows = length(calls, dataset, name);
+  if (rows == 0) return;
+  std::string padded(room * rows, '\0');
+  for (std::size_t i = 0; i < std::min(rows, texts.size()); ++i) {
+    const std::string_view text = cut(texts[i], room);
+    text.copy(padded.data() + i * room, text.size());
+  }
+  calls(H5Dwrite(dataset, stored, H5S_ALL, H5S_ALL, H5P_DEFAULT, padded.data()), "write '" + name + "'");
 }
 
 std::vector<std::string> read_texts(Calls& calls, hid_t parent, const std::string& name) {
@@ -280,9 +358,8 @@ std::vector<std::string> read_texts(Calls& calls, hid_t parent, const std::strin
   const std::size_t size = H5Tget_size(stored);
   std::vector<std::string> texts(length(calls, dataset, name));
   std::string padded(size * texts.size(), '\0');
-  const Handle type = text_type(calls, size);
   if (!texts.empty()) {
-    calls(H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, padded.data()), "read '" + name + "'");
+    calls(H5Dread(dataset, stored, H5S_ALL, H5S_ALL, H5P_DEFAULT, padded.data()), "read '" + name + "'");
   }
   for (std::size_t i = 0; i < texts.size(); ++i) {
     texts[i] = without_padding(padded.substr(i * size, size));

@@ -28,11 +28,16 @@ class Turn {
   std::lock_guard<std::recursive_mutex> held_;
 };
 
+/// "; `ness inspect --repair x.h5` mends ..", for messages about damage.
+std::string repair_advice(const std::string& path);
+
 /// The HDF5 calls on one file. Each is made while a Turn is held.
 class Calls {
  public:
   enum class Use : std::uint8_t { reading, writing };
-  Calls(std::string path, Use use) : path_(std::move(path)), use_(use) {}
+  /// `what`: what the file is called in messages.
+  Calls(std::string path, Use use, const char* what = "the log")
+      : path_(std::move(path)), use_(use), what_(what) {}
   Calls(const Calls&) = delete;
   Calls& operator=(const Calls&) = delete;
 
@@ -59,6 +64,7 @@ class Calls {
   [[noreturn]] void fail(std::string_view doing);
   std::string path_;
   Use use_;
+  const char* what_;
   bool failed_ = false;
 };
 
@@ -120,7 +126,7 @@ hid_t file_type(hid_t memory);
 /// Makes a file at `path`, replacing an existing one. The path need not be that of `calls`: a file is renamed
 /// once it is complete.
 Handle create_file(Calls& calls, const std::string& path);
-/// Opens for writing with the default driver.
+/// Opens for writing, by write_driver().
 Handle open_to_write(Calls& calls);
 /// Opens for reading. Shares no state with other writers and readers in this process.
 Handle open_to_read(Calls& calls);
@@ -129,6 +135,10 @@ Handle create_group(Calls& calls, hid_t parent, const std::string& name, const s
 Handle open_group(Calls& calls, hid_t parent, const std::string& name);
 Handle open_dataset(Calls& calls, hid_t parent, const std::string& name);
 bool exists(Calls& calls, hid_t parent, const std::string& name);
+/// Names of what a group holds.
+std::vector<std::string> members(Calls& calls, hid_t group);
+/// Rows of a chunk of a chunked dataset.
+std::uint64_t chunk_rows(Calls& calls, hid_t dataset);
 /// The length of a one-dimensional dataset, or the rows of a matrix.
 std::uint64_t length(Calls& calls, hid_t dataset, const std::string& name);
 
@@ -144,7 +154,13 @@ void write_text(Calls& calls, hid_t parent, const std::string& name, std::string
 /// Rewrites a text in place. A text longer than the capacity is cut between characters.
 void rewrite_text(Calls& calls, hid_t parent, const std::string& name, std::string_view text);
 std::string read_text(Calls& calls, hid_t parent, const std::string& name);
-void write_texts(Calls& calls, hid_t parent, const std::string& name, const std::vector<std::string>& texts);
+/// Writes texts of one fixed length: that of the longest, or `capacity` bytes; `rows` of them at least (those
+/// beyond `texts` are empty), so that they can be rewritten in place.
+void write_texts(Calls& calls, hid_t parent, const std::string& name, const std::vector<std::string>& texts,
+                 std::size_t capacity = 0, std::size_t rows = 0);
+/// Rewrites texts in place. What there is no room for is cut: texts between characters, rows at the end.
+void rewrite_texts(Calls& calls, hid_t parent, const std::string& name,
+                   const std::vector<std::string>& texts);
 std::vector<std::string> read_texts(Calls& calls, hid_t parent, const std::string& name);
 
 /// Untyped forms of the templates below; `dims` empty: one number.

@@ -6,7 +6,11 @@
 #include <fcntl.h>
 #include <memory>
 #include <sys/stat.h>
+#include <string>
 #include <unistd.h>
+#include <vector>
+
+#include "sector_checks.hpp"
 
 namespace ness::hdf5 {
 namespace {
@@ -15,13 +19,15 @@ struct File {
   H5FD_t common;  // HDF5's part; must be first, because HDF5 refers to a file by it
   int descriptor;
   haddr_t size;
+  CheckPlaces places;
+  Sectors journal;  // what a writer that died has not written to its place
 };
 
 File& file_of(H5FD_t* common) { return *reinterpret_cast<File*>(common); }
 const File& file_of(const H5FD_t* common) { return *reinterpret_cast<const File*>(common); }
 
-herr_t fail(hid_t minor, const char* reason) {
-  H5Epush2(H5E_DEFAULT, __FILE__, __func__, __LINE__, H5E_ERR_CLS, H5E_VFL, minor, "%s", reason);
+herr_t fail(hid_t minor, const std::string& reason) {
+  H5Epush2(H5E_DEFAULT, __FILE__, __func__, __LINE__, H5E_ERR_CLS, H5E_VFL, minor, "%s", reason.c_str());
   return -1;
 }
 
@@ -40,6 +46,8 @@ H5FD_t* open(const char* name, unsigned flags, hid_t, haddr_t) {
   auto* file = new File{};
   file->descriptor = descriptor;
   file->size = static_cast<haddr_t>(status.st_size);
+  file->places = find_checks(descriptor);
+  file->journal = unfinished_flush(descriptor, file->places);
   return &file->common;
 }
 
@@ -62,20 +70,61 @@ herr_t allocate(H5FD_t*, H5FD_mem_t, haddr_t) { return 0; }
 
 haddr_t size(const H5FD_t* common, H5FD_mem_t) { return file_of(common).size; }
 
-herr_t read(H5FD_t* common, H5FD_mem_t, hid_t, haddr_t address, std::size_t count, void* buffer) {
-  auto* out = static_cast<char*>(buffer);
-  while (count > 0) {
-    const ssize_t n = ::pread(file_of(common).descriptor, out, std::min(count, std::size_t{1} << 30),
-                              static_cast<off_t>(address));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return fail(H5E_READERROR, std::strerror(errno));
-    if (n == 0) {  // allocated, but never written
-      std::memset(out, 0, count);
+// The checks of the sectors from `first` on; those that the file has no place for are not covered.
+std::vector<SectorCheck> checks_of(File& file, std::uint64_t first, std::uint64_t count) {
+  std::vector<SectorCheck> checks(count);
+  if (!file.places.known()) return checks;
+  // A log that is being written gets tables.
+  if ((first + count) * sector_bytes > file.places.reach()) {
+    if (const CheckPlaces now = find_checks(file.descriptor); now.known()) file.places = now;
+  }
+  for (std::uint64_t i = 0; i < count;) {
+    const auto place = file.places.place_of(first + i);
+    if (!place) break;
+    std::uint64_t together = 1;  // in one table
+    while (i + together < count && file.places.place_of(first + i + together) ==
+                                       std::optional<std::uint64_t>(*place + sizeof(SectorCheck) * together))
+      ++together;
+    if (!read_at(file.descriptor, *place, &checks[i], together * sizeof(SectorCheck))) return {};
+    i += together;
+  }
+  return checks;
+}
+
+// A sector that is covered, as it was meant to be. The writer may be between its check and the sector itself.
+herr_t read_covered(File& file, std::uint64_t number, SectorCheck check, Sector& sector) {
+  constexpr int tries = 5;
+  for (int i = 0; i < tries; ++i) {
+    if (const auto held = file.journal.find(number); held != file.journal.end() && i == 0) {
+      sector = held->second;
       return 0;
     }
-    out += n;
-    address += static_cast<haddr_t>(n);
-    count -= static_cast<std::size_t>(n);
+    if (!read_at(file.descriptor, number * sector_bytes, sector.data(), sector_bytes))
+      return fail(H5E_READERROR, std::strerror(errno));
+    if (check.fits(check_of(sector))) return 0;
+    const std::vector<SectorCheck> again = checks_of(file, number, 1);
+    if (again.empty()) break;
+    check = again.front();
+    if (!check.covered()) return 0;
+  }
+  return fail(H5E_READERROR, bytes_of_sector(number) + " are damaged: their CRC fails");
+}
+
+herr_t read(H5FD_t* common, H5FD_mem_t, hid_t, haddr_t address, std::size_t count, void* buffer) {
+  File& file = file_of(common);
+  auto* const out = static_cast<std::byte*>(buffer);
+  if (!read_at(file.descriptor, address, out, count)) return fail(H5E_READERROR, std::strerror(errno));
+  if (count == 0 || !file.places.known()) return 0;
+  const std::uint64_t first = address / sector_bytes, last = (address + count - 1) / sector_bytes;
+  const std::vector<SectorCheck> checks = checks_of(file, first, last - first + 1);
+  if (checks.empty()) return fail(H5E_READERROR, std::strerror(errno));
+  Sector sector;
+  for (std::uint64_t number = first; number <= last; ++number) {
+    if (!checks[number - first].covered() && !file.journal.contains(number)) continue;
+    if (read_covered(file, number, checks[number - first], sector) < 0) return -1;
+    const std::uint64_t begin = std::max<std::uint64_t>(address, number * sector_bytes),
+                        end = std::min<std::uint64_t>(address + count, (number + 1) * sector_bytes);
+    std::memcpy(out + (begin - address), sector.data() + (begin - number * sector_bytes), end - begin);
   }
   return 0;
 }

@@ -1,8 +1,11 @@
 #include "hdf5_table.hpp"
 
 #include <algorithm>
+#include <bit>
 
 #include "crc32.hpp"
+#include "ness/device/error.hpp"
+#include "sector_checks.hpp"
 
 namespace ness::hdf5 {
 namespace {
@@ -214,7 +217,7 @@ std::uint64_t stored_rows(Calls& calls, hid_t group, const TableShape& shape) {
 
 bool clip_table(Calls& calls, hid_t group, const TableShape& shape, std::uint64_t rows) {
   TableReader reader(calls, group, shape, rows, 1);
-  const bool intact = rows == 0 || reader.seek(rows - 1);
+  const bool intact = rows == 0 || reader.seek(rows - 1) || reader.stands_for_lost();
   for (const Column& column : shape.columns) {
     clip_column(calls, group, column, rows);
   }
@@ -250,6 +253,7 @@ void TableRows::clear() {
     part.clear();
   }
   count = 0;
+  lost.clear();
 }
 
 TableWriter::TableWriter(Calls& calls, hid_t group, TableShape shape, std::uint64_t rows)
@@ -280,6 +284,18 @@ std::vector<std::uint64_t> TableWriter::ends() const {
   return ends;
 }
 
+void TableWriter::subtract_ends(TableRows& rows) const {
+  for (std::uint64_t i = 0; i < rows.count; ++i) {
+    for (std::size_t k = 0; k < lists_.size(); ++k) {
+      std::byte* const place = rows.images.data() + i * shape_.stride + shape_.offsets[shape_.ends[k]];
+      std::uint64_t end = 0;
+      std::memcpy(&end, place, sizeof(end));
+      end -= lists_[k].length;
+      std::memcpy(place, &end, sizeof(end));
+    }
+  }
+}
+
 void TableWriter::seal(TableRows& rows, std::uint64_t first, std::uint64_t end) {
   const std::size_t covered = shape_.stride - sizeof(std::uint32_t);
   for (std::uint64_t i = first; i < end; ++i) {
@@ -294,6 +310,7 @@ void TableWriter::seal(TableRows& rows, std::uint64_t first, std::uint64_t end) 
         part_at_[k] = part_end;
       }
     }
+    if (std::binary_search(rows.lost.begin(), rows.lost.end(), i)) crc = ~crc;
     std::memcpy(image + covered, &crc, sizeof(crc));
   }
 }
@@ -357,7 +374,30 @@ void TableWriter::write(TableRows& rows) {
   rows.clear();
 }
 
+void TableWriter::reserve() {
+  if (rows_ > 0) return;
+  reserved_ = true;
+  for (const auto& [targets, columns] :
+       {std::pair{&columns_, &shape_.columns}, std::pair{&lists_, &shape_.lists}}) {
+    for (std::size_t i = 0; i < targets->size(); ++i) {
+      const Column& column = (*columns)[i];
+      std::vector<std::byte> value(column.bytes());
+      fill_blank(column, value.data(), 1);
+      const hid_t dataset = (*targets)[i].dataset;
+      set_length(calls_, dataset, column, 1);
+      calls_(H5Dwrite(dataset, column.memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, value.data()),
+             "write column '" + column.name + "'");
+    }
+  }
+}
+
 void TableWriter::close() {
+  for (const auto& [targets, columns] :
+       {std::pair{&columns_, &shape_.columns}, std::pair{&lists_, &shape_.lists}}) {
+    for (std::size_t i = 0; reserved_ && i < targets->size(); ++i) {
+      if ((*targets)[i].length == 0) set_length(calls_, (*targets)[i].dataset, (*columns)[i], 0);
+    }
+  }
   for (auto* targets : {&columns_, &lists_}) {
     for (Target& target : *targets) {
       target.dataset.close("close a column");
@@ -392,30 +432,170 @@ std::uint64_t TableReader::list_length(std::string_view list) const {
   return 0;
 }
 
+void TableReader::forget() { block_rows_ = next_block_ = 0; }
+
 bool TableReader::seek(std::uint64_t index) {
+  fits_ = lost_ = false;
   if (index < block_first_ || index >= block_first_ + block_rows_) {
     const bool in_order = index == block_first_ + block_rows_;
     next_block_ =
         std::min<std::uint64_t>(in_order ? std::max<std::uint64_t>(4 * next_block_, 64) : 16, largest_block_);
-    load(index, std::min(next_block_, rows_ - index));
+    if (!load_what_can_be_read(index, std::min(next_block_, rows_ - index))) return false;
   }
-  const std::uint64_t row = index - block_first_;
-  const std::byte* image = images_.data() + row * shape_.stride;
-  cursor_ = image;
+  unread_.clear();
+  index_ = index;
+  row_ = index - block_first_;
+  image_ = cursor_ = images_.data() + row_ * shape_.stride;
   list_ = 0;
-  if (!find_parts(row)) {
-    return false;
+  if (!find_parts(row_)) return false;
+  const std::uint32_t crc = crc_of(image_, parts_);
+  fits_ = crc == recorded_crc(image_);
+  lost_ = crc == ~recorded_crc(image_);
+  return fits_;
+}
+
+std::uint32_t TableReader::recorded_crc(const std::byte* image) const {
+  std::uint32_t recorded = 0;
+  std::memcpy(&recorded, image + shape_.stride - sizeof(recorded), sizeof(recorded));
+  return recorded;
+}
+
+std::uint32_t TableReader::crc_of(const std::byte* image, std::span<const Bytes> parts) const {
+  std::uint32_t crc = crc32(Bytes(image, shape_.stride - sizeof(std::uint32_t)));
+  for (const Bytes part : parts) {
+    if (!part.empty()) crc = crc32(part, crc);
   }
-  const std::size_t covered = shape_.stride - sizeof(std::uint32_t);
-  std::uint32_t crc = crc32(Bytes(image, covered));
-  for (const Bytes part : parts_) {
-    if (!part.empty()) {
-      crc = crc32(part, crc);
+  return crc;
+}
+
+// Where an index or a part of the file is lost, other rows are not.
+bool TableReader::load_what_can_be_read(std::uint64_t index, std::uint64_t count) {
+  for (; true; count = 1) {
+    try {
+      load(index, count);
+      return true;
+    } catch (const LogError& error) {
+      unread_ = error.what();
+      if (count == 1) return false;
+      next_block_ = 0;
     }
   }
-  std::uint32_t recorded = 0;
-  std::memcpy(&recorded, image + covered, sizeof(recorded));
-  return crc == recorded;
+}
+
+void TableReader::copy_row(TableRows& rows, std::vector<std::uint64_t>& ends) {
+  const bool lost = !unread_.empty() || !fits_;
+  rows.parts.resize(shape_.lists.size());
+  std::byte* const image = rows.images.extend(shape_.stride);
+  if (lost) {
+    rows.lost.push_back(rows.count);
+    for (std::size_t i = 0; i < shape_.columns.size(); ++i)
+      fill_blank(shape_.columns[i], image + shape_.offsets[i], 1);
+  } else {
+    std::memcpy(image, image_, shape_.stride);
+  }
+  for (std::size_t k = 0; k < parts_.size(); ++k) {
+    if (!lost && !parts_[k].empty()) {
+      std::memcpy(rows.parts[k].extend(parts_[k].size()), parts_[k].data(), parts_[k].size());
+      ends[k] += parts_[k].size() / shape_.lists[k].entry;
+    }
+    std::memcpy(image + shape_.offsets[shape_.ends[k]], &ends[k], sizeof(ends[k]));
+  }
+  ++rows.count;
+}
+
+TableReader::Mended TableReader::value_at(std::size_t column, const std::byte* image) const {
+  const std::byte* const from = image + shape_.offsets[column];
+  return {&shape_.columns[column], false, index_, {from, from + shape_.columns[column].bytes()}};
+}
+
+// `bit` of the bytes that the CRC covers, in their order.
+std::optional<TableReader::Mended> TableReader::mended_by_bit(std::uint64_t bit) {
+  std::uint64_t byte = bit / 8;
+  const auto turned = static_cast<std::byte>(1u << (bit % 8));
+  if (const std::uint64_t covered = shape_.stride - sizeof(std::uint32_t); byte < covered) {
+    std::vector<std::byte> image(image_, image_ + shape_.stride);
+    image[byte] ^= turned;
+    const auto after = std::upper_bound(shape_.offsets.begin(), shape_.offsets.end(), byte);
+    const auto column = static_cast<std::size_t>(after - shape_.offsets.begin()) - 1;
+    // With another end the CRC would be of other bytes.
+    if (std::find(shape_.ends.begin(), shape_.ends.end(), column) != shape_.ends.end()) return std::nullopt;
+    return value_at(column, image.data());
+  } else {
+    byte -= covered;
+  }
+  for (std::size_t k = 0; k < parts_.size(); ++k) {
+    if (byte >= parts_[k].size()) {
+      byte -= parts_[k].size();
+      continue;
+    }
+    const std::size_t entry = shape_.lists[k].entry;
+    const std::byte* const from = parts_[k].data() + byte / entry * entry;
+    const std::uint64_t begin = row_ == 0 ? blocks_[k].first_begin : end_of(k, row_ - 1);
+    Mended mended{&shape_.lists[k], true, begin + byte / entry, {from, from + entry}};
+    mended.value[byte % entry] ^= turned;
+    return mended;
+  }
+  return std::nullopt;
+}
+
+// The row's part of one list ends elsewhere, by one bit.
+std::optional<TableReader::Mended> TableReader::mended_by_end() {
+  constexpr std::uint64_t most = std::uint64_t{1} << 26;  // bytes of a part
+  std::optional<Mended> found;
+  const std::vector<std::byte> image(image_, image_ + shape_.stride);
+  for (std::size_t k = 0; k < shape_.lists.size(); ++k) {
+    const std::uint64_t begin = row_ == 0 ? blocks_[k].first_begin : end_of(k, row_ - 1);
+    for (int bit = 0; bit < 64; ++bit) {
+      const std::uint64_t end = end_of(k, row_) ^ (std::uint64_t{1} << bit);
+      const std::size_t entry = shape_.lists[k].entry;
+      if (begin > end || end > list_length_[k] || (end - begin) * entry > most) continue;
+      std::vector<std::byte> changed = image, part((end - begin) * entry);
+      std::memcpy(changed.data() + shape_.offsets[shape_.ends[k]], &end, sizeof(end));
+      if (!part.empty()) read_rows(calls_, lists_[k], shape_.lists[k], begin, end - begin, part.data());
+      std::vector<Bytes> parts = parts_;
+      parts[k] = part;
+      if (crc_of(changed.data(), parts) != recorded_crc(image_)) continue;
+      if (found) return std::nullopt;
+      found = value_at(shape_.ends[k], changed.data());
+    }
+  }
+  return found;
+}
+
+std::optional<TableReader::Mended> TableReader::mended() {
+  if (fits_ || lost_ || !unread_.empty()) return std::nullopt;
+  const Turn turn;
+  try {
+    if (find_parts(row_)) {
+      const std::uint32_t syndrome = crc_of(image_, parts_) ^ recorded_crc(image_);
+      std::uint64_t bytes = shape_.stride - sizeof(std::uint32_t);
+      for (const Bytes part : parts_) bytes += part.size();
+      if (std::has_single_bit(syndrome)) {
+        std::vector<std::byte> image(image_, image_ + shape_.stride);
+        const std::uint32_t right = crc_of(image_, parts_);
+        std::memcpy(image.data() + shape_.stride - sizeof(right), &right, sizeof(right));
+        return value_at(shape_.columns.size() - 1, image.data());
+      }
+      // Up to this length two wrong bits are never taken for one (distance 4).
+      constexpr std::uint64_t certain = 11000;
+      if (const auto bit = bytes <= certain ? bit_of(syndrome, bytes) : std::nullopt; bit) {
+        if (auto by_bit = mended_by_bit(*bit)) return by_bit;
+      }
+    }
+    return mended_by_end();
+  } catch (const LogError&) {
+    return std::nullopt;
+  }
+}
+
+void write_value(Calls& calls, hid_t group, const TableReader::Mended& mended) {
+  const Column& column = *mended.column;
+  const Handle dataset = open_column_to_write(calls, group, column.name);
+  const Handle space(calls, H5Dget_space(dataset), H5Sclose, "size '" + column.name + "'");
+  select(calls, space, column, mended.place, 1);
+  const Handle memory = memory_space(calls, column, 1);
+  calls(H5Dwrite(dataset, column.memory, memory, space, H5P_DEFAULT, mended.value.data()),
+        "write column '" + column.name + "'");
 }
 
 void TableReader::load(std::uint64_t first, std::uint64_t count) {
@@ -474,19 +654,21 @@ std::uint64_t TableReader::list_end(std::size_t list) const {
 }
 
 bool TableReader::find_parts(std::uint64_t row_in_block) {
+  bool all = true;
   for (std::size_t k = 0; k < parts_.size(); ++k) {
     const Block& block = blocks_[k];
     const std::uint64_t begin = row_in_block == 0 ? block.first_begin : end_of(k, row_in_block - 1);
     const std::uint64_t end = end_of(k, row_in_block);
+    parts_[k] = {};
     if (begin > end || end > list_length_[k]) {
-      return false;
+      all = false;
+      continue;
     }
     const std::size_t entry = shape_.lists[k].entry;
-    parts_[k] = begin == end
-                    ? Bytes()
-                    : Bytes(block.bytes).subspan((begin - block.begin) * entry, (end - begin) * entry);
+    if (begin < end)
+      parts_[k] = Bytes(block.bytes).subspan((begin - block.begin) * entry, (end - begin) * entry);
   }
-  return true;
+  return all;
 }
 
 }  // namespace ness::hdf5

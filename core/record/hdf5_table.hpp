@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -91,7 +92,8 @@ void create_table(Calls& calls, hid_t group, const TableShape& shape, const Chun
 std::uint64_t stored_rows(Calls& calls, hid_t group, const TableShape& shape);
 
 /// Clips the table to its first `rows` rows. Throws LogError if a column is shorter. False if the CRC of the
-/// last row fails: the ends of its lists are then unknown, and the lists are not clipped.
+/// last row fails, and it does not stand for a lost one: the ends of its lists are then unknown, and the
+/// lists are not clipped.
 bool clip_table(Calls& calls, hid_t group, const TableShape& shape, std::uint64_t rows);
 
 /// Growing buffer of bytes. Memory is neither cleared when it grows nor freed when the buffer is emptied.
@@ -119,6 +121,7 @@ struct TableRows {
   ByteBuffer images;              ///< consecutive rows; the place of the CRC is not filled yet
   std::vector<ByteBuffer> parts;  ///< [lists] the rows' parts of them
   std::uint64_t count = 0;
+  std::vector<std::uint64_t> lost;  ///< rows, ascending, that stand for lost ones: their CRC will be wrong
 
   std::size_t bytes() const;
   void clear();
@@ -181,10 +184,14 @@ class TableWriter {
   std::uint64_t rows() const { return rows_; }
   /// [lists] entries so far.
   std::vector<std::uint64_t> ends() const;
+  /// Gives an empty table its first chunks, so that they lie before what is written next.
+  void reserve();
+  /// The lists' ends in `rows` count from here on: for rows that go to an empty table.
+  void subtract_ends(TableRows& rows) const;
   /// Computes the CRC of each row, extends the columns and writes. Rows are valid only once they are counted
   /// in /committed.
   void write(TableRows& rows);
-  /// Closes the datasets.
+  /// Closes the datasets; what was reserved and not used is given back.
   void close();
 
  private:
@@ -205,6 +212,7 @@ class TableWriter {
   // Scratch: position of each list in its part; lists that are not empty.
   std::vector<std::size_t> part_at_, held_;
   std::uint64_t rows_ = 0;
+  bool reserved_ = false;
 };
 
 /// The archive that reads. Rows are read in blocks, which grow while they are read in order.
@@ -218,8 +226,27 @@ class TableReader {
   std::uint64_t list_length(std::string_view list) const;
   /// End of a list after the last row loaded; 0 if none was loaded.
   std::uint64_t list_end(std::size_t list) const;
-  /// Goes to a row (below rows()). False if its CRC fails: then its fields must not be read.
+  /// Goes to a row (below rows()). False if its CRC fails, or it cannot be read: then its fields must not be
+  /// read.
   bool seek(std::uint64_t index);
+  /// Reads anew at the next seek().
+  void forget();
+  /// Why the row of the last seek() cannot be read; empty: it can, or its CRC fails.
+  const std::string& unread() const { return unread_; }
+  /// True if the row of the last seek() stands for a lost one (copy_row): its bookkeeping is right.
+  bool stands_for_lost() const { return lost_; }
+  /// Appends the row of the last seek() to `rows`, as it is stored; if that was false, a blank one for a lost
+  /// row. `ends`: [lists] entries before it in the table that it goes to; moved on.
+  void copy_row(TableRows& rows, std::vector<std::uint64_t>& ends);
+  /// Of the row of the last seek(), whose CRC failed: the value that has one wrong bit, put right.
+  struct Mended {
+    const Column* column = nullptr;
+    bool of_list = false;
+    std::uint64_t place = 0;       ///< row of the column, or entry of the list
+    std::vector<std::byte> value;  ///< [column bytes]
+  };
+  /// Nothing where more than one bit is wrong, or which one is not certain.
+  std::optional<Mended> mended();
 
   template <class T>
   void scalar(const char*, std::string_view, const char*, T& value, T = T{}) {
@@ -249,9 +276,15 @@ class TableReader {
     cursor_ += sizeof(std::uint64_t);
     return parts_[list_++];
   }
+  bool load_what_can_be_read(std::uint64_t index, std::uint64_t count);
   void load(std::uint64_t first, std::uint64_t count);
   void load_list(std::size_t list, std::uint64_t first, std::uint64_t count);
   bool find_parts(std::uint64_t row_in_block);
+  Mended value_at(std::size_t column, const std::byte* image) const;
+  std::optional<Mended> mended_by_bit(std::uint64_t bit);
+  std::optional<Mended> mended_by_end();
+  std::uint32_t recorded_crc(const std::byte* image) const;
+  std::uint32_t crc_of(const std::byte* image, std::span<const std::span<const std::byte>> parts) const;
   std::uint64_t end_of(std::size_t list, std::uint64_t row_in_block) const;
 
   struct Block {  // of one list: its entries from `begin`
@@ -267,8 +300,17 @@ class TableReader {
   std::vector<std::byte> images_, column_;
   std::vector<Block> blocks_;
   std::vector<std::span<const std::byte>> parts_;  // of the present row
+  const std::byte* image_ = nullptr;               // the present row's, in images_
   const std::byte* cursor_ = nullptr;
   std::size_t list_ = 0;
+  std::uint64_t index_ = 0;  // the present row,
+  std::uint64_t row_ = 0;    // in the block
+  bool fits_ = false;        // its CRC
+  bool lost_ = false;        // its CRC is that of a lost row
+  std::string unread_;
 };
+
+/// Writes a mended value to its place in a table of a file that is open for writing.
+void write_value(Calls& calls, hid_t group, const TableReader::Mended& mended);
 
 }  // namespace ness::hdf5

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "ness/device/error.hpp"
+#include "sector_checks.hpp"
 #include "relaxation_fields.hpp"
 
 namespace ness::log_layout {
@@ -151,7 +152,16 @@ StoredEnd stored_end(const std::string& path) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
   if (descriptor < 0) throw LogError("cannot read the log '" + path + "': " + std::strerror(errno));
   try {
-    const StoredEnd found = stored_end(descriptor, path);
+    StoredEnd found = stored_end(descriptor, path);
+    // Nothing is believed that is damaged.
+    if (const hdf5::CheckPlaces places = hdf5::find_checks(descriptor); places.known()) {
+      hdf5::Sector first;
+      if (!hdf5::read_superblock(descriptor, places, first))
+        throw LogError("the log '" + path + "' is damaged: the CRC of its " + hdf5::bytes_of_sector(0) +
+                       " fails" + hdf5::repair_advice(path));
+      if (found.offset > 0)
+        found.end = little_endian(reinterpret_cast<const unsigned char*>(first.data()) + found.offset);
+    }
     ::close(descriptor);
     return found;
   } catch (...) {

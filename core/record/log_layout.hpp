@@ -6,11 +6,16 @@
 //   exit_reason, ..
 // /entry/versions        software and version, as two columns
 //   /entry/device          identity, terminals, parameters, outputs: DeviceInfo
+//   /entry/bench           the bench: its file, its instruments and their settings, what its check found
+//   /entry/bench/continued/<n>  the same, each time the run went on
+//   /entry/from            the log that the first parameters came from
 //   /entry/patterns/<n>    each pattern set: its levels, or the file it comes from
+//   /entry/data/<set>      each data set: rows of a pattern set, and targets
 //   /entry/relaxations     a table: one row a relaxation
 //   /entry/training        a table: one row a step; NXdata, so that a viewer plots the loss
 //   /entry/epochs          a table: one row an epoch
 //   /entry/checkpoints     a table: one row a checkpoint
+//   /checks                CRCs of what is no row (sector_checks.hpp)
 #pragma once
 
 #include <array>
@@ -33,8 +38,8 @@ using hdf5::Handle;
 
 /// Version 2 added the environment; 3: errors of currents and of gradients, the estimator's state; 4: time
 /// between readings, and their mode; 5: the whole error of gradients; of an epoch its samples, what was left
-/// out, the best parameters.
-constexpr std::uint64_t format = 5, oldest_format = 3;
+/// out, the best parameters; 6: data sets, edges, where the experiment came from.
+constexpr std::uint64_t format = 6, oldest_format = 3;
 
 /// The counts in /committed.
 struct Counts {
@@ -59,6 +64,9 @@ Layout layout_of(const DeviceInfo& info, bool outputs_only, std::uint64_t full_t
 /// Makes every group and dataset, with /committed zero.
 void create(Calls& calls, hid_t file, const LogHeader& header, const Layout& layout,
             const LogOptions& options);
+/// The same as a copy of another log, without its rows. Returns the parts that could not be copied.
+std::vector<std::string> create_copy(Calls& calls, hid_t file, Calls& from_calls, hid_t from,
+                                     const Layout& layout);
 /// Throws LogError unless the file is a log of a format that can be read.
 void check_format(Calls& calls, hid_t file);
 Layout read_layout(Calls& calls, hid_t file);
@@ -66,6 +74,16 @@ std::vector<LogReader::SetInfo> read_pattern_sets(Calls& calls, hid_t file);
 /// The header; pattern sets that are not stored in the file are null.
 LogHeader read_header(Calls& calls, hid_t file, const Layout& layout,
                       const std::vector<LogReader::SetInfo>& sets);
+
+/// The bench of a run, in a new group of `parent`; the bench to which it has changed; what its instruments
+/// say at the end. (log_layout_bench.cpp)
+void write_bench(Calls& calls, hid_t parent, const std::string& name, const BenchRecord& bench);
+void write_continuation(Calls& calls, hid_t file, const BenchContinuation& now);
+void rewrite_settings_at_end(Calls& calls, hid_t file, const std::vector<BenchRecord::Statements>& settings);
+void read_benches(Calls& calls, hid_t entry, LogHeader& header);
+/// Where the first parameters came from.
+void write_origin(Calls& calls, hid_t entry, const LogOrigin& from);
+std::optional<LogOrigin> read_origin(Calls& calls, hid_t entry);
 
 /// The end of a file, as stored in it. HDF5 refuses a file that is shorter, and addresses beyond the end.
 struct StoredEnd {
@@ -75,9 +93,9 @@ struct StoredEnd {
 
   std::uint64_t missing() const { return offset > 0 && end > size ? end - size : 0; }
 };
-/// Throws LogError if the file cannot be read or is not HDF5.
+/// Throws LogError if the file cannot be read, is not HDF5, or its first sector is damaged.
 StoredEnd stored_end(const std::string& path);
-/// The same for a file that is open for reading; the path is for messages.
+/// The same for a file that is open for reading, without a look at the checks; the path is for messages.
 StoredEnd stored_end(int descriptor, const std::string& path);
 /// Makes a file, which must not be open in HDF5, consistent with its stored end: pads it, or includes what
 /// was written beyond. Throws LogError.

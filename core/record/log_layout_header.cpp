@@ -1,6 +1,7 @@
 // The part of a log that is written before the first row.
 #include <algorithm>
 
+#include "recorded_run.hpp"
 #include "relaxation_fields.hpp"
 #include "ness/record/file_digest.hpp"
 #include "ness/device/error.hpp"
@@ -211,32 +212,6 @@ DeviceInfo read_device(Calls& calls, hid_t entry) {
   return info;
 }
 
-void write_bench(Calls& calls, hid_t entry, const BenchRecord& bench) {
-  const Handle group = create_group(calls, entry, "bench", "NXcollection");
-  write_text(calls, group, "path", bench.path);
-  write_text(calls, group, "file", bench.text);
-  if (bench.instruments.empty()) return;
-  const Handle all = create_group(calls, group, "instruments", "NXcollection");
-  using One = BenchRecord::Instrument;
-  write_texts(calls, all, "name", texts(bench.instruments, [](const One& x) { return x.name; }));
-  write_texts(calls, all, "address", texts(bench.instruments, [](const One& x) { return x.address; }));
-  write_texts(calls, all, "model", texts(bench.instruments, [](const One& x) { return x.model; }));
-  write_texts(calls, all, "identity", texts(bench.instruments, [](const One& x) { return x.identity; }));
-}
-
-std::optional<BenchRecord> read_bench(Calls& calls, hid_t entry) {
-  if (!hdf5::exists(calls, entry, "bench")) return std::nullopt;
-  const Handle group = open_group(calls, entry, "bench");
-  BenchRecord bench{read_text(calls, group, "path"), read_text(calls, group, "file"), {}};
-  if (!hdf5::exists(calls, group, "instruments")) return bench;
-  const Handle all = open_group(calls, group, "instruments");
-  const auto names = read_texts(calls, all, "name"), addresses = read_texts(calls, all, "address"),
-             models = read_texts(calls, all, "model"), identities = read_texts(calls, all, "identity");
-  for (std::size_t i = 0; i < names.size(); ++i)
-    bench.instruments.push_back({names[i], addresses.at(i), models.at(i), identities.at(i)});
-  return bench;
-}
-
 void write_levels(Calls& calls, hid_t group, const PatternSet& set, const std::string& unit) {
   RowMatrix levels(static_cast<Eigen::Index>(set.rows()), static_cast<Eigen::Index>(set.width()));
   Vector row(set.width());
@@ -249,7 +224,7 @@ void write_levels(Calls& calls, hid_t group, const PatternSet& set, const std::s
                       "[rows, clamped terminals]");
 }
 
-void write_pattern_sets(Calls& calls, hid_t entry, const LogHeader& header) {
+void write_pattern_sets(Calls& calls, hid_t entry, const LogHeader& header, std::uint64_t largest_copy) {
   const Handle group = create_group(calls, entry, "patterns", "NXcollection");
   for (std::size_t i = 0; i < header.pattern_sets.size(); ++i) {
     const PatternSet& set = *header.pattern_sets[i];
@@ -259,13 +234,14 @@ void write_pattern_sets(Calls& calls, hid_t entry, const LogHeader& header) {
     hdf5::write_number(calls, one, "rows", set.rows(), "1", "patterns, variants included");
     hdf5::write_number(calls, one, "variants", set.variants(), "1", "variants of each pattern");
     hdf5::write_number(calls, one, "width", set.width(), "1", "levels of a pattern");
-    if (const auto source = set.source()) {
+    const auto source = set.source();
+    if (source) {
       write_text(calls, one, "path", source->path);
       write_text(calls, one, "sha256", sha256_of_file(source->path));
       write_text(calls, one, "encoding", source->encoding);
-    } else {
-      write_levels(calls, one, set, header.info.potential_unit);
     }
+    if (!source || set.rows() * set.width() * sizeof(double) <= largest_copy)
+      write_levels(calls, one, set, header.info.potential_unit);
   }
 }
 
@@ -314,15 +290,46 @@ void create_counts(Calls& calls, hid_t file) {
 
 }  // namespace
 
-void create(Calls& calls, hid_t file, const LogHeader& header, const Layout& layout,
-            const LogOptions& options) {
+namespace {
+
+// What comes before all else; the group of everything else.
+Handle create_entry(Calls& calls, hid_t file, std::uint64_t version) {
   hdf5::write_attribute(calls, file, "NX_class", "NXroot");
   hdf5::write_attribute(calls, file, "default", "entry");
-  hdf5::write_attribute(calls, file, "ness_log_format", format);
+  hdf5::write_attribute(calls, file, "ness_log_format", version);
   create_counts(calls, file);
-
-  const Handle entry = create_group(calls, file, "entry", "NXentry");
+  Handle entry = create_group(calls, file, "entry", "NXentry");
   hdf5::write_attribute(calls, entry, "default", "training");
+  return entry;
+}
+
+}  // namespace
+
+std::vector<std::string> create_copy(Calls& calls, hid_t file, Calls& from_calls, hid_t from,
+                                     const Layout& layout) {
+  const Handle entry = create_entry(calls, file, layout.version);
+  const Handle old_entry = open_group(from_calls, from, "entry");
+  std::vector<std::string> lost;
+  for (const std::string& name : hdf5::members(from_calls, old_entry)) {
+    const std::string path = "/entry/" + name;
+    if (path == relaxations_group || path == training_group || path == epochs_group ||
+        path == checkpoints_group)
+      continue;
+    if (H5Ocopy(old_entry, name.c_str(), entry, name.c_str(), H5P_DEFAULT, H5P_DEFAULT) >= 0) continue;
+    lost.push_back(path);
+    if (hdf5::exists(calls, entry, name))
+      calls(H5Ldelete(entry, name.c_str(), H5P_DEFAULT), "leave out '" + path + "'");
+  }
+  LogOptions options;
+  const Handle crc = hdf5::open_dataset(from_calls, from, std::string(relaxations_group) + "/crc32");
+  options.group_rows = hdf5::chunk_rows(from_calls, crc) > 1024 ? options.group_rows : 1;
+  create_tables(calls, entry, layout, options);
+  return lost;
+}
+
+void create(Calls& calls, hid_t file, const LogHeader& header, const Layout& layout,
+            const LogOptions& options) {
+  const Handle entry = create_entry(calls, file, format);
   write_text(calls, entry, "title", header.title);
   write_text(calls, entry, "program_name", "ness");
   write_text(calls, entry, "start_time", utc_now());
@@ -338,8 +345,10 @@ void create(Calls& calls, hid_t file, const LogHeader& header, const Layout& lay
     write_texts(calls, versions, "version", texts(header.versions, [](const auto& x) { return x.second; }));
   }
   write_device(calls, entry, header.info);
-  if (header.bench) write_bench(calls, entry, *header.bench);
-  write_pattern_sets(calls, entry, header);
+  if (header.bench) write_bench(calls, entry, "bench", *header.bench);
+  if (header.from) write_origin(calls, entry, *header.from);
+  write_pattern_sets(calls, entry, header, options.largest_copy);
+  write_run(calls, entry, header, options.largest_copy);
   create_tables(calls, entry, layout, options);
 }
 
@@ -382,6 +391,7 @@ std::vector<LogReader::SetInfo> read_pattern_sets(Calls& calls, hid_t file) {
       set.sha256 = read_text(calls, one, "sha256");
       set.encoding = read_text(calls, one, "encoding");
     }
+    set.stored = hdf5::exists(calls, one, "levels");
     sets.push_back(std::move(set));
   }
   return sets;
@@ -401,10 +411,12 @@ LogHeader read_header(Calls& calls, hid_t file, const Layout& layout,
     header.versions.emplace_back(software[i], version.at(i));
   }
   header.info = layout.info;
-  header.bench = read_bench(calls, entry);
+  read_benches(calls, entry, header);
+  header.from = read_origin(calls, entry);
   for (std::size_t i = 0; i < sets.size(); ++i) {
-    header.pattern_sets.push_back(sets[i].path.empty() ? read_levels(calls, file, i, sets[i]) : nullptr);
+    header.pattern_sets.push_back(sets[i].stored ? read_levels(calls, file, i, sets[i]) : nullptr);
   }
+  read_run(calls, entry, header);
   return header;
 }
 

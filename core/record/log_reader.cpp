@@ -1,12 +1,16 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cstring>
+#include <fcntl.h>
 #include <stdexcept>
 #include <sys/stat.h>
 #include <thread>
+#include <unistd.h>
 
 #include "relaxation_fields.hpp"
 #include "log_writer_lock.hpp"
+#include "sector_checks.hpp"
 #include "ness/device/error.hpp"
 #include "ness/record/log.hpp"
 
@@ -66,8 +70,11 @@ struct LogReader::Impl {
                                   calls.path() + "', which has " + std::to_string(table.rows()));
     }
     if (!table.seek(index)) {
-      throw LogError("the log '" + calls.path() + "' is damaged: the CRC of " + what + " " +
-                     std::to_string(index) + " fails");
+      const std::string which = std::string(what) + " " + std::to_string(index);
+      throw LogError("the log '" + calls.path() + "' is damaged: " +
+                     (table.unread().empty() ? "the CRC of " + which + " fails"
+                                             : which + " cannot be read: " + table.unread()) +
+                     hdf5::repair_advice(calls.path()));
     }
     Record record;
     log_layout::describe(table, record, layout);
@@ -142,6 +149,11 @@ LogRow LogReader::row(std::uint64_t index) const {
   return impl_->read<LogRow>(impl_->relaxations, index, "row");
 }
 
+std::optional<LogRow> LogReader::row_if_whole(std::uint64_t index) const {
+  if (index < rows() && !impl_->relaxations.seek(index)) return std::nullopt;
+  return row(index);
+}
+
 StepReport LogReader::step(std::uint64_t index) const {
   return impl_->read<log_layout::StepRecord>(impl_->training, index, "step").report;
 }
@@ -162,16 +174,36 @@ std::vector<std::uint64_t> LogReader::failed_rows() const {
   std::vector<std::uint64_t> failed;
   if (impl_->relaxations.list_length("fault") == 0) return failed;
   for (std::uint64_t i = 0; i < rows(); ++i) {
-    if (!row(i).fault.empty()) failed.push_back(i);
+    const std::optional<LogRow> whole = row_if_whole(i);
+    if (whole && !whole->fault.empty()) failed.push_back(i);
   }
   return failed;
 }
 
-std::vector<std::uint64_t> LogReader::damaged_rows() const {
+namespace {
+
+std::vector<std::uint64_t> damaged_in(TableReader& table) {
   std::vector<std::uint64_t> damaged;
-  for (std::uint64_t i = 0; i < rows(); ++i) {
-    if (!impl_->relaxations.seek(i)) damaged.push_back(i);
+  for (std::uint64_t i = 0; i < table.rows(); ++i) {
+    if (!table.seek(i)) damaged.push_back(i);
   }
+  return damaged;
+}
+
+}  // namespace
+
+std::vector<std::uint64_t> LogReader::damaged_rows() const { return damaged_in(impl_->relaxations); }
+std::vector<std::uint64_t> LogReader::damaged_steps() const { return damaged_in(impl_->training); }
+std::vector<std::uint64_t> LogReader::damaged_epochs() const { return damaged_in(impl_->epochs); }
+std::vector<std::uint64_t> LogReader::damaged_checkpoints() const { return damaged_in(impl_->checkpoints); }
+
+std::vector<std::string> LogReader::damaged_parts() const {
+  std::vector<std::string> damaged;
+  const int file = ::open(path().c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0) throw LogError("cannot read the log '" + path() + "': " + std::strerror(errno));
+  for (const hdf5::DamagedSector& one : hdf5::damaged_sectors(file, hdf5::find_checks(file)))
+    damaged.push_back(hdf5::bytes_of_sector(one.sector));
+  ::close(file);
   return damaged;
 }
 

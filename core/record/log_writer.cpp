@@ -23,6 +23,13 @@ void check(const LogHeader& header, const LogOptions& options) {
       throw std::invalid_argument("pattern set " + std::to_string(i) + " of the log's header is null");
     }
   }
+  for (const RecordedSet& set : header.task ? header.task->sets : std::vector<RecordedSet>{}) {
+    if (set.pattern_set < header.pattern_sets.size() &&
+        set.data.inputs == header.pattern_sets[set.pattern_set])
+      continue;
+    throw std::invalid_argument("the levels of set '" + set.name +
+                                "' of the log's header are none of its pattern sets");
+  }
   if (options.group_rows == 0) {
     throw std::invalid_argument("LogOptions::group_rows is 0; at least 1 is needed");
   }
@@ -60,6 +67,7 @@ struct LogWriter::Impl {
     if (!options.clock) options.clock = wall_clock();
     opened = now = options.clock->now();
     age = std::chrono::duration<double>(options.group_age).count();
+    if (options.durability == Durability::relaxation) options.group_rows = 1;
     group_rows = options.group_rows;
     group_bytes = most_pending_bytes;
     if (options.background && options.group_rows > 1) {
@@ -157,12 +165,14 @@ struct LogWriter::Impl {
     if (!failure.empty())
       throw LogError(file.complaint("nothing is written after an earlier failure: " + failure));
     try {
-      raise_failure();
+      // A row is taken over even now: it is saved where the others of its group are.
       action();
+      raise_failure();
     } catch (const std::invalid_argument&) {
       throw;  // refused before any row was taken over
     } catch (const LogError& error) {
       failure = error.what();
+      file.save_too(group);
       throw;
     } catch (const std::exception& error) {
       failure = error.what();
@@ -205,7 +215,8 @@ LogWriter::LogWriter(const std::string& path, const LogHeader& header, const Log
 LogWriter::LogWriter(const std::string& path, Continue, const LogOptions& options) {
   check({}, options);
   const hdf5::Turn turn;
-  impl_ = std::make_unique<Impl>(options, path);
+  impl_ = std::make_unique<Impl>(options, path, options);
+  impl_->paths = impl_->file.paths(options.paths);
 }
 
 LogWriter::~LogWriter() {
@@ -266,6 +277,20 @@ void LogWriter::submit() {
 
 void LogWriter::tick() {
   impl_->guarded([&] { impl_->tick(); });
+}
+
+void LogWriter::bench_now(const BenchContinuation& now) {
+  impl_->guarded([&] {
+    impl_->commit();
+    impl_->file.write(now);
+  });
+}
+
+void LogWriter::settings_at_end(const std::vector<BenchRecord::Statements>& settings) {
+  impl_->guarded([&] {
+    impl_->commit();
+    impl_->file.write_settings_at_end(settings);
+  });
 }
 
 void LogWriter::close(ExitStatus status, const std::string& reason) {

@@ -2,6 +2,7 @@
 
 #include <exception>
 #include <limits>
+#include <utility>
 
 #include "ness/device/error.hpp"
 
@@ -31,6 +32,7 @@ void record_failure(LogWriter& log, const DeviceInfo& info, const Drive& drive,
 Recorder::Recorder(Device& device, LogWriter& log) : WrappingDevice(device), log_(log) {}
 
 void Recorder::do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) {
+  const std::size_t logged = std::exchange(logged_, 0);
   std::size_t delivered = 0;
   bool in_device = true;  // errors of the log or the sink are not failures of the device
   try {
@@ -38,8 +40,10 @@ void Recorder::do_relax(std::span<const Drive> drives, const Sink& sink, std::st
         inner(), drives,
         [&](std::size_t index, const Relaxation& relaxation) {
           in_device = false;
-          log_.append(drives[index], relaxation);
-          log_.tick();
+          if (index >= logged) {
+            log_.append(drives[index], relaxation);
+            log_.tick();
+          }
           ++delivered;
           sink(index, relaxation);
           in_device = true;

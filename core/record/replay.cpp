@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "ness/device/error.hpp"
+#include "ness/record/recorder.hpp"
 #include "relaxation_fields.hpp"
 
 namespace ness {
@@ -64,6 +65,42 @@ class Comparison {
     throw ReplayMismatch(where_ + ": " + field + " is " + is + ", recorded " + recorded + remark_);
   }
   std::string where_, remark_;
+};
+
+// Compares what a device reads again with the readings of a row, bit by bit. What was imposed has been
+// compared before.
+struct Reread {
+  const Comparison& same;
+  const log_layout::Given& given;
+  const LogRow& row;
+
+  template <class Give, class Place>
+  void field(const log_layout::FieldText& text, const Give& give, const Place& place,
+             log_layout::Value<Give> = {}) {
+    if (*text.compared != 0) return;
+    const auto is = give(given);
+    const auto recorded = static_cast<log_layout::Value<Give>>(place.get(row));
+    if constexpr (std::is_same_v<log_layout::Value<Give>, double>) same.number(text.name, is, recorded);
+    else same.count(text.name, is, recorded);
+  }
+  template <class Give, class Place>
+  void list(const log_layout::FieldText& text, const Give& give, const Place& place) {
+    if (*text.compared != 0) return;
+    const auto is = give(given);
+    const auto& recorded = place.get(row);
+    const auto size = static_cast<std::size_t>(is.size());
+    same.count("the number of entries of " + std::string(text.name), size,
+               static_cast<std::size_t>(recorded.size()));
+    for (std::size_t i = 0; i < size; ++i) {
+      const std::string name = text.name + ("[" + std::to_string(i) + "]");
+      if constexpr (std::is_same_v<log_layout::Entry<Give>, double>) same.number(name, is[i], recorded[i]);
+      else same.count(name, static_cast<std::uint64_t>(is[i]), static_cast<std::uint64_t>(recorded[i]));
+    }
+  }
+  template <class Give, class Place>
+  void readings(const log_layout::FieldText& text, const Give& give, const Place& place, std::uint64_t) {
+    list(text, give, place);
+  }
 };
 
 // Compares the fields of a drive with those of a row, bit by bit.
@@ -148,11 +185,13 @@ Relaxation restricted(const Relaxation& all, const DeviceInfo& device, const Dev
   if (have.size() == wanted.size()) return all;
   Relaxation some = all;
   some.potential.resize(static_cast<Eigen::Index>(wanted.size()));
+  if (all.path.rows() > 0) some.path.resize(all.path.rows(), static_cast<Eigen::Index>(wanted.size()));
   some.sigma.resize(all.sigma.size() > 0 ? static_cast<Eigen::Index>(wanted.size()) : 0);
   some.quality.terminal.clear();
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     const auto from = std::find(have.begin(), have.end(), wanted[i]) - have.begin();
     some.potential[static_cast<Eigen::Index>(i)] = all.potential[from];
+    if (all.path.rows() > 0) some.path.col(static_cast<Eigen::Index>(i)) = all.path.col(from);
     if (all.sigma.size() > 0) some.sigma[static_cast<Eigen::Index>(i)] = all.sigma[from];
     if (!all.quality.terminal.empty())
       some.quality.terminal.push_back(all.quality.terminal[static_cast<std::size_t>(from)]);
@@ -167,6 +206,12 @@ Replay::Replay(const LogReader& log, std::vector<std::shared_ptr<const PatternSe
     : log_(log), sets_(std::move(sets)), info_(log.header().info), failed_(log.failed_rows()), then_(then) {
   check_sets(log_, sets_);
   seek(first_row);
+}
+
+Replay::Replay(const LogReader& log, std::vector<std::shared_ptr<const PatternSet>> sets,
+               std::uint64_t first_row, Recorder* then)
+    : Replay(log, std::move(sets), first_row, static_cast<Device*>(then)) {
+  recorder_ = then;
 }
 
 void Replay::seek(std::uint64_t ordinal) {
@@ -213,37 +258,92 @@ void Replay::compare(const Drive& drive, const LogRow& row) const {
   log_layout::each_field(fields, log_layout::Layout{});
 }
 
+void Replay::compare_again(const Drive& drive, const Relaxation& again, std::uint64_t row) {
+  const LogRow recorded = log_.row(row);
+  const Comparison same(
+      "row", row,
+      " (the device has relaxed it again, together with the other drives of its group: this "
+      "is another program or device, or the row was made in another group)");
+  const Relaxation relaxation = restricted(again, then_->info(), info_);
+  log_layout::Given given{drive, relaxation, recorded.pattern_set, recorded.fault, recorded.recorded};
+  given.keeps_path = recorded.relaxation.path.size() > 0;
+  Reread readings{same, given, recorded};
+  try {
+    log_layout::each_field(readings, log_layout::Layout{});
+  } catch (const ReplayMismatch& mismatch) {
+    if (!other_bits_) throw;
+    compares_ = false;
+    other_bits_(mismatch.what());
+  }
+}
+
 void Replay::do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) {
+  std::vector<std::uint64_t> answered;  // rows
+  answered.reserve(drives.size());
   for (std::size_t i = 0; i < drives.size(); ++i) {
     if (stop.stop_requested()) throw Cancelled();
-    if (row_ >= log_.rows()) return go_on(drives, i, sink, stop);
+    if (row_ >= log_.rows()) return go_on(drives, answered, sink, stop);
     const LogRow row = log_.row(row_);
     compare(drives[i], row);
+    answered.push_back(row_);
     ++row_;
     ++ordinal_;
     pass_over_failed();
     sink(i, row.relaxation);
   }
+  if (everything_) relax_again(drives, answered, sink, stop);
 }
 
-void Replay::go_on(std::span<const Drive> drives, std::size_t answered, const Sink& sink,
-                   std::stop_token stop) {
-  if (then_ == nullptr) {
-    const bool ends_failed = !failed_.empty() && failed_.back() + 1 == log_.rows();
-    const std::string failure =
-        ends_failed ? "; the last attempt failed: " + log_.row(failed_.back()).fault : "";
-    throw ReplayMismatch("the log '" + log_.path() + "' ends after " + std::to_string(log_.rows()) +
-                         " rows; relaxation " + std::to_string(ordinal_) + " is not recorded" + failure);
-  }
-  if (!live_) {
-    then_->seek(ordinal_);
-    live_ = true;
-  }
+void Replay::refuse_to_go_on() const {
+  const bool ends_failed = !failed_.empty() && failed_.back() + 1 == log_.rows();
+  const std::string failure =
+      ends_failed ? "; the last attempt failed: " + log_.row(failed_.back()).fault : "";
+  throw ReplayMismatch("the log '" + log_.path() + "' ends after " + std::to_string(log_.rows()) +
+                       " rows; relaxation " + std::to_string(ordinal_) + " is not recorded" + failure);
+}
+
+// A device of one state has lost that in which the group began.
+bool Replay::repeats(std::span<const Drive> drives) const {
+  return then_->info().restores_state && std::none_of(drives.begin(), drives.end(), [](const Drive& drive) {
+           return std::holds_alternative<Present>(drive.start);
+         });
+}
+
+// The whole group. The rows that have answered are compared; what follows is handed on, unless the device is
+// there for nothing but the comparison.
+void Replay::relax_again(std::span<const Drive> drives, std::span<const std::uint64_t> answered,
+                         const Sink& sink, std::stop_token stop) {
+  if (!live_) then_->seek(ordinal_ - answered.size());
+  live_ = true;
+  if (recorder_ != nullptr) recorder_->pass_over(answered.size());
   then_->relax(
-      drives.subspan(answered),
+      drives,
+      [&](std::size_t index, const Relaxation& relaxation) {
+        if (index < answered.size()) {
+          if (compares_) compare_again(drives[index], relaxation, answered[index]);
+        } else if (!everything_) {
+          ++ordinal_;
+          sink(index, restricted(relaxation, then_->info(), info_));
+        }
+      },
+      stop);
+}
+
+void Replay::go_on(std::span<const Drive> drives, std::span<const std::uint64_t> answered, const Sink& sink,
+                   std::stop_token stop) {
+  if (then_ == nullptr) refuse_to_go_on();
+  if (everything_) {
+    relax_again(drives, answered, sink, stop);
+    refuse_to_go_on();
+  }
+  if (answered.empty() || repeats(drives)) return relax_again(drives, answered, sink, stop);
+  if (!live_) then_->seek(ordinal_);
+  live_ = true;
+  then_->relax(
+      drives.subspan(answered.size()),
       [&](std::size_t index, const Relaxation& relaxation) {
         ++ordinal_;
-        sink(answered + index, restricted(relaxation, then_->info(), info_));
+        sink(answered.size() + index, restricted(relaxation, then_->info(), info_));
       },
       stop);
 }

@@ -457,6 +457,11 @@ class Keithley2400 final : public ScpiInstrument {
     answer(":SYSTem:AZERo[:STATe]?", [this](const Call&) { return autozero_ ? "1" : "0"; });
     answer(":SYSTem:LFRequency?",
            [this](const Call&) { return integer(std::llround(imperfection_.line_frequency)); });
+    // Model 2400 service manual, table B-1: year, month, day, as programmed at the last calibration.
+    answer(":CALibration:PROTected:DATE?", [](const Call&) { return "2024,3,18"; });
+    answer(":CALibration:PROTected:NDUE?", [](const Call&) { return "2025,3,18"; });
+    answer(":CALibration:PROTected:COUNt?", [this](const Call&) { return integer(7); });
+    answer(":CALibration:PROTected:LOCK?", [](const Call&) { return "1"; });
     answer(":SYSTem:VERSion?", [](const Call&) { return "1995.0"; });
     for (const char* pattern :
          {":SYSTem:BEEPer:STATe", ":SYSTem:BEEPer[:IMMediate]", ":SYSTem:LOCal", ":SYSTem:REMote",

@@ -9,13 +9,14 @@ namespace {
 
 class KeysightMultimeter final : public ScpiInstrument {
  public:
-  KeysightMultimeter(std::string identity, const DmmModel& dmm, Circuit& circuit, std::size_t port,
-                     const Imperfection& imperfection)
+  KeysightMultimeter(std::string identity, const DmmModel& dmm, bool dated, Circuit& circuit,
+                     std::size_t port, const Imperfection& imperfection)
       : ScpiInstrument({std::move(identity), 20, "+0,\"No error\"", 0.3e-3, 1 << 16, true}, circuit,
                        imperfection),
         dmm_(dmm),
         port_(port) {
     commands();
+    calibration_commands(dated);
     reset();
   }
 
@@ -181,6 +182,16 @@ class KeysightMultimeter final : public ScpiInstrument {
     answer(":ROUTe:TERMinals?", [](const Call&) { return "FRON"; });
   }
 
+  // A count, and a message of up to 12 characters (34401A), 40 (34461A); the Truevolt generation keeps the
+  // date itself, as signed integers.
+  void calibration_commands(bool dated) {
+    answer(":CALibration:COUNt?", [this](const Call&) { return integer(273); });
+    answer(":CALibration:STRing?", [](const Call&) { return "\"CAL 18MAR24\""; });
+    if (!dated) return;
+    answer(":CALibration:DATE?",
+           [this](const Call&) { return integer(2024) + ',' + integer(3) + ',' + integer(18); });
+  }
+
   void begin() {
     if (operating() || waiting_) throw scpi::Fault(-213);
     readings_.clear();
@@ -252,16 +263,16 @@ class KeysightMultimeter final : public ScpiInstrument {
 
 std::unique_ptr<EmulatedInstrument> emulated_agilent_34401a(Circuit& circuit, std::size_t port,
                                                             const Imperfection& imperfection) {
-  return std::make_unique<KeysightMultimeter>("HEWLETT-PACKARD,34401A,0,11-5-2", classic_dmm(), circuit, port,
-                                              imperfection);
+  return std::make_unique<KeysightMultimeter>("HEWLETT-PACKARD,34401A,0,11-5-2", classic_dmm(), false,
+                                              circuit, port, imperfection);
 }
 
 std::unique_ptr<EmulatedInstrument> emulated_keysight_34461a(Circuit& circuit, std::size_t port,
                                                              const Imperfection& imperfection) {
   const std::string serial = "MY53" + std::to_string(200000 + imperfection.number);
   return std::make_unique<KeysightMultimeter>(
-      "Keysight Technologies,34461A," + serial + ",A.02.17-02.40-02.17-00.52-04-01", truevolt_dmm(), circuit,
-      port, imperfection);
+      "Keysight Technologies,34461A," + serial + ",A.02.17-02.40-02.17-00.52-04-01", truevolt_dmm(), true,
+      circuit, port, imperfection);
 }
 
 }  // namespace ness::sim

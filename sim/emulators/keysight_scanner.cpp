@@ -258,6 +258,9 @@ class KeysightScanner final : public ScpiInstrument {
     for (const char* pattern : {":DISPlay[:STATe]", ":DISPlay:TEXT[:DATA]", ":SYSTem:BEEPer[:IMMediate]",
                                 ":SYSTem:LOCal", ":SYSTem:REMote"})
       accept(pattern);
+    // 34970A/34972A command reference, CALibration subsystem: read whether it is secured or not.
+    answer(":CALibration:COUNt?", [this](const Call&) { return integer(273); });
+    answer(":CALibration:STRing?", [](const Call&) { return "\"CAL: 18 Mar 2024\""; });
     answer(":SYSTem:VERSion?", [](const Call&) { return "1994.0"; });
     answer(":SYSTem:CTYPe?", [](const Call& call) {
       const auto slot = call.arguments.whole(0, 100, 300);

@@ -13,9 +13,12 @@ import pathlib
 import sys
 
 import bench
+import damage
 import learning
 import log
 import noise
+import real_data
+import resume
 import speed
 import truth
 import twin
@@ -38,6 +41,10 @@ groups = {
     "baseline": noise.baseline,
     "log": log.log,
     "replay": log.replay,
+    "resume": resume.resume,
+    "repair": damage.repair,
+    "bits": damage.bits,
+    "power": damage.power,
     "bad-input": bench.bad_input,
     "bench": bench.bench,
     "bench-estimators": bench.bench_estimators,
@@ -55,6 +62,7 @@ groups = {
     "raw-speed": bench.raw_speed,
     "mnist": learning.mnist,
     "mnist-in-situ": learning.mnist_in_situ,
+    "real-data": real_data.real_data,
 }
 
 

@@ -1,6 +1,7 @@
 // Trains an experiment with many seeds in parallel, and prints one line of JSON per seed: the end of the
 // training, and the losses from cold starts.
-//   ness-seeds EXPERIMENT.toml --seeds N [--first K] [--set key=value]... [--data DIR]
+//   ness-seeds EXPERIMENT.toml --seeds N [--first K] [--set key=value]... [--data DIR] [--lines]
+// --lines: also the lines of the data file that make up each set.
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -54,7 +55,14 @@ std::size_t ndc_edges(const ness::Run& run, ness::Device& device, const ness::Ve
   return static_cast<std::size_t>(std::count(ndc.begin(), ndc.end(), true));
 }
 
-json one_seed(ness::Experiment experiment, std::uint64_t seed) {
+json lines_of(const ness::Dataset& data) {
+  json lines = json::array();
+  for (std::uint64_t i = 0; data.origin && i < data.size(); ++i)
+    lines.push_back(data.origin->lines.at(data.rows[i]));
+  return lines;
+}
+
+json one_seed(ness::Experiment experiment, std::uint64_t seed, bool lines) {
   experiment.seed = seed;
   experiment.threads = 1;
   ness::Run run = ness::prepare(experiment);
@@ -77,6 +85,10 @@ json one_seed(ness::Experiment experiment, std::uint64_t seed) {
   if (task.train.size() <= 64) line["ndc_edges"] = ndc_edges(run, run.device(), summary.theta, task);
   if (task.train.targets.cols() == 1 && !task.loss->classifies() && task.train.inputs->width() <= 2)
     line["isotonic_bound"] = ness::isotonic_bound(task.train);
+  if (lines)
+    line["lines"] = {{"train", lines_of(task.train)},
+                     {"validation", lines_of(task.validation)},
+                     {"test", lines_of(task.test)}};
   return line;
 }
 }  // namespace
@@ -85,6 +97,7 @@ int main(int argc, char** argv) try {
   ness::LoadOptions load;
   std::string path;
   std::uint64_t seeds = 8, first = 0;
+  bool lines = false;
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
     auto value = [&]() -> std::string {
@@ -95,6 +108,7 @@ int main(int argc, char** argv) try {
     else if (word == "--first") first = std::stoull(value());
     else if (word == "--set") load.set.push_back(value());
     else if (word == "--data") load.data = value();
+    else if (word == "--lines") lines = true;
     else path = word;
   }
   const ness::Experiment experiment = ness::load_experiment(path, load);
@@ -106,7 +120,7 @@ int main(int argc, char** argv) try {
     threads.emplace_back([&] {
       for (std::uint64_t i = next++; i < seeds; i = next++) {
         try {
-          const std::string line = one_seed(experiment, first + i).dump();
+          const std::string line = one_seed(experiment, first + i, lines).dump();
           const std::scoped_lock lock(printing);
           std::cout << line << std::endl;
         } catch (...) {

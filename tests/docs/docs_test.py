@@ -45,6 +45,26 @@ texts = {
     "bench/instruments/address": "where they are",
     "bench/instruments/model": "what they are, such as `Keithley 2400`",
     "bench/instruments/identity": "what each answered to `*IDN?`",
+    "bench/instruments/NAME/calibration/name": "what it knows of its calibration, such as `calibrated`",
+    "bench/instruments/NAME/calibration/value": "its answer",
+    "bench/instruments/NAME/settings_start/name": "what it was set to before the first relaxation",
+    "bench/instruments/NAME/settings_start/value": "its answer",
+    "bench/instruments/NAME/settings_end/name": "what it was set to when the bench was safe; "
+    "empty: the run did not come to its end",
+    "bench/instruments/NAME/settings_end/value": "its answer; of `no answer`: why",
+    "bench/check/warnings": "what `ness check` warned of",
+    "bench/check/undecided": "pairs of wires whose exchange would not have been seen",
+    "bench/check/wires/name": "that set a level",
+    "bench/check/wires/verdict": "`right`, `exchanged`, ..",
+    "bench/check/wires/of": "like which other it responds",
+    "bench/check/wires/answered": "readings that moved with it, the strongest first",
+    "bench/check/readings/name": "wires that read",
+    "bench/check/readings/verdict": "likewise",
+    "bench/check/readings/of": "like which other it reads",
+    "bench/check/steps/channel": "the wire that was stepped",
+    "bench/check/steps/reading": "the wire that read",
+    "from/path": "the log that the first parameters came from, as given to `--from`",
+    "from/kind": "`last`, `best` or `step`",
     "device/environment/name": "surroundings that are read",
     "device/environment/unit": "their units",
     "device/parameters/name": "such as `a[0]`",
@@ -52,11 +72,25 @@ texts = {
     "device/parameters/unit": "unit of each",
     "device/terminals/name": "such as `input-0`",
     "patterns/N/name": "`train`, `validation`, `test`",
-    "patterns/N/path": "the data file, where it is not stored here",
+    "patterns/N/path": "the data file that the levels come from; without `levels` they are there alone",
+    "data/task": "the task's kind",
+    "data/SET/file": "the data file of the samples, if they come from one",
+    "data/SET/input_column": "names of its columns of inputs",
+    "data/SET/target_column": "names of its columns of targets",
+    "device/edges/law_name": "names of the laws",
+    "source/path": "the experiment file",
+    "source/data": "root of the data directories that was given (`--data`), or empty",
+    "source/set": "keys that were set beside the file, as `optimizer.rate=0.01`",
     "patterns/N/sha256": "its SHA-256",
     "patterns/N/encoding": "how its values become levels",
 }
 widths = {"theta": "parameters", "potential": "read", "levels": "clamped"}
+lengths = {
+    "data/SET/input_column": "[columns]",
+    "data/SET/target_column": "[columns]",
+    "data/SET/target": "[samples, target_size]",
+    "device/edges/law_name": "[laws]",
+}
 
 
 def made(words, cwd=None):
@@ -76,6 +110,8 @@ def shape_of(path, dataset, names):
         return "[4]" if path == "committed" else "one"
     if path.endswith("potential_terminal"):
         return "[read]"
+    if path in lengths:
+        return lengths[path]
     if group == "patterns/N":
         return "[rows, clamped]"
     return {
@@ -83,9 +119,40 @@ def shape_of(path, dataset, names):
         "device/terminals": "[terminals]",
         "device/environment": "[surroundings]",
         "bench/instruments": "[instruments]",
+        "bench/instruments/NAME/calibration": "[statements]",
+        "bench/instruments/NAME/settings_start": "[statements]",
+        "bench/instruments/NAME/settings_end": "[statements]",
+        "bench/check": "[lines]",
+        "bench/check/wires": "[wires]",
+        "bench/check/readings": "[readings]",
+        "bench/check/steps": "[steps]",
+        "from": "[parameters]",
         "versions": "[software]",
+        "device/edges": "[edges]",
+        "data/SET": "[samples]",
+        "source": "[settings]",
         "device": "[outputs]",
+        "checks": "[sectors, 2]" if column == "tableK" else "[bytes]",
     }[group]
+
+
+def examples(scratch):
+    """The page's own programs run, and print what there is to print."""
+    shutil.copy(pathlib.Path(scratch) / "one.h5", pathlib.Path(scratch) / "xor.h5")
+    shutil.copy(pathlib.Path(scratch) / "three.h5", pathlib.Path(scratch) / "bench.h5")
+    programs = re.findall(r"```python\n(.*?)```", (here / "log_introduction.md").read_text(), re.S)
+    said = "".join(made([sys.executable, "-c", program], scratch) for program in programs)
+    read = {}
+    with h5py.File(pathlib.Path(scratch) / "bench.h5", "r", locking=False) as log:
+        entry = log["entry"]
+        for name, clamped, reads in zip(
+            *(entry[f"device/terminals/{key}"] for key in ("name", "clamped", "reads_potential"))
+        ):
+            if clamped or reads:
+                read[name.decode()] = None
+    printed = [line.rpartition(": ") for line in said.splitlines()]
+    if len(programs) != 2 or {name for name, _, _ in printed} != set(read):
+        sys.exit(f"the log page's programs print {said!r}; expected a voltage of each of {sorted(read)}")
 
 
 def datasets():
@@ -111,7 +178,13 @@ def datasets():
             ],
             scratch,
         )
-        for name in ("one", "two", "three"):
+        made([ness, "train", "points.toml", "--seed", "1", *short, "four.h5"], scratch)
+        examples(scratch)
+        made([ness, "train", "xor-bench.toml", "--from", "one.h5", *short, "five.h5"], scratch)
+        experiments = root / "tools" / "experiments"
+        bench = ["--device", "emulated", "--bench", experiments / "bench-emulated.toml"]
+        made([ness, "train", experiments / "xor-bench.toml", *bench, *short, "six.h5"], scratch)
+        for name in ("one", "two", "three", "four", "five", "six"):
             with h5py.File(pathlib.Path(scratch) / f"{name}.h5", "r", locking=False) as log:
                 formats.add(int(log.attrs["ness_log_format"]))
 
@@ -119,6 +192,9 @@ def datasets():
                     if not isinstance(item, h5py.Dataset):
                         return
                     path = re.sub(r"^patterns/\d+", "patterns/N", full.removeprefix("entry/"))
+                    path = re.sub(r"^data/(train|validation|test)", "data/SET", path)
+                    path = re.sub(r"^checks/table\d+", "checks/tableK", path)
+                    path = re.sub(r"^bench/instruments/[^/]+/", "bench/instruments/NAME/", path)
                     kind = "text" if item.dtype.kind in "SO" else str(item.dtype)
                     unit, meaning = (item.attrs.get(key, b"").decode() for key in ("units", "long_name"))
                     meaning = meaning or texts.get(path, "")
@@ -142,7 +218,8 @@ def log_page():
     for group in sorted(
         groups, key=lambda name: (name in tables, tables.index(name) if name in tables else 0, name)
     ):
-        page += f"\n## `/entry/{group}`\n\n" if group else "\n## Top\n\n"
+        whole = group if group == "checks" else f"entry/{group}"
+        page += f"\n## `/{whole}`\n\n" if group else "\n## Top\n\n"
         page += "| dataset | shape | type | unit | meaning |\n|---|---|---|---|---|\n"
         for path in groups[group]:
             shape, kind, unit, meaning = (cell.replace("|", "\\|") for cell in found[path])

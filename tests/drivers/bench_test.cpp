@@ -1002,6 +1002,35 @@ TEST_CASE("a source live in another unit is not ramped as if it were in this one
   CHECK(f.bench->relax(f.drive(3)).quality.usable());
 }
 
+TEST_CASE("a bench says what its instruments are set to, before and after they are safe", "[bench]") {
+  Fixture f;
+  f.bench->start();
+  const auto identities = f.bench->identities();
+  const auto before = f.bench->settings();
+  REQUIRE(before.size() == identities.size());
+  REQUIRE(before.size() == 4);  // two source-meters, the DAC, the scanner
+  const auto of = [](const StatedSettings& instrument, const std::string& name) {
+    for (const auto& [what, value] : instrument.settings) {
+      if (what == name) return value;
+    }
+    return "nothing of '" + name + "'";
+  };
+  for (const StatedSettings& one : before) CHECK(one.problem.empty());
+  CHECK(of(before[0], "output") == "1");
+  CHECK(of(before[3], "scan list") == "(@101,102,103)");
+  CHECK(identities[0].calibration.at(0) == Statement{"calibrated", "2024,3,18"});
+  CHECK(identities[2].calibration.empty());
+  // A DAC that cannot be reached says nothing; the others do.
+  REQUIRE(f.bench->make_safe(std::chrono::milliseconds(5000)).safe);
+  f.dac_cable->pulled = true;
+  const auto after = f.bench->settings();
+  CHECK(of(after[0], "output") == "0");
+  CHECK(std::stod(of(after[1], "level (V)")) == 0);
+  CHECK(after[2].settings.empty());
+  CHECK_THAT(after[2].problem, Catch::Contains("no route to host"));
+  CHECK(after[3].settings == before[3].settings);
+}
+
 TEST_CASE("what does not answer costs the others nothing", "[bench][levels]") {
   Fixture f;
   f.bench->relax(f.drive(3));

@@ -1,6 +1,7 @@
 // Drivers against emulated instruments, in virtual time. Both share only the manuals.
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <deque>
 #include <map>
 
 #include "ness/drivers/dac.hpp"
@@ -326,4 +327,163 @@ TEST_CASE("a QDAC-II moves its channels together and says where they are", "[dri
   settings.slew = 1;
   CHECK_THROWS_WITH(dac->configure({3}, settings), Catch::Contains("20 to 2e"));
   dac->check();
+}
+
+namespace {
+
+std::string stated(const std::vector<Statement>& all, const std::string& name) {
+  for (const auto& [what, value] : all) {
+    if (what == name) return value;
+  }
+  return "nothing of '" + name + "'";
+}
+
+// It knows no query of its calibration: silence, and an entry of its error queue.
+struct Unaware final : protocols::MemoryPeer {
+  std::deque<std::string> queue;
+  std::string out;
+  void receive(std::string_view bytes) override {
+    const std::string text(bytes.substr(0, bytes.size() - 1));
+    if (text == "*IDN?") out += "KEITHLEY INSTRUMENTS INC.,MODEL 2400,1,C30\n";
+    else if (text != "SYST:ERR?") queue.push_back("-113,\"Undefined header\"");
+    else if (queue.empty()) out += "0,\"No error\"\n";
+    else {
+      out += queue.front() + '\n';
+      queue.pop_front();
+    }
+  }
+  std::string send() override { return std::exchange(out, ""); }
+};
+
+}  // namespace
+
+TEST_CASE("an instrument says what it is set to, and what it was set to is what it says", "[drivers]") {
+  Bench b;
+  const auto smu = b.smu(0);
+  smu->connect();
+  SourceMeterSettings settings;
+  settings.compliance = 1e-3;
+  settings.cycles = 0.5;
+  settings.four_wire = true;
+  settings.off = OffState::high_impedance;
+  smu->configure(settings);
+  smu->set_level(0.25);
+  smu->set_output(true);
+  const auto said = smu->settings();
+  CHECK(stated(said, "sources") == "VOLT");
+  CHECK(std::stod(stated(said, "source range (V)")) == Approx(2));
+  CHECK(std::stod(stated(said, "level (V)")) == Approx(0.25));
+  CHECK(std::stod(stated(said, "compliance (A)")) == Approx(1e-3));
+  CHECK(std::stod(stated(said, "measure range (A)")) == Approx(1e-3));
+  CHECK(std::stod(stated(said, "nplc")) == Approx(0.5));
+  CHECK(stated(said, "four-wire") == "1");
+  CHECK(stated(said, "output") == "1");
+  CHECK(stated(said, "output off state") == "HIMP");
+  CHECK(stated(said, "terminals") == "FRON");
+  CHECK(std::stod(stated(said, "line frequency (Hz)")) == 50);
+  smu->set_output(false);
+  settings.sourced = Sourced::current;
+  settings.range = 1e-6;
+  settings.compliance = 2;
+  smu->configure(settings);
+  CHECK(stated(smu->settings(), "sources") == "CURR");
+  CHECK(std::stod(stated(smu->settings(), "source range (A)")) == Approx(1e-6));
+  CHECK(std::stod(stated(smu->settings(), "compliance (V)")) == Approx(2));
+  CHECK(stated(smu->settings(), "output") == "0");
+  smu->check();  // no query raised an error
+
+  const auto scanner =
+      keysight_34970a(b.session(sim::emulated_keysight_34970a(b.circuit(), {{101, b.circuit().attach(1, 1)}},
+                                                              sim::Imperfection::none()),
+                                "scanner"));
+  scanner->connect();
+  CHECK(stated(scanner->settings(), "scan list") == "(@)");
+  MeterSettings meter;
+  meter.range = 1;
+  meter.delay = 0.01;
+  scanner->configure({103, 101}, meter);
+  const auto scans = scanner->settings();
+  CHECK(stated(scans, "scan list") == "(@103,101)");
+  for (const char* channel : {"101", "103"}) {
+    CHECK(std::stod(stated(scans, channel + std::string(" range (V)"))) == 1);
+    CHECK(std::stod(stated(scans, channel + std::string(" delay (s)"))) == Approx(0.01));
+    CHECK(stated(scans, channel + std::string(" automatic delay")) == "0");
+    CHECK(stated(scans, channel + std::string(" autorange")) == "0");
+  }
+  scanner->check();
+
+  for (const bool truevolt : {false, true}) {
+    const auto port = b.circuit().attach(1, 1);
+    auto emulator = truevolt ? sim::emulated_keysight_34461a(b.circuit(), port, sim::Imperfection::none())
+                             : sim::emulated_agilent_34401a(b.circuit(), port, sim::Imperfection::none());
+    auto session = b.session(std::move(emulator), truevolt ? "34461A" : "34401A");
+    const auto voltmeter =
+        truevolt ? keysight_34461a(std::move(session)) : agilent_34401a(std::move(session));
+    voltmeter->connect();
+    meter.autozero = false;
+    voltmeter->configure(meter);
+    const auto now = voltmeter->settings();
+    CHECK(std::stod(stated(now, "range (V)")) == 1);
+    CHECK(stated(now, "autozero") == "0");
+    CHECK(stated(now, "input above 10 Gohm") == "1");
+    CHECK(std::stod(stated(now, "samples")) == 1);
+    CHECK(stated(now, "measures") == "\"VOLT\"");
+    voltmeter->check();
+  }
+
+  const auto dac = qdac2(b.session(
+      sim::emulated_qdac2(b.circuit(), {}, {{2, b.circuit().attach(1, 1)}}, sim::Imperfection::none()),
+      "dac"));
+  dac->connect();
+  CHECK(dac->settings().empty());
+  DacSettings slow;
+  slow.slew = 100;
+  dac->configure({5, 2}, slow);
+  const std::vector<std::pair<std::uint32_t, double>> level{{5, 1.0}};
+  dac->set(level);
+  const auto gates = dac->settings();
+  CHECK(stated(gates, "2 range") == "LOW");
+  CHECK(stated(gates, "5 filter") == "DC");
+  CHECK(std::stod(stated(gates, "5 slew (V/s)")) == 100);
+  CHECK(std::stod(stated(gates, "5 programmed level (V)")) == 1);
+  CHECK(std::stod(stated(gates, "2 level (V)")) == 0);
+  dac->check();
+}
+
+TEST_CASE("an instrument says when it was calibrated, and one that does not know keeps working",
+          "[drivers][calibration]") {
+  Bench b;
+  const auto smu = b.smu(0);
+  smu->connect();
+  CHECK(smu->calibration().empty());
+  smu->ask_calibration();
+  CHECK(stated(smu->calibration(), "calibrated") == "2024,3,18");
+  CHECK(stated(smu->calibration(), "calibration due") == "2025,3,18");
+  smu->check();
+  const auto meter = keysight_34461a(b.session(
+      sim::emulated_keysight_34461a(b.circuit(), b.circuit().attach(1, 1), sim::Imperfection::none()),
+      "meter"));
+  meter->connect();
+  meter->ask_calibration();
+  CHECK(stated(meter->calibration(), "calibrated") == "+2024,+3,+18");
+  CHECK(stated(meter->calibration(), "calibrations") == "+273");
+  meter->check();
+  const auto old = agilent_34401a(b.session(
+      sim::emulated_agilent_34401a(b.circuit(), b.circuit().attach(1, 1), sim::Imperfection::none()), "old"));
+  old->connect();
+  old->ask_calibration();
+  CHECK(stated(old->calibration(), "calibrated") == "nothing of 'calibrated'");
+  CHECK(stated(old->calibration(), "calibration message") == "\"CAL 18MAR24\"");
+  old->check();
+
+  auto unaware = std::make_shared<Unaware>();
+  const auto silent = keithley_2400(
+      std::make_unique<Session>(protocols::memory_transport("SILENT", unaware), protocols::SessionOptions{}));
+  silent->connect();
+  silent->ask_calibration();
+  CHECK(silent->calibration().empty());
+  CHECK(unaware->queue.empty());
+  CHECK_NOTHROW(silent->check());
+  CHECK(stated_settings(*silent).settings.empty());
+  CHECK_THAT(stated_settings(*silent).problem, Catch::Contains("SILENT"));
 }

@@ -12,7 +12,7 @@ namespace ness {
 namespace {
 
 [[noreturn]] void refuse(const BenchFile& file, const std::string& where, const std::string& reason) {
-  throw FileError(file.path + ": [" + where + "]: " + reason);
+  throw FileError((file.place ? file.place(where) : file.path + ": [" + where + "]") + ": " + reason);
 }
 
 [[noreturn]] void no_use(const InstrumentKind& kind) {
@@ -160,7 +160,10 @@ class Wires {
              "node " + std::to_string(*wire.node) + "; the experiment's network has " +
                  std::to_string(nodes) + " nodes");
     }
-    if (!sets_levels(file_.instrument(wire).role())) settings.readings.push_back(reading(wire));
+    const bool sets = sets_levels(file_.instrument(wire).role());
+    if (!sets || wire.read) refuse_second(wire, "read");
+    if (sets) refuse_second(wire, wire.node ? "held" : "set");
+    if (!sets) settings.readings.push_back(reading(wire));
     else add_level(wire, settings);
   }
 
@@ -168,6 +171,17 @@ class Wires {
   const std::map<std::string, std::size_t>& channels() const { return channel_of_; }
 
  private:
+  // Two wires that do the same with one thing; of a preamplifier, which reads a current, there may be
+  // several.
+  void refuse_second(const BenchWire& wire, const std::string& done) {
+    if (done == "read" && line_scale(wire, file_.instrument(wire).role()).amperes_per_volt != 0) return;
+    const std::string what = wire.node ? "node " + std::to_string(*wire.node) : wire.parameter;
+    const auto [earlier, is_new] = wire_of_.emplace(what + " is " + done, wire.name);
+    if (!is_new)
+      refuse(file_, "wiring." + wire.name,
+             earlier->first + " by wire '" + earlier->second + "' already; expected one wire that does");
+  }
+
   drivers::BenchReading reading(const BenchWire& wire) const {
     const LineScale line = line_scale(wire, file_.instrument(wire).role());
     const Meter by = meter(wire.instrument, wire.channel, {});
@@ -226,6 +240,7 @@ class Wires {
   const Sample& sample_;
   std::map<std::string, std::uint32_t> parameters_;
   std::map<std::string, std::size_t> channel_of_;
+  std::map<std::string, std::string> wire_of_;  // "node 3 is read": by which
 };
 
 }  // namespace

@@ -8,7 +8,7 @@
 #include "ness/bench/bench_device.hpp"
 #include "ness/bench/bench_sessions.hpp"
 #include "ness/files/line_elements.hpp"
-#include "ness/files/nearest.hpp"
+#include "ness/device/nearest.hpp"
 #include "ness/device/error.hpp"
 #include "ness/drivers/meters.hpp"
 #include "ness/drivers/levels.hpp"

@@ -14,6 +14,7 @@
 #include "ness/files/network_platform.hpp"
 #include "ness/runs/evaluations.hpp"
 #include "ness/runs/logged_run.hpp"
+#include "ness/runs/origin.hpp"
 #include "messages.hpp"
 #include "ness/device/error.hpp"
 #include "ness/runs/progress.hpp"
@@ -208,7 +209,8 @@ int calibrate_log(const CalibrateOptions& options, const Command& command) {
   const LogReader log(options.log);
   if (const std::string doubt = use_recorded_target(log); !doubt.empty()) warn(doubt);
   const Experiment experiment = options.recorded(log, options.load());
-  const Run run = prepare(experiment, log.header().info);
+  Run run = prepare(experiment, log.header().info);
+  begin_as_logged(run, log.header());
   const CalibrationData data = calibration_data(log, experiment, run, options.rows);
   if (data.unknown_theta > 0)
     warn(grouped(data.unknown_theta) +

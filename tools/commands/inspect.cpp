@@ -3,13 +3,16 @@
 #include <cmath>
 #include <cstdio>
 #include <map>
+#include <optional>
 #include <stdexcept>
 
 #include "command.hpp"
 #include "results.hpp"
+#include "ness/device/digest.hpp"
 #include "ness/runs/evaluations.hpp"
 #include "ness/runs/logged_run.hpp"
 #include "ness/runs/progress.hpp"
+#include "ness/device/error.hpp"
 
 namespace ness {
 
@@ -21,6 +24,16 @@ struct InspectOptions {
   std::uint64_t steps = 0, rows = 0;
 };
 
+/// What `read` returns; nothing where the log is damaged there. That is reported elsewhere.
+template <class Read>
+auto if_whole(const Read& read) -> std::optional<decltype(read())> {
+  try {
+    return read();
+  } catch (const LogError&) {
+    return std::nullopt;
+  }
+}
+
 /// Losses of minibatches. One over fewer samples than its minibatch has is marked, and is not the best.
 Report losses(const LogReader& log) {
   Report result = Report::table();
@@ -28,34 +41,84 @@ Report losses(const LogReader& log) {
   double best = std::nan("");
   std::uint64_t best_step = 0, partial = 0;
   for (std::uint64_t i = 0; i < log.steps(); ++i) {
-    const StepReport step = log.step(i);
-    if (step.left_out > 0) ++partial;
-    if (!std::isfinite(step.loss) || step.left_out > 0 || step.loss >= best) continue;
-    best = step.loss;
+    const auto step = if_whole([&] { return log.step(i); });
+    if (!step) continue;
+    if (step->left_out > 0) ++partial;
+    if (!std::isfinite(step->loss) || step->left_out > 0 || step->loss >= best) continue;
+    best = step->loss;
     best_step = i;
   }
-  const StepReport first = log.step(0), last = log.step(log.steps() - 1);
-  result["first"] = first.loss;
-  if (first.left_out > 0) result["first_left_out"] = first.left_out;
-  result["last"] = last.loss;
-  if (last.left_out > 0) result["last_left_out"] = last.left_out;
+  for (const auto& [name, at] : {std::pair{"first", std::uint64_t{0}}, {"last", log.steps() - 1}}) {
+    const auto step = if_whole([&] { return log.step(at); });
+    result[name] = step ? step->loss : std::nan("");
+    if (step && step->left_out > 0) result[std::string(name) + "_left_out"] = step->left_out;
+  }
   if (std::isfinite(best)) {
     result["best"] = best;
     result["best_step"] = best_step;
-    if (const auto checkpoint = checkpoint_at(log, best_step)) result["best_checkpoint"] = *checkpoint;
+    const auto checkpoint = if_whole([&] { return checkpoint_at(log, best_step); });
+    if (checkpoint && *checkpoint) result["best_checkpoint"] = **checkpoint;
   }
   if (partial > 0) result["steps_of_a_part"] = partial;
   return result;
 }
 
 /// The bench of the run, and what its instruments said they are.
+Report statements_json(const BenchRecord::Statements& all) {
+  Report result = Report::table();
+  for (const auto& [name, value] : all) result[name] = value;
+  return result;
+}
+
+Report check_json(const BenchCheck& check) {
+  Report wires = Report::list(), readings = wires, steps = wires;
+  for (const BenchCheck::Wire& one : check.wires) {
+    Report wire{{"name", one.name},         {"verdict", one.verdict},   {"answered", one.answered},
+                {"strength", one.strength}, {"expected", one.expected}, {"error", one.error},
+                {"gain", one.gain},         {"misfit", one.misfit}};
+    if (!one.of.empty()) wire["of"] = one.of;
+    if (one.conductance) wire["conductance"] = *one.conductance;
+    wires.add(std::move(wire));
+  }
+  for (const BenchCheck::Reading& one : check.readings) {
+    Report reading{{"name", one.name},
+                   {"verdict", one.verdict},
+                   {"offset", one.offset},
+                   {"offset_error", one.offset_error},
+                   {"noise", one.noise}};
+    if (!one.of.empty()) reading["of"] = one.of;
+    readings.add(std::move(reading));
+  }
+  for (const BenchCheck::Step& one : check.steps) {
+    Report step{{"channel", one.channel}, {"reading", one.reading}, {"change", one.change}};
+    if (one.tau) step["tau"] = *one.tau;
+    else step["faster_than"] = one.bound;
+    steps.add(std::move(step));
+  }
+  return {{"wires", wires},
+          {"readings", readings},
+          {"steps", steps},
+          {"warnings", check.warnings},
+          {"undecided", check.undecided},
+          {"relaxations", check.relaxations}};
+}
+
+/// `whole`: with the file, the settings, and what the check found.
 Report bench_json(const BenchRecord& bench, bool whole) {
   Report result{{"path", bench.path}};
   for (const BenchRecord::Instrument& one : bench.instruments) {
-    result["instruments"].add(Report{
-        {"name", one.name}, {"model", one.model}, {"address", one.address}, {"identity", one.identity}});
+    Report instrument{
+        {"name", one.name}, {"model", one.model}, {"address", one.address}, {"identity", one.identity}};
+    if (!one.calibration.empty()) instrument["calibration"] = statements_json(one.calibration);
+    if (whole) {
+      instrument["settings_start"] = statements_json(one.settings_start);
+      instrument["settings_end"] = statements_json(one.settings_end);
+    }
+    result["instruments"].add(std::move(instrument));
   }
-  if (whole) result["file"] = bench.text;
+  if (!whole) return result;
+  if (bench.check) result["check"] = check_json(*bench.check);
+  result["file"] = bench.text;
   return result;
 }
 
@@ -63,10 +126,13 @@ Report bench_json(const BenchRecord& bench, bool whole) {
 Report best_of_run(const LogReader& log) {
   Report result = Report::table();
   if (log.epochs() == 0 || log.format() < 5) return result;
-  const Best best = log.epoch(log.epochs() - 1).best_so_far;
+  const auto epoch = if_whole([&] { return log.epoch(log.epochs() - 1); });
+  if (!epoch) return result;
+  const Best best = epoch->best_so_far;
   if (best.by == BestBy::none) return result;
   result = {{"by", to_string(best.by)}, {"loss", best.loss}, {"step", best.step}, {"epoch", best.epoch}};
-  if (const auto checkpoint = checkpoint_at(log, best.step)) result["checkpoint"] = *checkpoint;
+  const auto checkpoint = if_whole([&] { return checkpoint_at(log, best.step); });
+  if (checkpoint && *checkpoint) result["checkpoint"] = **checkpoint;
   return result;
 }
 
@@ -74,7 +140,9 @@ Report best_of_run(const LogReader& log) {
 Report last_epoch(const LogReader& log) {
   Report result = Report::table();
   if (log.epochs() == 0) return result;
-  const EpochReport epoch = log.epoch(log.epochs() - 1);
+  const auto found = if_whole([&] { return log.epoch(log.epochs() - 1); });
+  if (!found) return result;
+  const EpochReport& epoch = *found;
   result["epoch"] = epoch.epoch;
   result["loss"] = epoch.loss;
   if (log.format() < 5) return result;
@@ -97,6 +165,31 @@ Report qualities(const LogReader& log, const std::vector<std::uint64_t>& damaged
   Report result = Report::table();
   for (const auto& [flags, count] : histogram) result[flags] = count;
   return result;
+}
+
+/// The data sets of the run. `check`: those that are whole in the log are compared with their digests.
+Report sets_of(const LogReader& log, bool check) {
+  Report all = Report::list();
+  if (!log.header().task) return all;
+  for (const RecordedSet& set : log.header().task->sets) {
+    const LogReader::SetInfo& levels = log.pattern_sets()[set.pattern_set];
+    Report one{{"name", set.name},
+               {"samples", set.samples},
+               {"pattern_set", set.pattern_set},
+               {"levels_stored", levels.stored},
+               {"targets_stored", set.data.size() == set.samples},
+               {"file", levels.path},
+               {"digest", digest_text(set.digest)}};
+    if (check && set.whole()) one["intact"] = set.data.digest() == set.digest;
+    all.add(one);
+  }
+  return all;
+}
+
+bool damaged_data(const Report& log) {
+  const Report::List& sets = log["data"].values();
+  return std::any_of(sets.begin(), sets.end(),
+                     [](const Report& set) { return set.contains("intact") && !set["intact"].truth(); });
 }
 
 Report step_json(const StepReport& step) {
@@ -158,10 +251,23 @@ Report row_json(const LogRow& row, std::uint64_t index) {
 }
 
 Report repair_json(const RepairReport& report) {
-  return {{"was_truncated", report.was_truncated}, {"padded_bytes", report.padded_bytes},
-          {"rows_kept", report.rows_kept},         {"rows_clipped", report.rows_clipped},
-          {"steps_kept", report.steps_kept},       {"steps_clipped", report.steps_clipped},
-          {"damaged_rows", report.damaged}};
+  Report result{{"was_truncated", report.was_truncated},
+                {"padded_bytes", report.padded_bytes},
+                {"rows_kept", report.rows_kept},
+                {"rows_clipped", report.rows_clipped},
+                {"steps_kept", report.steps_kept},
+                {"steps_clipped", report.steps_clipped},
+                {"epochs_kept", report.epochs_kept},
+                {"epochs_clipped", report.epochs_clipped},
+                {"checkpoints_kept", report.checkpoints_kept},
+                {"checkpoints_clipped", report.checkpoints_clipped},
+                {"damaged_rows", report.damaged}};
+  result["mended"] = Report::list();
+  for (const std::string& one : report.mended) result["mended"].add(one);
+  result["lost"] = Report::list();
+  for (const std::string& one : report.lost) result["lost"].add(one);
+  if (!report.damaged_file.empty()) result["damaged_file"] = report.damaged_file;
+  return result;
 }
 
 Report inspected(const LogReader& log, const InspectOptions& options) {
@@ -186,8 +292,16 @@ Report inspected(const LogReader& log, const InspectOptions& options) {
     result["pattern_sets"].add({{"name", set.name},
                                 {"rows", set.rows},
                                 {"width", set.width},
+                                {"stored", set.stored},
                                 {"path", set.path},
                                 {"sha256", set.sha256}});
+  }
+  result["data"] = sets_of(log, !options.quick);
+  if (header.edges) result["edges"] = header.edges->from.size();
+  if (header.source) {
+    Report source{{"path", header.source->path}, {"set", header.source->set}};
+    if (header.source->seed) source["seed"] = *header.source->seed;
+    result["experiment_file"] = source;
   }
   result["rows"] = log.rows();
   result["steps"] = log.steps();
@@ -196,25 +310,45 @@ Report inspected(const LogReader& log, const InspectOptions& options) {
   result["loss"] = losses(log);
   result["last_epoch"] = last_epoch(log);
   result["best"] = best_of_run(log);
-  if (log.checkpoints() > 0) result["last_checkpoint_step"] = log.checkpoint(log.checkpoints() - 1).step;
+  if (log.checkpoints() > 0) {
+    if (const auto last = if_whole([&] { return log.checkpoint(log.checkpoints() - 1); }))
+      result["last_checkpoint_step"] = last->step;
+  }
   const LogReader::Ragged ragged = log.ragged();
   result["ragged"] = {{"rows", ragged.rows}, {"steps", ragged.steps}};
   if (!options.quick) {
     const std::vector<std::uint64_t> damaged = log.damaged_rows();
     result["damaged_rows"] = damaged;
+    result["damaged_steps"] = log.damaged_steps();
+    result["damaged_epochs"] = log.damaged_epochs();
+    result["damaged_checkpoints"] = log.damaged_checkpoints();
+    result["damaged_parts"] = Report::list();
+    for (const std::string& part : log.damaged_parts()) result["damaged_parts"].add(part);
     result["qualities"] = qualities(log, damaged);
   }
   for (std::uint64_t i = log.steps() - std::min(options.steps, log.steps()); i < log.steps(); ++i) {
-    result["last_steps"].add(step_json(log.step(i)));
+    if (const auto step = if_whole([&] { return log.step(i); })) result["last_steps"].add(step_json(*step));
   }
   for (std::uint64_t i = log.rows() - std::min(options.rows, log.rows()); i < log.rows(); ++i) {
-    result["last_rows"].add(row_json(log.row(i), i));
+    if (const auto row = if_whole([&] { return log.row(i); })) result["last_rows"].add(row_json(*row, i));
   }
   if (options.experiment) result["experiment"] = header.experiment;
+  if (header.from)
+    result["from"] = {{"path", header.from->path},
+                      {"parameters", header.from->kind},
+                      {"step", header.from->step},
+                      {"theta_digest", digest_text(digest(header.from->theta))}};
   if (options.bench && !header.bench)
     throw std::invalid_argument(
         log.path() + ": holds no bench file: its run was a simulation, or was made before logs held them");
   if (header.bench) result["bench"] = bench_json(*header.bench, options.bench);
+  for (const BenchContinuation& one : header.continued) {
+    Report now = bench_json(one.bench, options.bench);
+    now["time"] = one.time;
+    now["first_row"] = one.first_row;
+    now["differences"] = one.differences;
+    result["bench"]["continued"].add(std::move(now));
+  }
   return result;
 }
 
@@ -256,6 +390,58 @@ void print_losses(const Report& log) {
   }
 }
 
+/// What differs between the start and the end is marked; what was set to one value all the time is one line.
+void print_settings(const Report& bench) {
+  if (!bench.contains("instruments")) return;
+  for (const Report& one : bench["instruments"].values()) {
+    std::printf("\n  settings of %s\n", one["name"].text().c_str());
+    if (one.contains("calibration")) {
+      for (const auto& [name, value] : one["calibration"].fields())
+        std::printf("    %-28s %s\n", name.c_str(), value.text().c_str());
+    }
+    const Report &start = one["settings_start"], &end = one["settings_end"];
+    for (const auto& [name, value] : start.fields()) {
+      const std::string now = end.contains(name) ? end[name].text() : value.text();
+      std::printf("    %-28s %s%s\n", name.c_str(), value.text().c_str(),
+                  now == value.text() ? "" : (" at the start, " + now + " at the end").c_str());
+    }
+    for (const auto& [name, value] : end.fields()) {
+      if (!start.contains(name)) std::printf("    %-28s %s at the end\n", name.c_str(), value.text().c_str());
+    }
+    if (end.fields().empty()) std::printf("    (not read at the end: the run did not come to it)\n");
+  }
+}
+
+void print_check(const Report& check) {
+  std::printf("\n  check of the cables, %s relaxations\n", grouped(check["relaxations"].count()).c_str());
+  for (const Report& wire : check["wires"].values())
+    std::printf("    %-16s %-14s gain %s, %s kT of %s expected\n", wire["name"].text().c_str(),
+                wire["verdict"].text().c_str(), number_text(wire["gain"]).c_str(),
+                number_text(wire["strength"]).c_str(), number_text(wire["expected"]).c_str());
+  for (const Report& reading : check["readings"].values())
+    std::printf("    %-16s %-14s offset %s +- %s kT, noise %s kT\n", reading["name"].text().c_str(),
+                reading["verdict"].text().c_str(), number_text(reading["offset"]).c_str(),
+                number_text(reading["offset_error"]).c_str(), number_text(reading["noise"]).c_str());
+  for (const Report& warning : check["warnings"].values()) std::printf("    %s\n", warning.text().c_str());
+}
+
+void print_bench(const Report& bench) {
+  print_settings(bench);
+  if (bench.contains("check")) print_check(bench["check"]);
+  if (bench.contains("continued")) {
+    for (const Report& one : bench["continued"].values()) {
+      std::printf("\n  continued at %s, from row %s\n", one["time"].text().c_str(),
+                  one["first_row"].json().c_str());
+      for (const Report& line : one["differences"].values())
+        std::printf("    changed: %s\n", line.text().c_str());
+      print_settings(one);
+      if (one.contains("check")) print_check(one["check"]);
+      if (!one["differences"].values().empty()) std::printf("\n%s", one["file"].text().c_str());
+    }
+  }
+  std::printf("\n%s", bench["file"].text().c_str());
+}
+
 void print_for_people(const Report& log) {
   const auto text = [&](const char* key) { return log[key].text(); };
   const auto count = [&](const char* key) { return grouped(log[key].count()); };
@@ -273,6 +459,12 @@ void print_for_people(const Report& log) {
   std::printf("  command      %s\n", text("command").c_str());
   std::printf("  device       %s; %s terminals, %s parameters; vector target %s\n", text("device").c_str(),
               count("terminals").c_str(), count("parameters").c_str(), text("vector_target").c_str());
+  if (log.contains("from")) {
+    const Report& from = log["from"];
+    std::printf("  begun with   the parameters of %s (%s, after %s steps), digest %s\n",
+                from["path"].text().c_str(), from["parameters"].text().c_str(),
+                grouped(from["step"].count()).c_str(), from["theta_digest"].text().c_str());
+  }
   if (log.contains("bench") && log["bench"].contains("instruments")) {
     for (const Report& one : log["bench"]["instruments"].values()) {
       std::printf("  instrument   %s: %s at %s\n", one["name"].text().c_str(), one["identity"].text().c_str(),
@@ -280,9 +472,24 @@ void print_for_people(const Report& log) {
     }
   }
   for (const Report& set : log["pattern_sets"].values()) {
+    const std::string& path = set["path"].text();
+    const std::string origin =
+        set["stored"].truth() ? "stored here" + (path.empty() ? "" : ", from " + path) : path;
     std::printf("  patterns     %s: %s rows of %s levels, %s\n", set["name"].text().c_str(),
-                set["rows"].json().c_str(), set["width"].json().c_str(),
-                set["path"].text().empty() ? "stored here" : set["path"].text().c_str());
+                set["rows"].json().c_str(), set["width"].json().c_str(), origin.c_str());
+  }
+  for (const Report& set : log["data"].values()) {
+    const bool levels = set["levels_stored"].truth(), targets = set["targets_stored"].truth();
+    const bool damaged = set.contains("intact") && !set["intact"].truth();
+    const std::string from =
+        set["file"].text().empty() ? "made again from the experiment" : set["file"].text();
+    std::printf("  data         %s: %s samples, %s, digest %s%s\n", set["name"].text().c_str(),
+                set["samples"].json().c_str(),
+                levels && targets ? "levels and targets stored here"
+                : levels          ? ("levels stored here, targets by reference: " + from).c_str()
+                : targets         ? ("targets stored here, levels by reference: " + from).c_str()
+                                  : ("by reference: " + from).c_str(),
+                set["digest"].text().c_str(), damaged ? ", DAMAGED" : "");
   }
   std::printf("  counted      %s relaxations, %s steps, %s epochs, %s checkpoints%s\n", count("rows").c_str(),
               count("steps").c_str(), count("epochs").c_str(), count("checkpoints").c_str(),
@@ -292,11 +499,22 @@ void print_for_people(const Report& log) {
     for (const auto& [flags, number] : log["qualities"].fields()) {
       std::printf("  quality      %s: %s rows\n", flags.c_str(), grouped(number.count()).c_str());
     }
-    const Report& damaged = log["damaged_rows"];
-    if (damaged.values().empty()) std::printf("  check        the CRC of every counted row is right\n");
-    else
-      std::printf("  check        %zu DAMAGED rows: the first is row %s\n", damaged.values().size(),
-                  damaged.values()[0].json().c_str());
+    bool whole = true;
+    for (const auto& [key, what] : {std::pair{"damaged_rows", "row"},
+                                    {"damaged_steps", "step"},
+                                    {"damaged_epochs", "epoch"},
+                                    {"damaged_checkpoints", "checkpoint"}}) {
+      const auto& damaged = log[key].values();
+      if (damaged.empty()) continue;
+      whole = false;
+      std::printf("  check        %zu DAMAGED %s%s: the first is %s\n", damaged.size(), what,
+                  damaged.size() == 1 ? "" : "s", damaged[0].json().c_str());
+    }
+    for (const Report& part : log["damaged_parts"].values()) {
+      whole = false;
+      std::printf("  check        DAMAGED bookkeeping or header: %s\n", part.text().c_str());
+    }
+    if (whole) std::printf("  check        every CRC of header, bookkeeping and counted rows is right\n");
   }
   if (log["ragged"]["rows"].count() + log["ragged"]["steps"].count() > 0) {
     std::printf(
@@ -309,8 +527,38 @@ void print_for_people(const Report& log) {
     for (const Report& entry : log[list].values()) std::printf("  %s\n", entry.json().c_str());
   }
   if (log.contains("experiment")) std::printf("\n%s", text("experiment").c_str());
-  if (log.contains("bench") && log["bench"].contains("file"))
-    std::printf("\n%s", log["bench"]["file"].text().c_str());
+  if (log.contains("bench") && log["bench"].contains("file")) print_bench(log["bench"]);
+}
+
+void print_repair(const Report& repair) {
+  const auto count = [&](const char* key) { return grouped(repair[key].count()); };
+  std::printf("repaired: %s; kept %s rows, %s steps, %s epochs, %s checkpoints\n",
+              repair["was_truncated"].truth()
+                  ? (count("padded_bytes") + " bytes are missing at its end").c_str()
+                  : "the file was not truncated",
+              count("rows_kept").c_str(), count("steps_kept").c_str(), count("epochs_kept").c_str(),
+              count("checkpoints_kept").c_str());
+  std::uint64_t removed = 0;
+  for (const char* key : {"rows_clipped", "steps_clipped", "epochs_clipped", "checkpoints_clipped"})
+    removed += repair[key].count();
+  if (removed > 0)
+    std::printf("  removed      %s rows, %s steps, %s epochs, %s checkpoints, beyond the counts or lost\n",
+                count("rows_clipped").c_str(), count("steps_clipped").c_str(),
+                count("epochs_clipped").c_str(), count("checkpoints_clipped").c_str());
+  for (const Report& one : repair["mended"].values())
+    std::printf("  put right    one wrong bit: %s\n", one.text().c_str());
+  for (const Report& one : repair["lost"].values()) std::printf("  LOST         %s\n", one.text().c_str());
+  if (repair.contains("damaged_file"))
+    std::printf("  the file as it was is %s\n", repair["damaged_file"].text().c_str());
+}
+
+/// Whether something that was looked at is damaged.
+bool damaged(const Report& log) {
+  for (const char* key :
+       {"damaged_rows", "damaged_steps", "damaged_epochs", "damaged_checkpoints", "damaged_parts"}) {
+    if (log.contains(key) && !log[key].values().empty()) return true;
+  }
+  return false;
 }
 
 int inspect(const InspectOptions& options) {
@@ -322,18 +570,10 @@ int inspect(const InspectOptions& options) {
     if (options.repair) result["repair"] = repair;
     result.print_json();
   } else {
-    if (options.repair) {
-      std::printf("repaired: %s; %s rows and %s steps kept, %s rows and %s steps beyond the counts removed\n",
-                  repair["was_truncated"].truth()
-                      ? (repair["padded_bytes"].json() + " missing bytes were padded").c_str()
-                      : "the file was not truncated",
-                  repair["rows_kept"].json().c_str(), repair["steps_kept"].json().c_str(),
-                  repair["rows_clipped"].json().c_str(), repair["steps_clipped"].json().c_str());
-    }
+    if (options.repair) print_repair(repair);
     print_for_people(result);
   }
-  return result.contains("damaged_rows") && !result["damaged_rows"].values().empty() ? ExitCode::failure
-                                                                                     : ExitCode::success;
+  return damaged(result) || damaged_data(result) ? ExitCode::failure : ExitCode::success;
 }
 
 }  // namespace
@@ -341,16 +581,20 @@ int inspect(const InspectOptions& options) {
 void declare_inspect(Options& line, const Command& command) {
   auto options = std::make_shared<InspectOptions>();
   line.add("LOG", options->log, "the log; it may be in the making").required().value_name("LOG");
-  line.flag("--repair", options->repair,
-            "pad a truncated file to its stored end, and remove what lies beyond the counts");
+  line.flag(
+      "--repair", options->repair,
+      "make a damaged file whole: single wrong bits are put right, a file that was cut is replaced by what "
+      "is whole in it (and kept as LOG.damaged), what lies beyond the counts is removed");
   line.add("--steps", options->steps, "show the last N training steps").value_name("N");
   line.add("--rows", options->rows, "show the last N relaxations").value_name("N");
   line.flag("--experiment", options->experiment, "show the experiment's text");
-  line.flag("--bench", options->bench, "show the text of the bench file that the run was made with");
+  line.flag("--bench", options->bench,
+            "show the bench that the run was made with: what its instruments were set to at the start and at "
+            "the end, what its check found, what changed when the run went on, and its file");
   line.flag("--quick", options->quick, "do not read every row: no check, no qualities");
   line.flag("--json", options->json, "results as one JSON object on standard output");
   line.footer(
-      "Exit code 0 if every counted row is whole, 1 if one is damaged.\n"
+      "Exit code 0 if all that is counted is whole, 1 if some of it is damaged.\n"
       "\n"
       "Examples:\n"
       "  ness inspect xor.h5 --steps 3\n"

@@ -4,7 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 
-#include "ness/files/nearest.hpp"
+#include "ness/device/nearest.hpp"
 
 namespace ness {
 

@@ -18,6 +18,7 @@
       "every estimator on one task and one kind of device, over many seeds, beside training on the twin")   \
   ROW("inspect", declare_inspect, "what a log holds, how the run ended, and whether every row is whole")    \
   ROW("diff", declare_diff, "what differs between the runs of two logs: experiment, bench, data, program")  \
+  ROW("export", declare_export, "a log as CSV files, or as a netCDF file that xarray opens")                \
   ROW("solve", declare_solve, "the steady state of one network, its currents, conductances and gradients")  \
   ROW("check", declare_check,                                                                               \
       "is everything wired as a bench file says? Moves each source alone, a little, and finds which meter " \

@@ -1,16 +1,16 @@
 // ness train: trains, and logs every relaxation; continues a run that was stopped.
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 #include <stdexcept>
 
-#include "ness/bench/bench_check.hpp"
+#include "bench_run.hpp"
 #include "command.hpp"
 #include "results.hpp"
 #include "common_options.hpp"
-#include "live_bench.hpp"
 #include "ness/runs/bench_record.hpp"
+#include "ness/runs/changes.hpp"
 #include "ness/runs/logged_run.hpp"
+#include "ness/runs/origin.hpp"
 #include "messages.hpp"
 #include "ness/device/digest.hpp"
 #include "ness/device/error.hpp"
@@ -22,24 +22,14 @@ namespace ness {
 
 namespace {
 
-struct TrainOptions : CommonOptions {
-  std::string experiment, log, resume, bench, transcript;
-  std::vector<std::string> changed;  // keys of the bench file that may differ from the log's
-  DeviceKind device = DeviceKind::simulation;
-  bool quiet = false, check = true;
+struct TrainOptions : CommonOptions, BenchOptions {
+  std::string experiment, log, resume, from;
+  std::vector<std::string> changed;  // keys in which what is there now may differ from the log
+  bool quiet = false;
 };
-
-constexpr std::chrono::milliseconds safe_budget{5000};
 
 std::string shell_word(const std::string& path) {
   return path.find_first_of(" \t'\"\\$&|;<>()*?") == std::string::npos ? path : "'" + path + "'";
-}
-
-/// Makes the device safe; what is stuck is told at once, whatever else goes wrong.
-SafeReport leave(Device& device, SafeProfile profile) {
-  SafeReport report = device.make_safe(safe_budget, profile);
-  if (!report.safe) complain(report.message());
-  return report;
 }
 
 /// What the log says beside the reason.
@@ -53,11 +43,12 @@ ExitStatus status_of(const Outcome& outcome) {
 
 /// Runs `body`, then closes the log with how it ended. Whatever goes wrong, the device is made safe and the
 /// log says so, unless it is the log itself that failed: then no further call is made on it.
-Outcome closing(LogWriter& log, const std::string& path, Device& device, const TerminalName& name,
-                const std::function<Outcome()>& body) {
+Outcome closing(LogWriter& log, const std::string& path, Device& device, const Run& run,
+                const TerminalName& name, const std::function<Outcome()>& body) {
   try {
     Outcome outcome = body();
     outcome.safe = leave(device, outcome.cancelled() ? SafeProfile::cancel : SafeProfile::stop);
+    record_settings_at_end(log, run);
     log.close(status_of(outcome), outcome.summary.message(name) + remark(outcome.safe));
     return outcome;
   } catch (const LogError&) {
@@ -65,6 +56,7 @@ Outcome closing(LogWriter& log, const std::string& path, Device& device, const T
     throw;
   } catch (const Cancelled&) {
     const SafeReport safe = leave(device, SafeProfile::cancel);
+    record_settings_at_end(log, run);
     log.close(ExitStatus::cancelled,
               "stopped on request while evaluating, after training had ended" + remark(safe));
     inform("training has ended, its evaluation has not; continue: " + called() + " train --resume " +
@@ -73,6 +65,7 @@ Outcome closing(LogWriter& log, const std::string& path, Device& device, const T
     throw;
   } catch (const std::exception& error) {
     const SafeReport safe = leave(device, SafeProfile::emergency);
+    record_settings_at_end(log, run);
     log.close(ExitStatus::failed, error.what() + remark(safe));
     throw;
   }
@@ -175,19 +168,6 @@ int exit_code(const Outcome& outcome) {
                                     : ExitCode::success;
 }
 
-/// Every message of every session, a line each, as it happens.
-Transcript transcript_to(const std::string& path) {
-  if (path.empty()) return {};
-  auto file = std::make_shared<std::ofstream>(path);
-  if (!*file) throw FileError(path + ": cannot be written");
-  return [file](const protocols::Exchange& exchange) {
-    static constexpr const char* marks[] = {"opened", ">", "<", "closed", "!"};
-    *file << exchange.address << ' ' << marks[static_cast<std::size_t>(exchange.kind)] << ' ' << exchange.text
-          << '\n'
-          << std::flush;
-  };
-}
-
 Run prepared(const Experiment& experiment, const TrainOptions& options) {
   const bool simulated = options.device == DeviceKind::simulation;
   if (simulated != options.bench.empty()) {
@@ -209,57 +189,6 @@ LogOptions log_options(const Experiment& experiment, const TrainOptions& options
   return log;
 }
 
-/// A bench that an error left before a log was there to be closed: it is safe already, or is made so, and
-/// what is stuck is told.
-struct Leaving {
-  Run& run;
-  ~Leaving() {
-    if (run.bench.bench) leave(*run.bench.bench, SafeProfile::emergency);
-  }
-};
-
-/// Switches the bench on before there is a log: what cannot be reached, or is not what it should be, is found
-/// here.
-void start(Run& run, const TrainOptions& options, const Command& command) {
-  if (!run.bench.bench) return;
-  if (options.check) {
-    if (!run.platform.device) {
-      throw std::invalid_argument(options.experiment + ": what it describes cannot be simulated, so " +
-                                  options.bench + " cannot be checked against it; --no-check trains without");
-    }
-    const DeviceInfo& info = run.bench.bench->info();
-    if (const std::string problem = check_options(run.bench.sessions->file(), info).problem(info);
-        !problem.empty())
-      throw std::invalid_argument(options.bench + ": it cannot be checked: " + problem);
-  }
-  run.bench.bench->start(command.stop);
-}
-
-/// Refuses a bench whose cables are not where its file says. Throws std::runtime_error, the bench made safe.
-void require_right_bench(Run& run, const TrainOptions& options, const Command& command) {
-  if (!run.bench.bench) return;
-  if (!options.check) {
-    warn("the bench is not checked (--no-check): an exchanged cable will not be noticed");
-    return;
-  }
-  const BenchFile& file = run.bench.sessions->file();
-  Device& bench = *run.bench.bench;
-  WiringReport report;
-  try {
-    report = check_bench(file, bench, *run.platform.device, run.platform.theta, command.stop);
-  } catch (const Cancelled&) {
-    leave(bench, SafeProfile::cancel);
-    throw;
-  } catch (...) {
-    leave(bench, SafeProfile::emergency);
-    throw;
-  }
-  for (const std::string& warning : report.warnings) warn(warning);
-  if (report.passed()) return;
-  leave(bench, SafeProfile::stop);
-  throw std::runtime_error(summary(file, report));
-}
-
 int train(const TrainOptions& options, const Command& command) {
   const std::string path =
       options.log.empty() ? std::filesystem::path(options.experiment).stem().string() + ".h5" : options.log;
@@ -268,6 +197,11 @@ int train(const TrainOptions& options, const Command& command) {
   const Experiment experiment = options.with_threads(load_experiment(options.experiment, options.load()));
   const LiveBench live(command, options.device == DeviceKind::bench);  // goes last
   Run run = prepared(experiment, options);
+  std::optional<LogOrigin> from;
+  if (!options.from.empty()) {
+    from = origin_of(options.from, run);
+    run.theta = from->theta;
+  }
   Progress progress(experiment.training.epochs, steps_per_epoch(*experiment.task, experiment.training),
                     options.quiet);
   // Whatever does not fit is found here, before there is a log.
@@ -278,7 +212,9 @@ int train(const TrainOptions& options, const Command& command) {
   start(run, options, command);
   require_right_bench(run, options, command);
 
-  LogWriter log(path, log_header(experiment, run, command.line), log_options(experiment, options));
+  LogHeader header = log_header(experiment, run, command.line);
+  header.from = from;
+  LogWriter log(path, header, log_options(experiment, options));
   Recorder recorder(run.device(), log);
   Session session(recorder, run, experiment, progress);
   session.trainer().observe(recorder);
@@ -286,7 +222,7 @@ int train(const TrainOptions& options, const Command& command) {
   const TerminalName name = [&run](std::uint32_t terminal) { return run.terminal_name(terminal); };
   progress.watch(name);
   const Outcome outcome =
-      closing(log, path, recorder, name, [&] { return session.run(std::nullopt, command.stop); });
+      closing(log, path, recorder, run, name, [&] { return session.run(std::nullopt, command.stop); });
   progress.end();
   tell(outcome, path, experiment.seed, progress.seconds(), options, name, warnings);
   return exit_code(outcome);
@@ -320,13 +256,11 @@ int resume(const TrainOptions& options, const Command& command) {
   const std::string& path = options.resume;
   std::optional<Experiment> experiment;
   std::optional<Checkpoint> checkpoint;
+  Changes changes;
   {
     const LogReader log(path);
     if (log.status() == ExitStatus::finished) return tell_finished(log, options);
-    const std::string& identity = log.header().info.identity;
-    const DeviceKind recorded = identity.starts_with("bench: ")            ? DeviceKind::bench
-                                : identity.starts_with("emulated bench: ") ? DeviceKind::emulated
-                                                                           : DeviceKind::simulation;
+    const DeviceKind recorded = recorded_kind(log);
     if (recorded != options.device) {
       throw std::invalid_argument(
           path + " was recorded " +
@@ -343,7 +277,9 @@ int resume(const TrainOptions& options, const Command& command) {
     experiment = options.recorded(log, load);
     if (log.checkpoints() > 0) checkpoint = log.checkpoint(log.checkpoints() - 1);
     check_resumable(log, *experiment, checkpoint ? checkpoint->relaxations : 0);
+    changes = changes_since(log, experiment->task, options.data);
   }
+  for (const std::string& note : changes.notes) warn(note);
   if (experiment->training.start == TrainingOptions::StartFrom::present) {
     warn(
         "training.start = \"present\": the device's state of then is gone, so the continued run is not bit "
@@ -357,17 +293,17 @@ int resume(const TrainOptions& options, const Command& command) {
   }
   const LiveBench live(command, options.device == DeviceKind::bench);  // goes last
   Run run = prepared(*experiment, options);
+  begin_as_logged(run, LogReader(path).header());
   const std::uint64_t first_row = checkpoint ? checkpoint->relaxations : 0,
                       first_step = checkpoint ? checkpoint->step : 0;
   Progress progress(experiment->training.epochs, steps_per_epoch(*experiment->task, experiment->training),
                     options.quiet, first_step);
 
   // Before anything is switched on.
-  const std::optional<BenchRecord> then = LogReader(path).header().bench;
+  const std::optional<BenchRecord> then = last_bench(LogReader(path).header());
   const bool compares = then && run.bench.bench;
-  if (compares) require_same_bench(*then, bench_record(run), options.changed, path);
-  else if (!options.changed.empty())
-    throw std::invalid_argument("--changed: " + path + " holds no bench to compare with");
+  if (compares) changes.bench = bench_differences(*then, bench_record(run));
+  require_unchanged(changes, options.changed, path, compares);
   // The writer first: it keeps out another that may still be at this log, and at these instruments; and it
   // trims the log to what is counted, which the reader then sees.
   LogWriter log(path, LogWriter::Continue{}, log_options(*experiment, options));
@@ -375,21 +311,32 @@ int resume(const TrainOptions& options, const Command& command) {
   start(run, options, command);
   require_right_bench(run, options, command);
   // Now with what the instruments answered.
-  if (compares) {
-    for (const std::string& line : require_same_bench(*then, bench_record(run), options.changed, path))
-      warn("the bench differs: " + line);
-  }
+  if (compares) changes.bench = bench_differences(*then, bench_record(run));
+  for (const std::string& line : require_unchanged(changes, options.changed, path)) warn(line);
   const LogReader recorded(path);
   Recorder recorder(run.device(), log);
   Replay replay(recorded, pattern_sets(*experiment->task), first_row, &recorder);
+  replay.report_other_bits([](const std::string& difference) {
+    warn(difference + ": the continued run is not bit for bit what it would have been");
+  });
   ReplayCheck check(recorded, first_step, &recorder);
-  Session session(replay, run, *experiment, progress);
+  // Of rows that hold the outputs alone none is answered again (check_resumable): the device that goes on is
+  // the one the run was begun with, with all it can read.
+  Device& device = recorded.outputs_only() ? static_cast<Device&>(recorder) : replay;
+  Session session(device, run, *experiment, progress);
   session.trainer().observe(check);
   session.trainer().observe(progress);
   progress.say("continuing " + path + " after " + grouped(first_step) + " steps");
   const TerminalName name = [&run](std::uint32_t terminal) { return run.terminal_name(terminal); };
   progress.watch(name);
-  const Outcome outcome = closing(log, path, recorder, name, [&] {
+  if (run.bench.bench) {
+    BenchContinuation now{bench_record(run), recorded.rows(), {}, {}};
+    if (then) {
+      for (const Difference& one : bench_differences(*then, now.bench)) now.differences.push_back(one.text());
+    }
+    log.bench_now(now);
+  }
+  const Outcome outcome = closing(log, path, recorder, run, name, [&] {
     if (experiment->training.start == TrainingOptions::StartFrom::last) {
       remember_from(recorded, first_step, experiment->task->train.size(), session.trainer());
     }
@@ -411,30 +358,27 @@ void declare_train(Options& line, const Command& command) {
           .value_name("FILE");
   Option resumed = line.add("--resume", options->resume, "continue the run of this log where it stopped")
                        .value_name("LOG");
-  line.choice("--device", options->device,
-              {{"simulation", DeviceKind::simulation},
-               {"bench", DeviceKind::bench},
-               {"emulated", DeviceKind::emulated}},
-              "simulation, bench (real instruments), emulated (the same, emulated, in virtual time)")
-      .value_name("KIND");
-  line.add("--bench", options->bench, "the bench file of --device bench or emulated").value_name("FILE");
-  line.add("--transcript", options->transcript,
-           "every message to and from the bench's instruments, a line each")
-      .value_name("FILE");
+  const Option from =
+      line.add("--from", options->from,
+               "begin with the parameters of this log, matched by name, instead of the experiment's own: its "
+               "last, its best, or those after some steps")
+          .value_name("LOG[@last|@best|@STEP]");
+  options->add_bench(line, "the bench file of --device bench or emulated",
+                     "train on a bench without checking first that its cables are where its file says");
   line.add("--changed", options->changed,
-           "with --resume on a bench: keys of its file, or instruments.NAME.identity, that may differ from "
-           "those of the log; a table's name stands for all its keys")
+           "with --resume: what may differ from the log; keys of the experiment or bench file, "
+           "data.SET.inputs "
+           "or .targets, instruments.NAME.identity, versions.NAME; a table's name stands for all its keys. "
+           "The run goes on as it was logged, on the bench and by the program of now")
       .value_name("KEYS")
       .comma_separated()
       .one_at_a_time();
-  line.flag("!--no-check", options->check,
-            "train on a bench without checking first that its cables are where its file says");
   options->add_set(line);
   options->add_data(line);
   options->add_threads(line);
   options->add_json(line);
   line.flag("--quiet,-q", options->quiet, "no progress");
-  resumed.excludes(experiment).excludes(log).excludes("--set").excludes("--seed");
+  resumed.excludes(experiment).excludes(log).excludes(from).excludes("--set").excludes("--seed");
   line.footer(
       "Ctrl-C ends the run cleanly: the log is closed, and the run can be continued with --resume; in "
       "simulation bit for bit as if\n"
@@ -453,7 +397,8 @@ void declare_train(Options& line, const Command& command) {
       "  ness train xor.toml\n"
       "  ness train xor-bench.toml --device emulated --bench bench-emulated.toml\n"
       "  ness train mnist.toml --data ~/data --set training.epochs=3 --log short.h5 --json\n"
-      "  ness train --resume short.h5");
+      "  ness train --resume short.h5\n"
+      "  ness train xor-bench.toml --from twin.h5@best --device bench --bench bench.toml");
   line.demand([options] {
     const bool any = !options->resume.empty() || !options->experiment.empty();
     return any ? std::string() : "an experiment file, or --resume LOG";

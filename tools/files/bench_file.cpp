@@ -10,7 +10,7 @@
 #include "ness/files/bench_keys.hpp"
 #include "ness/files/network_platform.hpp"
 #include "ness/files/line_elements.hpp"
-#include "ness/files/nearest.hpp"
+#include "ness/device/nearest.hpp"
 #include "ness/device/error.hpp"
 #include "ness/files/network_file.hpp"
 #include "ness/files/parameter_rules.hpp"
@@ -535,7 +535,8 @@ void read_mistakes(Table& table, const std::vector<BenchWire>& wiring,
 
 std::optional<EmulationOptions> read_emulation(Table& root, const std::string& directory,
                                                const std::vector<BenchWire>& wiring,
-                                               const std::vector<BenchInstrument>& instruments) {
+                                               const std::vector<BenchInstrument>& instruments,
+                                               const sim::NetworkSpec* sample) {
   std::optional<Table> table = root.table("emulation");
   if (!table) return std::nullopt;
   EmulationOptions options;
@@ -550,7 +551,9 @@ std::optional<EmulationOptions> read_emulation(Table& root, const std::string& d
   read_imperfection(*table, options);
   read_mistakes(*table, wiring, instruments, options);
   table->finish();
-  if (edge_by_edge) {
+  if (sample != nullptr) {
+    options.network = *sample;
+  } else if (edge_by_edge) {
     const std::string file = path_from(directory, network);
     options.network = network_from_json(text_of_file(file, "a network file (JSON)"), file);
   } else {
@@ -706,10 +709,10 @@ KeyList bench_keys(std::span<const InstrumentKind> kinds) {
   return top;
 }
 
-BenchFile load_bench(const std::string& path, const std::vector<std::string>& set,
-                     std::span<const InstrumentKind> kinds) {
-  Document document = Document::read(path, "a bench file (TOML)");
-  for (const std::string& assignment : set) document.set(assignment);
+namespace {
+
+BenchFile bench_of(const Document& document, const std::string& path, std::span<const InstrumentKind> kinds,
+                   const sim::NetworkSpec* sample) {
   Table root = document.root();
   BenchFile bench;
   bench.path = path;
@@ -729,10 +732,23 @@ BenchFile load_bench(const std::string& path, const std::vector<std::string>& se
   read_section(root, "settle", [&](Keys& keys) { read_settling(keys, bench); });
   read_section(root, "check", [&](Keys& keys) { read_check(keys, bench.check); });
   bench.emulation = read_emulation(root, std::filesystem::path(path).parent_path().string(), bench.wiring,
-                                   bench.instruments);
+                                   bench.instruments, sample);
   check(root, bench);
   root.finish();
   return bench;
+}
+
+}  // namespace
+
+BenchFile load_bench(const std::string& path, const std::vector<std::string>& set,
+                     std::span<const InstrumentKind> kinds) {
+  Document document = Document::read(path, "a bench file (TOML)");
+  for (const std::string& assignment : set) document.set(assignment);
+  return bench_of(document, path, kinds, nullptr);
+}
+
+BenchFile bench_from_text(const std::string& text, const std::string& path, const sim::NetworkSpec& sample) {
+  return bench_of(Document(text, path), path, instrument_kinds(), &sample);
 }
 
 }  // namespace ness

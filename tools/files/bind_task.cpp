@@ -31,19 +31,24 @@ std::string one_of_names(const std::vector<std::string>& names) {
 }
 
 Task read_kind(Table& table, Document& document, const TaskContext& context, const KindTables& kinds,
-               OtherKinds& others) {
+               OtherKinds& others, const Task* recorded, bool& splits) {
   std::vector<std::string> names;
   for (const TaskEntry& entry : kinds.tasks) names.emplace_back(entry.name);
   const TaskEntry* row = nullptr;
   if (!choose_row(table, kinds.tasks, row, about_task)) {
     table.fail("", "expected kind = " + one_of_names(names));
   }
+  splits = row->splits;
   const TaskMaker make = row->read(table);
   keep_to_kind(table, document, std::string(row->name), kinds_of(kinds.tasks), others);
   table.finish();
+  if (recorded != nullptr) return *recorded;
   TaskContext with_document = context;
   with_document.replace = [&](const std::string& key, const std::string& value) {
     document.set_text(table.dotted(key), value);
+  };
+  with_document.replace_list = [&](const std::string& key, const std::vector<std::string>& values) {
+    document.set_texts(table.dotted(key), values);
   };
   return make(with_document);
 }
@@ -79,7 +84,7 @@ std::shared_ptr<const Loss> read_loss(Table& root, Document& document, const Tas
 }  // namespace
 
 std::shared_ptr<const Task> read_task(Table& root, Document& document, const TaskContext& context,
-                                      const KindTables& kinds, OtherKinds& others) {
+                                      const KindTables& kinds, OtherKinds& others, const Task* recorded) {
   std::optional<Table> table = root.table("task");
   if (!table) {
     std::vector<std::string> names;
@@ -88,8 +93,14 @@ std::shared_ptr<const Task> read_task(Table& root, Document& document, const Tas
   }
   SplitOff split;
   read_split_off(*table, split);
-  auto task = std::make_shared<Task>(read_kind(*table, document, context, kinds, others));
+  TaskContext with_split = context;
+  with_split.validation = split.samples;
+  with_split.validation_seed = split.seed;
+  bool splits = false;
+  auto task =
+      std::make_shared<Task>(read_kind(*table, document, with_split, kinds, others, recorded, splits));
   task->loss = read_loss(root, document, *task, kinds, others);
+  if (recorded != nullptr || splits) return task;  // its validation set is split off already
   if (split.samples > 0 && task->validation.size() > 0) {
     table->fail("validation",
                 "the validation points are chosen by 'validate_every' here: expected one of the two");

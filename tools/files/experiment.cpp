@@ -7,7 +7,7 @@
 
 #include "bind_task.hpp"
 #include "bind_training.hpp"
-#include "ness/files/nearest.hpp"
+#include "ness/device/nearest.hpp"
 #include "ness/device/error.hpp"
 #include "ness/device/number_text.hpp"
 #include "ness/files/parameter_rules.hpp"
@@ -47,10 +47,10 @@ void check_shapes(Table& root, const PlatformEntry& platform, const Experiment& 
     for (std::uint64_t i = 0; i < set->size(); ++i) {
       const double label = set->target(i)[0];
       if (label >= 0 && label < static_cast<double>(outputs)) continue;
-      throw FileError((set->origin ? "" : experiment.path + ": ") + set->where(i) + ": a sample of the " +
-                      of + " set is of class " + number_text(label) + ", for which no output stands: the " +
-                      name + " has " + std::to_string(outputs) + " outputs, for classes from 0 to " +
-                      std::to_string(outputs - 1));
+      throw FileError((set->origin ? "" : experiment.path + ": ") + set->where_target(i) +
+                      ": a sample of the " + of + " set is of class " + number_text(label) +
+                      ", for which no output stands: the " + name + " has " + std::to_string(outputs) +
+                      " outputs, for classes from 0 to " + std::to_string(outputs - 1));
     }
   }
 }
@@ -248,10 +248,21 @@ void read_log(Keys& keys, LogOptions& options) {
       "rows", options.outputs_only, {{"all", false}, {"outputs", true}},
       {"",
        "potentials in a row: of all free nodes, or of the outputs alone (smaller, but cannot be replayed)"});
+  keys.whole("largest_copy", options.largest_copy, 0,
+             {"bytes",
+              "up to which the levels of a data set that comes from a file are in the log, and any targets; "
+              "of larger ones it has the file's name and digests"});
   keys.whole("group_rows", options.group_rows, 1,
              {"",
               "rows that a crash can lose at most; 1: each is in the file before the next begins, as on a "
               "bench always"});
+  keys.choice<Durability>(
+      "durability", options.durability,
+      {{"group", Durability::group}, {"relaxation", Durability::relaxation}, {"fsync", Durability::fsync}},
+      {"",
+       "what rows survive once they are committed: group: the death of the program, in groups of "
+       "`group_rows`; relaxation: the same, each before the next begins; fsync: the loss of power too, each "
+       "group being on the disk"});
   double seconds = std::chrono::duration<double>(options.group_age).count();
   if (keys.number("group_age", seconds, Number::positive,
                   {"s", "age at which rows are written at the latest; at most 1e6"})) {
@@ -425,7 +436,7 @@ Experiment bind(Document document, const std::string& path, const LoadOptions& o
   experiment.path = path;
   Table root = document.root();
   const TaskContext places{std::filesystem::absolute(path).parent_path().string(), options.data,
-                           options.recorded_data};
+                           options.recorded_data, options.log_format};
   OtherKinds others{
       .passed_over = options.other_kinds, .assignments = options.set, .compared = {}, .notes = {}};
   experiment.place = [document](const std::string& key) { return document.place(key); };
@@ -472,7 +483,7 @@ Experiment bind(Document document, const std::string& path, const LoadOptions& o
   experiment.platform =
       platform.read(root, {places.directory, document, experiment.seed, options.other_targets});
   read_section(root, "twin", [&](Table& table) { read_twin(table, experiment); });
-  experiment.task = read_task(root, document, places, options.kinds, others);
+  experiment.task = read_task(root, document, places, options.kinds, others, options.recorded_task.get());
   check_shapes(root, platform, experiment);
   experiment.text = document.text();
   experiment.notes = std::move(others.notes);
@@ -539,11 +550,17 @@ KeyList experiment_keys(const KindTables& kinds) {
 }
 
 Experiment load_experiment(const std::string& path, const LoadOptions& options) {
-  return experiment_from_text(text_of_file(path, "an experiment file (TOML)"), path, options);
+  Experiment experiment =
+      experiment_from_text(text_of_file(path, "an experiment file (TOML)"), path, options);
+  const auto whole = [](const std::string& name) {
+    return std::filesystem::absolute(name).lexically_normal().string();
+  };
+  experiment.source = {whole(path), options.data.empty() ? "" : whole(options.data), options.set,
+                       options.seed};
+  return experiment;
 }
 
-Experiment experiment_from_text(const std::string& text, const std::string& path,
-                                const LoadOptions& options) {
+Document experiment_document(const std::string& text, const std::string& path, const LoadOptions& options) {
   Document document(text, path);
   for (const std::string& assignment : options.set) {
     remove_rivals(document, assignment);
@@ -551,7 +568,12 @@ Experiment experiment_from_text(const std::string& text, const std::string& path
     document.set(assignment);
   }
   if (options.seed) document.set("seed=" + std::to_string(*options.seed));
-  return bind(std::move(document), path, options);
+  return document;
+}
+
+Experiment experiment_from_text(const std::string& text, const std::string& path,
+                                const LoadOptions& options) {
+  return bind(experiment_document(text, path, options), path, options);
 }
 
 }  // namespace ness

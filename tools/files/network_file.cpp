@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "ness/files/nearest.hpp"
+#include "ness/device/nearest.hpp"
 #include "ness/device/error.hpp"
 
 namespace ness {

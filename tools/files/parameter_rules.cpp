@@ -5,7 +5,7 @@
 #include <charconv>
 #include <cmath>
 
-#include "ness/files/nearest.hpp"
+#include "ness/device/nearest.hpp"
 #include "ness/device/random.hpp"
 
 namespace ness {

@@ -12,8 +12,9 @@
 #include <map>
 #include <set>
 #include <sstream>
+#include <string_view>
 
-#include "ness/files/nearest.hpp"
+#include "ness/device/nearest.hpp"
 #include "ness/device/error.hpp"
 #include "ness/files/text_file.hpp"
 
@@ -383,14 +384,50 @@ void Table::finish() const {
 
 // ---- Document -------------------------------------------------------------------------------------------
 
+namespace {
+
+// The line of a text, from 1.
+std::string_view line_of(std::string_view text, std::size_t number) {
+  for (; number > 1 && !text.empty(); --number)
+    text.remove_prefix(std::min(text.find('\n'), text.size() - 1) + 1);
+  return text.substr(0, text.find('\n'));
+}
+
+// What a line that is no TOML seems to be, for those who write it for the first time; "" or " (..)".
+std::string toml_hint(std::string_view line) {
+  const std::size_t equals = line.find('=');
+  if (equals == std::string_view::npos) return {};
+  const std::string value = trimmed(std::string(line.substr(equals + 1)));
+  if (value.empty()) return {};
+  const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+  const auto is_letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); };
+  const std::size_t backslash = value.find('\\');
+  if (value[0] == '"' && backslash != std::string::npos)
+    return " (a backslash in double quotes? write '/', or single quotes)";
+  const std::size_t digits = value[0] == '-' || value[0] == '+' ? 1 : 0;
+  const std::size_t comma = value.find_first_not_of("0123456789", digits);
+  if (comma != std::string::npos && comma > digits && value[comma] == ',' && comma + 1 < value.size() &&
+      is_digit(value[comma + 1]))
+    return " (a decimal comma? write a point)";
+  if (is_letter(value[0])) return " (a text? it stands in quotes: \"..\"; truth values are true and false)";
+  if (is_digit(value[0])) return " (a unit behind a number? the number alone)";
+  return {};
+}
+
+}  // namespace
+
 Document::Document(const std::string& text, const std::string& path) : impl_(std::make_shared<Impl>()) {
   impl_->text = text;
   impl_->path = path;
+  if (text.starts_with("\x89HDF")) throw FileError(path + ": an HDF5 file, such as a log; expected TOML");
   try {
     impl_->root = toml::parse(text, path);
   } catch (const toml::parse_error& error) {
-    throw FileError(path + ":" + std::to_string(error.source().begin.line) +
-                    ": no TOML: " + std::string(error.description()));
+    const std::size_t line = error.source().begin.line;
+    const std::string what(error.description());
+    const bool redefined = what.find("redefine") != std::string::npos;
+    throw FileError(path + ":" + std::to_string(line) + ": no TOML: " + what +
+                    (redefined ? "" : toml_hint(line_of(text, line))));
   }
 }
 
@@ -427,6 +464,15 @@ void Document::set(const std::string& assignment) {
 void Document::set_text(const std::string& key, const std::string& value) {
   const std::vector<std::string> parts = split_key(key);
   if (toml::table* table = holder(impl_->root, parts, true)) table->insert_or_assign(parts.back(), value);
+  impl_->changed = true;
+}
+
+void Document::set_texts(const std::string& key, const std::vector<std::string>& values) {
+  toml::array list;
+  for (const std::string& value : values) list.push_back(value);
+  const std::vector<std::string> parts = split_key(key);
+  if (toml::table* table = holder(impl_->root, parts, true))
+    table->insert_or_assign(parts.back(), std::move(list));
   impl_->changed = true;
 }
 

@@ -2,10 +2,34 @@
 
 #include <algorithm>
 
+#include "check_errors.hpp"
 #include "ness/device/error.hpp"
 #include "ness/files/differences.hpp"
 
 namespace ness {
+
+namespace {
+
+BenchCheck recorded(const WiringReport& report, std::size_t noise_readings) {
+  BenchCheck check;
+  for (const ChannelReport& c : report.channels) {
+    std::string answered;
+    for (const std::string& name : c.answered) answered += (answered.empty() ? "" : " ") + name;
+    check.wires.push_back({c.name, to_string(c.verdict), c.of, answered, c.strength, c.expected, c.error,
+                           c.gain, c.misfit, c.conductance});
+  }
+  for (const ReadingReport& r : report.readings)
+    check.readings.push_back({r.name, to_string(r.verdict), r.of, r.offset, r.offset_error, r.noise});
+  for (const StepResponse& s : report.steps)
+    check.steps.push_back({s.channel, s.reading, s.change, s.tau, s.bound});
+  check.warnings = report.warnings;
+  for (const auto& [a, b] : report.undecided) check.undecided.push_back(a + ", " + b);
+  check.noise_readings = noise_readings;
+  check.relaxations = report.relaxations;
+  return check;
+}
+
+}  // namespace
 
 BenchRecord bench_record(const Run& run) {
   const BenchFile& file = run.bench.sessions->file();
@@ -24,13 +48,32 @@ BenchRecord bench_record(const Run& run) {
     const BenchInstrument& described = *instruments.at(i);
     record.instruments.push_back({described.name,
                                   described.address ? to_string(*described.address) : identities[i].address,
-                                  identities[i].model, identities[i].identity});
+                                  identities[i].model, identities[i].identity, identities[i].calibration});
+    if (i < run.bench_settings.size())
+      record.instruments.back().settings_start = run.bench_settings[i].settings;
   }
+  if (run.bench_check) record.check = recorded(*run.bench_check, file.check.options.noise_readings);
   return record;
 }
 
+std::vector<BenchRecord::Statements> settings_now(const Run& run) {
+  const std::vector<drivers::InstrumentIdentity> identities = run.bench.bench->identities();
+  const std::vector<drivers::StatedSettings> stated = run.bench.bench->settings();
+  std::vector<BenchRecord::Statements> all;
+  for (std::size_t i = 0; i < identities.size(); ++i) {
+    if (identities[i].identity.empty()) continue;
+    all.push_back(stated[i].problem.empty() ? stated[i].settings
+                                            : BenchRecord::Statements{{"no answer", stated[i].problem}});
+  }
+  return all;
+}
+
+std::optional<BenchRecord> last_bench(const LogHeader& header) {
+  return header.continued.empty() ? header.bench : header.continued.back().bench;
+}
+
 std::vector<Difference> bench_differences(const BenchRecord& then, const BenchRecord& now) {
-  std::vector<Difference> all = differences(then.text, now.text, now.path);
+  std::vector<Difference> all = beyond_errors(differences(then.text, now.text, now.path), then, now);
   const auto identities = [](const BenchRecord& of) {
     Values values;
     for (const BenchRecord::Instrument& one : of.instruments)
@@ -42,34 +85,6 @@ std::vector<Difference> bench_differences(const BenchRecord& then, const BenchRe
     if (!one.then.empty() && !one.now.empty()) all.push_back(std::move(one));
   }
   return all;
-}
-
-std::vector<std::string> require_same_bench(const BenchRecord& then, const BenchRecord& now,
-                                            std::span<const std::string> allowed, const std::string& log) {
-  std::vector<std::string> accepted, refused;
-  std::string keys;
-  std::vector<bool> used(allowed.size(), false);
-  for (const Difference& one : bench_differences(then, now)) {
-    bool allows = false;
-    for (std::size_t i = 0; i < allowed.size(); ++i) {
-      if (!named(one.key, allowed.subspan(i, 1))) continue;
-      allows = used[i] = true;
-    }
-    (allows ? accepted : refused).push_back(one.text());
-    if (!allows) keys += (keys.empty() ? "" : ",") + one.key;
-  }
-  if (!refused.empty()) {
-    std::string message = log + ": its run was made on another bench than " + now.path + " is:";
-    for (const std::string& line : refused) message += "\n  " + line;
-    throw FileError(message + "\nIf that is meant: --changed " + keys);
-  }
-  // Before the instruments were asked, a name may be of one of their identities.
-  for (std::size_t i = 0; i < allowed.size() && !now.instruments.empty(); ++i) {
-    if (!used[i])
-      throw FileError("--changed " + allowed[i] + ": the bench does not differ from that of " + log +
-                      " there");
-  }
-  return accepted;
 }
 
 }  // namespace ness

@@ -8,10 +8,47 @@
 #include <vector>
 
 #include "ness/device/error.hpp"
-#include "ness/runs/bench_record.hpp"
+#include "ness/files/network_platform.hpp"
 #include "ness/network/vector_target.hpp"
+#include "ness/runs/bench_record.hpp"
+#include "ness/runs/changes.hpp"
 
 namespace ness {
+
+namespace {
+
+Dataset& set_named(Task& task, const std::string& name) {
+  return name == "train" ? task.train : name == "validation" ? task.validation : task.test;
+}
+const Dataset& set_named(const Task& task, const std::string& name) {
+  return name == "train" ? task.train : name == "validation" ? task.validation : task.test;
+}
+
+RecordedTask recorded_task(const Task& task, const std::vector<std::shared_ptr<const PatternSet>>& patterns) {
+  RecordedTask recorded{task.name, {}, task.loss->classifies(), task.loss->threshold()};
+  for (const char* name : {"train", "validation", "test"}) {
+    const Dataset& data = set_named(task, name);
+    if (!data.inputs) continue;
+    const auto place = std::find(patterns.begin(), patterns.end(), data.inputs) - patterns.begin();
+    recorded.sets.push_back({name, data, data.size(), data.digest(), static_cast<std::uint32_t>(place)});
+  }
+  return recorded;
+}
+
+std::optional<RecordedEdges> recorded_edges(const Run& run) {
+  const std::shared_ptr<const sim::Network> network = network_of(run.platform);
+  if (!network) return std::nullopt;
+  const sim::NetworkSpec& spec = network->spec();
+  RecordedEdges edges;
+  for (std::size_t e = 0; e < spec.edges.size(); ++e) {
+    edges.from.push_back(spec.graph.edges[e].source);
+    edges.to.push_back(spec.graph.edges[e].target);
+    edges.law.emplace_back(spec.edges[e].law->name);
+  }
+  return edges;
+}
+
+}  // namespace
 
 LogHeader log_header(const Experiment& experiment, Run& run, const std::string& command) {
   LogHeader header;
@@ -19,16 +56,72 @@ LogHeader log_header(const Experiment& experiment, Run& run, const std::string& 
   header.experiment = experiment.text;
   header.command = command;
   header.seed = experiment.seed;
-  header.versions = {
-      {"ness", NESS_VERSION},
-      {"compiler", "g++ " __VERSION__},
-      {"Eigen", std::to_string(EIGEN_WORLD_VERSION) + "." + std::to_string(EIGEN_MAJOR_VERSION) + "." +
-                    std::to_string(EIGEN_MINOR_VERSION)}};
+  header.versions = program_versions();
   header.info = run.device().info();
   if (run.bench.bench) header.bench = bench_record(run);
   header.pattern_sets = pattern_sets(*experiment.task);
+  header.task = recorded_task(*experiment.task, header.pattern_sets);
+  header.edges = recorded_edges(run);
+  if (!experiment.source.path.empty()) header.source = experiment.source;
   return header;
 }
+
+std::vector<std::pair<std::string, std::string>> program_versions() {
+  return {{"ness", NESS_VERSION},
+          {"compiler", "g++ " __VERSION__},
+          {"Eigen", std::to_string(EIGEN_WORLD_VERSION) + "." + std::to_string(EIGEN_MAJOR_VERSION) + "." +
+                        std::to_string(EIGEN_MINOR_VERSION)}};
+}
+
+std::shared_ptr<const Task> task_of(const LogReader& log) {
+  const std::optional<RecordedTask>& recorded = log.header().task;
+  if (!recorded) return nullptr;
+  auto task = std::make_shared<Task>();
+  task->name = recorded->name;
+  if (recorded->classifies) task->loss = std::make_shared<CrossEntropy>(1);
+  else if (recorded->threshold) task->loss = std::make_shared<SquaredError>(*recorded->threshold);
+  else task->loss = std::make_shared<SquaredError>();
+  for (const RecordedSet& set : recorded->sets) {
+    if (!set.whole()) return nullptr;
+    if (const std::uint64_t found = set.data.digest(); found != set.digest) {
+      throw LogError("the log '" + log.path() + "' is damaged: its set '" + set.name + "' has digest " +
+                     digest_text(found) + ", and was written with " + digest_text(set.digest));
+    }
+    set_named(*task, set.name) = set.data;
+  }
+  return task;
+}
+
+namespace {
+
+bool sets_the_task(const std::vector<std::string>& assignments) {
+  return std::any_of(assignments.begin(), assignments.end(), [](const std::string& assignment) {
+    const std::string key = assignment.substr(0, assignment.find_first_of(" ="));
+    return key == "task" || key.starts_with("task.");
+  });
+}
+
+/// Data that were read again are those of the run.
+void require_same_data(const LogReader& log, const Task& now) {
+  const RecordedTask& then = *log.header().task;
+  const std::vector<Difference> found = data_differences(log, now);
+  if (found.empty()) return;
+  std::string message = log.path() + ": the data that it names are not those of its run any more:";
+  for (const RecordedSet& set : then.sets) {
+    const Dataset& of_now = set_named(now, set.name);
+    if (!of_now.inputs || of_now.digest() == set.digest) continue;
+    const LogReader::SetInfo& levels = log.pattern_sets()[set.pattern_set];
+    message += " set '" + set.name + "'" + (levels.path.empty() ? "" : " of " + levels.path) + ": digest " +
+               digest_text(set.digest) + " then, " + digest_text(of_now.digest()) + " now;";
+  }
+  for (const Difference& one : found) {
+    if (!one.then.starts_with("digest ")) message += " " + one.text() + ";";
+  }
+  message.pop_back();
+  throw LogError(message);
+}
+
+}  // namespace
 
 Experiment experiment_of(const LogReader& log, LoadOptions options) {
   for (const LogReader::SetInfo& set : log.pattern_sets()) {
@@ -40,6 +133,8 @@ Experiment experiment_of(const LogReader& log, LoadOptions options) {
         log.path() +
         ": holds no experiment text: it was not made by `ness train`, and its run cannot be rebuilt");
   }
+  const bool other_task = sets_the_task(options.set);
+  if (!other_task) options.recorded_task = task_of(log);
   options.other_kinds = true;
   options.other_targets = true;
   options.log_format = log.format();
@@ -47,6 +142,7 @@ Experiment experiment_of(const LogReader& log, LoadOptions options) {
       experiment_from_text(log.header().experiment, log.path() + " (its experiment)", options);
   constexpr std::uint64_t two_errors = 5;  // format that introduced them
   experiment.training.one_error = log.format() < two_errors;
+  if (!other_task && !options.recorded_task && log.header().task) require_same_data(log, *experiment.task);
   return experiment;
 }
 
@@ -90,6 +186,7 @@ Vector theta_at(const LogReader& log, std::uint64_t step) {
     if (Vector theta = log.theta(step - 1); theta.size() > 0) return theta;
   }
   if (const auto checkpoint = checkpoint_at(log, step)) return log.checkpoint(*checkpoint).theta;
+  if (step == 0 && log.header().from) return log.header().from->theta;
   return {};
 }
 
@@ -168,7 +265,11 @@ void remember_from(const LogReader& log, std::uint64_t step, std::uint64_t sampl
     const std::uint64_t begin = (end - 1) / block * block;
     std::vector<std::shared_ptr<const Vector>> here(samples);
     for (std::uint64_t i = begin; i < end; ++i) {
-      LogRow row = log.row(i);
+      // Of a bench whose log was cut, rows may be lost; a simulation has none such.
+      std::optional<LogRow> whole = log.row_if_whole(i);
+      if (!whole && log.header().info.restores_state) whole = log.row(i);  // reports it
+      if (!whole) continue;
+      LogRow& row = *whole;
       const Label& label = row.label;
       const bool free_state =
           label.purpose == Label::Purpose::train && label.position == 0 && label.step < step;

@@ -75,6 +75,11 @@ class Search {
     const bool in_file = of.set->origin && of.set->rows[i] < of.set->origin->lines.size();
     return in_file ? of.set->where(i) : experiment_.path + ": " + of.name + " " + of.set->where(i);
   }
+  // The same where its target is.
+  std::string target_of(const NamedSet& of, std::uint64_t i) const {
+    const bool in_file = of.set->origin && of.set->rows[i] < of.set->origin->lines.size();
+    return in_file ? of.set->where_target(i) : sample(of, i);
+  }
   // Of column `i` of the inputs: "column 'x'", "input 0".
   static std::string input(const Dataset& set, std::size_t i) {
     return set.origin && i < set.origin->inputs.size() ? "column '" + set.origin->inputs[i] + "'"
@@ -214,11 +219,22 @@ void columns_named_twice(Search& search) {
   for (const std::string& name : origin->targets) {
     if (!targets.insert(name).second)
       search.refuse(search.key("task.targets"), "column '" + name + "' is the target of two outputs");
-    if (inputs.count(name) > 0)
+    if (inputs.count(name) > 0 && origin->targets_file.empty())
       search.refuse(search.key("task.targets"),
                     "column '" + name +
                         "' is among the inputs too: what is to be learned would be "
                         "imposed");
+  }
+}
+
+void inputs_that_count_rows(Search& search) {
+  const auto& origin = search.task().train.origin;
+  if (!origin || origin->inputs.size() < 2) return;
+  for (const std::string& name : origin->counting) {
+    search.warn(search.key("task.inputs"),
+                "column '" + name +
+                    "' counts the rows; is it an index? expected what was measured, as by \"all but " + name +
+                    "\"");
   }
 }
 
@@ -238,12 +254,20 @@ void inputs_that_never_vary(Search& search) {
       varies[k] = varies[k] || levels[at] != first[at];
     }
   }
+  std::vector<std::size_t> constant;
   for (std::size_t k = 0; k < varies.size(); ++k) {
-    if (varies[k]) continue;
-    search.warn(search.key("task.inputs"),
-                Search::input(set, k) + " is " + number(first[static_cast<Eigen::Index>(k)]) +
-                    " kT in every training sample: nothing can be learned from it");
+    if (!varies[k]) constant.push_back(k);
   }
+  std::vector<std::string> names;
+  for (const std::size_t k : constant) names.push_back(Search::input(set, k));
+  if (names.size() == 1)
+    search.warn(search.key("task.inputs"),
+                names[0] + " is " + number(first[static_cast<Eigen::Index>(constant[0])]) +
+                    " kT in every training sample: nothing can be learned from it");
+  else if (!names.empty())
+    search.warn(search.key("task.inputs"), some_of(names) +
+                                               " are the same in every training sample: nothing can be "
+                                               "learned from them");
 }
 
 void targets_that_never_vary(Search& search) {
@@ -310,7 +334,7 @@ void targets_out_of_range(Search& search) {
     const std::string what = Search::target(set, static_cast<std::size_t>(column)) + ": a target of " +
                              number(set.targets(row, column)) +
                              " kT; is the column in another unit? expected a potential in kT";
-    const std::string place = search.sample(of, static_cast<std::uint64_t>(row));
+    const std::string place = search.target_of(of, static_cast<std::uint64_t>(row));
     if (largest > absurd) search.refuse(place, what);
     else search.warn(place, what);
   }
@@ -375,8 +399,8 @@ void targets_of_neither_class(Search& search) {
     for (std::uint64_t i = 0; i < of.set->size(); ++i) {
       const double target = of.set->target(i)[0];
       if (target == two.minCoeff() || target == two.maxCoeff()) continue;
-      search.warn(search.sample(of, i), "a target of " + number(target) + " kT; in training it is " +
-                                            number(two.minCoeff()) + " or " + number(two.maxCoeff()));
+      search.warn(search.target_of(of, i), "a target of " + number(target) + " kT; in training it is " +
+                                               number(two.minCoeff()) + " or " + number(two.maxCoeff()));
       break;
     }
   }
@@ -462,6 +486,7 @@ constexpr std::array table{
     Look{budget_below_a_step},
     // data
     Look{columns_named_twice},
+    Look{inputs_that_count_rows},
     Look{inputs_that_never_vary},
     Look{targets_that_never_vary},
     Look{levels_out_of_range},

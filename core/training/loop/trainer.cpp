@@ -332,9 +332,10 @@ class Trainer::Counted final : public WrappingDevice {
  private:
   void time(const Relaxation& row) {
     if (!std::isfinite(row.timing.read)) return;
-    // If the device's clock runs on: from the last reading to this one. If each relaxation has its own clock:
-    // from start to reading.
-    const bool runs_on = state_.last_read > 0 && row.timing.start >= state_.last_read;
+    // If the device's clock runs on: from the last reading to this one. If each relaxation has its own clock,
+    // as where states are restored: from start to reading.
+    const bool runs_on =
+        !info().restores_state && state_.last_read > 0 && row.timing.start >= state_.last_read;
     spent_ += row.timing.read - (runs_on ? state_.last_read : row.timing.start);
     state_.last_read = row.timing.read;
   }

@@ -6,8 +6,10 @@
 #include <stdexcept>
 #include <utility>
 
+#include "ness/device/digest.hpp"
 #include "ness/device/random.hpp"
 #include "ness/device/number_text.hpp"
+#include "task/split_rows.hpp"
 
 namespace ness {
 namespace {
@@ -144,10 +146,27 @@ void Dataset::expect(std::uint64_t sample) const {
   for (std::size_t at = 0; at < of_sample.size(); at += line) __builtin_prefetch(&of_sample[at]);
 }
 
+std::uint64_t Dataset::digest() const {
+  const std::span<const double> all{targets.data(), static_cast<std::size_t>(targets.size())};
+  const std::uint64_t parts[] = {inputs ? inputs->digest() : 0,
+                                 inputs ? inputs->rows() : 0,
+                                 rows.size(),
+                                 ness::digest(std::as_bytes(std::span(rows))),
+                                 static_cast<std::uint64_t>(targets.cols()),
+                                 ness::digest(std::as_bytes(all))};
+  return ness::digest(std::as_bytes(std::span(parts)));
+}
+
 std::string Dataset::where(std::uint64_t sample) const {
   if (origin && rows[sample] < origin->lines.size())
     return origin->file + ":" + std::to_string(origin->lines[rows[sample]]);
   return "sample " + std::to_string(sample);
+}
+
+std::string Dataset::where_target(std::uint64_t sample) const {
+  if (origin && !origin->targets_file.empty() && rows[sample] < origin->target_lines.size())
+    return origin->targets_file + ":" + std::to_string(origin->target_lines[rows[sample]]);
+  return where(sample);
 }
 
 bool same_samples(const Dataset& a, const Dataset& b) {
@@ -253,16 +272,26 @@ Task regression_task(const std::function<double(double)>& f, const RegressionOpt
   return task;
 }
 
+std::vector<std::uint64_t> split_rows(std::vector<std::uint64_t>& rows, std::uint64_t count,
+                                      std::uint64_t seed) {
+  std::vector<std::uint64_t> order = Random(seed, split_stream).permutation(rows.size());
+  const auto middle = order.begin() + static_cast<std::ptrdiff_t>(count);
+  std::sort(order.begin(), middle);
+  std::sort(middle, order.end());
+  std::vector<std::uint64_t> taken, kept;
+  for (auto it = order.begin(); it != order.end(); ++it) (it < middle ? taken : kept).push_back(rows[*it]);
+  rows = std::move(kept);
+  return taken;
+}
+
 Dataset split_off(Dataset& set, std::uint64_t count, std::uint64_t seed) {
   if (count >= set.size()) {
     throw std::invalid_argument("split_off: " + std::to_string(count) + " of " + std::to_string(set.size()) +
                                 " samples; at least one must stay");
   }
-  const std::vector<std::uint64_t> order = Random(seed, split_stream).permutation(set.size());
-  std::vector<std::uint64_t> taken(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count));
-  std::vector<std::uint64_t> kept(order.begin() + static_cast<std::ptrdiff_t>(count), order.end());
-  std::sort(taken.begin(), taken.end());
-  std::sort(kept.begin(), kept.end());
+  std::vector<std::uint64_t> kept(set.size());
+  for (std::uint64_t i = 0; i < kept.size(); ++i) kept[i] = i;
+  const std::vector<std::uint64_t> taken = split_rows(kept, count, seed);
   Dataset part = set.subset(taken);
   set = set.subset(kept);
   return part;

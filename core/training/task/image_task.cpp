@@ -143,6 +143,10 @@ Dataset labelled_images(const std::string& name, const std::string& images_path,
                                 images_path + " has " + std::to_string(available));
   }
   Dataset set;
+  if (limit > 0 && !options.whole_files) {
+    images.values.resize(images.values.size() / available * limit);
+    images.shape[0] = static_cast<std::uint32_t>(limit);
+  }
   set.inputs = byte_images(name, std::move(images), options.encoding, shifts);
   set.rows.resize(limit > 0 ? limit : available);
   set.targets.resize(static_cast<Eigen::Index>(set.rows.size()), 1);

@@ -114,16 +114,18 @@ TEST_CASE("links that were put where a new log's files go do not lead to what th
   CHECK_FALSE(fs::exists(path + ".part"));
 }
 
-TEST_CASE("a log that others delete, replace or cut while it is written is noticed at the next group") {
+TEST_CASE("a log that others delete, replace or cut while it is written is noticed, and saved beside it") {
   const Folder folder;
   const auto set = small_set();
   const std::string path = folder / "run.h5";
   LogOptions options;
   options.group_rows = 2;
+  options.background = GENERATE(false, true);
   LogWriter log(path, small_header(set), options);
   append_rows(log, set, 0, 4);
   log.commit();
   std::string what;
+  std::uint64_t first = 0;  // row that is saved
   SECTION("deleted") {
     fs::remove(path);
     what = "it has been deleted";
@@ -136,14 +138,31 @@ TEST_CASE("a log that others delete, replace or cut while it is written is notic
   SECTION("cut") {
     fs::resize_file(path, fs::file_size(path) / 2);
     what = "something else has cut it";
+    first = 4;
   }
   SECTION("overwritten") {
     write_bytes(path, std::string(fs::file_size(path) + 1000, 'x'));
     what = "is not an HDF5 file";
+    first = 4;
   }
+  std::uint64_t appended = 4;
   const std::string message = message_of([&] {
-    append_rows(log, set, 4, 20);
+    for (; appended < 20; ++appended) {
+      log.append(drive_of(appended, set), relaxation_of(appended));
+      log.tick();
+    }
     log.commit();
   });
   CHECK_THAT(message, Catch::Contains(path) && Catch::Contains(what));
+  CHECK_THAT(message, Catch::Contains("saved in '" + path + ".saved'"));
+  log.close(ExitStatus::failed, "the log is lost");
+  const LogReader saved(path + ".saved");
+  CHECK(saved.damaged_rows().empty());
+  CHECK(saved.damaged_parts().empty());
+  CHECK(saved.header().experiment == small_header(set).experiment);
+  // The row at which it was noticed is there too.
+  REQUIRE(saved.rows() >= 2);
+  CHECK(saved.rows() + first + 1 >= std::min<std::uint64_t>(appended + 1, 20));
+  for (std::uint64_t i = 0; i < saved.rows(); ++i)
+    check_row(saved.row(i), drive_of(first + i, set), relaxation_of(first + i));
 }

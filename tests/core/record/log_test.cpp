@@ -123,12 +123,14 @@ TEST_CASE("a log gives back its header") {
   }
 }
 
-TEST_CASE("a log holds the pattern sets that come from no file, and names the others") {
+TEST_CASE("a log holds pattern sets that come from no file or are small, and names the file of the others") {
   const Folder folder;
   LogHeader header = small_header();
   write_bytes(folder / "images.gz", "abc");
   header.pattern_sets.push_back(std::make_shared<FilePatterns>(folder / "images.gz"));
-  LogWriter(folder / "run.h5", header, {}).close(ExitStatus::finished, "");
+  // 6 rows of 2 levels, variants included: one byte less than they take.
+  LogWriter(folder / "run.h5", header, {.largest_copy = 6 * 2 * 8 - 1}).close(ExitStatus::finished, "");
+  LogWriter(folder / "whole.h5", header, {.largest_copy = 6 * 2 * 8}).close(ExitStatus::finished, "");
 
   const LogReader log(folder / "run.h5");
   REQUIRE(log.pattern_sets().size() == 2);
@@ -141,6 +143,7 @@ TEST_CASE("a log holds the pattern sets that come from no file, and names the ot
   CHECK(message_of<std::invalid_argument>([&] { stored->levels(3); }) ==
         "row 3 of pattern set 'train', which has 3");
   CHECK(log.pattern_sets()[0].path.empty());
+  CHECK(log.pattern_sets()[0].stored);
 
   CHECK_FALSE(log.header().pattern_sets[1]);
   const LogReader::SetInfo& named = log.pattern_sets()[1];
@@ -153,6 +156,137 @@ TEST_CASE("a log holds the pattern sets that come from no file, and names the ot
   CHECK(named.variants == 3);
   CHECK(named.width == 2);
   CHECK(named.digest == header.pattern_sets[1]->digest());
+  CHECK_FALSE(named.stored);
+
+  const LogReader whole(folder / "whole.h5");
+  CHECK(whole.pattern_sets()[1].stored);
+  CHECK(whole.pattern_sets()[1].path == folder / "images.gz");
+  CHECK(whole.pattern_sets()[1].sha256 == named.sha256);
+  const auto& copy = whole.header().pattern_sets[1];
+  REQUIRE(copy);
+  CHECK(copy->base_rows() == 2);
+  CHECK(copy->variants() == 3);
+  for (std::uint64_t row = 0; row < 6; ++row)
+    CHECK(copy->PatternSet::levels(row) == header.pattern_sets[1]->PatternSet::levels(row));
+}
+
+namespace {
+
+/// Two sets on one pattern set: rows 2 and 0 with two targets each, from lines of a file; and row 1.
+LogHeader header_with_data() {
+  LogHeader header = small_header();
+  const auto origin = std::make_shared<SampleOrigin>();
+  *origin = {"points.csv", {7, 8, 9}, {"x", "y \xC2\xB5"}, {"p", "q"}};
+  Dataset train{header.pattern_sets[0], {2, 0}, RowMatrix(2, 2), origin}, test = train;
+  train.targets << 0.1, -0.0, 1e-300, 3;
+  test.rows = {1};
+  test.targets = RowMatrix::Constant(1, 2, 0.25);
+  header.task = RecordedTask{
+      "csv", {{"train", train, 2, train.digest(), 0}, {"test", test, 1, test.digest(), 0}}, false, 0.5};
+  return header;
+}
+
+}  // namespace
+
+TEST_CASE("a log holds the data sets: rows, targets and where they come from") {
+  const Folder folder;
+  const LogHeader header = header_with_data();
+  LogWriter(folder / "run.h5", header, {}).close(ExitStatus::finished, "");
+  const LogReader log(folder / "run.h5");
+  REQUIRE(log.header().task);
+  const RecordedTask& task = *log.header().task;
+  CHECK(task.name == "csv");
+  CHECK_FALSE(task.classifies);
+  CHECK(task.threshold == 0.5);
+  REQUIRE(task.sets.size() == 2);
+  for (std::size_t k = 0; k < 2; ++k) {
+    const RecordedSet &is = task.sets[k], &was = header.task->sets[k];
+    CHECK(is.name == was.name);
+    CHECK(is.whole());
+    CHECK(is.digest == was.digest);
+    CHECK(is.data.digest() == was.digest);
+    CHECK(is.data.rows == was.data.rows);
+    for (std::uint64_t i = 0; i < was.data.size(); ++i) {
+      CHECK(is.data.where(i) == was.data.where(i));
+      CHECK(same_bits(is.data.pattern(i).levels(), was.data.pattern(i).levels()));
+      for (std::size_t j = 0; j < 2; ++j) CHECK(same_bits(is.data.target(i)[j], was.data.target(i)[j]));
+    }
+    REQUIRE(is.data.origin);
+    CHECK(is.data.origin->inputs == was.data.origin->inputs);
+    CHECK(is.data.origin->targets == was.data.origin->targets);
+  }
+  CHECK(task.sets[0].data.inputs == task.sets[1].data.inputs);  // one pattern set, as in the run
+  CHECK(task.sets[0].data.where(0) == "points.csv:9");
+}
+
+TEST_CASE("rows and targets that take too much room are known by their digest alone") {
+  const Folder folder;
+  const LogHeader header = header_with_data();
+  // Those of the training set take 2 x 2 x 8 bytes.
+  LogWriter(folder / "run.h5", header, {.largest_copy = 31}).close(ExitStatus::finished, "");
+  const LogReader log(folder / "run.h5");
+  const RecordedTask& task = *log.header().task;
+  CHECK_FALSE(task.sets[0].whole());
+  CHECK(task.sets[0].samples == 2);
+  CHECK(task.sets[0].data.size() == 0);
+  CHECK(task.sets[0].digest == header.task->sets[0].digest);
+  CHECK(task.sets[1].whole());
+  // Levels that come from no file are there whatever room they take.
+  CHECK(log.header().pattern_sets[0]);
+}
+
+TEST_CASE("a data set's digest changes with a level, a row, a target and their numbers") {
+  const LogHeader header = header_with_data();
+  const Dataset& set = header.task->sets[0].data;
+  const std::uint64_t was = set.digest();
+  Dataset other = set;
+  CHECK(other.digest() == was);
+  other.targets(1, 1) = 3.0000000000000004;
+  CHECK(other.digest() != was);
+  other = set;
+  other.targets(0, 1) = 0.0;  // it was -0
+  CHECK(other.digest() != was);
+  other = set;
+  other.rows[1] = 1;
+  CHECK(other.digest() != was);
+  other = set;
+  RowMatrix levels(3, 2);
+  levels << 0, -0.0, 1, 2, 0.1, 6;
+  other.inputs = std::make_shared<DensePatterns>("train", levels);
+  CHECK(other.digest() != was);
+  other = set;
+  other.targets = Eigen::Map<const RowMatrix>(set.targets.data(), 1, 4);
+  CHECK(other.digest() != was);
+}
+
+TEST_CASE("levels of a data set that are none of the log's are refused before there is a file") {
+  const Folder folder;
+  LogHeader header = header_with_data();
+  header.task->sets[1].pattern_set = 1;
+  CHECK(message_of<std::invalid_argument>([&] { LogWriter(folder / "run.h5", header, {}); }) ==
+        "the levels of set 'test' of the log's header are none of its pattern sets");
+  CHECK_FALSE(std::filesystem::exists(folder / "run.h5"));
+}
+
+TEST_CASE("a log holds the edges, and where the experiment came from") {
+  const Folder folder;
+  LogHeader header = small_header();
+  header.edges = RecordedEdges{{0, 1, 2}, {2, 2, 4}, {"quantum-dot", "linear", "quantum-dot"}};
+  header.source =
+      ExperimentSource{"/somewhere/xor.toml", "/data", {"optimizer.rate=0.1", "title=\"a, b\""}, 7};
+  LogWriter(folder / "run.h5", header, {}).close(ExitStatus::finished, "");
+  header.source->seed.reset();
+  header.source->set.clear();
+  LogWriter(folder / "plain.h5", header, {}).close(ExitStatus::finished, "");
+  LogWriter(folder / "none.h5", small_header(), {}).close(ExitStatus::finished, "");
+  const LogReader log(folder / "run.h5"), plain(folder / "plain.h5"), none(folder / "none.h5");
+  CHECK(log.header().edges == header.edges);
+  CHECK(plain.header().source == header.source);
+  CHECK(log.header().source->seed == 7);
+  CHECK(log.header().source->set == std::vector<std::string>{"optimizer.rate=0.1", "title=\"a, b\""});
+  CHECK_FALSE(none.header().task);
+  CHECK_FALSE(none.header().edges);
+  CHECK_FALSE(none.header().source);
 }
 
 TEST_CASE("a set with variants and no file is stored with its variants") {
@@ -371,10 +505,12 @@ TEST_CASE("a log that nobody closed keeps its rows and says that it was cut shor
 TEST_CASE("a long exit reason is cut between characters") {
   const Folder folder;
   std::string reason = "x";
-  // two bytes each, so that byte 1024 is within a character
+  std::string kept = reason;
+  // Its place was made for ASCII, in which each of these takes six bytes: byte 1024 is within one.
   while (reason.size() < 2000) reason += "\xC2\xB5";
+  while (kept.size() + 6 <= 1024) kept += "\\u00b5";
   LogWriter(folder / "run.h5", small_header(), {}).close(ExitStatus::failed, reason);
-  CHECK(LogReader(folder / "run.h5").reason() == reason.substr(0, 1023));
+  CHECK(LogReader(folder / "run.h5").reason() == kept);
 }
 
 TEST_CASE("a log is continued after its last counted row") {

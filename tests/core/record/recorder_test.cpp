@@ -164,3 +164,25 @@ TEST_CASE("readings kept one by one are logged with the first relaxations, as ma
     }
   }
 }
+
+TEST_CASE("a continued log keeps as many paths in all as are asked for") {
+  Folder folder;
+  const std::shared_ptr<const PatternSet> set = small_set();
+  LogOptions options;
+  options.paths = 2;
+  {
+    LogWriter log(folder / "run.h5", small_header(set), options);
+    log.append(drive_of(3, set), relaxation_of(3));
+    log.append(drive_of(4, set), relaxation_of(4));
+    log.close(ExitStatus::running, "");
+  }
+  {
+    LogWriter log(folder / "run.h5", LogWriter::Continue{}, options);
+    for (const std::uint64_t i : {13, 23}) log.append(drive_of(i, set), relaxation_of(i));
+    log.close(ExitStatus::finished, "");
+  }
+  const LogReader log(folder / "run.h5");
+  REQUIRE(log.rows() == 4);
+  for (const auto& [row, readings] : {std::pair{0, 7}, {1, 0}, {2, 7}, {3, 0}})
+    CHECK(log.row(static_cast<std::uint64_t>(row)).relaxation.path.rows() == readings);
+}

@@ -1,5 +1,6 @@
 #include "ness/record/replay.hpp"
 
+#include "ness/device/wrapping_device.hpp"
 #include "ness/record/recorder.hpp"
 #include "core/record/scripted_device.hpp"
 
@@ -237,6 +238,163 @@ TEST_CASE("a resumed run appends to the log that it replays") {
   const LogReader whole(folder / "run.h5");
   REQUIRE(whole.rows() == 15);
   for (std::uint64_t i = 0; i < 15; ++i) check_row(whole.row(i), drive_of(i, set), relaxation_of(i));
+}
+
+namespace {
+
+// Drives that start from a state that the device can be brought to.
+std::vector<Drive> restored_drives(std::uint64_t first, std::uint64_t end,
+                                   const std::shared_ptr<const PatternSet>& set) {
+  std::vector<Drive> drives = drives_of(first, end, set);
+  for (Drive& drive : drives) {
+    if (std::holds_alternative<Present>(drive.start)) drive.start = Rest{};
+  }
+  return drives;
+}
+
+void record_restored(const std::string& path, const std::shared_ptr<const PatternSet>& set, std::uint64_t n) {
+  LogWriter log(path, small_header(set), {});
+  Scripted device;
+  Recorder(device, log).relax(restored_drives(0, n, set), ignore);
+  log.close(ExitStatus::running, "");
+}
+
+// Answers that differ by the last bit where the group is another.
+class Grouping final : public Device {
+ public:
+  const DeviceInfo& info() const override { return info_; }
+  void seek(std::uint64_t ordinal) override { next = ordinal; }
+  std::uint64_t next = 0;
+  std::vector<std::size_t> groups;
+
+ protected:
+  void do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token) override {
+    groups.push_back(drives.size());
+    for (std::size_t i = 0; i < drives.size(); ++i) {
+      Relaxation row = relaxation_of(next++);
+      row.potential[0] = static_cast<double>(drives.size());
+      sink(i, row);
+    }
+  }
+
+ private:
+  DeviceInfo info_ = small_info();
+};
+
+}  // namespace
+
+TEST_CASE("a group whose rows run out is relaxed again as a whole, and logged once") {
+  const Folder folder;
+  const auto set = small_set();
+  {
+    LogWriter log(folder / "run.h5", small_header(set), {});
+    Grouping device;
+    Recorder recorder(device, log);
+    recorder.relax(restored_drives(0, 4, set), ignore);
+    // The process dies within the second group of six.
+    struct Killed {};
+    CHECK_THROWS_AS(recorder.relax(restored_drives(4, 10, set),
+                                   [](std::size_t index, const Relaxation&) {
+                                     if (index == 2) throw Killed{};
+                                   }),
+                    Killed);
+  }
+  {
+    const LogReader log(folder / "run.h5");
+    REQUIRE(log.rows() == 7);
+    LogWriter writer(folder / "run.h5", LogWriter::Continue{}, {});
+    Grouping device;
+    Recorder recorder(device, writer);
+    Replay replay(log, {set}, 0, &recorder);
+    replay.relax(restored_drives(0, 4, set), ignore);
+    CHECK(device.groups.empty());
+    Noted noted;
+    replay.relax(restored_drives(4, 10, set), noted.sink());
+    CHECK(device.groups == std::vector<std::size_t>{6});
+    CHECK(device.next == 10);
+    CHECK(noted.indices == std::vector<std::size_t>{0, 1, 2, 3, 4, 5});
+    for (const Relaxation& row : noted.relaxations) CHECK(row.potential[0] == 6);
+    replay.relax(restored_drives(10, 12, set), ignore);
+    CHECK(device.groups == std::vector<std::size_t>{6, 2});
+    writer.close(ExitStatus::finished, "");
+  }
+  const LogReader whole(folder / "run.h5");
+  REQUIRE(whole.rows() == 12);
+  for (std::uint64_t i = 0; i < 12; ++i) {
+    Relaxation row = relaxation_of(i);
+    row.potential[0] = i < 4 ? 4 : i < 10 ? 6 : 2;
+    check_row(whole.row(i), restored_drives(i, i + 1, set)[0], row);
+  }
+  SECTION("and everything again, where that is asked for") {
+    Grouping device;
+    Replay replay(whole, {set}, 0, &device);
+    replay.relax_everything_again();
+    replay.relax(restored_drives(0, 4, set), ignore);
+    CHECK(device.groups == std::vector<std::size_t>{4});
+    CHECK_THAT(message_of<ReplayMismatch>([&] { replay.relax(restored_drives(4, 9, set), ignore); }),
+               Catch::StartsWith("row 4: potential[0] is 5, recorded 6 ("));
+  }
+}
+
+TEST_CASE("rows that the device does not give again are refused, or reported where that is asked for") {
+  const Folder folder;
+  const auto set = small_set();
+  record_restored(folder / "run.h5", set, 5);
+  const LogReader log(folder / "run.h5");
+  Grouping device;
+  Replay replay(log, {set}, 0, &device);
+  CHECK_THAT(message_of<ReplayMismatch>([&] { replay.relax(restored_drives(0, 8, set), ignore); }),
+             Catch::StartsWith("row 0: potential[0] is 8, recorded 0.29999999999999999 (the device has"));
+  Replay lenient(log, {set}, 0, &device);
+  std::vector<std::string> said;
+  lenient.report_other_bits([&](const std::string& difference) { said.push_back(difference); });
+  Noted noted;
+  lenient.relax(restored_drives(0, 8, set), noted.sink());
+  CHECK(same_bits(noted.relaxations.at(4).potential, relaxation_of(4).potential));
+  CHECK(noted.relaxations.at(5).potential[0] == 8);
+  REQUIRE(said.size() == 1);
+  CHECK_THAT(said[0], Catch::StartsWith("row 0: potential[0] is 8, recorded 0.2999"));
+}
+
+TEST_CASE("a device of one state goes on with what is missing of a group") {
+  const Folder folder;
+  const auto set = small_set();
+  DeviceInfo info = small_info();
+  info.restores_state = false;
+  class Bench final : public WrappingDevice {
+   public:
+    Bench(Device& inner, DeviceInfo info) : WrappingDevice(inner), info_(std::move(info)) {}
+    const DeviceInfo& info() const override { return info_; }
+
+   protected:
+    void do_relax(std::span<const Drive> drives, const Sink& sink, std::stop_token stop) override {
+      pass_on(inner(), drives, sink, stop);
+    }
+
+   private:
+    DeviceInfo info_;
+  };
+  const auto drives = [&](std::uint64_t first, std::uint64_t end) {
+    std::vector<Drive> some = restored_drives(first, end, set);
+    for (Drive& drive : some) {
+      if (std::holds_alternative<From>(drive.start)) drive.start = Rest{};
+    }
+    return some;
+  };
+  Scripted device;
+  Bench bench(device, info);
+  {
+    LogHeader header = small_header(set);
+    header.info = info;
+    LogWriter log(folder / "run.h5", header, {});
+    Recorder(bench, log).relax(drives(0, 5), ignore);
+  }
+  const LogReader log(folder / "run.h5");
+  Replay replay(log, {set}, 0, &bench);
+  device.made = 0;
+  replay.relax(drives(0, 8), ignore);
+  CHECK(device.made == 3);
+  CHECK(device.next == 8);
 }
 
 TEST_CASE("rows of failed attempts are passed over") {

@@ -53,6 +53,7 @@ class ToyMeter final : public drivers::Voltmeter {
     return readings;
   }
   double measurement_time() const override { return gate_; }
+  std::vector<drivers::Statement> settings() override { return answers({{"gate (s)", "GATE?"}}); }
 
  private:
   bool recognises(const std::string& maker, const std::string& model) const override {

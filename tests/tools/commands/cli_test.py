@@ -21,6 +21,8 @@ import unittest
 import h5py
 import numpy as np
 
+from log_checks import tampered
+
 NESS = os.path.abspath(sys.argv[1])
 EXPERIMENTS = pathlib.Path(sys.argv[2]).absolute() / "tools" / "experiments"
 XOR = str(EXPERIMENTS / "xor.toml")
@@ -247,7 +249,7 @@ class CommandLine(unittest.TestCase):
 
     def change_text(self, path, old, new):
         self.assertEqual(len(old), len(new))
-        with h5py.File(path, "r+") as log:
+        with tampered(path) as log:
             text = bytes(log["entry/experiment"][()])
             self.assertEqual(text.count(old), 1)
             log["entry/experiment"][()] = np.bytes_(text.replace(old, new))
@@ -270,12 +272,42 @@ class CommandLine(unittest.TestCase):
         self.change_text(bad, b"seed = 0", b"seed = 1")
         self.assertRegex(self.refused("replay", bad, code=1), r"row 0: theta digest is 0x\w+, recorded 0x\w+")
 
+        # Who does not know of the CRCs is found out by them, and one wrong bit is put right.
         shutil.copy(good, bad)
-        self.change_text(bad, b"high = 3.0", b"high = 2.0")
-        self.assertIn("is not the one the log", self.refused("replay", bad, code=1))
+        with h5py.File(bad, "r+", locking=False) as log:
+            log["entry/experiment"][()] = np.bytes_(
+                bytes(log["entry/experiment"][()]).replace(b"seed", b"feed")
+            )
+        for words in (["inspect"], ["replay"], ["evaluate"]):
+            self.assertIn("damaged: their CRC fails", self.refused(*words, bad, code=1))
+        shutil.copy(good, bad)
+        with h5py.File(bad, "r", locking=False) as log:
+            place = log["entry/experiment"].id.get_offset()
+        with open(bad, "r+b") as file:
+            file.seek(place)
+            byte = file.read(1)
+            file.seek(place)
+            file.write(bytes([byte[0] ^ 4]))
+        self.assertIn("damaged: their CRC fails", self.refused("inspect", bad, code=1))
+        repair = self.json("inspect", "--repair", bad)["repair"]
+        self.assertEqual(repair["mended"], [f"bit 2 of byte {place}"])
+        whole, mended = self.json("inspect", good), self.json("inspect", bad)
+        self.assertEqual({**mended, "log": None}, {**whole, "log": None})
+        self.assertTrue(self.json("replay", bad)["equal"])
+
+        # The data are the log's own: what the experiment says of them does not matter.
+        for place, value in (("patterns/0/levels", 2.5), ("data/train/target", 0.5), ("data/train/row", 1)):
+            shutil.copy(good, bad)
+            with tampered(bad) as log:
+                data = log["entry"][place]
+                data[(0,) * data.ndim] = value
+            for subcommand in ("replay", "evaluate"):
+                self.assertIn("is damaged: its set 'train' has", self.refused(subcommand, bad, code=1))
+            sets = {one["name"]: one["intact"] for one in self.json("inspect", bad, code=1)["data"]}
+            self.assertFalse(sets["train"], place)
 
         shutil.copy(good, bad)
-        with h5py.File(bad, "r+") as log:
+        with tampered(bad) as log:
             log["entry/relaxations/potential"][7, 1] += 1e-13
         self.assertIn("row 7 fails", self.refused("replay", bad, code=1))
         self.assertEqual(self.json("inspect", bad, code=1)["damaged_rows"], [7])

@@ -55,12 +55,29 @@ with tempfile.TemporaryDirectory() as directory:
     after = trained("after.h5", scratch / "table.toml")
     found = differences(before, after)
     assert set(found) == {"data"} and "train digest of levels" in found["data"], found
+    # The sample itself, with its line and both values; and one target.
+    assert found["data"]["data.train.inputs"] == ("-4", "-3"), found
+    shown = run("diff", before, after, expect=1)
+    assert f"data.train.inputs ({scratch / 'table.csv'}:2, column 'x'): -4 | -3" in shown, shown
+    cells[0], cells[1] = data[1].split(",")[0], "0.5"
+    (scratch / "table.csv").write_text("\n".join([data[0], ",".join(cells), *data[2:]]) + "\n")
+    found = differences(before, trained("target.h5", scratch / "table.toml"))
+    assert set(found) == {"data"} and found["data"]["data.train.targets"][1] == "0.5", found
+    # Another network: its edges, terminals and parameters.
+    wider = trained("wider.h5", xor, "--set", "network.layers=[2, 3, 1]")
+    found = differences(first, wider)
+    assert found["edges"] == {"edges": ("6", "9")}, found
+    assert "terminals" in found["device"] and "parameters" in found["device"], found
     # A bench beside none.
     bench = ("--device", "emulated", "--bench", experiments / "bench-emulated.toml", "--no-check")
     on_bench = trained("bench.h5", experiments / "xor-bench.toml", *bench)
     simulated = trained("simulated.h5", experiments / "xor-bench.toml")
     found = differences(simulated, on_bench)
     assert "bench" in found and "device" in found and "experiment" not in found, found
+    # Rows of a simulation can be made again, those of a bench cannot.
+    assert "every row relaxed again" in run("replay", simulated, "--relax")
+    refused = subprocess.run([ness, "replay", str(on_bench), "--relax"], capture_output=True, text=True)
+    assert refused.returncode == 2 and "on an emulated bench: expected no --relax" in refused.stderr, refused
     # What is no log is said.
     missing = subprocess.run([ness, "diff", str(first), "nothing.h5"], capture_output=True, text=True)
     assert missing.returncode == 1 and "nothing.h5" in missing.stderr, missing

@@ -16,6 +16,8 @@ import unittest
 import h5py
 import numpy as np
 
+from log_checks import tampered
+
 NESS, EXPERIMENTS = os.path.abspath(sys.argv[1]), pathlib.Path(sys.argv[2]).resolve()
 
 
@@ -232,7 +234,7 @@ class Figures(unittest.TestCase):
         whole = self.json("train", xor, *self.ROUGH, "--log", "whole.h5", "-q")
         # A log as a kill leaves it: the counts say where it ends.
         self.ness("train", xor, *self.ROUGH, "--log", "cut.h5", "-q")
-        with h5py.File(self.directory / "cut.h5", "r+") as file:
+        with tampered(self.directory / "cut.h5") as file:
             file["committed"][:] = [25 * 4, 25, 25, 2]
             file["entry/exit_status"][()] = b"running"
         resumed = self.json("train", "--resume", "cut.h5", "-q")

@@ -5,6 +5,7 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 
 #include "ness/device/error.hpp"
 #include "ness/files/experiment.hpp"
@@ -355,4 +356,26 @@ epochs = 4
   options.set = {"estimator.kind=adjoint", "estimator.value=1"};
   CHECK(refusal(text, options).find("kinds that do: 'constant'") != std::string::npos);
   CHECK(refusal(text).find("found the string \"const\"") != std::string::npos);
+}
+
+TEST_CASE("the text of an experiment states what was learned from its table", "[kinds]") {
+  const std::filesystem::path where =
+      std::filesystem::temp_directory_path() / ("ness-learned-" + std::to_string(getpid()) + ".csv");
+  const auto write = [&](const std::string& text) { std::ofstream(where) << text; };
+  write("x,y,kind\n0.1,1e5,\"say \"\"a\"\"\"\n0.4,2e5,b\n0.3,4e5,b\n");
+  std::string start = base.substr(0, base.find("[task]"));
+  start.replace(start.find("[2, 1]"), 6, "[2, 2]");
+  const std::string text =
+      start + "[task]\nkind = \"csv\"\ntrain = \"" + where.string() +
+      "\"\ninputs = \"all but kind\"\ntargets = \"kind\"\nclasses = 2\nstandardise = true\n";
+  const Experiment first = load(text);
+  const Experiment again = load(first.text);
+  CHECK(again.text == first.text);
+  CHECK(same_samples(first.task->train, again.task->train));
+  // Another file is read with the means, deviations and labels of the first.
+  write("x,y,kind\n0.1,1e5,b\n0.4,2e5,b\n");
+  const Experiment later = load(first.text);
+  std::filesystem::remove(where);
+  CHECK(later.task->train.pattern(0).levels() == first.task->train.pattern(0).levels());
+  CHECK(later.task->train.target(0)[0] == first.task->train.target(1)[0]);
 }

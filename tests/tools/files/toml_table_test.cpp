@@ -4,7 +4,7 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 
-#include "ness/files/nearest.hpp"
+#include "ness/device/nearest.hpp"
 #include "ness/device/error.hpp"
 
 using namespace ness;

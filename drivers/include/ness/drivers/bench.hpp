@@ -132,6 +132,9 @@ class Bench final : public Device {
 
   /// Of every instrument, as answered when it was connected: sources, DACs, scanners, voltmeters.
   std::vector<InstrumentIdentity> identities() const;
+  /// What each instrument is set to now, by its own answers, in the order of identities(). Changes nothing;
+  /// also after make_safe().
+  std::vector<StatedSettings> settings();
 
   /// The levels alone, for what works without a network.
   Levels& levels();

@@ -70,6 +70,10 @@ class Levels {
 
   /// Of sources, then of DACs.
   std::vector<InstrumentIdentity> identities() const;
+  /// Instrument::ask_calibration of each.
+  void ask_calibrations();
+  /// What each is set to now, in the order of identities().
+  std::vector<StatedSettings> settings();
 
   /// Asks every instrument for its identity. Throws LinkError or InstrumentError; nothing else was sent.
   void connect();

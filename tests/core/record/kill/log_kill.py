@@ -166,9 +166,10 @@ def main():
                 read = subprocess.run(
                     [victim, "check", path], check=True, capture_output=True, text=True
                 ).stdout.split()
+                # The reader completes a flush that was in the journal when the process died.
                 expect(
-                    read[:3] == [str(rows), str(steps), "0"],
-                    f"the reader says {read}, expected {rows} rows, {steps} steps, 0 damaged",
+                    int(read[0]) >= rows and int(read[1]) >= steps and read[2] == "0",
+                    f"the reader says {read}, expected {rows} rows, {steps} steps or more, 0 damaged",
                 )
                 ragged += int(read[3]) > 0
             except Exception as error:

@@ -31,8 +31,8 @@ class PatternSet {
   /// The levels of a row will be asked for in a moment: brings them nearer, where that helps.
   virtual void expect(std::uint64_t row) const { static_cast<void>(row); }
 
-  /// Where the set can be had again, if it came from a file: the log then names it by path and SHA-256 and
-  /// does not copy it.
+  /// Where the set can be had again, if it came from a file: a log names it by path and SHA-256, and copies
+  /// its levels where they are few (LogOptions::largest_copy).
   struct Source {
     std::string path;      ///< of the file
     std::string encoding;  ///< how levels follow from the file's values, in words and numbers
@@ -58,17 +58,19 @@ struct Pattern {
 /// Levels held in memory as they are, [rows x width].
 class DensePatterns final : public PatternSet {
  public:
-  /// Throws std::invalid_argument if a level is not finite.
-  DensePatterns(std::string name, RowMatrix levels);
+  /// `source`: the file they were read from, if any. Throws std::invalid_argument if a level is not finite.
+  DensePatterns(std::string name, RowMatrix levels, std::optional<Source> source = {});
   const std::string& name() const override { return name_; }
   std::uint64_t base_rows() const override { return static_cast<std::uint64_t>(levels_.rows()); }
   std::uint32_t width() const override { return static_cast<std::uint32_t>(levels_.cols()); }
   void levels(std::uint64_t row, Eigen::Ref<Vector> out) const override;
   using PatternSet::levels;
+  std::optional<Source> source() const override { return source_; }
 
  private:
   std::string name_;
   RowMatrix levels_;
+  std::optional<Source> source_;
 };
 
 /// One pattern of its own: for single relaxations.

@@ -15,6 +15,10 @@ class Recorder final : public WrappingDevice, public TrainingObserver {
   /// Keeps references to both.
   Recorder(Device& device, LogWriter& log);
 
+  /// The first `rows` relaxations of the next call are in the log already: they are forwarded, and not logged
+  /// again.
+  void pass_over(std::size_t rows) { logged_ = rows; }
+
   void on_step(const StepReport& report, const Vector& theta) override;
   void on_epoch(const EpochReport& report) override;
   void on_checkpoint(const Checkpoint& checkpoint) override;
@@ -24,6 +28,7 @@ class Recorder final : public WrappingDevice, public TrainingObserver {
 
  private:
   LogWriter& log_;
+  std::size_t logged_ = 0;  // of the next call
 };
 
 }  // namespace ness

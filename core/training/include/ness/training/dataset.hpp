@@ -17,8 +17,11 @@ namespace ness {
 /// Where samples come from, for messages.
 struct SampleOrigin {
   std::string file;
-  std::vector<std::uint64_t> lines;          ///< of the file, [base rows of the pattern set]
-  std::vector<std::string> inputs, targets;  ///< names of the columns
+  std::vector<std::uint64_t> lines;              ///< of the file, [base rows of the pattern set]
+  std::vector<std::string> inputs, targets;      ///< names of the columns
+  std::string targets_file = {};                 ///< where the targets are; empty: in `file`
+  std::vector<std::uint64_t> target_lines = {};  ///< of that file, if there is one
+  std::vector<std::string> counting = {};        ///< inputs that count the rows by 1, as an index does
 };
 
 /// Samples: rows of a pattern set, each with a target. A subset is the same set with fewer rows.
@@ -38,6 +41,11 @@ struct Dataset {
   }
   /// "points.csv:17", or "sample 3" (from 0) where the file is not known.
   std::string where(std::uint64_t sample) const;
+  /// XXH3 (64 bit) of the levels of the pattern set, the rows and the targets together: sets with equal
+  /// digests train alike.
+  std::uint64_t digest() const;
+  /// The same of its target, which may be in another file.
+  std::string where_target(std::uint64_t sample) const;
   /// Hint: this sample is needed soon (PatternSet::expect).
   void expect(std::uint64_t sample) const;
   /// The samples with these indices.

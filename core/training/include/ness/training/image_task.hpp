@@ -29,6 +29,8 @@ struct ImageTaskOptions {
   bool shifts = false;            ///< training patterns have 9 variants
   std::uint64_t train_limit = 0;  ///< the first so many samples; 0: all
   std::uint64_t test_limit = 0;
+  /// The pattern sets hold all images of their files, whatever the limits: so it was before logs of format 6.
+  bool whole_files = false;
 };
 /// Classification of IDX images with labels. Throws FileError naming the file where images and labels do not
 /// fit together or a label is not below `classes`. The loss is cross-entropy with the given scale.

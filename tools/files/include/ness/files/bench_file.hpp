@@ -126,5 +126,8 @@ struct BenchFile {
 /// does not have. `kinds`: the models that may be named.
 BenchFile load_bench(const std::string& path, const std::vector<std::string>& set = {},
                      std::span<const InstrumentKind> kinds = instrument_kinds());
+/// The bench file that a log holds: `text`, of the file that was at `path`. `sample` stands in for the
+/// network of [emulation], whose file need not be there any more. Throws as load_bench.
+BenchFile bench_from_text(const std::string& text, const std::string& path, const sim::NetworkSpec& sample);
 
 }  // namespace ness

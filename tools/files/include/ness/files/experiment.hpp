@@ -68,6 +68,8 @@ struct Experiment {
   std::function<std::string(const std::string& key)> place;
   /// A sentence for each key that was passed over (LoadOptions::other_kinds)
   std::vector<std::string> notes;
+  /// The file, and what was set beside it (load_experiment); no path where the text came from elsewhere.
+  ExperimentSource source = {};
 };
 
 /// What can be named in an experiment file: rows may be added to those of Ness. The rows must outlive what is
@@ -88,6 +90,9 @@ struct LoadOptions {
   /// A data directory that held the experiment's files before (from a log): looked at first, unless `data` is
   /// given.
   std::string recorded_data = {};
+  /// The task as a log holds it, with the usual loss of its targets: the keys of [task] are read, but no data
+  /// file is opened. Null: [task] says where the data are.
+  std::shared_ptr<const Task> recorded_task = {};
   /// A key that the chosen kind (of estimator, optimizer, ..) does not read, but another one does, is passed
   /// over, and named in Experiment::notes; else it is refused. For logs, since such keys were passed over
   /// when the first were written, and to load one file with several kinds.
@@ -107,6 +112,10 @@ Experiment load_experiment(const std::string& path, const LoadOptions& options =
 /// From the text; `path` names it in messages, and relative paths in it start from its directory.
 Experiment experiment_from_text(const std::string& text, const std::string& path,
                                 const LoadOptions& options = {});
+
+/// The keys of an experiment's text with `options.set` and `options.seed` applied, not bound to anything:
+/// what experiment_from_text begins with. Throws FileError where the text is no TOML.
+Document experiment_document(const std::string& text, const std::string& path, const LoadOptions& options);
 
 /// Every key of an experiment file, as it is read, with default, unit, range, meaning and kinds that read it.
 KeyList experiment_keys(const KindTables& kinds = {});

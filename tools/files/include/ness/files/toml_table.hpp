@@ -76,6 +76,7 @@ class Document {
   void set(const std::string& assignment);
   /// Sets a key to a string.
   void set_text(const std::string& key, const std::string& value);
+  void set_texts(const std::string& key, const std::vector<std::string>& values);
   /// Removes a key, if it is there.
   void erase(const std::string& key);
 

@@ -1,8 +1,7 @@
 // What a log says of the bench that its run was made on, and whether a bench is still that one.
 #pragma once
 
-#include <span>
-#include <string>
+#include <optional>
 #include <vector>
 
 #include "ness/files/differences.hpp"
@@ -11,19 +10,18 @@
 
 namespace ness {
 
-/// Of a run on a bench: its file, and what its instruments answered (once they have been connected).
+/// Of a run on a bench: its file, what its instruments answered (once they have been connected), and what its
+/// check found.
 BenchRecord bench_record(const Run& run);
+/// What the instruments say of their settings now, one a bench_record().instruments. Where one does not
+/// answer: {"no answer", why}.
+std::vector<BenchRecord::Statements> settings_now(const Run& run);
+/// The bench on which the run of a log was made last; none in simulation.
+std::optional<BenchRecord> last_bench(const LogHeader& header);
 
 /// Keys on which two benches differ: those of their files, and instruments that identify themselves as others
-/// (key "instruments.NAME.identity"; where both were asked). Throws FileError where a file is no TOML.
+/// (key "instruments.NAME.identity"; where both were asked). What `ness check` writes (see check_errors.hpp)
+/// differs where it is more than 4 combined standard errors apart. Throws FileError where a file is no TOML.
 std::vector<Difference> bench_differences(const BenchRecord& then, const BenchRecord& now);
-
-/// Refuses to go on with a run on a bench that is not the one of then: another scale or wire gives levels
-/// another meaning in volts. What differs (bench_differences) must be `allowed` by name, or by the name of a
-/// table that holds it. Returns the differences that were allowed, a line each. Throws FileError naming
-/// `log`, every key that is not allowed, both values, and how to allow it; where a name allows nothing, that
-/// name (unless the instruments have not been asked yet).
-std::vector<std::string> require_same_bench(const BenchRecord& then, const BenchRecord& now,
-                                            std::span<const std::string> allowed, const std::string& log);
 
 }  // namespace ness

@@ -14,8 +14,18 @@ namespace ness {
 
 LogHeader log_header(const Experiment& experiment, Run& run, const std::string& command);
 
-/// The experiment a log was made by, from the text in it. Data are looked for where `options` says, else
-/// where the log found them. Throws FileError or LogError, naming the log.
+/// What a run of this program says of it: names and versions.
+std::vector<std::pair<std::string, std::string>> program_versions();
+
+/// The task as a log holds it, with the usual loss of its targets; null where a set is not whole in it
+/// (RecordedSet::whole), and for logs before format 6. Throws LogError where a set is not what its digest
+/// says.
+std::shared_ptr<const Task> task_of(const LogReader& log);
+
+/// The experiment a log was made by, from the text in it, with the data in it. Where a set is not whole in
+/// it, or `options` sets a key of [task], data are read from files: looked for where `options` says, else
+/// where the log found them; what is not as logged is refused, unless a key of [task] is set. Throws
+/// FileError or LogError, naming the log.
 Experiment experiment_of(const LogReader& log, LoadOptions options = {});
 
 /// A parameter vector that a log holds, and the step it stands before.

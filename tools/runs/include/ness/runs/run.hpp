@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,8 +20,12 @@ namespace ness {
 /// on side by side.
 struct Run {
   Platform platform;
-  std::unique_ptr<TwinDevice> twin;    ///< the simulation seen through [twin]; null without
-  BenchDevice bench;                   ///< empty in simulation
+  std::unique_ptr<TwinDevice> twin;  ///< the simulation seen through [twin]; null without
+  BenchDevice bench;                 ///< empty in simulation
+  /// What the bench's instruments said they are set to when it was started (Bench::settings), and what the
+  /// check of its cables found; for the log
+  std::vector<drivers::StatedSettings> bench_settings;
+  std::optional<WiringReport> bench_check;
   std::unique_ptr<Noisy> noisy;        ///< null without noise
   std::shared_ptr<const Model> model;  ///< seen through [twin], on a bench too; null: the platform has none
   std::unique_ptr<Estimator> estimator;

@@ -1,4 +1,4 @@
-#include "ness/files/nearest.hpp"
+#include "ness/device/nearest.hpp"
 
 #include <algorithm>
 
