@@ -366,6 +366,11 @@ void LogFile::write_exit(ExitStatus status, const std::string& reason, const std
   hdf5::rewrite_text(calls_, file_, "entry/end_time", end_time);
 }
 
+void LogFile::reopen() {
+  const hdf5::Turn turn;
+  write_exit(ExitStatus::running, "", "");
+}
+
 void LogFile::close(ExitStatus status, const std::string& reason) {
   const hdf5::Turn turn;
   if (status != ExitStatus::running) write_exit(status, reason, log_layout::utc_now());

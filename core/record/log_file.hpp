@@ -32,6 +32,8 @@ class LogFile {
   };
   /// Makes the file as a copy of another log, without its rows. `lost`: parts that could not be copied.
   LogFile(const std::string& path, CopyOf from, std::vector<std::string>& lost);
+  /// The run has no end any more: it can be continued.
+  void reopen();
   /// Opens an existing log, and clips it to its counted rows.
   LogFile(const std::string& path, const LogOptions& options);
   ~LogFile() = default;

@@ -198,8 +198,7 @@ void mend_end(const std::string& path, const StoredEnd& found) {
 
 std::string truncation(const std::string& path, std::uint64_t missing) {
   return "the log '" + path + "' is truncated: " + std::to_string(missing) +
-         (missing == 1 ? " byte is" : " bytes are") + " missing at its end. `ness inspect --repair " + path +
-         "` pads it, clips it to the rows that are whole, and reports";
+         (missing == 1 ? " byte is" : " bytes are") + " missing at its end" + hdf5::repair_advice(path);
 }
 
 std::string utc_now() {

@@ -226,12 +226,23 @@ void exchange(const std::string& path, const std::string& made, RepairReport& re
   }
 }
 
+// Rows mean nothing without it.
+void require_header(const std::string& path) {
+  try {
+    LogReader{path};
+  } catch (const LogError& error) {
+    std::string reason = error.what();
+    reason.resize(std::min(reason.size(), reason.find(hdf5::repair_advice(path))));
+    refuse(path, "its header is lost, and with it what its rows mean (" + reason + ")");
+  }
+}
+
 // Copies what is whole to a new file. `cut`: the end of the old one is lost.
 void rebuild(const std::string& path, bool cut, RepairReport& report) {
   const hdf5::Turn turn;
+  require_header(path);
   Calls calls(path, Calls::Use::reading);
   const Handle file = hdf5::open_to_read(calls);
-  log_layout::check_format(calls, file);
   const Counts counts = log_layout::read_counts(calls, file);
   const Layout layout = log_layout::read_layout(calls, file);
   const OpenLog log{calls, file, layout};
@@ -245,6 +256,10 @@ void rebuild(const std::string& path, bool cut, RepairReport& report) {
   try {
     LogFile copy(made, LogFile::CopyOf{calls, file, layout}, report.lost);
     copy_rows(copy, tables);
+    // What is lost can be made again: the run has not come to its end.
+    if (tables.relaxations.end < counts.relaxations || tables.training.end < counts.steps ||
+        tables.checkpoints.end < counts.checkpoints)
+      copy.reopen();
     copy.close(ExitStatus::running, "");
     copy.give_back();
   } catch (...) {
@@ -261,6 +276,11 @@ void rebuild(const std::string& path, bool cut, RepairReport& report) {
   report.epochs_clipped = counts.epochs - tables.epochs.end;
   report.checkpoints_kept = tables.checkpoints.end;
   report.checkpoints_clipped = counts.checkpoints - tables.checkpoints.end;
+}
+
+// The file that is kept is as long as it was.
+void take_padding(int file, const log_layout::StoredEnd& found) {
+  if (found.missing() > 0) static_cast<void>(::ftruncate(file, static_cast<off_t>(found.size)) == 0);
 }
 
 // True where the file, as it is, lacks nothing that a repair in its place would need.
@@ -295,7 +315,13 @@ RepairReport repair_log(const std::string& path) {
   else if (end.offset > 0 && end.size > end.end) log_layout::cut(lock.file(), path, end.end);
   // After a cut, tables and their indexes may have lost their ends.
   if (parts_lost || (report.was_truncated && !whole_but_for_rows(path))) {
-    rebuild(path, report.was_truncated, report);
+    try {
+      rebuild(path, report.was_truncated, report);
+    } catch (...) {
+      take_padding(lock.file(), end);
+      throw;
+    }
+    take_padding(lock.file(), end);
   } else {
     repair_in_place(path, report);
     if (checked && !hdf5::settle(lock.file(), hdf5::find_checks(lock.file())))

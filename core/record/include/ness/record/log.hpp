@@ -307,8 +307,8 @@ struct RepairReport {
   std::vector<std::uint64_t> damaged;  ///< kept rows that are lost: their CRC fails
   std::vector<std::string> mended;     ///< single wrong bits that were put right: where
   std::vector<std::string> lost;       ///< parts of the header that could not be copied
-  /// What can be read was copied to a new file. This is the old one, as it was but for padding and mended
-  /// bits; empty: the file was repaired in its place
+  /// What can be read was copied to a new file. This is the old one, as it was but for mended bits;
+  /// empty: the file was repaired in its place
   std::string damaged_file;
 };
 /// Makes a log whole again. A single wrong bit is put right wherever a CRC tells which it is. A file that was
