@@ -25,15 +25,15 @@ std::uint64_t place_of(Calls& calls, hid_t dataset, const std::string& name) {
   return place;
 }
 
-// Space without values: those are written beside HDF5. `now`: it is allocated at once.
+// Space without values: those are written beside HDF5.
 Handle create_space(Calls& calls, hid_t parent, const std::string& name, hid_t type,
-                    std::span<const hsize_t> dims, bool now, const char* meaning) {
+                    std::span<const hsize_t> dims, const char* meaning) {
   const std::string doing = "make '" + name + "'";
   const Handle space(calls, H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr), H5Sclose,
                      doing);
   const Handle list(calls, H5Pcreate(H5P_DATASET_CREATE), H5Pclose, doing);
   calls(H5Pset_obj_track_times(list, false), doing);
-  calls(H5Pset_alloc_time(list, now ? H5D_ALLOC_TIME_EARLY : H5D_ALLOC_TIME_LATE), doing);
+  calls(H5Pset_alloc_time(list, H5D_ALLOC_TIME_EARLY), doing);
   calls(H5Pset_fill_time(list, H5D_FILL_TIME_NEVER), doing);
   Handle dataset(calls, H5Dcreate2(parent, name.c_str(), type, space, H5P_DEFAULT, list, H5P_DEFAULT),
                  H5Dclose, doing);
@@ -42,29 +42,34 @@ Handle create_space(Calls& calls, hid_t parent, const std::string& name, hid_t t
   return dataset;
 }
 
+// Its position.
+std::uint64_t create_table_of_checks(Calls& calls, hid_t file, std::size_t k) {
+  const std::array<hsize_t, 2> dims{CheckPlaces::sectors_of(k), 2};
+  const Handle dataset = create_space(
+      calls, file, name_of(k), H5T_STD_U32LE, dims,
+      "CRC-32 (zlib) of each 4096 bytes of the file that hold bookkeeping of HDF5 or the header, "
+      "before and after they were last written; 0: none");
+  return place_of(calls, dataset, name_of(k));
+}
+
 }  // namespace
 
 CheckPlaces create_checks(Calls& calls, hid_t file, const std::function<void()>& header) {
   const Handle group = hdf5::create_group(calls, file, "checks", "NXcollection");
-  const auto made = [&](const std::string& name, hid_t type, std::span<const hsize_t> dims, bool now,
-                        const char* meaning) -> std::uint64_t {
-    const Handle dataset = create_space(calls, file, "checks/" + name, type, dims, now, meaning);
-    return now ? place_of(calls, dataset, name) : 0;
-  };
   CheckPlaces places;
-  const std::array<hsize_t, 1> one{hdf5::sector_bytes};
-  places.header = made("header", H5T_STD_U8LE, one, true, "where the tables and the journal are, twice");
-  for (std::size_t k = 0; k < CheckPlaces::tables; ++k) {
-    const std::array<hsize_t, 2> dims{CheckPlaces::sectors_of(k), 2};
-    places.table[k] =
-        made("table" + std::to_string(k), H5T_STD_U32LE, dims, k == 0,
-             "CRC-32 (zlib) of each 4096 bytes of the file that hold bookkeeping of HDF5 or the "
-             "header, before and after they were last written; 0: none");
+  {
+    const std::array<hsize_t, 1> one{hdf5::sector_bytes};
+    const Handle dataset = create_space(calls, file, "checks/header", H5T_STD_U8LE, one,
+                                        "where the tables and the journal are, twice");
+    places.header = place_of(calls, dataset, "checks/header");
   }
+  places.table[0] = create_table_of_checks(calls, file, 0);
   header();
   // Behind the header, of which a file that is cut then keeps most.
   const std::array<hsize_t, 1> journal{CheckPlaces::journal_sectors * hdf5::sector_bytes};
-  places.journal = made("journal", H5T_STD_U8LE, journal, true, "what was written last to such bytes");
+  const Handle dataset = create_space(calls, file, "checks/journal", H5T_STD_U8LE, journal,
+                                      "what was written last to such bytes");
+  places.journal = place_of(calls, dataset, "checks/journal");
   return places;
 }
 
@@ -74,22 +79,11 @@ void reach_beyond(Calls& calls, hid_t file, std::uint64_t end) {
   for (std::size_t k = 1; k < CheckPlaces::tables; ++k) {
     const std::string name = name_of(k);
     if (k < driver->places().made()) continue;
-    const Handle dataset = hdf5::open_dataset(calls, file, name);
-    const bool exists = H5Dget_offset(dataset) != HADDR_UNDEF;
+    const bool exists = hdf5::exists(calls, file, name);
     if (!exists && driver->places().reach() > end) return;
-    if (!exists) {
-      // The first value that is written makes the space.
-      const std::array<hsize_t, 2> start{0, 0}, extent{1, 2};
-      const std::array<std::uint32_t, 2> none{};
-      const Handle space(calls, H5Dget_space(dataset), H5Sclose, "size '" + name + "'");
-      const Handle memory(calls, H5Screate_simple(2, extent.data(), nullptr), H5Sclose, "make a dataspace");
-      calls(H5Sselect_hyperslab(space, H5S_SELECT_SET, start.data(), nullptr, extent.data(), nullptr),
-            "select in '" + name + "'");
-      calls(H5Dwrite(dataset, H5T_NATIVE_UINT32, memory, space, H5P_DEFAULT, none.data()),
-            "make '" + name + "'");
-    }
-    if (!driver->add_table(k, place_of(calls, dataset, name), !exists))
-      calls.fail("make '" + name + "'", std::strerror(errno));
+    const std::uint64_t place = exists ? place_of(calls, hdf5::open_dataset(calls, file, name), name)
+                                       : create_table_of_checks(calls, file, k);
+    if (!driver->add_table(k, place, !exists)) calls.fail("make '" + name + "'", std::strerror(errno));
   }
 }
 
