@@ -186,10 +186,7 @@ bool WrittenFile::put_sync() {
 // that are counted. A group of a hundred columns has some hundred sectors.
 bool WrittenFile::put_journal(bool& journalled) {
   journalled = false;
-  const auto step = [&](std::uint64_t place, const void* bytes, std::size_t count) {
-    return put(place, bytes, count);
-  };
-  return write_journal(step, places_, pending_, journalled);
+  return write_journal(std::bind_front(&WrittenFile::put, this), places_, pending_, journalled);
 }
 
 bool WrittenFile::put_checks() {
@@ -242,10 +239,7 @@ herr_t WrittenFile::flush() {
   if (!put_checks()) return failed();
   if (!put_sectors()) return failed();
   if (tables_changed_) {
-    const auto step = [&](std::uint64_t place, const void* bytes, std::size_t count) {
-      return put(place, bytes, count);
-    };
-    if (!write_places(step, places_)) return failed();
+    if (!write_places(std::bind_front(&WrittenFile::put, this), places_)) return failed();
     tables_changed_ = false;
   }
   pending_.clear();

@@ -70,6 +70,13 @@ CheckPlaces create_checks(Calls& calls, hid_t file, const std::function<void()>&
   const Handle dataset = create_space(calls, file, "checks/journal", H5T_STD_U8LE, journal,
                                       "what was written last to such bytes");
   places.journal = place_of(calls, dataset, "checks/journal");
+  // A header may be larger than the first table reaches: it holds data sets.
+  hsize_t size = 0;
+  for (std::size_t k = 1; k < CheckPlaces::tables; ++k) {
+    calls(H5Fget_filesize(file, &size), "size the new file");
+    if (places.reach() > size) break;
+    places.table[k] = create_table_of_checks(calls, file, k);
+  }
   return places;
 }
 

@@ -147,15 +147,19 @@ bool write_places(const Put& put, const CheckPlaces& places) {
 }
 
 bool cover_all(int file, const CheckPlaces& places) {
+  const std::uint64_t sectors = sectors_in(file);
   Sector sector;
-  std::vector<SectorCheck> checks(CheckPlaces::first_sectors);
-  const std::uint64_t sectors = std::min(sectors_in(file), CheckPlaces::first_sectors);
-  for (std::uint64_t i = 0; i < sectors; ++i) {
-    if (places.own(i)) continue;
-    if (!read_at(file, i * sector_bytes, sector.data(), sector_bytes)) return false;
-    checks[i] = {check_of(sector), check_of(sector)};
+  for (std::size_t k = 0; k < places.made(); ++k) {
+    std::vector<SectorCheck> checks(CheckPlaces::sectors_of(k));
+    for (std::uint64_t i = 0; i < checks.size() && CheckPlaces::first_of(k) + i < sectors; ++i) {
+      const std::uint64_t number = CheckPlaces::first_of(k) + i;
+      if (places.own(number)) continue;
+      if (!read_at(file, number * sector_bytes, sector.data(), sector_bytes)) return false;
+      checks[i] = {check_of(sector), check_of(sector)};
+    }
+    if (!write_at(file, places.table[k], checks.data(), checks.size() * sizeof(SectorCheck))) return false;
   }
-  return write_at(file, places.table[0], checks.data(), checks.size() * sizeof(SectorCheck));
+  return true;
 }
 
 bool uncover(int file, const CheckPlaces& places, std::uint64_t begin, std::uint64_t end) {

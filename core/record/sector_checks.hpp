@@ -67,7 +67,7 @@ using Sectors = std::map<std::uint64_t, Sector>;  // by number
 /// Writes a range of the file; false, with errno, where that fails.
 using Put = std::function<bool(std::uint64_t place, const void* bytes, std::size_t count)>;
 bool write_places(const Put& put, const CheckPlaces& places);
-/// Makes the table of a file that is complete: covers all its sectors.
+/// Makes the tables of a file that is complete: covers all its sectors.
 bool cover_all(int file, const CheckPlaces& places);
 /// Writes these sectors to the journal, where they fit in; else the journal holds nothing. `fits` reports it.
 bool write_journal(const Put& put, const CheckPlaces& places, const Sectors& sectors, bool& fits);

@@ -238,6 +238,21 @@ TEST_CASE("one wrong bit anywhere is reported or has no effect, and a repair put
   CHECK(harmless > 0);
 }
 
+TEST_CASE("a header larger than the first table of checks reaches is covered to its end", "[bits]") {
+  const Folder folder;
+  const std::string path = folder / "run.h5";
+  const RowMatrix levels = RowMatrix::Constant(1'500'000, 2, 0.25);  // 24 MB
+  LogWriter(path, small_header(std::make_shared<DensePatterns>("large", levels)), {})
+      .close(ExitStatus::finished, "");
+  std::string file = bytes_of(path);
+  const std::size_t far = 20'000'000;
+  file[far] = static_cast<char>(file[far] ^ 1);
+  write_bytes(path, file);
+  CHECK_THAT(message_of([&] { LogReader reader(path); }), Catch::Contains("their CRC fails"));
+  CHECK(repair_log(path).mended == std::vector<std::string>{"bit 0 of byte 20000000"});
+  CHECK(LogReader(path).damaged_parts().empty());
+}
+
 TEST_CASE("a log with one wrong bit is continued as it was, or not at all", "[bits]") {
   const Folder folder;
   const std::string path = folder / "run.h5";

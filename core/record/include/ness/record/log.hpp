@@ -116,7 +116,7 @@ struct ExperimentSource {
 struct BenchContinuation {
   BenchRecord bench;
   std::uint64_t first_row = 0;           ///< the first that was made on it
-  std::string time;                      ///< when, UTC; to be written: empty, for now
+  std::string time;                      ///< when, UTC; to be written: empty means the present
   std::vector<std::string> differences;  ///< from the bench before, that were allowed; a line each
   friend bool operator==(const BenchContinuation&, const BenchContinuation&) = default;
 };
